@@ -1,0 +1,71 @@
+/**
+ * The log as everybody else sees it: partitions of records, each with one order.
+ *
+ * Owns the interface, not an implementation: segment files are segment-log.ts, the reader over gRPC is
+ * grpc-log-reader.ts, the fake for tests is memory-log.ts, and all pass log-contract-suite.ts.
+ *
+ * Invariants: L1 (what append acknowledged is never lost, what it did not is wholly there or not at all);
+ * offsets of a partition are contiguous from 0; log time never decreases within a partition.
+ */
+
+/** A record where it lies. */
+export interface LogEntry {
+  readonly offset: number;
+  /** Microseconds since the Unix epoch; never decreases within a partition. */
+  readonly logTimeUs: number;
+  /** An encoded freshet.log.v1.LogRecord. Only valid until the next batch is taken: copy what is kept. */
+  readonly record: Uint8Array;
+  /** CRC32C of the record's frame (offset, log time and record), as it lies on disk. */
+  readonly crc: number;
+}
+
+/** Some consecutive records of one partition. */
+export interface LogBatch {
+  readonly partition: number;
+  readonly entries: readonly LogEntry[];
+  /** The offset after the last durable record, when the batch was read. */
+  readonly end: number;
+}
+
+export interface PartitionBounds {
+  /** The offset of the first record still there. */
+  readonly start: number;
+  /** The offset that the next record will have. */
+  readonly end: number;
+}
+
+export interface LogDescription {
+  /** 16 bytes in hex. */
+  readonly logId: string;
+  readonly partitions: readonly PartitionBounds[];
+}
+
+export interface AppendResult {
+  readonly firstOffset: number;
+  /** The log time that the records were given. */
+  readonly logTimeUs: number;
+}
+
+export interface LogReader {
+  describe(signal?: AbortSignal): Promise<LogDescription>;
+  /**
+   * The partition's durable records from an offset on, then its tail as it grows, until the signal aborts (the
+   * iteration then ends quietly). Pulls: nothing is read ahead beyond one bounded batch.
+   * Throws OFFSET_OUT_OF_RANGE when the offset was trimmed or lies beyond the end, DATA_DAMAGED on a bad checksum.
+   */
+  read(partition: number, from: number, signal: AbortSignal): AsyncIterable<LogBatch>;
+}
+
+export interface LogWriter {
+  /**
+   * Appends records to a partition, in order. Resolves when they are durable. Concurrent appends share one fsync.
+   * Rejected appends left nothing that a reader will ever see, unless the log halted.
+   */
+  append(partition: number, records: readonly Uint8Array[]): Promise<AppendResult>;
+}
+
+export interface Log extends LogReader, LogWriter {
+  readonly logId: string;
+  readonly partitionCount: number;
+  close(): Promise<void>;
+}
