@@ -39,21 +39,51 @@ export const ERROR_CODES = {
   REQUEST_TOO_LARGE: { grpc: 'RESOURCE_EXHAUSTED', retryable: false, about: 'The request is over a documented limit.' },
   UNKNOWN_SERVICE: { grpc: 'NOT_FOUND', retryable: false, about: 'No feature service has that name.' },
   UNKNOWN_FEATURE: { grpc: 'NOT_FOUND', retryable: false, about: 'No feature has that name.' },
-  WRONG_KEY: { grpc: 'INVALID_ARGUMENT', retryable: false, about: 'A key column is missing, unknown, or of another type.' },
+  WRONG_KEY: {
+    grpc: 'INVALID_ARGUMENT',
+    retryable: false,
+    about: 'A key column is missing, unknown, or of another type.',
+  },
   // Definitions
   INVALID_DEFINITION: { grpc: 'INVALID_ARGUMENT', retryable: false, about: 'The definitions cannot work as written.' },
   PLAN_OUTDATED: { grpc: 'ABORTED', retryable: false, about: 'Something changed since the plan: plan again.' },
   // Sources
-  SOURCE_NOT_READY: { grpc: 'FAILED_PRECONDITION', retryable: false, about: 'The database is not set up for capture; the remedy has the SQL.' },
+  SOURCE_NOT_READY: {
+    grpc: 'FAILED_PRECONDITION',
+    retryable: false,
+    about: 'The database is not set up for capture; the remedy has the SQL.',
+  },
   SOURCE_UNREACHABLE: { grpc: 'UNAVAILABLE', retryable: true, about: 'The database does not answer.' },
-  SLOT_LOST: { grpc: 'FAILED_PRECONDITION', retryable: false, about: 'The replication slot is gone or was invalidated; changes since may be lost to it.' },
+  SLOT_LOST: {
+    grpc: 'FAILED_PRECONDITION',
+    retryable: false,
+    about: 'The replication slot is gone or was invalidated; changes since may be lost to it.',
+  },
+  CONTRACT_BROKEN: {
+    grpc: 'FAILED_PRECONDITION',
+    retryable: false,
+    about: 'A source no longer has the shape that its contract promises; it waits for new definitions.',
+  },
   // Log and state
   WRONG_LOG: { grpc: 'FAILED_PRECONDITION', retryable: false, about: 'The position belongs to another log.' },
   OFFSET_OUT_OF_RANGE: { grpc: 'OUT_OF_RANGE', retryable: false, about: 'The log does not hold that offset.' },
   DATA_DAMAGED: { grpc: 'DATA_LOSS', retryable: false, about: 'Stored bytes are not what was written.' },
-  CLOCK_JUMP: { grpc: 'FAILED_PRECONDITION', retryable: false, about: 'The clock moved in a way that would falsify log time.' },
+  LOG_HALTED: {
+    grpc: 'FAILED_PRECONDITION',
+    retryable: false,
+    about: 'A write to the log failed; it takes no more until its process has started again.',
+  },
+  CLOCK_JUMP: {
+    grpc: 'FAILED_PRECONDITION',
+    retryable: false,
+    about: 'The clock moved in a way that would falsify log time.',
+  },
   // Processes
-  INVALID_CONFIG: { grpc: 'FAILED_PRECONDITION', retryable: false, about: 'The configuration cannot work; the process does not start.' },
+  INVALID_CONFIG: {
+    grpc: 'FAILED_PRECONDITION',
+    retryable: false,
+    about: 'The configuration cannot work; the process does not start.',
+  },
   STORE_LOCKED: { grpc: 'FAILED_PRECONDITION', retryable: true, about: 'Another process has the data directory open.' },
   UNAVAILABLE: { grpc: 'UNAVAILABLE', retryable: true, about: 'The peer cannot be reached or is not ready yet.' },
   CANCELLED: { grpc: 'CANCELLED', retryable: false, about: 'The caller gave up.' },

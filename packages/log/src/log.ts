@@ -27,6 +27,17 @@ export interface LogBatch {
   readonly end: number;
 }
 
+/** Some consecutive records of one partition as they lie on disk: frames back to back (frame.ts). */
+export interface FrameBatch {
+  readonly partition: number;
+  readonly firstOffset: number;
+  readonly count: number;
+  /** Only valid until the next batch is taken: copy what is kept. */
+  readonly frames: Uint8Array;
+  /** The offset after the last durable record, when the batch was read. */
+  readonly end: number;
+}
+
 export interface PartitionBounds {
   /** The offset of the first record still there. */
   readonly start: number;
@@ -51,21 +62,33 @@ export interface LogReader {
   /**
    * The partition's durable records from an offset on, then its tail as it grows, until the signal aborts (the
    * iteration then ends quietly). Pulls: nothing is read ahead beyond one bounded batch.
-   * Throws OFFSET_OUT_OF_RANGE when the offset was trimmed or lies beyond the end, DATA_DAMAGED on a bad checksum.
+   * Throws OFFSET_OUT_OF_RANGE when the offset was trimmed or lies beyond the end, DATA_DAMAGED on a bad checksum,
+   * UNAVAILABLE when the log closes while it is read.
    */
   read(partition: number, from: number, signal: AbortSignal): AsyncIterable<LogBatch>;
+}
+
+/** Reads without decoding: for passing records on. */
+export interface FrameReader {
+  /** As LogReader.read; checks the order of the frames but not their checksums, which is the final reader's. */
+  readFrames(partition: number, from: number, signal: AbortSignal): AsyncIterable<FrameBatch>;
 }
 
 export interface LogWriter {
   /**
    * Appends records to a partition, in order. Resolves when they are durable. Concurrent appends share one fsync.
+   * The records must not be changed until then. Appends that are not awaited keep the order of the calls, and when
+   * one is rejected for want of room, so are the later ones made before the caller could know: none overtakes it.
    * Rejected appends left nothing that a reader will ever see, unless the log halted.
+   * Throws REQUEST_TOO_LARGE for a record over 16 MiB, UNAVAILABLE when too much is pending or the log is closed or
+   * halted, CLOCK_JUMP when the clock leapt.
    */
   append(partition: number, records: readonly Uint8Array[]): Promise<AppendResult>;
 }
 
-export interface Log extends LogReader, LogWriter {
+export interface Log extends LogReader, FrameReader, LogWriter {
   readonly logId: string;
   readonly partitionCount: number;
+  /** Lets appends under way finish, refuses new ones, ends reads. */
   close(): Promise<void>;
 }

@@ -12,15 +12,7 @@
  *     vector             Float32Array
  *     null               null
  */
-export type Scalar =
-  | null
-  | bigint
-  | number
-  | string
-  | boolean
-  | Uint8Array
-  | Float32Array
-  | readonly Scalar[];
+export type Scalar = null | bigint | number | string | boolean | Uint8Array | Float32Array | readonly Scalar[];
 
 export const INT64_MIN = -(2n ** 63n);
 export const INT64_MAX = 2n ** 63n - 1n;

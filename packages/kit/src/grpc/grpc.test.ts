@@ -1,0 +1,161 @@
+/**
+ * Goal: what a handler throws is what the client catches, streams are flow-controlled and cancelled, bad input gets a
+ * typed error. Method: a real server and client over a loopback socket, with services of the contract.
+ */
+
+import { LogService } from '@freshet/gen/freshet/log/v1/log_pb.ts';
+import { RegistryService } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
+import { Client, credentials } from '@grpc/grpc-js';
+import { afterEach, describe, expect, it } from 'vitest';
+import { FreshetError } from '../errors.ts';
+import { silentLogger } from '../logger.ts';
+import { createGrpcClient, type GrpcClient } from './client.ts';
+import { createGrpcServer, type GrpcServer, type Handlers } from './server.ts';
+
+const servers: GrpcServer[] = [];
+const closers: (() => void)[] = [];
+afterEach(async () => {
+  for (const close of closers.splice(0)) close();
+  await Promise.all(servers.splice(0).map((server) => server.drain(100)));
+});
+
+async function host(
+  handlers: Handlers<typeof LogService>,
+): Promise<{ client: GrpcClient<typeof LogService>; address: string }> {
+  const server = createGrpcServer({ log: silentLogger }).add(LogService, handlers);
+  servers.push(server);
+  const { address } = await server.listen('127.0.0.1:0');
+  const client = createGrpcClient(LogService, address);
+  closers.push(() => client.close());
+  return { client, address };
+}
+
+describe('unary calls', () => {
+  it('carry messages both ways', async () => {
+    const { client } = await host({
+      describeLog: async () => ({ logId: new Uint8Array([7]), partitions: [{ end: 2n ** 60n }] }),
+    });
+    const answer = await client.describeLog({});
+    expect(answer.partitions[0]?.end).toBe(2n ** 60n);
+  });
+
+  it('carry a FreshetError with everything but its cause', async () => {
+    const { client } = await host({
+      describeLog: async () => {
+        throw new FreshetError('SOURCE_NOT_READY', 'wal_level is replica', {
+          remedy: 'ALTER SYSTEM SET wal_level = logical',
+          place: 'default',
+          cause: new Error('secret'),
+          also: [new FreshetError('SLOT_LOST', 'the slot is lost')],
+        });
+      },
+    });
+    const error = await client.describeLog({}).catch((e: unknown) => e);
+    expect(error).toMatchObject({
+      code: 'SOURCE_NOT_READY',
+      message: 'wal_level is replica',
+      remedy: 'ALTER SYSTEM SET wal_level = logical',
+      place: 'default',
+    });
+    expect((error as FreshetError).also[0]?.code).toBe('SLOT_LOST');
+  });
+
+  it('hide the text of a fault of ours', async () => {
+    const { client } = await host({
+      describeLog: async () => {
+        throw new Error('the password is x');
+      },
+    });
+    await expect(client.describeLog({})).rejects.toMatchObject({
+      code: 'INTERNAL',
+      message: expect.not.stringContaining('password'),
+    });
+  });
+
+  it('answer UNIMPLEMENTED for a method that is not hosted, DEADLINE_EXCEEDED for one that is late', async () => {
+    const { client } = await host({
+      describeLog: (_, { signal }) =>
+        new Promise((_r, reject) => signal.addEventListener('abort', () => reject(signal.reason as Error))),
+    });
+    await expect(client.describeLog({}, { deadlineMs: 50 })).rejects.toMatchObject({ code: 'DEADLINE_EXCEEDED' });
+    const other = await host({});
+    await expect(other.client.describeLog({})).rejects.toMatchObject({ code: 'UNIMPLEMENTED' });
+  });
+
+  it('refuse what protovalidate refuses, and bytes that are no message', async () => {
+    const server = createGrpcServer({ log: silentLogger }).add(RegistryService, {
+      announceNode: async () => ({ leaseUs: 1n }),
+    });
+    servers.push(server);
+    const { address } = await server.listen('127.0.0.1:0');
+    const client = createGrpcClient(RegistryService, address);
+    closers.push(() => client.close());
+    await expect(client.announceNode({})).rejects.toMatchObject({ code: 'INVALID_REQUEST', place: 'node' });
+    const raw = new Client(address, credentials.createInsecure());
+    closers.push(() => raw.close());
+    const error = await new Promise<unknown>((resolve) => {
+      raw.makeUnaryRequest(
+        '/freshet.registry.v1.RegistryService/AnnounceNode',
+        (b: Buffer) => b,
+        (b: Buffer) => b,
+        Buffer.from([0xff, 0xff, 0xff]),
+        (e) => resolve(e),
+      );
+    });
+    expect(error).toMatchObject({ code: 3 });
+  });
+});
+
+describe('streams', () => {
+  it('R4: are pulled only as fast as the client reads', async () => {
+    let produced = 0;
+    const { client } = await host({
+      async *readLog() {
+        for (; produced < 2000; produced++) yield { firstOffset: BigInt(produced), frames: new Uint8Array(64 * 1024) };
+      },
+    });
+    const iterator = client.readLog({})[Symbol.asyncIterator]();
+    await iterator.next();
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    expect(produced).toBeLessThan(200);
+    let read = 1;
+    while (!(await iterator.next()).done) read += 1;
+    expect(read).toBe(2000);
+  });
+
+  it('end their handler when the client breaks off, and when the server drains', async () => {
+    let ended = 0;
+    const { client } = await host({
+      async *readLog(_, { signal }) {
+        try {
+          for (let i = 0n; ; i++) {
+            yield { firstOffset: i };
+            await new Promise((resolve, reject) => {
+              const timer = setTimeout(resolve, 5);
+              signal.addEventListener(
+                'abort',
+                () => {
+                  clearTimeout(timer);
+                  reject(signal.reason as Error);
+                },
+                { once: true },
+              );
+            });
+          }
+        } finally {
+          ended += 1;
+        }
+      },
+    });
+    for await (const response of client.readLog({})) if (response.firstOffset === 3n) break;
+    await expect.poll(() => ended).toBe(1);
+    const following = (async () => {
+      for await (const _ of client.readLog({})) void _;
+    })();
+    const outcome = following.catch((e: unknown) => e);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    await servers.splice(0)[0]?.drain(500);
+    expect(await outcome).toMatchObject({ code: 'UNAVAILABLE' });
+    expect(ended).toBe(2);
+  });
+});

@@ -1,0 +1,334 @@
+/**
+ * Hosts services on @grpc/grpc-js from protobuf-es descriptors, so that no second set of message types exists.
+ *
+ * Owns: decoding, validation (protovalidate), error mapping, flow control of streams, health, reflection, drain.
+ * Does not own: what a handler does. R4: a stream's iterator is pulled only while the socket accepts writes.
+ */
+
+import { once } from 'node:events';
+import {
+  create,
+  type DescMessage,
+  type DescMethod,
+  type DescService,
+  fromBinary,
+  type MessageInitShape,
+  type MessageShape,
+  toBinary,
+} from '@bufbuild/protobuf';
+import { createValidator, type Validator } from '@bufbuild/protovalidate';
+import {
+  type handleServerStreamingCall,
+  type handleUnaryCall,
+  Server,
+  ServerCredentials,
+  type ServerWritableStream,
+  type ServiceDefinition,
+  type UntypedServiceImplementation,
+} from '@grpc/grpc-js';
+import { HealthImplementation } from 'grpc-health-check';
+import { assert, must } from '../assert.ts';
+import { FreshetError, isAbort } from '../errors.ts';
+import type { Logger } from '../logger.ts';
+import { toFreshetError, toGrpcError } from './error-mapping.ts';
+import { addReflection } from './reflection.ts';
+
+export interface CallContext {
+  /** Aborts when the caller cancels, its deadline passes, the call ends, or the server drains. */
+  readonly signal: AbortSignal;
+  /** The caller's address. */
+  readonly peer: string;
+}
+
+type InputOf<M extends DescMethod> = MessageShape<M['input']>;
+type OutputOf<M extends DescMethod> = MessageInitShape<M['output']>;
+type HandlerOf<M extends DescMethod> = M['methodKind'] extends 'unary'
+  ? (request: InputOf<M>, context: CallContext) => Promise<OutputOf<M>>
+  : M['methodKind'] extends 'server_streaming'
+    ? (request: InputOf<M>, context: CallContext) => AsyncIterable<OutputOf<M>>
+    : never;
+
+/** A handler per method, by the method's camelCase name; a method left out answers UNIMPLEMENTED. */
+export type Handlers<S extends DescService> = { readonly [K in keyof S['method']]?: HandlerOf<S['method'][K]> };
+
+/** Answers a request's bytes with a response's bytes: for hot paths that encode by hand. */
+export type RawUnaryHandler = (request: Buffer, context: CallContext) => Uint8Array | Promise<Uint8Array>;
+
+export interface GrpcServerOptions {
+  readonly log: Logger;
+  /** The largest request, in bytes. */
+  readonly maxReceiveBytes?: number | undefined;
+}
+
+type AnyStream = ServerWritableStream<Buffer, Uint8Array>;
+interface Cancellable {
+  on(event: 'cancelled', listener: () => void): unknown;
+  getPeer(): string;
+}
+
+export class GrpcServer {
+  readonly #log: Logger;
+  readonly #server: Server;
+  readonly #validator: Validator = createValidator();
+  readonly #health = new HealthImplementation({ '': 'NOT_SERVING' });
+  readonly #implementations = new Map<string, { desc: DescService; methods: Map<string, unknown> }>();
+  readonly #calls = new Set<AbortController>();
+  #address = '';
+
+  constructor(options: GrpcServerOptions) {
+    this.#log = options.log;
+    this.#server = new Server({
+      'grpc.max_receive_message_length': options.maxReceiveBytes ?? 4 * 1024 * 1024,
+      'grpc.max_send_message_length': 64 * 1024 * 1024,
+      'grpc.max_concurrent_streams': 1000,
+      'grpc.keepalive_time_ms': 30_000,
+      'grpc.keepalive_timeout_ms': 10_000,
+      'grpc.enable_channelz': 0,
+    });
+  }
+
+  /** Where the server is reached, once it listens. */
+  get address(): string {
+    return this.#address;
+  }
+
+  add<S extends DescService>(service: S, handlers: Handlers<S>): this {
+    for (const method of service.methods) {
+      const handler = (handlers as Record<string, unknown>)[method.localName];
+      if (handler === undefined) continue;
+      if (method.methodKind === 'unary') {
+        const unary = handler as (request: unknown, context: CallContext) => Promise<MessageInitShape<DescMessage>>;
+        this.#set(
+          service,
+          method,
+          this.#unary(async (bytes, context) => {
+            const response = await unary(this.#decode(method.input, bytes), context);
+            return toBinary(method.output, create(method.output, response));
+          }),
+        );
+      } else {
+        assert(method.methodKind === 'server_streaming', `${method.name}: only unary and server-streaming are hosted`);
+        const stream = handler as (
+          request: unknown,
+          context: CallContext,
+        ) => AsyncIterable<MessageInitShape<DescMessage>>;
+        this.#set(service, method, this.#streaming(method, stream));
+      }
+    }
+    return this;
+  }
+
+  addRawUnary<S extends DescService>(service: S, method: keyof S['method'] & string, handler: RawUnaryHandler): this {
+    this.#set(service, must(service.method[method], `${service.typeName} has no ${method}`), this.#unary(handler));
+    return this;
+  }
+
+  /** Says whether the node can do its work; orchestrators and clients ask for it. Services: "" and "ready". */
+  setReady(ready: boolean): void {
+    this.#health.setStatus('ready', ready ? 'SERVING' : 'NOT_SERVING');
+  }
+
+  /** Binds "host:port" (port 0: any free one) and starts to answer. Throws INVALID_CONFIG when it cannot be bound. */
+  async listen(address: string): Promise<{ address: string }> {
+    for (const { desc, methods } of this.#implementations.values()) {
+      const definition: Record<string, unknown> = {};
+      const implementation: Record<string, unknown> = {};
+      for (const method of desc.methods) {
+        const handler = methods.get(method.localName);
+        definition[method.localName] = wireDefinition(desc, method);
+        if (handler !== undefined) implementation[method.localName] = handler;
+      }
+      this.#server.addService(definition as ServiceDefinition, implementation as UntypedServiceImplementation);
+    }
+    this.#health.addToServer(this.#server);
+    addReflection(
+      this.#server,
+      [...this.#implementations.values()].map((i) => i.desc),
+    );
+    const port = await new Promise<number>((resolve, reject) => {
+      this.#server.bindAsync(address, ServerCredentials.createInsecure(), (error, bound) =>
+        error === null ? resolve(bound) : reject(error),
+      );
+    }).catch((cause: unknown) => {
+      throw new FreshetError('INVALID_CONFIG', `cannot listen on ${address}: ${(cause as Error).message}`, {
+        remedy: 'stop what uses that address, or choose another with --listen',
+        cause,
+      });
+    });
+    this.#address = `${address.slice(0, address.lastIndexOf(':'))}:${port}`;
+    this.#health.setStatus('', 'SERVING');
+    return { address: this.#address };
+  }
+
+  /** Stops taking calls, ends streams, lets unary calls finish for graceMs, then ends everything. */
+  async drain(graceMs: number): Promise<void> {
+    this.#health.setStatus('', 'NOT_SERVING');
+    this.setReady(false);
+    const reason = new FreshetError('UNAVAILABLE', 'the node is shutting down');
+    for (const call of this.#calls) call.abort(reason);
+    if (this.#address !== '') this.#server.drain(this.#address, graceMs);
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(() => {
+        this.#server.forceShutdown();
+        resolve();
+      }, graceMs);
+      this.#server.tryShutdown(() => {
+        clearTimeout(timer);
+        resolve();
+      });
+    });
+  }
+
+  #set(desc: DescService, method: DescMethod, handler: unknown): void {
+    const entry = this.#implementations.get(desc.typeName) ?? { desc, methods: new Map<string, unknown>() };
+    entry.methods.set(method.localName, handler);
+    this.#implementations.set(desc.typeName, entry);
+  }
+
+  #decode(schema: DescMessage, bytes: Buffer): MessageShape<DescMessage> {
+    let message: MessageShape<DescMessage>;
+    try {
+      message = fromBinary(schema, bytes);
+    } catch (cause) {
+      throw new FreshetError('INVALID_REQUEST', `the request is not a ${schema.typeName}`, { cause });
+    }
+    const result = this.#validator.validate(schema, message);
+    if (result.kind === 'valid') return message;
+    if (result.kind === 'error') throw result.error;
+    const first = must(result.violations[0]);
+    throw new FreshetError('INVALID_REQUEST', `${result.violations.map(String).join('; ')}`, {
+      place: String(
+        first.field
+          .map((f) => ('name' in f ? f.name : ''))
+          .filter(Boolean)
+          .join('.'),
+      ),
+    });
+  }
+
+  /** A context whose signal lives exactly as long as the call. */
+  #open(call: Cancellable): { context: CallContext; close: () => void } {
+    const controller = new AbortController();
+    this.#calls.add(controller);
+    call.on('cancelled', () => controller.abort(new FreshetError('CANCELLED', 'the caller cancelled')));
+    return {
+      context: { signal: controller.signal, peer: call.getPeer() },
+      close: () => {
+        this.#calls.delete(controller);
+        controller.abort();
+      },
+    };
+  }
+
+  #unary(handler: RawUnaryHandler): handleUnaryCall<Buffer, Uint8Array> {
+    return (call, callback) => {
+      // A synchronous answer pays for no AbortController and no promise.
+      const lazy = new LazyContext(call, this.#calls);
+      const fail = (thrown: unknown): void => {
+        lazy.close();
+        callback(toGrpcError(this.#report(thrown)));
+      };
+      try {
+        const answer = handler(call.request, lazy);
+        if (!(answer instanceof Promise)) {
+          lazy.close();
+          callback(null, answer);
+          return;
+        }
+        answer.then((bytes) => {
+          lazy.close();
+          callback(null, bytes);
+        }, fail);
+      } catch (thrown) {
+        fail(thrown);
+      }
+    };
+  }
+
+  #streaming(
+    method: DescMethod,
+    handler: (request: unknown, context: CallContext) => AsyncIterable<MessageInitShape<DescMessage>>,
+  ): handleServerStreamingCall<Buffer, Uint8Array> {
+    return (call) => {
+      const { context, close } = this.#open(call);
+      void this.#pump(call, method, () => handler(this.#decode(method.input, call.request), context), context.signal)
+        .catch((thrown: unknown) => {
+          const error = toFreshetError(context.signal.aborted && isAbort(thrown) ? context.signal.reason : thrown);
+          call.emit('error', toGrpcError(this.#report(error)));
+        })
+        .finally(close);
+    };
+  }
+
+  async #pump(
+    call: AnyStream,
+    method: DescMethod,
+    start: () => AsyncIterable<MessageInitShape<DescMessage>>,
+    signal: AbortSignal,
+  ): Promise<void> {
+    for await (const response of start()) {
+      if (signal.aborted) throw signal.reason;
+      const bytes = toBinary(method.output, create(method.output, response));
+      if (!call.write(bytes)) await once(call, 'drain', { signal });
+    }
+    if (signal.aborted) throw signal.reason;
+    call.end();
+  }
+
+  #report(thrown: unknown): FreshetError {
+    const error = toFreshetError(thrown);
+    if (error.code === 'INTERNAL') this.#log.error('a call failed', { error: error.cause ?? error });
+    return error;
+  }
+}
+
+/** Makes its AbortController only if somebody asks for the signal. */
+class LazyContext implements CallContext {
+  readonly #call: Cancellable;
+  readonly #calls: Set<AbortController>;
+  #controller: AbortController | undefined;
+
+  constructor(call: Cancellable, calls: Set<AbortController>) {
+    this.#call = call;
+    this.#calls = calls;
+  }
+
+  get signal(): AbortSignal {
+    if (this.#controller === undefined) {
+      const controller = new AbortController();
+      this.#controller = controller;
+      this.#calls.add(controller);
+      this.#call.on('cancelled', () => controller.abort(new FreshetError('CANCELLED', 'the caller cancelled')));
+    }
+    return this.#controller.signal;
+  }
+
+  get peer(): string {
+    return this.#call.getPeer();
+  }
+
+  close(): void {
+    if (this.#controller === undefined) return;
+    this.#calls.delete(this.#controller);
+    this.#controller.abort();
+  }
+}
+
+/** A method for grpc-js with bytes passed through on both sides. */
+function wireDefinition(service: DescService, method: DescMethod): ServiceDefinition[string] {
+  const pass = (bytes: Uint8Array): Buffer =>
+    Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  return {
+    path: `/${service.typeName}/${method.name}`,
+    requestStream: false,
+    responseStream: method.methodKind === 'server_streaming',
+    requestSerialize: pass,
+    requestDeserialize: (bytes: Buffer) => bytes,
+    responseSerialize: pass,
+    responseDeserialize: (bytes: Buffer) => bytes,
+  };
+}
+
+export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
+  return new GrpcServer(options);
+}

@@ -1,0 +1,59 @@
+/** Goal: the HTTP port speaks JSON as curl sends it, with the handlers and errors of the gRPC port. Method: fetch. */
+
+import { LogService } from '@freshet/gen/freshet/log/v1/log_pb.ts';
+import { afterEach, describe, expect, it } from 'vitest';
+import { FreshetError } from '../errors.ts';
+import { silentLogger } from '../logger.ts';
+import { connectHandlers, createHttpHost, type HttpHost } from './host.ts';
+
+let open: HttpHost | undefined;
+afterEach(() => open?.close());
+
+async function post(
+  handler: () => Promise<{ partitions: { end: bigint }[] }>,
+  body: string,
+): Promise<{ status: number; body: Record<string, unknown> }> {
+  open = createHttpHost({
+    log: silentLogger,
+    routes: (router) => connectHandlers(router, LogService, { describeLog: handler }, silentLogger),
+    extra: (request, response) => request.url === '/metrics' && response.end('up 1\n') !== undefined,
+  });
+  const { address } = await open.listen('127.0.0.1:0');
+  expect(await (await fetch(`http://${address}/metrics`)).text()).toBe('up 1\n');
+  const response = await fetch(`http://${address}/freshet.log.v1.LogService/DescribeLog`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body,
+  });
+  return { status: response.status, body: (await response.json()) as Record<string, unknown> };
+}
+
+describe('the HTTP port', () => {
+  it('answers JSON, 64-bit integers as text', async () => {
+    expect(await post(async () => ({ partitions: [{ end: 2n ** 60n }] }), '{}')).toEqual({
+      status: 200,
+      body: { partitions: [{ end: '1152921504606846976' }] },
+    });
+  });
+
+  it('answers typed errors', async () => {
+    const answer = await post(async () => {
+      throw new FreshetError('UNKNOWN_SERVICE', 'no service "x"', { remedy: 'apply one' });
+    }, '{}');
+    expect(answer).toMatchObject({
+      status: 404,
+      body: {
+        code: 'not_found',
+        message: 'no service "x". apply one',
+        details: [{ type: 'freshet.type.v1.ErrorDetail' }],
+      },
+    });
+  });
+
+  it('refuses what is not JSON', async () => {
+    expect(await post(async () => ({ partitions: [] }), '{')).toMatchObject({
+      status: 400,
+      body: { code: 'invalid_argument' },
+    });
+  });
+});

@@ -1,0 +1,116 @@
+/**
+ * The HTTP port: Connect, gRPC-Web and JSON over HTTP/1.1 with @connectrpc/connect-node, for browsers and curl, plus
+ * plain paths (/metrics). Owns the port and the error mapping; handlers are those of the gRPC port.
+ */
+
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { create, type DescMessage, type DescService, type MessageInitShape } from '@bufbuild/protobuf';
+import { type Code, ConnectError, type ConnectRouter, type HandlerContext } from '@connectrpc/connect';
+import { connectNodeAdapter } from '@connectrpc/connect-node';
+import { ErrorDetailSchema } from '@freshet/gen/freshet/type/v1/error_pb.ts';
+import { ERROR_CODES, GrpcStatus } from '../error-codes.ts';
+import { FreshetError } from '../errors.ts';
+import { toErrorDetail, toFreshetError } from '../grpc/error-mapping.ts';
+import type { CallContext, Handlers } from '../grpc/server.ts';
+import type { Logger } from '../logger.ts';
+
+export interface HttpHostOptions {
+  readonly log: Logger;
+  readonly routes: (router: ConnectRouter) => void;
+  /** Answers a plain path; returns false when it is not one of its own. */
+  readonly extra?: ((request: IncomingMessage, response: ServerResponse) => boolean) | undefined;
+  /** The largest request, in bytes. */
+  readonly maxReceiveBytes?: number | undefined;
+}
+
+export interface HttpHost {
+  /** Binds "host:port" (port 0: any free one). Throws INVALID_CONFIG when it cannot be bound. */
+  listen(address: string): Promise<{ address: string }>;
+  close(): Promise<void>;
+}
+
+export function createHttpHost(options: HttpHostOptions): HttpHost {
+  const adapter = connectNodeAdapter({
+    routes: options.routes,
+    readMaxBytes: options.maxReceiveBytes ?? 1024 * 1024,
+  });
+  const server: Server = createServer((request, response) => {
+    if (options.extra?.(request, response) !== true) adapter(request, response);
+  });
+  return {
+    listen: (address) => listen(server, address),
+    close: async () => {
+      server.closeAllConnections();
+      await new Promise<void>((resolve) => server.close(() => resolve()));
+    },
+  };
+}
+
+/** Registers handlers written for the gRPC port with a Connect router. */
+export function connectHandlers<S extends DescService>(
+  router: ConnectRouter,
+  service: S,
+  handlers: Handlers<S>,
+  log: Logger,
+): void {
+  const wrapped: Record<string, unknown> = {};
+  for (const method of service.methods) {
+    const handler = (handlers as Record<string, unknown>)[method.localName];
+    if (handler === undefined) continue;
+    if (method.methodKind === 'unary') {
+      const unary = handler as (request: unknown, context: CallContext) => Promise<MessageInitShape<DescMessage>>;
+      wrapped[method.localName] = async (request: unknown, context: HandlerContext) => {
+        try {
+          return create(method.output, await unary(request, callContext(context)));
+        } catch (thrown) {
+          throw toConnectError(thrown, log);
+        }
+      };
+    } else {
+      const stream = handler as (
+        request: unknown,
+        context: CallContext,
+      ) => AsyncIterable<MessageInitShape<DescMessage>>;
+      wrapped[method.localName] = async function* (request: unknown, context: HandlerContext) {
+        try {
+          for await (const response of stream(request, callContext(context))) yield create(method.output, response);
+        } catch (thrown) {
+          throw toConnectError(thrown, log);
+        }
+      };
+    }
+  }
+  router.service(service, wrapped as Parameters<typeof router.service<S>>[1]);
+}
+
+function callContext(context: HandlerContext): CallContext {
+  return { signal: context.signal, peer: context.requestHeader.get('x-forwarded-for') ?? 'http' };
+}
+
+export function toConnectError(thrown: unknown, log: Logger): ConnectError {
+  if (thrown instanceof ConnectError) return thrown;
+  const error = toFreshetError(thrown);
+  if (error.code === 'INTERNAL') log.error('a call failed', { error: error.cause ?? error });
+  const detail = { desc: ErrorDetailSchema, value: toErrorDetail(error) };
+  const text = error.remedy === '' ? error.message : `${error.message}. ${error.remedy}`;
+  return new ConnectError(text, GrpcStatus[ERROR_CODES[error.code].grpc] as Code, undefined, [detail]);
+}
+
+async function listen(server: Server, address: string): Promise<{ address: string }> {
+  const at = address.lastIndexOf(':');
+  const host = address.slice(0, at).replace(/^\[|\]$/g, '');
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(Number(address.slice(at + 1)), host, () => {
+      server.off('error', reject);
+      resolve();
+    });
+  }).catch((cause: unknown) => {
+    throw new FreshetError('INVALID_CONFIG', `cannot listen on ${address}: ${(cause as Error).message}`, {
+      remedy: 'stop what uses that address, or choose another with --http-listen',
+      cause,
+    });
+  });
+  return { address: `${address.slice(0, at)}:${(server.address() as AddressInfo).port}` };
+}

@@ -1,0 +1,81 @@
+/**
+ * What every node does with the registry: announce itself within its lease, and follow the definitions and the
+ * topology. All of it retries for ever and fails quietly, because no node needs the registry to go on working.
+ */
+
+import type { MessageInitShape } from '@bufbuild/protobuf';
+import type { Node, NodeSchema } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
+import { RegistryService } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
+import type { DefinitionSet } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
+import type { Clock } from './clock.ts';
+import { isAbort } from './errors.ts';
+import { createGrpcClient, type GrpcClient } from './grpc/client.ts';
+import type { Logger } from './logger.ts';
+import { retry } from './retry.ts';
+
+export interface RegistryLinkOptions {
+  /** The registry's "host:port". */
+  readonly registry: string;
+  readonly signal: AbortSignal;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+export class RegistryLink {
+  readonly #options: RegistryLinkOptions;
+  readonly #client: GrpcClient<typeof RegistryService>;
+
+  constructor(options: RegistryLinkOptions) {
+    this.#options = options;
+    this.#client = createGrpcClient(RegistryService, options.registry);
+    options.signal.addEventListener('abort', () => this.#client.close(), { once: true });
+  }
+
+  /** Announces the node now and within each third of its lease, until the signal; `node` is asked each time. */
+  async announce(node: () => MessageInitShape<typeof NodeSchema>): Promise<void> {
+    const { signal, clock } = this.#options;
+    await this.#forever('announcing to the registry', async (healthy) => {
+      for (;;) {
+        const { leaseUs } = await this.#client.announceNode({ node: node() }, { signal });
+        healthy();
+        await clock.sleep(Math.max(50, Number(leaseUs) / 3000), signal);
+      }
+    });
+  }
+
+  /** Calls back with the definitions in force whenever they are newer than what `known` says, until the signal. */
+  async followDefinitions(known: () => bigint, onDefinitions: (set: DefinitionSet) => Promise<void>): Promise<void> {
+    const { signal } = this.#options;
+    await this.#forever('following definitions', async (healthy) => {
+      for await (const { definitions } of this.#client.watchDefinitions({ knownGeneration: known() }, { signal })) {
+        healthy();
+        if (definitions !== undefined && definitions.generation > known()) await onDefinitions(definitions);
+      }
+    });
+  }
+
+  /** Calls back with the live nodes, now and at each change, until the signal. */
+  async followTopology(onNodes: (nodes: readonly Node[]) => void): Promise<void> {
+    const { signal } = this.#options;
+    await this.#forever('following the topology', async (healthy) => {
+      for await (const { nodes } of this.#client.watchTopology({}, { signal })) {
+        healthy();
+        onNodes(nodes);
+      }
+    });
+  }
+
+  async #forever(what: string, operation: (healthy: () => void) => Promise<void>): Promise<void> {
+    const { signal, clock, log } = this.#options;
+    while (!signal.aborted) {
+      try {
+        await retry(operation, { what, signal, clock, log, retryable: (error) => error.code !== 'INTERNAL' });
+      } catch (error) {
+        if (signal.aborted || isAbort(error)) return;
+        throw error;
+      }
+      // The registry ended the stream without an error: it is restarting.
+      await clock.sleep(200, signal).catch(() => undefined);
+    }
+  }
+}

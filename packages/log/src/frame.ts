@@ -1,0 +1,192 @@
+/**
+ * How a record lies on disk and on the wire: a frame.
+ *
+ *     u32 length | u32 crc32c | u64 offset | i64 log_time_us | record (length bytes)        all little-endian
+ *
+ * The checksum covers offset, log time and record. The length is not covered: a wrong length makes the checksum run
+ * over the wrong bytes, which fails as well. A record is 1 byte to 16 MiB long.
+ *
+ * Owns: encoding, decoding and judging frames. Pure; knows no files. Does not own what a verdict leads to: a torn tail
+ * is cut by segment-recovery.ts, damage is refused by whoever reads.
+ * Invariants: L1 (a record is wholly there or not at all: a frame counts only if its checksum holds, and it is the
+ * next one in offset and not before the last one in log time).
+ */
+import { assert } from '@freshet/kit/assert.ts';
+import { crc32c } from './crc32c.ts';
+import type { LogEntry } from './log.ts';
+
+export const FRAME_HEADER_BYTES = 24;
+export const RECORD_BYTES_MAX = 16 * 1024 * 1024;
+
+/** How many bytes the frame of a record takes. */
+export function frameBytes(recordBytes: number): number {
+  return FRAME_HEADER_BYTES + recordBytes;
+}
+
+/** Writes a frame at a position of the target and returns the position after it. The record must be 1 B to 16 MiB. */
+export function encodeFrame(
+  target: Uint8Array,
+  view: DataView,
+  at: number,
+  offset: number,
+  logTimeUs: number,
+  record: Uint8Array,
+): number {
+  const length = record.length;
+  assert(length > 0 && length <= RECORD_BYTES_MAX, 'a record of a length that was not checked');
+  const end = at + FRAME_HEADER_BYTES + length;
+  view.setUint32(at, length, true);
+  setInt64(view, at + 8, offset);
+  setInt64(view, at + 16, logTimeUs);
+  target.set(record, at + FRAME_HEADER_BYTES);
+  view.setUint32(at + 4, crc32c(target, at + 8, end), true);
+  return end;
+}
+
+/** What a frame must follow: the offset it must have and the log time it must not be before. */
+export interface Expectation {
+  readonly offset: number;
+  readonly logTimeUsMin: number;
+}
+
+/** The judgement of the bytes at a position. */
+export type FrameVerdict =
+  /** A whole, right frame. */
+  | { readonly kind: 'ok'; readonly entry: LogEntry; readonly next: number }
+  /** Too few bytes for the frame that its header announces, or for a header. */
+  | { readonly kind: 'short'; readonly need: number }
+  /** The bytes are not the frame that must be here. */
+  | { readonly kind: 'damaged'; readonly reason: string };
+
+/**
+ * Judges the frame at a position of the bytes, which end where the array ends. The entry's record is a view of the
+ * bytes, not a copy.
+ */
+export function decodeFrame(bytes: Uint8Array, view: DataView, at: number, expected: Expectation): FrameVerdict {
+  const available = bytes.length - at;
+  if (available < FRAME_HEADER_BYTES) return { kind: 'short', need: FRAME_HEADER_BYTES };
+  const length = view.getUint32(at, true);
+  if (length === 0 || length > RECORD_BYTES_MAX) {
+    return { kind: 'damaged', reason: `a record of ${length} bytes cannot be` };
+  }
+  const end = at + FRAME_HEADER_BYTES + length;
+  if (end > bytes.length) return { kind: 'short', need: FRAME_HEADER_BYTES + length };
+  const crc = view.getUint32(at + 4, true);
+  if (crc32c(bytes, at + 8, end) !== crc) return { kind: 'damaged', reason: 'the checksum does not hold' };
+  const offset = getInt64(view, at + 8);
+  if (offset !== expected.offset) {
+    return { kind: 'damaged', reason: `offset ${offset} stands where ${expected.offset} must be` };
+  }
+  const logTimeUs = getInt64(view, at + 16);
+  if (logTimeUs < expected.logTimeUsMin) return { kind: 'damaged', reason: 'its log time is before the last one' };
+  return {
+    kind: 'ok',
+    entry: { offset, logTimeUs, record: bytes.subarray(at + FRAME_HEADER_BYTES, end), crc },
+    next: end,
+  };
+}
+
+/** The judgement of a run of frames. */
+export interface FrameRun {
+  /** The frames that are whole and right, from the start. */
+  readonly count: number;
+  /** Where the last of them ends. */
+  readonly end: number;
+  /** Log time of the last of them, or the expectation's. */
+  readonly logTimeUs: number;
+  /** Checksum of the last of them, if any. */
+  readonly crc: number | undefined;
+  /** How the bytes after the last right frame fail; undefined when there are none. */
+  readonly fault: Exclude<FrameVerdict, { kind: 'ok' }> | undefined;
+}
+
+/** Judges frames from a position to the end of the bytes, and hands each right one to the visitor. */
+export function scanFrames(
+  bytes: Uint8Array,
+  from: number,
+  expected: Expectation,
+  visit: (entry: LogEntry, at: number) => void,
+): FrameRun {
+  const view = dataViewOf(bytes);
+  let at = from;
+  let count = 0;
+  let logTimeUs = expected.logTimeUsMin;
+  let crc: number | undefined;
+  while (at < bytes.length) {
+    const verdict = decodeFrame(bytes, view, at, { offset: expected.offset + count, logTimeUsMin: logTimeUs });
+    if (verdict.kind !== 'ok') return { count, end: at, logTimeUs, crc, fault: verdict };
+    visit(verdict.entry, at);
+    logTimeUs = verdict.entry.logTimeUs;
+    crc = verdict.entry.crc;
+    count++;
+    at = verdict.next;
+  }
+  return { count, end: at, logTimeUs, crc, fault: undefined };
+}
+
+/**
+ * Frame boundaries by the headers alone: how many whole frames, but no more than countMax, lie in bytes[from, end),
+ * and where the last of them ends.
+ */
+export function walkFrames(
+  bytes: Uint8Array,
+  from: number,
+  end: number,
+  firstOffset: number,
+  countMax = Infinity,
+): { count: number; end: number; fault: string | undefined } {
+  const view = dataViewOf(bytes);
+  let at = from;
+  let count = 0;
+  while (count < countMax && end - at >= FRAME_HEADER_BYTES) {
+    const length = view.getUint32(at, true);
+    if (length === 0 || length > RECORD_BYTES_MAX) {
+      return { count, end: at, fault: `a record of ${length} bytes cannot be` };
+    }
+    const offset = getInt64(view, at + 8);
+    if (offset !== firstOffset + count) {
+      return { count, end: at, fault: `offset ${offset} stands where ${firstOffset + count} must be` };
+    }
+    if (at + FRAME_HEADER_BYTES + length > end) break;
+    at += FRAME_HEADER_BYTES + length;
+    count++;
+  }
+  return { count, end: at, fault: undefined };
+}
+
+/** The length of the frame whose header starts at a position, which must lie within the bytes. */
+export function frameBytesAt(bytes: Uint8Array, at: number): number {
+  return FRAME_HEADER_BYTES + dataViewOf(bytes).getUint32(at, true);
+}
+
+/**
+ * Whether a right frame with an offset above the given one begins anywhere in the bytes. Frames have no marker to look
+ * for, so every position is tried; the cheap test of the offset leaves next to nothing for the checksum.
+ */
+export function findLaterFrame(bytes: Uint8Array, from: number, offset: number): LogEntry | undefined {
+  const view = dataViewOf(bytes);
+  // A frame takes at least 25 bytes: no more can be between.
+  const offsetMax = offset + Math.ceil((bytes.length - from) / (FRAME_HEADER_BYTES + 1));
+  for (let at = from; bytes.length - at > FRAME_HEADER_BYTES; at++) {
+    const found = getInt64(view, at + 8);
+    if (found <= offset || found > offsetMax) continue;
+    const verdict = decodeFrame(bytes, view, at, { offset: found, logTimeUsMin: -Infinity });
+    if (verdict.kind === 'ok') return verdict.entry;
+  }
+  return undefined;
+}
+
+export function dataViewOf(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+// Offsets and times are safe integers; 64-bit getters of DataView would make a bigint each.
+function setInt64(view: DataView, at: number, value: number): void {
+  const high = Math.floor(value / 0x1_0000_0000);
+  view.setUint32(at, value - high * 0x1_0000_0000, true);
+  view.setInt32(at + 4, high, true);
+}
+
+function getInt64(view: DataView, at: number): number {
+  return view.getInt32(at + 4, true) * 0x1_0000_0000 + view.getUint32(at, true);
+}
