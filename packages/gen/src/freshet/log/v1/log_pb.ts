@@ -115,14 +115,14 @@ export const LogRecordSchema: GenMessage<LogRecord> = /*@__PURE__*/
  */
 export type Sequence = Message<"freshet.log.v1.Sequence"> & {
   /**
-   * Postgres: the end LSN of the commit. Snapshot: the row's number, from 1. Kafka: the offset. Push: the producer's number.
+   * Postgres: the LSN of the commit record. Snapshot: the row's number, from 1. Kafka: the offset. Push: the producer's number.
    *
    * @generated from field: uint64 major = 1;
    */
   major: bigint;
 
   /**
-   * Postgres: the row's index in its transaction. Else 0.
+   * Postgres: the row's index among its table's rows of the transaction. Else 0.
    *
    * @generated from field: uint64 minor = 2;
    */

@@ -9,7 +9,7 @@ import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
 import type { Definitions } from "./definition_pb.ts";
 import { file_freshet_registry_v1_definition } from "./definition_pb.ts";
-import type { PlannedChange } from "./registry_pb.ts";
+import type { Node, PlannedChange } from "./registry_pb.ts";
 import { file_freshet_registry_v1_registry } from "./registry_pb.ts";
 import type { DefinitionSet } from "../../type/v1/plan_pb.ts";
 import { file_freshet_type_v1_plan } from "../../type/v1/plan_pb.ts";
@@ -19,7 +19,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file freshet/registry/v1/storage.proto.
  */
 export const file_freshet_registry_v1_storage: GenFile = /*@__PURE__*/
-  fileDesc("CiFmcmVzaGV0L3JlZ2lzdHJ5L3YxL3N0b3JhZ2UucHJvdG8SE2ZyZXNoZXQucmVnaXN0cnkudjEiKgoLU3RvcmVkVmFsdWUSDQoFY3JjMzIYASABKAcSDAoEYm9keRgCIAEoDCKmAQoRU3RvcmVkRGVmaW5pdGlvbnMSMQoHd3JpdHRlbhgBIAEoCzIgLmZyZXNoZXQucmVnaXN0cnkudjEuRGVmaW5pdGlvbnMSMAoIcmVzb2x2ZWQYAiABKAsyHi5mcmVzaGV0LnR5cGUudjEuRGVmaW5pdGlvblNldBIVCg1oaWdoZXN0X3JvdXRlGAMgASgNEhUKDWF1ZGl0X2VudHJpZXMYBCABKAQijQEKCkF1ZGl0RW50cnkSFQoNYXBwbGllZF9hdF91cxgBIAEoEhISCgpnZW5lcmF0aW9uGAIgASgEEhEKCXBsYW5faGFzaBgDIAEoDBIzCgdjaGFuZ2VzGAQgAygLMiIuZnJlc2hldC5yZWdpc3RyeS52MS5QbGFubmVkQ2hhbmdlEgwKBHBlZXIYBSABKAliBnByb3RvMw", [file_freshet_registry_v1_definition, file_freshet_registry_v1_registry, file_freshet_type_v1_plan]);
+  fileDesc("CiFmcmVzaGV0L3JlZ2lzdHJ5L3YxL3N0b3JhZ2UucHJvdG8SE2ZyZXNoZXQucmVnaXN0cnkudjEiKgoLU3RvcmVkVmFsdWUSDQoFY3JjMzIYASABKAcSDAoEYm9keRgCIAEoDCKmAQoRU3RvcmVkRGVmaW5pdGlvbnMSMQoHd3JpdHRlbhgBIAEoCzIgLmZyZXNoZXQucmVnaXN0cnkudjEuRGVmaW5pdGlvbnMSMAoIcmVzb2x2ZWQYAiABKAsyHi5mcmVzaGV0LnR5cGUudjEuRGVmaW5pdGlvblNldBIVCg1oaWdoZXN0X3JvdXRlGAMgASgNEhUKDWF1ZGl0X2VudHJpZXMYBCABKAQijQEKCkF1ZGl0RW50cnkSFQoNYXBwbGllZF9hdF91cxgBIAEoEhISCgpnZW5lcmF0aW9uGAIgASgEEhEKCXBsYW5faGFzaBgDIAEoDBIzCgdjaGFuZ2VzGAQgAygLMiIuZnJlc2hldC5yZWdpc3RyeS52MS5QbGFubmVkQ2hhbmdlEgwKBHBlZXIYBSABKAkiNwoLU3RvcmVkTm9kZXMSKAoFbm9kZXMYASADKAsyGS5mcmVzaGV0LnJlZ2lzdHJ5LnYxLk5vZGViBnByb3RvMw", [file_freshet_registry_v1_definition, file_freshet_registry_v1_registry, file_freshet_type_v1_plan]);
 
 /**
  * Every value lies in one of these, because LevelDB does not verify what it reads.
@@ -35,7 +35,7 @@ export type StoredValue = Message<"freshet.registry.v1.StoredValue"> & {
   crc32: number;
 
   /**
-   * An encoded StoredDefinitions or AuditEntry, as the key says.
+   * An encoded StoredDefinitions, AuditEntry or StoredNodes, as the key says.
    *
    * @generated from field: bytes body = 2;
    */
@@ -139,4 +139,25 @@ export type AuditEntry = Message<"freshet.registry.v1.AuditEntry"> & {
  */
 export const AuditEntrySchema: GenMessage<AuditEntry> = /*@__PURE__*/
   messageDesc(file_freshet_registry_v1_storage, 2);
+
+/**
+ * The nodes that had a lease, so that a restarted registry does not say for a moment that nobody is there.
+ *
+ * @generated from message freshet.registry.v1.StoredNodes
+ */
+export type StoredNodes = Message<"freshet.registry.v1.StoredNodes"> & {
+  /**
+   * The nodes.
+   *
+   * @generated from field: repeated freshet.registry.v1.Node nodes = 1;
+   */
+  nodes: Node[];
+};
+
+/**
+ * Describes the message freshet.registry.v1.StoredNodes.
+ * Use `create(StoredNodesSchema)` to create a new message.
+ */
+export const StoredNodesSchema: GenMessage<StoredNodes> = /*@__PURE__*/
+  messageDesc(file_freshet_registry_v1_storage, 3);
 

@@ -1,0 +1,165 @@
+/**
+ * The key states of one view instance in memory, in front of the cold store.
+ *
+ * Owns which states are held, which are dirty, and dropping clean ones beyond the byte budget (second chance: a hand
+ * goes round, and drops what was not used since it last came by). Does not own what is in a state.
+ *
+ * Invariant R4: evict() brings memory under the budget as far as states that are dirty, or in a commit that is not
+ * durable, allow. Invariant F1: whether a state is held or not never shows in a value.
+ */
+import type { ColdState } from '../shard-fold.ts';
+import type { ByteWriter } from '../state/byte-writer.ts';
+import { emptyKeyState, type KeyState, Stage, sizeOfStored } from '../state/key-state.ts';
+import { decodeState, encodeState } from '../state/state-codec.ts';
+import type { RunnableView } from '../state/view-plan.ts';
+
+/** What all caches of a shard use together, in estimated bytes. */
+export interface CacheUse {
+  bytes: number;
+  /** Of what the next commit would encode; close() leaves it too high until that commit. */
+  dirtyBytes: number;
+}
+
+/** Roughly, what encoding makes of the memory that a state takes. */
+const ENCODED_SHARE = 0.2;
+
+export class StateCache {
+  readonly #view: RunnableView;
+  readonly #instance: string;
+  readonly #cold: ColdState;
+  readonly #use: CacheUse;
+  readonly #states = new Map<string, KeyState>();
+  /** Whether the cold store may have states that are not in memory: not before the first eviction of a new instance. */
+  #isPartial: boolean;
+  /** How many keys have state, in memory or not. */
+  keys: number;
+  #dirty: KeyState[] = [];
+  #taken: KeyState[] = [];
+  #hand: MapIterator<[string, KeyState]> | undefined;
+
+  constructor(options: {
+    readonly view: RunnableView;
+    readonly instance: string;
+    readonly cold: ColdState;
+    readonly use: CacheUse;
+    readonly isPartial: boolean;
+    readonly keys: number;
+  }) {
+    this.#view = options.view;
+    this.#instance = options.instance;
+    this.#cold = options.cold;
+    this.#use = options.use;
+    this.#isPartial = options.isPartial;
+    this.keys = options.keys;
+  }
+
+  get size(): number {
+    return this.#states.size;
+  }
+
+  /** The state to be changed, made or loaded if need be; call changed() after changing it. */
+  open(key: string): KeyState {
+    let state = this.#states.get(key);
+    if (state === undefined) {
+      state = this.#load(key);
+      if (state === undefined) {
+        state = emptyKeyState(this.#view, key);
+        this.keys++;
+      }
+      this.#states.set(key, state);
+      this.#use.bytes += state.sizeBytes;
+    }
+    state.recent = true;
+    return state;
+  }
+
+  /** Notes that the state was changed; `sizeBefore` is the size it had before. */
+  changed(state: KeyState, sizeBefore: number): void {
+    this.#use.bytes += state.sizeBytes - sizeBefore;
+    if (state.stage === Stage.DIRTY) return;
+    state.stage = Stage.DIRTY;
+    this.#use.dirtyBytes += state.sizeBytes * ENCODED_SHARE;
+    this.#dirty.push(state);
+  }
+
+  /** The state for reading, without keeping it in memory when it was not there: passes read every key once. */
+  peek(key: string): KeyState | undefined {
+    return this.#states.get(key) ?? this.#load(key);
+  }
+
+  /** The encoded state of a key that is not in memory. */
+  peekCold(key: string): Uint8Array | undefined {
+    return this.#isPartial && !this.#states.has(key) ? this.#cold.load(this.#instance, key) : undefined;
+  }
+
+  /** Whether the cold store may have states that are not in memory. */
+  get isPartial(): boolean {
+    return this.#isPartial;
+  }
+
+  /** The state if it is in memory. */
+  hot(key: string): KeyState | undefined {
+    return this.#states.get(key);
+  }
+
+  hotKeys(): IterableIterator<string> {
+    return this.#states.keys();
+  }
+
+  /** Encodes the dirty states and hands them to `put`. They stay in memory until settle(). */
+  take(writer: ByteWriter, put: (state: KeyState, bytes: Uint8Array) => void): void {
+    for (const state of this.#dirty) {
+      const bytes = encodeState(writer, this.#view, state);
+      // Now that the size of what the accumulators hold is known, the estimate can follow it.
+      const sizeBytes = sizeOfStored(state.key, bytes.length);
+      this.#use.bytes += sizeBytes - state.sizeBytes;
+      state.sizeBytes = sizeBytes;
+      state.stage = Stage.TAKEN;
+      this.#taken.push(state);
+      put(state, bytes);
+    }
+    this.#dirty = [];
+  }
+
+  /** What was taken is durable. */
+  settle(): void {
+    for (const state of this.#taken) if (state.stage === Stage.TAKEN) state.stage = Stage.CLEAN;
+    this.#taken = [];
+  }
+
+  /** Drops clean states until the shard's use is within the limit, or the hand has gone round twice. */
+  evict(limitBytes: number): void {
+    let left = this.#states.size * 2;
+    while (this.#use.bytes > limitBytes && left > 0) {
+      left--;
+      this.#hand ??= this.#states.entries();
+      const next = this.#hand.next();
+      if (next.done === true) {
+        this.#hand = undefined;
+        continue;
+      }
+      const [key, state] = next.value;
+      if (state.recent) {
+        state.recent = false;
+      } else if (state.stage === Stage.CLEAN) {
+        this.#states.delete(key);
+        this.#use.bytes -= state.sizeBytes;
+        this.#isPartial = true;
+      }
+    }
+  }
+
+  /** Gives up everything in memory; the instance is over. */
+  close(): void {
+    for (const state of this.#states.values()) this.#use.bytes -= state.sizeBytes;
+    this.#states.clear();
+    this.#dirty = [];
+    this.#taken = [];
+  }
+
+  #load(key: string): KeyState | undefined {
+    if (!this.#isPartial) return undefined;
+    const bytes = this.#cold.load(this.#instance, key);
+    return bytes === undefined ? undefined : decodeState(this.#view, key, bytes);
+  }
+}

@@ -1,0 +1,182 @@
+/**
+ * One life of a view in a shard: from its coming into force, or its route's new generation, until the next such.
+ *
+ * Owns folding a change into the view: reading columns by the record's contract, derived columns, `where`, expiry, the
+ * key's state. Does not own whether a record counts at all (route-progress.ts) or when the instance is complete
+ * (shard-fold.ts).
+ */
+import { create } from '@bufbuild/protobuf';
+import {
+  ViewInstanceSchema,
+  type ViewInstance as ViewInstanceState,
+} from '@freshet/gen/freshet/compute/v1/state_pb.ts';
+import type { Contract } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import type { Raw } from '../aggregates/aggregate.ts';
+import type { RecordReader } from '../record/record-reader.ts';
+import type { ColdState } from '../shard-fold.ts';
+import { addEvent, isReachable, type KeyState } from '../state/key-state.ts';
+import { type RunnableView, rawOfResult } from '../state/view-plan.ts';
+import type { ContractBook } from './contract-book.ts';
+import { instanceName } from './instance-name.ts';
+import { RouteProgress } from './route-progress.ts';
+import { type CacheUse, StateCache } from './state-cache.ts';
+
+/** What happened to events, since the state was made. */
+export interface FoldCounters {
+  expiredEvents: number;
+  expressionErrors: number;
+  unknownContracts: number;
+}
+
+/** A fold in the shadow, from the route's beginning up to the live position. */
+export interface Build {
+  /** The next offset that it folds. */
+  position: number;
+  /** The view's route as the build has seen it. */
+  readonly route: RouteProgress;
+}
+
+export class ViewInstance {
+  readonly view: RunnableView;
+  readonly number: number;
+  /** The view's id and the instance's number: what the cold store files the states under. */
+  readonly name: string;
+  readonly cache: StateCache;
+  build: Build | undefined;
+  /** The position from which on there are rows to offer; undefined while built, or while its route's snapshot runs. */
+  completeAt: number | undefined;
+  /** Rows that changed since they were last handed out for emission. */
+  #pending: KeyState[] = [];
+  readonly #row: Raw[];
+  readonly #positions = new Map<number, Int32Array>();
+
+  constructor(options: {
+    readonly view: RunnableView;
+    readonly number: number;
+    readonly cold: ColdState;
+    readonly use: CacheUse;
+    /** What a commit knows of the instance; undefined for a new one. */
+    readonly stored?: ViewInstanceState | undefined;
+  }) {
+    const { view, number, cold, use, stored } = options;
+    this.view = view;
+    this.number = number;
+    this.name = instanceName(view.plan.viewId, number);
+    const keys = Number(stored?.keys ?? 0);
+    this.cache = new StateCache({ view, instance: this.name, cold, use, isPartial: stored !== undefined, keys });
+    if (stored?.completeAt !== undefined) this.completeAt = Number(stored.completeAt);
+    if (stored?.build?.route !== undefined) {
+      this.build = { position: Number(stored.build.position), route: RouteProgress.fromProto(stored.build.route) };
+    }
+    this.#row = new Array<Raw>(view.columns.length + view.derived.length).fill(null);
+  }
+
+  /** What a commit keeps of the instance. */
+  toProto(): ViewInstanceState {
+    const { build, completeAt } = this;
+    return create(ViewInstanceSchema, {
+      viewId: this.view.plan.viewId,
+      instance: this.number,
+      keys: BigInt(this.cache.keys),
+      ...(build === undefined ? {} : { build: { position: BigInt(build.position), route: build.route.toProto() } }),
+      ...(completeAt === undefined ? {} : { completeAt: BigInt(completeAt) }),
+    });
+  }
+
+  /** Folds an inserted or read row that is to be folded. */
+  fold(record: RecordReader, offset: number, logTimeUs: number, contracts: ContractBook, counters: FoldCounters): void {
+    if (!this.#readRow(record, this.#columnPositions(record, contracts, counters), counters)) return;
+    const { eventTimeUs, key } = record;
+    if (!isReachable(this.view, eventTimeUs, logTimeUs)) {
+      counters.expiredEvents++;
+      return;
+    }
+    const state = this.cache.open(key);
+    const { sizeBytes } = state;
+    addEvent(this.view, state, this.#row, eventTimeUs, offset, logTimeUs);
+    this.cache.changed(state, sizeBytes);
+    if (!state.emitPending && this.completeAt !== undefined) {
+      state.emitPending = true;
+      this.#pending.push(state);
+    }
+  }
+
+  /** The keys whose rows changed since the last call. */
+  takePending(): Set<string> | undefined {
+    if (this.#pending.length === 0) return undefined;
+    const keys = new Set<string>();
+    for (const state of this.#pending) {
+      state.emitPending = false;
+      keys.add(state.key);
+    }
+    this.#pending = [];
+    return keys;
+  }
+
+  /** The route's contracts changed. */
+  forgetContracts(): void {
+    this.#positions.clear();
+  }
+
+  /** Fills the row; false when `where` does not hold. */
+  #readRow(record: RecordReader, positions: Int32Array, counters: FoldCounters): boolean {
+    const { view } = this;
+    const { where } = view;
+    const row = this.#row;
+    let failed = false;
+    for (const index of view.whereColumns) this.#readColumn(record, positions, index);
+    if (where !== undefined && !view.whereUsesDerived) {
+      let holds = false;
+      try {
+        holds = where.evaluate(row) === true;
+      } catch {
+        failed = true;
+      }
+      if (failed) counters.expressionErrors++;
+      if (!holds) return false;
+    }
+    for (const index of view.otherColumns) this.#readColumn(record, positions, index);
+    for (const { index, expression, kind } of view.derived) {
+      try {
+        row[index] = rawOfResult(kind, expression.evaluate(row));
+      } catch {
+        row[index] = null;
+        failed = true;
+      }
+    }
+    let holds = true;
+    if (where !== undefined && view.whereUsesDerived) {
+      try {
+        holds = where.evaluate(row) === true;
+      } catch {
+        holds = false;
+        failed = true;
+      }
+    }
+    if (failed) counters.expressionErrors++;
+    return holds;
+  }
+
+  #readColumn(record: RecordReader, positions: Int32Array, index: number): void {
+    const column = this.view.columns[index] as (typeof this.view.columns)[number];
+    this.#row[index] = record.column(positions[index] as number, column.type);
+  }
+
+  /** For each column of the view its position in rows of the record's contract, -1 when it has none. */
+  #columnPositions(record: RecordReader, contracts: ContractBook, counters: FoldCounters): Int32Array {
+    const known = this.#positions.get(record.contractVersion);
+    if (known !== undefined) return known;
+    const found = contracts.find(this.view.route, record.contractVersion);
+    const positions = columnPositions(this.view, found?.contract);
+    // A guess is made anew for each record, so that the count says how many rows it was made for.
+    if (found?.exact === true) this.#positions.set(record.contractVersion, positions);
+    else counters.unknownContracts++;
+    return positions;
+  }
+}
+
+function columnPositions(view: RunnableView, contract: Contract | undefined): Int32Array {
+  return Int32Array.from(view.columns, ({ name }) =>
+    contract === undefined ? -1 : contract.columns.findIndex((column) => column.name === name),
+  );
+}

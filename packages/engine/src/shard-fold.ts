@@ -1,0 +1,283 @@
+/**
+ * The fold of one partition: state' = fold(state, record), a pure function of the log's prefix.
+ *
+ * Owns the order in which records take effect, which views are in force, and when a view is complete. Does not own
+ * reading the log, storing states or sending rows (services/compute), or what an event does to a state (src/state).
+ *
+ * Invariants: F1 (same prefix, same rows at same versions and the same digest, whatever the batches, commits and
+ * evictions; nothing here reads a clock), F3 (offsets are contiguous, log time never goes back).
+ *
+ *      entries ──fold──▶ states in memory ──takeDirty, row──▶ emitted at once
+ *                             │    ▲
+ *                    takeCommit    │ load on a miss
+ *                             ▼    │
+ *                        cold store, one batch a commit ──durable──▶ evict
+ *
+ * A view in force is *building* while it folds older records in the shadow (foldBuild), and *complete* from then on.
+ * A view whose route has not begun is complete at once. When a route begins a new generation its views start
+ * again from nothing, and are complete again when the route's snapshot has ended.
+ */
+import { fromBinary, toBinary } from '@bufbuild/protobuf';
+import { type FoldMeta, FoldMetaSchema } from '@freshet/gen/freshet/compute/v1/state_pb.ts';
+import type { DefinitionSet } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
+import { assert } from '@freshet/kit/assert.ts';
+import { Force } from './fold/force.ts';
+import { mergedKeys } from './fold/merged-keys.ts';
+import { encodeMeta } from './fold/meta-codec.ts';
+import { digestInstances } from './fold/state-digest.ts';
+import type { ViewInstance } from './fold/view-instance.ts';
+import { RowEncoder } from './rows/row-encoder.ts';
+import { ByteWriter } from './state/byte-writer.ts';
+import { decodeState, readVersion } from './state/state-codec.ts';
+
+/** One record of the log; a LogEntry of packages/log is one. */
+export interface FoldEntry {
+  readonly offset: number;
+  readonly logTimeUs: number;
+  /** An encoded LogRecord; only read during the call. */
+  readonly record: Uint8Array;
+  /** CRC32C of the record's frame. */
+  readonly crc: number;
+}
+
+/** Where states are kept between commits; implemented over LevelDB by compute. */
+export interface ColdState {
+  /** The state that the last durable commit put there, if any. */
+  load(instance: string, key: string): Uint8Array | undefined;
+  /** All states of an instance by key ascending. Only ShardFold.keys() and digest() use it, which are for tests. */
+  scan?(instance: string, afterKey: string | undefined): Iterable<[key: string, state: Uint8Array]>;
+}
+
+/** Keys whose rows changed, by view id in hex. */
+export type DirtyKeys = ReadonlyMap<string, ReadonlySet<string>>;
+
+/** The current row of a key. */
+export interface FoldRow {
+  readonly version: number;
+  /** An encoded freshet.type.v1.Row. */
+  readonly bytes: Uint8Array;
+}
+
+export interface FoldCommit {
+  /** States to store under (instance, key). */
+  readonly puts: readonly (readonly [instance: string, key: string, state: Uint8Array])[];
+  /** An encoded FoldMeta, to be stored in the same batch. */
+  readonly meta: Uint8Array;
+  /** Rows of complete views that changed since the last commit. */
+  readonly changed: DirtyKeys;
+}
+
+export interface FoldStats {
+  readonly keys: number;
+  readonly expiredEvents: number;
+  readonly expressionErrors: number;
+  readonly unknownContracts: number;
+  readonly cacheBytes: number;
+}
+
+export class ShardFold {
+  readonly #cold: ColdState;
+  readonly #cacheBytes: number;
+  #position = 0;
+  #logTimeUs = Number.MIN_SAFE_INTEGER;
+  #recordCrc = 0;
+  readonly #force: Force;
+  readonly #encoder = new RowEncoder();
+  readonly #writer = new ByteWriter();
+
+  /** `meta` is that of the last durable commit of the cold store; without it the fold starts at 0. */
+  constructor(options: {
+    readonly cold: ColdState;
+    readonly cacheBytes: number;
+    readonly meta?: Uint8Array | undefined;
+  }) {
+    this.#cold = options.cold;
+    this.#cacheBytes = options.cacheBytes;
+    this.#force = new Force(options.cold);
+    if (options.meta === undefined) return;
+    const meta = fromBinary(FoldMetaSchema, options.meta);
+    this.#position = Number(meta.position);
+    this.#logTimeUs = Number(meta.logTimeUs);
+    this.#recordCrc = meta.recordCrc;
+    this.#force.restore(meta);
+  }
+
+  /** How many records are folded, which is the offset of the next one. */
+  get position(): number {
+    return this.#position;
+  }
+
+  /** The log time of the last record folded, microseconds; Number.MIN_SAFE_INTEGER before the first. */
+  get logTimeUs(): number {
+    return this.#logTimeUs;
+  }
+
+  /** The CRC of the last record's frame; 0 before the first. */
+  get recordCrc(): number {
+    return this.#recordCrc;
+  }
+
+  /** What is in force; undefined before the first definitions. */
+  get definitions(): DefinitionSet | undefined {
+    return this.#force.definitions;
+  }
+
+  get generation(): number {
+    return this.#force.generation;
+  }
+
+  /** Folds the next records. */
+  fold(entries: readonly FoldEntry[]): void {
+    for (const entry of entries) {
+      assert(entry.offset === this.#position, `F3: offset ${entry.offset} after ${this.#position - 1}`);
+      assert(entry.logTimeUs >= this.#logTimeUs, `F3: log time goes back at offset ${entry.offset}`);
+      this.#force.fold(entry);
+      this.#position = entry.offset + 1;
+      this.#logTimeUs = entry.logTimeUs;
+      this.#recordCrc = entry.crc;
+    }
+  }
+
+  /** The rows that changed since the last call, of views that were complete when they did. */
+  takeDirty(): DirtyKeys {
+    const dirty = new Map<string, Set<string>>();
+    for (const [viewId, instance] of this.#force.views) {
+      const keys = instance.takePending();
+      if (keys !== undefined) dirty.set(viewId, keys);
+    }
+    return dirty;
+  }
+
+  /** The key's row, or undefined when it has none or the view is not complete. */
+  row(viewId: string, key: string): FoldRow | undefined {
+    const instance = this.#complete(viewId);
+    const state = instance?.cache.peek(key);
+    if (instance === undefined || state === undefined) return undefined;
+    return { version: state.version, bytes: this.#encoder.encode(instance.view, state) };
+  }
+
+  /** The version of the key's row, without making the row. */
+  version(viewId: string, key: string): number | undefined {
+    const cache = this.#complete(viewId)?.cache;
+    const hot = cache?.hot(key);
+    if (hot !== undefined) return hot.version;
+    const bytes = cache?.peekCold(key);
+    return bytes === undefined ? undefined : readVersion(bytes);
+  }
+
+  /** The row of a stored state of the view's present instance; undefined for a view that is not complete. */
+  rowFromState(viewId: string, key: string, stored: Uint8Array): FoldRow | undefined {
+    const instance = this.#complete(viewId);
+    if (instance === undefined) return undefined;
+    const state = decodeState(instance.view, key, stored);
+    return { version: state.version, bytes: this.#encoder.encode(instance.view, state) };
+  }
+
+  /** The views being built, each with the offset of the next record that it needs. */
+  builds(): { viewId: string; position: number }[] {
+    const builds: { viewId: string; position: number }[] = [];
+    for (const [viewId, { build }] of this.#force.views) {
+      if (build !== undefined) builds.push({ viewId, position: build.position });
+    }
+    return builds;
+  }
+
+  /**
+   * Feeds a build from its position on. When it has reached the fold's position the view joins the live fold; entries
+   * from there on are not folded, and a view that is not being built (any more) folds nothing.
+   */
+  foldBuild(viewId: string, entries: readonly FoldEntry[]): void {
+    const instance = this.#force.views.get(viewId);
+    if (instance !== undefined) this.#force.foldBuild(instance, entries, this.#position);
+  }
+
+  /** The ids of the views that are complete, in hex, ascending. */
+  completeViews(): string[] {
+    return [...this.#force.views]
+      .flatMap(([viewId, { completeAt }]) => (completeAt === undefined ? [] : [viewId]))
+      .sort();
+  }
+
+  /**
+   * The position since which the view has been complete without a break; undefined when it is not. What was seen of the
+   * view at an earlier position belongs to another instance of it: it has to be replaced whole, by a pass.
+   */
+  completeAt(viewId: string): number | undefined {
+    return this.#force.views.get(viewId)?.completeAt;
+  }
+
+  /** The ids of the views in force that are not complete, in hex, ascending. */
+  incompleteViews(): string[] {
+    return [...this.#force.views]
+      .flatMap(([viewId, { completeAt }]) => (completeAt === undefined ? [viewId] : []))
+      .sort();
+  }
+
+  /** The name of the view's present instance, under which its states are stored. */
+  instanceOf(viewId: string): string | undefined {
+    return this.#force.views.get(viewId)?.name;
+  }
+
+  /** The names of all instances in force. States of others are garbage once a commit without them is durable. */
+  instances(): string[] {
+    return [...this.#force.views.values()].map(({ name }) => name).sort();
+  }
+
+  /** An estimate of the bytes that the next commit would hold. */
+  get dirtyBytes(): number {
+    return this.#force.use.dirtyBytes;
+  }
+
+  /**
+   * What changed since the last commit, to be stored as one batch. The states stay in memory until evict(). The next
+   * commit may be taken only after that.
+   */
+  takeCommit(): FoldCommit {
+    const puts: [string, string, Uint8Array][] = [];
+    const changed = new Map<string, Set<string>>();
+    for (const [viewId, instance] of this.#force.views) {
+      const { completeAt = Number.POSITIVE_INFINITY } = instance;
+      const keys = new Set<string>();
+      instance.cache.take(this.#writer, (state, bytes) => {
+        puts.push([instance.name, state.key, bytes]);
+        if (state.version >= completeAt) keys.add(state.key);
+      });
+      if (keys.size > 0) changed.set(viewId, keys);
+    }
+    this.#force.use.dirtyBytes = 0;
+    return { puts, meta: toBinary(FoldMetaSchema, this.#meta()), changed };
+  }
+
+  /** The last commit is durable: drops clean states beyond the byte budget. */
+  evict(): void {
+    for (const { cache } of this.#force.views.values()) cache.settle();
+    for (const { cache } of this.#force.views.values()) cache.evict(this.#cacheBytes);
+  }
+
+  /** The keys of a complete view after one, ascending. Needs ColdState.scan once anything was evicted or restored. */
+  keys(viewId: string, afterKey?: string): Iterable<string> {
+    const instance = this.#complete(viewId);
+    return instance === undefined ? [] : mergedKeys(instance, this.#cold, afterKey);
+  }
+
+  /** The digest of the whole state (F1). Needs ColdState.scan once anything was evicted or restored. */
+  digest(): Uint8Array {
+    return digestInstances(this.#meta(), [...this.#force.views.values()], this.#cold);
+  }
+
+  stats(): FoldStats {
+    let keys = 0;
+    for (const { cache } of this.#force.views.values()) keys += cache.keys;
+    return { keys, ...this.#force.counters, cacheBytes: this.#force.use.bytes };
+  }
+
+  #complete(viewId: string): ViewInstance | undefined {
+    const instance = this.#force.views.get(viewId);
+    return instance?.completeAt === undefined ? undefined : instance;
+  }
+
+  #meta(): FoldMeta {
+    const place = { position: this.#position, logTimeUs: this.#logTimeUs, recordCrc: this.#recordCrc };
+    return encodeMeta(place, this.#force);
+  }
+}

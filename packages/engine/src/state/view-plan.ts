@@ -1,0 +1,129 @@
+/**
+ * A ViewPlan made ready to run: expressions compiled, features grouped by window and ttl, inputs numbered.
+ *
+ * Owns the groups: features with the same window and ttl share panes in a key's state and a timeline in its row.
+ * Groups are in the order of their first feature, features within a group in plan order, as freshet.type.v1.Row says.
+ */
+import type { FeaturePlan, ViewPlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
+import { Kind, type ValueType } from '@freshet/gen/freshet/type/v1/value_pb.ts';
+import { assert, must } from '@freshet/kit/assert.ts';
+import type { Accumulator, Raw } from '../aggregates/aggregate.ts';
+import { aggregateByName } from '../aggregates/table.ts';
+import { compileExpression, type Expression, type ExpressionColumn } from '../expression/expression.ts';
+import { hexOf } from '../fold/instance-name.ts';
+import { normaliseInteger } from '../numbers/integers.ts';
+import { type WindowShape, windowShape } from '../windows.ts';
+
+export interface FeatureFold {
+  /** The index in the view's features. */
+  readonly feature: number;
+  /** The index of the input in the row of columns and derived columns; -1: rows are counted. */
+  readonly input: number;
+  readonly accumulator: Accumulator;
+  readonly resultType: ValueType;
+}
+
+export interface FeatureGroup {
+  readonly window: WindowShape;
+  /** 0: none. */
+  readonly ttlUs: number;
+  readonly features: readonly FeatureFold[];
+}
+
+interface Derived {
+  readonly index: number;
+  readonly expression: Expression;
+  readonly kind: Kind;
+}
+
+/** A view that can be folded. */
+export interface RunnableView {
+  readonly viewId: string;
+  readonly plan: ViewPlan;
+  readonly route: number;
+  readonly groups: readonly FeatureGroup[];
+  readonly columns: readonly { readonly name: string; readonly type: ValueType }[];
+  readonly derived: readonly Derived[];
+  readonly where: Expression | undefined;
+  /** The columns that `where` needs, through derived columns too; the others are only read when it holds. */
+  readonly whereColumns: readonly number[];
+  readonly otherColumns: readonly number[];
+  /** Whether `where` uses a derived column, so that these are computed before it. */
+  readonly whereUsesDerived: boolean;
+}
+
+/** The features' indexes by group: which timeline of a row holds which features. */
+export function featureGroups(features: readonly FeaturePlan[]): number[][] {
+  const groups = new Map<string, number[]>();
+  features.forEach((feature, index) => {
+    const { kind, unitUs, reach } = windowShape(feature.window);
+    const key = `${kind} ${unitUs} ${reach} ${feature.ttlUs}`;
+    const group = groups.get(key);
+    if (group === undefined) groups.set(key, [index]);
+    else group.push(index);
+  });
+  return [...groups.values()];
+}
+
+/** Makes the view ready; the plan was checked when it was made. */
+export function runnableView(plan: ViewPlan): RunnableView {
+  const columns = plan.columns.map((column) => ({
+    name: column.name,
+    type: must(column.type, `column ${column.name} has no type`),
+    nullable: column.nullable,
+  }));
+  const all: ExpressionColumn[] = [...columns];
+  const derived = plan.derived.map((column): Derived => {
+    const type = must(column.type, `derived column ${column.name} has no type`);
+    const expression = compileExpression(column.expression, all);
+    all.push({ name: column.name, type, nullable: true });
+    return { index: all.length - 1, expression, kind: type.kind };
+  });
+  const where = plan.where === '' ? undefined : compileExpression(plan.where, all);
+  const whereUsesDerived = where?.uses.some((index) => index >= columns.length) ?? false;
+  // Derived columns may need any column, so with them all are read.
+  const whereColumns = whereUsesDerived ? columns.map((_, index) => index) : [...(where?.uses ?? [])];
+  const indexOf = new Map(all.map((column, index) => [column.name, index]));
+  return {
+    viewId: hexOf(plan.viewId),
+    plan,
+    route: plan.route,
+    groups: featureGroups(plan.features).map((group) => featureGroup(plan, group, indexOf)),
+    columns,
+    derived,
+    where,
+    whereColumns,
+    otherColumns: columns.map((_, index) => index).filter((index) => !whereColumns.includes(index)),
+    whereUsesDerived,
+  };
+}
+
+function featureGroup(plan: ViewPlan, group: readonly number[], indexOf: ReadonlyMap<string, number>): FeatureGroup {
+  const first = must(plan.features[must(group[0])]);
+  return {
+    window: windowShape(first.window),
+    ttlUs: Number(first.ttlUs),
+    features: group.map((index): FeatureFold => {
+      const feature = must(plan.features[index]);
+      const aggregate = aggregateByName(feature.aggregate);
+      assert(aggregate !== undefined, `feature ${feature.name}: there is no aggregate ${feature.aggregate}`);
+      const input =
+        feature.input === '' ? -1 : must(indexOf.get(feature.input), `feature ${feature.name} has no input`);
+      return {
+        feature: index,
+        input,
+        accumulator: aggregate.accumulator(feature.inputType),
+        resultType: must(feature.resultType, `feature ${feature.name} has no result type`),
+      };
+    }),
+  };
+}
+
+/** A value that CEL made, in the engine's representation. */
+export function rawOfResult(kind: Kind, value: Raw): Raw {
+  if (typeof value === 'bigint') return normaliseInteger(value);
+  if (kind === Kind.LIST && Array.isArray(value)) {
+    return value.map((item: Raw) => (typeof item === 'bigint' ? normaliseInteger(item) : item));
+  }
+  return value;
+}
