@@ -1,0 +1,232 @@
+/**
+ * What a plan would change, in sentences: the answer to "what happens if I apply this, and who is affected?".
+ *
+ * Owns the comparison of two resolved sets. Sources are compared by the routes that use them, since nothing else of
+ * them is in force.
+ */
+import { create, equals } from '@bufbuild/protobuf';
+import { ChangeKind, type PlannedChange, PlannedChangeSchema } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
+import {
+  type DefinitionSet,
+  type FeaturePlan,
+  FeaturePlanSchema,
+  type ServicePlan,
+  ServicePlanSchema,
+  type SourcePlan,
+  type ViewPlan,
+} from '@freshet/gen/freshet/type/v1/plan_pb.ts';
+import { compareStrings } from '@freshet/values/compare.ts';
+import { formatDuration } from './duration.ts';
+import { layoutChanges } from './resolve/contract-version.ts';
+import { originName } from './resolve/origin.ts';
+
+/** The changes from what is in force (undefined: nothing) to what would be, by subject ascending. */
+export function diffDefinitions(previous: DefinitionSet | undefined, next: DefinitionSet): PlannedChange[] {
+  const changes = [...diffViews(previous, next), ...diffServices(previous, next), ...diffSources(previous, next)];
+  return changes.sort((a, b) => compareStrings(a.subject, b.subject));
+}
+
+interface Change {
+  readonly kind: ChangeKind;
+  readonly subject: string;
+  readonly effect: string;
+  readonly services: Iterable<string>;
+}
+
+function change({ services, ...rest }: Change): PlannedChange {
+  return create(PlannedChangeSchema, { ...rest, services: [...new Set(services)].sort(compareStrings) });
+}
+
+function diffViews(previous: DefinitionSet | undefined, next: DefinitionSet): PlannedChange[] {
+  const old = new Map((previous?.views ?? []).map((view) => [view.name, view]));
+  const names = new Map((previous?.views ?? []).map((view) => [hex(view), view.name]));
+  const changes: PlannedChange[] = [];
+  for (const view of next.views) {
+    const before = old.get(view.name);
+    old.delete(view.name);
+    if (before !== undefined && hex(before) === hex(view)) continue;
+    const services = [...servicesOf(previous, before), ...servicesOf(next, view)];
+    const subject = `view ${view.name}`;
+    const formerName = names.get(hex(view));
+    const renamed = `takes over the state of view ${formerName}, which computes the same`;
+    const isNew = previous?.routes.every(({ route }) => route !== view.route) ?? true;
+    const folds = isNew
+      ? 'is built from a first snapshot of its source'
+      : "folds from the log's beginning in the background, and is served when complete";
+    if (before === undefined) {
+      const effect = formerName === undefined ? folds : renamed;
+      changes.push(change({ kind: ChangeKind.ADDED, subject, effect, services }));
+    } else {
+      const what = viewChanges(before, view).join('; ');
+      const then = formerName === undefined ? `${folds}; until then the services keep what they have` : renamed;
+      changes.push(change({ kind: ChangeKind.CHANGED, subject, effect: `${what}: ${then}`, services }));
+    }
+  }
+  const kept = new Set(next.views.map(hex));
+  for (const view of old.values()) {
+    const effect = kept.has(hex(view)) ? 'goes on under another name' : 'is no longer folded, and its state is deleted';
+    changes.push(
+      change({ kind: ChangeKind.DROPPED, subject: `view ${view.name}`, effect, services: servicesOf(previous, view) }),
+    );
+  }
+  return changes;
+}
+
+function viewChanges(before: ViewPlan, after: ViewPlan): string[] {
+  const changes: string[] = [];
+  const old = new Map(before.features.map((feature) => [feature.name, feature]));
+  for (const feature of after.features) {
+    const was = old.get(feature.name);
+    old.delete(feature.name);
+    if (was === undefined) changes.push(`feature ${feature.name} added`);
+    else if (!equals(FeaturePlanSchema, was, feature)) {
+      changes.push(`feature ${feature.name} is ${describeFeature(feature)}, was ${describeFeature(was)}`);
+    }
+  }
+  for (const name of old.keys()) changes.push(`feature ${name} dropped`);
+  if (before.where !== after.where) changes.push('its condition changed');
+  const derivedOf = (view: ViewPlan): string =>
+    JSON.stringify(view.derived.map(({ name, expression }) => [name, expression]));
+  if (derivedOf(before) !== derivedOf(after)) changes.push('its derived columns changed');
+  if (before.engineVersion !== after.engineVersion) changes.push('the engine computes it by newer rules');
+  if (changes.length === 0) changes.push('its source, entity or columns changed');
+  return changes;
+}
+
+/** "sum of amount over 1h in panes of 1m". */
+function describeFeature(feature: FeaturePlan): string {
+  const parts = [feature.input === '' ? feature.aggregate : `${feature.aggregate} of ${feature.input}`];
+  const window = feature.window?.kind;
+  if (window?.case === 'rolling') {
+    parts.push(`over ${formatDuration(window.value.lengthUs)} in panes of ${formatDuration(window.value.paneUs)}`);
+  } else if (window?.case === 'tumbling') {
+    parts.push(`in the ${window.value.closed ? 'last closed' : 'current'} ${formatDuration(window.value.lengthUs)}`);
+  } else parts.push('over all time');
+  if (feature.ttlUs !== 0n) parts.push(`for ${formatDuration(feature.ttlUs)}`);
+  if (feature.defaultValue !== undefined) parts.push('with a default');
+  return parts.join(' ');
+}
+
+function diffServices(previous: DefinitionSet | undefined, next: DefinitionSet): PlannedChange[] {
+  const old = new Map((previous?.services ?? []).map((service) => [service.name, service]));
+  const changes: PlannedChange[] = [];
+  const push = (kind: ChangeKind, name: string, effect: string): void => {
+    changes.push(change({ kind, subject: `service ${name}`, effect, services: [name] }));
+  };
+  for (const service of next.services) {
+    const before = old.get(service.name);
+    old.delete(service.name);
+    if (before === undefined)
+      push(ChangeKind.ADDED, service.name, `serves ${count(service.features.length, 'feature')}`);
+    else if (!equals(ServicePlanSchema, before, service))
+      push(ChangeKind.CHANGED, service.name, outputChanges(before, service));
+  }
+  for (const name of old.keys()) push(ChangeKind.DROPPED, name, 'can no longer be read');
+  return changes;
+}
+
+function outputChanges(before: ServicePlan, after: ServicePlan): string {
+  const had = new Set(before.features.map(({ output }) => output));
+  const has = new Set(after.features.map(({ output }) => output));
+  const added = [...has].filter((output) => !had.has(output));
+  const dropped = [...had].filter((output) => !has.has(output));
+  const parts: string[] = [];
+  if (added.length > 0) parts.push(`also returns ${added.join(', ')}`);
+  if (dropped.length > 0) parts.push(`no longer returns ${dropped.join(', ')}`);
+  if (parts.length > 0) return parts.join('; ');
+  const order = (service: ServicePlan): string => service.features.map(({ output }) => output).join('\n');
+  return order(before) === order(after) ? 'its views changed' : 'returns its features in another order';
+}
+
+function diffSources(previous: DefinitionSet | undefined, next: DefinitionSet): PlannedChange[] {
+  const old = sourcesOf(previous);
+  const changes: PlannedChange[] = [];
+  for (const [name, source] of sourcesOf(next)) {
+    const before = old.get(name);
+    old.delete(name);
+    const services = [...servicesOfSource(previous, name), ...servicesOfSource(next, name)];
+    const subject = `source ${name}`;
+    if (before === undefined) {
+      const former = sharedRoute(name, next, previous);
+      const effect =
+        former === undefined ? `is captured from ${originName(source)}` : `goes on with what source ${former} captured`;
+      changes.push(change({ kind: ChangeKind.ADDED, subject, effect, services }));
+      continue;
+    }
+    const what = sourceChanges(before, source);
+    if (what.length > 0) changes.push(change({ kind: ChangeKind.CHANGED, subject, effect: what.join('; '), services }));
+  }
+  for (const name of old.keys()) {
+    const effect =
+      sharedRoute(name, previous, next) === undefined ? 'is no longer captured' : 'goes on under another name';
+    const services = servicesOfSource(previous, name);
+    changes.push(change({ kind: ChangeKind.DROPPED, subject: `source ${name}`, effect, services }));
+  }
+  return changes;
+}
+
+/** What the other set calls a source whose route it has, if it does. */
+function sharedRoute(
+  name: string,
+  set: DefinitionSet | undefined,
+  other: DefinitionSet | undefined,
+): string | undefined {
+  const routes = (set?.routes ?? []).filter(({ source }) => source?.name === name).map(({ route }) => route);
+  return other?.routes.find(({ route }) => routes.includes(route))?.source?.name;
+}
+
+function sourceChanges(before: SourcePlan, after: SourcePlan): string[] {
+  const changes: string[] = [];
+  if (originName(before) !== originName(after))
+    changes.push(`comes from ${originName(after)}, was ${originName(before)}`);
+  if (before.mode !== after.mode) changes.push('its mode changed');
+  if (before.eventTimeColumn !== after.eventTimeColumn) {
+    changes.push(`event time is ${timeOf(after)}, was ${timeOf(before)}`);
+  }
+  if (before.maxSkewUs !== after.maxSkewUs)
+    changes.push(`max_skew is ${formatDuration(after.maxSkewUs)}, was ${formatDuration(before.maxSkewUs)}`);
+  // What makes another route of it starts over; a contract's new version goes on where the old one was.
+  if (changes.length > 0) changes.push('its capture starts over from a new snapshot');
+  if (
+    before.contract !== undefined &&
+    after.contract !== undefined &&
+    before.contract.version !== after.contract.version
+  ) {
+    const columns = layoutChanges(before.contract, after.contract);
+    changes.push(
+      `its contract takes version ${after.contract.version}${columns.length === 0 ? '' : ` (${columns.join(', ')})`}`,
+    );
+  }
+  return changes;
+}
+
+function timeOf(source: SourcePlan): string {
+  return source.eventTimeColumn === '' ? 'the time of the commit' : `column ${source.eventTimeColumn}`;
+}
+
+function sourcesOf(set: DefinitionSet | undefined): Map<string, SourcePlan> {
+  const sources = new Map<string, SourcePlan>();
+  for (const { source } of set?.routes ?? []) if (source !== undefined) sources.set(source.name, source);
+  return sources;
+}
+
+function servicesOf(set: DefinitionSet | undefined, view: ViewPlan | undefined): string[] {
+  if (set === undefined || view === undefined) return [];
+  const id = hex(view);
+  return set.services
+    .filter((service) => service.features.some(({ viewId }) => Buffer.from(viewId).toString('hex') === id))
+    .map(({ name }) => name);
+}
+
+function servicesOfSource(set: DefinitionSet | undefined, source: string): string[] {
+  const views = (set?.views ?? []).filter((view) => view.source === source);
+  return views.flatMap((view) => servicesOf(set, view));
+}
+
+function hex(view: ViewPlan): string {
+  return Buffer.from(view.viewId).toString('hex');
+}
+
+function count(n: number, noun: string): string {
+  return `${n} ${noun}${n === 1 ? '' : 's'}`;
+}

@@ -1,0 +1,19 @@
+/** `kind: FeatureService` as Protobuf. Owns the form; whether the features exist is resolve's. */
+import { create } from '@bufbuild/protobuf';
+import { type FeatureService, FeatureServiceSchema } from '@freshet/gen/freshet/registry/v1/definition_pb.ts';
+import type { Fields } from '../yaml/fields.ts';
+
+const FIELDS = ['kind', 'name', 'features', 'owner', 'description'] as const;
+
+export function parseService(document: Fields): FeatureService {
+  const name = document.requiredText('name', 'recommendations');
+  const fields = document.as(`service ${name}`);
+  fields.allow(FIELDS);
+  return create(FeatureServiceSchema, {
+    name,
+    features: fields.requiredTexts('features', '[user_clicks:*]'),
+    owner: fields.text('owner'),
+    description: fields.text('description'),
+    location: document.location,
+  });
+}

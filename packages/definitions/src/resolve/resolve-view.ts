@@ -1,0 +1,210 @@
+/**
+ * A view against its entity and its source: which column is which key, what expressions mean, which columns are read.
+ *
+ * Owns these rules; features are resolve-feature.ts, type checking of CEL is the engine's. The plan that comes out has
+ * every default filled in and needs nobody to be asked: the fold reads it from the log.
+ */
+import { create } from '@bufbuild/protobuf';
+import { compileExpression, type ExpressionColumn } from '@freshet/engine/expression/expression.ts';
+import { engineVersion } from '@freshet/engine/windows.ts';
+import type { FeatureView, Location } from '@freshet/gen/freshet/registry/v1/definition_pb.ts';
+import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import {
+  type DerivedColumn,
+  DerivedColumnSchema,
+  type EntityPlan,
+  type FeaturePlan,
+  type SourcePlan,
+  type ViewPlan,
+  ViewPlanSchema,
+} from '@freshet/gen/freshet/type/v1/plan_pb.ts';
+import { Kind, type ValueType, ValueTypeSchema } from '@freshet/gen/freshet/type/v1/value_pb.ts';
+import { closest } from '@freshet/kit/closest.ts';
+import { FreshetError } from '@freshet/kit/errors.ts';
+import { compareStrings } from '@freshet/values/compare.ts';
+import { kindName, typeName } from '@freshet/values/type-name.ts';
+import type { ResolveContext } from './context.ts';
+import { resolveFeature } from './resolve-feature.ts';
+import type { RouteTable } from './routes.ts';
+import { viewIdOf } from './view-id.ts';
+
+export interface ViewParts {
+  readonly entity: EntityPlan;
+  readonly source: SourcePlan;
+}
+
+/** The plan of a view over a route of the table; undefined, with problems, when it cannot work. */
+export function resolveView(
+  view: FeatureView,
+  { entity, source }: ViewParts,
+  routes: RouteTable,
+  context: ResolveContext,
+): ViewPlan | undefined {
+  const problemsBefore = context.problems.count;
+  checkMode(view, source, context);
+  const keyColumns = resolveKey(view, entity, source, context);
+  const columns = new ColumnScope(source);
+  const derived = resolveDerived(view, columns, context);
+  resolveWhere(view, columns, context);
+  const features: FeaturePlan[] = [];
+  for (const feature of view.features) {
+    const plan = resolveFeature(feature, columns.types(), context);
+    if (plan === undefined) continue;
+    columns.read(plan.input);
+    features.push(plan);
+  }
+  if (context.problems.count > problemsBefore) return undefined;
+  noteMissingTimes(view, source, features, context);
+  const route = { source, entity, keyColumns };
+  const plan = create(ViewPlanSchema, {
+    name: view.name,
+    entity,
+    mode: source.mode,
+    source: source.name,
+    columns: columns.columnsRead(),
+    derived,
+    where: view.where,
+    features: features.sort((a, b) => compareStrings(a.name, b.name)),
+    engineVersion,
+  });
+  plan.viewId = viewIdOf(plan, route) as Uint8Array<ArrayBuffer>;
+  plan.route = routes.number(route);
+  return plan;
+}
+
+function checkMode(view: FeatureView, source: SourcePlan, context: ResolveContext): void {
+  if (source.mode !== SourceMode.MUTABLE) return;
+  const message = `View ${view.name}: Freshet does not fold mutable sources yet, and source ${source.name} is one.`;
+  const remedy =
+    'If rows of the table are only ever inserted, write `mode: append` in the source; else use a table of events.';
+  context.problems.add(view.location, message, remedy);
+}
+
+/** The source's column for each key column, in key order. */
+function resolveKey(view: FeatureView, entity: EntityPlan, source: SourcePlan, context: ResolveContext): string[] {
+  const keyNames = entity.key.map(({ name }) => name);
+  for (const name of Object.keys(view.keyColumns)) {
+    if (keyNames.includes(name)) continue;
+    const message = `View ${view.name}: entity ${entity.name} has no key column "${name}".`;
+    const remedy = `Its key columns are ${keyNames.join(', ')}; under \`key\`, write the key column first: { ${keyNames[0]}: column_of_the_source }.`;
+    context.problems.add(view.location, message, remedy);
+  }
+  return entity.key.map(({ name, kind }) => {
+    const mapped = Object.hasOwn(view.keyColumns, name) ? (view.keyColumns[name] ?? name) : name;
+    const column = source.contract?.columns.find((candidate) => candidate.name === mapped);
+    if (column === undefined) {
+      const names = (source.contract?.columns ?? []).map((candidate) => candidate.name);
+      const meant = closest(mapped, names);
+      const message = `View ${view.name}: source ${source.name} has no column "${mapped}" for the key of entity ${entity.name}.`;
+      const remedy = `Say which column it is, for example \`key: { ${name}: ${meant ?? names[0] ?? 'column'} }\`; the columns are ${names.join(', ')}.`;
+      context.problems.add(view.location, message, remedy);
+    } else if (column.type?.kind !== kind) {
+      const is = typeName(column.type ?? create(ValueTypeSchema));
+      const message = `View ${view.name}: key column ${name} of entity ${entity.name} is ${kindName(kind)}, but column ${mapped} of source ${source.name} is ${is}.`;
+      context.problems.add(view.location, message, 'Use a column of the same type, or change the type in the entity.');
+    } else if (column.nullable) {
+      context.notes.push(
+        `View ${view.name}: key column ${mapped} of source ${source.name} may be null; rows in which it is belong to no entity and are not folded.`,
+      );
+    }
+    return mapped;
+  });
+}
+
+/** The columns that expressions and features may name, and which of them are read. */
+class ColumnScope {
+  readonly #source: SourcePlan;
+  readonly #columns: ExpressionColumn[] = [];
+  readonly #read = new Set<string>();
+
+  constructor(source: SourcePlan) {
+    this.#source = source;
+    for (const { name, type, nullable } of source.contract?.columns ?? []) {
+      this.#columns.push({ name, type: type ?? create(ValueTypeSchema), nullable });
+    }
+  }
+
+  has(name: string): boolean {
+    return this.#columns.some((column) => column.name === name);
+  }
+
+  /** An expression's result may be null whatever it reads: an error at run time gives null. */
+  addDerived(name: string, type: ValueType): void {
+    this.#columns.push({ name, type, nullable: true });
+  }
+
+  types(): ReadonlyMap<string, ValueType> {
+    return new Map(this.#columns.map(({ name, type }) => [name, type]));
+  }
+
+  read(name: string): void {
+    this.#read.add(name);
+  }
+
+  /** The type of an expression's result; undefined, with a problem, when it has none. */
+  compile(
+    source: string,
+    what: string,
+    location: Location | undefined,
+    context: ResolveContext,
+  ): ValueType | undefined {
+    try {
+      const expression = compileExpression(source, this.#columns);
+      for (const index of expression.uses) this.read(this.#columns[index]?.name ?? '');
+      return expression.type;
+    } catch (error) {
+      if (!(error instanceof FreshetError)) throw error;
+      const at = error.place === '' ? '' : ` (line:column ${error.place} of the expression)`;
+      const remedy = error.remedy || 'Correct the expression; see the documentation for what CEL has here.';
+      context.problems.add(location, `${what}: ${error.message}${at}`, remedy);
+      return undefined;
+    }
+  }
+
+  /** The source's columns that are read, by name ascending. */
+  columnsRead(): NonNullable<SourcePlan['contract']>['columns'] {
+    const columns = (this.#source.contract?.columns ?? []).filter(({ name }) => this.#read.has(name));
+    return columns.sort((a, b) => compareStrings(a.name, b.name));
+  }
+}
+
+function resolveDerived(view: FeatureView, columns: ColumnScope, context: ResolveContext): DerivedColumn[] {
+  const resolved: DerivedColumn[] = [];
+  for (const { name, expression, location } of view.derived) {
+    const what = `Derived column ${name} of view ${view.name}`;
+    if (columns.has(name)) {
+      const message = `${what} has the name of another column.`;
+      context.problems.add(location, message, 'Give it a name that neither the source nor the view has.');
+      continue;
+    }
+    const type = columns.compile(expression, what, location, context);
+    if (type === undefined) continue;
+    columns.addDerived(name, type);
+    resolved.push(create(DerivedColumnSchema, { name, expression, type }));
+  }
+  return resolved;
+}
+
+function resolveWhere(view: FeatureView, columns: ColumnScope, context: ResolveContext): void {
+  if (view.where === '') return;
+  const what = `The condition of view ${view.name}`;
+  const location = view.whereLocation ?? view.location;
+  const type = columns.compile(view.where, what, location, context);
+  if (type === undefined || type.kind === Kind.BOOL) return;
+  const message = `${what} must be true or false, but it is ${typeName(type)}.`;
+  context.problems.add(location, message, `Compare it with something, for example \`where: (${view.where}) == …\`.`);
+}
+
+function noteMissingTimes(
+  view: FeatureView,
+  source: SourcePlan,
+  features: readonly FeaturePlan[],
+  context: ResolveContext,
+): void {
+  if (source.eventTimeColumn !== '') return;
+  const windowed = features.filter(({ window }) => window?.kind.case !== 'lifetime').map(({ name }) => name);
+  if (windowed.length === 0) return;
+  context.notes.push(
+    `View ${view.name}: source ${source.name} names no event_time, so events count at the time of their commit, and rows that were there before the capture began feed lifetime features only (not ${windowed.join(', ')}).`,
+  );
+}
