@@ -1,0 +1,45 @@
+/**
+ * What was made of the source and waits to go to the log together: records by partition, entries of the quarantine,
+ * and the position that is reached once all of it is durable. Pure.
+ */
+import type { QuarantineEntry } from './quarantine.ts';
+import type { Routed } from './route.ts';
+
+/** What a record costs in memory beside its bytes, about. */
+const RECORD_OVERHEAD_BYTES = 120;
+
+export class Batch {
+  readonly records = new Map<number, Uint8Array[]>();
+  readonly quarantine: QuarantineEntry[] = [];
+  /** What it holds in memory, about. */
+  bytes = 0;
+  /** How many records there are. */
+  count = 0;
+  /** How many rows belonged to no entity of a route. */
+  unkeyed = 0;
+  /** The end of the last commit that is wholly in this batch or before it. */
+  position: bigint | undefined;
+
+  get isEmpty(): boolean {
+    return this.count === 0 && this.quarantine.length === 0;
+  }
+
+  add(routed: Routed): void {
+    if (routed.kind === 'record') this.addRecord(routed.partition, routed.record);
+    else if (routed.kind === 'quarantine') this.addEntry(routed.entry);
+    else this.unkeyed += 1;
+  }
+
+  addRecord(partition: number, record: Uint8Array): void {
+    const list = this.records.get(partition);
+    if (list === undefined) this.records.set(partition, [record]);
+    else list.push(record);
+    this.bytes += record.length + RECORD_OVERHEAD_BYTES;
+    this.count += 1;
+  }
+
+  addEntry(entry: QuarantineEntry): void {
+    this.quarantine.push(entry);
+    for (const value of Object.values(entry.values)) this.bytes += 2 * (value?.length ?? 0) + RECORD_OVERHEAD_BYTES;
+  }
+}

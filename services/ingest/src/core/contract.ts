@@ -1,0 +1,107 @@
+/**
+ * Contracts from what the catalog says of a table, and whether a table as the stream describes it still keeps one. Pure.
+ */
+import { create } from '@bufbuild/protobuf';
+import { type Contract, ContractSchema, ReplicaIdentity } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import { FreshetError } from '@freshet/kit/errors.ts';
+import type { Relation, RelationColumn } from './pgoutput/messages.ts';
+import { tableName } from './sql.ts';
+import { builtInType, type CatalogType, sameType, valueTypeOf } from './types/type-table.ts';
+
+/** What the catalog says of a column. */
+export interface CatalogColumn {
+  readonly name: string;
+  /** The declared type's oid: a domain's own. */
+  readonly typeOid: number;
+  /** The declared type as SQL writes it: "character varying(20)". */
+  readonly typeText: string;
+  readonly nullable: boolean;
+  /** Computed by the server; not in the stream. */
+  readonly generated: boolean;
+  /** The type with domains followed to their base. */
+  readonly base: CatalogType;
+}
+
+/** What the catalog says of a table. */
+export interface CatalogTable {
+  readonly schema: string;
+  readonly table: string;
+  /** pg_class.relkind: 'r' is an ordinary table, 'p' a partitioned one. */
+  readonly kind: string;
+  /** pg_class.relpersistence: 'p' is logged. */
+  readonly persistence: string;
+  /** pg_class.relreplident. */
+  readonly replicaIdentity: string;
+  readonly primaryKey: readonly string[];
+  /** The columns of the index that REPLICA IDENTITY USING INDEX names. */
+  readonly identityIndex: readonly string[];
+  readonly columns: readonly CatalogColumn[];
+  readonly maySelect: boolean;
+  readonly owner: string;
+}
+
+const IDENTITIES: Readonly<Record<string, ReplicaIdentity>> = {
+  d: ReplicaIdentity.DEFAULT,
+  f: ReplicaIdentity.FULL,
+  n: ReplicaIdentity.NOTHING,
+  i: ReplicaIdentity.INDEX,
+};
+
+/** The table's live shape as a contract, version 1: the registry numbers it. Generated columns are not captured. */
+export function contractOf(source: string, table: CatalogTable): Contract {
+  return create(ContractSchema, {
+    source,
+    version: 1,
+    columns: table.columns
+      .filter((column) => !column.generated)
+      .map((column) => ({
+        name: column.name,
+        type: valueTypeOf(column.base),
+        nullable: column.nullable,
+        sourceType: column.typeText,
+        sourceTypeOid: column.typeOid,
+      })),
+    primaryKey: [...table.primaryKey],
+    replicaIdentity: IDENTITIES[table.replicaIdentity] ?? ReplicaIdentity.UNSPECIFIED,
+    replicaIdentityColumns: table.replicaIdentity === 'i' ? [...table.identityIndex] : [],
+  });
+}
+
+/**
+ * For each column of the contract, its index among the relation's columns. Columns that the contract does not know are
+ * passed over. Throws CONTRACT_BROKEN, naming every column that is gone or is read as another type now.
+ */
+export function bindContract(contract: Contract, relation: Relation): number[] {
+  const byName = new Map(relation.columns.map((column, index) => [column.name, { column, index }] as const));
+  const problems: string[] = [];
+  const indexes = contract.columns.map((wanted) => {
+    const found = byName.get(wanted.name);
+    if (found === undefined) {
+      problems.push(`column ${wanted.name} (${wanted.sourceType}) is gone`);
+      return -1;
+    }
+    if (wanted.type === undefined || !keepsType(wanted.type, wanted.sourceTypeOid, found.column)) {
+      problems.push(`column ${wanted.name} is no longer ${wanted.sourceType}`);
+    }
+    return found.index;
+  });
+  if (problems.length === 0) return indexes;
+  const table = tableName(relation.schema, relation.table);
+  throw new FreshetError(
+    'CONTRACT_BROKEN',
+    `${table} broke the contract of source ${contract.source}: ${problems.join('; ')}`,
+    {
+      remedy:
+        'Nothing is lost: the replication slot waits before the first row of the new shape. Adapt the definitions and apply ' +
+        'them (freshet plan, freshet apply); capture goes on under the new contract.',
+      place: table,
+    },
+  );
+}
+
+function keepsType(type: Parameters<typeof sameType>[0], oid: number, column: RelationColumn): boolean {
+  if (column.typeOid === oid) return true;
+  // int4 that became int8, varchar that became text: read as the same, so nothing breaks.
+  const now = builtInType(column.typeOid);
+  return now !== undefined && sameType(now, type);
+}

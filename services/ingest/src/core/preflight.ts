@@ -1,0 +1,186 @@
+/**
+ * What keeps a database or a table from being captured, each finding with the SQL or YAML that mends it. All findings
+ * are made at once, so that a person needs one round. Pure: judges facts that io/catalog.ts reads.
+ */
+import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import type { RoutePlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
+import { Kind } from '@freshet/gen/freshet/type/v1/value_pb.ts';
+import { FreshetError } from '@freshet/kit/errors.ts';
+import type { CatalogTable } from './contract.ts';
+import { quoteIdentifier, tableName } from './sql.ts';
+import { valueTypeOf } from './types/type-table.ts';
+
+/** What the server says of itself and of us. */
+export interface ServerFacts {
+  /** As server_version_num: 180004. */
+  readonly version: number;
+  readonly walLevel: string;
+  readonly user: string;
+  readonly database: string;
+  readonly superuser: boolean;
+  /** The REPLICATION attribute. */
+  readonly mayReplicate: boolean;
+  readonly inRecovery: boolean;
+  readonly maxReplicationSlots: number;
+  readonly usedReplicationSlots: number;
+  readonly maxWalSenders: number;
+}
+
+const VERSION_MIN = 140000;
+
+/** What is wrong with the server. `slotsNeeded`: how many more slots we are about to make. */
+export function serverFindings(server: ServerFacts, slotsNeeded: number): FreshetError[] {
+  const findings: FreshetError[] = [];
+  const add = (message: string, remedy: string): void => {
+    findings.push(new FreshetError('SOURCE_NOT_READY', message, { remedy, place: `database ${server.database}` }));
+  };
+  if (server.version < VERSION_MIN) {
+    add(`Postgres ${Math.floor(server.version / 10_000)} is too old`, 'Upgrade to Postgres 14 or later.');
+  }
+  if (server.inRecovery) {
+    add('the server is a standby', 'Give the URL of the primary: --postgres name=postgres://primary/…');
+  }
+  if (server.walLevel !== 'logical') {
+    add(`wal_level is ${server.walLevel}`, "ALTER SYSTEM SET wal_level = 'logical'; -- then restart Postgres");
+  }
+  if (!server.mayReplicate && !server.superuser) {
+    add(`user ${server.user} may not replicate`, `ALTER ROLE ${quoteIdentifier(server.user)} WITH REPLICATION;`);
+  }
+  const free = server.maxReplicationSlots - server.usedReplicationSlots;
+  if (slotsNeeded > free) {
+    const wanted = server.usedReplicationSlots + slotsNeeded;
+    add(
+      `all ${server.maxReplicationSlots} replication slots are in use, and ${slotsNeeded} more are needed`,
+      `ALTER SYSTEM SET max_replication_slots = ${wanted}; -- then restart Postgres. Or drop one that nobody reads: SELECT slot_name, active FROM pg_replication_slots;`,
+    );
+  }
+  if (server.maxWalSenders === 0) {
+    add('max_wal_senders is 0', 'ALTER SYSTEM SET max_wal_senders = 10; -- then restart Postgres');
+  }
+  return findings;
+}
+
+export interface TableQuestion {
+  readonly schema: string;
+  readonly table: string;
+  readonly mode: SourceMode;
+}
+
+/** What is wrong with a table; undefined: it is not there, or not to be seen. */
+export function tableFindings(question: TableQuestion, table: CatalogTable | undefined, user: string): FreshetError[] {
+  const name = tableName(question.schema, question.table);
+  const findings: FreshetError[] = [];
+  const add = (message: string, remedy: string): void => {
+    findings.push(new FreshetError('SOURCE_NOT_READY', message, { remedy, place: name }));
+  };
+  if (table === undefined) {
+    add(`there is no table ${name}`, 'Correct postgres.table in the definitions (schema.table), or create the table.');
+    return findings;
+  }
+  if (table.kind !== 'r' && table.kind !== 'p') {
+    add(
+      `${name} is ${RELATION_KINDS[table.kind] ?? 'no table'}; only tables have changes to capture`,
+      'Name the table that holds the rows.',
+    );
+    return findings;
+  }
+  if (table.persistence !== 'p') {
+    add(`${name} is not logged, so its changes are not in the write-ahead log`, `ALTER TABLE ${name} SET LOGGED;`);
+  }
+  if (!table.maySelect) {
+    const grants = [`GRANT SELECT ON ${name} TO ${quoteIdentifier(user)};`];
+    if (question.schema !== 'public')
+      grants.unshift(`GRANT USAGE ON SCHEMA ${quoteIdentifier(question.schema)} TO ${quoteIdentifier(user)};`);
+    add(`user ${user} may not read ${name}`, grants.join(' '));
+  }
+  if (question.mode === SourceMode.MUTABLE) findings.push(...identityFindings(name, table));
+  return findings;
+}
+
+const RELATION_KINDS: Readonly<Record<string, string>> = {
+  v: 'a view',
+  m: 'a materialized view',
+  f: 'a foreign table',
+  S: 'a sequence',
+  i: 'an index',
+  I: 'an index',
+  c: 'a composite type',
+};
+
+/** Without an identity the source's own UPDATE and DELETE would fail as soon as the table is published. */
+function identityFindings(name: string, table: CatalogTable): FreshetError[] {
+  const ok =
+    table.replicaIdentity === 'f' ||
+    (table.replicaIdentity === 'd' && table.primaryKey.length > 0) ||
+    (table.replicaIdentity === 'i' && table.identityIndex.length > 0);
+  if (ok) return [];
+  const why = table.replicaIdentity === 'd' ? 'it has no primary key' : 'its replica identity is NOTHING';
+  const remedy =
+    table.primaryKey.length > 0
+      ? `ALTER TABLE ${name} REPLICA IDENTITY DEFAULT;`
+      : `ALTER TABLE ${name} REPLICA IDENTITY FULL; -- or give it a primary key`;
+  return [
+    new FreshetError('SOURCE_NOT_READY', `${name} does not tell which row an UPDATE or DELETE is about: ${why}`, {
+      remedy,
+      place: name,
+    }),
+  ];
+}
+
+/** What is wrong with a route whose table can be captured as such: its event time, and for mutable sources its key. */
+export function routeFindings(plan: RoutePlan, table: CatalogTable): FreshetError[] {
+  const { source } = plan;
+  if (source === undefined) return [];
+  const name = tableName(table.schema, table.table);
+  const findings: FreshetError[] = [];
+  const column = source.eventTimeColumn;
+  if (column !== '') {
+    const found = table.columns.find((candidate) => candidate.name === column);
+    const times = table.columns
+      .filter((candidate) => valueTypeOf(candidate.base).kind === Kind.TIMESTAMP)
+      .map(({ name: n }) => n);
+    const remedy =
+      times.length > 0
+        ? `In source ${source.name}, write event_time: ${times[0]}`
+        : `ALTER TABLE ${name} ADD COLUMN occurred_at timestamptz NOT NULL DEFAULT now(); -- and in source ${source.name}: event_time: occurred_at`;
+    if (found === undefined) {
+      findings.push(
+        new FreshetError('SOURCE_NOT_READY', `${name} has no column ${column}, which is to be the event time`, {
+          remedy,
+          place: `source ${source.name}`,
+        }),
+      );
+    } else if (valueTypeOf(found.base).kind !== Kind.TIMESTAMP) {
+      findings.push(
+        new FreshetError('SOURCE_NOT_READY', `column ${column} of ${name} is ${found.typeText}, which is no time`, {
+          remedy,
+          place: `source ${source.name}`,
+        }),
+      );
+    }
+  }
+  if (source.mode === SourceMode.MUTABLE && table.replicaIdentity !== 'f') {
+    const identity = table.replicaIdentity === 'i' ? table.identityIndex : table.primaryKey;
+    const missing = plan.keyColumns.filter((key) => !identity.includes(key));
+    if (missing.length > 0 && identity.length > 0) {
+      findings.push(
+        new FreshetError(
+          'SOURCE_NOT_READY',
+          `an old row of ${name} does not tell ${missing.join(', ')}, by which entity ${plan.entity?.name ?? ''} is keyed`,
+          {
+            remedy: `ALTER TABLE ${name} REPLICA IDENTITY FULL;`,
+            place: name,
+          },
+        ),
+      );
+    }
+  }
+  return findings;
+}
+
+/** One error for many findings: the first, with the others beside it. Nothing when there are none. */
+export function throwFindings(findings: readonly FreshetError[]): void {
+  const [first, ...rest] = findings;
+  if (first === undefined) return;
+  throw new FreshetError(first.code, first.message, { remedy: first.remedy, place: first.place, also: rest });
+}

@@ -1,0 +1,235 @@
+/**
+ * A route made ready to run: from the text of a source's row to the log record under its entity key, or to quarantine.
+ *
+ * Owns the routing of one row: key, event time, values by the contract's order. Does not own the order of rows
+ * (change-stream.ts, snapshot-rows.ts) or where entries go. Pure.
+ * Invariants: I2 (an unchanged value is never taken for null or for anything else), C1 in its first form (a row that
+ * cannot be read under the contract reaches no fold).
+ */
+import { Operation } from '@freshet/gen/freshet/log/v1/log_pb.ts';
+import type { Contract } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import type { PostgresTable, RoutePlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
+import type { Kind, ValueType } from '@freshet/gen/freshet/type/v1/value_pb.ts';
+import { assert, must } from '@freshet/kit/assert.ts';
+import { FreshetError, isFreshetError } from '@freshet/kit/errors.ts';
+import { RECORD_BYTES_MAX } from '@freshet/log/frame.ts';
+import { encodeChange } from '@freshet/log/record-writer.ts';
+import { encodeKey } from '@freshet/values/key.ts';
+import { partitionOf } from '@freshet/values/partition.ts';
+import type { Scalar } from '@freshet/values/scalar.ts';
+import type { Tuple, TupleValue } from './pgoutput/messages.ts';
+import type { QuarantineEntry, QuarantineReason } from './quarantine.ts';
+import { tableName } from './sql.ts';
+import { parserOf, type TextParser } from './types/text-parsers.ts';
+import { ValueRefused } from './types/value-refused.ts';
+
+/** The snapshot's lane and the replication slot's. */
+export const SNAPSHOT_LANE = 1;
+export const SLOT_LANE = 2;
+
+/** A route with the generation that it is in. */
+export interface Route {
+  readonly number: number;
+  readonly generation: number;
+  readonly table: PostgresTable;
+  readonly mode: SourceMode;
+  readonly source: string;
+  readonly contract: Contract;
+  readonly parsers: readonly TextParser[];
+  readonly types: readonly ValueType[];
+  /** The indexes of the key's columns among the contract's. */
+  readonly keyColumns: readonly number[];
+  readonly keyKinds: readonly Kind[];
+  /** The index of the event time's column among the contract's; -1 when it is the commit's time. */
+  readonly eventTimeColumn: number;
+  readonly maxSkewUs: number;
+  readonly partitions: number;
+}
+
+/** One row as it came, with its columns in the contract's order. */
+export interface SourceRow {
+  readonly operation: Operation;
+  readonly values: Tuple;
+  readonly lane: number;
+  readonly major: bigint;
+  readonly minor: number;
+  readonly part: number;
+  /** Microseconds since the Unix epoch; undefined for a snapshot's row. */
+  readonly committedUs: number | undefined;
+  /** Ingest's clock, microseconds since the Unix epoch. */
+  readonly nowUs: number;
+}
+
+export type Routed =
+  | { readonly kind: 'record'; readonly partition: number; readonly record: Uint8Array }
+  | { readonly kind: 'quarantine'; readonly entry: QuarantineEntry }
+  /** A key column is null: the row belongs to no entity of this route. */
+  | { readonly kind: 'unkeyed' };
+
+/** Makes a route ready. Throws INVALID_DEFINITION when the plan does not fit itself, which plan should have refused. */
+export function prepareRoute(plan: RoutePlan, generation: number, partitions: number): Route {
+  const source = must(plan.source, 'a route without a source');
+  const contract = must(source.contract, 'a source without a contract');
+  const entity = must(plan.entity, 'a route without an entity');
+  assert(source.origin.case === 'postgres', 'a route of another origin than Postgres');
+  const columnIndex = (name: string, what: string): number => {
+    const index = contract.columns.findIndex((column) => column.name === name);
+    if (index >= 0) return index;
+    throw new FreshetError('INVALID_DEFINITION', `${what} ${name} is not a column of source ${source.name}`, {
+      remedy: 'Plan and apply the definitions again: they were resolved against another contract.',
+      place: `source ${source.name}`,
+    });
+  };
+  const types = contract.columns.map((column) => must(column.type, 'a column without a type'));
+  return {
+    number: plan.route,
+    generation,
+    table: source.origin.value,
+    mode: source.mode,
+    source: source.name,
+    contract,
+    types,
+    parsers: contract.columns.map((column, i) => parserOf(must(types[i]), column.sourceTypeOid)),
+    keyColumns: plan.keyColumns.map((name) => columnIndex(name, 'the key column')),
+    keyKinds: entity.key.map((column) => column.kind),
+    eventTimeColumn: source.eventTimeColumn === '' ? -1 : columnIndex(source.eventTimeColumn, 'the event time column'),
+    maxSkewUs: Number(source.maxSkewUs),
+    partitions,
+  };
+}
+
+/** Whether the route takes updates, deletes and truncations. */
+export function isMutable(route: Route): boolean {
+  return route.mode === SourceMode.MUTABLE;
+}
+
+/** The row as a record of the log under its entity's key, or as an entry of the quarantine, or as nobody's. */
+export function routeRow(route: Route, row: SourceRow): Routed {
+  try {
+    const key = keyOf(route, row.values);
+    if (key === undefined) return { kind: 'unkeyed' };
+    const deletes = row.operation === Operation.DELETE;
+    const values = deletes ? [] : valuesOf(route, row.values);
+    const record = encodeChange(
+      {
+        route: route.number,
+        generation: route.generation,
+        lane: row.lane,
+        major: row.major,
+        minor: row.minor,
+        part: row.part,
+        operation: row.operation,
+        entityKey: key,
+        contractVersion: route.contract.version,
+        eventTimeUs: deletes ? row.committedUs : eventTimeOf(route, row, values),
+        knownAtUs: row.committedUs,
+      },
+      values,
+      route.types,
+    );
+    if (record.length > RECORD_BYTES_MAX) {
+      throw new Refused('too_large', `the record has ${record.length} bytes; the log takes ${RECORD_BYTES_MAX}`);
+    }
+    return { kind: 'record', partition: partitionOf(key, route.partitions), record };
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error;
+    return { kind: 'quarantine', entry: entryOf(route, row, error.reason, error.message) };
+  }
+}
+
+/** The encoded entity key of a row; undefined when the row has none. */
+export function tryKeyOf(route: Route, values: Tuple): Uint8Array | undefined {
+  try {
+    return keyOf(route, values);
+  } catch (error) {
+    if (error instanceof Refused) return undefined;
+    throw error;
+  }
+}
+
+function keyOf(route: Route, values: Tuple): Uint8Array | undefined {
+  const key = route.keyColumns.map((column): Scalar => readValue(route, column, values[column]));
+  if (key.includes(null)) return undefined;
+  try {
+    return encodeKey(route.keyKinds, key);
+  } catch (error) {
+    if (!isFreshetError(error, 'WRONG_KEY')) throw error;
+    throw new Refused('bad_key', error.message);
+  }
+}
+
+function valuesOf(route: Route, texts: Tuple): Scalar[] {
+  const values: Scalar[] = new Array<Scalar>(route.parsers.length);
+  for (let column = 0; column < values.length; column++) values[column] = readValue(route, column, texts[column]);
+  return values;
+}
+
+function readValue(route: Route, column: number, text: TupleValue): Scalar {
+  if (text === null) return null;
+  if (text === undefined) {
+    throw new Refused('unchanged_value', `column ${columnName(route, column)} did not change and was not sent`);
+  }
+  try {
+    return must(route.parsers[column])(text);
+  } catch (error) {
+    if (!(error instanceof ValueRefused)) throw error;
+    throw new Refused('bad_value', `column ${columnName(route, column)}: ${error.message}`);
+  }
+}
+
+function eventTimeOf(route: Route, row: SourceRow, values: readonly Scalar[]): number | undefined {
+  // The commit's time is the database's clock, which is compared with ours when the connection is made.
+  if (route.eventTimeColumn < 0) return row.committedUs;
+  const value = values[route.eventTimeColumn];
+  if (typeof value !== 'bigint') {
+    throw new Refused('null_event_time', `event time column ${columnName(route, route.eventTimeColumn)} is null`);
+  }
+  const us = Number(value);
+  if (us - row.nowUs > route.maxSkewUs) {
+    const seconds = ((us - row.nowUs) / 1e6).toFixed(1);
+    throw new Refused('event_time_ahead', `the event time is ${seconds} s ahead of the clock`);
+  }
+  if (!Number.isSafeInteger(us)) {
+    throw new Refused('event_time_out_of_range', 'the event time is too far from the present');
+  }
+  return us;
+}
+
+function columnName(route: Route, column: number): string {
+  return route.contract.columns[column]?.name ?? String(column);
+}
+
+function entryOf(route: Route, row: SourceRow, reason: QuarantineReason, detail: string): QuarantineEntry {
+  const values: Record<string, string | null> = {};
+  row.values.forEach((value, column) => {
+    if (value !== undefined) values[columnName(route, column)] = value;
+  });
+  return {
+    route: route.number,
+    generation: route.generation,
+    lane: row.lane,
+    major: row.major,
+    minor: row.minor,
+    part: row.part,
+    source: route.source,
+    table: `${route.table.database}/${tableName(route.table.schema, route.table.table)}`,
+    operation: row.operation,
+    reason,
+    detail,
+    contractVersion: route.contract.version,
+    atUs: row.nowUs,
+    committedUs: row.committedUs ?? null,
+    values,
+  };
+}
+
+class Refused extends Error {
+  override readonly name = 'Refused';
+  readonly reason: QuarantineReason;
+
+  constructor(reason: QuarantineReason, message: string) {
+    super(message);
+    this.reason = reason;
+  }
+}

@@ -1,0 +1,160 @@
+/**
+ * Goal: from whatever point ingest is started, the next step leads to a stream with every route's snapshot in the log
+ * exactly once per generation; what only a person can decide is refused.
+ * Method: a model world that is stepped to the end, stopped and started at random points; and one example per refusal.
+ */
+import { create } from '@bufbuild/protobuf';
+import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import { type RoutePlan, RoutePlanSchema } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import {
+  EMPTY_STATE,
+  endUnwanted,
+  nextStep,
+  type RouteState,
+  type SlotFacts,
+  type SourceState,
+  type StageFacts,
+  startedOver,
+  type WorldFacts,
+  withRoutes,
+} from './source-state.ts';
+
+function plan(route: number, columns: readonly string[] = ['id']): RoutePlan {
+  return create(RoutePlanSchema, {
+    route,
+    source: {
+      name: `s${route}`,
+      mode: SourceMode.APPEND,
+      origin: { case: 'postgres', value: { database: 'shop', schema: 'public', table: `t${route}` } },
+      contract: { columns: columns.map((name) => ({ name })) },
+    },
+  });
+}
+
+const SLOT: SlotFacts = {
+  plugin: 'pgoutput',
+  database: 'app',
+  active: false,
+  activePid: 0,
+  walStatus: 'reserved',
+  invalidationReason: '',
+  confirmedLsn: 100n,
+};
+
+function world(more: Partial<WorldFacts> = {}): WorldFacts {
+  return { systemId: 'sys', database: 'app', slotName: 'freshet_shop', slot: SLOT, stages: new Map(), ...more };
+}
+
+const MADE: SourceState = { ...EMPTY_STATE, slot: 'made', systemId: 'sys', acknowledgedLsn: 100n };
+
+describe('nextStep', () => {
+  it('comes to stream every wanted route from any interruption, each generation from one stage', () => {
+    const wish = fc.uniqueArray(fc.integer({ min: 1, max: 4 }), { maxLength: 4 });
+    fc.assert(
+      fc.property(
+        fc.array(fc.record({ wanted: wish, steps: fc.nat({ max: 4 }) }), { minLength: 1, maxLength: 6 }),
+        (runs) => {
+          let state: SourceState = EMPTY_STATE;
+          let slot: SlotFacts | undefined;
+          const stages = new Map<string, StageFacts>();
+          const appended = new Map<string, string>();
+          let names = 0;
+          for (const [i, { wanted, steps }] of runs.entries()) {
+            const plans = wanted.map((route) => plan(route));
+            state = endUnwanted(state, plans);
+            const last = i === runs.length - 1;
+            for (let n = 0; last || n < steps; n++) {
+              const step = nextStep(state, world({ slot, stages }), plans);
+              if (step.kind === 'idle') {
+                expect(plans).toEqual([]);
+                break;
+              }
+              if (step.kind === 'stream') {
+                expect(new Set(step.routes.map(({ route }) => route))).toEqual(new Set(wanted));
+                for (const route of step.routes) expect(route.phase).toBe('live');
+                break;
+              }
+              expect(n).toBeLessThan(20);
+              if (step.kind === 'create_slot') {
+                state = { ...state, slot: 'creating', systemId: 'sys' };
+                // Stopped between the two:
+                if (!last && n === steps - 1) slot = SLOT;
+                else {
+                  slot = SLOT;
+                  state = { ...state, slot: 'made', acknowledgedLsn: 100n };
+                }
+              } else if (step.kind === 'stage') {
+                const name = `stage${++names}`;
+                stages.set(name, {
+                  columns: new Map(step.routes.map(({ plan: { route } }) => [`public.t${route}`, ['id']])),
+                });
+                state = withRoutes(
+                  state,
+                  step.routes.map(
+                    ({ plan: { route }, generation }): RouteState => ({
+                      route,
+                      generation,
+                      phase: 'appending',
+                      fromLsn: 5n,
+                      stage: name,
+                    }),
+                  ),
+                );
+              } else {
+                for (const { route, generation } of step.routes) {
+                  const key = `${route}/${generation}`;
+                  expect(appended.get(key) ?? step.stage).toBe(step.stage);
+                  appended.set(key, step.stage);
+                }
+                // Stopped while appending: the state stays, and the same stage comes again.
+                if (last || n !== steps - 1)
+                  state = withRoutes(
+                    state,
+                    step.routes.map((route) => ({ ...route, phase: 'live', stage: '' })),
+                  );
+              }
+            }
+          }
+        },
+      ),
+      { numRuns: 500 },
+    );
+  });
+
+  it('takes a new generation when the staged rows do not have what the contract now wants', () => {
+    const state = withRoutes(MADE, [{ route: 1, generation: 3, phase: 'appending', fromLsn: 5n, stage: 'a' }]);
+    const stages = new Map([['a', { columns: new Map([['public.t1', ['id']]]) }]]);
+    expect(nextStep(state, world({ stages }), [plan(1)])).toMatchObject({ kind: 'append', stage: 'a' });
+    expect(nextStep(state, world({ stages }), [plan(1, ['id', 'new'])])).toMatchObject({
+      kind: 'stage',
+      routes: [{ generation: 4 }],
+    });
+    expect(nextStep(state, world(), [plan(1)])).toMatchObject({ kind: 'stage', routes: [{ generation: 4 }] });
+  });
+
+  it.each<[string, SourceState, Partial<WorldFacts>, string]>([
+    ['the slot is gone', MADE, { slot: undefined }, 'SLOT_LOST'],
+    ['the slot is lost', MADE, { slot: { ...SLOT, walStatus: 'lost' } }, 'SLOT_LOST'],
+    ['the slot is invalidated', MADE, { slot: { ...SLOT, invalidationReason: 'idle_timeout' } }, 'SLOT_LOST'],
+    ['the slot moved without us', MADE, { slot: { ...SLOT, confirmedLsn: 101n } }, 'SLOT_LOST'],
+    ['the slot is of another plugin', MADE, { slot: { ...SLOT, plugin: 'test_decoding' } }, 'SLOT_LOST'],
+    ['the slot is of another database', MADE, { slot: { ...SLOT, database: 'other' } }, 'SLOT_LOST'],
+    ['the cluster is another', MADE, { systemId: 'other' }, 'SLOT_LOST'],
+    ['the slot is somebody else’s', EMPTY_STATE, {}, 'SOURCE_NOT_READY'],
+  ])('refuses when %s', (_, state, more, code) => {
+    expect(() => nextStep(state, world(more), [plan(1)])).toThrow(
+      expect.objectContaining({ code, remedy: expect.stringMatching(/./) as string }),
+    );
+  });
+
+  it('starts over with new generations', () => {
+    const state = startedOver(withRoutes(MADE, [{ route: 1, generation: 3, phase: 'live', fromLsn: 5n, stage: '' }]));
+    expect(nextStep(state, world({ slot: undefined, systemId: 'other' }), [plan(1)])).toEqual({ kind: 'create_slot' });
+    expect(nextStep({ ...state, slot: 'made', acknowledgedLsn: 100n }, world(), [plan(1)])).toMatchObject({
+      kind: 'stage',
+      routes: [{ generation: 4 }],
+    });
+  });
+});

@@ -1,0 +1,194 @@
+/**
+ * What ingest remembers of a database over restarts, and what it does next at any point it may be started from. Pure.
+ *
+ *     route:   (none) ──staged──▶ appending ──all in the log──▶ live ──no longer wanted──▶ ended
+ *                 ▲                    │ the stage no longer fits                             │
+ *                 └────────────────────┴───────── wanted again: next generation ◀─────────────┘
+ *
+ *     slot:    none ──▶ creating ──▶ made          (creating is written before the database is asked)
+ *
+ * Invariants: a generation is used by one snapshot only: what is appended again after a crash is the same staged rows,
+ * with the same numbers. A route is live only after its whole snapshot is in the log. A slot that we did not make is
+ * never used, and one that moved without us is not trusted.
+ */
+import type { RoutePlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
+import { FreshetError } from '@freshet/kit/errors.ts';
+import { formatLsn } from './lsn.ts';
+import { quoteLiteral } from './sql.ts';
+
+export interface RouteState {
+  readonly route: number;
+  /** The newest generation begun, from 1. */
+  readonly generation: number;
+  readonly phase: 'appending' | 'live' | 'ended';
+  /** The consistent point of the snapshot: commits at or after it come by the stream. */
+  readonly fromLsn: bigint;
+  /** The stage that holds the snapshot's rows while they are appended; '' afterwards. */
+  readonly stage: string;
+}
+
+export interface SourceState {
+  readonly slot: 'none' | 'creating' | 'made';
+  /** The database cluster's own id, which a restored or another cluster does not share; '' until known. */
+  readonly systemId: string;
+  /** No acknowledgement beyond this was ever sent. */
+  readonly acknowledgedLsn: bigint;
+  readonly routes: readonly RouteState[];
+}
+
+export const EMPTY_STATE: SourceState = { slot: 'none', systemId: '', acknowledgedLsn: 0n, routes: [] };
+
+/** What the database says of the slot; undefined: there is none of that name. */
+export interface SlotFacts {
+  readonly plugin: string;
+  readonly database: string;
+  readonly active: boolean;
+  readonly activePid: number;
+  /** reserved, extended, unreserved, lost; '' before Postgres 13. */
+  readonly walStatus: string;
+  readonly invalidationReason: string;
+  readonly confirmedLsn: bigint;
+}
+
+export interface WorldFacts {
+  readonly systemId: string;
+  readonly database: string;
+  readonly slotName: string;
+  readonly slot: SlotFacts | undefined;
+  /** The stages that are whole on disk, with the columns that each has of each table ("schema.table"). */
+  readonly stages: ReadonlyMap<string, StageFacts>;
+}
+
+export interface StageFacts {
+  readonly columns: ReadonlyMap<string, readonly string[]>;
+}
+
+export type Step =
+  /** Nothing is wanted and nothing is there. */
+  | { readonly kind: 'idle' }
+  /** Make the slot, or take the one that we were making when we were stopped. */
+  | { readonly kind: 'create_slot' }
+  /** Read the tables of these routes under one snapshot, for these generations. */
+  | { readonly kind: 'stage'; readonly routes: readonly RouteGeneration[] }
+  /** Append the stage's rows of these routes, from the first. */
+  | { readonly kind: 'append'; readonly stage: string; readonly routes: readonly RouteState[] }
+  | { readonly kind: 'stream'; readonly routes: readonly RouteState[] };
+
+export interface RouteGeneration {
+  readonly plan: RoutePlan;
+  readonly generation: number;
+}
+
+/** What to do next. Throws SLOT_LOST or SOURCE_NOT_READY when only a person can say. */
+export function nextStep(state: SourceState, world: WorldFacts, wanted: readonly RoutePlan[]): Step {
+  checkCluster(state, world);
+  const slotThere = checkSlot(state, world);
+  if (!slotThere && wanted.length === 0) return { kind: 'idle' };
+  if (!slotThere || state.slot !== 'made') return { kind: 'create_slot' };
+  const known = new Map(state.routes.map((route) => [route.route, route]));
+  const appending = wanted.flatMap((plan) => {
+    const route = known.get(plan.route);
+    return route?.phase === 'appending' && stageFits(world.stages.get(route.stage), plan) ? [route] : [];
+  });
+  const [first] = appending;
+  if (first !== undefined) {
+    return { kind: 'append', stage: first.stage, routes: appending.filter((route) => route.stage === first.stage) };
+  }
+  const fresh = wanted.filter((plan) => known.get(plan.route)?.phase !== 'live');
+  if (fresh.length > 0) {
+    const routes = fresh.map((plan) => ({ plan, generation: (known.get(plan.route)?.generation ?? 0) + 1 }));
+    return { kind: 'stage', routes };
+  }
+  return { kind: 'stream', routes: wanted.flatMap((plan) => known.get(plan.route) ?? []) };
+}
+
+/** The state once routes that nobody wants any more are marked so: should they come back, they start anew. */
+export function endUnwanted(state: SourceState, wanted: readonly RoutePlan[]): SourceState {
+  const numbers = new Set(wanted.map((plan) => plan.route));
+  if (state.routes.every((route) => numbers.has(route.route) || route.phase === 'ended')) return state;
+  const routes = state.routes.map((route) =>
+    numbers.has(route.route) ? route : { ...route, phase: 'ended' as const, stage: '' },
+  );
+  return { ...state, routes };
+}
+
+/** The state with some routes replaced. */
+export function withRoutes(state: SourceState, changed: readonly RouteState[]): SourceState {
+  const byNumber = new Map(state.routes.map((route) => [route.route, route]));
+  for (const route of changed) byNumber.set(route.route, route);
+  return { ...state, routes: [...byNumber.values()].sort((a, b) => a.route - b.route) };
+}
+
+/** The state after somebody decided to start over: a new slot, and a new generation of every route. */
+export function startedOver(state: SourceState): SourceState {
+  return {
+    ...EMPTY_STATE,
+    routes: state.routes.map((route) => ({ ...route, phase: 'ended' as const, fromLsn: 0n, stage: '' })),
+  };
+}
+
+function checkCluster(state: SourceState, world: WorldFacts): void {
+  if (state.systemId === '' || state.systemId === world.systemId) return;
+  throw new FreshetError('SLOT_LOST', 'the database is another cluster than the one captured so far', {
+    remedy: `If that is meant, ${RESYNC}`,
+    place: `system identifier ${world.systemId}, before: ${state.systemId}`,
+  });
+}
+
+const RESYNC =
+  'start ingest once with --resync <database>: it takes a new slot and reads every table anew, as a new generation.';
+
+/** Whether our slot is there and sound. */
+function checkSlot(state: SourceState, world: WorldFacts): boolean {
+  const { slot, slotName } = world;
+  const place = `replication slot ${slotName}`;
+  if (slot === undefined) {
+    if (state.slot !== 'made') return false;
+    throw new FreshetError(
+      'SLOT_LOST',
+      `the replication slot ${slotName} is gone; changes since ${formatLsn(state.acknowledgedLsn)} may be lost`,
+      {
+        remedy: `To go on, ${RESYNC}`,
+        place,
+      },
+    );
+  }
+  if (state.slot === 'none') {
+    throw new FreshetError('SOURCE_NOT_READY', `there is a replication slot ${slotName} that this node did not make`, {
+      remedy: `Choose another --slot-name, or, if nothing needs it any more: SELECT pg_drop_replication_slot(${quoteLiteral(slotName)});`,
+      place,
+    });
+  }
+  if (slot.plugin !== 'pgoutput' || slot.database !== world.database) {
+    throw new FreshetError(
+      'SLOT_LOST',
+      `the replication slot ${slotName} is another one now (${slot.plugin} of database ${slot.database})`,
+      {
+        remedy: `Drop it or choose another --slot-name; then ${RESYNC}`,
+        place,
+      },
+    );
+  }
+  if (slot.walStatus === 'lost' || slot.invalidationReason !== '') {
+    const why = slot.invalidationReason || 'its log was removed: see max_slot_wal_keep_size';
+    throw new FreshetError('SLOT_LOST', `the replication slot ${slotName} was invalidated (${why})`, {
+      remedy: `To go on, ${RESYNC}`,
+      place,
+    });
+  }
+  if (state.slot === 'made' && slot.confirmedLsn > state.acknowledgedLsn) {
+    throw new FreshetError(
+      'SLOT_LOST',
+      `the replication slot ${slotName} is at ${formatLsn(slot.confirmedLsn)}, but only ${formatLsn(state.acknowledgedLsn)} was ever acknowledged: it was made anew or moved by somebody else`,
+      { remedy: `Changes in between are lost to it. To go on, ${RESYNC}`, place },
+    );
+  }
+  return true;
+}
+
+function stageFits(stage: StageFacts | undefined, plan: RoutePlan): boolean {
+  const origin = plan.source?.origin;
+  if (stage === undefined || origin?.case !== 'postgres') return false;
+  const columns = stage.columns.get(`${origin.value.schema}.${origin.value.table}`);
+  return columns !== undefined && (plan.source?.contract?.columns ?? []).every(({ name }) => columns.includes(name));
+}

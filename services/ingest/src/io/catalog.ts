@@ -1,0 +1,140 @@
+/**
+ * Reads what Postgres' catalog says of the server, of our slot and of tables. Judges nothing: core/preflight.ts and
+ * core/source-state.ts do.
+ */
+import { must } from '@freshet/kit/assert.ts';
+import type { CatalogColumn, CatalogTable } from '../core/contract.ts';
+import { parseLsn } from '../core/lsn.ts';
+import type { ServerFacts } from '../core/preflight.ts';
+import type { SlotFacts } from '../core/source-state.ts';
+import { quoteLiteral } from '../core/sql.ts';
+import type { PgConnection } from './pg/pg-connection.ts';
+
+/** A clock reading of the server, between two of ours. */
+export interface ServerClock {
+  readonly databaseUs: number;
+}
+
+export async function readServer(connection: PgConnection): Promise<ServerFacts & ServerClock> {
+  const { rows } = await connection.query(`
+    SELECT current_setting('server_version_num'), current_setting('wal_level'), current_user, current_database(),
+           r.rolsuper,
+           r.rolreplication OR EXISTS (SELECT FROM pg_roles m WHERE m.rolname = 'rds_replication' AND pg_has_role(m.oid, 'member')),
+           pg_is_in_recovery(), current_setting('max_replication_slots'),
+           (SELECT count(*) FROM pg_replication_slots), current_setting('max_wal_senders'),
+           (extract(epoch FROM clock_timestamp()) * 1000000)::int8
+      FROM pg_roles r WHERE r.rolname = current_user`);
+  const [version, walLevel, user, database, superuser, mayReplicate, inRecovery, slotsMax, slots, senders, now] = must(
+    rows[0],
+  );
+  return {
+    version: Number(version),
+    walLevel: walLevel ?? '',
+    user: user ?? '',
+    database: database ?? '',
+    superuser: superuser === 't',
+    mayReplicate: mayReplicate === 't',
+    inRecovery: inRecovery === 't',
+    maxReplicationSlots: Number(slotsMax),
+    usedReplicationSlots: Number(slots),
+    maxWalSenders: Number(senders),
+    databaseUs: Number(now),
+  };
+}
+
+/** The slot of that name; undefined when there is none. */
+export async function readSlot(
+  connection: PgConnection,
+  name: string,
+  version: number,
+): Promise<SlotFacts | undefined> {
+  const reason = version >= 170000 ? "coalesce(invalidation_reason, '')" : "''";
+  const { rows } = await connection.query(`
+    SELECT plugin, database, active, active_pid, wal_status, ${reason}, confirmed_flush_lsn
+      FROM pg_replication_slots WHERE slot_name = ${quoteLiteral(name)}`);
+  const [row] = rows;
+  if (row === undefined) return undefined;
+  return {
+    plugin: row[0] ?? '',
+    database: row[1] ?? '',
+    active: row[2] === 't',
+    activePid: Number(row[3] ?? 0),
+    walStatus: row[4] ?? '',
+    invalidationReason: row[5] ?? '',
+    confirmedLsn: parseLsn(row[6] ?? '') ?? 0n,
+  };
+}
+
+/** A table as the catalog has it; undefined when there is none of that name. */
+export async function readTable(
+  connection: PgConnection,
+  schema: string,
+  table: string,
+): Promise<CatalogTable | undefined> {
+  const { rows } = await connection.query(`
+    SELECT c.oid, c.relkind, c.relpersistence, c.relreplident,
+           has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'), pg_get_userbyid(c.relowner),
+           ${indexColumns('indisprimary')}, ${indexColumns('indisreplident')}
+      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+     WHERE n.nspname = ${quoteLiteral(schema)} AND c.relname = ${quoteLiteral(table)}`);
+  const [row] = rows;
+  if (row === undefined) return undefined;
+  return {
+    schema,
+    table,
+    kind: row[1] ?? '',
+    persistence: row[2] ?? '',
+    replicaIdentity: row[3] ?? '',
+    maySelect: row[4] === 't',
+    owner: row[5] ?? '',
+    primaryKey: names(row[6]),
+    identityIndex: names(row[7]),
+    columns: await readColumns(connection, Number(row[0])),
+  };
+}
+
+function indexColumns(which: string): string {
+  return `(SELECT json_agg(a.attname ORDER BY k.place)
+             FROM pg_index i, unnest(i.indkey) WITH ORDINALITY k (attnum, place), pg_attribute a
+            WHERE i.indrelid = c.oid AND i.${which} AND k.place <= i.indnkeyatts
+              AND a.attrelid = c.oid AND a.attnum = k.attnum)`;
+}
+
+function names(json: string | null | undefined): string[] {
+  return json === null || json === undefined ? [] : (JSON.parse(json) as string[]);
+}
+
+async function readColumns(connection: PgConnection, oid: number): Promise<CatalogColumn[]> {
+  // A domain may be over a domain: followed down to a type that is none.
+  const { rows } = await connection.query(`
+    WITH RECURSIVE typed AS (
+      SELECT a.attnum, a.attname, a.attnotnull AS not_null, a.attgenerated <> '' AS generated, a.atttypid,
+             format_type(a.atttypid, a.atttypmod) AS written, t.oid AS base, t.typtype, t.typbasetype, t.typnotnull,
+             CASE WHEN t.typtype = 'd' THEN t.typtypmod ELSE a.atttypmod END AS modifier
+        FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+       WHERE a.attrelid = ${oid} AND a.attnum > 0 AND NOT a.attisdropped
+      UNION ALL
+      SELECT d.attnum, d.attname, d.not_null OR d.typnotnull, d.generated, d.atttypid,
+             d.written, t.oid, t.typtype, t.typbasetype, t.typnotnull,
+             CASE WHEN t.typtype = 'd' THEN t.typtypmod ELSE d.modifier END
+        FROM typed d JOIN pg_type t ON t.oid = d.typbasetype WHERE d.typtype = 'd'
+    )
+    SELECT c.attname, c.not_null, c.generated, c.atttypid, c.written, c.base, b.typname, b.typcategory,
+           coalesce(nullif(e.typbasetype, 0), e.oid, 0), c.modifier
+      FROM typed c JOIN pg_type b ON b.oid = c.base LEFT JOIN pg_type e ON e.oid = b.typelem AND b.typcategory = 'A'
+     WHERE c.typtype <> 'd' ORDER BY c.attnum`);
+  return rows.map((row) => ({
+    name: row[0] ?? '',
+    nullable: row[1] !== 't',
+    generated: row[2] === 't',
+    typeOid: Number(row[3]),
+    typeText: row[4] ?? '',
+    base: {
+      oid: Number(row[5]),
+      name: row[6] ?? '',
+      category: row[7] ?? '',
+      elementOid: Number(row[8]),
+      modifier: Number(row[9]),
+    },
+  }));
+}

@@ -1,0 +1,81 @@
+/**
+ * Appends a stage: route_begin to every partition, the rows in lane 1 with their numbers from 1, snapshot_end to every
+ * partition. Each part is durable before the next begins, so that the order holds in every partition.
+ */
+import { Operation } from '@freshet/gen/freshet/log/v1/log_pb.ts';
+import type { Clock } from '@freshet/kit/clock.ts';
+import { encodeRecord } from '@freshet/log/record-writer.ts';
+import type { AppendPipeline } from '../core/append-pipeline.ts';
+import { Batch } from '../core/batch.ts';
+import { type Route, routeRow, SNAPSHOT_LANE } from '../core/route.ts';
+import type { Stage, StagedTable, StageStore } from './snapshot-stage.ts';
+
+export interface SnapshotAppend {
+  readonly store: StageStore;
+  readonly stage: Stage;
+  readonly routes: readonly Route[];
+  readonly partitions: number;
+  readonly pipeline: AppendPipeline;
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
+}
+
+/** Resolves with the number of rows once everything is durable. */
+export async function appendSnapshot(options: SnapshotAppend): Promise<number> {
+  const { stage, routes, pipeline, signal } = options;
+  await appendMarks(options, 'routeBegin');
+  let count = 0;
+  for (const table of stage.tables) {
+    const takers = routes.filter(({ table: t }) => t.schema === table.schema && t.table === table.table);
+    if (takers.length > 0) count += await appendTable(options, table, takers);
+  }
+  await pipeline.drained(signal);
+  await appendMarks(options, 'snapshotEnd');
+  return count;
+}
+
+async function appendMarks(
+  { routes, partitions, pipeline, signal }: SnapshotAppend,
+  kind: 'routeBegin' | 'snapshotEnd',
+): Promise<void> {
+  const batch = new Batch();
+  for (const { number, generation } of routes) {
+    const record = encodeRecord({ case: kind, value: { route: number, generation } });
+    for (let partition = 0; partition < partitions; partition++) batch.addRecord(partition, record);
+  }
+  pipeline.push(batch, () => {});
+  await pipeline.drained(signal);
+}
+
+async function appendTable(options: SnapshotAppend, table: StagedTable, routes: readonly Route[]): Promise<number> {
+  const { store, stage, pipeline, clock, signal } = options;
+  const bound = routes.map((route) => ({
+    route,
+    columns: route.contract.columns.map(({ name }) => table.columns.indexOf(name)),
+  }));
+  let number = 0;
+  for await (const rows of store.rows(stage, table)) {
+    const nowUs = clock.nowUs();
+    const batch = new Batch();
+    for (const row of rows) {
+      number += 1;
+      for (const { route, columns } of bound) {
+        batch.add(
+          routeRow(route, {
+            operation: Operation.READ,
+            values: columns.map((index) => row[index]),
+            lane: SNAPSHOT_LANE,
+            major: BigInt(number),
+            minor: 0,
+            part: 0,
+            committedUs: undefined,
+            nowUs,
+          }),
+        );
+      }
+    }
+    pipeline.push(batch, () => {});
+    await pipeline.room(signal);
+  }
+  return number;
+}

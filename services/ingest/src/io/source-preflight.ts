@@ -1,0 +1,88 @@
+/**
+ * Readies a database for capture: reads what is there, has it judged (core/preflight.ts), and makes the publications
+ * hold the tables that are wanted. Nothing is changed before everything was found in order.
+ */
+import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import type { RoutePlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
+import { must } from '@freshet/kit/assert.ts';
+import type { Clock } from '@freshet/kit/clock.ts';
+import type { Logger } from '@freshet/kit/logger.ts';
+import { checkClock } from '@freshet/log/log-time.ts';
+import { routeFindings, serverFindings, tableFindings, throwFindings } from '../core/preflight.ts';
+import type { SourceState } from '../core/source-state.ts';
+import { readServer, readTable } from './catalog.ts';
+import type { PgConnection } from './pg/pg-connection.ts';
+import { ensurePublications, publicationNames } from './publications.ts';
+import type { TableToStage } from './snapshot-stage.ts';
+
+/** A difference of clocks that is worth a line in the log; beyond the log's limit capture is refused. */
+const CLOCK_WARN_US = 1_000_000;
+
+/** The tables of the routes. Throws SOURCE_NOT_READY with every finding, CLOCK_JUMP when the clocks are far apart. */
+export async function preflight(options: {
+  readonly wanted: readonly RoutePlan[];
+  readonly state: SourceState;
+  readonly connection: PgConnection;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}): Promise<readonly TableToStage[]> {
+  const { wanted, state, connection, clock, logger } = options;
+  const beforeUs = clock.monotonicUs();
+  const server = await readServer(connection);
+  const roundTripUs = clock.monotonicUs() - beforeUs;
+  const clocks = { localUs: clock.nowUs(), databaseUs: server.databaseUs, roundTripUs };
+  checkClock(clocks);
+  const differenceUs = Math.abs(clocks.localUs - clocks.databaseUs) - roundTripUs;
+  if (differenceUs > CLOCK_WARN_US) logger.warn('the clocks differ', { ms: Math.round(differenceUs / 1000) });
+  const findings = serverFindings(server, wanted.length === 0 ? 0 : slotsNeeded(wanted, state));
+  const tables = new Map<string, TableToStage>();
+  for (const plan of wanted) {
+    const { schema, table } = tableOf(plan);
+    const facts = await readTable(connection, schema, table);
+    findings.push(...tableFindings({ schema, table, mode: must(plan.source).mode }, facts, server.user));
+    if (facts === undefined) continue;
+    findings.push(...routeFindings(plan, facts));
+    const columns = facts.columns.filter(({ generated }) => !generated).map(({ name }) => name);
+    tables.set(tableKey(facts), { schema, table, partitioned: facts.kind === 'p', columns });
+  }
+  throwFindings(findings);
+  return [...tables.values()];
+}
+
+/** The permanent slot, and for a snapshot a temporary one. */
+function slotsNeeded(wanted: readonly RoutePlan[], state: SourceState): number {
+  const live = new Set(state.routes.filter(({ phase }) => phase === 'live').map(({ route }) => route));
+  return (state.slot === 'made' ? 0 : 1) + (wanted.every(({ route }) => live.has(route)) ? 0 : 1);
+}
+
+/** Makes the publications hold the tables, each in the one of its mode. */
+export async function publish(options: {
+  readonly wanted: readonly RoutePlan[];
+  readonly tables: readonly TableToStage[];
+  readonly slotName: string;
+  readonly connection: PgConnection;
+  readonly logger: Logger;
+}): Promise<void> {
+  const { wanted, tables, slotName, connection, logger } = options;
+  const names = publicationNames(slotName);
+  const inMode = (mode: SourceMode): TableToStage[] => {
+    const keys = new Set(wanted.filter(({ source }) => source?.mode === mode).map((plan) => tableKey(tableOf(plan))));
+    return tables.filter((table) => keys.has(tableKey(table)));
+  };
+  const publications = [
+    { name: names.append, publish: 'insert', tables: inMode(SourceMode.APPEND) },
+    { name: names.mutable, publish: 'insert, update, delete, truncate', tables: inMode(SourceMode.MUTABLE) },
+  ];
+  await ensurePublications(connection, publications, logger);
+}
+
+/** The table that a route's rows come from. */
+export function tableOf(plan: RoutePlan): { readonly schema: string; readonly table: string } {
+  const origin = must(plan.source).origin;
+  return must(origin.case === 'postgres' ? origin.value : undefined);
+}
+
+/** A table's name as the key of maps. */
+export function tableKey({ schema, table }: { readonly schema: string; readonly table: string }): string {
+  return JSON.stringify([schema, table]);
+}

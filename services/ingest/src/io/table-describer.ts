@@ -1,0 +1,61 @@
+/** Describes tables for the registry's plans: their shape as a contract, and what keeps them from being captured. */
+import type { Contract, SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import type { FreshetError } from '@freshet/kit/errors.ts';
+import { isFreshetError } from '@freshet/kit/errors.ts';
+import { contractOf } from '../core/contract.ts';
+import { serverFindings, tableFindings } from '../core/preflight.ts';
+import { readServer, readTable } from './catalog.ts';
+import { notConfigured } from './ingest-node.ts';
+import type { PgConnection } from './pg/pg-connection.ts';
+
+export interface TableQuestion {
+  readonly source: string;
+  readonly database: string;
+  readonly schema: string;
+  readonly table: string;
+  readonly mode: SourceMode;
+}
+
+export interface TableAnswer {
+  readonly contract: Contract | undefined;
+  readonly problems: readonly FreshetError[];
+}
+
+/** A database that can be asked. */
+export interface Database {
+  readonly name: string;
+  connect<T>(signal: AbortSignal, work: (connection: PgConnection) => Promise<T>): Promise<T>;
+}
+
+/** One answer per question, in order. A database that does not answer or is not set up is a problem of its tables. */
+export async function describeTables(
+  databases: readonly Database[],
+  questions: readonly TableQuestion[],
+  signal: AbortSignal,
+): Promise<TableAnswer[]> {
+  const answers = new Map<TableQuestion, TableAnswer>();
+  const byDatabase = Map.groupBy(questions, ({ database }) => database);
+  for (const [name, asked] of byDatabase) {
+    const database = databases.find((candidate) => candidate.name === name);
+    try {
+      if (database === undefined) throw notConfigured(name);
+      await database.connect(signal, async (connection) => {
+        const server = await readServer(connection);
+        const problems = serverFindings(server, 0);
+        for (const question of asked) {
+          const table = await readTable(connection, question.schema, question.table);
+          answers.set(question, {
+            contract: table === undefined ? undefined : contractOf(question.source, table),
+            problems: [...problems, ...tableFindings(question, table, server.user)],
+          });
+        }
+      });
+    } catch (error) {
+      if (!isFreshetError(error) || signal.aborted) throw error;
+      for (const question of asked) {
+        if (!answers.has(question)) answers.set(question, { contract: undefined, problems: [error] });
+      }
+    }
+  }
+  return questions.map((question) => answers.get(question) ?? { contract: undefined, problems: [] });
+}
