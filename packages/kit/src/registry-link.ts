@@ -13,6 +13,8 @@ import { createGrpcClient, type GrpcClient } from './grpc/client.ts';
 import type { Logger } from './logger.ts';
 import { retry } from './retry.ts';
 
+const LEAVING_MS = 500;
+
 export interface RegistryLinkOptions {
   /** The registry's "host:port". */
   readonly registry: string;
@@ -31,16 +33,27 @@ export class RegistryLink {
     options.signal.addEventListener('abort', () => this.#client.close(), { once: true });
   }
 
-  /** Announces the node now and within each third of its lease, until the signal; `node` is asked each time. */
+  /**
+   * Announces the node now and within each third of its lease, until the signal; then says that it leaves, so that
+   * nobody looks for it until the lease is over. `node` is asked each time.
+   */
   async announce(node: () => MessageInitShape<typeof NodeSchema>): Promise<void> {
-    const { signal, clock } = this.#options;
-    await this.#forever('announcing to the registry', async (healthy) => {
-      for (;;) {
-        const { leaseUs } = await this.#client.announceNode({ node: node() }, { signal });
-        healthy();
-        await clock.sleep(Math.max(50, Number(leaseUs) / 3000), signal);
-      }
-    });
+    const { registry, signal, clock } = this.#options;
+    // A client of its own: it has to outlive the signal by one call.
+    const client = createGrpcClient(RegistryService, registry);
+    try {
+      await this.#forever('announcing to the registry', async (healthy) => {
+        for (;;) {
+          const { leaseUs } = await client.announceNode({ node: node() }, { signal });
+          healthy();
+          await clock.sleep(Math.max(50, Number(leaseUs) / 3000), signal);
+        }
+      });
+      // A registry that is gone cannot be told; the lease ends by itself.
+      await client.announceNode({ node: node(), leaving: true }, { deadlineMs: LEAVING_MS }).catch(() => undefined);
+    } finally {
+      client.close();
+    }
   }
 
   /** Calls back with the definitions in force whenever they are newer than what `known` says, until the signal. */
@@ -49,7 +62,7 @@ export class RegistryLink {
     await this.#forever('following definitions', async (healthy) => {
       for await (const { definitions } of this.#client.watchDefinitions({ knownGeneration: known() }, { signal })) {
         healthy();
-        if (definitions !== undefined && definitions.generation > known()) await onDefinitions(definitions);
+        if (definitions !== undefined && definitions.generation > known()) await ours(() => onDefinitions(definitions));
       }
     });
   }
@@ -60,7 +73,7 @@ export class RegistryLink {
     await this.#forever('following the topology', async (healthy) => {
       for await (const { nodes } of this.#client.watchTopology({}, { signal })) {
         healthy();
-        onNodes(nodes);
+        await ours(() => onNodes(nodes));
       }
     });
   }
@@ -69,13 +82,26 @@ export class RegistryLink {
     const { signal, clock, log } = this.#options;
     while (!signal.aborted) {
       try {
-        await retry(operation, { what, signal, clock, log, retryable: (error) => error.code !== 'INTERNAL' });
+        await retry(operation, { what, signal, clock, log, retryable: (error) => !(error.cause instanceof OurFault) });
       } catch (error) {
         if (signal.aborted || isAbort(error)) return;
-        throw error;
+        throw error instanceof OurFault ? error.cause : error;
       }
       // The registry ended the stream without an error: it is restarting.
       await clock.sleep(200, signal).catch(() => undefined);
     }
+  }
+}
+
+/** What a callback threw: whatever goes wrong at the registry is worth another try, what goes wrong here is not. */
+class OurFault extends Error {
+  override readonly name = 'OurFault';
+}
+
+async function ours(callback: () => void | Promise<void>): Promise<void> {
+  try {
+    await callback();
+  } catch (cause) {
+    throw new OurFault('a callback failed', { cause });
   }
 }

@@ -1,0 +1,71 @@
+/**
+ * Goal: the status shows every node, one that does not answer and none at all. Method: the command in this process
+ * against fake nodes over real gRPC.
+ */
+import { FreshetError } from '@freshet/kit/errors.ts';
+import { afterEach, describe, expect, it } from 'vitest';
+import { type FakeMesh, runFreshet as freshet, startFakeMesh } from '../testing/fake-mesh.ts';
+
+const meshes: FakeMesh[] = [];
+afterEach(async () => {
+  await Promise.all(meshes.splice(0).map((mesh) => mesh.close()));
+});
+
+async function fakeMesh(...options: Parameters<typeof startFakeMesh>): Promise<FakeMesh> {
+  const mesh = await startFakeMesh(...options);
+  meshes.push(mesh);
+  return mesh;
+}
+
+describe('status', () => {
+  it('shows a table per node', async () => {
+    const { registry } = await fakeMesh();
+    const { code, out } = await freshet(['status', '--registry', registry]);
+    expect(code).toBe(0);
+    expect(out.replaceAll(/127\.0\.0\.1:\d+/g, 'HOST')).toMatchInlineSnapshot(`
+      "registry HOST
+      generation 3: 1 view, 0 features, 1 service
+
+      ingest HOST  ingest-1
+      DATABASE  STATE      ROUTES  COMMITS   ROWS  DURABLE LSN  BEHIND
+      default   streaming       2    1,000  4,000  1/A0           96 B
+      crm       halted          0        0      0  0/0             0 B
+      problem crm: the slot is lost
+        fix DROP the slot
+      12,345 records (999,999 B) since start, 2 quarantined
+
+      compute HOST  compute-1
+      SHARD  FOLDED  BEHIND  LOG TIME     GEN  KEYS  EXPIRED  CEL ERRORS  FOLLOWERS  BUILDING
+          0     500      10  12.0 ms ago    3    42        0           0          1
+          1     500      10  12.0 ms ago    3    42        0           0          1
+
+      serve HOST  serve-1
+      SHARD  POSITION  COMPLETE THROUGH  UPSTREAM       STATE
+          0       500  3.0 ms ago        connected      live
+          1         3  –                 not connected  catching up
+      1,234 rows, serving generation 3 (4 is being built)
+      "
+    `);
+  });
+
+  it('as JSON has everything, and a node that does not answer is part of it', async () => {
+    const { registry } = await fakeMesh({
+      serve: {
+        getServeStatus: async () => {
+          throw new FreshetError('UNAVAILABLE', 'not yet');
+        },
+      },
+    });
+    const status = JSON.parse((await freshet(['status', '--json', '--registry', registry])).out);
+    expect(status.compute[0]).toMatchObject({
+      nodeId: 'compute-1',
+      status: { shards: [{ shard: 0, position: '500' }, { shard: 1 }] },
+    });
+    expect(status.serve[0]).toMatchObject({ error: { code: 'UNAVAILABLE', message: 'not yet' } });
+  });
+
+  it('says when nobody is there', async () => {
+    const { registry } = await fakeMesh({ withoutNodes: true });
+    expect((await freshet(['status', '--registry', registry])).out).toContain('serve\nno node has announced itself');
+  });
+});

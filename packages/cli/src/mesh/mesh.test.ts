@@ -1,0 +1,147 @@
+/**
+ * Goal: a mesh starts and stops in order, comes back whole, gives up when it must, and finds what a killed one left
+ * behind. Method: real processes that only say that they are healthy, in a temporary directory.
+ */
+import { spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { silentLogger } from '@freshet/kit/logger.ts';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { isHealthy } from './health.ts';
+import { type Mesh, type MeshOptions, type Role, startMesh } from './mesh.ts';
+import { ROLES } from './mesh-config.ts';
+import { processIdentity } from './process-identity.ts';
+
+const FAKE_SERVICE = fileURLToPath(new URL('../testing/fake-service.ts', import.meta.url));
+const FAKE_UP = fileURLToPath(new URL('../testing/fake-up.ts', import.meta.url));
+
+let directory: string;
+let notes: string;
+const meshes: Mesh[] = [];
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), 'freshet-mesh-'));
+  notes = join(directory, 'notes');
+});
+afterEach(async () => {
+  for (const mesh of meshes.splice(0)) {
+    mesh.killAll();
+    await mesh.stop();
+  }
+  rmSync(directory, { recursive: true, force: true });
+});
+
+async function start(behaviour: Partial<Record<Role, string>> = {}, over: Partial<MeshOptions> = {}): Promise<Mesh> {
+  const mesh = await startMesh({
+    config: { dataDir: join(directory, 'data'), postgres: {}, ports: 'free' },
+    log: silentLogger,
+    signal: new AbortController().signal,
+    graceMs: 5_000,
+    layout: (_, at) =>
+      ROLES.map((role) => ({
+        role,
+        main: FAKE_SERVICE,
+        address: at[role],
+        args: [role, at[role], notes, behaviour[role] ?? 'well'],
+      })),
+    ...over,
+  });
+  meshes.push(mesh);
+  return mesh;
+}
+
+function noted(): string[] {
+  return existsSync(notes) ? readFileSync(notes, 'utf8').trimEnd().split('\n') : [];
+}
+
+describe('startMesh', () => {
+  it('starts the registry first, and stops user-facing first', async () => {
+    const mesh = await start();
+    expect(noted()[0]).toBe('start registry');
+    for (const role of ROLES) expect(await isHealthy(mesh.addresses[role], '')).toBe(true);
+    expect(existsSync(join(directory, 'data', 'run', 'serve.pid'))).toBe(true);
+    await mesh.stop();
+    await mesh.done;
+    expect(noted().slice(4)).toEqual(['stop serve', 'stop compute', 'stop ingest', 'stop registry']);
+    expect(existsSync(join(directory, 'data', 'run', 'serve.pid'))).toBe(false);
+    expect(existsSync(join(directory, 'data', 'run', 'up.pid'))).toBe(false);
+  });
+
+  it('brings back what is killed, and leaves stopped what is halted', async () => {
+    const mesh = await start();
+    const before = mesh.pid('compute');
+    await mesh.kill('compute');
+    await mesh.untilReady('compute');
+    expect(mesh.pid('compute')).not.toBe(before);
+    expect(mesh.starts('compute')).toBe(2);
+    await mesh.halt('ingest', 'SIGKILL');
+    expect(mesh.pid('ingest')).toBeUndefined();
+    expect(await isHealthy(mesh.addresses.ingest, '')).toBe(false);
+    await mesh.resume('ingest');
+    expect(await isHealthy(mesh.addresses.ingest, '')).toBe(true);
+  });
+
+  it('stops everything and says why when a process refuses its configuration', async () => {
+    await expect(start({ compute: 'config' })).rejects.toMatchObject({
+      code: 'INVALID_CONFIG',
+      message: 'compute refuses its configuration: --wal is not an option',
+      remedy: 'did you mean --log?',
+    });
+    expect(noted().at(-1)).toBe('stop registry');
+    expect(existsSync(join(directory, 'data', 'run', 'up.pid'))).toBe(false);
+  });
+
+  it('fails while it runs when a process keeps ending', async () => {
+    const mesh = await start({}, { limits: { failuresMax: 0 } });
+    process.kill(mesh.pid('serve') ?? 0, 'SIGKILL');
+    await expect(mesh.done).rejects.toMatchObject({ code: 'INTERNAL', place: 'serve' });
+    await mesh.stop();
+    expect(noted().slice(4)).toEqual(['stop compute', 'stop ingest', 'stop registry']);
+  });
+
+  it('stops when its signal aborts, also while it starts', async () => {
+    const stop = new AbortController();
+    const mesh = await start({}, { signal: stop.signal });
+    stop.abort();
+    await mesh.done;
+    expect(noted().at(-1)).toBe('stop registry');
+    await expect(start({}, { signal: AbortSignal.abort() })).rejects.toMatchObject({ name: 'AbortError' });
+  });
+
+  it('keeps a second mesh off its data directory', async () => {
+    await start();
+    await expect(start()).rejects.toMatchObject({ code: 'STORE_LOCKED' });
+  });
+
+  it('tells mistakes in definitions before it starts anything', async () => {
+    const file = join(directory, 'features.yaml');
+    writeFileSync(file, 'kind: Entitty');
+    const config = { dataDir: join(directory, 'data'), postgres: {}, ports: 'free' as const, definitions: [file] };
+    await expect(start({}, { config })).rejects.toMatchObject({ code: 'INVALID_DEFINITION' });
+    expect(noted()).toEqual([]);
+  });
+
+  it('gives its processes no FRESHET_ variable but everything else', async () => {
+    const lines: string[] = [];
+    await start({}, { env: { ...process.env, FRESHET_REGISTRY: 'x' }, onLine: (_, line) => lines.push(line) });
+    expect(lines.map((line) => JSON.parse(line)).filter((entry) => entry.message === 'up')).toHaveLength(4);
+    for (const line of lines) expect(JSON.parse(line).settings ?? []).toEqual([]);
+  });
+
+  it('ends the processes that a killed mesh left behind, before it starts its own', async () => {
+    const up = spawn(process.execPath, [FAKE_UP, join(directory, 'data'), notes], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    const text = await new Promise<string>((resolve) =>
+      up.stdout.once('data', (chunk: Buffer) => resolve(chunk.toString())),
+    );
+    const orphans = JSON.parse(text) as number[];
+    up.kill('SIGKILL');
+    await new Promise((resolve) => up.once('exit', resolve));
+    for (const pid of orphans) expect(await processIdentity(pid)).toBeDefined();
+    await start();
+    for (const pid of orphans) expect(await processIdentity(pid)).toBeUndefined();
+    expect(noted().slice(4, 8)).toEqual(['stop serve', 'stop compute', 'stop ingest', 'stop registry']);
+  });
+});

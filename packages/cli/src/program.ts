@@ -1,0 +1,228 @@
+/**
+ * The `freshet` command: its subcommands, options and help. Owns how it is called and its exit codes; what each
+ * subcommand does is one file in commands/.
+ */
+
+import { parsers } from '@freshet/kit/config.ts';
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { applyCommand } from './commands/apply.ts';
+import { getCommand } from './commands/get.ts';
+import { planCommand } from './commands/plan.ts';
+import { statusCommand } from './commands/status.ts';
+import { upCommand } from './commands/up.ts';
+import { EXIT, reportError } from './output/errors.ts';
+import type { Terminal } from './output/terminal.ts';
+
+export const VERSION = '0.1.0';
+const HELP_WIDTH = 100;
+
+/** Runs the command with its arguments (without node and the file) and returns the exit code. Never throws. */
+export async function runCli(args: readonly string[], terminal: Terminal): Promise<number> {
+  const program = createProgram(terminal);
+  // --json is looked for here as well, because wrong usage must be told before options are parsed.
+  const json = args.includes('--json');
+  try {
+    await program.parseAsync([...args], { from: 'user' });
+    return EXIT.ok;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+    return reportError(terminal, error, json);
+  }
+}
+
+export function createProgram(terminal: Terminal): Command {
+  const program = new Command('freshet')
+    .description('The edge-native real-time feature store.')
+    .version(VERSION)
+    .configureOutput({
+      writeOut: terminal.out,
+      writeErr: terminal.err,
+      getOutHasColors: () => terminal.colours,
+      getErrHasColors: () => terminal.colours,
+      getOutHelpWidth: () => HELP_WIDTH,
+      getErrHelpWidth: () => HELP_WIDTH,
+    })
+    .exitOverride()
+    .showHelpAfterError("('freshet <command> --help' shows how it is used)")
+    .addHelpText(
+      'after',
+      `${examples(
+        ['freshet up -f freshet.yaml', 'run ingest, compute, serve and the registry on this machine'],
+        ['freshet plan features/', 'what would change'],
+        ['freshet apply features/', 'make it so, and wait until it is served'],
+        ['freshet get recommendations --key user_id=42', "read one user's features"],
+        ['freshet status', 'what every node is doing'],
+      )}\nExit codes: 0 done, 1 failed, 2 used wrongly, 78 bad configuration.\n`,
+    );
+  addUp(program, terminal);
+  addPlan(program, terminal);
+  addApply(program, terminal);
+  addGet(program, terminal);
+  addStatus(program, terminal);
+  return program;
+}
+
+function addUp(program: Command, terminal: Terminal): void {
+  sub(program, 'up')
+    .summary('run a whole mesh on this machine')
+    .description(
+      'Runs the registry, ingest, compute and serve as processes of their own, keeps them running, and puts the ' +
+        'definitions in force. Ctrl-C stops them in order; a second one kills them.',
+    )
+    .option('-f, --file <file>', 'the configuration', 'freshet.yaml')
+    .option('--quiet', 'only warnings and errors of the processes')
+    .option('--json', 'lines as the processes write them, in JSON')
+    .addHelpText('after', UP_HELP)
+    .action((options: { file: string; quiet?: boolean; json?: boolean }) => upCommand(terminal, options));
+}
+
+function addPlan(program: Command, terminal: Terminal): void {
+  sub(program, 'plan')
+    .summary('show what definitions would change')
+    .description(
+      'Checks the definitions against the live tables and shows what applying them would change. Changes nothing.',
+    )
+    .argument('<paths...>', 'files, or directories with .yaml files: together the whole set')
+    .addOption(addressOption(terminal, 'registry', 'the registry', '127.0.0.1:7404'))
+    .option('--json', 'the plan as JSON')
+    .addHelpText('after', examples(['freshet plan features/'], ['freshet plan entities.yaml views.yaml --json']))
+    .action((paths: string[], options: { registry: string; json?: boolean }) => planCommand(terminal, paths, options));
+}
+
+function addApply(program: Command, terminal: Terminal): void {
+  sub(program, 'apply')
+    .summary('put definitions in force')
+    .description(
+      'Plans, shows the plan, asks, applies exactly that plan, and waits until every compute shard and serve node has ' +
+        'the new features complete. What is not in the files is dropped.',
+    )
+    .argument('<paths...>', 'files, or directories with .yaml files: together the whole set')
+    .addOption(addressOption(terminal, 'registry', 'the registry', '127.0.0.1:7404'))
+    .option('-y, --yes', 'do not ask')
+    .option('--no-wait', 'do not wait until the features are served')
+    .addOption(
+      new Option('--timeout <duration>', 'how long to wait until they are served')
+        .argParser(duration)
+        .default(600_000, '10m'),
+    )
+    .option('--json', 'the result as JSON')
+    .addHelpText(
+      'after',
+      examples(['freshet apply features/'], ['freshet apply features/ --yes --no-wait --json', 'in a pipeline']),
+    )
+    .action(
+      (paths: string[], options: { registry: string; yes?: boolean; wait: boolean; timeout: number; json?: boolean }) =>
+        applyCommand(terminal, paths, options),
+    );
+}
+
+function addGet(program: Command, terminal: Terminal): void {
+  sub(program, 'get')
+    .summary('read features of entities')
+    .description("Reads a feature service's outputs, or the features named, for one entity or several.")
+    .argument('[service]', 'the feature service')
+    .option('--features <list>', 'instead of a service: view:feature or view:*, by commas', list)
+    .option('-k, --key <column=value>', 'a key column; a column given again begins the next entity', collect)
+    .addOption(addressOption(terminal, 'serve', 'the serve node', '127.0.0.1:7403'))
+    .addOption(addressOption(terminal, 'registry', 'the registry', '127.0.0.1:7404'))
+    .option('--json', 'the values as JSON; 64-bit integers as text')
+    .addHelpText(
+      'after',
+      examples(
+        ['freshet get recommendations --key user_id=42'],
+        ['freshet get recommendations --key user_id=42 --key user_id=43', 'two users'],
+        ['freshet get --features "user_clicks:*" --key user_id=42 --json'],
+        ['freshet get stock --key shop=berlin --key product_id=7', 'a key of two columns'],
+      ),
+    )
+    .action(
+      (
+        service: string | undefined,
+        options: { features?: string[]; key?: string[]; serve: string; registry: string; json?: boolean },
+        command: Command,
+      ) => {
+        if ((service === undefined) === (options.features === undefined)) {
+          command.error('error: name a service or --features, one of the two', { exitCode: EXIT.usage });
+        }
+        if (options.key === undefined)
+          command.error('error: --key is missing, such as --key user_id=42', { exitCode: EXIT.usage });
+        return getCommand(terminal, service, { ...options, key: options.key ?? [] });
+      },
+    );
+}
+
+function addStatus(program: Command, terminal: Terminal): void {
+  sub(program, 'status')
+    .summary('show what every node is doing')
+    .description('Asks the registry which nodes there are, and each of them what it is doing.')
+    .addOption(addressOption(terminal, 'registry', 'the registry', '127.0.0.1:7404'))
+    .option('--json', 'everything as JSON')
+    .addHelpText('after', examples(['freshet status'], ['freshet status --registry 10.0.0.7:7404 --json']))
+    .action((options: { registry: string; json?: boolean }) => statusCommand(terminal, options));
+}
+
+/** A subcommand with what all of them share. */
+function sub(program: Command, name: string): Command {
+  return program.command(name).showHelpAfterError(`('freshet ${name} --help' shows how it is used)`);
+}
+
+/** An address from the option, else from FRESHET_<NAME>, else the default. */
+function addressOption(terminal: Terminal, name: string, about: string, fallback: string): Option {
+  const variable = `FRESHET_${name.toUpperCase()}`;
+  const option = new Option(`--${name} <address>`, `${about}; or ${variable}`).argParser(address);
+  return option.default(terminal.env[variable] ?? fallback);
+}
+
+const UP_HELP = `
+The configuration, with its defaults:
+  data_dir: .freshet               everything that is kept; relative to the file
+  partitions: 8                    fixed for the life of data_dir
+  host: 127.0.0.1
+  ports: { registry: 7404, registry_http: 7414, ingest: 7401, compute: 7402, serve: 7403, serve_http: 7413 }
+                                   0: any free port
+  postgres:                        required: databases by name, as a URL or { file: <a file that holds it> }
+    default: postgres://app@localhost:5432/shop
+  definitions: [features/]         files or directories to put in force at each start
+  compute: { cache-bytes: 1GiB }   further options of a service (registry, ingest, compute, serve)
+
+Examples:
+  freshet up
+  freshet up -f deploy/mesh.yaml --quiet
+`;
+
+/** The examples of a help text: commands with what they are for. */
+function examples(...rows: readonly (readonly [command: string, about?: string])[]): string {
+  const width = Math.max(...rows.map(([command]) => command.length));
+  const lines = rows.map(([command, about]) =>
+    about === undefined ? `  ${command}` : `  ${command.padEnd(width)}   ${about}`,
+  );
+  return `\nExamples:\n${lines.join('\n')}\n`;
+}
+
+function address(text: string): string {
+  return parsed(parsers.address, text);
+}
+
+function duration(text: string): number {
+  return parsed(parsers.milliseconds, text);
+}
+
+function parsed<T>(parse: (text: string) => T, text: string): T {
+  try {
+    return parse(text);
+  } catch (error) {
+    throw new InvalidArgumentError(error instanceof Error ? error.message : String(error));
+  }
+}
+
+function list(text: string): string[] {
+  return text
+    .split(',')
+    .map((item) => item.trim())
+    .filter((item) => item !== '');
+}
+
+function collect(value: string, previous: string[] = []): string[] {
+  if (!/^[^=]+=/.test(value)) throw new InvalidArgumentError('write it as column=value, such as user_id=42');
+  return [...previous, value];
+}

@@ -1,0 +1,80 @@
+/**
+ * Goal: nothing that happens at the registry ends a node's following, and a fault of the node's own is not retried.
+ * Method: a real server that fails in every way in turn.
+ */
+import { RegistryService, Role } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { systemClock } from './clock.ts';
+import { FreshetError } from './errors.ts';
+import { createGrpcServer, type GrpcServer } from './grpc/server.ts';
+import { silentLogger } from './logger.ts';
+import { RegistryLink } from './registry-link.ts';
+
+let server: GrpcServer | undefined;
+let controller: AbortController;
+beforeEach(() => {
+  controller = new AbortController();
+});
+afterEach(async () => {
+  controller.abort();
+  await server?.drain(100);
+});
+
+async function follow(fails: readonly unknown[], onDefinitions: (generation: bigint) => void): Promise<void> {
+  let calls = 0;
+  server = createGrpcServer({ log: silentLogger }).add(RegistryService, {
+    async *watchDefinitions() {
+      const failure = fails[calls++];
+      if (failure !== undefined) throw failure;
+      yield { definitions: { generation: BigInt(calls) } };
+    },
+  });
+  const { address } = await server.listen('127.0.0.1:0');
+  const link = new RegistryLink({
+    registry: address,
+    signal: controller.signal,
+    clock: systemClock,
+    log: silentLogger,
+  });
+  let known = 0n;
+  await link.followDefinitions(
+    () => known,
+    async ({ generation }) => {
+      known = generation;
+      onDefinitions(generation);
+    },
+  );
+}
+
+describe('RegistryLink', () => {
+  it('says that it leaves', async () => {
+    const heard: boolean[] = [];
+    server = createGrpcServer({ log: silentLogger }).add(RegistryService, {
+      announceNode: async ({ leaving }) => {
+        heard.push(leaving);
+        return { leaseUs: 150_000n };
+      },
+    });
+    const { address } = await server.listen('127.0.0.1:0');
+    const stop = new AbortController();
+    const link = new RegistryLink({ registry: address, signal: stop.signal, clock: systemClock, log: silentLogger });
+    const announcing = link.announce(() => ({ nodeId: 'n', role: Role.SERVE, address: 'a:1' }));
+    await expect.poll(() => heard.length).toBe(2);
+    stop.abort();
+    await announcing;
+    expect(heard).toEqual([false, false, true]);
+  });
+
+  it('goes on after faults of the registry, and ends with a fault of its own', async () => {
+    const seen: bigint[] = [];
+    const following = follow(
+      [new Error('a bug there'), new FreshetError('INVALID_REQUEST', 'no'), new FreshetError('UNAVAILABLE', 'down')],
+      (generation) => {
+        seen.push(generation);
+        if (seen.length === 2) throw new TypeError('a bug here');
+      },
+    );
+    await expect(following).rejects.toThrow('a bug here');
+    expect(seen).toEqual([4n, 5n]);
+  });
+});

@@ -1,0 +1,195 @@
+/**
+ * The definitions in force: plans against them, applies plans, publishes them.
+ *
+ * Owns the order of applies (one at a time) and what is in force. Does not own storage (DefinitionStore), the live shape
+ * of tables (TableDescriber), or what definitions mean (@freshet/definitions).
+ *
+ * Invariants: a generation is durable before anybody hears of it; generations only go up, by one; a route's number is
+ * never given twice; what was planned is what is applied (the plan's hash covers definitions, contracts, generation).
+ */
+import { clone, create, equals } from '@bufbuild/protobuf';
+import { diffDefinitions } from '@freshet/definitions/diff.ts';
+import { planHash } from '@freshet/definitions/plan-hash.ts';
+import { resolveDefinitions } from '@freshet/definitions/resolve.ts';
+import { type Definitions, DefinitionsSchema } from '@freshet/gen/freshet/registry/v1/definition_pb.ts';
+import { ChangeKind, type PlannedChange, PlannedChangeSchema } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
+import {
+  type AuditEntry,
+  AuditEntrySchema,
+  type StoredDefinitions,
+  StoredDefinitionsSchema,
+} from '@freshet/gen/freshet/registry/v1/storage_pb.ts';
+import type { DefinitionSet } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
+import type { Clock } from '@freshet/kit/clock.ts';
+import { FreshetError } from '@freshet/kit/errors.ts';
+import type { Logger } from '@freshet/kit/logger.ts';
+import { judgeAnswers, type TableDescriber, tableQuestions } from './contracts.ts';
+import { Published } from './published.ts';
+
+/** Keeps the definitions over restarts. */
+export interface DefinitionStore {
+  /** What was saved last; undefined when nothing ever was. */
+  load(): Promise<StoredDefinitions | undefined>;
+  /** Replaces what is in force and adds the audit entry, both or neither. Resolves when they are durable. */
+  save(stored: StoredDefinitions, audit: AuditEntry): Promise<void>;
+}
+
+export interface DefinitionKeeperOptions {
+  readonly store: DefinitionStore;
+  readonly tables: TableDescriber;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+/** What applying would do. */
+export interface Plan {
+  readonly hash: Uint8Array;
+  readonly changes: readonly PlannedChange[];
+  readonly resolved: DefinitionSet;
+  readonly notes: readonly string[];
+  /** The highest route number ever given, once it is applied. */
+  readonly highestRoute: number;
+}
+
+/** A generation that a node has and this registry never gave. */
+interface Stranger {
+  readonly generation: bigint;
+  readonly peer: string;
+}
+
+export class DefinitionKeeper {
+  readonly #options: DefinitionKeeperOptions;
+  readonly #current: Published<StoredDefinitions>;
+  #stranger: Stranger | undefined;
+  /** The end of the last apply begun; applies queue behind it. Bounded by the server's limit of calls. */
+  #lastApply: Promise<unknown> = Promise.resolve();
+
+  private constructor(options: DefinitionKeeperOptions, stored: StoredDefinitions) {
+    this.#options = options;
+    this.#current = new Published(stored);
+  }
+
+  static async open(options: DefinitionKeeperOptions): Promise<DefinitionKeeper> {
+    const stored = await options.store.load();
+    return new DefinitionKeeper(options, stored ?? create(StoredDefinitionsSchema, { resolved: {} }));
+  }
+
+  /** What is in force, as written and as resolved; generation 0 when nothing was applied. */
+  get current(): StoredDefinitions {
+    return this.#current.value;
+  }
+
+  get generation(): bigint {
+    return this.current.resolved?.generation ?? 0n;
+  }
+
+  /** Says what applying would do. Throws INVALID_DEFINITION, SOURCE_NOT_READY or UNAVAILABLE, with all problems at once. */
+  async plan(definitions: Definitions, signal: AbortSignal): Promise<Plan> {
+    const before = this.current;
+    const previous = this.generation === 0n ? undefined : before.resolved;
+    const questions = tableQuestions(definitions);
+    const answers = questions.length === 0 ? [] : await this.#options.tables.describe(questions, signal);
+    const contracts = judgeAnswers(definitions, answers);
+    const resolution = resolveDefinitions({ definitions, contracts, previous, highestRoute: before.highestRoute });
+    const { resolved, notes, changed, highestRoute } = resolution;
+    const changes = changed ? changesOf(diffDefinitions(previous, resolved)) : [];
+    return { hash: planHash(resolved, this.generation), changes, resolved, notes, highestRoute };
+  }
+
+  /**
+   * Puts the plan with that hash in force and returns the generation in force. Throws PLAN_OUTDATED when planning now
+   * gives another plan, DATA_DAMAGED when a node has definitions that this registry does not know.
+   */
+  async apply(definitions: Definitions, hash: Uint8Array, peer: string, signal: AbortSignal): Promise<bigint> {
+    const turn = this.#lastApply.then(() => this.#apply(definitions, hash, peer, signal));
+    this.#lastApply = turn.catch(() => undefined);
+    return turn;
+  }
+
+  /** The resolved definitions in force, when newer than `known` and at each change, until the signal aborts. */
+  async *follow(known: bigint, peer: string, signal: AbortSignal): AsyncGenerator<DefinitionSet> {
+    this.#notice(known, peer);
+    let told = known;
+    for await (const stored of this.#current.follow(signal)) {
+      if (stored.resolved === undefined || stored.resolved.generation <= told) continue;
+      told = stored.resolved.generation;
+      yield stored.resolved;
+    }
+  }
+
+  async #apply(definitions: Definitions, hash: Uint8Array, peer: string, signal: AbortSignal): Promise<bigint> {
+    if (this.#stranger !== undefined && this.#stranger.generation > this.generation)
+      throw strangerError(this.#stranger, this.generation);
+    const plan = await this.plan(definitions, signal);
+    if (!sameBytes(plan.hash, hash)) {
+      throw new FreshetError(
+        'PLAN_OUTDATED',
+        'the definitions in force or the tables changed since the plan was made',
+        {
+          remedy: 'plan again, look at the changes, and apply that plan',
+        },
+      );
+    }
+    signal.throwIfAborted();
+    const before = this.current;
+    const written = before.written !== undefined && equals(DefinitionsSchema, before.written, definitions);
+    if (plan.resolved.generation === this.generation && written) return this.generation;
+    const stored = create(StoredDefinitionsSchema, {
+      written: clone(DefinitionsSchema, definitions),
+      resolved: plan.resolved,
+      highestRoute: plan.highestRoute,
+      auditEntries: before.auditEntries + 1n,
+    });
+    const audit = create(AuditEntrySchema, {
+      appliedAtUs: BigInt(this.#options.clock.nowUs()),
+      generation: plan.resolved.generation,
+      planHash: plan.hash,
+      changes: [...plan.changes],
+      peer,
+    });
+    await this.#options.store.save(stored, audit);
+    this.#current.publish(stored);
+    const message = plan.changes.length === 0 ? 'definitions written anew; nothing changes' : 'definitions applied';
+    this.#options.log.info(message, { generation: this.generation, changes: plan.changes.length, peer });
+    return this.generation;
+  }
+
+  /**
+   * A node that knows a higher generation than this registry ever gave means that the registry lost its data (or that
+   * the node belongs to another mesh). Applying would then give out generations and route numbers for a second time,
+   * and folds would take one source's rows for another's: applies are refused until somebody looks.
+   */
+  #notice(known: bigint, peer: string): void {
+    if (known <= this.generation || known <= (this.#stranger?.generation ?? 0n)) return;
+    this.#stranger = { generation: known, peer };
+    this.#options.log.error('a node has definitions that this registry does not know', {
+      known,
+      generation: this.generation,
+      peer,
+    });
+  }
+}
+
+function strangerError({ generation, peer }: Stranger, own: bigint): FreshetError {
+  return new FreshetError(
+    'DATA_DAMAGED',
+    `the node at ${peer} has definitions of generation ${generation}, but this registry has only reached ${own}`,
+    {
+      remedy:
+        "restore the registry's data directory, or start every node of the mesh with an empty one; " +
+        'if the node belongs to another mesh, correct its --registry and restart this registry',
+      place: peer,
+    },
+  );
+}
+
+/** A difference that the language has no words for is still a change. */
+function changesOf(changes: readonly PlannedChange[]): readonly PlannedChange[] {
+  if (changes.length > 0) return changes;
+  const effect = 'routes or contracts change; no view is folded again';
+  return [create(PlannedChangeSchema, { kind: ChangeKind.CHANGED, subject: 'definitions', effect })];
+}
+
+function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && a.every((byte, i) => byte === b[i]);
+}

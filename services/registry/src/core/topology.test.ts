@@ -1,0 +1,95 @@
+/**
+ * Goal: followers see who is live, whole, now and at each change, also when a lease runs out by itself. Method: a
+ * virtual clock.
+ */
+import { create } from '@bufbuild/protobuf';
+import { type Node, NodeSchema, Role } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
+import { silentLogger } from '@freshet/kit/logger.ts';
+import { VirtualClock } from '@freshet/testkit/virtual-clock.ts';
+import { describe, expect, it } from 'vitest';
+import { type NodeStore, Topology } from './topology.ts';
+
+function node(nodeId: string, role: Role): Node {
+  return create(NodeSchema, { nodeId, role, address: '127.0.0.1:1' });
+}
+
+class MemoryStore implements NodeStore {
+  nodes: readonly Node[] = [];
+
+  async loadNodes(): Promise<readonly Node[]> {
+    return this.nodes;
+  }
+
+  async saveNodes(nodes: readonly Node[]): Promise<void> {
+    this.nodes = nodes;
+  }
+}
+
+describe('Topology', () => {
+  it('tells followers now, at each change and when a lease runs out', async () => {
+    const clock = new VirtualClock();
+    const topology = await Topology.open({ store: new MemoryStore(), clock, log: silentLogger, leaseUs: 9_000_000 });
+    const stop = new AbortController();
+    const running = topology.run(stop.signal);
+    const seen: string[][] = [];
+    const following = (async () => {
+      for await (const nodes of topology.follow(stop.signal)) seen.push(nodes.map((n) => n.nodeId));
+    })();
+    await clock.advance(0);
+    topology.announce(node('compute-1', Role.COMPUTE));
+    await clock.advance(5_000_000);
+    topology.announce(node('ingest-1', Role.INGEST));
+    await clock.advance(3_999_000);
+    topology.announce(node('ingest-1', Role.INGEST));
+    expect(topology.nodesOf(Role.COMPUTE)).toHaveLength(1);
+    await clock.advance(1_000);
+    await clock.advance(0);
+    expect(topology.nodesOf(Role.COMPUTE)).toHaveLength(0);
+    topology.leave('ingest-1');
+    await clock.advance(0);
+    stop.abort();
+    await Promise.all([running, following]);
+    expect(seen).toEqual([[], ['compute-1'], ['compute-1', 'ingest-1'], ['ingest-1'], []]);
+  });
+
+  it('R4: a slow follower gets the newest topology, not the history', async () => {
+    const topology = await Topology.open({ store: new MemoryStore(), clock: new VirtualClock(), log: silentLogger });
+    const stop = new AbortController();
+    const follower = topology.follow(stop.signal)[Symbol.asyncIterator]();
+    await follower.next();
+    for (let i = 0; i < 1000; i++) topology.announce(node(`n${String(i).padStart(4, '0')}`, Role.SERVE));
+    expect((await follower.next()).value).toHaveLength(1000);
+    stop.abort();
+    expect((await follower.next()).done).toBe(true);
+  });
+
+  it('after a restart knows who was there, for one lease', async () => {
+    const clock = new VirtualClock();
+    const store = new MemoryStore();
+    const options = { store, clock, log: silentLogger, leaseUs: 9_000_000 };
+    const before = await Topology.open(options);
+    for (const id of ['a', 'b', 'c']) before.announce(node(id, Role.COMPUTE));
+    before.leave('c');
+    await before.settle();
+    await clock.advance(8_000_000);
+    const after = await Topology.open(options);
+    expect(after.nodesOf(Role.COMPUTE).map((n) => n.nodeId)).toEqual(['a', 'b']);
+    await clock.advance(8_999_999);
+    after.announce(node('a', Role.COMPUTE));
+    await clock.advance(1);
+    expect(after.nodesOf(Role.COMPUTE).map((n) => n.nodeId)).toEqual(['a']);
+    await after.settle();
+    expect(store.nodes.map((n) => n.nodeId)).toEqual(['a']);
+  });
+
+  it('starts without the nodes of the last run when they cannot be read', async () => {
+    const store: NodeStore = {
+      loadNodes: async () => Promise.reject(new Error('damaged')),
+      saveNodes: async () => Promise.reject(new Error('disk full')),
+    };
+    const topology = await Topology.open({ store, clock: new VirtualClock(), log: silentLogger });
+    topology.announce(node('a', Role.SERVE));
+    await topology.settle();
+    expect(topology.nodesOf(Role.SERVE)).toHaveLength(1);
+  });
+});

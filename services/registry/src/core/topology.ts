@@ -1,0 +1,130 @@
+/**
+ * The live nodes, published. Joins the lease table with time: announcements come by rpc, endings by `run`.
+ *
+ * Owns when followers are told, and that a restart of the registry is no news to them: nobody needs the registry to go
+ * on working, so a serve node must not hear that compute is gone because nobody had announced himself yet.
+ * Does not own leases (lease-table.ts) or where nodes are kept (NodeStore).
+ */
+import type { Node, Role } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
+import type { Clock } from '@freshet/kit/clock.ts';
+import type { Logger } from '@freshet/kit/logger.ts';
+import { LEASE_US, LeaseTable } from './lease-table.ts';
+import { Published } from './published.ts';
+
+/** Keeps the nodes over restarts. */
+export interface NodeStore {
+  loadNodes(): Promise<readonly Node[]>;
+  saveNodes(nodes: readonly Node[]): Promise<void>;
+}
+
+export interface TopologyOptions {
+  readonly store: NodeStore;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly leaseUs?: number | undefined;
+}
+
+export class Topology {
+  readonly leaseUs: number;
+  readonly #clock: Clock;
+  readonly #log: Logger;
+  readonly #leases: LeaseTable;
+  readonly #nodes = new Published<readonly Node[]>([]);
+  readonly #store: NodeStore;
+  /** The save under way; undefined when what is kept is what is live. */
+  #saving: Promise<void> | undefined;
+
+  private constructor(options: TopologyOptions) {
+    this.leaseUs = options.leaseUs ?? LEASE_US;
+    this.#clock = options.clock;
+    this.#log = options.log;
+    this.#leases = new LeaseTable(this.leaseUs);
+    this.#store = options.store;
+  }
+
+  /** The topology with the nodes of the last run, each with a new lease. */
+  static async open(options: TopologyOptions): Promise<Topology> {
+    const topology = new Topology(options);
+    const known = await options.store.loadNodes().catch((error: unknown) => {
+      options.log.warn('the nodes of the last run cannot be read; they will announce themselves', { error });
+      return [];
+    });
+    for (const node of known) topology.#leases.announce(node, options.clock.monotonicUs());
+    topology.#nodes.publish(topology.#leases.nodes());
+    return topology;
+  }
+
+  announce(node: Node): void {
+    this.#expire();
+    if (!this.#leases.announce(node, this.#clock.monotonicUs())) return;
+    this.#log.info('node announced', { node: node.nodeId, role: roleName(node.role), address: node.address });
+    this.#publish();
+  }
+
+  leave(nodeId: string): void {
+    if (!this.#leases.leave(nodeId)) return;
+    this.#log.info('node left', { node: nodeId });
+    this.#publish();
+  }
+
+  /** The live nodes of a role, by node id ascending. */
+  nodesOf(role: Role): Node[] {
+    this.#expire();
+    return this.#nodes.value.filter((node) => node.role === role);
+  }
+
+  /** The live nodes, now and at each change, until the signal aborts. */
+  follow(signal: AbortSignal): AsyncIterable<readonly Node[]> {
+    return this.#nodes.follow(signal);
+  }
+
+  /** Ends leases when they run out, until the signal aborts. */
+  async run(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      this.#expire();
+      const end = this.#leases.nextEndUs();
+      // Without a lease there is nothing to end for at least one lease's length.
+      const waitUs = end === undefined ? this.leaseUs : end - this.#clock.monotonicUs();
+      await this.#clock.sleep(Math.max(1, Math.ceil(waitUs / 1000)), signal).catch(() => undefined);
+    }
+  }
+
+  /** Resolves when everything that was announced is kept. */
+  async settle(): Promise<void> {
+    await this.#saving;
+  }
+
+  #publish(): void {
+    this.#nodes.publish(this.#leases.nodes());
+    this.#saving ??= this.#save();
+  }
+
+  /** Saves until what is kept is what is live; changes while a save is under way share the next one. */
+  async #save(): Promise<void> {
+    let saved: readonly Node[] | undefined;
+    try {
+      while (saved !== this.#nodes.value) {
+        saved = this.#nodes.value;
+        await this.#store.saveNodes(saved);
+      }
+    } catch (error) {
+      this.#log.warn('the nodes cannot be kept; after a restart they will announce themselves', { error });
+    } finally {
+      this.#saving = undefined;
+    }
+  }
+
+  #expire(): void {
+    const gone = this.#leases.expire(this.#clock.monotonicUs());
+    if (gone.length === 0) return;
+    for (const node of gone) this.#log.warn('lease ran out', { node: node.nodeId, address: node.address });
+    this.#publish();
+  }
+}
+
+const ROLE_NAMES: readonly string[] = ['none', 'ingest', 'compute', 'serve'];
+
+/** The role as people write it: "compute". */
+export function roleName(role: Role): string {
+  return ROLE_NAMES[role] ?? `role ${role}`;
+}

@@ -1,0 +1,79 @@
+/**
+ * The registry: what the mesh agrees on.
+ *
+ *     freshet plan, apply ──▶ PlanDefinitions, ApplyDefinitions ──▶ definition keeper ──▶ LevelDB
+ *                                    tables' shapes ◀── ingest           │
+ *     ingest, compute, serve ◀────────── WatchDefinitions ◀──────────────┘
+ *     ingest, compute, serve ──▶ AnnounceNode ──▶ topology (leases) ──▶ WatchTopology ──▶ serve, freshet status
+ */
+import { join } from 'node:path';
+import { RegistryService } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
+import { systemClock } from '@freshet/kit/clock.ts';
+import { helpText, readConfig } from '@freshet/kit/config.ts';
+import { createGrpcServer } from '@freshet/kit/grpc/server.ts';
+import { connectHandlers, createHttpHost } from '@freshet/kit/http/host.ts';
+import { runService, type ServiceContext } from '@freshet/kit/lifecycle.ts';
+import { createLogger } from '@freshet/kit/logger.ts';
+import { OPTIONS, type RegistryConfig } from './config.ts';
+import { DefinitionKeeper } from './core/definition-keeper.ts';
+import { Topology } from './core/topology.ts';
+import { IngestTables } from './io/ingest-tables.ts';
+import { RegistryStore } from './io/registry-store.ts';
+import { registryHandlers } from './rpc/handlers.ts';
+
+/** Definitions of a large mesh are megabytes; its other requests are small. */
+const REQUEST_BYTES_MAX = 16 * 1024 * 1024;
+
+/** Brings the registry up; resolves when it answers. */
+export async function startRegistry(
+  config: RegistryConfig,
+  context: ServiceContext,
+): Promise<{ address: string; httpAddress: string }> {
+  const { signal, log } = context;
+  const clock = systemClock;
+
+  const store = await RegistryStore.open(join(config.dataDir, 'definitions'));
+  context.onStop('the store', () => store.close());
+
+  const topology = await Topology.open({ store, clock, log });
+  context.onStop('keeping the nodes', () => topology.settle());
+  const tables = new IngestTables((role) => topology.nodesOf(role));
+  const keeper = await DefinitionKeeper.open({ store, tables, clock, log });
+
+  const handlers = registryHandlers(keeper, topology);
+  const server = createGrpcServer({ log, maxReceiveBytes: REQUEST_BYTES_MAX }).add(RegistryService, handlers);
+  const http = createHttpHost({
+    log,
+    routes: (router) => connectHandlers(router, RegistryService, handlers, log),
+    maxReceiveBytes: REQUEST_BYTES_MAX,
+  });
+  const expiry = topology.run(signal);
+  context.onStop('lease expiry', () => expiry);
+
+  const { address: httpAddress } = await http.listen(config.httpListen);
+  context.onStop('the HTTP port', () => http.close());
+  const { address } = await server.listen(config.listen);
+  context.onStop('the gRPC port', () => server.drain(1_000));
+  server.setReady(true);
+  log.info('registry is up', { address, http: httpAddress, generation: keeper.generation });
+  return { address, httpAddress };
+}
+
+if (import.meta.main) {
+  const args = process.argv.slice(2);
+  if (args.includes('--help')) {
+    process.stdout.write(
+      helpText('registry', 'keeps what the mesh agrees on: definitions, contracts, topology', OPTIONS),
+    );
+  } else {
+    const log = createLogger({ name: 'registry' });
+    await runService(
+      async (context) => {
+        const config = readConfig(OPTIONS, args, process.env);
+        const level = createLogger({ name: 'registry', level: config.logLevel });
+        await startRegistry(config, { ...context, log: level });
+      },
+      { log },
+    );
+  }
+}

@@ -1,0 +1,68 @@
+/**
+ * For tests: a registry over real gRPC in this process, with a fake ingest node that describes tables as it is told.
+ */
+import type { MessageInitShape } from '@bufbuild/protobuf';
+import {
+  type DescribeTablesRequest,
+  type DescribeTablesResponseSchema,
+  IngestService,
+} from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
+import { RegistryService, Role } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
+import { type Clock, systemClock } from '@freshet/kit/clock.ts';
+import { createGrpcClient, type GrpcClient } from '@freshet/kit/grpc/client.ts';
+import { createGrpcServer } from '@freshet/kit/grpc/server.ts';
+import { silentLogger } from '@freshet/kit/logger.ts';
+import { DefinitionKeeper } from '../core/definition-keeper.ts';
+import { Topology } from '../core/topology.ts';
+import { IngestTables } from '../io/ingest-tables.ts';
+import { RegistryStore } from '../io/registry-store.ts';
+import { registryHandlers } from '../rpc/handlers.ts';
+
+export type DescribeTables = (request: DescribeTablesRequest) => MessageInitShape<typeof DescribeTablesResponseSchema>;
+
+export interface RegistryHarness {
+  readonly client: GrpcClient<typeof RegistryService>;
+  readonly keeper: DefinitionKeeper;
+  readonly store: RegistryStore;
+  readonly address: string;
+  close(): Promise<void>;
+}
+
+export async function startRegistryHarness(options: {
+  readonly directory: string;
+  readonly clock?: Clock;
+}): Promise<RegistryHarness> {
+  const clock = options.clock ?? systemClock;
+  const store = await RegistryStore.open(options.directory);
+  const topology = await Topology.open({ store, clock, log: silentLogger });
+  const tables = new IngestTables((role) => topology.nodesOf(role));
+  const keeper = await DefinitionKeeper.open({ store, tables, clock, log: silentLogger });
+  const server = createGrpcServer({ log: silentLogger }).add(RegistryService, registryHandlers(keeper, topology));
+  const { address } = await server.listen('127.0.0.1:0');
+  const client = createGrpcClient(RegistryService, address);
+  return {
+    client,
+    keeper,
+    store,
+    address,
+    close: async () => {
+      client.close();
+      await server.drain(100);
+      await topology.settle();
+      await store.close();
+    },
+  };
+}
+
+/** Starts an ingest node that answers with what `describe` returns, and announces it to the registry. */
+export async function startFakeIngest(
+  registry: RegistryHarness,
+  describe: DescribeTables,
+): Promise<{ close(): Promise<void> }> {
+  const server = createGrpcServer({ log: silentLogger }).add(IngestService, {
+    describeTables: async (request) => describe(request),
+  });
+  const { address } = await server.listen('127.0.0.1:0');
+  await registry.client.announceNode({ node: { nodeId: 'ingest-1', role: Role.INGEST, address } });
+  return { close: () => server.drain(100) };
+}
