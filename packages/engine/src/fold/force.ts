@@ -146,7 +146,9 @@ export class Force {
     }
     const isFirst = route.generation === 0;
     if (!route.begin(generation, offset) || isFirst) return;
-    for (const [viewId, instance] of this.views) {
+    // By id, as commits keep them: the order in which views came into force is forgotten by a restart, and the numbers
+    // of instances must not tell that there was one (F1).
+    for (const [viewId, instance] of [...this.views].sort(([a], [b]) => (a < b ? -1 : 1))) {
       if (instance.view.route !== number) continue;
       // The new generation brings every row again: what was folded of the old one must not stay.
       instance.cache.close();

@@ -1,0 +1,188 @@
+/**
+ * The events that the oracle computes from: reads encoded log records of one partition and keeps everything.
+ *
+ * Owns which rows are live: generations of routes, lanes and their marks, the view's condition and derived columns (by
+ * a JavaScript twin of each CEL expression), the reach of the view's windows at the record's log time. Does not own
+ * values (oracle.ts). Reads records with protobuf-es, never with the engine's decoder.
+ */
+import { fromBinary } from '@bufbuild/protobuf';
+import { type Change, LogRecordSchema, type Sequence } from '@freshet/gen/freshet/log/v1/log_pb.ts';
+import type { DefinitionSet, FeaturePlan, ServicePlan, ViewPlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
+import { must } from '@freshet/kit/assert.ts';
+import type { Scalar } from '@freshet/values/scalar.ts';
+import { isFolded, type OracleAnswer, type OracleEvent, oracleValue, scalarOf } from './oracle.ts';
+
+/** A row by column name. */
+export type RowValues = ReadonlyMap<string, Scalar>;
+
+/** What a view's CEL expressions say, in JavaScript. An exception is a CEL error at run time. */
+export interface ViewTwin {
+  readonly where: ((row: RowValues) => Scalar) | undefined;
+  /** In the order of evaluation. */
+  readonly derived: readonly { readonly name: string; readonly evaluate: (row: RowValues) => Scalar }[];
+}
+
+interface LiveChange {
+  readonly offset: number;
+  readonly logTimeUs: bigint;
+  readonly change: Change;
+}
+
+interface ViewEvents {
+  readonly generation: number;
+  /** How many of the live changes were looked at. */
+  seen: number;
+  readonly byKey: Map<string, OracleEvent[]>;
+  expired: number;
+}
+
+/** The text by which this module names bytes (view ids, keys). */
+export function hex(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString('hex');
+}
+
+/** All events of one partition's prefix. */
+export class OracleHistory {
+  readonly #twins: ReadonlyMap<string, ViewTwin>;
+  readonly #generations = new Map<number, number>();
+  readonly #snapshotsEnded = new Set<string>();
+  readonly #marks = new Map<string, Sequence>();
+  readonly #live: LiveChange[] = [];
+  readonly #events = new Map<string, ViewEvents>();
+  #definitions: DefinitionSet | undefined;
+  #position = 0;
+
+  /** @param twins by hex view id */
+  constructor(twins: ReadonlyMap<string, ViewTwin>) {
+    this.#twins = twins;
+  }
+
+  /** How many records were appended. */
+  get position(): number {
+    return this.#position;
+  }
+
+  /** The definitions in force. */
+  get definitions(): DefinitionSet | undefined {
+    return this.#definitions;
+  }
+
+  /** Appends the next record. */
+  append(logTimeUs: number, encoded: Uint8Array): void {
+    const { kind } = fromBinary(LogRecordSchema, encoded);
+    const offset = this.#position++;
+    if (kind.case === 'definitions') {
+      if (kind.value.generation > (this.#definitions?.generation ?? 0n)) this.#definitions = kind.value;
+    } else if (kind.case === 'routeBegin') {
+      const { route, generation } = kind.value;
+      if (generation > (this.#generations.get(route) ?? 0)) this.#generations.set(route, generation);
+    } else if (kind.case === 'snapshotEnd') {
+      this.#snapshotsEnded.add(`${kind.value.route}/${kind.value.generation}`);
+    } else if (kind.case === 'change') {
+      this.#appendChange({ offset, logTimeUs: BigInt(logTimeUs), change: kind.value });
+    }
+  }
+
+  /** The view in force by that name. */
+  view(name: string): ViewPlan | undefined {
+    return this.#definitions?.views.find((view) => view.name === name);
+  }
+
+  /**
+   * Whether the view has all that it once had. When a route begins anew, the rows of its earlier generation are gone, and
+   * until its new snapshot has ended half a history must not pass for the whole (R3).
+   */
+  isWhole(view: ViewPlan): boolean {
+    const generation = this.#generations.get(view.route) ?? 0;
+    return generation <= 1 || this.#snapshotsEnded.has(`${view.route}/${generation}`);
+  }
+
+  /** The folded events of a key, by offset. The list grows as records are appended. */
+  events(view: ViewPlan, key: Uint8Array): readonly OracleEvent[] {
+    return this.#eventsOf(view).byKey.get(hex(key)) ?? [];
+  }
+
+  /** How many rows met the view's condition but were in no window's reach, those without a time included. */
+  expired(view: ViewPlan): number {
+    return this.#eventsOf(view).expired;
+  }
+
+  /** The value of one feature of one key at a time. */
+  value(view: ViewPlan, feature: FeaturePlan, key: Uint8Array, tUs: bigint): OracleAnswer {
+    return oracleValue(feature, this.events(view, key), tUs);
+  }
+
+  /** What a service answers for one key, which all its views share: one value per output. */
+  serviceValues(service: ServicePlan, key: Uint8Array, tUs: bigint): OracleAnswer[] {
+    return service.features.map((output) => {
+      const view = must(this.#definitions?.views.find((candidate) => hex(candidate.viewId) === hex(output.viewId)));
+      return this.value(view, must(view.features[output.feature]), key, tUs);
+    });
+  }
+
+  #appendChange(live: LiveChange): void {
+    const { route, generation, lane, sequence } = live.change;
+    if (this.#generations.get(route) !== generation || sequence === undefined) return;
+    const laneName = `${route}/${generation}/${lane}`;
+    const mark = this.#marks.get(laneName);
+    if (mark !== undefined && !isAfter(sequence, mark)) return;
+    this.#marks.set(laneName, sequence);
+    this.#live.push(live);
+  }
+
+  #eventsOf(view: ViewPlan): ViewEvents {
+    const id = hex(view.viewId);
+    const generation = this.#generations.get(view.route) ?? 0;
+    let events = this.#events.get(id);
+    if (events === undefined || events.generation !== generation) {
+      events = { generation, seen: 0, byKey: new Map(), expired: 0 };
+      this.#events.set(id, events);
+    }
+    for (; events.seen < this.#live.length; events.seen++) this.#addEvent(view, events, must(this.#live[events.seen]));
+    return events;
+  }
+
+  #addEvent(view: ViewPlan, events: ViewEvents, { offset, logTimeUs, change }: LiveChange): void {
+    if (change.route !== view.route || change.generation !== events.generation) return;
+    const row = this.#rowOf(view, change);
+    if (row === undefined) return;
+    const event = { offset, logTimeUs, eventTimeUs: change.eventTimeUs, values: row };
+    if (!isFolded(view, event)) {
+      events.expired++;
+      return;
+    }
+    const key = hex(change.entityKey);
+    const ofKey = events.byKey.get(key);
+    if (ofKey === undefined) events.byKey.set(key, [event]);
+    else ofKey.push(event);
+  }
+
+  /** The row with its derived columns, or undefined when the condition is not true. */
+  #rowOf(view: ViewPlan, change: Change): RowValues | undefined {
+    const contract = must(this.#definitions?.routes.find(({ route }) => route === view.route)?.source?.contract);
+    const row = new Map(contract.columns.map(({ name }, i) => [name, scalarOf(change.row[i])]));
+    const twin = must(this.#twins.get(hex(view.viewId)));
+    for (const { name, evaluate } of twin.derived)
+      row.set(
+        name,
+        orNull(() => evaluate(row)),
+      );
+    const { where } = twin;
+    return where === undefined || orNull(() => where(row)) === true ? row : undefined;
+  }
+}
+
+function isAfter(a: Sequence, b: Sequence): boolean {
+  if (a.major !== b.major) return a.major > b.major;
+  if (a.minor !== b.minor) return a.minor > b.minor;
+  return a.part > b.part;
+}
+
+/** A CEL error makes a derived value null and a condition false. */
+function orNull(evaluate: () => Scalar): Scalar {
+  try {
+    return evaluate();
+  } catch {
+    return null;
+  }
+}
