@@ -1,10 +1,15 @@
 /** "Did you mean": the candidate nearest to a misspelt name. */
 
+const NAME_MAX = 100;
+
 /** The candidate with the least edit distance, or undefined when none is near enough to be meant. */
 export function closest(name: string, candidates: readonly string[]): string | undefined {
+  // Nobody misspells a name that long, and the distance costs the product of the lengths.
+  if (name.length > NAME_MAX) return undefined;
   let best: string | undefined;
   let bestDistance = Math.max(2, Math.floor(name.length / 3)) + 1;
   for (const candidate of candidates) {
+    if (Math.abs(candidate.length - name.length) >= bestDistance) continue;
     const distance = editDistance(name.toLowerCase(), candidate.toLowerCase());
     if (distance < bestDistance) {
       best = candidate;
@@ -12,6 +17,11 @@ export function closest(name: string, candidates: readonly string[]): string | u
     }
   }
   return best;
+}
+
+/** A name as an error may repeat it: what somebody sent may be megabytes. */
+export function shown(name: string): string {
+  return name.length <= NAME_MAX ? name : `${name.slice(0, NAME_MAX)}…`;
 }
 
 /** Levenshtein distance, in characters. */

@@ -29,7 +29,7 @@ export function encodeDecimalKey(writer: KeyWriter, decimal: Decimal): void {
   }
   const negative = decimal.unscaled < 0n;
   const all = (negative ? -decimal.unscaled : decimal.unscaled).toString();
-  const digits = all.replace(/0+$/, '');
+  const digits = withoutTrailingZeros(all);
   writer.byte(negative ? NEGATIVE : POSITIVE);
   writer.int32(all.length - decimal.scale, negative);
   for (let i = 0; i < digits.length; i += 2) {
@@ -65,8 +65,15 @@ function readDigits(reader: KeyReader, negative: boolean): string | undefined {
     if (pair > 100) return undefined;
     digits += String(pair - 1).padStart(2, '0');
   }
-  const trimmed = digits.replace(/0+$/, '');
+  const trimmed = withoutTrailingZeros(digits);
   // The writer never starts with the digit 0 and never ends with the pair 00.
   if (trimmed === '' || trimmed.startsWith('0') || digits.length - trimmed.length > 1) return undefined;
   return trimmed;
+}
+
+/** Not by a regular expression: it would try at every zero of the text. */
+function withoutTrailingZeros(digits: string): string {
+  let end = digits.length;
+  while (end > 0 && digits[end - 1] === '0') end--;
+  return digits.slice(0, end);
 }

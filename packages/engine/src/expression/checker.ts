@@ -72,7 +72,11 @@ export function checkExpression(expr: Expr, scope: CheckScope, depth = 0): CelTy
     case 'callExpr': {
       const { function: name, target, args } = kind.value;
       const pattern = args.length === 1 ? textConstant(args[0]) : undefined;
-      if (name === 'matches' && pattern !== undefined) scope.patterns.set(expr.id, pattern);
+      if (name === 'matches') {
+        // A pattern out of a row would let a row decide how long the fold takes.
+        if (pattern === undefined) throw new CheckError(expr.id, 'the pattern of matches() must be written out as a text');
+        scope.patterns.set(expr.id, pattern);
+      }
       if (name === 'has' && target === undefined) throw hasRefused(expr.id);
       return checkCall({ id: expr.id, name, target: target && check(target), args: args.map(check) });
     }

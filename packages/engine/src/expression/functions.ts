@@ -20,7 +20,7 @@ const TIMESTAMP = objectType(TimestampSchema);
 const DURATION = objectType(DurationSchema);
 
 const INT_TEXT = /^[+-]?\d{1,19}$/;
-const DOUBLE_TEXT = /^(?:[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|NaN|[+-]?Infinity)$/;
+const DOUBLE_TEXT = /^(?:[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?|NaN|[+-]?Infinity)$/;
 const ZONE_TEXT = /^(?:UTC|([+-]?)(\d\d):(\d\d))$/;
 const TIMESTAMP_TEXT = /^(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:[Zz]|([+-])(\d\d):(\d\d))$/;
 const DAY_MS = 86_400_000;
