@@ -145,6 +145,11 @@ describe('what is refused', () => {
   const stats = 'views_1h: { count: {}, rolling: 1h, pane: 30s }';
   it.each<[string, string, RegExp]>([
     [
+      'a source whose events may lead by more panes than a row has steps for',
+      edited(['event_time: occurred_at\n', 'event_time: occurred_at\nmax_skew: 1d\n']),
+      /max_skew.*more than 360 panes of 5s.*longer pane/,
+    ],
+    [
       'an unknown entity',
       edited(['entity: user\n', 'entity: usr\n']),
       /^f\.yaml:17:1: View user_clicks: there is no entity "usr".*Did you mean "user"/,

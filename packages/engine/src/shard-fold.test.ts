@@ -58,6 +58,25 @@ describe('changes', () => {
     expect(fold.completeViews()).toEqual([V1, V2]);
   });
 
+  it('F3: that cannot be read end the fold: nothing is folded or kept after them', () => {
+    const first = view([feature('all', 'count', '', LIFETIME)], { id: 1 });
+    const texts = view([feature('last', 'last', 's', LIFETIME)], { id: 2 });
+    const log = started(first, texts)
+      .change({ sequence: 1, row: { s: 'AAAA' } })
+      .change({ sequence: 2, row: { s: 'ZZZZ' } });
+    const entries = [...log.entries];
+    const last = entries.length - 1;
+    const record = Uint8Array.from(entries[last]!.record);
+    // The text's length says that it is longer than its record.
+    record[Buffer.from(record).indexOf('ZZZZ') - 1] = 0x7f;
+    entries[last] = { ...entries[last]!, record };
+    const fold = newFold();
+    expect(() => fold.fold(entries)).toThrow(expect.objectContaining({ code: 'DATA_DAMAGED' }));
+    expect(() => fold.fold(entries.slice(last))).toThrow(expect.objectContaining({ code: 'DATA_DAMAGED' }));
+    expect(fold.position).toBe(last);
+    expect(() => fold.takeCommit()).toThrow('F3');
+  });
+
   it('F3: that were delivered before are skipped, lane by lane', () => {
     const fold = newFold();
     const log = started(COUNTS).change({ sequence: 5 }).change({ sequence: 5 }).change({ sequence: 4 });

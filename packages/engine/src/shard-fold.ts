@@ -79,6 +79,8 @@ export class ShardFold {
   readonly #cold: ColdState;
   readonly #cacheBytes: number;
   #position = 0;
+  /** What a record failed with. Some views may have folded it and others not: nothing can be folded after it (F3). */
+  #broken: unknown;
   #logTimeUs = Number.MIN_SAFE_INTEGER;
   #recordCrc = 0;
   readonly #force: Force;
@@ -126,12 +128,23 @@ export class ShardFold {
     return this.#force.generation;
   }
 
-  /** Folds the next records. */
+  /** What a record failed with, if one did: the fold is then to be made again from its last commit. */
+  get broken(): unknown {
+    return this.#broken;
+  }
+
+  /** Folds the next records. Throws DATA_DAMAGED on one that cannot be read; the fold is then of no more use. */
   fold(entries: readonly FoldEntry[]): void {
+    if (this.#broken !== undefined) throw this.#broken;
     for (const entry of entries) {
       assert(entry.offset === this.#position, `F3: offset ${entry.offset} after ${this.#position - 1}`);
       assert(entry.logTimeUs >= this.#logTimeUs, `F3: log time goes back at offset ${entry.offset}`);
-      this.#force.fold(entry);
+      try {
+        this.#force.fold(entry);
+      } catch (error) {
+        this.#broken = error;
+        throw error;
+      }
       this.#position = entry.offset + 1;
       this.#logTimeUs = entry.logTimeUs;
       this.#recordCrc = entry.crc;
@@ -233,6 +246,7 @@ export class ShardFold {
    * commit may be taken only after that.
    */
   takeCommit(): FoldCommit {
+    assert(this.#broken === undefined, 'F3: a fold that stopped within a record is not to be kept');
     const puts: [string, string, Uint8Array][] = [];
     const changed = new Map<string, Set<string>>();
     for (const [viewId, instance] of this.#force.views) {

@@ -18,7 +18,10 @@ import { assert } from '@freshet/kit/assert.ts';
 /** The version of the semantics that this engine folds by; part of every view's id. */
 export const engineVersion = 1;
 
-/** A rolling window has at most this many panes: it bounds a row's steps and the work per row. */
+/**
+ * A rolling window has at most this many panes; so have the events that lead the clock, up to the source's max_skew.
+ * Together they bound a row's steps and the work per row.
+ */
 export const MAX_PANES = 360;
 
 const SECOND_US = 1_000_000;

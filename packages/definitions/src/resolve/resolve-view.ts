@@ -6,8 +6,8 @@
  */
 import { create } from '@bufbuild/protobuf';
 import { compileExpression, type ExpressionColumn } from '@freshet/engine/expression/expression.ts';
-import { engineVersion } from '@freshet/engine/windows.ts';
-import type { FeatureView, Location } from '@freshet/gen/freshet/registry/v1/definition_pb.ts';
+import { engineVersion, MAX_PANES } from '@freshet/engine/windows.ts';
+import type { Feature, FeatureView, Location } from '@freshet/gen/freshet/registry/v1/definition_pb.ts';
 import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import {
   type DerivedColumn,
@@ -23,6 +23,7 @@ import { closest } from '@freshet/kit/closest.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
 import { compareStrings } from '@freshet/values/compare.ts';
 import { kindName, typeName } from '@freshet/values/type-name.ts';
+import { formatDuration } from '../duration.ts';
 import type { ResolveContext } from './context.ts';
 import { resolveFeature } from './resolve-feature.ts';
 import type { RouteTable } from './routes.ts';
@@ -50,6 +51,7 @@ export function resolveView(
   for (const feature of view.features) {
     const plan = resolveFeature(feature, columns.types(), context);
     if (plan === undefined) continue;
+    checkLead(feature, plan, source, context);
     columns.read(plan.input);
     features.push(plan);
   }
@@ -206,5 +208,18 @@ function noteMissingTimes(
   if (windowed.length === 0) return;
   context.notes.push(
     `View ${view.name}: source ${source.name} names no event_time, so events count at the time of their commit, and rows that were there before the capture began feed lifetime features only (not ${windowed.join(', ')}).`,
+  );
+}
+
+/** Events may lead the clock by max_skew, and each pane that they reach is one more step of a row. */
+function checkLead(feature: Feature, plan: FeaturePlan, source: SourcePlan, context: ResolveContext): void {
+  if (plan.window?.kind.case !== 'rolling') return;
+  const { paneUs } = plan.window.kind.value;
+  if (source.maxSkewUs <= paneUs * BigInt(MAX_PANES)) return;
+  const [skew, pane] = [formatDuration(Number(source.maxSkewUs)), formatDuration(Number(paneUs))];
+  context.problems.add(
+    feature.location,
+    `Feature ${feature.name}: source ${source.name} takes events up to ${skew} ahead (max_skew), which is more than ${MAX_PANES} panes of ${pane}.`,
+    `Lower \`max_skew\` of the source, or give the feature a longer pane.`,
   );
 }

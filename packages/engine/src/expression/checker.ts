@@ -74,7 +74,8 @@ export function checkExpression(expr: Expr, scope: CheckScope, depth = 0): CelTy
       const pattern = args.length === 1 ? textConstant(args[0]) : undefined;
       if (name === 'matches') {
         // A pattern out of a row would let a row decide how long the fold takes.
-        if (pattern === undefined) throw new CheckError(expr.id, 'the pattern of matches() must be written out as a text');
+        if (pattern === undefined)
+          throw new CheckError(expr.id, 'the pattern of matches() must be written out as a text');
         scope.patterns.set(expr.id, pattern);
       }
       if (name === 'has' && target === undefined) throw hasRefused(expr.id);

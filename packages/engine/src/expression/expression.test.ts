@@ -159,6 +159,7 @@ describe('expressions', () => {
     ['n == 9223372036854775808', '1:6', 'does not fit in 64 bits', ''],
     ['{"a": 1}', '1:1', 'maps and messages', ''],
     ['[1, "a"]', '1:1', 'a list cannot hold both int and string', ''],
+    ['event_type.matches(event_type)', '1:11', 'must be written out', ''],
     ['event_type.matches("(")', '1:11', 'the pattern cannot be read', 'RE2'],
     ['at - at', '1:4', 'the result is a duration', 'int(duration)'],
     ['null', '1:1', 'the result is a null', ''],

@@ -1,0 +1,131 @@
+/** The events of the fold benchmark: 100,000 keys, uniform or Zipf, one view of 6 features over 3 windows. */
+import { create } from '@bufbuild/protobuf';
+import { parseDefinitions } from '@freshet/definitions/parse.ts';
+import { resolveDefinitions } from '@freshet/definitions/resolve.ts';
+import { Operation } from '@freshet/gen/freshet/log/v1/log_pb.ts';
+import { ContractSchema } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import { Kind } from '@freshet/gen/freshet/type/v1/value_pb.ts';
+import { must } from '@freshet/kit/assert.ts';
+import { encodeChange, encodeRecord } from '@freshet/log/record-writer.ts';
+import { encodeKey } from '@freshet/values/key.ts';
+
+export const KEYS = 100_000;
+/** Events a second of log time: how many panes a key's window has follows from it. */
+const EVENTS_PER_LOG_SECOND = 10_000;
+const START_US = 1_750_000_000_000_000;
+
+const DEFINITIONS = `
+kind: Entity
+name: user
+key: { user_id: int64 }
+---
+kind: Source
+name: activity
+mode: append
+postgres: { table: public.activity }
+event_time: at
+---
+kind: FeatureView
+name: stats
+entity: user
+source: activity
+where: kind == "click"
+features:
+  n_5m: { count: {}, rolling: 5m }
+  spend_5m: { sum: amount, rolling: 5m }
+  n_1h: { count: {}, rolling: 1h }
+  spend_1h: { sum: amount, rolling: 1h }
+  most_24h: { max: amount, rolling: 24h }
+  n_24h: { count: {}, rolling: 24h }
+`;
+
+const CONTRACT = create(ContractSchema, {
+  source: 'activity',
+  version: 1,
+  columns: [
+    { name: 'id', type: { kind: Kind.INT64 } },
+    { name: 'user_id', type: { kind: Kind.INT64 } },
+    { name: 'kind', type: { kind: Kind.STRING } },
+    { name: 'amount', type: { kind: Kind.DOUBLE }, nullable: true },
+    { name: 'at', type: { kind: Kind.TIMESTAMP } },
+  ],
+});
+
+export type Distribution = 'uniform' | 'zipf';
+
+export interface WorkloadRecord {
+  readonly record: Uint8Array;
+  readonly logTimeUs: number;
+}
+
+/** Definitions, the route's beginning, then `events` changes. */
+export function foldWorkload(events: number, distribution: Distribution): WorkloadRecord[] {
+  const definitions = parseDefinitions([{ path: 'bench.yaml', text: DEFINITIONS }]);
+  const { resolved } = resolveDefinitions({
+    definitions,
+    contracts: new Map([['activity', CONTRACT]]),
+    previous: undefined,
+  });
+  const types = CONTRACT.columns.map((column) => must(column.type));
+  const pick = distribution === 'uniform' ? uniform(KEYS) : zipf(KEYS);
+  const records: WorkloadRecord[] = [
+    { record: encodeRecord({ case: 'definitions', value: resolved }), logTimeUs: START_US },
+    { record: encodeRecord({ case: 'routeBegin', value: { route: 1, generation: 1 } }), logTimeUs: START_US },
+    { record: encodeRecord({ case: 'snapshotEnd', value: { route: 1, generation: 1 } }), logTimeUs: START_US },
+  ];
+  for (let i = 0; i < events; i++) {
+    const user = BigInt(pick());
+    const atUs = START_US + Math.floor((i / EVENTS_PER_LOG_SECOND) * 1_000_000);
+    const head = {
+      route: 1,
+      generation: 1,
+      lane: 2,
+      major: i + 1,
+      minor: 0,
+      operation: Operation.INSERT,
+      entityKey: encodeKey([Kind.INT64], [user]),
+      contractVersion: 1,
+      eventTimeUs: atUs,
+    };
+    records.push({
+      record: encodeChange(head, [BigInt(i), user, 'click', ((i * 31) % 10_000) / 100, BigInt(atUs)], types),
+      logTimeUs: atUs,
+    });
+  }
+  return records;
+}
+
+function uniform(keys: number): () => number {
+  const random = generator(7);
+  return () => 1 + Math.floor(random() * keys);
+}
+
+/** Zipf with exponent 1, by the inverse of its distribution. */
+function zipf(keys: number): () => number {
+  const random = generator(7);
+  const cumulative = new Float64Array(keys);
+  let total = 0;
+  for (let i = 0; i < keys; i++) {
+    total += 1 / (i + 1);
+    cumulative[i] = total;
+  }
+  return () => {
+    const wanted = random() * total;
+    let low = 0;
+    let high = keys - 1;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if ((cumulative[middle] ?? 0) < wanted) low = middle + 1;
+      else high = middle;
+    }
+    return low + 1;
+  };
+}
+
+function generator(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+    return state / 2 ** 32;
+  };
+}

@@ -1,0 +1,82 @@
+/**
+ * Feeds views that are being built the log from where each of them is, beside the live fold, until they are complete.
+ *
+ * Owns the second reading of the log and its pace: small slices with a turn for everything else in between, so that the
+ * live fold stays fresh while old records are folded. All builds of a shard share one reading.
+ */
+import { FreshetError, isAbort } from '@freshet/kit/errors.ts';
+import { retry } from '@freshet/kit/retry.ts';
+import type { LogEntry } from '@freshet/log/log.ts';
+import type { Shard } from './shard.ts';
+
+/** Records between two turns of other work: about 2 ms. */
+const STEP_RECORDS = 256;
+
+/** Runs until the signal aborts. */
+export async function runBuilds(shard: Shard, signal: AbortSignal): Promise<void> {
+  const { clock, logger, storage } = shard.options;
+  const forget = shard.buildWanted.onAbort(signal);
+  try {
+    while (!signal.aborted) {
+      if (shard.fold.builds().length === 0) {
+        await shard.buildWanted.wait();
+        continue;
+      }
+      await retry((healthy) => build(shard, signal, healthy), {
+        what: `building views of shard ${shard.shard}`,
+        signal,
+        clock,
+        log: logger,
+        retryable: (error) =>
+          storage.damage === undefined && (error.retryable || isAbort(error) || error.code === 'DATA_DAMAGED'),
+      });
+    }
+  } finally {
+    forget();
+  }
+}
+
+/** One reading from the earliest build's position; returns when no build needs it any more. */
+async function build(shard: Shard, signal: AbortSignal, healthy: () => void): Promise<void> {
+  const { log, yieldNow } = shard.options;
+  const start = earliest(shard);
+  if (start === undefined) return;
+  const reading = new AbortController();
+  const stop = (): void => reading.abort(signal.reason);
+  signal.addEventListener('abort', stop, { once: true });
+  try {
+    for await (const { entries } of log.read(shard.shard, start, reading.signal)) {
+      healthy();
+      for (let from = 0; from < entries.length; from += STEP_RECORDS) {
+        await feed(shard, entries.slice(from, from + STEP_RECORDS), signal);
+        await yieldNow();
+        if (signal.aborted) return;
+      }
+      const next = earliest(shard);
+      // A build that began meanwhile needs older records than this reading still brings.
+      if (next === undefined || next < (entries.at(-1)?.offset ?? start) + 1) return;
+    }
+  } finally {
+    signal.removeEventListener('abort', stop);
+    reading.abort();
+  }
+  if (!signal.aborted) throw new FreshetError('UNAVAILABLE', 'the log ended the reading');
+}
+
+/** Gives some consecutive records to each build that needs them. */
+async function feed(shard: Shard, entries: readonly LogEntry[], signal: AbortSignal): Promise<void> {
+  const first = entries[0]?.offset ?? 0;
+  // Where the live fold is, a build is complete, even if this reading is ahead of it.
+  const end = Math.min(first + entries.length, shard.position);
+  for (const { viewId, position } of shard.fold.builds()) {
+    if (position >= first && position < end) shard.foldBuild(viewId, entries.slice(position - first, end - first));
+  }
+  shard.publish();
+  await shard.waitForRoom(signal);
+}
+
+function earliest(shard: Shard): number | undefined {
+  let least: number | undefined;
+  for (const { position } of shard.fold.builds()) least = Math.min(least ?? position, position);
+  return least;
+}

@@ -1,0 +1,37 @@
+/**
+ * Commits a shard every so often, apart from folding: one commit at a time, begun by time, by bytes, or because somebody
+ * waits for one.
+ *
+ * A shard in which only log time moves is committed ten times less often: after a restart it folds a few more ticks.
+ */
+import type { Shard } from './shard.ts';
+
+const IDLE_INTERVALS = 10;
+
+/** Runs until the signal aborts. Throws when a commit cannot be written: the shard then goes back to its last one. */
+export async function runCommits(shard: Shard, signal: AbortSignal): Promise<void> {
+  const { clock, limits, storage, yieldNow } = shard.options;
+  const forget = shard.commitWanted.onAbort(signal);
+  let intervals = 0;
+  let clearing = storage.committed !== undefined;
+  let epoch = shard.views.epoch;
+  try {
+    while (!signal.aborted) {
+      await shard.commitWanted.waitFor(limits.commitIntervalMs, clock);
+      // Followers may meet damage that folding does not: the state is not to be used any longer either way.
+      if (storage.damage !== undefined) throw storage.damage;
+      intervals += 1;
+      if (signal.aborted || !shard.needsCommit(intervals >= IDLE_INTERVALS)) continue;
+      intervals = 0;
+      clearing ||= epoch !== shard.views.epoch;
+      epoch = shard.views.epoch;
+      await shard.commit();
+      // What dropped views leave behind goes a piece at a time, so that commits stay short.
+      if (clearing) clearing = await storage.clearDropped();
+      if (clearing) shard.askCommit();
+      await yieldNow();
+    }
+  } finally {
+    forget();
+  }
+}

@@ -1,0 +1,105 @@
+/**
+ * What a shard needs of the fold: the part of packages/engine's ShardFold that it calls. Stated here so that the loops
+ * are tested with a fold of a few lines as well as with the real one.
+ *
+ * The fold is pure and synchronous (F1): it never waits, and whatever the cuts into calls, rows and versions are equal.
+ */
+import type { DefinitionSet } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
+import type { LogEntry } from '@freshet/log/log.ts';
+
+/** Keys whose rows changed, by view id in hex. */
+export type ChangedKeys = ReadonlyMap<string, ReadonlySet<string>>;
+
+/** An encoded freshet.type.v1.Row and its version. */
+export interface EncodedRow {
+  readonly version: number;
+  readonly bytes: Uint8Array;
+}
+
+/** A view that is being built, and how many records of the partition it has folded. */
+export interface Build {
+  readonly viewId: string;
+  readonly position: number;
+}
+
+/** What a commit writes: all that changed since the commit before. */
+export interface FoldCommit {
+  /** State by view instance and key; undefined deletes. */
+  readonly puts: readonly (readonly [instance: string, key: string, state: Uint8Array | undefined])[];
+  readonly meta: Uint8Array;
+  /** Rows of complete views that changed. */
+  readonly changed: ChangedKeys;
+}
+
+export interface FoldStats {
+  readonly keys: number;
+  readonly expiredEvents: number;
+  readonly expressionErrors: number;
+  readonly cacheBytes: number;
+}
+
+/** Reads state that was committed. */
+export interface ColdState {
+  load(instance: string, key: string): Uint8Array | undefined;
+}
+
+/** The fold of one partition. */
+export interface Fold {
+  /** Records folded: the offset of the next one. */
+  readonly position: number;
+  /** The log time of the last record folded, microseconds; meaningless before the first. */
+  readonly logTimeUs: number;
+  /** The CRC of the last record folded; 0 before the first. */
+  readonly recordCrc: number;
+  readonly definitions: DefinitionSet | undefined;
+  /** The generation of the definitions in force; 0: none. */
+  readonly generation: number;
+  /** An estimate of the bytes that takeCommit would return now. */
+  readonly dirtyBytes: number;
+  /** What a record failed with, if one did: nothing may be folded or kept any more. */
+  readonly broken?: unknown;
+  /** Folds the next records of the partition; asserts that they are (F3). */
+  fold(entries: readonly LogEntry[]): void;
+  /** Rows of complete views that changed since it was last asked. */
+  takeDirty(): ChangedKeys;
+  /** The row now; undefined when the view is not complete or the key has no state. */
+  row(viewId: string, key: string): EncodedRow | undefined;
+  /** The row's version now, without building the row. */
+  version(viewId: string, key: string): number | undefined;
+  /** The row that follows from a committed state; touches nothing. */
+  rowFromState(viewId: string, key: string, state: Uint8Array): EncodedRow | undefined;
+  builds(): readonly Build[];
+  /** Feeds a build the records from its position on; at the fold's position the view is complete. */
+  foldBuild(viewId: string, entries: readonly LogEntry[]): void;
+  /** Views in force and complete: hex ids, ascending. */
+  completeViews(): readonly string[];
+  /** The position since which a view is complete without a break; undefined when it is not. */
+  completeAt(viewId: string): number | undefined;
+  /** The names of the instances in force, complete or not. */
+  instances(): readonly string[];
+  /** What changed since the commit before. Its entries stay in memory until evict. */
+  takeCommit(): FoldCommit;
+  /** Tells that what the last takeCommit returned is durable, and drops clean state over the byte budget. */
+  evict(): void;
+  stats(): FoldStats;
+}
+
+export interface FoldOptions {
+  readonly cold: ColdState;
+  readonly cacheBytes: number;
+  /** As the last durable commit has it; undefined: from the beginning. */
+  readonly meta?: Uint8Array | undefined;
+}
+
+export type CreateFold = (options: FoldOptions) => Fold;
+
+/** Hashes committed state into the digest of F1. */
+export interface StateDigest {
+  add(instance: string, key: string, state: Uint8Array): void;
+  finish(): Uint8Array;
+}
+
+/** An instance's view: the name of an instance is its view's id in hex, then 8 hex digits of a number never used again. */
+export function viewOfInstance(instance: string): string {
+  return instance.slice(0, 32);
+}

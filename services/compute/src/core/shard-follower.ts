@@ -1,0 +1,381 @@
+/**
+ * What one subscriber gets of one shard: the next frame, made when it is asked for.
+ *
+ * Owns the order of frames and the cursor that they carry. Does not own the stream (follow.ts) or the shard.
+ *
+ *                      cursor checked
+ *     checking ──┬──────────────────────▶ following ◀─────────┐
+ *                │ nothing had, other history,   │ gap         │ all passes ended:
+ *                └ journal too short ─▶ catching up (frozen) ──┘ closing frame
+ *
+ * `#live` is how far changes of the followed views were sent; the cursor follows it, except while frozen. A view that
+ * the subscriber does not have comes by a pass: pages of its committed state, while its changes since that commit come
+ * with everybody's. So nothing is pinned and nothing queued for a pass, however slow it is (R4).
+ *
+ * Invariants: R1 (when the cursor says position P, every change before P of the views that it names was sent, at the
+ * state of P or later); the cursor never moves within a catch-up; a frame's `after` is the cursor of the frame before.
+ */
+import { assert, must } from '@freshet/kit/assert.ts';
+import { type Cursor, type Frame, FrameBuilder } from './frame.ts';
+import type { Shard } from './shard.ts';
+import type { Head } from './tail.ts';
+
+export interface FollowOptions {
+  /** The views wanted; undefined: all in force. */
+  readonly wanted: ReadonlySet<string> | undefined;
+  /** The least time between frames of live changes, microseconds. */
+  readonly coalesceUs: number;
+  readonly signal: AbortSignal;
+}
+
+/** A frame without rows is sent when log time moved so far, microseconds: once per tick. */
+const EMPTY_FRAME_US = 500_000;
+
+/** A view on its way to the subscriber. */
+interface Pass {
+  readonly viewId: string;
+  readonly instance: string;
+  /** The position of the commit that the pages are at least of; undefined until the pass begins. */
+  asOf: number | undefined;
+  afterKey: string | undefined;
+}
+
+/** Changes being sent: those before `target`. */
+interface Round {
+  readonly target: Head;
+  readonly keys: Iterator<readonly [viewId: string, key: string], 'gap' | 'done'>;
+}
+
+export class ShardFollower {
+  readonly #shard: Shard;
+  readonly #options: FollowOptions;
+  #phase: 'checking' | 'following' = 'checking';
+  #checkFailure: unknown;
+  /** The cursor of the last frame. */
+  #cursor: Cursor;
+  #completeThroughUs = 0;
+  /** Whether the cursor waits for passes to end. */
+  #frozen = false;
+  #live: Head = { position: 0, logTimeUs: 0, recordCrc: 0 };
+  /** Views whose changes are sent, with the instance that is meant. */
+  readonly #followed = new Map<string, string>();
+  /** Views that the subscriber has whole as of `#live`. */
+  readonly #whole = new Set<string>();
+  /** Views that the cursor of the last frame names, with the instance that is meant. */
+  #claimed: Map<string, string> = new Map();
+  /** The cursor names a view that is not had any more: that is said before any page of the view comes. */
+  #retracting = false;
+  #passes: Pass[] = [];
+  #round: Round | undefined;
+  #viewsEpoch = -1;
+  /** The next frame is worth sending even without rows. */
+  #telling = false;
+  #sentGeneration = -1;
+  #lastWasLive = false;
+  #nextLiveUs = -Infinity;
+
+  constructor(shard: Shard, cursor: Cursor, options: FollowOptions, onChecked: () => void) {
+    this.#shard = shard;
+    this.#cursor = cursor;
+    this.#options = options;
+    this.#check().then(
+      () => onChecked(),
+      (error: unknown) => {
+        this.#checkFailure = error;
+        onChecked();
+      },
+    );
+  }
+
+  get shard(): Shard {
+    return this.#shard;
+  }
+
+  /** When a frame that waits for coalescing may be sent, in monotonic microseconds; undefined when none waits. */
+  get waitsUntilUs(): number | undefined {
+    const behind = this.#phase === 'following' && this.#live.position < this.#shard.position;
+    return behind && this.#round === undefined ? this.#nextLiveUs : undefined;
+  }
+
+  /**
+   * The next frame; 'busy' when there is none yet but asking again may bring one; undefined when there is none until the
+   * shard's listeners are called. Throws when the shard stopped or the cursor could not be checked.
+   */
+  next(nowUs: number): Frame | 'busy' | undefined | Promise<Frame> {
+    const failure = this.#shard.failure ?? this.#checkFailure;
+    if (failure !== undefined) throw failure;
+    if (this.#phase === 'checking') return undefined;
+    this.#noteViews();
+    if (this.#retracting) return this.#finish(new FrameBuilder());
+    const live = this.#liveIsDue(nowUs);
+    // Pages and changes take turns: neither keeps the other waiting.
+    const pass = live && !this.#lastWasLive ? undefined : this.#runnablePass();
+    this.#lastWasLive = pass === undefined;
+    if (pass !== undefined) return this.#shard.options.pages.run(() => this.#page(pass));
+    return live ? this.#changes(nowUs) : this.#closing();
+  }
+
+  // Checking the cursor.
+
+  async #check(): Promise<void> {
+    const { signal } = this.#options;
+    const shard = this.#shard;
+    while (shard.logId === '') await progress(shard, signal);
+    const had = this.#cursor.position > 0;
+    if (!had || this.#cursor.logId !== shard.logId) {
+      this.#startOver();
+      return;
+    }
+    // A shard that was restarted folds what the subscriber has already: it has nothing newer to tell until then.
+    while (shard.position < this.#cursor.position) await progress(shard, signal);
+    const head = await shard.headAt(this.#cursor.position, signal);
+    if (head !== undefined && head.recordCrc !== this.#cursor.recordCrc) {
+      this.#startOver();
+      return;
+    }
+    this.#claim();
+    if (head === undefined) {
+      this.#catchUpByPasses();
+    } else {
+      this.#live = head;
+      this.#completeThroughUs = head.logTimeUs;
+      for (const [viewId, instance] of this.#claimed) {
+        this.#followed.set(viewId, instance);
+        this.#whole.add(viewId);
+      }
+    }
+    this.#phase = 'following';
+  }
+
+  /** Takes from the subscriber's cursor what is true of it here and now. */
+  #claim(): void {
+    const { position, views } = this.#cursor;
+    for (const viewId of views) {
+      const view = this.#shard.views.complete.get(viewId);
+      if (view === undefined || !this.#wants(viewId) || position < view.journaledFrom) continue;
+      this.#claimed.set(viewId, view.instance);
+    }
+    this.#retracting = this.#claimed.size < views.length;
+    this.#cursor = { ...this.#cursor, views: [...this.#claimed.keys()].sort() };
+  }
+
+  /** The subscriber has nothing of this history. */
+  #startOver(): void {
+    const { shard, logId } = this.#shard;
+    this.#cursor = { shard, logId, position: 0, recordCrc: 0, views: [] };
+    this.#completeThroughUs = 0;
+    this.#catchUpByPasses();
+    this.#phase = 'following';
+  }
+
+  /** Everything comes by passes; the cursor stays until they end. */
+  #catchUpByPasses(): void {
+    this.#followed.clear();
+    this.#whole.clear();
+    this.#passes = [];
+    this.#round = undefined;
+    this.#live = this.#shard.head;
+    this.#viewsEpoch = -1;
+    this.#frozen = true;
+    this.#telling = true;
+    this.#noteViews();
+  }
+
+  // Which views.
+
+  #wants(viewId: string): boolean {
+    return this.#options.wanted === undefined || this.#options.wanted.has(viewId);
+  }
+
+  /** Takes up views that became complete and drops those that are gone. */
+  #noteViews(): void {
+    if (this.#viewsEpoch === this.#shard.views.epoch) return;
+    this.#viewsEpoch = this.#shard.views.epoch;
+    this.#telling = true;
+    const complete = this.#shard.views.complete;
+    const isCurrent = (viewId: string, instance: string): boolean => complete.get(viewId)?.instance === instance;
+    for (const [viewId, instance] of this.#followed) {
+      if (isCurrent(viewId, instance)) continue;
+      this.#followed.delete(viewId);
+      this.#whole.delete(viewId);
+    }
+    for (const [viewId, instance] of this.#claimed) {
+      if (isCurrent(viewId, instance)) continue;
+      this.#claimed.delete(viewId);
+      this.#cursor = { ...this.#cursor, views: this.#cursor.views.filter((v) => v !== viewId) };
+      this.#retracting = true;
+    }
+    this.#passes = this.#passes.filter((pass) => isCurrent(pass.viewId, pass.instance));
+    for (const [viewId, { instance }] of complete) {
+      if (!this.#wants(viewId) || this.#whole.has(viewId)) continue;
+      if (this.#passes.some((pass) => pass.viewId === viewId)) continue;
+      this.#passes.push({ viewId, instance, asOf: undefined, afterKey: undefined });
+    }
+  }
+
+  // Passes.
+
+  /** The pass that a page can be made of now. Begins the next pass when that can be. */
+  #runnablePass(): Pass | undefined {
+    const pass = this.#passes[0];
+    if (pass === undefined || pass.asOf !== undefined) return pass;
+    // It begins between two rounds of changes, so that the round after it starts at the pass's commit.
+    if (this.#round !== undefined) return undefined;
+    const { committed } = this.#shard;
+    const stored = committed?.instances.some((i) => i.instance === pass.instance && i.complete);
+    if (committed === undefined || !stored) {
+      this.#shard.askCommit();
+      return undefined;
+    }
+    pass.asOf = committed.position;
+    this.#followed.set(pass.viewId, pass.instance);
+    if (committed.position < this.#live.position) this.#live = committed;
+    return pass;
+  }
+
+  async #page(pass: Pass): Promise<Frame> {
+    assert(pass.asOf !== undefined, 'the pass has begun');
+    const limits = this.#shard.options.limits.frame;
+    const page = await this.#shard.page(pass.instance, pass.afterKey, { rows: limits.pageRows, bytes: limits.bytes });
+    const frame = new FrameBuilder();
+    for (const [key, state] of page.entries) {
+      const row = this.#shard.rowFromState(pass.viewId, key, state);
+      if (row !== undefined) frame.add(pass.viewId, key, row);
+    }
+    const throughKey = page.entries.at(-1)?.[0] ?? pass.afterKey ?? '';
+    frame.pass(pass.viewId, pass.afterKey ?? '', throughKey, page.last, pass.asOf);
+    pass.afterKey = throughKey;
+    if (page.last && this.#passes[0] === pass) {
+      this.#passes.shift();
+      this.#whole.add(pass.viewId);
+      this.#telling = true;
+    }
+    return this.#finish(frame);
+  }
+
+  // Changes.
+
+  #liveIsDue(nowUs: number): boolean {
+    if (this.#round !== undefined) return true;
+    return this.#live.position < this.#shard.position && nowUs >= this.#nextLiveUs;
+  }
+
+  #changes(nowUs: number): Frame | 'busy' {
+    const limits = this.#shard.options.limits.frame;
+    this.#round ??= this.#beginRound();
+    const round = this.#round;
+    const frame = new FrameBuilder();
+    for (let looked = 0; looked < limits.keys && frame.bytes < limits.bytes; looked++) {
+      const { done, value } = round.keys.next();
+      if (done !== true) {
+        this.#addRow(frame, ...value);
+        continue;
+      }
+      this.#round = undefined;
+      if (value === 'gap') this.#catchUpByPasses();
+      else this.#endRound(round, nowUs);
+      break;
+    }
+    // The end of what is begun here moves the cursor: it is told even if it has no rows.
+    if (frame.rows > 0 && this.#round !== undefined) this.#telling = true;
+    if (frame.rows > 0 || (this.#round === undefined && this.#isWorthTelling())) return this.#finish(frame);
+    return 'busy';
+  }
+
+  #beginRound(): Round {
+    const target = this.#shard.head;
+    return { target, keys: this.#changedKeys(this.#live.position, target.position) };
+  }
+
+  #endRound(round: Round, nowUs: number): void {
+    this.#live = round.target;
+    this.#nextLiveUs = nowUs + this.#options.coalesceUs;
+  }
+
+  #addRow(frame: FrameBuilder, viewId: string, key: string): void {
+    const row = this.#shard.row(viewId, key);
+    if (row !== undefined) frame.add(viewId, key, row);
+    // What erased it is before the fold's position, and what may come again is not: any version in between will do.
+    else if (this.#followed.has(viewId)) frame.addGone(viewId, key, this.#shard.position - 1);
+  }
+
+  /** The keys that changed in [from, to), nearly each once: where a key comes again before `to`, it is left for then. */
+  *#changedKeys(from: number, to: number): Generator<readonly [viewId: string, key: string], 'gap' | 'done'> {
+    for (let at = from; at < to; ) {
+      const changes = this.#shard.changesAt(at);
+      if (changes === undefined) return 'gap';
+      at = changes.to;
+      for (const [viewId, keys] of changes.changed) {
+        for (const key of keys) {
+          if (!this.#followed.has(viewId)) break;
+          const version = this.#shard.version(viewId, key);
+          const toldBefore = version !== undefined && version < from;
+          const toldLater = version !== undefined && version >= at && version < to;
+          if (!toldBefore && !toldLater) yield [viewId, key];
+        }
+      }
+    }
+    return 'done';
+  }
+
+  // Cursor.
+
+  /** Whether the cursor may go to where changes were sent. */
+  #mayMove(): boolean {
+    if (this.#round !== undefined) return false;
+    if (this.#frozen) return this.#passes.length === 0;
+    return this.#live.position >= this.#cursor.position;
+  }
+
+  /** Whether a frame without rows has something to say. */
+  #isWorthTelling(): boolean {
+    if (!this.#mayMove()) return false;
+    const told = this.#telling || this.#shard.generation !== this.#sentGeneration;
+    return told || this.#live.logTimeUs - this.#completeThroughUs >= EMPTY_FRAME_US;
+  }
+
+  /** A frame that only moves the cursor, after the last page of a pass or a change of views. */
+  #closing(): Frame | undefined {
+    return this.#isWorthTelling() ? this.#finish(new FrameBuilder()) : undefined;
+  }
+
+  #finish(frame: FrameBuilder): Frame {
+    const { shard, logId, generation, views } = this.#shard;
+    const after = this.#cursor.position;
+    // A page says nothing about the rest of the view: the frame after the last one moves the cursor.
+    const isStanding = frame.isPage || this.#retracting;
+    this.#retracting = false;
+    if (!isStanding && this.#mayMove()) {
+      const { position, recordCrc, logTimeUs } = this.#live;
+      this.#frozen = false;
+      this.#telling = false;
+      this.#claimed = new Map([...this.#whole].map((viewId) => [viewId, must(this.#followed.get(viewId))]));
+      this.#cursor = { shard, logId, position, recordCrc, views: [...this.#whole].sort() };
+      this.#completeThroughUs = logTimeUs;
+    }
+    this.#sentGeneration = generation;
+    return frame.finish({
+      cursor: this.#cursor,
+      after,
+      completeThroughUs: this.#completeThroughUs,
+      building: views.building.filter((viewId) => this.#wants(viewId)),
+      generation,
+    });
+  }
+}
+
+/** Resolves when the shard has something new. Throws when the signal aborts or the shard stops. */
+async function progress(shard: Shard, signal: AbortSignal): Promise<void> {
+  await new Promise<void>((resolve) => {
+    const done = (): void => {
+      forget();
+      signal.removeEventListener('abort', done);
+      resolve();
+    };
+    const forget = shard.listen(done);
+    signal.addEventListener('abort', done, { once: true });
+    if (signal.aborted) done();
+  });
+  signal.throwIfAborted();
+  if (shard.failure !== undefined) throw shard.failure;
+}

@@ -1,0 +1,90 @@
+/**
+ * Which views a shard has, and which of them can be followed, kept from what the fold says.
+ *
+ * Owns noticing that it changed, cheaply, since it hardly ever does. Does not own when a view is complete (the fold).
+ * Invariant R3: a view is offered only while it is complete, and an instance is never taken for another one.
+ */
+import { must } from '@freshet/kit/assert.ts';
+import type { LogEntry } from '@freshet/log/log.ts';
+import { type Fold, viewOfInstance } from './fold-port.ts';
+import type { CommittedInstance } from './shard-storage.ts';
+
+/** A complete view as followers see it. */
+export interface CompleteView {
+  readonly instance: string;
+  /** From this position on every change of its rows is in journal or tail. */
+  readonly journaledFrom: number;
+}
+
+/**
+ * The first bytes of an encoded LogRecord that is a change or a tick: the tags of those members. Nearly every record is
+ * one, and none brings a view, drops it, begins it anew or completes it, so that views need not be looked at.
+ */
+const LEAVES_VIEWS_ALONE: ReadonlySet<number | undefined> = new Set([(1 << 3) | 2, (5 << 3) | 2]);
+
+export class ShardViews {
+  readonly #fold: Fold;
+  #complete: ReadonlyMap<string, CompleteView> = new Map();
+  #building: readonly string[] = [];
+  #epoch = 0;
+  #mayChange = true;
+
+  constructor(fold: Fold) {
+    this.#fold = fold;
+    this.refresh();
+  }
+
+  /** Moves whenever the views that are complete or being built change. */
+  get epoch(): number {
+    return this.#epoch;
+  }
+
+  /** Complete views by id. */
+  get complete(): ReadonlyMap<string, CompleteView> {
+    return this.#complete;
+  }
+
+  /** The ids of views in force that are not complete, ascending. */
+  get building(): readonly string[] {
+    return this.#building;
+  }
+
+  /** Takes note of records that were folded. */
+  noteFolded(entries: readonly LogEntry[]): void {
+    for (const { record } of entries) if (!LEAVES_VIEWS_ALONE.has(record[0])) this.#mayChange = true;
+  }
+
+  /** Looks at the fold again; true when anything changed. */
+  refresh(): boolean {
+    if (!this.#mayChange && this.#building.length === 0) return false;
+    this.#mayChange = false;
+    const instances = new Map(this.#fold.instances().map((instance) => [viewOfInstance(instance), instance]));
+    const complete = new Map<string, CompleteView>();
+    for (const viewId of this.#fold.completeViews()) {
+      const instance = must(instances.get(viewId), 'a complete view is in force');
+      const known = this.#complete.get(viewId);
+      const fresh = { instance, journaledFrom: must(this.#fold.completeAt(viewId)) };
+      complete.set(viewId, known?.instance === instance ? known : fresh);
+    }
+    const building = [...instances.keys()].filter((viewId) => !complete.has(viewId)).sort();
+    const isSame =
+      complete.size === this.#complete.size &&
+      [...complete].every(([viewId, view]) => this.#complete.get(viewId) === view) &&
+      building.join() === this.#building.join();
+    if (isSame) return false;
+    this.#complete = complete;
+    this.#building = building;
+    this.#epoch += 1;
+    return true;
+  }
+
+  /** The instances as a commit of now keeps them. */
+  committed(): CommittedInstance[] {
+    return [...this.#fold.instances()].sort().map((instance) => {
+      const complete = this.#complete.get(viewOfInstance(instance));
+      return complete?.instance === instance
+        ? { instance, complete: true, journaledFrom: complete.journaledFrom }
+        : { instance, complete: false, journaledFrom: 0 };
+    });
+  }
+}

@@ -1,0 +1,184 @@
+/**
+ * Compute: folds the log's partitions into features and streams what changes.
+ *
+ *     ingest's log ──▶ log source ──▶ shards: live loop ──▶ fold ──▶ tail ──▶ SubscribeChanges ──▶ serve
+ *                                       │  build loop ──┘     │        ▲
+ *                                       └─ commit loop ──▶ LevelDB ─────┘ (journal, pages)
+ *     registry ──▶ where the log is; ◀── which shards run here
+ */
+import { join } from 'node:path';
+import { setImmediate as yieldNow } from 'node:timers/promises';
+import { createStateDigest } from '@freshet/engine/fold/state-digest.ts';
+import { ShardFold } from '@freshet/engine/shard-fold.ts';
+import { ComputeService } from '@freshet/gen/freshet/compute/v1/compute_pb.ts';
+import { Role } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
+import { type Clock, systemClock } from '@freshet/kit/clock.ts';
+import { helpText, readConfig } from '@freshet/kit/config.ts';
+import { FreshetError, isAbort } from '@freshet/kit/errors.ts';
+import { createGrpcServer } from '@freshet/kit/grpc/server.ts';
+import { runService, type ServiceContext } from '@freshet/kit/lifecycle.ts';
+import { createLogger } from '@freshet/kit/logger.ts';
+import { loadNodeId } from '@freshet/kit/node-id.ts';
+import { RegistryLink } from '@freshet/kit/registry-link.ts';
+import { retry } from '@freshet/kit/retry.ts';
+import { type ComputeConfig, OPTIONS } from './config.ts';
+import { Gate } from './core/gate.ts';
+import { FRAME_LIMITS } from './core/shard.ts';
+import { ShardHost, type ShardHostOptions } from './core/shard-host.ts';
+import { LogSource } from './io/log-source.ts';
+import { loadPartitionCount, savePartitionCount } from './io/partition-count.ts';
+import { ShardStore, setAside } from './io/shard-store.ts';
+import { computeHandlers } from './rpc/handlers.ts';
+
+/** Brings compute up; resolves when all its shards can be followed. */
+export async function startCompute(config: ComputeConfig, context: ServiceContext): Promise<{ address: string }> {
+  const { signal, log } = context;
+  const clock = systemClock;
+
+  const source = new LogSource();
+  context.onStop('the log', async () => source.close());
+  const registry =
+    config.registry === undefined ? undefined : new RegistryLink({ registry: config.registry, signal, clock, log });
+  findLog(config, source, registry);
+
+  const node = await loadNodeId(config.dataDir, 'compute');
+  const partitions = await countPartitions(config, source, clock, context);
+  const numbers = shardNumbers(config, partitions);
+  const host = new ShardHost(hostOptions(config, numbers.length, source, clock, context));
+  const server = createGrpcServer({ log }).add(ComputeService, computeHandlers(host, { clock, yieldNow, partitions }));
+
+  const { running } = await openShards(host, numbers, signal);
+  context.onStop('the shards', () => running);
+  const { address } = await server.listen(config.listen);
+  context.onStop('the gRPC port', () => server.drain(1_000));
+  server.setReady(true);
+
+  void registry?.announce(() => ({
+    nodeId: node,
+    role: Role.COMPUTE,
+    address: config.advertise ?? address,
+    shards: host.shards.map((shard) => shard.shard),
+    partitions,
+  }));
+  log.info('compute is up', { address, node, shards: numbers.length });
+  return { address };
+}
+
+/** Points the source at the log: where --log says, or wherever the registry says. */
+function findLog(config: ComputeConfig, source: LogSource, registry: RegistryLink | undefined): void {
+  if (config.log !== undefined) source.setAddress(config.log);
+  else if (registry !== undefined) {
+    void registry.followTopology((nodes) => source.setAddress(nodes.find((n) => n.role === Role.INGEST)?.address));
+  } else {
+    throw new FreshetError('INVALID_CONFIG', 'neither --registry nor --log is given', {
+      remedy: 'give --registry <host:port>, or --log <host:port> of an ingest node',
+    });
+  }
+}
+
+/** How many partitions the log has, or had when it was last heard. */
+async function countPartitions(
+  config: ComputeConfig,
+  source: LogSource,
+  clock: Clock,
+  { signal, log }: ServiceContext,
+): Promise<number> {
+  const ask = (): Promise<number> =>
+    retry(async () => (await source.describe(signal)).partitions.length, {
+      what: 'asking for the log',
+      signal,
+      clock,
+      log,
+    });
+  const known = await loadPartitionCount(config.dataDir);
+  const count = known ?? (await ask());
+  if (known === undefined) await savePartitionCount(config.dataDir, count);
+  else void followPartitionCount(config.dataDir, known, ask);
+  return count;
+}
+
+/** Which shards to fold. Throws INVALID_CONFIG when one is asked for that the log does not have. */
+function shardNumbers(config: ComputeConfig, partitions: number): readonly number[] {
+  if (config.shards === 'all') return Array.from({ length: partitions }, (_, number) => number);
+  const beyond = config.shards.find((number) => number >= partitions);
+  if (beyond === undefined) return config.shards;
+  throw new FreshetError('INVALID_CONFIG', `--shards names ${beyond}, but the log has ${partitions} partitions`, {
+    remedy: `name shards from 0 to ${partitions - 1}`,
+  });
+}
+
+/** The number is fixed for the life of a log; another log may have another. Then the process starts again with it. */
+async function followPartitionCount(directory: string, known: number, ask: () => Promise<number>): Promise<void> {
+  try {
+    const count = await ask();
+    if (count === known) return;
+    await savePartitionCount(directory, count);
+    throw new FreshetError('WRONG_LOG', `the log has ${count} partitions, the one before had ${known}`, {
+      remedy: 'nothing needs to be done: start again, and the new log is folded',
+    });
+  } catch (error) {
+    if (!isAbort(error)) throw error;
+  }
+}
+
+function hostOptions(
+  config: ComputeConfig,
+  shards: number,
+  source: LogSource,
+  clock: Clock,
+  { log }: ServiceContext,
+): ShardHostOptions {
+  const directoryOf = (shard: number): string => join(config.dataDir, 'shards', String(shard));
+  return {
+    log: source,
+    openStorage: (shard) => ShardStore.open({ directory: directoryOf(shard), shard }),
+    setAside: (shard) => setAside(directoryOf(shard)),
+    createFold: (options) => new ShardFold(options),
+    createDigest: createStateDigest,
+    clock,
+    logger: log,
+    yieldNow,
+    pages: new Gate(2),
+    limits: {
+      cacheBytes: Math.floor(config.cacheBytes / shards),
+      commitBytes: config.commitBytes,
+      commitIntervalMs: config.commitInterval,
+      tailBytes: config.tailBytes,
+      rowCacheBytes: config.tailBytes,
+      frame: FRAME_LIMITS,
+      journal: { ageUs: config.journalAge * 1000, bytes: config.journalBytes },
+    },
+  };
+}
+
+/** Starts the shards; resolves once all are open, with what ends when they do. Throws what keeps one from opening. */
+async function openShards(
+  host: ShardHost,
+  numbers: readonly number[],
+  signal: AbortSignal,
+): Promise<{ running: Promise<void> }> {
+  let opened = (): void => undefined;
+  const allOpen = new Promise<void>((resolve) => {
+    opened = resolve;
+  });
+  const running = host.run(numbers, signal, opened);
+  await Promise.race([allOpen, running]);
+  return { running };
+}
+
+if (import.meta.main) {
+  const args = process.argv.slice(2);
+  if (args.includes('--help')) {
+    process.stdout.write(helpText('compute', 'folds the log into features and streams what changes', OPTIONS));
+  } else {
+    const log = createLogger({ name: 'compute' });
+    await runService(
+      async (context) => {
+        const config = readConfig(OPTIONS, args, process.env);
+        const leveled = createLogger({ name: 'compute', level: config.logLevel });
+        await startCompute(config, { ...context, log: leveled });
+      },
+      { log },
+    );
+  }
+}

@@ -1,0 +1,113 @@
+/**
+ * A replica in a few lines, by the letter of compute.proto: what any follower must be able to rely on. It checks every
+ * frame and keeps rows by the rules; it knows nothing of how frames are made.
+ */
+import type { ShardCursor, SubscribeChangesResponse } from '@freshet/gen/freshet/compute/v1/compute_pb.ts';
+import { assert } from '@freshet/kit/assert.ts';
+import { keyString } from '@freshet/values/key.ts';
+import { toHex } from '../core/hex.ts';
+
+export interface ModelRow {
+  readonly version: number;
+  /** Latin-1 text of the row's bytes; empty: gone. */
+  readonly row: string;
+}
+
+export class ModelReplica {
+  cursor: ShardCursor | undefined;
+  completeThroughUs = 0;
+  building: string[] = [];
+  generation = 0;
+  frames = 0;
+  /** Frames that were pages of passes. */
+  pages = 0;
+  readonly rows = new Map<string, Map<string, ModelRow>>();
+  /** Where each view's pass is; a page must continue it. */
+  readonly #passes = new Map<string, string>();
+
+  /** A new subscription begins: half-done passes start again. */
+  reconnected(): void {
+    this.#passes.clear();
+  }
+
+  apply(frame: SubscribeChangesResponse): void {
+    this.frames += 1;
+    const cursor = frame.cursor;
+    assert(cursor !== undefined, 'every frame has a cursor');
+    const before = this.cursor;
+    if (before !== undefined && before.position > 0n && frame.after === 0n) {
+      // Another history: nothing of the old one counts (R3).
+      this.rows.clear();
+      this.#passes.clear();
+      this.cursor = undefined;
+    }
+    const had = this.cursor;
+    const at = had?.position ?? 0n;
+    assert(frame.after === at, `a frame continues: after ${frame.after}, at ${at}`);
+    assert(cursor.position >= at, 'a cursor never goes back');
+    if (had !== undefined && cursor.position === had.position) {
+      assert(Number(frame.completeThroughUs) >= this.completeThroughUs, 'completeness never goes back');
+    }
+    for (const { viewId, rows } of frame.rows) {
+      for (const { key, version, row } of rows) {
+        this.#put(toHex(viewId), keyString(key), {
+          version: Number(version),
+          row: Buffer.from(row).toString('latin1'),
+        });
+      }
+    }
+    if (frame.pass !== undefined) this.#page(frame);
+    this.cursor = cursor;
+    this.completeThroughUs = Number(frame.completeThroughUs);
+    this.building = frame.building.map(toHex);
+    this.generation = Number(frame.definitionsGeneration);
+    // A view that the cursor no longer names may be forgotten.
+    const whole = new Set(cursor.views.map(toHex));
+    for (const viewId of this.rows.keys()) {
+      if (had?.views.some((v) => toHex(v) === viewId) && !whole.has(viewId)) this.rows.delete(viewId);
+    }
+  }
+
+  /** The rows that there are. */
+  present(viewId: string): Map<string, ModelRow> {
+    return new Map([...(this.rows.get(viewId) ?? [])].filter(([, row]) => row.row !== ''));
+  }
+
+  #put(viewId: string, key: string, row: ModelRow): void {
+    const rows = this.rows.get(viewId) ?? new Map<string, ModelRow>();
+    this.rows.set(viewId, rows);
+    const known = rows.get(key);
+    if (known === undefined || row.version > known.version) rows.set(key, row);
+    else if (row.version === known.version) assert(row.row === known.row, 'R1: equal bytes at equal versions');
+  }
+
+  #page(frame: SubscribeChangesResponse): void {
+    const page = frame.pass;
+    assert(page !== undefined, 'a page');
+    this.pages += 1;
+    assert(frame.cursor?.position === frame.after, 'the cursor does not move with a page');
+    const viewId = toHex(page.viewId);
+    const after = keyString(page.afterKey);
+    // A pass begins anew when its view was dropped and came back, or the journal ran out, in the middle of it.
+    assert(after === '' || after === this.#passes.get(viewId), 'a page continues the one before, or begins the pass');
+    const through = keyString(page.throughKey);
+    const brought = new Set<string>();
+    for (const view of frame.rows) {
+      assert(toHex(view.viewId) === viewId, "a page has its view's rows only");
+      let last = after;
+      for (const { key } of view.rows) {
+        const text = keyString(key);
+        assert(text > last, 'keys of a page ascend');
+        assert(page.last || text <= through, 'keys of a page are in its range');
+        last = text;
+        brought.add(text);
+      }
+    }
+    for (const [key, row] of this.rows.get(viewId) ?? []) {
+      const inRange = key > after && (page.last || key <= through);
+      if (inRange && !brought.has(key) && row.version < Number(page.asOf)) this.rows.get(viewId)?.delete(key);
+    }
+    if (page.last) this.#passes.delete(viewId);
+    else this.#passes.set(viewId, through);
+  }
+}
