@@ -1,0 +1,168 @@
+/**
+ * The TypeScript client: features by name, typed values, from any of several serve nodes.
+ *
+ * Owns: taking turns among nodes and trying the next one when a node cannot be reached; turning columns into values.
+ * Does not own: what is answered (proto/freshet/serve/v1/serve.proto).
+ *
+ *     const client = createFreshetClient({ addresses: ['127.0.0.1:7403'] });
+ *     const { columns } = await client.getFeatures({ service: 'recommendations', keys: { user_id: [42n, 43n] } });
+ *     columns['user_clicks:click_count_5min']?.values   // [3n, 0n]
+ */
+import {
+  type ListServicesResponse,
+  type RowInfo,
+  ServeService,
+  type ServiceDescription,
+} from '@freshet/gen/freshet/serve/v1/serve_pb.ts';
+import { FreshetError, isFreshetError } from '@freshet/kit/errors.ts';
+import { createGrpcClient, type GrpcClient } from '@freshet/kit/grpc/client.ts';
+import { type FeatureColumnValues, readColumn } from './columns.ts';
+import { type KeyColumns, keysToProto } from './keys.ts';
+
+export interface FreshetClientOptions {
+  /** Serve nodes, "host:port" each. */
+  readonly addresses: readonly string[];
+  /** How long a call may take over all its tries, milliseconds; 1,000 unless told. */
+  readonly deadlineMs?: number | undefined;
+}
+
+export interface GetFeaturesOptions {
+  /** The feature service; or `features`. */
+  readonly service?: string | undefined;
+  /** "view:feature", or "view:*"; or `service`. */
+  readonly features?: readonly string[] | undefined;
+  /** By key column, one value per entity. */
+  readonly keys: KeyColumns;
+  /** Also return each row's version and newest event time. */
+  readonly rowInfo?: boolean | undefined;
+  readonly signal?: AbortSignal | undefined;
+  /** How long this call may take over all its tries, milliseconds. */
+  readonly deadlineMs?: number | undefined;
+}
+
+/** The versions and newest event times of the rows of one view, by entity. */
+export interface ViewRows {
+  /** Undefined for an entity without a row. */
+  readonly versions: readonly (number | undefined)[];
+  /** Microseconds since the Unix epoch; undefined when there is none. */
+  readonly eventTimesUs: readonly (number | undefined)[];
+}
+
+export interface Features {
+  /** By the output's name, in the order of the service or of the request. */
+  readonly columns: Readonly<Record<string, FeatureColumnValues>>;
+  /** The one time of all values, microseconds since the Unix epoch. */
+  readonly asOfUs: number;
+  /** The log time through which the node has everything, microseconds; the values' freshness is the present less this. */
+  readonly completeThroughUs: number;
+  /** By view; empty unless rowInfo was asked for. */
+  readonly rows: Readonly<Record<string, ViewRows>>;
+}
+
+const DEADLINE_MS = 1000;
+// A node that could not be reached is passed over for so long, unless all are.
+const AVOID_MS = 1000;
+
+interface ServeNode {
+  readonly client: GrpcClient<typeof ServeService>;
+  avoidUntilMs: number;
+}
+
+export class FreshetClient {
+  readonly #nodes: readonly ServeNode[];
+  readonly #deadlineMs: number;
+  #turn = 0;
+
+  constructor({ addresses, deadlineMs }: FreshetClientOptions) {
+    if (addresses.length === 0) {
+      throw new FreshetError('INVALID_CONFIG', 'a client needs the address of at least one serve node', {
+        place: 'addresses',
+        remedy: 'give addresses: ["host:port"]',
+      });
+    }
+    this.#nodes = addresses.map((address) => ({ client: createGrpcClient(ServeService, address), avoidUntilMs: 0 }));
+    this.#deadlineMs = deadlineMs ?? DEADLINE_MS;
+  }
+
+  /**
+   * Reads features of many entities at one time. Throws a FreshetError as the node told it: UNKNOWN_SERVICE,
+   * UNKNOWN_FEATURE, WRONG_KEY, REQUEST_TOO_LARGE; or UNAVAILABLE, DEADLINE_EXCEEDED when no node answered in time.
+   */
+  async getFeatures(options: GetFeaturesOptions): Promise<Features> {
+    const request = {
+      service: options.service ?? '',
+      features: [...(options.features ?? [])],
+      keys: keysToProto(options.keys),
+      rowInfo: options.rowInfo ?? false,
+    };
+    const response = await this.#call(options, (client, call) => client.getFeatures(request, call));
+    const columns: Record<string, FeatureColumnValues> = {};
+    for (const { name, values } of response.columns) columns[name] = readColumn(values);
+    return {
+      columns,
+      asOfUs: Number(response.asOfUs),
+      completeThroughUs: Number(response.completeThroughUs),
+      rows: Object.fromEntries(response.rows.map((info) => [info.view, viewRows(info)])),
+    };
+  }
+
+  /** The services that a node serves, with their key columns and the types of their outputs. */
+  async listServices(options: { readonly signal?: AbortSignal | undefined } = {}): Promise<ServiceDescription[]> {
+    const { services }: ListServicesResponse = await this.#call(options, (client, call) =>
+      client.listServices({}, call),
+    );
+    return services;
+  }
+
+  close(): void {
+    for (const { client } of this.#nodes) client.close();
+  }
+
+  /** Calls nodes in turn until one answers; only one that cannot be reached or is not ready leads to the next. */
+  async #call<T>(
+    { signal, deadlineMs }: Pick<GetFeaturesOptions, 'signal' | 'deadlineMs'>,
+    call: (
+      client: GrpcClient<typeof ServeService>,
+      options: { signal: AbortSignal | undefined; deadlineMs: number },
+    ) => Promise<T>,
+  ): Promise<T> {
+    const endMs = performance.now() + (deadlineMs ?? this.#deadlineMs);
+    let failure: unknown;
+    for (const node of this.#candidates()) {
+      const leftMs = endMs - performance.now();
+      if (leftMs <= 0) break;
+      try {
+        const answer = await call(node.client, { signal, deadlineMs: leftMs });
+        node.avoidUntilMs = 0;
+        return answer;
+      } catch (error) {
+        if (!isFreshetError(error, 'UNAVAILABLE')) throw error;
+        node.avoidUntilMs = performance.now() + AVOID_MS;
+        failure = error;
+      }
+    }
+    throw failure ?? new FreshetError('DEADLINE_EXCEEDED', 'the deadline passed before a node could be asked');
+  }
+
+  /** The nodes, beginning with the next in turn, those that could not be reached just now last. */
+  #candidates(): readonly ServeNode[] {
+    const nowMs = performance.now();
+    const first = this.#turn++ % this.#nodes.length;
+    const inTurn = [...this.#nodes.slice(first), ...this.#nodes.slice(0, first)];
+    return [
+      ...inTurn.filter((node) => node.avoidUntilMs <= nowMs),
+      ...inTurn.filter((node) => node.avoidUntilMs > nowMs),
+    ];
+  }
+}
+
+export function createFreshetClient(options: FreshetClientOptions): FreshetClient {
+  return new FreshetClient(options);
+}
+
+function viewRows({ versionsPlusOne, eventTimesUs }: RowInfo): ViewRows {
+  return {
+    versions: versionsPlusOne.map((version) => (version === 0n ? undefined : Number(version) - 1)),
+    eventTimesUs: eventTimesUs.map((time) => (time === 0n ? undefined : Number(time))),
+  };
+}

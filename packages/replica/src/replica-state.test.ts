@@ -1,0 +1,222 @@
+/**
+ * Goal: what is served changes only when what replaces it is whole, in all shards, at once.
+ * Method: two shards driven frame by frame through a new log, new definitions, and views that go and come back.
+ */
+import type { SubscribeChangesResponse } from '@freshet/gen/freshet/compute/v1/compute_pb.ts';
+import { describe, expect, it } from 'vitest';
+import { countView, definitions, keysOf, ModelShard, viewId } from './replica.testing.ts';
+import { ReplicaState } from './replica-state.ts';
+import { rowKeyOfText } from './row-key.ts';
+
+const SHARDS = 2;
+
+function feed(state: ReplicaState, frames: Iterable<SubscribeChangesResponse>): void {
+  for (const frame of frames) {
+    const applied = state.apply(frame);
+    expect(applied).toMatchObject({ outcome: 'applied' });
+    if (applied.outcome === 'applied' && applied.rest !== undefined) Array.from(applied.rest);
+  }
+}
+
+/** Upstream's shards on a log, each with a few rows of each view. */
+function upstream(log: number, views: readonly number[], rows = 3): ModelShard[] {
+  return Array.from({ length: SHARDS }, (_, shard) => {
+    const model = new ModelShard(shard, log, views);
+    for (const view of views)
+      for (const key of keysOf(shard, SHARDS, rows)) model.records.push({ view, key, drops: false });
+    return model;
+  });
+}
+
+function bootstrap(state: ReplicaState, model: ModelShard): void {
+  feed(state, model.pass(model.cursor(0), model.end, 2));
+}
+
+/** A state that serves the views from log 9. */
+function serving(views: readonly number[]): { state: ReplicaState; models: ModelShard[] } {
+  const state = new ReplicaState();
+  state.learnShardCount(SHARDS);
+  state.define(
+    definitions(
+      1,
+      views.map((v) => countView(v)),
+    ),
+  );
+  const models = upstream(9, views);
+  for (const model of models) bootstrap(state, model);
+  return { state, models };
+}
+
+/** The logs that served rows come from. */
+function servedLogs(state: ReplicaState): Set<string> {
+  return new Set([...state.shards.values()].map(({ served }) => served.logId));
+}
+
+describe('what is served', () => {
+  it('R3: a view is served once it is whole in every shard, not before', () => {
+    const state = new ReplicaState();
+    state.learnShardCount(SHARDS);
+    state.define(definitions(1, [countView(1)]));
+    const [first, second] = upstream(9, [1]) as [ModelShard, ModelShard];
+    bootstrap(state, first);
+    expect(state.catalog.services.has('all')).toBe(false);
+    expect(state.catalog.pending).toContain('service all');
+    const frames = [...second.pass(second.cursor(0), second.end, 1)];
+    feed(state, frames.slice(0, -1));
+    expect(state.catalog.services.has('all')).toBe(false);
+    feed(state, frames.slice(-1));
+    expect(state.catalog.services.has('all')).toBe(true);
+    expect(state.catalog.generation).toBe(1n);
+  });
+
+  it('R3: nothing is served while the number of shards is unknown', () => {
+    const state = new ReplicaState();
+    state.define(definitions(1, [countView(1)]));
+    for (const model of upstream(9, [1])) bootstrap(state, model);
+    expect(state.catalog.services.size).toBe(0);
+    state.learnShardCount(SHARDS);
+    expect(state.catalog.services.size).toBe(1);
+  });
+
+  it('R3: rows of another log are built beside, and take over in all shards at once', () => {
+    const { state } = serving([1]);
+    const old = [...state.shards.values()].map(({ served }) => served);
+    const [first, second] = upstream(8, [1], 5) as [ModelShard, ModelShard];
+    bootstrap(state, first);
+    expect(servedLogs(state)).toEqual(new Set([viewId(9)]));
+    // The first shard goes on by the new log's cursor, live, while the second is not whole.
+    expect(Number(state.cursor(0).position)).toBe(first.end);
+    first.records.push({ view: 1, key: keysOf(0, SHARDS, 1)[0]!, drops: false });
+    feed(state, first.live(first.end - 1, first.end));
+    const frames = [...second.pass(second.cursor(0), second.end, 2)];
+    feed(state, frames.slice(0, -1));
+    expect([...state.shards.values()].map(({ served }) => served)).toEqual(old);
+    expect(state.catalog.services.has('all')).toBe(true);
+    feed(state, frames.slice(-1));
+    expect(servedLogs(state)).toEqual(new Set([viewId(8)]));
+    expect(state.catalog.services.has('all')).toBe(true);
+    expect(state.discardedCopies).toEqual(expect.arrayContaining(old));
+    expect(state.rowCount).toBe(10);
+  });
+
+  it('R3: a log that would lose a served service does not take over', () => {
+    const { state } = serving([1, 2]);
+    for (const model of upstream(8, [1])) bootstrap(state, model);
+    expect(servedLogs(state)).toEqual(new Set([viewId(9)]));
+    expect(state.catalog.services.get('all')?.outputs).toHaveLength(2);
+  });
+
+  it('R3: a stream that ends in a bootstrap of another log leaves nothing of it behind', () => {
+    const { state } = serving([1]);
+    const [first] = upstream(8, [1], 5) as [ModelShard];
+    feed(state, [...first.pass(first.cursor(0), first.end, 2)].slice(0, 2));
+    expect(state.shards.get(0)?.incoming).toBeDefined();
+    state.disconnected([0]);
+    expect(state.shards.get(0)?.incoming).toBeUndefined();
+    expect(Number(state.cursor(0).position)).toBeGreaterThan(0);
+  });
+
+  it('R3: another history of the same log replaces its shard alone', () => {
+    const { state, models } = serving([1]);
+    const other = upstream(9, [1], 1)[0]!;
+    bootstrap(state, other);
+    expect(state.shards.get(0)?.served.position).toBe(other.end);
+    expect(state.shards.get(1)?.served.position).toBe(models[1]!.end);
+    expect(state.catalog.services.has('all')).toBe(true);
+  });
+
+  it('a frame that continues no copy, or does not fit the number of shards, is refused', () => {
+    const { state } = serving([1]);
+    const stranger = upstream(7, [1])[0]!;
+    expect(state.apply(stranger.frame(2, stranger.cursor(3), []))).toMatchObject({ outcome: 'refused' });
+    const beyond = new ModelShard(5, 9, [1]);
+    expect(state.apply(beyond.frame(0, beyond.cursor(1), []))).toMatchObject({ outcome: 'refused' });
+    const misplaced = new ModelShard(0, 9, [1]);
+    const row = { view: 1, key: keysOf(1, SHARDS, 1)[0]!, version: 9 };
+    expect(state.apply(misplaced.frame(3, misplaced.cursor(4), [row]))).toMatchObject({ outcome: 'refused' });
+  });
+});
+
+describe('new definitions', () => {
+  it('are served when all views of the service are whole everywhere; until then the old ones are', () => {
+    const { state, models } = serving([1]);
+    // View 2 is another plan of what was view 1: same name, other id.
+    state.define(definitions(2, [countView(2, 'view1')]));
+    expect(state.catalog.services.get('all')?.generation).toBe(1n);
+    expect(state.catalog.generation).toBe(1n);
+    expect(state.catalog.pending).toEqual(new Set(['view view1', 'service all']));
+    expect(state.sets).toHaveLength(2);
+    for (const [index, model] of models.entries()) {
+      const at = model.end;
+      // Upstream builds view 2, and drops view 1.
+      model.views = [1, 2];
+      model.records.push({ view: 2, key: keysOf(index, SHARDS, 1)[0]!, drops: false });
+      feed(state, [model.frame(at, model.cursor(model.end, [1]), [])]);
+      feed(state, model.passOf(2, model.end, model.cursor(model.end, [1]), model.end, 2));
+      expect(state.catalog.services.get('all')?.generation).toBe(1n);
+      model.views = [2];
+      model.records.push({ view: 2, key: keysOf(index, SHARDS, 1)[0]!, drops: false });
+      feed(state, model.live(model.end - 1, model.end));
+    }
+    expect(state.catalog.services.get('all')?.generation).toBe(2n);
+    expect(state.catalog.generation).toBe(2n);
+    expect(state.sets).toHaveLength(1);
+    // Nobody names view 1 any more.
+    expect([...state.shards.values()].flatMap(({ served }) => [...served.tables.keys()])).toEqual([
+      viewId(2),
+      viewId(2),
+    ]);
+    expect(state.discardedTables.map((table) => table.viewId)).toEqual([viewId(1), viewId(1)]);
+  });
+
+  it('that drop a service stop serving it; older or equal generations change nothing', () => {
+    const { state } = serving([1]);
+    const gone = definitions(2, [countView(1)]);
+    gone.services = [];
+    state.define(gone);
+    expect(state.catalog.services.size).toBe(0);
+    state.define(definitions(2, [countView(1)]));
+    expect(state.catalog.services.size).toBe(0);
+    expect(state.catalog.views.size).toBe(1);
+  });
+
+  it('a view that upstream dropped stands still, and says so', () => {
+    const { state, models } = serving([1, 2]);
+    const [model] = models as [ModelShard];
+    const before = state.shards.get(0)?.served.tables.get(viewId(2))?.completeThroughUs;
+    const at = model.end;
+    model.views = [1];
+    model.records.push({ view: 1, key: keysOf(0, SHARDS, 1)[0]!, drops: false });
+    feed(state, model.live(at, model.end));
+    const { tables, completeThroughUs } = state.shards.get(0)!.served;
+    expect(tables.get(viewId(2))?.completeThroughUs).toBe(before);
+    expect(tables.get(viewId(1))?.completeThroughUs).toBe(completeThroughUs);
+    expect(completeThroughUs).toBeGreaterThan(before ?? 0);
+  });
+
+  it('R3: a view that comes back is built beside its old rows', () => {
+    const { state, models } = serving([1, 2]);
+    const [model] = models as [ModelShard];
+    const key = keysOf(0, SHARDS, 1)[0]!;
+    const away = model.end;
+    model.views = [1];
+    model.records.push({ view: 1, key, drops: false });
+    feed(state, model.live(away, model.end));
+    const old = state.shards.get(0)!.served.tables.get(viewId(2));
+    model.views = [1, 2];
+    model.records.push({ view: 2, key, drops: false });
+    const cursor = model.cursor(model.end, [1]);
+    feed(state, [model.frame(model.end - 1, cursor, [])]);
+    const pages = [...model.passOf(2, model.end, cursor, model.end, 1)];
+    feed(state, pages);
+    expect(state.shards.get(0)!.served.tables.get(viewId(2))).toBe(old);
+    expect(old?.rows.get(rowKeyOfText(key))?.version).toBeLessThan(model.end - 1);
+    model.records.push({ view: 1, key, drops: false });
+    feed(state, model.live(model.end - 1, model.end));
+    const back = state.shards.get(0)!.served.tables.get(viewId(2));
+    expect(back).not.toBe(old);
+    expect(back?.rows.get(rowKeyOfText(key))?.version).toBe(model.end - 2);
+    expect(state.catalog.services.get('all')?.outputs[1]?.view.tables[0]).toBe(back);
+    expect(state.discardedTables).toContain(old);
+  });
+});

@@ -1,0 +1,270 @@
+/**
+ * Everything that a replica knows: the copies of each shard, the definitions, and what of it is served.
+ *
+ * Owns: to which copy a frame belongs, when another log's copy takes over, when what is served changes. Pure: it is
+ * driven by frames and definitions and touches neither disk nor network.
+ *
+ * Invariants: R3. A frame of another log (or of another history under the same id, which begins at 0 although we are
+ * further) goes to a copy beside the served one. Copies of another log take over in all shards at once, when every
+ * shard has one that is whole and nothing that is served would be lost by it; until then the old rows are served, and
+ * their completeness says how old they are.
+ *
+ *     no rows ──first frame──▶ served copy ──frame of another log──▶ served copy + incoming copy
+ *                                 ▲                                        │ all whole
+ *                                 └────────────────────────────────────────┘
+ */
+import type { ShardCursor, SubscribeChangesResponse } from '@freshet/gen/freshet/compute/v1/compute_pb.ts';
+import type { DefinitionSet } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
+import { keyString } from '@freshet/values/key.ts';
+import { partitionOfKeyString } from '@freshet/values/partition.ts';
+import { buildCatalog, type Catalog, EMPTY_CATALOG, neededSets } from './catalog.ts';
+import { hex, ShardCopy } from './shard-copy.ts';
+import type { ViewTable } from './view-table.ts';
+
+/** The copies of a shard. */
+export interface Shard {
+  served: ShardCopy;
+  /** Rows of another log, being built. */
+  incoming: ShardCopy | undefined;
+}
+
+/** What became of a frame. */
+export type FrameOutcome =
+  /** Applied; `rest` is to be run to its end before the shard's next frame. */
+  | { readonly outcome: 'applied'; readonly rest: Generator<void, void> | undefined }
+  | { readonly outcome: 'refused'; readonly reason: string };
+
+export class ReplicaState {
+  readonly shards = new Map<number, Shard>();
+  /** Newest first; older ones as long as something is served by them. */
+  sets: readonly DefinitionSet[] = [];
+  catalog: Catalog = EMPTY_CATALOG;
+  /** The number of shards of the deployment; 0: not known yet. */
+  shardCount = 0;
+  /** Tables that nobody reads any more and whose rows are to go from the disk. */
+  discardedTables: ViewTable[] = [];
+  /** Copies that are to go from the disk. */
+  discardedCopies: ShardCopy[] = [];
+  /** Which copies are served, or the number of shards, differs from the disk. */
+  servedDirty = false;
+  /** The definitions differ from the disk. */
+  setsDirty = false;
+  #nextTable = 1;
+  #nextCopy = 1;
+
+  /** The newest generation of the definitions that is known; 0: none. */
+  get knownGeneration(): bigint {
+    return this.sets[0]?.generation ?? 0n;
+  }
+
+  /** Rows held, of what is served and what is being built. */
+  get rowCount(): number {
+    let count = 0;
+    for (const copy of this.copies()) for (const table of copy.tables.values()) count += table.rowCount;
+    return count;
+  }
+
+  *copies(): Generator<ShardCopy> {
+    for (const { served, incoming } of this.shards.values()) {
+      yield served;
+      if (incoming !== undefined) yield incoming;
+    }
+  }
+
+  /** Numbers already used on disk. */
+  reserveNumbers(table: number, copy: number): void {
+    this.#nextTable = Math.max(this.#nextTable, table + 1);
+    this.#nextCopy = Math.max(this.#nextCopy, copy + 1);
+  }
+
+  newCopy(shard: number, logId: string, number?: number): ShardCopy {
+    return new ShardCopy(shard, number ?? this.#nextCopy++, logId, () => this.#nextTable++);
+  }
+
+  /**
+   * Takes how many shards the deployment has. Fixed for its life, so it only grows, from a node that knew fewer: a
+   * number that is too small finds keys in the wrong shard.
+   */
+  learnShardCount(count: number): void {
+    if (count <= this.shardCount) return;
+    this.shardCount = count;
+    this.servedDirty = true;
+    this.settle();
+  }
+
+  /** Takes newer definitions; older or equal ones change nothing. */
+  define(set: DefinitionSet): void {
+    if (set.generation <= this.knownGeneration) return;
+    this.sets = [set, ...this.sets];
+    this.setsDirty = true;
+    this.settle();
+  }
+
+  /** Where to resume a shard. */
+  cursor(shard: number): ShardCursor {
+    const copies = this.shards.get(shard);
+    if (copies === undefined) return this.newShard(shard).served.cursor;
+    // An incoming copy without a position has nothing to resume; the served one's cursor also finds the old log again.
+    return copies.incoming !== undefined && copies.incoming.position > 0
+      ? copies.incoming.cursor
+      : copies.served.cursor;
+  }
+
+  /**
+   * The streams of the shards ended. A copy that has no position yet is dropped: there is nothing that it could resume
+   * by, and what comes next may be another history.
+   */
+  disconnected(shards: readonly number[]): void {
+    for (const number of shards) {
+      const shard = this.shards.get(number);
+      if (shard === undefined) continue;
+      shard.served.disconnected();
+      shard.incoming?.disconnected();
+      this.dropUnfinished(shard);
+    }
+  }
+
+  dropUnfinished(shard: Shard): void {
+    const { served, incoming } = shard;
+    if (incoming !== undefined && incoming.position === 0) {
+      this.#discard(incoming);
+      shard.incoming = undefined;
+    }
+    if (served.position === 0 && served.tables.size > 0) {
+      this.#discard(served);
+      shard.served = this.newCopy(served.shard, '');
+      this.servedDirty = true;
+    }
+  }
+
+  apply(frame: SubscribeChangesResponse): FrameOutcome {
+    const misplaced = this.#misplaced(frame);
+    if (misplaced !== undefined) return misplaced;
+    const copy = this.#copyFor(frame);
+    if (copy === undefined) {
+      return { outcome: 'refused', reason: `a frame after ${frame.after} that continues neither log` };
+    }
+    const applied = copy.apply(frame);
+    if (applied.outcome === 'refused') return applied;
+    const { changed, rest } = applied;
+    if (rest !== undefined) return { outcome: 'applied', rest: this.#settleAfter(rest) };
+    if (changed) this.settle();
+    return { outcome: 'applied', rest: undefined };
+  }
+
+  *#settleAfter(rest: Generator<void, boolean>): Generator<void, void> {
+    if (yield* rest) this.settle();
+  }
+
+  newShard(shard: number): Shard {
+    const copies: Shard = { served: this.newCopy(shard, ''), incoming: undefined };
+    this.shards.set(shard, copies);
+    this.servedDirty = true;
+    return copies;
+  }
+
+  /** A key that is not where it belongs, or a shard that is too many, means that the number of shards is wrong. */
+  #misplaced(frame: SubscribeChangesResponse): FrameOutcome | undefined {
+    if (this.shardCount === 0) return undefined;
+    const key = frame.rows[0]?.rows[0]?.key;
+    const expected = key === undefined ? frame.shard : partitionOfKeyString(keyString(key), this.shardCount);
+    if (expected === frame.shard && frame.shard < this.shardCount) return undefined;
+    return { outcome: 'refused', reason: `shard ${frame.shard} has what does not fit ${this.shardCount} shards` };
+  }
+
+  /** The copy that the frame belongs to; made if the frame begins another log's rows. */
+  #copyFor(frame: SubscribeChangesResponse): ShardCopy | undefined {
+    const shard = this.shards.get(frame.shard) ?? this.newShard(frame.shard);
+    const { served, incoming } = shard;
+    const logId = hex(frame.logId);
+    const after = Number(frame.after);
+    if (incoming?.logId === logId && incoming.position === after) return incoming;
+    if (served.logId === logId && (after > 0 || served.position === 0)) return served;
+    if (after !== 0) return undefined;
+    if (served.logId === '' && this.#adopts(logId, shard)) {
+      served.logId = logId;
+      return served;
+    }
+    // Another history of our own log begins with a page; a frame that ends a catch-up from 0 is one that we had before.
+    if (served.logId === logId && (frame.cursor?.views.length ?? 0) > 0) return undefined;
+    if (incoming !== undefined) this.#discard(incoming);
+    shard.incoming = this.newCopy(frame.shard, logId);
+    return shard.incoming;
+  }
+
+  /** Whether an empty shard may take the log's rows as its served ones: the other shards are on that log, or empty. */
+  #adopts(logId: string, shard: Shard): boolean {
+    for (const other of this.shards.values()) {
+      if (other !== shard && other.served.logId !== '' && other.served.logId !== logId) return false;
+    }
+    return true;
+  }
+
+  #discard(copy: ShardCopy): void {
+    this.discardedCopies.push(copy);
+  }
+
+  /** Lets incoming copies take over, and rebuilds what is served. */
+  settle(): void {
+    const catalog = buildCatalog(this.sets, (id) => this.#tables(id, (shard) => shard.served), this.shardCount);
+    this.#takeOver(catalog);
+    this.catalog = buildCatalog(this.sets, (id) => this.#tables(id, (shard) => shard.served), this.shardCount);
+    const needed = neededSets(this.sets, this.catalog);
+    if (needed.length !== this.sets.length) {
+      this.sets = needed;
+      this.setsDirty = true;
+    }
+    const named = new Set(this.sets.flatMap((set) => set.views.map((view) => hex(view.viewId))));
+    for (const copy of this.copies()) {
+      this.discardedTables.push(...copy.replaced, ...copy.dropTables((id) => named.has(id), this.knownGeneration));
+      copy.replaced = [];
+    }
+  }
+
+  #takeOver(current: Catalog): void {
+    for (const shard of this.shards.values()) {
+      // Another history of the same log replaces its shard alone: the other shards are as they were. So does a copy
+      // of the log that the others are on, if there was nothing before it.
+      if (shard.incoming?.whole !== true) continue;
+      const { logId } = shard.incoming;
+      const fits = logId === shard.served.logId || (shard.served.position === 0 && this.#adopts(logId, shard));
+      if (!fits) continue;
+      const next = (s: Shard): ShardCopy => (s === shard && s.incoming !== undefined ? s.incoming : s.served);
+      if (this.#loses(current, next)) continue;
+      this.#replace(shard, shard.incoming);
+    }
+    const logs = new Set<string | undefined>();
+    for (const { incoming } of this.shards.values()) logs.add(incoming?.whole ? incoming.logId : undefined);
+    if (this.shards.size === 0 || this.shards.size < this.shardCount || logs.size !== 1 || logs.has(undefined)) return;
+    if (this.#loses(current, (shard) => shard.incoming ?? shard.served)) return;
+    for (const shard of this.shards.values()) if (shard.incoming !== undefined) this.#replace(shard, shard.incoming);
+  }
+
+  #replace(shard: Shard, by: ShardCopy): void {
+    this.#discard(shard.served);
+    shard.served = by;
+    shard.incoming = undefined;
+    this.servedDirty = true;
+  }
+
+  /** Whether something that is served now could not be served from those copies. */
+  #loses(current: Catalog, copyOf: (shard: Shard) => ShardCopy): boolean {
+    const next = buildCatalog(this.sets, (id) => this.#tables(id, copyOf), this.shardCount);
+    for (const name of current.services.keys()) if (!next.services.has(name)) return true;
+    for (const name of current.views.keys()) if (!next.views.has(name)) return true;
+    return false;
+  }
+
+  /** A view's tables by shard, if they are whole in all of them. */
+  #tables(viewId: string, copyOf: (shard: Shard) => ShardCopy): ViewTable[] | undefined {
+    if (this.shardCount === 0) return undefined;
+    const tables: ViewTable[] = [];
+    for (let i = 0; i < this.shardCount; i++) {
+      const shard = this.shards.get(i);
+      const table = shard === undefined ? undefined : copyOf(shard).tables.get(viewId);
+      if (table === undefined || !table.whole) return undefined;
+      tables.push(table);
+    }
+    return tables;
+  }
+}

@@ -1,0 +1,235 @@
+/**
+ * The values of a row at a time, read straight from the row's bytes: nothing of a row is kept decoded but the step that
+ * was read last, so that a replica with many rows does not grow by being read.
+ *
+ * Owns: finding the step of each timeline that a time falls into, and taking that step's values.
+ * Does not own: the layout (row-layout.ts), which row (view-table.ts), encoding an answer.
+ *
+ * Invariant F2: what is returned for T is the row's value at max(T, the row's log time), and holds for every other time
+ * from `from` up to, but not at, `until`.
+ */
+import { Kind, ValueStatus } from '@freshet/gen/freshet/type/v1/value_pb.ts';
+import { must } from '@freshet/kit/assert.ts';
+import { FreshetError } from '@freshet/kit/errors.ts';
+import { type Held, isNumberKind, zeroOf } from './held.ts';
+import type { FeatureLayout, RowLayout } from './row-layout.ts';
+import { WireReader } from './wire-reader.ts';
+
+/** Where a feature's number is in Step.numbers: after the times between which the step holds. */
+export const FIRST_NUMBER = 2;
+
+/**
+ * A row's values for as long as none of them changes. Laid out for reading many of them: everything that a read of
+ * numbers needs is in one array of doubles, so that a row costs few cache misses (an object with doubles in its fields,
+ * and an array of mixed values, cost one for each).
+ */
+export class Step {
+  /**
+   * The time from which the step holds (-Infinity in a row's first step) and the time until before which it does,
+   * microseconds; then the value of each feature of a number kind, 0 for others and for what is in `others`.
+   */
+  readonly numbers: readonly number[];
+  /** By feature index: values that are no numbers, and integers that a number would not hold exactly. */
+  readonly others: readonly (Held | undefined)[] | undefined;
+  /** By feature index: PRESENT, ABSENT, DEFAULTED or OUT_OF_RANGE. */
+  readonly statuses: readonly ValueStatus[];
+  /** Whether every value is PRESENT. */
+  readonly allPresent: boolean;
+  /** The row's version; -1: there is no row. */
+  readonly version: number;
+  /** The newest event time, microseconds; 0: none. */
+  readonly eventTimeUs: number;
+  /** When it was last read, in turns of the step cache. */
+  turn = 0;
+
+  constructor(
+    span: { readonly from: number; readonly until: number },
+    values: readonly Held[],
+    statuses: readonly ValueStatus[],
+    version: number,
+    eventTimeUs: number,
+  ) {
+    const numbers = [span.from, span.until];
+    let others: (Held | undefined)[] | undefined;
+    for (let i = 0; i < values.length; i++) {
+      const value = values[i] as Held;
+      if (typeof value === 'number') numbers.push(value);
+      else {
+        numbers.push(0);
+        others ??= new Array<Held | undefined>(values.length).fill(undefined);
+        others[i] = value;
+      }
+    }
+    this.numbers = numbers;
+    this.others = others;
+    this.statuses = statuses;
+    this.allPresent = statuses.every((status) => status === ValueStatus.PRESENT);
+    this.version = version;
+    this.eventTimeUs = eventTimeUs;
+  }
+
+  /** Whether the step holds at the time, microseconds. */
+  holdsAt(tUs: number): boolean {
+    return tUs < (this.numbers[1] as number) && tUs >= (this.numbers[0] as number);
+  }
+
+  /** The value of a feature; the kind's zero where there is none. */
+  value(feature: number): Held {
+    return this.others?.[feature] ?? (this.numbers[FIRST_NUMBER + feature] as number);
+  }
+}
+
+/** The step of an encoded freshet.type.v1.Row that holds at the time. Throws DATA_DAMAGED when it is none. */
+export function readStep(row: Uint8Array, layout: RowLayout, tUs: number): Step {
+  const reader = new WireReader(row);
+  const values = layout.features.map((feature) => zeroOf(feature.kind));
+  const statuses = new Array<ValueStatus>(layout.features.length).fill(ValueStatus.ABSENT);
+  const span = { from: Number.NEGATIVE_INFINITY, until: Number.POSITIVE_INFINITY };
+  let version = 0;
+  let eventTimeUs = 0;
+  let group = 0;
+  while (reader.more) {
+    const tag = reader.varint();
+    if (tag === 0x08) version = reader.varint();
+    else if (tag === 0x18) eventTimeUs = Number(reader.sint64());
+    else if (tag === 0x22) {
+      const end = reader.length() + reader.position;
+      const features = layout.groups[group++];
+      if (features === undefined) throw misfit('more timelines than the plan has');
+      readTimeline(new WireReader(row, reader.position, end), layout, features, tUs, span, values, statuses);
+      reader.position = end;
+    } else reader.skip(tag);
+  }
+  if (group !== layout.groups.length) throw misfit('fewer timelines than the plan has');
+  for (let i = 0; i < statuses.length; i++) {
+    const substitute = layout.features[i]?.substitute;
+    if (statuses[i] !== ValueStatus.ABSENT || substitute === undefined) continue;
+    values[i] = substitute;
+    statuses[i] = ValueStatus.DEFAULTED;
+  }
+  return new Step(span, values, statuses, version, eventTimeUs);
+}
+
+/** Narrows the span to the timeline's step at the time, and takes the step's values. */
+function readTimeline(
+  reader: WireReader,
+  layout: RowLayout,
+  features: readonly number[],
+  tUs: number,
+  span: { from: number; until: number },
+  values: Held[],
+  statuses: ValueStatus[],
+): void {
+  let unitUs = 0;
+  let firstStep = 0;
+  let gaps: WireReader | undefined;
+  let hasSteps = false;
+  const columns: WireReader[] = [];
+  while (reader.more) {
+    const tag = reader.varint();
+    if (tag === 0x08) unitUs = Number(reader.int64());
+    else if (tag === 0x10) firstStep = Number(reader.sint64());
+    else if (tag === 0x20) hasSteps = reader.varint() !== 0;
+    else if (tag === 0x1a || tag === 0x2a) {
+      const end = reader.length() + reader.position;
+      const part = new WireReader(reader.buffer, reader.position, end);
+      if (tag === 0x1a) gaps = part;
+      else columns.push(part);
+      reader.position = end;
+    } else reader.skip(tag);
+  }
+  const index = hasSteps ? stepAt(unitUs, firstStep, gaps, tUs, span) : 0;
+  if (columns.length !== features.length) throw misfit('another number of columns than the plan has');
+  for (let i = 0; i < features.length; i++) {
+    const feature = must(features[i]);
+    readValue(must(columns[i]), must(layout.features[feature]), index, feature, values, statuses);
+  }
+}
+
+/** How many steps lie at or before the time; narrows the span to what is between the two steps around it. */
+function stepAt(
+  unitUs: number,
+  firstStep: number,
+  gaps: WireReader | undefined,
+  tUs: number,
+  span: { from: number; until: number },
+): number {
+  let step = firstStep;
+  if (tUs < step * unitUs) {
+    span.until = Math.min(span.until, step * unitUs);
+    return 0;
+  }
+  let index = 1;
+  while (gaps?.more) {
+    const next = step + gaps.varint();
+    if (tUs < next * unitUs) {
+      span.until = Math.min(span.until, next * unitUs);
+      break;
+    }
+    step = next;
+    index += 1;
+  }
+  span.from = Math.max(span.from, step * unitUs);
+  return index;
+}
+
+const STATUSES_FIELD = 15;
+
+/** Takes the value and the status at the index of an encoded freshet.type.v1.ValueColumn. */
+function readValue(
+  column: WireReader,
+  { kind }: FeatureLayout,
+  index: number,
+  feature: number,
+  values: Held[],
+  statuses: ValueStatus[],
+): void {
+  let status: ValueStatus = ValueStatus.PRESENT;
+  let left = index;
+  let found = false;
+  while (column.more) {
+    const tag = column.varint();
+    const field = tag >>> 3;
+    if ((tag & 7) !== 2 || (field !== kind && field !== STATUSES_FIELD)) {
+      column.skip(tag);
+      continue;
+    }
+    const end = column.length() + column.position;
+    if (field === STATUSES_FIELD) {
+      column.skipVarints(index);
+      const told = column.varint() as ValueStatus;
+      status = told === ValueStatus.UNSPECIFIED ? ValueStatus.PRESENT : told;
+    } else if (isNumberKind(kind)) {
+      values[feature] = readNumber(column, kind, index, end);
+      found = true;
+    } else {
+      // One element per field.
+      if (left === 0) values[feature] = copyOf(column.buffer, column.position, end);
+      found ||= left === 0;
+      left -= 1;
+    }
+    column.position = end;
+  }
+  if (!found) throw misfit('a column without values of its type');
+  statuses[feature] = status;
+}
+
+function readNumber(column: WireReader, kind: Kind, index: number, end: number): Held {
+  if (kind === Kind.DOUBLE) {
+    const at = column.position + index * 8;
+    if (at + 8 > end) throw misfit('a column that ends early');
+    return new DataView(column.buffer.buffer, column.buffer.byteOffset + at, 8).getFloat64(0, true);
+  }
+  column.skipVarints(index);
+  if (column.position >= end) throw misfit('a column that ends early');
+  return kind === Kind.BOOL ? column.varint() : column.sint64();
+}
+
+/** A copy of its own: slice of a Buffer would be a view of it. */
+function copyOf(buffer: Uint8Array, from: number, to: number): Uint8Array {
+  return Uint8Array.prototype.slice.call(buffer, from, to);
+}
+
+function misfit(what: string): FreshetError {
+  return new FreshetError('DATA_DAMAGED', `a row has ${what}`);
+}

@@ -1,0 +1,257 @@
+/**
+ * What a replica has of one shard of one log: rows by view, and the cursor up to which they are complete.
+ *
+ * Owns: applying frames that continue the cursor. Does not own: which log's frames come here (shard.ts), disk
+ * (replica-store.ts), the network (follower.ts).
+ *
+ * Invariants: R1 (the cursor moves only with a frame that continues it; completeness moves only with the cursor);
+ * R3 (a view counts as whole only once upstream's cursor names it, which is after its pass has ended).
+ *
+ *     position 0, views []   ──pages, cursor unmoved──▶  still incomplete, still resumes from 0
+ *                            ──closing frame──────────▶  position H, views [v…]: those views are whole
+ *     live                   ──frames──────────────────▶  position and completeness move on
+ *     journal lost           ──pages, cursor unmoved──▶  served as of the old completeness ──closing frame──▶ live
+ */
+
+import { create } from '@bufbuild/protobuf';
+import {
+  type ShardCursor,
+  ShardCursorSchema,
+  type SubscribeChangesResponse,
+  type ViewRows,
+} from '@freshet/gen/freshet/compute/v1/compute_pb.ts';
+import { keyString } from '@freshet/values/key.ts';
+import { toLatin1 } from './latin1.ts';
+import { rowKeyOf } from './row-key.ts';
+import { ViewTable } from './view-table.ts';
+
+/** Sorts after every key. */
+const KEY_END = '\uffff';
+
+/** What became of a frame. */
+export type Applied =
+  /**
+   * It was applied; `changed` tells whether what is whole here is another than before. When work is left, it is to be
+   * run to its end before the next frame, and its result tells that instead.
+   */
+  | { readonly outcome: 'applied'; readonly changed: boolean; readonly rest: Generator<void, boolean> | undefined }
+  /** It does not continue what is here: subscribe anew. */
+  | { readonly outcome: 'refused'; readonly reason: string };
+
+export class ShardCopy {
+  readonly shard: number;
+  /** The number under which the copy's rows lie on disk. */
+  readonly copy: number;
+  /** The log, as hex; empty until the first frame. */
+  logId: string;
+  readonly tables = new Map<string, ViewTable>();
+  cursor: ShardCursor;
+  position = 0;
+  completeThroughUs = 0;
+  definitionsGeneration = 0n;
+  /** The views that upstream is building, in hex. */
+  building: ReadonlySet<string> = new Set();
+  /** Frames have come whose closing frame has not. */
+  catchingUp = false;
+  /** The cursor, or which views are whole, differs from the disk. */
+  dirty = false;
+  #views = new Set<string>();
+  /**
+   * Views that come back after upstream had dropped them: their new rows, beside the old ones that are still served.
+   * Not on disk before they are whole.
+   */
+  readonly #returning = new Map<string, ViewTable>();
+  /** Tables that were replaced by what returned. */
+  replaced: ViewTable[] = [];
+
+  readonly #tableNumber: () => number;
+
+  constructor(shard: number, copy: number, logId: string, tableNumber: () => number) {
+    this.shard = shard;
+    this.copy = copy;
+    this.logId = logId;
+    this.#tableNumber = tableNumber;
+    this.cursor = create(ShardCursorSchema, { shard });
+  }
+
+  /** The views that are complete at the cursor, in hex. */
+  get views(): ReadonlySet<string> {
+    return this.#views;
+  }
+
+  /** Takes the cursor as it was on disk. */
+  restore(cursor: ShardCursor, completeThroughUs: number): void {
+    this.cursor = cursor;
+    this.position = Number(cursor.position);
+    this.logId = hex(cursor.logId);
+    this.#views = new Set(cursor.views.map(hex));
+    this.completeThroughUs = completeThroughUs;
+  }
+
+  /** Whether everything is here at some position. */
+  get whole(): boolean {
+    return this.position > 0;
+  }
+
+  table(viewId: string): ViewTable {
+    let table = this.tables.get(viewId);
+    if (table === undefined) {
+      table = new ViewTable(viewId, this.#tableNumber());
+      this.tables.set(viewId, table);
+    }
+    return table;
+  }
+
+  /** The table that rows of the view go into. */
+  #target(viewId: string): ViewTable {
+    const returning = this.#returning.get(viewId);
+    if (returning !== undefined) return returning;
+    if (this.#views.has(viewId) || this.tables.get(viewId)?.whole !== true) return this.table(viewId);
+    const table = new ViewTable(viewId, this.#tableNumber());
+    this.#returning.set(viewId, table);
+    return table;
+  }
+
+  /** The table as it was on disk, without its rows yet. */
+  loadTable(viewId: string, number: number): ViewTable {
+    const table = new ViewTable(viewId, number);
+    this.tables.set(viewId, table);
+    return table;
+  }
+
+  /** Tells that the stream ended: a pass under way starts over with the next one. */
+  disconnected(): void {
+    for (const table of this.tables.values()) table.abandonPass();
+    this.#returning.clear();
+  }
+
+  apply(frame: SubscribeChangesResponse): Applied {
+    const cursor = frame.cursor;
+    if (cursor === undefined) return refused('a frame without a cursor');
+    const to = Number(cursor.position);
+    if (Number(frame.after) !== this.position) {
+      // Everything in it is here already: two upstreams, or a frame sent twice.
+      if (frame.pass === undefined && to <= this.position && Number(frame.after) < to) {
+        return { outcome: 'applied', changed: false, rest: undefined };
+      }
+      return refused(`a frame after ${frame.after}, but the rows reach ${this.position}`);
+    }
+    if (to < this.position) return refused(`a cursor that goes back from ${this.position} to ${to}`);
+    if (frame.pass === undefined) {
+      this.#putAll(frame.rows);
+    } else {
+      const page = frame.pass;
+      const table = this.#target(hex(page.viewId));
+      const afterKey = keyString(page.afterKey);
+      if (!table.continues(afterKey)) return refused('a page that does not continue its pass');
+      table.beginPage(afterKey);
+      this.#putAll(frame.rows);
+      table.endPage(page.last ? KEY_END : keyString(page.throughKey), Number(page.asOf));
+      if (page.last) return { outcome: 'applied', changed: false, rest: this.#endPass(table, frame, cursor, to) };
+    }
+    return { outcome: 'applied', changed: this.#advance(frame, cursor, to), rest: undefined };
+  }
+
+  /** The cursor moves only after the sweep: a crash in between repeats the pass. */
+  *#endPass(
+    table: ViewTable,
+    frame: SubscribeChangesResponse,
+    cursor: ShardCursor,
+    to: number,
+  ): Generator<void, boolean> {
+    yield* table.endPass();
+    return this.#advance(frame, cursor, to);
+  }
+
+  #putAll(all: readonly ViewRows[]): void {
+    for (const { viewId, rows } of all) {
+      const table = this.#target(hex(viewId));
+      for (const row of rows) {
+        table.put(rowKeyOf(row.key), Number(row.version), row.row.length === 0 ? '' : toLatin1(row.row));
+      }
+    }
+  }
+
+  /** Moves the cursor; says whether it changed what is whole here. */
+  #advance(frame: SubscribeChangesResponse, cursor: ShardCursor, to: number): boolean {
+    if (to > this.position) this.catchingUp = false;
+    else if (frame.pass !== undefined || frame.rows.length > 0) this.catchingUp = true;
+    this.building = sameSet(this.building, frame.building);
+    this.definitionsGeneration = frame.definitionsGeneration;
+    const through = Number(frame.completeThroughUs);
+    const moved = to > this.position;
+    const viewsChanged =
+      cursor.views.length !== this.#views.size || cursor.views.some((id) => !this.#views.has(hex(id)));
+    if (!moved && !viewsChanged && through <= this.completeThroughUs) return false;
+    this.cursor = compactCursor(cursor, viewsChanged ? undefined : this.cursor);
+    const begun = this.position === 0 && to > 0;
+    this.position = to;
+    if (through > this.completeThroughUs) this.completeThroughUs = through;
+    let wholeChanged = false;
+    if (viewsChanged) this.#views = new Set(cursor.views.map(hex));
+    for (const id of this.#views) {
+      this.#returned(id);
+      const table = this.table(id);
+      if (!table.whole && to > 0) {
+        table.whole = true;
+        wholeChanged = true;
+      }
+      table.completeThroughUs = this.completeThroughUs;
+    }
+    if (moved) for (const table of this.tables.values()) table.purge(to);
+    this.dirty = true;
+    return wholeChanged || begun || (viewsChanged && to > 0);
+  }
+
+  #returned(viewId: string): void {
+    const table = this.#returning.get(viewId);
+    if (table === undefined) return;
+    this.replaced.push(this.table(viewId));
+    this.#returning.delete(viewId);
+    this.tables.set(viewId, table);
+  }
+
+  /** Forgets views that nobody names any more; returns their tables. */
+  dropTables(named: (viewId: string) => boolean, knownGeneration: bigint): ViewTable[] {
+    // While rows are on their way, or by definitions that we have not heard of, a view may belong to what is coming.
+    if (this.position === 0 || this.catchingUp || this.definitionsGeneration > knownGeneration) return [];
+    const dropped: ViewTable[] = [];
+    for (const [id, table] of this.tables) {
+      if (named(id) || this.#views.has(id) || this.building.has(id) || table.passing) continue;
+      this.tables.delete(id);
+      this.dirty = true;
+      dropped.push(table);
+    }
+    return dropped;
+  }
+}
+
+/** The cursor with bytes of its own: those of a decoded frame are views of the frame's buffer, and would keep it. */
+function compactCursor(cursor: ShardCursor, same: ShardCursor | undefined): ShardCursor {
+  return create(ShardCursorSchema, {
+    shard: cursor.shard,
+    logId: Uint8Array.from(cursor.logId),
+    position: cursor.position,
+    recordCrc: cursor.recordCrc,
+    views: same?.views ?? cursor.views.map((id) => Uint8Array.from(id)),
+  });
+}
+
+function sameSet(old: ReadonlySet<string>, ids: readonly Uint8Array[]): ReadonlySet<string> {
+  if (old.size === ids.length && ids.every((id) => old.has(hex(id)))) return old;
+  return new Set(ids.map(hex));
+}
+
+/** Bytes as lower-case hex. */
+export function hex(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('hex');
+}
+
+/** The bytes of hex. */
+export function unhex(text: string): Uint8Array {
+  return Uint8Array.from(Buffer.from(text, 'hex'));
+}
+
+function refused(reason: string): Applied {
+  return { outcome: 'refused', reason };
+}

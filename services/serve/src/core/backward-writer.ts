@@ -1,0 +1,116 @@
+/**
+ * Writes Protobuf from its end to its beginning into one buffer that is used again and again: the length of a message
+ * is then known before it is written, and nothing is written twice or measured first.
+ *
+ * Owns the buffer. Every method puts its bytes before what was written so far; a message's fields are written in
+ * reverse, then its length and tag.
+ */
+const INITIAL_BYTES = 64 * 1024;
+// A buffer that one very large answer made larger than this is given back.
+const KEPT_BYTES = 4 * 1024 * 1024;
+
+export class BackwardWriter {
+  buffer: Buffer = Buffer.allocUnsafeSlow(INITIAL_BYTES);
+  /** Where the bytes written so far begin. */
+  position: number = INITIAL_BYTES;
+
+  /** How many bytes are written. */
+  get length(): number {
+    return this.buffer.length - this.position;
+  }
+
+  /** Makes room; the caller may then write so many bytes into the buffer itself. */
+  ensure(bytes: number): void {
+    if (bytes <= this.position) return;
+    const used = this.length;
+    const grown = Buffer.allocUnsafeSlow(Math.max(this.buffer.length * 2, used + bytes));
+    this.buffer.copy(grown, grown.length - used, this.position);
+    this.buffer = grown;
+    this.position = grown.length - used;
+  }
+
+  bytes(bytes: Uint8Array): void {
+    this.ensure(bytes.length);
+    this.position -= bytes.length;
+    this.buffer.set(bytes, this.position);
+  }
+
+  /** An unsigned integer that is safe. */
+  varint(value: number): void {
+    this.ensure(10);
+    this.position = putVarint(this.buffer, this.position, value);
+  }
+
+  /** A sint64 (zigzag). */
+  sint64(value: number | bigint): void {
+    this.ensure(10);
+    this.position = putSint64(this.buffer, this.position, value);
+  }
+
+  /** The tag and length of a length-delimited field whose content is everything written since the mark. */
+  delimit(tag: number, mark: number): void {
+    this.varint(this.length - mark);
+    this.varint(tag);
+  }
+
+  /** The bytes as a buffer of their own; the writer is empty again. */
+  finish(): Buffer {
+    const { length } = this;
+    const out = Buffer.allocUnsafe(length);
+    this.buffer.copy(out, 0, this.position);
+    this.reset();
+    return out;
+  }
+
+  /** Forgets what was written. */
+  reset(): void {
+    if (this.buffer.length > KEPT_BYTES) {
+      this.buffer = Buffer.allocUnsafeSlow(INITIAL_BYTES);
+    }
+    this.position = this.buffer.length;
+  }
+}
+
+// What four bytes of a varint hold.
+const LOW = 2 ** 28;
+
+/** Puts a varint before the position; returns the new position. The value is a safe integer from 0. */
+export function putVarint(buffer: Uint8Array, position: number, value: number): number {
+  if (value < LOW) return putSmall(buffer, position, value);
+  // Times are of this size. A varint has its low bits first, so what is above 28 bits is put first here.
+  const high = Math.floor(value / LOW);
+  const low = value - high * LOW;
+  const at = putSmall(buffer, position, high) - 4;
+  buffer[at] = (low & 0x7f) | 0x80;
+  buffer[at + 1] = ((low >>> 7) & 0x7f) | 0x80;
+  buffer[at + 2] = ((low >>> 14) & 0x7f) | 0x80;
+  buffer[at + 3] = (low >>> 21) | 0x80;
+  return at;
+}
+
+/** putVarint for less than 2^28. */
+function putSmall(buffer: Uint8Array, position: number, value: number): number {
+  let at = position;
+  if (value >= 0x20_0000) buffer[--at] = value >>> 21;
+  if (value >= 0x4000) buffer[--at] = ((value >>> 14) & 0x7f) | (value >= 0x20_0000 ? 0x80 : 0);
+  if (value >= 0x80) buffer[--at] = ((value >>> 7) & 0x7f) | (value >= 0x4000 ? 0x80 : 0);
+  buffer[--at] = (value & 0x7f) | (value >= 0x80 ? 0x80 : 0);
+  return at;
+}
+
+// Twice as much is still a safe integer.
+const ZIGZAG_SAFE = 2 ** 52;
+
+/** Puts a zigzag varint before the position; returns the new position. */
+export function putSint64(buffer: Uint8Array, position: number, value: number | bigint): number {
+  if (typeof value === 'number' && value < ZIGZAG_SAFE && value >= -ZIGZAG_SAFE) {
+    return putVarint(buffer, position, value >= 0 ? value * 2 : -value * 2 - 1);
+  }
+  const wide = BigInt(value);
+  let rest = BigInt.asUintN(64, (wide << 1n) ^ (wide >> 63n));
+  const bytes: number[] = [];
+  for (; rest >= 0x80n; rest >>= 7n) bytes.push(Number(rest & 0x7fn) | 0x80);
+  bytes.push(Number(rest));
+  buffer.set(bytes, position - bytes.length);
+  return position - bytes.length;
+}

@@ -1,0 +1,13 @@
+/** What one GetFeatures call may ask for. The numbers are part of the contract (proto/freshet/serve/v1/serve.proto). */
+import { FreshetError } from '@freshet/kit/errors.ts';
+
+export const ENTITIES_MAX = 1000;
+export const FEATURES_MAX = 500;
+export const VALUES_MAX = 50_000;
+export const REQUEST_BYTES_MAX = 1024 * 1024;
+
+/** Throws REQUEST_TOO_LARGE, with the limit and what to do instead, when there are too many. */
+export function checkLimit(count: number, max: number, what: string, remedy: string): void {
+  if (count <= max) return;
+  throw new FreshetError('REQUEST_TOO_LARGE', `the request has ${count} ${what}; the limit is ${max}`, { remedy });
+}

@@ -1,0 +1,186 @@
+/**
+ * What a request asks for, compiled: outputs, the views they come from, the key columns needed. Compiled once per
+ * catalogue and list of names, because most calls ask for the same.
+ *
+ * Owns names and their errors. Does not own keys' values (keys.ts) or rows.
+ */
+import type { EntityPlan, KeyColumn } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
+import type { Kind } from '@freshet/gen/freshet/type/v1/value_pb.ts';
+import { must } from '@freshet/kit/assert.ts';
+import { closest } from '@freshet/kit/closest.ts';
+import { FreshetError } from '@freshet/kit/errors.ts';
+import type { Catalog, Output, ServedView } from '@freshet/replica/catalog.ts';
+import { checkLimit, FEATURES_MAX } from './limits.ts';
+
+/** An output as the answer's writer needs it. */
+export interface SelectedOutput {
+  readonly kind: Kind;
+  /** FeatureColumn.name, encoded with tag and length. */
+  readonly encodedName: Uint8Array;
+}
+
+export interface SelectedView {
+  readonly view: ServedView;
+  /** The index of its entity in the selection. */
+  readonly entity: number;
+  /** The features wanted, by their index in the view, and for each the index of its output. */
+  readonly features: Int32Array;
+  readonly outputs: Int32Array;
+}
+
+export interface Selection {
+  readonly outputs: readonly SelectedOutput[];
+  /** In the order of the first output of each. */
+  readonly views: readonly SelectedView[];
+  readonly entities: readonly EntityPlan[];
+  /** The key columns of all entities, each name once. */
+  readonly keyColumns: readonly KeyColumn[];
+}
+
+const CACHED_MAX = 1000;
+
+/** Compiles selections and remembers them for as long as the catalogue is the same object. */
+export class Selections {
+  #catalog: Catalog | undefined;
+  #known = new Map<string, Selection>();
+
+  /** Throws INVALID_REQUEST, UNKNOWN_SERVICE, UNKNOWN_FEATURE, UNAVAILABLE or REQUEST_TOO_LARGE. */
+  select(catalog: Catalog, service: string, features: readonly string[]): Selection {
+    if (this.#catalog !== catalog) {
+      this.#catalog = catalog;
+      this.#known.clear();
+    }
+    const name = features.length === 0 ? `service ${service}` : JSON.stringify([service, ...features]);
+    const known = this.#known.get(name);
+    if (known !== undefined) return known;
+    const selection = compile(outputsOf(catalog, service, features));
+    if (this.#known.size >= CACHED_MAX) this.#known.clear();
+    this.#known.set(name, selection);
+    return selection;
+  }
+}
+
+function outputsOf(catalog: Catalog, service: string, features: readonly string[]): readonly Output[] {
+  if (service !== '' && features.length > 0) {
+    throw new FreshetError('INVALID_REQUEST', 'the request names both a service and features', {
+      place: 'features',
+      remedy: 'name either a service, or features without a service',
+    });
+  }
+  if (service !== '') return serviceOutputs(catalog, service);
+  if (features.length === 0) {
+    throw new FreshetError('INVALID_REQUEST', 'the request names neither a service nor features', {
+      place: 'service',
+      remedy: 'name a service, or features as "view:feature"',
+    });
+  }
+  return features.flatMap((name) => featureOutputs(catalog, name));
+}
+
+function serviceOutputs(catalog: Catalog, name: string): readonly Output[] {
+  const service = catalog.services.get(name);
+  if (service !== undefined) return service.outputs;
+  if (catalog.pending.has(`service ${name}`)) throw notYet('the feature service', name);
+  throw new FreshetError('UNKNOWN_SERVICE', `there is no feature service "${name}"`, {
+    place: 'service',
+    remedy: suggest(name, [...catalog.services.keys()], 'list the services with ListServices'),
+  });
+}
+
+function featureOutputs(catalog: Catalog, name: string): readonly Output[] {
+  const colon = name.indexOf(':');
+  if (colon < 0) {
+    throw new FreshetError('UNKNOWN_FEATURE', `"${name}" does not name a feature`, {
+      place: 'features',
+      remedy: suggest(name, featureNames(catalog), 'write "view:feature", or "view:*" for all of a view'),
+    });
+  }
+  const viewName = name.slice(0, colon);
+  const featureName = name.slice(colon + 1);
+  const view = catalog.views.get(viewName);
+  if (view === undefined) {
+    if (catalog.pending.has(`view ${viewName}`)) throw notYet('the view', viewName);
+    throw new FreshetError('UNKNOWN_FEATURE', `there is no view "${viewName}" (in "${name}")`, {
+      place: 'features',
+      remedy: suggest(viewName, [...catalog.views.keys()], 'list what can be read with ListServices'),
+    });
+  }
+  const { features } = view.layout;
+  if (featureName === '*') return features.map((_, index) => output(view, index));
+  const index = features.findIndex((feature) => feature.name === featureName);
+  if (index >= 0) return [output(view, index)];
+  throw new FreshetError('UNKNOWN_FEATURE', `the view "${viewName}" has no feature "${featureName}"`, {
+    place: 'features',
+    remedy: suggest(
+      featureName,
+      features.map((f) => f.name),
+      `ask for "${viewName}:*" to see what it has`,
+    ),
+  });
+}
+
+function output(view: ServedView, feature: number): Output {
+  const layout = must(view.layout.features[feature]);
+  return { name: `${view.name}:${layout.name}`, view, feature, layout };
+}
+
+function featureNames(catalog: Catalog): string[] {
+  return [...catalog.views.values()].flatMap((view) => view.layout.features.map((f) => `${view.name}:${f.name}`));
+}
+
+function notYet(what: string, name: string): FreshetError {
+  return new FreshetError('UNAVAILABLE', `${what} "${name}" is defined but not complete here yet`, {
+    remedy: 'try again shortly; GetServeStatus and `freshet status` tell how far it is',
+  });
+}
+
+function suggest(name: string, candidates: readonly string[], otherwise: string): string {
+  const near = closest(name, candidates);
+  return near === undefined ? otherwise : `did you mean "${near}"? Otherwise ${otherwise}`;
+}
+
+function compile(outputs: readonly Output[]): Selection {
+  checkLimit(outputs.length, FEATURES_MAX, 'features', 'Ask for fewer features at once.');
+  const byView = new Map<ServedView, { features: number[]; outputs: number[] }>();
+  outputs.forEach(({ view, feature }, index) => {
+    const wanted = byView.get(view) ?? { features: [], outputs: [] };
+    wanted.features.push(feature);
+    wanted.outputs.push(index);
+    byView.set(view, wanted);
+  });
+  const entities: EntityPlan[] = [];
+  const views = [...byView].map(([view, wanted]): SelectedView => {
+    let entity = entities.findIndex((e) => sameKey(e, view.entity));
+    if (entity < 0) entity = entities.push(view.entity) - 1;
+    return { view, entity, features: Int32Array.from(wanted.features), outputs: Int32Array.from(wanted.outputs) };
+  });
+  const selected = outputs.map(({ name, layout: { kind } }): SelectedOutput => {
+    return { kind, encodedName: encodeName(name) };
+  });
+  return { outputs: selected, views, entities, keyColumns: keyColumnsOf(entities) };
+}
+
+/** Whether two entities have the same key columns: their encoded keys are then the same. */
+function sameKey(a: EntityPlan, b: EntityPlan): boolean {
+  return (
+    a.key.length === b.key.length &&
+    a.key.every(({ name, kind }, i) => name === b.key[i]?.name && kind === b.key[i]?.kind)
+  );
+}
+
+/** The key columns that a list of entities needs, each name once, in their order. */
+export function keyColumnsOf(entities: readonly EntityPlan[]): KeyColumn[] {
+  const byName = new Map<string, KeyColumn>();
+  for (const column of entities.flatMap((entity) => entity.key)) {
+    if (!byName.has(column.name)) byName.set(column.name, column);
+  }
+  return [...byName.values()];
+}
+
+function encodeName(name: string): Uint8Array {
+  const text = Buffer.from(name, 'utf8');
+  const length: number[] = [];
+  let rest = text.length;
+  for (; rest >= 0x80; rest >>>= 7) length.push((rest & 0x7f) | 0x80);
+  return Buffer.concat([Buffer.from([0x0a, ...length, rest]), text]);
+}

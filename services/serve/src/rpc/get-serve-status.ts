@@ -1,0 +1,23 @@
+/** ServeService.GetServeStatus: how complete the replica is, shard by shard. */
+import { create } from '@bufbuild/protobuf';
+import { type GetServeStatusResponse, GetServeStatusResponseSchema } from '@freshet/gen/freshet/serve/v1/serve_pb.ts';
+import type { Replica } from '@freshet/replica/replica.ts';
+import { unhex } from '@freshet/replica/shard-copy.ts';
+
+export function getServeStatus(replica: Replica): () => Promise<GetServeStatusResponse> {
+  return async () =>
+    create(GetServeStatusResponseSchema, {
+      shards: replica.shards().map((shard) => ({
+        shard: shard.shard,
+        logId: unhex(shard.logId),
+        position: BigInt(shard.position),
+        completeThroughUs: BigInt(shard.completeThroughUs),
+        connected: shard.connected,
+        catchingUp: shard.catchingUp,
+        building: shard.building.map(unhex),
+      })),
+      servingGeneration: replica.catalog.generation,
+      knownGeneration: replica.knownGeneration,
+      rows: BigInt(replica.rowCount),
+    });
+}

@@ -1,0 +1,18 @@
+/** ServeService.ListServices: the services that can be read now, by name. */
+import { create } from '@bufbuild/protobuf';
+import { type ListServicesResponse, ListServicesResponseSchema } from '@freshet/gen/freshet/serve/v1/serve_pb.ts';
+import type { Catalog } from '@freshet/replica/catalog.ts';
+import { keyColumnsOf } from '../core/selection.ts';
+
+export function listServices(catalog: () => Catalog): () => Promise<ListServicesResponse> {
+  return async () =>
+    create(ListServicesResponseSchema, {
+      services: [...catalog().services.values()]
+        .sort((a, b) => (a.name < b.name ? -1 : 1))
+        .map(({ name, outputs }) => ({
+          name,
+          keys: keyColumnsOf(outputs.map(({ view }) => view.entity)),
+          outputs: outputs.map((output) => ({ name: output.name, type: output.layout.type })),
+        })),
+    });
+}
