@@ -1,3 +1,4 @@
+/** Where tests are, and how long one may take. Suites that need a real Postgres bring it themselves. */
 import { defineConfig } from 'vitest/config';
 
 export default defineConfig({

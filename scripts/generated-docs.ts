@@ -1,5 +1,11 @@
 /** The pages of docs/ that are made from tables in the code, so that they cannot say anything else. */
+import { envOf, flagOf, type OptionTable } from '@freshet/kit/config.ts';
 import { ERROR_CODES } from '@freshet/kit/error-codes.ts';
+import { OPTIONS as COMPUTE } from '../services/compute/src/config.ts';
+import { OPTIONS as INGEST } from '../services/ingest/src/config.ts';
+import { OPTIONS as REGISTRY } from '../services/registry/src/config.ts';
+import { OPTIONS as SERVE } from '../services/serve/src/config.ts';
+import { INVARIANTS } from '../test/tidy/invariants.ts';
 
 export interface GeneratedDoc {
   /** Relative to the repository. */
@@ -8,7 +14,64 @@ export interface GeneratedDoc {
 }
 
 export function generatedDocs(): GeneratedDoc[] {
-  return [{ path: 'docs/errors.md', text: errorsPage() }];
+  return [
+    { path: 'docs/errors.md', text: errorsPage() },
+    { path: 'docs/invariants.md', text: invariantsPage() },
+    { path: 'docs/options.md', text: optionsPage() },
+  ];
+}
+
+function invariantsPage(): string {
+  const rows = INVARIANTS.map(
+    ({ id, text, later }) => `| ${id} | ${text} | ${later ?? 'by tests whose titles name it'} |`,
+  );
+  return [
+    '# Invariants',
+    '',
+    '<!-- Generated from test/tidy/invariants.ts by npm run generate. -->',
+    '',
+    'What must always hold. `test/tidy` fails when one has no test that names it, and when a test names one that is not here.',
+    'To find the tests of one: `grep -rn "F1" --include=*.test.ts .`',
+    '',
+    '| Id | What holds | Proven |',
+    '|---|---|---|',
+    ...rows,
+    '',
+  ].join('\n');
+}
+
+function optionsPage(): string {
+  const services = { ingest: INGEST, compute: COMPUTE, serve: SERVE, registry: REGISTRY } as const satisfies Record<
+    string,
+    OptionTable
+  >;
+  const sections = Object.entries(services).flatMap(([name, table]) => [
+    `## ${name}`,
+    '',
+    '| Option | Variable | Value | Default | What it is |',
+    '|---|---|---|---|---|',
+    ...Object.entries(table as OptionTable).map(([key, option]) => {
+      const fallback =
+        typeof option.fallback === 'string'
+          ? `\`${option.fallback}\``
+          : option.fallback === null || option.many
+            ? ''
+            : 'must be given';
+      return `| \`--${flagOf(key)}\` | \`${envOf(key)}\` | ${option.form} | ${fallback} | ${option.description}${option.many ? '; may be repeated' : ''} |`;
+    }),
+    '',
+  ]);
+  return [
+    '# Options of the services',
+    '',
+    "<!-- Generated from the services' src/config.ts by npm run generate. -->",
+    '',
+    'Each service is a process: `node services/<name>/src/main.ts --help` prints the same. An unknown option, an unknown',
+    '`FRESHET_` variable or an unreadable value stops it before it does anything, with exit code 78. In the file of',
+    '`freshet up`, options stand below the name of the service, without the dashes.',
+    '',
+    ...sections,
+  ].join('\n');
 }
 
 function errorsPage(): string {

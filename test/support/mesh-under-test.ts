@@ -1,0 +1,67 @@
+/** A whole mesh on a fresh Postgres in a temporary directory, for benchmarks and end-to-end tests. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type Mesh, type MeshOptions, startMesh } from '@freshet/cli/mesh/mesh.ts';
+import { createFreshetClient, type FreshetClient } from '@freshet/client/freshet-client.ts';
+import { createLogger } from '@freshet/kit/logger.ts';
+import { type RunningPostgres, startPostgres } from '@freshet/testkit/postgres/embedded-postgres.ts';
+import postgres, { type Sql } from 'postgres';
+import { untilServing } from '../../examples/storefront/quiesce.ts';
+
+export interface MeshUnderTest {
+  readonly mesh: Mesh;
+  readonly database: RunningPostgres;
+  readonly sql: Sql;
+  readonly client: FreshetClient;
+  readonly directory: string;
+  close(): Promise<void>;
+}
+
+export interface MeshUnderTestOptions {
+  /** Statements that make the tables, run before the mesh starts. */
+  readonly schema: string;
+  /** The definitions, as YAML. */
+  readonly definitions: string;
+  readonly partitions?: number;
+  readonly postgresSettings?: Readonly<Record<string, string>>;
+  readonly onLine?: MeshOptions['onLine'];
+}
+
+export async function startMeshUnderTest(options: MeshUnderTestOptions): Promise<MeshUnderTest> {
+  const directory = mkdtempSync(join(tmpdir(), 'freshet-mesh-'));
+  const controller = new AbortController();
+  const closers: (() => Promise<unknown>)[] = [async () => rmSync(directory, { recursive: true, force: true })];
+  const close = async (): Promise<void> => {
+    for (const closer of closers.splice(0).reverse()) await closer();
+  };
+  try {
+    const database = await startPostgres({ settings: options.postgresSettings ?? {} });
+    closers.push(() => database.stop());
+    const sql = postgres(database.url, { max: 10, onnotice: () => {} });
+    closers.push(() => sql.end({ timeout: 1 }));
+    await sql.unsafe(options.schema);
+    const file = join(directory, 'features.yaml');
+    writeFileSync(file, options.definitions);
+    const mesh = await startMesh({
+      config: {
+        dataDir: join(directory, 'mesh'),
+        ports: 'free',
+        partitions: options.partitions ?? 8,
+        postgres: { default: database.url },
+        definitions: [file],
+      },
+      log: createLogger({ name: 'mesh', level: 'error' }),
+      signal: controller.signal,
+      onLine: options.onLine,
+    });
+    closers.push(() => mesh.stop());
+    await untilServing(mesh.addresses, controller.signal);
+    const client = createFreshetClient({ addresses: [mesh.addresses.serve] });
+    closers.push(async () => client.close());
+    return { mesh, database, sql, client, directory, close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
