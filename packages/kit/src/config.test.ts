@@ -42,11 +42,33 @@ describe('readConfig', () => {
     const found = problems(['--listn', 'a:1', '--cache-bytes', '3 apples'], { FRESHET_REGISTRI: 'x' });
     expect(found).toEqual([
       '--listn is not an option | did you mean --listen?',
-      expect.stringContaining('a:1 is not an option'),
+      'argument 2 is not an option | write options as --name=value; see --help',
       'FRESHET_REGISTRI is not a setting | did you mean FRESHET_REGISTRY?',
       '--data-dir is missing | give --data-dir <path>: where state lives',
       '--cache-bytes: "3 apples" is not a size such as 512MiB | expected bytes: memory for state',
     ]);
+  });
+
+  it('never tells a value, of a misspelt flag or in a wrong place: it may be a password', () => {
+    const args = [
+      '--postgress=default=postgres://a:secret@b/c',
+      '--data_dir',
+      'secret',
+      '-p=secret',
+      '--postgres://secret',
+      '--listen',
+    ];
+    const found = problems(['--data-dir=d', ...args]);
+    expect(found.map((text) => text.split(' | ')[0])).toEqual([
+      '--postgress is not an option',
+      '--data_dir is not an option',
+      'argument 4 is not an option',
+      'argument 5 is not an option',
+      'argument 6 is not an option',
+      '--listen has no value',
+    ]);
+    expect(problems(['--data-dir=d', '--listen', '--postgres=secret']).join()).not.toContain('secret');
+    expect(found.join()).not.toContain('secret');
   });
 
   it('prints every option with its default and its variable', () => {

@@ -67,6 +67,9 @@ export function readConfig<T extends OptionTable>(
   return config as ConfigOf<T>;
 }
 
+/** What may be the name of an option, and so may be told. */
+const FLAG = /^[A-Za-z][\w-]*$/;
+
 function readArguments(
   table: OptionTable,
   args: readonly string[],
@@ -76,14 +79,20 @@ function readArguments(
   const flags = new Map(Object.keys(table).map((key) => [flagOf(key), key]));
   for (let i = 0; i < args.length; i++) {
     const arg = args[i] ?? '';
-    const [flag, inline] = arg.startsWith('--') ? splitOnce(arg.slice(2), '=') : [arg, undefined];
-    const key = arg.startsWith('--') ? flags.get(flag) : undefined;
-    if (key === undefined) {
-      const near = closest(flag, [...flags.keys()]);
-      problems.push(problem(`${arg} is not an option`, near ? `did you mean --${near}?` : 'see --help'));
+    // Values are never told: what stands in a wrong place may be a password, and this text goes into logs.
+    const [flag, inline] = splitOnce(arg.slice(2), '=');
+    if (!arg.startsWith('--') || !FLAG.test(flag)) {
+      problems.push(problem(`argument ${i + 1} is not an option`, 'write options as --name=value; see --help'));
       continue;
     }
-    const value = inline ?? args[++i];
+    const key = flags.get(flag);
+    if (key === undefined) {
+      const near = closest(flag, [...flags.keys()]);
+      problems.push(problem(`--${flag} is not an option`, near ? `did you mean --${near}?` : 'see --help'));
+      continue;
+    }
+    // A forgotten value must not make the next option a value; one that begins so is written with =.
+    const value = inline ?? (args[i + 1]?.startsWith('--') ? undefined : args[++i]);
     if (value === undefined) problems.push(problem(`--${flag} has no value`, `expected ${table[key]?.form}`));
     else given.set(key, [...(given.get(key) ?? []), value]);
   }

@@ -47,22 +47,28 @@ async function follow(fails: readonly unknown[], onDefinitions: (generation: big
 }
 
 describe('RegistryLink', () => {
-  it('says that it leaves', async () => {
+  it('says which definitions it has, and that it leaves', async () => {
     const heard: boolean[] = [];
+    const generations: bigint[] = [];
     server = createGrpcServer({ log: silentLogger }).add(RegistryService, {
-      announceNode: async ({ leaving }) => {
+      announceNode: async ({ leaving, definitionsGeneration }) => {
         heard.push(leaving);
+        if (!leaving) generations.push(definitionsGeneration);
         return { leaseUs: 150_000n };
       },
     });
     const { address } = await server.listen('127.0.0.1:0');
     const stop = new AbortController();
     const link = new RegistryLink({ registry: address, signal: stop.signal, clock: systemClock, log: silentLogger });
-    const announcing = link.announce(() => ({ nodeId: 'n', role: Role.SERVE, address: 'a:1' }));
+    const announcing = link.announce(
+      () => ({ nodeId: 'n', role: Role.SERVE, address: 'a:1' }),
+      () => 7n,
+    );
     await expect.poll(() => heard.length).toBe(2);
     stop.abort();
     await announcing;
     expect(heard).toEqual([false, false, true]);
+    expect(generations).toEqual([7n, 7n]);
   });
 
   it('goes on after faults of the registry, and ends with a fault of its own', async () => {

@@ -35,16 +35,17 @@ export class RegistryLink {
 
   /**
    * Announces the node now and within each third of its lease, until the signal; then says that it leaves, so that
-   * nobody looks for it until the lease is over. `node` is asked each time.
+   * nobody looks for it until the lease is over. `node` is asked each time, and so is `known`, the newest generation of
+   * definitions that the node has: by it a registry that lost its data finds out before it gives generations again.
    */
-  async announce(node: () => MessageInitShape<typeof NodeSchema>): Promise<void> {
+  async announce(node: () => MessageInitShape<typeof NodeSchema>, known: () => bigint = () => 0n): Promise<void> {
     const { registry, signal, clock } = this.#options;
     // A client of its own: it has to outlive the signal by one call.
     const client = createGrpcClient(RegistryService, registry);
     try {
       await this.#forever('announcing to the registry', async (healthy) => {
         for (;;) {
-          const { leaseUs } = await client.announceNode({ node: node() }, { signal });
+          const { leaseUs } = await client.announceNode({ node: node(), definitionsGeneration: known() }, { signal });
           healthy();
           await clock.sleep(Math.max(50, Number(leaseUs) / 3000), signal);
         }

@@ -3,7 +3,7 @@
  *
  *     log.json                  which log this is: format, log id, partitions; written once
  *     clean.json                where each partition ended; there only while the log is closed, after a clean close
- *     LOCK                      who has it open (directory-lock.ts)
+ *     LOCK                      who has it open (@freshet/kit/directory-lock.ts)
  *     partition-0000/           a partition; segments by their first offset
  *         00000000000000000000.log
  *

@@ -61,7 +61,8 @@ export interface LogReader {
   describe(signal?: AbortSignal): Promise<LogDescription>;
   /**
    * The partition's durable records from an offset on, then its tail as it grows, until the signal aborts (the
-   * iteration then ends quietly). Pulls: nothing is read ahead beyond one bounded batch.
+   * iteration then ends quietly). Pulls: one bounded batch at a time; over gRPC up to three are on their way besides what
+   * HTTP/2's window of 64 KiB holds (@freshet/kit/grpc/client.ts).
    * Throws OFFSET_OUT_OF_RANGE when the offset was trimmed or lies beyond the end, DATA_DAMAGED on a bad checksum,
    * UNAVAILABLE when the log closes while it is read.
    */

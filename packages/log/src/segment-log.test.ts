@@ -251,23 +251,33 @@ describe('back-pressure', () => {
 });
 
 describe('a directory that cannot be used', () => {
-  it('is refused with its path: a file in its place, or a disk that fails to sync what is there', async () => {
+  it('is refused with its path when a file is in its place', async () => {
     const place = join(directory, 'file');
     await writeFile(place, '');
     await expect(open({ directory: place })).rejects.toMatchObject({ code: 'INVALID_CONFIG', place });
-    const log = await open();
-    await log.append(0, [bytesOf('a')]);
-    await log.close();
-    const openFile: OpenFile = async (path, mode) => {
-      const file = await openNodeFile(path, mode);
-      file.sync = () => Promise.reject(Object.assign(new Error('EIO: i/o error'), { code: 'EIO' }));
-      return file;
-    };
-    await expect(open({ openFile })).rejects.toMatchObject({ code: 'INVALID_CONFIG', place: directory });
-    const again = await open();
-    expect(await texts(again)).toEqual(['a']);
-    await again.close();
   });
+
+  it.each(['ENOSPC', 'EDQUOT', 'EIO', 'EMFILE'])(
+    'L1: is not called bad configuration when the disk says %s, is worth another try, and loses nothing',
+    async (code) => {
+      const log = await open();
+      await log.append(0, [bytesOf('a')]);
+      await log.close();
+      const openFile: OpenFile = async (path, mode) => {
+        const file = await openNodeFile(path, mode);
+        file.sync = () => Promise.reject(Object.assign(new Error(`${code}: it failed`), { code }));
+        return file;
+      };
+      await expect(open({ openFile })).rejects.toMatchObject({
+        code: 'UNAVAILABLE',
+        retryable: true,
+        place: directory,
+      });
+      const again = await open();
+      expect(await texts(again)).toEqual(['a']);
+      await again.close();
+    },
+  );
 });
 
 describe('one process per directory', () => {

@@ -15,9 +15,9 @@
 import { mkdir } from 'node:fs/promises';
 import { assert, must } from '@freshet/kit/assert.ts';
 import type { Clock } from '@freshet/kit/clock.ts';
+import { type DirectoryLock, lockDirectory } from '@freshet/kit/directory-lock.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
 import { type Logger, silentLogger } from '@freshet/kit/logger.ts';
-import { type DirectoryLock, lockDirectory } from './directory-lock.ts';
 import { type OpenFile, openNodeFile } from './file-system.ts';
 import { decodeFrames, followFrames } from './follow.ts';
 import { PENDING_BYTES_MAX, SEGMENT_BYTES, TAIL_BYTES } from './limits.ts';
@@ -77,14 +77,15 @@ interface PartitionState {
 
 /**
  * Opens a log, or makes one. Throws STORE_LOCKED when another process has it open, DATA_DAMAGED when what it
- * acknowledged is not there, INVALID_CONFIG when it has another number of partitions or the directory cannot be used.
+ * acknowledged is not there, INVALID_CONFIG when it has another number of partitions or the directory cannot be used,
+ * UNAVAILABLE when the disk is full, fails, or is out of file handles: what may be better at another try.
  */
 export async function openSegmentLog(options: SegmentLogOptions): Promise<SegmentLog> {
   const { directory, partitions } = options;
   let lock: DirectoryLock | undefined;
   try {
     await mkdir(directory, { recursive: true, mode: 0o700 });
-    lock = await lockDirectory(directory);
+    lock = await lockDirectory(directory, 'the log');
     const identity = await openIdentity(directory, partitions);
     const recovered = await recoverAll(options);
     await removeCleanEnds(directory);
@@ -260,13 +261,24 @@ class SegmentLogImpl implements SegmentLog {
   }
 }
 
-/** What the file system says of the directory is for whoever configured it. */
+/** What only whoever configured the directory can put right: there is none, or it is not ours to write. */
+const CONFIGURATION = new Set(['ENOENT', 'ENOTDIR', 'EEXIST', 'EACCES', 'EPERM', 'EROFS']);
+
+/** What the file system says, for whoever configured the directory or for whoever tries again. */
 function unusable(directory: string, cause: unknown): unknown {
   const { code, message } = cause as NodeJS.ErrnoException;
-  if (cause instanceof FreshetError || typeof code !== 'string') return cause;
+  // A code with an underscore is one of Node's own: a fault of ours.
+  if (cause instanceof FreshetError || typeof code !== 'string' || !/^E[A-Z0-9]+$/.test(code)) return cause;
+  if (!CONFIGURATION.has(code)) {
+    return new FreshetError('UNAVAILABLE', `the log cannot be opened now: ${message}`, {
+      place: directory,
+      remedy: 'see that the disk works and has room, and that the process may open enough files',
+      cause,
+    });
+  }
   return new FreshetError('INVALID_CONFIG', `the log's directory cannot be used: ${message}`, {
     place: directory,
-    remedy: 'give a directory on a local disk with room, which the process may read and write',
+    remedy: 'give a directory on a local disk, which the process may read and write',
     cause,
   });
 }

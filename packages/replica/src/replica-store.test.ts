@@ -11,7 +11,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { countView, definitions, keysOf, ModelShard, viewId } from './replica.testing.ts';
 import type { ReplicaState } from './replica-state.ts';
 import { ReplicaStore } from './replica-store.ts';
-import { ROWS_RANGE, rowKey, rowParts, rowValue, tableOfRow } from './storage-keys.ts';
+import { DEFINITIONS_KEY, REPLICA_KEY, ROWS_RANGE, rowKey, rowParts, rowValue, tableOfRow } from './storage-keys.ts';
 
 const SHARDS = 2;
 let directory = '';
@@ -126,6 +126,25 @@ describe('a replica on disk', () => {
     expect([...(await read()).shards.values()].map((shard) => shard.served.position).sort((a, b) => a - b)).toEqual([
       0, 4,
     ]);
+  });
+
+  it.each([
+    ['definitions', DEFINITIONS_KEY],
+    ['its own record', REPLICA_KEY],
+  ])('damage to %s does not keep it from starting, and upstream mends it', async (_what, key) => {
+    await write(served);
+    await onDisk(async (db) => {
+      const value = (await db.get(key))!;
+      value[value.length - 1]! ^= 1;
+      await db.put(key, value);
+    });
+    expect((await read()).catalog.services.size).toBe(0);
+    await write((state) => {
+      state.learnShardCount(SHARDS);
+      state.define(definitions(1, [countView(1)]));
+      for (let shard = 0; shard < SHARDS; shard++) bootstrap(state, model(shard, 9));
+    });
+    expect((await read()).catalog.services.size).toBe(1);
   });
 
   it('rows of tables that nobody names are cleared', async () => {

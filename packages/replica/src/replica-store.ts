@@ -97,9 +97,9 @@ export class ReplicaStore {
   }
 
   async #loadReplica(state: ReplicaState): Promise<ReadonlyMap<number, number>> {
-    const value = await this.#db.get(REPLICA_KEY);
-    if (value === undefined) return new Map();
-    const stored = fromBinary(StoredReplicaSchema, unseal(REPLICA_KEY, value));
+    const bytes = await this.#intact(REPLICA_KEY, 'which rows it serves; they are built anew');
+    if (bytes === undefined) return new Map();
+    const stored = fromBinary(StoredReplicaSchema, bytes);
     if (stored.format !== FORMAT) {
       throw new FreshetError(
         'DATA_DAMAGED',
@@ -114,8 +114,25 @@ export class ReplicaStore {
   }
 
   async #loadDefinitions(state: ReplicaState): Promise<void> {
-    const value = await this.#db.get(DEFINITIONS_KEY);
-    if (value !== undefined) state.sets = fromBinary(StoredDefinitionsSchema, unseal(DEFINITIONS_KEY, value)).sets;
+    const bytes = await this.#intact(
+      DEFINITIONS_KEY,
+      'its definitions; it serves nothing until the registry tells them',
+    );
+    if (bytes !== undefined) state.sets = fromBinary(StoredDefinitionsSchema, bytes).sets;
+  }
+
+  /** The value of a key; undefined when there is none, or when it is damaged: all of it comes again from upstream. */
+  async #intact(key: Buffer, lost: string): Promise<Uint8Array | undefined> {
+    const value = await this.#db.get(key);
+    if (value === undefined) return undefined;
+    try {
+      return unseal(key, value);
+    } catch (error) {
+      if (!isFreshetError(error, 'DATA_DAMAGED')) throw error;
+      this.#log.warn(`the replica has lost on disk ${lost}`, { error });
+      await this.#db.del(key);
+      return undefined;
+    }
   }
 
   async #loadShards(state: ReplicaState, served: ReadonlyMap<number, number>): Promise<Map<ShardCopy, StoredShard>> {

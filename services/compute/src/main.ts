@@ -13,11 +13,10 @@ import { ShardFold } from '@freshet/engine/shard-fold.ts';
 import { ComputeService } from '@freshet/gen/freshet/compute/v1/compute_pb.ts';
 import { Role } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
 import { type Clock, systemClock } from '@freshet/kit/clock.ts';
-import { helpText, readConfig } from '@freshet/kit/config.ts';
 import { FreshetError, isAbort } from '@freshet/kit/errors.ts';
 import { createGrpcServer } from '@freshet/kit/grpc/server.ts';
-import { runService, type ServiceContext } from '@freshet/kit/lifecycle.ts';
-import { createLogger } from '@freshet/kit/logger.ts';
+import type { ServiceContext } from '@freshet/kit/lifecycle.ts';
+import { runMain } from '@freshet/kit/main.ts';
 import { loadNodeId } from '@freshet/kit/node-id.ts';
 import { RegistryLink } from '@freshet/kit/registry-link.ts';
 import { retry } from '@freshet/kit/retry.ts';
@@ -167,18 +166,10 @@ async function openShards(
 }
 
 if (import.meta.main) {
-  const args = process.argv.slice(2);
-  if (args.includes('--help')) {
-    process.stdout.write(helpText('compute', 'folds the log into features and streams what changes', OPTIONS));
-  } else {
-    const log = createLogger({ name: 'compute' });
-    await runService(
-      async (context) => {
-        const config = readConfig(OPTIONS, args, process.env);
-        const leveled = createLogger({ name: 'compute', level: config.logLevel });
-        await startCompute(config, { ...context, log: leveled });
-      },
-      { log },
-    );
-  }
+  await runMain({
+    name: 'compute',
+    about: 'folds the log into features and streams what changes',
+    options: OPTIONS,
+    start: startCompute,
+  });
 }

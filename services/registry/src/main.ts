@@ -9,11 +9,10 @@
 import { join } from 'node:path';
 import { RegistryService } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
 import { systemClock } from '@freshet/kit/clock.ts';
-import { helpText, readConfig } from '@freshet/kit/config.ts';
 import { createGrpcServer } from '@freshet/kit/grpc/server.ts';
 import { connectHandlers, createHttpHost } from '@freshet/kit/http/host.ts';
-import { runService, type ServiceContext } from '@freshet/kit/lifecycle.ts';
-import { createLogger } from '@freshet/kit/logger.ts';
+import type { ServiceContext } from '@freshet/kit/lifecycle.ts';
+import { runMain } from '@freshet/kit/main.ts';
 import { OPTIONS, type RegistryConfig } from './config.ts';
 import { DefinitionKeeper } from './core/definition-keeper.ts';
 import { Topology } from './core/topology.ts';
@@ -60,20 +59,10 @@ export async function startRegistry(
 }
 
 if (import.meta.main) {
-  const args = process.argv.slice(2);
-  if (args.includes('--help')) {
-    process.stdout.write(
-      helpText('registry', 'keeps what the mesh agrees on: definitions, contracts, topology', OPTIONS),
-    );
-  } else {
-    const log = createLogger({ name: 'registry' });
-    await runService(
-      async (context) => {
-        const config = readConfig(OPTIONS, args, process.env);
-        const level = createLogger({ name: 'registry', level: config.logLevel });
-        await startRegistry(config, { ...context, log: level });
-      },
-      { log },
-    );
-  }
+  await runMain({
+    name: 'registry',
+    about: 'keeps what the mesh agrees on: definitions, contracts, topology',
+    options: OPTIONS,
+    start: startRegistry,
+  });
 }

@@ -11,11 +11,10 @@
 import { Role } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
 import { ServeService } from '@freshet/gen/freshet/serve/v1/serve_pb.ts';
 import { systemClock } from '@freshet/kit/clock.ts';
-import { helpText, readConfig } from '@freshet/kit/config.ts';
 import { createGrpcServer } from '@freshet/kit/grpc/server.ts';
 import { connectHandlers, createHttpHost } from '@freshet/kit/http/host.ts';
-import { runService, type ServiceContext } from '@freshet/kit/lifecycle.ts';
-import { createLogger } from '@freshet/kit/logger.ts';
+import type { ServiceContext } from '@freshet/kit/lifecycle.ts';
+import { runMain } from '@freshet/kit/main.ts';
 import { loadNodeId } from '@freshet/kit/node-id.ts';
 import { RegistryLink } from '@freshet/kit/registry-link.ts';
 import { followMesh, keepGoing } from '@freshet/replica/mesh-link.ts';
@@ -103,18 +102,10 @@ export async function startServe(
 }
 
 if (import.meta.main) {
-  const args = process.argv.slice(2);
-  if (args.includes('--help')) {
-    process.stdout.write(helpText('serve', 'answers feature reads from a replica beside the reader', OPTIONS));
-  } else {
-    const log = createLogger({ name: 'serve' });
-    await runService(
-      async (context) => {
-        const config = readConfig(OPTIONS, args, process.env);
-        const level = createLogger({ name: 'serve', level: config.logLevel });
-        await startServe(config, { ...context, log: level });
-      },
-      { log },
-    );
-  }
+  await runMain({
+    name: 'serve',
+    about: 'answers feature reads from a replica beside the reader',
+    options: OPTIONS,
+    start: startServe,
+  });
 }

@@ -3,11 +3,22 @@
  * behind. Method: real processes that only say that they are healthy, in a temporary directory.
  */
 import { spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { silentLogger } from '@freshet/kit/logger.ts';
+import { createLogger, silentLogger } from '@freshet/kit/logger.ts';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { isHealthy } from './health.ts';
 import { type Mesh, type MeshOptions, type Role, startMesh } from './mesh.ts';
@@ -65,7 +76,7 @@ describe('startMesh', () => {
     await mesh.done;
     expect(noted().slice(4)).toEqual(['stop serve', 'stop compute', 'stop ingest', 'stop registry']);
     expect(existsSync(join(directory, 'data', 'run', 'serve.pid'))).toBe(false);
-    expect(existsSync(join(directory, 'data', 'run', 'up.pid'))).toBe(false);
+    expect(existsSync(join(directory, 'data', 'run', 'LOCK'))).toBe(false);
   });
 
   it('brings back what is killed, and leaves stopped what is halted', async () => {
@@ -89,15 +100,84 @@ describe('startMesh', () => {
       remedy: 'did you mean --log?',
     });
     expect(noted().at(-1)).toBe('stop registry');
-    expect(existsSync(join(directory, 'data', 'run', 'up.pid'))).toBe(false);
+    expect(existsSync(join(directory, 'data', 'run', 'LOCK'))).toBe(false);
   });
 
-  it('fails while it runs when a process keeps ending', async () => {
-    const mesh = await start({}, { limits: { failuresMax: 0 } });
-    process.kill(mesh.pid('serve') ?? 0, 'SIGKILL');
-    await expect(mesh.done).rejects.toMatchObject({ code: 'INTERNAL', place: 'serve' });
+  it('leaves no orphan: `done` rejects only when every process is gone', async () => {
+    let mesh: Mesh | undefined;
+    const pids: (number | undefined)[] = [];
+    const starting = start(
+      { registry: 'slow', compute: 'config' },
+      {
+        onStarted: (started) => {
+          mesh = started;
+        },
+        onLine: () => pids.push(mesh?.pid('registry')),
+      },
+    );
+    starting.catch(() => undefined);
+    await expect.poll(() => mesh, { timeout: 10_000 }).toBeDefined();
+    await expect(mesh?.done).rejects.toMatchObject({ code: 'INVALID_CONFIG' });
+    expect(noted().at(-1)).toBe('stop registry');
+    for (const pid of pids) expect(await processIdentity(pid ?? 0)).toBeUndefined();
+    await expect(starting).rejects.toMatchObject({ code: 'INVALID_CONFIG' });
+  });
+
+  it('static stability: goes on without a process that came up and is given up, and tries it again', async () => {
+    const told: Record<string, unknown>[] = [];
+    const log = createLogger({ name: 'up', level: 'error', write: (line) => told.push(JSON.parse(line)) });
+    const mesh = await start({}, { log, limits: { failuresMax: 0, givenUpDelayMs: 300 } });
+    process.kill(mesh.pid('ingest') ?? 0, 'SIGKILL');
+    await expect.poll(() => told, { timeout: 10_000 }).toMatchObject([{ level: 'error', place: 'ingest' }]);
+    for (const role of ['serve', 'compute', 'registry'] as const) {
+      expect(await isHealthy(mesh.addresses[role], '')).toBe(true);
+      expect(mesh.starts(role)).toBe(1);
+    }
+    await mesh.untilHealthy('ingest');
     await mesh.stop();
-    expect(noted().slice(4)).toEqual(['stop compute', 'stop ingest', 'stop registry']);
+    await mesh.done;
+    expect(noted().slice(-4)).toEqual(['stop serve', 'stop compute', 'stop ingest', 'stop registry']);
+  });
+
+  it('starts nothing when a port is taken, instead of taking the other for its own', async () => {
+    const other = createServer();
+    await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve));
+    const address = other.address();
+    const port = typeof address === 'object' ? (address?.port ?? 0) : 0;
+    const ports = { registry: port, registryHttp: 0, ingest: 0, compute: 0, serve: 0, serveHttp: 0 };
+    const config = { dataDir: join(directory, 'data'), postgres: {}, ports };
+    await expect(start({}, { config })).rejects.toMatchObject({
+      code: 'INVALID_CONFIG',
+      place: `127.0.0.1:${port}`,
+    });
+    other.close();
+    expect(noted()).toEqual([]);
+    expect(existsSync(join(directory, 'data', 'run', 'LOCK'))).toBe(false);
+  });
+
+  it('keeps the URLs of databases where only we may read them, also in a file that was there, and only while it runs', async () => {
+    const file = join(directory, 'data', 'run', 'postgres-shop.url');
+    mkdirSync(join(directory, 'data', 'run'), { recursive: true });
+    writeFileSync(file, 'old');
+    chmodSync(file, 0o644);
+    const named = join(directory, 'named');
+    writeFileSync(named, 'postgres://b');
+    const postgres = { shop: 'postgres://a:secret@localhost/shop', other: { file: named } };
+    const mesh = await start({}, { config: { dataDir: join(directory, 'data'), postgres, ports: 'free' } });
+    expect(statSync(file).mode & 0o777).toBe(0o600);
+    expect(readFileSync(file, 'utf8')).toBe('postgres://a:secret@localhost/shop\n');
+    await mesh.stop();
+    expect(existsSync(file)).toBe(false);
+    expect(existsSync(named)).toBe(true);
+  });
+
+  it('leaves nothing behind when it is stopped while it is made ready', async () => {
+    const stop = new AbortController();
+    const postgres = { shop: 'postgres://a:secret@localhost/shop' };
+    const config = { dataDir: join(directory, 'data'), postgres, ports: 'free' as const };
+    const over = { config, signal: stop.signal, onStarted: () => queueMicrotask(() => stop.abort()) };
+    await expect(start({}, over)).rejects.toMatchObject({ name: 'AbortError' });
+    expect(readdirSync(join(directory, 'data', 'run'))).toEqual([]);
   });
 
   it('stops when its signal aborts, also while it starts', async () => {
@@ -112,6 +192,14 @@ describe('startMesh', () => {
   it('keeps a second mesh off its data directory', async () => {
     await start();
     await expect(start()).rejects.toMatchObject({ code: 'STORE_LOCKED' });
+  });
+
+  it('of two meshes that start at once over what a killed one left, one gets the data directory', async () => {
+    mkdirSync(join(directory, 'data', 'run'), { recursive: true });
+    writeFileSync(join(directory, 'data', 'run', 'LOCK'), JSON.stringify({ pid: process.pid, started: '1' }));
+    const both = await Promise.allSettled([start(), start()]);
+    expect(both.map((result) => result.status).toSorted()).toEqual(['fulfilled', 'rejected']);
+    for (const result of both) if (result.status === 'rejected') expect(result.reason.code).toBe('STORE_LOCKED');
   });
 
   it('tells mistakes in definitions before it starts anything', async () => {

@@ -1,30 +1,32 @@
 /**
  * A mesh on one machine: its processes started in order, kept running, and stopped in order.
  *
- *     claim data_dir ─▶ end leftovers ─▶ registry ─▶ ingest, compute, serve ─▶ definitions ─▶ up
+ *     lock data_dir ─▶ end leftovers ─▶ registry ─▶ ingest, compute, serve ─▶ definitions ─▶ up
  *     stop: serve ─▶ compute ─▶ ingest ─▶ registry
  *
- * Owns the order. Does not own which programs there are (layout.ts), one process (supervised-process.ts), or plan and
- * apply (../definitions.ts). `freshet up`, the examples and the tests all start their mesh here.
+ * A process that never comes up ends the mesh. One that came up and cannot go on does not end the others (static
+ * stability): serve answers from what it has, whatever becomes of ingest and compute.
+ *
+ * Owns the order. Does not own which programs there are (layout.ts), one process (supervised-process.ts), or the
+ * definitions (apply-at-start.ts). `freshet up`, the examples and the tests all start their mesh here.
  */
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Definitions } from '@freshet/gen/freshet/registry/v1/definition_pb.ts';
-import { RegistryService } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
 import { must } from '@freshet/kit/assert.ts';
 import { type Clock, systemClock } from '@freshet/kit/clock.ts';
-import { isFreshetError } from '@freshet/kit/errors.ts';
-import { createGrpcClient } from '@freshet/kit/grpc/client.ts';
+import { type DirectoryLock, lockDirectory } from '@freshet/kit/directory-lock.ts';
 import type { Logger } from '@freshet/kit/logger.ts';
-import { retry } from '@freshet/kit/retry.ts';
-import { planAndApply, readDefinitionFiles } from '../definitions.ts';
-import { freePorts } from './free-ports.ts';
+import { readDefinitionFiles } from '../definitions.ts';
+import { applyAtStart } from './apply-at-start.ts';
+import { checkPortsFree, freePorts } from './free-ports.ts';
 import { type HealthQuestion, untilHealthy } from './health.ts';
 import { type Addresses, type Program, programs } from './layout.ts';
 import { type MeshConfig, type MeshConfigInput, meshConfig, PORT_NAMES, ROLES, type Role } from './mesh-config.ts';
-import { claimDataDirectory, endLeftover, removePidFile } from './pid-file.ts';
+import { endLeftover } from './pid-file.ts';
 import { RESTART_LIMITS, type RestartLimits } from './restart-policy.ts';
 import { SupervisedProcess } from './supervised-process.ts';
+import { removeUrlFiles, writeUrlFiles } from './url-files.ts';
 
 export type { Addresses } from './layout.ts';
 export type { MeshConfigInput, Role } from './mesh-config.ts';
@@ -50,7 +52,7 @@ export interface MeshOptions {
 
 export interface Mesh {
   readonly addresses: Addresses;
-  /** Rejects when a process is given up; resolves when the mesh was stopped. */
+  /** Settles when all processes are gone: rejects when one never came up, resolves when the mesh was stopped. */
   readonly done: Promise<void>;
   /** The number of the role's running process; undefined between two. */
   pid(role: Role): number | undefined;
@@ -73,8 +75,8 @@ export interface Mesh {
 
 /**
  * Starts a mesh; resolves when every process answers and the definitions are in force. Throws STORE_LOCKED when another
- * mesh has the data directory, INVALID_CONFIG when a process refuses its options, and what plan and apply throw; then
- * everything that was started is stopped.
+ * mesh has the data directory, INVALID_CONFIG when a process refuses its options or a port is taken, and what plan and
+ * apply throw; then everything that was started is stopped.
  */
 export async function startMesh(options: MeshOptions): Promise<Mesh> {
   const config = meshConfig(options.config);
@@ -83,13 +85,12 @@ export async function startMesh(options: MeshOptions): Promise<Mesh> {
   options.signal.throwIfAborted();
   const runDir = join(config.dataDir, 'run');
   await mkdir(runDir, { recursive: true, mode: 0o700 });
-  await claimDataDirectory(join(runDir, 'up.pid'), config.dataDir);
   const addresses = await chooseAddresses(config);
-  const layout = (options.layout ?? programs)(config, addresses, await writeUrls(config, runDir));
-  const mesh = new RunningMesh(options, layout, runDir, addresses);
-  options.onStarted?.(mesh);
+  const lock = await lockDirectory(runDir, 'the data directory');
+  const mesh = new RunningMesh(options, config, { directory: runDir, lock }, addresses);
   try {
-    await mesh.endLeftovers();
+    options.onStarted?.(mesh);
+    await mesh.prepare();
     await mesh.start();
     if (definitions !== undefined) await mesh.applyDefinitions(definitions);
     return mesh;
@@ -101,24 +102,35 @@ export async function startMesh(options: MeshOptions): Promise<Mesh> {
 
 const GRACE_MS = 10_000;
 
+/** Where a mesh keeps what is there only while it runs. */
+interface RunDirectory {
+  readonly directory: string;
+  readonly lock: DirectoryLock;
+}
+
 class RunningMesh implements Mesh {
   readonly addresses: Addresses;
   readonly done: Promise<void>;
   readonly #options: MeshOptions;
-  readonly #runDir: string;
-  readonly #programs: readonly Program[];
+  readonly #config: MeshConfig;
+  readonly #run: RunDirectory;
   readonly #clock: Clock;
   readonly #processes = new Map<Role, SupervisedProcess>();
+  /** The roles whose process was ever healthy. */
+  readonly #cameUp = new Set<Role>();
   /** Aborts when the mesh fails or is to stop; the reason says which. */
   readonly #end = new AbortController();
   readonly #finish: PromiseWithResolvers<void> = Promise.withResolvers();
+  #programs: readonly Program[] = [];
+  #prepared: Promise<void> | undefined;
+  #failure: { readonly error: unknown } | undefined;
   #stopped: Promise<void> | undefined;
 
-  constructor(options: MeshOptions, layout: readonly Program[], runDir: string, addresses: Addresses) {
+  constructor(options: MeshOptions, config: MeshConfig, run: RunDirectory, addresses: Addresses) {
     this.#options = options;
-    this.#runDir = runDir;
+    this.#config = config;
+    this.#run = run;
     this.addresses = addresses;
-    this.#programs = layout;
     this.#clock = options.clock ?? systemClock;
     this.done = this.#finish.promise;
     this.done.catch(() => undefined);
@@ -130,12 +142,10 @@ class RunningMesh implements Mesh {
     if (options.signal.aborted) onAbort();
   }
 
-  /** Ends what a killed mesh left behind on this data directory, user-facing first. */
-  async endLeftovers(): Promise<void> {
-    for (const role of ROLES.toReversed()) {
-      const pid = await endLeftover(this.#pidFile(role), this.#graceMs(), this.#clock);
-      if (pid !== undefined) this.#options.log.warn(`ended a process that an earlier run left behind`, { role, pid });
-    }
+  /** Ends what a killed mesh left behind on this data directory, user-facing first, and readies what starting needs. */
+  prepare(): Promise<void> {
+    this.#prepared = this.#prepare();
+    return this.#prepared;
   }
 
   async start(): Promise<void> {
@@ -147,32 +157,10 @@ class RunningMesh implements Mesh {
     await Promise.all(others.map((role) => this.untilHealthy(role)));
   }
 
-  /** Puts the configuration's definitions in force. If others already are, a failure leaves them and is only told. */
-  async applyDefinitions(definitions: Definitions): Promise<void> {
+  applyDefinitions(definitions: Definitions): Promise<void> {
     const { log } = this.#options;
-    const signal = this.#end.signal;
-    const registry = createGrpcClient(RegistryService, this.addresses.registry, { deadlineMs: 30_000 });
-    try {
-      const before = (await registry.getDefinitions({}, { signal })).resolved?.generation ?? 0n;
-      try {
-        // Ingest announces itself when it has started; until then the registry answers UNAVAILABLE.
-        const { generation, changes } = await retry(() => planAndApply(registry, definitions, signal), {
-          what: 'applying the definitions',
-          signal,
-          clock: this.#clock,
-          log,
-          maxDelayMs: 2_000,
-        });
-        log.info('definitions are in force', { generation, changes: changes.length });
-      } catch (error) {
-        if (before === 0n || !isFreshetError(error) || signal.aborted) throw error;
-        for (const e of [error, ...error.also])
-          log.error(e.message, { code: e.code, place: e.place, remedy: e.remedy });
-        log.error('the definitions could not be applied; those of the last run stay in force', { generation: before });
-      }
-    } finally {
-      registry.close();
-    }
+    const registry = this.addresses.registry;
+    return applyAtStart({ registry, definitions, clock: this.#clock, log, signal: this.#end.signal });
   }
 
   pid(role: Role): number | undefined {
@@ -189,9 +177,10 @@ class RunningMesh implements Mesh {
 
   async halt(role: Role, signal: 'SIGTERM' | 'SIGKILL' = 'SIGTERM'): Promise<void> {
     const process = this.#processes.get(role);
-    this.#processes.delete(role);
     if (signal === 'SIGKILL') process?.killNow();
+    // It counts as ours until it is gone, so that stopping the mesh meanwhile waits for it too.
     await process?.stop(this.#graceMs());
+    this.#processes.delete(role);
   }
 
   async resume(role: Role): Promise<void> {
@@ -216,9 +205,22 @@ class RunningMesh implements Mesh {
     for (const process of this.#processes.values()) process.killNow();
   }
 
-  #until(role: Role, question: HealthQuestion, signal: AbortSignal | undefined): Promise<void> {
+  async #prepare(): Promise<void> {
+    this.#end.signal.throwIfAborted();
+    for (const role of ROLES.toReversed()) {
+      const pid = await endLeftover(this.#pidFile(role), this.#graceMs(), this.#clock);
+      if (pid !== undefined) this.#options.log.warn(`ended a process that an earlier run left behind`, { role, pid });
+    }
+    await checkPortsFree(Object.values(this.addresses));
+    this.#end.signal.throwIfAborted();
+    const urls = await writeUrlFiles(this.#config.postgres, this.#run.directory);
+    this.#programs = (this.#options.layout ?? programs)(this.#config, this.addresses, urls);
+  }
+
+  async #until(role: Role, question: HealthQuestion, signal: AbortSignal | undefined): Promise<void> {
     const either = signal === undefined ? this.#end.signal : AbortSignal.any([signal, this.#end.signal]);
-    return untilHealthy(this.#program(role).address, question, this.#clock, either);
+    await untilHealthy(this.#program(role).address, question, this.#clock, either);
+    this.#cameUp.add(role);
   }
 
   #launch(role: Role): void {
@@ -238,6 +240,7 @@ class RunningMesh implements Mesh {
         log,
         limits: { ...RESTART_LIMITS, ...limits },
         random: Math.random,
+        cameUp: () => this.#cameUp.has(role),
         onLine: (line) => onLine?.(role, line),
       },
     );
@@ -247,17 +250,24 @@ class RunningMesh implements Mesh {
 
   #fail(error: unknown): void {
     if (this.#end.signal.aborted) return;
+    this.#failure = { error };
     this.#end.abort(error);
-    this.#finish.reject(error);
     void this.stop();
   }
 
   /** User-facing first, so that nobody is served by a mesh of which half is gone. */
   async #stopInOrder(): Promise<void> {
     this.#end.abort(new DOMException('the mesh was stopped', 'AbortError'));
+    // What is being made ready must be there before it can be taken away.
+    await this.#prepared?.catch(() => undefined);
     for (const role of ROLES.toReversed()) await this.#processes.get(role)?.stop(this.#graceMs());
-    await removePidFile(join(this.#runDir, 'up.pid'));
-    this.#finish.resolve();
+    const { directory, lock } = this.#run;
+    await Promise.all([removeUrlFiles(this.#config.postgres, directory), lock.release()]).catch((error: unknown) => {
+      this.#options.log.warn(`${directory} could not be tidied up`, { error });
+    });
+    // Only now, because whoever waits for `done` may end our own process next: nothing may be left running.
+    if (this.#failure === undefined) this.#finish.resolve();
+    else this.#finish.reject(this.#failure.error);
   }
 
   #program(role: Role): Program {
@@ -265,7 +275,7 @@ class RunningMesh implements Mesh {
   }
 
   #pidFile(role: Role): string {
-    return join(this.#runDir, `${role}.pid`);
+    return join(this.#run.directory, `${role}.pid`);
   }
 
   #graceMs(): number {
@@ -278,16 +288,6 @@ async function chooseAddresses(config: MeshConfig): Promise<Addresses> {
   const free = await freePorts(config.host, PORT_NAMES.filter((name) => config.ports[name] === 0).length);
   const chosen = PORT_NAMES.map((name) => [name, `${config.host}:${config.ports[name] || must(free.pop())}`]);
   return Object.fromEntries(chosen) as unknown as Addresses;
-}
-
-/** The file that holds each database's URL; a URL in the configuration is put into one that only we may read. */
-async function writeUrls(config: MeshConfig, runDir: string): Promise<Record<string, string>> {
-  const files: Record<string, string> = {};
-  for (const [name, url] of Object.entries(config.postgres)) {
-    files[name] = typeof url === 'string' ? join(runDir, `postgres-${name}.url`) : url.file;
-    if (typeof url === 'string') await writeFile(files[name], `${url}\n`, { mode: 0o600 });
-  }
-  return files;
 }
 
 /** Everything but FRESHET_ variables: a service takes those for its own options and refuses what it does not know. */

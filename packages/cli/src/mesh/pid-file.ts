@@ -2,9 +2,9 @@
  * Pid files: one per process of a mesh in <data_dir>/run, so that the next start finds what a killed one left behind.
  *
  * Owns writing, reading and what to do about a process that is still there. A process is only ever ended when its
- * number and its beginning are those in the file.
+ * number and its beginning are those in the file. Keeping a second mesh away is the directory's lock (mesh.ts).
  */
-import { mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Clock } from '@freshet/kit/clock.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
@@ -53,37 +53,6 @@ export async function endLeftover(path: string, graceMs: number, clock: Clock): 
   }
   await removePidFile(path);
   return pid;
-}
-
-/**
- * Claims the data directory for this process. Throws STORE_LOCKED when another living process has it.
- * Two that claim at the same moment cannot both win: the file is made with O_EXCL.
- */
-export async function claimDataDirectory(path: string, dataDir: string): Promise<void> {
-  await mkdir(dirname(path), { recursive: true });
-  const began = (await processIdentity(process.pid)) ?? '';
-  for (let attempt = 0; attempt < 3; attempt++) {
-    const owner = await livingProcess(path);
-    if (owner !== undefined) {
-      throw new FreshetError('STORE_LOCKED', `another mesh runs on ${dataDir} (process ${owner})`, {
-        remedy: `stop it first (kill ${owner}), or use another data_dir`,
-        place: path,
-      });
-    }
-    await removePidFile(path);
-    try {
-      const file = await open(path, 'wx');
-      await file.writeFile(JSON.stringify({ pid: process.pid, began } satisfies PidRecord));
-      await file.close();
-      return;
-    } catch (error) {
-      if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error;
-    }
-  }
-  throw new FreshetError('STORE_LOCKED', `another mesh is starting on ${dataDir}`, {
-    remedy: 'start only one',
-    place: path,
-  });
 }
 
 /** Sends a signal; a process that is gone already is not an error. */

@@ -1,11 +1,18 @@
-/** Goal: restarts come ever later, start over after a good run, and end. Method: ends at stated times, no clock. */
+/** Goal: restarts come ever later, start over after a good run, and end only for what never came up. Method: ends at stated times, no clock. */
 import { describe, expect, it } from 'vitest';
 import { type ProcessEnd, RestartPolicy } from './restart-policy.ts';
 
-const LIMITS = { firstDelayMs: 100, maxDelayMs: 1_000, stableMs: 5_000, failuresMax: 6, windowMs: 60_000 };
+const LIMITS = {
+  firstDelayMs: 100,
+  maxDelayMs: 1_000,
+  stableMs: 5_000,
+  failuresMax: 6,
+  windowMs: 60_000,
+  givenUpDelayMs: 30_000,
+};
 
 function end(nowMs: number, over: Partial<ProcessEnd> = {}): ProcessEnd {
-  return { code: 1, signal: null, deliberate: false, ranMs: 10, nowMs, ...over };
+  return { code: 1, signal: null, deliberate: false, cameUp: false, ranMs: 10, nowMs, ...over };
 }
 
 describe('RestartPolicy', () => {
@@ -49,5 +56,17 @@ describe('RestartPolicy', () => {
       kind: 'give-up',
       reason: 'config',
     });
+  });
+
+  it('does not end for good a process that came up, whatever it exits with: it is tried again, rarely, till it runs', () => {
+    const policy = new RestartPolicy(LIMITS, () => 0);
+    const cameUp = true;
+    for (let i = 0; i < 6; i++) expect(policy.onEnd(end(i, { code: 78, cameUp })).kind).toBe('restart');
+    const later = { kind: 'retry-later', delayMs: 30_000 };
+    expect(policy.onEnd(end(7, { cameUp }))).toEqual({ ...later, failures: 7, news: true });
+    // The failures leave the window, but that alone does not make it hurry again.
+    for (let i = 1; i < 20; i++)
+      expect(policy.onEnd(end(i * 30_010, { code: 78, cameUp }))).toMatchObject({ ...later, news: false });
+    expect(policy.onEnd(end(700_000, { ranMs: 5_000, cameUp }))).toEqual({ kind: 'restart', delayMs: 50 });
   });
 });

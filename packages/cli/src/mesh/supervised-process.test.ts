@@ -3,16 +3,16 @@
  * supervisor was killed. Method: tiny real child programs in a temporary directory.
  */
 import { spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { systemClock } from '@freshet/kit/clock.ts';
-import { silentLogger } from '@freshet/kit/logger.ts';
+import { createLogger, silentLogger } from '@freshet/kit/logger.ts';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { claimDataDirectory, endLeftover, livingProcess, writePidFile } from './pid-file.ts';
+import { endLeftover, livingProcess, writePidFile } from './pid-file.ts';
 import { processIdentity } from './process-identity.ts';
 import { RESTART_LIMITS, type RestartLimits } from './restart-policy.ts';
-import { SupervisedProcess } from './supervised-process.ts';
+import { SupervisedProcess, type SupervisionOptions } from './supervised-process.ts';
 
 /** Long enough for a busy machine. */
 const SOON = { timeout: 10_000 };
@@ -33,6 +33,7 @@ let number = 0;
 function supervise(
   script: string,
   limits: Partial<RestartLimits> = {},
+  over: Partial<SupervisionOptions> = {},
 ): { process: SupervisedProcess; lines: string[]; pidFile: string } {
   const lines: string[] = [];
   const pidFile = join(directory, `${number++}.pid`);
@@ -43,7 +44,9 @@ function supervise(
       log: silentLogger,
       limits: { ...LIMITS, ...limits },
       random: () => 0.5,
+      cameUp: () => false,
       onLine: (line) => lines.push(line),
+      ...over,
     },
   );
   running.push(supervised);
@@ -92,6 +95,20 @@ describe('SupervisedProcess', () => {
     expect(supervised.starts).toBe(1);
   });
 
+  it('static stability: reports one that came up and keeps ending with 78, and tries it again when it was given up', async () => {
+    const told: Record<string, unknown>[] = [];
+    const log = createLogger({ name: 'up', level: 'error', write: (line) => told.push(JSON.parse(line)) });
+    const { process: supervised } = supervise(
+      'console.error("disk full"); process.exit(78)',
+      { failuresMax: 1, givenUpDelayMs: 5 },
+      { cameUp: () => true, log },
+    );
+    await expect.poll(() => supervised.starts, SOON).toBeGreaterThan(4);
+    expect(told).toEqual([expect.objectContaining({ level: 'error', place: 'child', retryMs: 5 })]);
+    await supervised.stop(1_000);
+    await expect(supervised.done).resolves.toBeUndefined();
+  });
+
   it('gives up a program that does not exist', async () => {
     const supervised = new SupervisedProcess(
       {
@@ -101,7 +118,7 @@ describe('SupervisedProcess', () => {
         env: {},
         pidFile: join(directory, 'nothing.pid'),
       },
-      { clock: systemClock, log: silentLogger, limits: LIMITS, random: () => 0, onLine: () => {} },
+      { clock: systemClock, log: silentLogger, limits: LIMITS, random: () => 0, cameUp: () => false, onLine: () => {} },
     );
     await expect(supervised.done).rejects.toMatchObject({ remedy: expect.stringContaining('ENOENT') });
   });
@@ -161,17 +178,5 @@ describe('pid files', () => {
       writeFileSync(pidFile, garbage);
       expect(await livingProcess(pidFile)).toBeUndefined();
     }
-  });
-
-  it('keep two meshes off one data directory, and let go with their process', async () => {
-    const path = join(directory, 'claim', 'up.pid');
-    await claimDataDirectory(path, directory);
-    expect(JSON.parse(readFileSync(path, 'utf8'))).toMatchObject({ pid: process.pid });
-    await expect(claimDataDirectory(path, directory)).rejects.toMatchObject({
-      code: 'STORE_LOCKED',
-      remedy: expect.stringContaining('stop it first'),
-    });
-    writeFileSync(path, JSON.stringify({ pid: process.pid, began: 'long ago' }));
-    await claimDataDirectory(path, directory);
   });
 });

@@ -2,7 +2,8 @@
  * One process of a mesh, kept running.
  *
  *     start ─▶ running ──ended──▶ waiting (restart policy) ──▶ running …
- *                │                   └──▶ given up: `done` rejects
+ *                │                   ├──▶ given up after it had come up: told, and tried again rarely
+ *                │                   └──▶ given up before it ever came up: `done` rejects
  *                └──stop: SIGTERM, grace, SIGKILL──▶ stopped: `done` resolves
  *
  * Owns the child, its pid file and its lines. Does not own whether it is healthy (health.ts) or what it runs
@@ -32,6 +33,8 @@ export interface SupervisionOptions {
   readonly limits: RestartLimits;
   /** A number in [0, 1). */
   readonly random: () => number;
+  /** Whether it was ever healthy: then giving it up is not final. */
+  readonly cameUp: () => boolean;
   /** Takes each line that the process writes. */
   readonly onLine: (line: string) => void;
 }
@@ -49,7 +52,7 @@ const DRAIN_MS = 500;
 
 export class SupervisedProcess {
   readonly spec: ProcessSpec;
-  /** Resolves when the process was stopped; rejects when it is given up. */
+  /** Resolves when the process was stopped; rejects when it is given up for good. */
   readonly done: Promise<void>;
   readonly #options: SupervisionOptions;
   readonly #policy: RestartPolicy;
@@ -112,7 +115,7 @@ export class SupervisedProcess {
   }
 
   async #run(): Promise<void> {
-    const { clock, log } = this.#options;
+    const { clock, log, cameUp } = this.#options;
     const { signal } = this.#stopping;
     for (;;) {
       // Lets the constructor return before the first child exists.
@@ -124,9 +127,13 @@ export class SupervisedProcess {
       const nowMs = clock.monotonicUs() / 1000;
       const deliberate = this.#deliberate;
       this.#deliberate = false;
-      const decision = this.#policy.onEnd({ ...end, deliberate, ranMs: nowMs - beganUs / 1000, nowMs });
+      const ranMs = nowMs - beganUs / 1000;
+      const decision = this.#policy.onEnd({ ...end, deliberate, cameUp: cameUp(), ranMs, nowMs });
       if (decision.kind === 'give-up') throw this.#givenUp(end, decision.failures);
-      if (!deliberate) {
+      if (decision.kind === 'retry-later' && decision.news) {
+        const { message, code, place, remedy } = this.#givenUp(end, decision.failures);
+        log.error(message, { code, place, remedy, retryMs: decision.delayMs });
+      } else if (!deliberate) {
         log.warn(`${this.spec.name} ended (${endText(end)}) and is started again`, {
           delayMs: Math.round(decision.delayMs),
         });

@@ -1,7 +1,8 @@
 /**
  * For tests: a service that only says that it is healthy, by grpc.health.v1 over bare HTTP/2, because it is started
  * dozens of times and gRPC's libraries take longer to load than everything else. Arguments: role, address, a file to
- * note starts and stops in, and how to behave: "well", "config" (refuses its configuration).
+ * note starts and stops in, and how to behave: "well", "config" (refuses its configuration), "slow" (takes its time to
+ * stop).
  */
 import { appendFileSync } from 'node:fs';
 import { createServer } from 'node:http2';
@@ -16,8 +17,13 @@ if (behaviour === 'config') {
   process.exit(78);
 }
 process.on('SIGTERM', () => {
-  note('stop');
-  process.exit(0);
+  setTimeout(
+    () => {
+      note('stop');
+      process.exit(0);
+    },
+    behaviour === 'slow' ? 500 : 0,
+  );
 });
 
 // A length-prefixed HealthCheckResponse whose status is SERVING.

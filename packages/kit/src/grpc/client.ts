@@ -1,7 +1,12 @@
 /**
  * Calls services over @grpc/grpc-js from protobuf-es descriptors. Every unary call has a deadline. Errors arrive as the
- * FreshetError that the server threw. Streams are pulled: flow control reaches back to the server (R4).
+ * FreshetError that the server threw.
+ *
+ * R4: streams are pulled, and flow control reaches back to the server. Ahead of who reads lie one message here, one or
+ * two in the server (server.ts), and between them HTTP/2's window of 64 KiB, whatever the messages' size.
  */
+
+import { getDefaultHighWaterMark, setDefaultHighWaterMark } from 'node:stream';
 import {
   create,
   type DescMethod,
@@ -11,7 +16,7 @@ import {
   type MessageShape,
   toBinary,
 } from '@bufbuild/protobuf';
-import { Client, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
+import { Client, type ClientReadableStream, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
 import { FreshetError } from '../errors.ts';
 import { fromGrpcError } from './error-mapping.ts';
 
@@ -111,11 +116,14 @@ async function* stream(
 ): AsyncGenerator<MessageShape<DescMethod['output']>> {
   if (options.signal?.aborted)
     throw new FreshetError('CANCELLED', 'the call was cancelled', { cause: options.signal.reason });
-  const call = client.makeServerStreamRequest(
-    `/${service.typeName}/${method.name}`,
-    (message: Buffer) => message,
-    (bytes: Buffer) => fromBinary(method.output, bytes),
-    Buffer.from(toBinary(method.input, create(method.input, request))),
+  const bytes = Buffer.from(toBinary(method.input, create(method.input, request)));
+  const call = withShortBuffer(() =>
+    client.makeServerStreamRequest(
+      `/${service.typeName}/${method.name}`,
+      (message: Buffer) => message,
+      (answer: Buffer) => fromBinary(method.output, answer),
+      bytes,
+    ),
   );
   const cancel = (): void => call.cancel();
   options.signal?.addEventListener('abort', cancel, { once: true });
@@ -128,6 +136,20 @@ async function* stream(
     call.cancel();
     // A cancelled call may still report its end; nobody is left to hear it.
     call.on('error', ignore);
+  }
+}
+
+/**
+ * Makes a stream that buffers one message, not sixteen: a message may be megabytes. grpc-js has no option for it, so
+ * Node's default is another one for as long as it makes the stream, which is synchronous.
+ */
+function withShortBuffer<T>(make: () => ClientReadableStream<T>): ClientReadableStream<T> {
+  const usual = getDefaultHighWaterMark(true);
+  setDefaultHighWaterMark(true, 1);
+  try {
+    return make();
+  } finally {
+    setDefaultHighWaterMark(true, usual);
   }
 }
 

@@ -1,11 +1,11 @@
 /**
  * Hosts services on @grpc/grpc-js from protobuf-es descriptors, so that no second set of message types exists.
  *
- * Owns: decoding, validation (protovalidate), error mapping, flow control of streams, health, reflection, drain.
- * Does not own: what a handler does. R4: a stream's iterator is pulled only while the socket accepts writes.
+ * Owns: decoding, error mapping, flow control of streams, health, reflection, drain.
+ * Does not own: what a handler does, what a valid request is (validate.ts).
+ * R4: of a stream, one message is made while the one before waits for the socket; no more are.
  */
 
-import { once } from 'node:events';
 import {
   create,
   type DescMessage,
@@ -16,7 +16,6 @@ import {
   type MessageShape,
   toBinary,
 } from '@bufbuild/protobuf';
-import { createValidator, type Validator } from '@bufbuild/protovalidate';
 import {
   type handleServerStreamingCall,
   type handleUnaryCall,
@@ -32,6 +31,7 @@ import { FreshetError, isAbort } from '../errors.ts';
 import type { Logger } from '../logger.ts';
 import { toFreshetError, toGrpcError } from './error-mapping.ts';
 import { addReflection } from './reflection.ts';
+import { validateRequest } from './validate.ts';
 
 export interface CallContext {
   /** Aborts when the caller cancels, its deadline passes, the call ends, or the server drains. */
@@ -69,7 +69,6 @@ interface Cancellable {
 export class GrpcServer {
   readonly #log: Logger;
   readonly #server: Server;
-  readonly #validator: Validator = createValidator();
   readonly #health = new HealthImplementation({ '': 'NOT_SERVING' });
   readonly #implementations = new Map<string, { desc: DescService; methods: Map<string, unknown> }>();
   readonly #calls = new Set<AbortController>();
@@ -102,7 +101,7 @@ export class GrpcServer {
           service,
           method,
           this.#unary(async (bytes, context) => {
-            const response = await unary(this.#decode(method.input, bytes), context);
+            const response = await unary(decode(method.input, bytes), context);
             return toBinary(method.output, create(method.output, response));
           }),
         );
@@ -185,27 +184,6 @@ export class GrpcServer {
     this.#implementations.set(desc.typeName, entry);
   }
 
-  #decode(schema: DescMessage, bytes: Buffer): MessageShape<DescMessage> {
-    let message: MessageShape<DescMessage>;
-    try {
-      message = fromBinary(schema, bytes);
-    } catch (cause) {
-      throw new FreshetError('INVALID_REQUEST', `the request is not a ${schema.typeName}`, { cause });
-    }
-    const result = this.#validator.validate(schema, message);
-    if (result.kind === 'valid') return message;
-    if (result.kind === 'error') throw result.error;
-    const first = must(result.violations[0]);
-    throw new FreshetError('INVALID_REQUEST', `${result.violations.map(String).join('; ')}`, {
-      place: String(
-        first.field
-          .map((f) => ('name' in f ? f.name : ''))
-          .filter(Boolean)
-          .join('.'),
-      ),
-    });
-  }
-
   /** A context whose signal lives exactly as long as the call. */
   #open(call: Cancellable): { context: CallContext; close: () => void } {
     const controller = new AbortController();
@@ -251,7 +229,7 @@ export class GrpcServer {
   ): handleServerStreamingCall<Buffer, Uint8Array> {
     return (call) => {
       const { context, close } = this.#open(call);
-      void this.#pump(call, method, () => handler(this.#decode(method.input, call.request), context), context.signal)
+      void this.#pump(call, method, () => handler(decode(method.input, call.request), context), context.signal)
         .catch((thrown: unknown) => {
           const error = toFreshetError(context.signal.aborted && isAbort(thrown) ? context.signal.reason : thrown);
           call.emit('error', toGrpcError(this.#report(error)));
@@ -266,11 +244,15 @@ export class GrpcServer {
     start: () => AsyncIterable<MessageInitShape<DescMessage>>,
     signal: AbortSignal,
   ): Promise<void> {
+    let sent = Promise.resolve();
     for await (const response of start()) {
       if (signal.aborted) throw signal.reason;
       const bytes = toBinary(method.output, create(method.output, response));
-      if (!call.write(bytes)) await once(call, 'drain', { signal });
+      await sent;
+      if (signal.aborted) throw signal.reason;
+      sent = send(call, bytes, signal);
     }
+    await sent;
     if (signal.aborted) throw signal.reason;
     call.end();
   }
@@ -280,6 +262,29 @@ export class GrpcServer {
     if (error.code === 'INTERNAL') this.#log.error('a call failed', { error: error.cause ?? error });
     return error;
   }
+}
+
+/** Resolves when the socket took the message, or the signal aborts. The stream's own buffer would take 16 of them. */
+function send(call: AnyStream, bytes: Uint8Array, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      signal.removeEventListener('abort', done);
+      resolve();
+    };
+    signal.addEventListener('abort', done, { once: true });
+    call.write(bytes, done);
+  });
+}
+
+function decode(schema: DescMessage, bytes: Buffer): MessageShape<DescMessage> {
+  let message: MessageShape<DescMessage>;
+  try {
+    message = fromBinary(schema, bytes);
+  } catch (cause) {
+    throw new FreshetError('INVALID_REQUEST', `the request is not a ${schema.typeName}`, { cause });
+  }
+  validateRequest(schema, message);
+  return message;
 }
 
 /** Makes its AbortController only if somebody asks for the signal. */

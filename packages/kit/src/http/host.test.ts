@@ -1,6 +1,7 @@
 /** Goal: the HTTP port speaks JSON as curl sends it, with the handlers and errors of the gRPC port. Method: fetch. */
 
 import { LogService } from '@freshet/gen/freshet/log/v1/log_pb.ts';
+import { RegistryService } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
 import { afterEach, describe, expect, it } from 'vitest';
 import { FreshetError } from '../errors.ts';
 import { silentLogger } from '../logger.ts';
@@ -55,5 +56,31 @@ describe('the HTTP port', () => {
       status: 400,
       body: { code: 'invalid_argument' },
     });
+  });
+
+  it('refuses what the gRPC port refuses: the same rules of the contract', async () => {
+    let asked = 0;
+    const announceNode = async (): Promise<{ leaseUs: bigint }> => {
+      asked += 1;
+      return { leaseUs: 1n };
+    };
+    open = createHttpHost({
+      log: silentLogger,
+      routes: (router) => connectHandlers(router, RegistryService, { announceNode }, silentLogger),
+    });
+    const { address } = await open.listen('127.0.0.1:0');
+    const announce = async (body: object): Promise<Response> =>
+      fetch(`http://${address}/freshet.registry.v1.RegistryService/AnnounceNode`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify(body),
+      });
+    for (const bad of [{}, { node: {} }, { node: { nodeId: 'n', role: 'ROLE_UNSPECIFIED', address: 'a:1' } }]) {
+      const answer = await announce(bad);
+      expect(answer.status).toBe(400);
+      expect(await answer.json()).toMatchObject({ code: 'invalid_argument' });
+    }
+    expect(asked).toBe(0);
+    expect((await announce({ node: { nodeId: 'n', role: 'ROLE_SERVE', address: 'a:1' } })).status).toBe(200);
   });
 });

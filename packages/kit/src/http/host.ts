@@ -1,11 +1,18 @@
 /**
  * The HTTP port: Connect, gRPC-Web and JSON over HTTP/1.1 with @connectrpc/connect-node, for browsers and curl, plus
- * plain paths (/metrics). Owns the port and the error mapping; handlers are those of the gRPC port.
+ * plain paths (/metrics). Owns the port and the error mapping; handlers and the check of requests are those of the gRPC
+ * port.
  */
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { create, type DescMessage, type DescService, type MessageInitShape } from '@bufbuild/protobuf';
+import {
+  create,
+  type DescMessage,
+  type DescService,
+  type MessageInitShape,
+  type MessageShape,
+} from '@bufbuild/protobuf';
 import { type Code, ConnectError, type ConnectRouter, type HandlerContext } from '@connectrpc/connect';
 import { connectNodeAdapter } from '@connectrpc/connect-node';
 import { ErrorDetailSchema } from '@freshet/gen/freshet/type/v1/error_pb.ts';
@@ -13,6 +20,7 @@ import { ERROR_CODES, GrpcStatus } from '../error-codes.ts';
 import { FreshetError } from '../errors.ts';
 import { toErrorDetail, toFreshetError } from '../grpc/error-mapping.ts';
 import type { CallContext, Handlers } from '../grpc/server.ts';
+import { validateRequest } from '../grpc/validate.ts';
 import type { Logger } from '../logger.ts';
 
 export interface HttpHostOptions {
@@ -60,8 +68,9 @@ export function connectHandlers<S extends DescService>(
     if (handler === undefined) continue;
     if (method.methodKind === 'unary') {
       const unary = handler as (request: unknown, context: CallContext) => Promise<MessageInitShape<DescMessage>>;
-      wrapped[method.localName] = async (request: unknown, context: HandlerContext) => {
+      wrapped[method.localName] = async (request: MessageShape<DescMessage>, context: HandlerContext) => {
         try {
+          validateRequest(method.input, request);
           return create(method.output, await unary(request, callContext(context)));
         } catch (thrown) {
           throw toConnectError(thrown, log);
@@ -72,8 +81,9 @@ export function connectHandlers<S extends DescService>(
         request: unknown,
         context: CallContext,
       ) => AsyncIterable<MessageInitShape<DescMessage>>;
-      wrapped[method.localName] = async function* (request: unknown, context: HandlerContext) {
+      wrapped[method.localName] = async function* (request: MessageShape<DescMessage>, context: HandlerContext) {
         try {
+          validateRequest(method.input, request);
           for await (const response of stream(request, callContext(context))) yield create(method.output, response);
         } catch (thrown) {
           throw toConnectError(thrown, log);

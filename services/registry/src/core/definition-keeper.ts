@@ -108,7 +108,7 @@ export class DefinitionKeeper {
 
   /** The resolved definitions in force, when newer than `known` and at each change, until the signal aborts. */
   async *follow(known: bigint, peer: string, signal: AbortSignal): AsyncGenerator<DefinitionSet> {
-    this.#notice(known, peer);
+    this.notice(known, peer);
     let told = known;
     for await (const stored of this.#current.follow(signal)) {
       if (stored.resolved === undefined || stored.resolved.generation <= told) continue;
@@ -117,10 +117,31 @@ export class DefinitionKeeper {
     }
   }
 
-  async #apply(definitions: Definitions, hash: Uint8Array, peer: string, signal: AbortSignal): Promise<bigint> {
+  /**
+   * A node that knows a higher generation than this registry ever gave means that the registry lost its data (or that
+   * the node belongs to another mesh). Applying would then give out generations and route numbers for a second time,
+   * and folds would take one source's rows for another's: applies are refused until somebody looks.
+   */
+  notice(known: bigint, peer: string): void {
+    if (known <= this.generation || known <= (this.#stranger?.generation ?? 0n)) return;
+    this.#stranger = { generation: known, peer };
+    this.#options.log.error('a node has definitions that this registry does not know', {
+      known,
+      generation: this.generation,
+      peer,
+    });
+  }
+
+  #refuseStranger(): void {
     if (this.#stranger !== undefined && this.#stranger.generation > this.generation)
       throw strangerError(this.#stranger, this.generation);
+  }
+
+  async #apply(definitions: Definitions, hash: Uint8Array, peer: string, signal: AbortSignal): Promise<bigint> {
+    this.#refuseStranger();
     const plan = await this.plan(definitions, signal);
+    // Again: while the plan waited for tables, the node that has them may have told what it knows.
+    this.#refuseStranger();
     if (!sameBytes(plan.hash, hash)) {
       throw new FreshetError(
         'PLAN_OUTDATED',
@@ -152,21 +173,6 @@ export class DefinitionKeeper {
     const message = plan.changes.length === 0 ? 'definitions written anew; nothing changes' : 'definitions applied';
     this.#options.log.info(message, { generation: this.generation, changes: plan.changes.length, peer });
     return this.generation;
-  }
-
-  /**
-   * A node that knows a higher generation than this registry ever gave means that the registry lost its data (or that
-   * the node belongs to another mesh). Applying would then give out generations and route numbers for a second time,
-   * and folds would take one source's rows for another's: applies are refused until somebody looks.
-   */
-  #notice(known: bigint, peer: string): void {
-    if (known <= this.generation || known <= (this.#stranger?.generation ?? 0n)) return;
-    this.#stranger = { generation: known, peer };
-    this.#options.log.error('a node has definitions that this registry does not know', {
-      known,
-      generation: this.generation,
-      peer,
-    });
   }
 }
 

@@ -19,7 +19,7 @@ export function registryHandlers(keeper: DefinitionKeeper, topology: Topology): 
     applyDefinitions: applyDefinitions(keeper),
     getDefinitions: getDefinitions(keeper),
     watchDefinitions: watchDefinitions(keeper),
-    announceNode: announceNode(topology),
+    announceNode: announceNode(keeper, topology),
     watchTopology: watchTopology(topology),
   };
 }

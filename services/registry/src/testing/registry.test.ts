@@ -274,6 +274,17 @@ describe('ApplyDefinitions', () => {
     ]);
   });
 
+  it('is refused when the node whose tables it needs announced definitions that this registry never gave', async () => {
+    const harness = await registryWithIngest();
+    const { planHash } = await harness.client.planDefinitions({ definitions: definitions(['a']) });
+    const node = { nodeId: 'ingest-2', role: Role.INGEST, address: '127.0.0.1:1' };
+    await harness.client.announceNode({ node, definitionsGeneration: 7n });
+    await expect(harness.client.applyDefinitions({ definitions: definitions(['a']), planHash })).rejects.toMatchObject({
+      code: 'DATA_DAMAGED',
+      message: expect.stringContaining('generation 7'),
+    });
+  });
+
   it('is refused when a node has definitions that this registry never gave', async () => {
     const harness = await registryWithIngest();
     const stop = new AbortController();

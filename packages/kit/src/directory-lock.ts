@@ -1,5 +1,5 @@
 /**
- * One process per log directory: a lock file that names its holder.
+ * One process per directory: a lock file, LOCK, that names its holder.
  *
  * The holder is a process id with the time the process started and the boot it belongs to, so that a number that was
  * given to another process since, or to the first process of another container, does not count as the holder. A lock
@@ -9,14 +9,17 @@
 import { randomBytes } from 'node:crypto';
 import { link, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { FreshetError } from '@freshet/kit/errors.ts';
+import { FreshetError } from './errors.ts';
 
 export interface DirectoryLock {
   release(): Promise<void>;
 }
 
-/** Locks a directory for this process. Throws STORE_LOCKED when a living process, this one included, holds it. */
-export async function lockDirectory(directory: string): Promise<DirectoryLock> {
+/**
+ * Locks a directory for this process; `what` is in it, for the error: "the log". Of any number that try at once, one
+ * gets it. Throws STORE_LOCKED when a living process, this one included, holds it.
+ */
+export async function lockDirectory(directory: string, what: string): Promise<DirectoryLock> {
   const path = join(directory, 'LOCK');
   const mine = JSON.stringify({ ...(await identityOf(process.pid)), nonce: randomBytes(8).toString('hex') });
   const draft = `${path}.${process.pid}.${randomBytes(4).toString('hex')}`;
@@ -26,10 +29,10 @@ export async function lockDirectory(directory: string): Promise<DirectoryLock> {
       if (await tryLink(draft, path)) return holding(path, mine);
       const held = await readIfThere(path);
       if (held === undefined) continue;
-      if (await isAlive(held)) throw locked(directory, held);
+      if (await isAlive(held)) throw locked(directory, what, held);
       if (await takeOver(draft, path, held)) return holding(path, mine);
     }
-    throw locked(directory, (await readIfThere(path)) ?? '{}');
+    throw locked(directory, what, (await readIfThere(path)) ?? '{}');
   } finally {
     await rm(draft, { force: true });
   }
@@ -105,11 +108,11 @@ function parse(text: string): Identity | undefined {
   }
 }
 
-function locked(directory: string, held: string): FreshetError {
+function locked(directory: string, what: string, held: string): FreshetError {
   const pid = parse(held)?.pid;
   return new FreshetError(
     'STORE_LOCKED',
-    `another process has the log open${pid === undefined ? '' : ` (pid ${pid})`}`,
+    `another process has ${what} open${pid === undefined ? '' : ` (pid ${pid})`}`,
     {
       place: directory,
       remedy:

@@ -1,0 +1,40 @@
+/**
+ * Goal: of any number that claim a directory at once one gets it, whatever a process that is gone left there.
+ * Method: many claims at the same moment, in this process, over many kinds of stale locks.
+ */
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { lockDirectory } from './directory-lock.ts';
+
+let directory: string;
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'freshet-lock-'));
+});
+afterEach(() => rm(directory, { recursive: true, force: true }));
+
+it('names the holder, and lets go', async () => {
+  const lock = await lockDirectory(directory, 'the log');
+  await expect(lockDirectory(directory, 'the log')).rejects.toMatchObject({
+    code: 'STORE_LOCKED',
+    message: `another process has the log open (pid ${process.pid})`,
+    place: directory,
+  });
+  await lock.release();
+  expect(await readdir(directory)).toEqual([]);
+  await (await lockDirectory(directory, 'the log')).release();
+});
+
+it('two claims at once never both win, over no lock and over one of a process that is gone', async () => {
+  for (const stale of [undefined, `{"pid":${process.pid},"started":"1"}`, '{"pid":4194303}', 'garbage', '']) {
+    for (let round = 0; round < 20; round++) {
+      if (stale !== undefined) await writeFile(join(directory, 'LOCK'), stale);
+      const tries = await Promise.allSettled([0, 1, 2, 3, 4].map(() => lockDirectory(directory, 'the mesh')));
+      const won = tries.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
+      expect(won.length).toBe(1);
+      await won[0]?.release();
+      expect(await readdir(directory)).toEqual([]);
+    }
+  }
+});
