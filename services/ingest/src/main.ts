@@ -12,17 +12,17 @@ import { IngestService } from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
 import { LogService } from '@freshet/gen/freshet/log/v1/log_pb.ts';
 import { Role } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
 import { systemClock } from '@freshet/kit/clock.ts';
-import { helpText, readConfig } from '@freshet/kit/config.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
 import { createGrpcServer } from '@freshet/kit/grpc/server.ts';
-import { runService, type ServiceContext } from '@freshet/kit/lifecycle.ts';
-import { createLogger } from '@freshet/kit/logger.ts';
+import type { ServiceContext } from '@freshet/kit/lifecycle.ts';
+import { runMain } from '@freshet/kit/main.ts';
 import { loadNodeId } from '@freshet/kit/node-id.ts';
 import { RegistryLink } from '@freshet/kit/registry-link.ts';
 import { openSegmentLog, type SegmentLog } from '@freshet/log/segment-log.ts';
 import { startTicker } from '@freshet/log/ticker.ts';
 import { type IngestConfig, OPTIONS } from './config.ts';
 import { IngestNode, notConfigured } from './io/ingest-node.ts';
+import { logFault } from './io/log-fault.ts';
 import { parseConnectionUrl } from './io/pg/connection-url.ts';
 import { PostgresSource } from './io/postgres-source.ts';
 import { QuarantineFile } from './io/quarantine-file.ts';
@@ -32,7 +32,7 @@ import { describeTables } from './rpc/describe-tables.ts';
 import { getIngestStatus } from './rpc/get-ingest-status.ts';
 import { readLog } from './rpc/read-log.ts';
 
-/** Brings the node up; resolves when it answers. A fault that ends capturing ends the process by `fail`. */
+/** Brings the node up; resolves when it answers. `failed` rejects when capturing ends by a fault or the log halts. */
 export async function startIngest(
   config: IngestConfig,
   context: ServiceContext,
@@ -48,6 +48,9 @@ export async function startIngest(
     log: logger,
   });
   context.onStop('the log', () => log.close());
+  // Noticed also when no source appends: a node that can write nothing must not look well.
+  const halted = logFault(log, clock, signal);
+  halted.catch(() => {}); // whoever runs the node hears of it
   const ticker = startTicker({
     log,
     clock,
@@ -75,15 +78,18 @@ export async function startIngest(
   const { address } = await server.listen(config.listen);
 
   const capturing = node.run(signal);
-  const failed = capturing.then(() => new Promise<never>(() => {}));
+  const failed = Promise.race([halted, capturing.then(() => new Promise<never>(() => {}))]);
   failed.catch(() => {}); // whoever runs the node hears of it
   context.onStop('capturing', () => capturing.catch(() => undefined));
   if (config.registry !== undefined) {
     const link = new RegistryLink({ registry: config.registry, signal, clock, log: logger });
     const nodeId = await loadNodeId(config.dataDir, 'ingest');
-    const self = { nodeId, role: Role.INGEST, address: config.advertise ?? address };
+    const self = { nodeId, role: Role.INGEST, address: config.advertise ?? address, partitions: log.partitionCount };
     const followed = Promise.all([
-      link.announce(() => self),
+      link.announce(
+        () => self,
+        () => node.generation,
+      ),
       link.followDefinitions(
         () => node.generation,
         (definitions) => node.apply(definitions),
@@ -144,21 +150,15 @@ function checkDatabases(config: IngestConfig): void {
 }
 
 if (import.meta.main) {
-  const args = process.argv.slice(2);
-  if (args.includes('--help')) {
-    process.stdout.write(helpText('ingest', 'captures sources into the log', OPTIONS));
-  } else {
-    const log = createLogger({ name: 'ingest' });
-    await runService(
-      async (context) => {
-        const config = readConfig(OPTIONS, args, process.env);
-        const logger = createLogger({ name: 'ingest', level: config.logLevel });
-        const { failed } = await startIngest(config, { ...context, log: logger });
-        await Promise.race([failed, aborted(context.signal)]);
-      },
-      { log },
-    );
-  }
+  await runMain({
+    name: 'ingest',
+    about: 'captures sources into the log',
+    options: OPTIONS,
+    start: async (config, context) => {
+      const { failed } = await startIngest(config, context);
+      await Promise.race([failed, aborted(context.signal)]);
+    },
+  });
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

@@ -1,4 +1,4 @@
-/** The aggregates by name. To add one: write its file, add it here. docs/aggregates.md lists them. */
+/** The aggregates by name. To add one: write its file, add it here. docs/values.md lists them. */
 import type { Aggregate } from './aggregate.ts';
 import { count } from './count.ts';
 import { last } from './last.ts';

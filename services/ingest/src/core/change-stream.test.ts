@@ -4,15 +4,18 @@
  */
 import { create, fromBinary } from '@bufbuild/protobuf';
 import { type Change, LogRecordSchema, Operation } from '@freshet/gen/freshet/log/v1/log_pb.ts';
-import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import { ContractSchema, SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import { RoutePlanSchema } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { Kind } from '@freshet/gen/freshet/type/v1/value_pb.ts';
+import { must } from '@freshet/kit/assert.ts';
 import { decodeKey } from '@freshet/values/key.ts';
+import { valueFromProto } from '@freshet/values/value-codec.ts';
 import { describe, expect, it } from 'vitest';
 import type { Batch } from './batch.ts';
 import { ChangeStream, type LiveRoute } from './change-stream.ts';
 import type { PgOutputMessage, Tuple } from './pgoutput/messages.ts';
-import { prepareRoute } from './route.ts';
+import { placeName } from './quarantine.ts';
+import { prepareRoute, withColumnTypes } from './route.ts';
 
 const NOW_US = 1_800_000_000_000_000;
 
@@ -35,7 +38,13 @@ function live(route: number, fromLsn: bigint, mode: SourceMode = SourceMode.APPE
     entity: { name: 'user', key: [{ name: 'user', kind: Kind.STRING }] },
     keyColumns: ['user'],
   });
-  return { route: prepareRoute(plan, 3, 4), fromLsn };
+  return {
+    route: prepareRoute(plan, 3, 4),
+    earlier: [],
+    tableOid: 7,
+    floor: { version: 9, lsn: fromLsn },
+    fromLsn,
+  };
 }
 
 const begin = (lsn: bigint): PgOutputMessage => ({
@@ -238,5 +247,126 @@ describe('ChangeStream', () => {
       NOW_US,
     );
     stream.handle(insert(['2', 'a']), NOW_US);
+  });
+
+  it('stops at rows of its table under another name and of another table under its name, instead of passing over them', () => {
+    const described = (id: number, table: string): PgOutputMessage => {
+      const message = relation();
+      if (message.kind !== 'relation') throw new Error('not a relation');
+      return { kind: 'relation', relation: { ...message.relation, id, table } };
+    };
+    for (const [id, table] of [
+      [7, 'renamed'],
+      [8, 't'],
+    ] as const) {
+      const stream = new ChangeStream([live(1, 50n, SourceMode.MUTABLE)]);
+      const row: PgOutputMessage = { kind: 'insert', relationId: id, row: ['a', '1', null] };
+      // Before the route's snapshot it is no matter: so a new generation gets past it.
+      expect(changes(feed(stream, begin(1n), described(id, table), row, commit(1n)))).toEqual([]);
+      feed(stream, begin(60n));
+      const broken = expect.objectContaining({ code: 'CONTRACT_BROKEN', place: 'public.t' }) as Error;
+      expect(() => stream.handle(row, NOW_US)).toThrow(broken);
+      const truncate: PgOutputMessage = {
+        kind: 'truncate',
+        relationIds: [id],
+        cascade: false,
+        restartIdentity: false,
+      };
+      expect(() => stream.handle(truncate, NOW_US)).toThrow(broken);
+    }
+  });
+
+  describe('with an earlier contract', () => {
+    /** The route above is version 9; version 8 did not have the column id. */
+    function withEarlier(floor: { version: number; lsn: bigint }): ChangeStream {
+      const newest = live(1, 0n);
+      const contract = {
+        ...newest.route.contract,
+        version: 8,
+        columns: newest.route.contract.columns.filter(({ name }) => name === 'user'),
+      };
+      const earlier = { ...newest.route, contract, types: newest.route.types.slice(1), keyColumns: [0] };
+      return new ChangeStream([{ ...newest, earlier: [earlier], floor }]);
+    }
+    const before = relation([['user', 25]]);
+
+    it('takes a backlog of the old shape under the contract that it was written under, then the new shape', () => {
+      const stream = withEarlier({ version: 8, lsn: 0n });
+      const batch = feed(stream, begin(1n), before, insert(['a']), relation(), insert(['a', '5', 'x']), commit(1n));
+      expect(changes(batch).map(({ contractVersion, row }) => [contractVersion, row.length])).toEqual([
+        [8, 1],
+        [9, 2],
+      ]);
+      expect(stream.floors.get(1)).toEqual({ version: 9, lsn: 1n });
+    });
+
+    it('C1: does not take a column dropped later for a backlog from before the column was there', () => {
+      const stream = withEarlier({ version: 8, lsn: 0n });
+      feed(stream, begin(5n), relation(), insert(['a', '1', 'x']), commit(5n), begin(6n), before);
+      const broken = expect.objectContaining({ code: 'CONTRACT_BROKEN' }) as Error;
+      expect(() => stream.handle(insert(['a']), NOW_US)).toThrow(broken);
+      // Nor after a restart, where what came before the column comes again.
+      const again = withEarlier({ version: 9, lsn: 5n });
+      expect(changes(feed(again, begin(4n), before, insert(['a']), commit(4n)))).toHaveLength(1);
+      feed(again, begin(6n), before);
+      expect(() => again.handle(insert(['a']), NOW_US)).toThrow(broken);
+    });
+  });
+
+  it('leaves a row in quarantine that comes again once the clock caught up with its event time', () => {
+    const plain = live(1, 0n);
+    const columns = [
+      { name: 'user', sourceTypeOid: 25, type: { kind: Kind.STRING } },
+      { name: 'at', sourceTypeOid: 1184, type: { kind: Kind.TIMESTAMP } },
+    ];
+    const contract = create(ContractSchema, { version: 9, columns });
+    const types = contract.columns.map(({ type }) => must(type));
+    const route = withColumnTypes({ ...plain.route, contract, types, keyColumns: [0], eventTimeColumn: 1 }, []);
+    const messages = [
+      begin(5n),
+      relation([
+        ['user', 25],
+        ['at', 1184],
+      ]),
+      insert(['a', '2027-01-15 08:00:30+00']), // NOW_US and 30 s
+    ];
+    const first = feed(new ChangeStream([{ ...plain, route }]), ...messages).quarantine;
+    expect(first).toMatchObject([{ reason: 'event_time_ahead' }]);
+    const stream = new ChangeStream([{ ...plain, route: { ...route, ahead: new Set(first.map(placeName)) } }]);
+    for (const message of [...messages, insert(['a', '2027-01-15 08:00:30+00'])]) {
+      stream.handle(message, NOW_US + 60_000_000);
+    }
+    const again = stream.takeBatch();
+    expect(again.quarantine.map(placeName)).toEqual(first.map(placeName));
+    expect(changes(again).map(({ sequence }) => sequence?.minor)).toEqual([1n]);
+  });
+
+  it('reads a number as wide as the row has it: real rounds to a float, double precision does not', () => {
+    const plain = live(1, 0n);
+    const columns = [
+      { name: 'user', sourceTypeOid: 25, type: { kind: Kind.STRING } },
+      { name: 'x', sourceTypeOid: 700, type: { kind: Kind.DOUBLE } },
+      { name: 'xs', sourceTypeOid: 1021, type: { kind: Kind.LIST, element: Kind.DOUBLE } },
+    ];
+    const contract = create(ContractSchema, { version: 9, columns });
+    const route = {
+      ...plain.route,
+      contract,
+      types: contract.columns.map(({ type }) => must(type)),
+      keyColumns: [0],
+    };
+    const stream = new ChangeStream([{ ...plain, route }]);
+    const shape = (oid: number, arrayOid: number): PgOutputMessage =>
+      relation([
+        ['user', 25],
+        ['x', oid],
+        ['xs', arrayOid],
+      ]);
+    const row = insert(['a', '0.1', '{0.1}']);
+    const taken = changes(feed(stream, begin(1n), shape(700, 1021), row, shape(701, 1022), row, commit(1n)));
+    expect(taken.map((change) => change.row.slice(1).map(valueFromProto))).toEqual([
+      [Math.fround(0.1), [Math.fround(0.1)]],
+      [0.1, [0.1]],
+    ]);
   });
 });

@@ -1,8 +1,8 @@
 /**
  * From pgoutput messages to log records, in order: transactions, relations, and for each row the routes that want it.
  *
- * Owns: the place of a row in its lane, which routes take it, key changes. Does not own the bytes (pgoutput/decoder.ts)
- * or delivery (append-pipeline.ts). Pure: fed message by message, gives batches.
+ * Owns: the place of a row in its lane, which routes take it and under which contract, key changes. Does not own the
+ * bytes (pgoutput/decoder.ts) or delivery (append-pipeline.ts). Pure: fed message by message, gives batches.
  *
  * A row's place is (LSN of the commit record, index of the row among its table's rows in the transaction). Both are
  * the same whenever the transaction is sent again, whatever other tables joined the publication since, so a shard can
@@ -14,21 +14,36 @@ import { assert, must } from '@freshet/kit/assert.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
 import { encodeRecord } from '@freshet/log/record-writer.ts';
 import { Batch } from './batch.ts';
-import { bindContract } from './contract.ts';
+import { bindContract, type ContractFit } from './contract.ts';
 import type { PgOutputMessage, Relation, Tuple } from './pgoutput/messages.ts';
-import { isMutable, type Route, routeRow, SLOT_LANE, type SourceRow, tryKeyOf } from './route.ts';
+import { isMutable, type Route, routeRow, SLOT_LANE, type SourceRow, tryKeyOf, withColumnTypes } from './route.ts';
+import { tableName } from './sql.ts';
 
 /** A route that is live, with the position from which on the stream is its own. */
 export interface LiveRoute {
   readonly route: Route;
+  /** The same route under earlier contracts, newest first: a backlog may have been written under them. */
+  readonly earlier: readonly Route[];
+  /** The oid of the table that its snapshot was of. */
+  readonly tableOid: number;
+  readonly floor: ContractFloor;
   /** The consistent point of its snapshot: commits at or after it are not in the snapshot. */
   readonly fromLsn: bigint;
 }
 
+/**
+ * The newest contract that rows had, and since which commit. A table's shapes come in the order of commits, so a later row
+ * that fits only an older contract breaks it, and does not pass for a row of the backlog.
+ */
+export interface ContractFloor {
+  readonly version: number;
+  readonly lsn: bigint;
+}
+
 interface Bound {
   readonly live: LiveRoute;
-  /** For each column of the contract, its index in the relation. Undefined until a row needs it. */
-  columns: readonly number[] | undefined;
+  /** The contract that the relation keeps. Undefined until a row needs it. */
+  fit: ContractFit<Route> | undefined;
 }
 
 interface Transaction {
@@ -41,6 +56,7 @@ interface Transaction {
 export class ChangeStream {
   readonly #routes: readonly LiveRoute[];
   readonly #relations = new Map<number, { relation: Relation; bound: readonly Bound[] }>();
+  readonly #floors: Map<number, ContractFloor>;
   #transaction: Transaction | undefined;
   #batch = new Batch();
   /** Commits seen. */
@@ -50,6 +66,12 @@ export class ChangeStream {
 
   constructor(routes: readonly LiveRoute[]) {
     this.#routes = routes;
+    this.#floors = new Map(routes.map(({ route, floor }) => [route.number, floor]));
+  }
+
+  /** By route, the newest contract that rows had; to be saved with a position no later than the last message taken. */
+  get floors(): ReadonlyMap<number, ContractFloor> {
+    return this.#floors;
   }
 
   get inTransaction(): boolean {
@@ -101,10 +123,25 @@ export class ChangeStream {
   }
 
   #learn(relation: Relation): void {
+    // By oid or by name: one without the other is a table that was renamed or replaced, which #bind refuses.
     const bound = this.#routes
-      .filter(({ route }) => route.table.schema === relation.schema && route.table.table === relation.table)
-      .map((live): Bound => ({ live, columns: undefined }));
+      .filter(({ route, tableOid }) => tableOid === relation.id || isNamed(route, relation))
+      .map((live): Bound => ({ live, fit: undefined }));
     this.#relations.set(relation.id, { relation, bound });
+  }
+
+  /** Finds the contract of the relation's rows. Throws CONTRACT_BROKEN when it keeps none, or is not the route's table. */
+  #bind(live: LiveRoute, relation: Relation, commitLsn: bigint): ContractFit<Route> {
+    checkTable(live, relation);
+    const number = live.route.number;
+    const floor = must(this.#floors.get(number));
+    const oldest = commitLsn >= floor.lsn ? floor.version : 0;
+    const candidates = [live.route, ...live.earlier.filter(({ contract }) => contract.version >= oldest)];
+    const { under, columns } = bindContract(candidates, relation, live.route.table.database);
+    const { version } = under.contract;
+    if (version > floor.version) this.#floors.set(number, { version, lsn: commitLsn });
+    const oids = columns.map((index) => relation.columns[index]?.typeOid);
+    return { under: withColumnTypes(under, oids), columns };
   }
 
   #row(
@@ -119,11 +156,11 @@ export class ChangeStream {
     const minor = this.#count(transaction, relationId);
     this.rows += 1;
     for (const binding of bound) {
-      const { route, fromLsn } = binding.live;
-      if (transaction.commitLsn < fromLsn) continue;
-      if (operation !== Operation.INSERT && !isMutable(route)) continue;
-      binding.columns ??= bindContract(route.contract, relation);
-      const columns = binding.columns;
+      // A row that the route does not take breaks nothing.
+      if (transaction.commitLsn < binding.live.fromLsn) continue;
+      if (operation !== Operation.INSERT && !isMutable(binding.live.route)) continue;
+      binding.fit ??= this.#bind(binding.live, relation, transaction.commitLsn);
+      const { under: route, columns } = binding.fit;
       const base = {
         lane: SLOT_LANE,
         major: transaction.commitLsn,
@@ -154,11 +191,12 @@ export class ChangeStream {
 
   #truncate(relationId: number): void {
     const transaction = must(this.#transaction, 'a truncation outside a transaction');
-    const { bound } = this.#relationOf(relationId);
+    const { relation, bound } = this.#relationOf(relationId);
     const minor = this.#count(transaction, relationId);
     for (const { live } of bound) {
       const { route, fromLsn } = live;
       if (transaction.commitLsn < fromLsn || !isMutable(route)) continue;
+      checkTable(live, relation);
       const record = encodeRecord({
         case: 'truncate',
         value: {
@@ -186,4 +224,22 @@ export class ChangeStream {
       `the replication stream has a row of relation ${id}, which it did not describe`,
     );
   }
+}
+
+function isNamed({ table }: Route, relation: Relation): boolean {
+  return table.schema === relation.schema && table.table === relation.table;
+}
+
+/** Refuses rows of the route's table under another name, and of another table under its name. */
+function checkTable({ route, tableOid }: LiveRoute, relation: Relation): void {
+  const named = isNamed(route, relation);
+  if (named && tableOid === relation.id) return;
+  const { database, schema, table } = route.table;
+  const now = named ? 'another table has its name now' : `it is ${tableName(relation.schema, relation.table)} now`;
+  throw new FreshetError('CONTRACT_BROKEN', `${tableName(schema, table)} was renamed or replaced: ${now}`, {
+    remedy:
+      `If source ${route.source} is meant to follow the renamed table, change postgres.table and apply. If another table took ` +
+      `the name, start ingest again: it is read anew, as a new generation. If the table got its name back, start ingest once with --resync ${database}.`,
+    place: tableName(schema, table),
+  });
 }

@@ -3,6 +3,7 @@
  */
 import { create } from '@bufbuild/protobuf';
 import { type Contract, ContractSchema, ReplicaIdentity } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import { must } from '@freshet/kit/assert.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
 import type { Relation, RelationColumn } from './pgoutput/messages.ts';
 import { tableName } from './sql.ts';
@@ -38,6 +39,8 @@ export interface CatalogTable {
   readonly columns: readonly CatalogColumn[];
   readonly maySelect: boolean;
   readonly owner: string;
+  /** Whether row-level security applies to us: policies would hide rows. */
+  readonly rowSecurity: boolean;
 }
 
 const IDENTITIES: Readonly<Record<string, ReplicaIdentity>> = {
@@ -67,14 +70,46 @@ export function contractOf(source: string, table: CatalogTable): Contract {
   });
 }
 
+/** A contract that a relation keeps: for each of its columns, the index among the relation's. */
+export interface ContractFit<T> {
+  readonly under: T;
+  readonly columns: readonly number[];
+}
+
 /**
- * For each column of the contract, its index among the relation's columns. Columns that the contract does not know are
- * passed over. Throws CONTRACT_BROKEN, naming every column that is gone or is read as another type now.
+ * The first contract that the relation keeps; they come newest first. Columns that a contract does not know are passed
+ * over. Throws CONTRACT_BROKEN, naming every column of the newest that is gone or is read as another type now.
  */
-export function bindContract(contract: Contract, relation: Relation): number[] {
+export function bindContract<T extends { readonly contract: Contract }>(
+  candidates: readonly T[],
+  relation: Relation,
+  database: string,
+): ContractFit<T> {
+  let newest: { readonly contract: Contract; readonly problems: readonly string[] } | undefined;
+  for (const under of candidates) {
+    const { columns, problems } = fit(under.contract, relation);
+    if (problems.length === 0) return { under, columns };
+    newest ??= { contract: under.contract, problems };
+  }
+  const { contract, problems } = must(newest, 'a relation without a contract to keep');
+  const table = tableName(relation.schema, relation.table);
+  throw new FreshetError(
+    'CONTRACT_BROKEN',
+    `${table} broke the contract of source ${contract.source}: ${problems.join('; ')}`,
+    {
+      remedy:
+        'Nothing is lost: the replication slot waits before the first row of the new shape. Adapt the definitions and apply ' +
+        'them (freshet plan, freshet apply); capture goes on under the new contract. If the table changed again after these ' +
+        `rows, so that no contract ever had their shape, start ingest once with --resync ${database}.`,
+      place: table,
+    },
+  );
+}
+
+function fit(contract: Contract, relation: Relation): { readonly columns: number[]; readonly problems: string[] } {
   const byName = new Map(relation.columns.map((column, index) => [column.name, { column, index }] as const));
   const problems: string[] = [];
-  const indexes = contract.columns.map((wanted) => {
+  const columns = contract.columns.map((wanted) => {
     const found = byName.get(wanted.name);
     if (found === undefined) {
       problems.push(`column ${wanted.name} (${wanted.sourceType}) is gone`);
@@ -85,18 +120,7 @@ export function bindContract(contract: Contract, relation: Relation): number[] {
     }
     return found.index;
   });
-  if (problems.length === 0) return indexes;
-  const table = tableName(relation.schema, relation.table);
-  throw new FreshetError(
-    'CONTRACT_BROKEN',
-    `${table} broke the contract of source ${contract.source}: ${problems.join('; ')}`,
-    {
-      remedy:
-        'Nothing is lost: the replication slot waits before the first row of the new shape. Adapt the definitions and apply ' +
-        'them (freshet plan, freshet apply); capture goes on under the new contract.',
-      place: table,
-    },
-  );
+  return { columns, problems };
 }
 
 function keepsType(type: Parameters<typeof sameType>[0], oid: number, column: RelationColumn): boolean {

@@ -93,6 +93,14 @@ export function tableFindings(question: TableQuestion, table: CatalogTable | und
       grants.unshift(`GRANT USAGE ON SCHEMA ${quoteIdentifier(question.schema)} TO ${quoteIdentifier(user)};`);
     add(`user ${user} may not read ${name}`, grants.join(' '));
   }
+  if (table.rowSecurity) {
+    const bypass = `ALTER ROLE ${quoteIdentifier(user)} BYPASSRLS;`;
+    const remedy =
+      table.owner === user
+        ? `ALTER TABLE ${name} NO FORCE ROW LEVEL SECURITY; -- or: ${bypass}`
+        : `${bypass} -- or: ALTER TABLE ${name} DISABLE ROW LEVEL SECURITY;`;
+    add(`row-level security hides rows of ${name} from user ${user}`, remedy);
+  }
   if (question.mode === SourceMode.MUTABLE) findings.push(...identityFindings(name, table));
   return findings;
 }

@@ -52,6 +52,11 @@ export function laneName(place: RowPlace): string {
   return `${place.route}/${place.generation}/${place.lane}`;
 }
 
+/** The name of a row's place, for sets of them. */
+export function placeName(place: RowPlace): string {
+  return `${laneName(place)}/${place.major}/${place.minor}/${place.part}`;
+}
+
 /** Negative when a is before b in their lane, 0 when they are the same row. */
 export function comparePlaces(a: RowPlace, b: RowPlace): number {
   if (a.major !== b.major) return a.major < b.major ? -1 : 1;

@@ -19,7 +19,7 @@ import { encodeKey } from '@freshet/values/key.ts';
 import { partitionOf } from '@freshet/values/partition.ts';
 import type { Scalar } from '@freshet/values/scalar.ts';
 import type { Tuple, TupleValue } from './pgoutput/messages.ts';
-import type { QuarantineEntry, QuarantineReason } from './quarantine.ts';
+import { placeName, type QuarantineEntry, type QuarantineReason, type RowPlace } from './quarantine.ts';
 import { tableName } from './sql.ts';
 import { parserOf, type TextParser } from './types/text-parsers.ts';
 import { ValueRefused } from './types/value-refused.ts';
@@ -45,6 +45,11 @@ export interface Route {
   readonly eventTimeColumn: number;
   readonly maxSkewUs: number;
   readonly partitions: number;
+  /**
+   * The places (placeName) of rows that are in quarantine because their event time was ahead and that may come again. By
+   * then the clock may have caught up, but their lane in the log is past them: what was decided holds.
+   */
+  readonly ahead: ReadonlySet<string>;
 }
 
 /** One row as it came, with its columns in the contract's order. */
@@ -68,7 +73,12 @@ export type Routed =
   | { readonly kind: 'unkeyed' };
 
 /** Makes a route ready. Throws INVALID_DEFINITION when the plan does not fit itself, which plan should have refused. */
-export function prepareRoute(plan: RoutePlan, generation: number, partitions: number): Route {
+export function prepareRoute(
+  plan: RoutePlan,
+  generation: number,
+  partitions: number,
+  ahead: ReadonlySet<string> = new Set(),
+): Route {
   const source = must(plan.source, 'a route without a source');
   const contract = must(source.contract, 'a source without a contract');
   const entity = must(plan.entity, 'a route without an entity');
@@ -96,7 +106,16 @@ export function prepareRoute(plan: RoutePlan, generation: number, partitions: nu
     eventTimeColumn: source.eventTimeColumn === '' ? -1 : columnIndex(source.eventTimeColumn, 'the event time column'),
     maxSkewUs: Number(source.maxSkewUs),
     partitions,
+    ahead,
   };
+}
+
+/** The route for rows whose columns, in the contract's order, are of these Postgres types; undefined: as in the contract. */
+export function withColumnTypes(route: Route, oids: readonly (number | undefined)[]): Route {
+  const parsers = route.contract.columns.map((column, i) =>
+    parserOf(must(route.types[i]), oids[i] ?? column.sourceTypeOid),
+  );
+  return { ...route, parsers };
 }
 
 /** Whether the route takes updates, deletes and truncations. */
@@ -186,6 +205,9 @@ function eventTimeOf(route: Route, row: SourceRow, values: readonly Scalar[]): n
     throw new Refused('null_event_time', `event time column ${columnName(route, route.eventTimeColumn)} is null`);
   }
   const us = Number(value);
+  if (route.ahead.size > 0 && route.ahead.has(placeName(placeOf(route, row)))) {
+    throw new Refused('event_time_ahead', 'the event time was ahead of the clock when the row came first');
+  }
   if (us - row.nowUs > route.maxSkewUs) {
     const seconds = ((us - row.nowUs) / 1e6).toFixed(1);
     throw new Refused('event_time_ahead', `the event time is ${seconds} s ahead of the clock`);
@@ -206,12 +228,7 @@ function entryOf(route: Route, row: SourceRow, reason: QuarantineReason, detail:
     if (value !== undefined) values[columnName(route, column)] = value;
   });
   return {
-    route: route.number,
-    generation: route.generation,
-    lane: row.lane,
-    major: row.major,
-    minor: row.minor,
-    part: row.part,
+    ...placeOf(route, row),
     source: route.source,
     table: `${route.table.database}/${tableName(route.table.schema, route.table.table)}`,
     operation: row.operation,
@@ -222,6 +239,10 @@ function entryOf(route: Route, row: SourceRow, reason: QuarantineReason, detail:
     committedUs: row.committedUs ?? null,
     values,
   };
+}
+
+function placeOf(route: Route, { lane, major, minor, part }: SourceRow): RowPlace {
+  return { route: route.number, generation: route.generation, lane, major, minor, part };
 }
 
 class Refused extends Error {

@@ -9,9 +9,12 @@ import { type RoutePlan, RoutePlanSchema } from '@freshet/gen/freshet/type/v1/pl
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
+  checkTables,
   EMPTY_STATE,
+  endMoved,
   endUnwanted,
   nextStep,
+  publishedKey,
   type RouteState,
   type SlotFacts,
   type SourceState,
@@ -47,6 +50,7 @@ function world(more: Partial<WorldFacts> = {}): WorldFacts {
   return { systemId: 'sys', database: 'app', slotName: 'freshet_shop', slot: SLOT, stages: new Map(), ...more };
 }
 
+const TABLE = { tableOid: 7, contractVersion: 1, contractLsn: 5n };
 const MADE: SourceState = { ...EMPTY_STATE, slot: 'made', systemId: 'sys', acknowledgedLsn: 100n };
 
 describe('nextStep', () => {
@@ -99,6 +103,7 @@ describe('nextStep', () => {
                       phase: 'appending',
                       fromLsn: 5n,
                       stage: name,
+                      ...TABLE,
                     }),
                   ),
                 );
@@ -124,7 +129,9 @@ describe('nextStep', () => {
   });
 
   it('takes a new generation when the staged rows do not have what the contract now wants', () => {
-    const state = withRoutes(MADE, [{ route: 1, generation: 3, phase: 'appending', fromLsn: 5n, stage: 'a' }]);
+    const state = withRoutes(MADE, [
+      { route: 1, generation: 3, phase: 'appending', fromLsn: 5n, stage: 'a', ...TABLE },
+    ]);
     const stages = new Map([['a', { columns: new Map([['public.t1', ['id']]]) }]]);
     expect(nextStep(state, world({ stages }), [plan(1)])).toMatchObject({ kind: 'append', stage: 'a' });
     expect(nextStep(state, world({ stages }), [plan(1, ['id', 'new'])])).toMatchObject({
@@ -132,6 +139,33 @@ describe('nextStep', () => {
       routes: [{ generation: 4 }],
     });
     expect(nextStep(state, world(), [plan(1)])).toMatchObject({ kind: 'stage', routes: [{ generation: 4 }] });
+  });
+
+  it('reads a table anew that took the name of a live one, or was out of the publication, and leaves others alone', () => {
+    const live: RouteState = { route: 1, generation: 3, phase: 'live', fromLsn: 5n, stage: '', ...TABLE };
+    const state = withRoutes(MADE, [live, { ...live, route: 2 }]);
+    const plans = [plan(1), plan(2)];
+    const published = (oid: number): Map<string, number> =>
+      new Map([
+        [publishedKey(SourceMode.APPEND, 'public', 't1'), oid],
+        [publishedKey(SourceMode.MUTABLE, 'public', 't1'), TABLE.tableOid],
+        [publishedKey(SourceMode.APPEND, 'public', 't2'), TABLE.tableOid],
+      ]);
+    expect(endMoved(state, published(TABLE.tableOid), plans)).toBe(state);
+    expect(() => checkTables(state, published(TABLE.tableOid), plans)).not.toThrow();
+    const gone = published(0);
+    gone.delete(publishedKey(SourceMode.APPEND, 'public', 't1'));
+    for (const now of [published(8), gone]) {
+      expect(() => checkTables(state, now, plans)).toThrow(
+        expect.objectContaining({ code: 'SOURCE_NOT_READY', place: 'public.t1' }),
+      );
+      const ended = endMoved(state, now, plans);
+      expect(nextStep(ended, world(), plans)).toMatchObject({
+        kind: 'stage',
+        routes: [{ plan: { route: 1 }, generation: 4 }],
+      });
+      expect(endMoved(ended, now, plans)).toBe(ended);
+    }
   });
 
   it.each<[string, SourceState, Partial<WorldFacts>, string]>([
@@ -150,7 +184,9 @@ describe('nextStep', () => {
   });
 
   it('starts over with new generations', () => {
-    const state = startedOver(withRoutes(MADE, [{ route: 1, generation: 3, phase: 'live', fromLsn: 5n, stage: '' }]));
+    const state = startedOver(
+      withRoutes(MADE, [{ route: 1, generation: 3, phase: 'live', fromLsn: 5n, stage: '', ...TABLE }]),
+    );
     expect(nextStep(state, world({ slot: undefined, systemId: 'other' }), [plan(1)])).toEqual({ kind: 'create_slot' });
     expect(nextStep({ ...state, slot: 'made', acknowledgedLsn: 100n }, world(), [plan(1)])).toMatchObject({
       kind: 'stage',

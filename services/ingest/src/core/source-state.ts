@@ -2,19 +2,21 @@
  * What ingest remembers of a database over restarts, and what it does next at any point it may be started from. Pure.
  *
  *     route:   (none) ──staged──▶ appending ──all in the log──▶ live ──no longer wanted──▶ ended
- *                 ▲                    │ the stage no longer fits                             │
+ *                 ▲                    │ the stage no longer fits     │ its table is another  │
  *                 └────────────────────┴───────── wanted again: next generation ◀─────────────┘
  *
  *     slot:    none ──▶ creating ──▶ made          (creating is written before the database is asked)
  *
  * Invariants: a generation is used by one snapshot only: what is appended again after a crash is the same staged rows,
  * with the same numbers. A route is live only after its whole snapshot is in the log. A slot that we did not make is
- * never used, and one that moved without us is not trusted.
+ * never used, and one that moved without us is not trusted. A route follows the table that its snapshot was of, by oid:
+ * of a table that took the name since, or that was out of the publication, rows are missing, so the route starts anew.
  */
+import type { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import type { RoutePlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
 import { formatLsn } from './lsn.ts';
-import { quoteLiteral } from './sql.ts';
+import { quoteLiteral, tableName } from './sql.ts';
 
 export interface RouteState {
   readonly route: number;
@@ -25,6 +27,26 @@ export interface RouteState {
   readonly fromLsn: bigint;
   /** The stage that holds the snapshot's rows while they are appended; '' afterwards. */
   readonly stage: string;
+  /** The oid of the table, which a table that takes its name does not share; 0: it was not there to be captured. */
+  readonly tableOid: number;
+  /** Rows of commits from `contractLsn` on are of this version of the contract or of a later one. */
+  readonly contractVersion: number;
+  readonly contractLsn: bigint;
+}
+
+/** The tables that are published, each in the publication of its mode: publishedKey() → oid. */
+export type PublishedTables = ReadonlyMap<string, number>;
+
+/** The key of PublishedTables: a table as it is captured in a mode. */
+export function publishedKey(mode: SourceMode, schema: string, table: string): string {
+  return JSON.stringify([mode, schema, table]);
+}
+
+/** The oid of the table that a route captures; 0: there is none of that name in the route's publication. */
+export function publishedOid(published: PublishedTables, { source }: RoutePlan): number {
+  if (source?.origin.case !== 'postgres') return 0;
+  const { schema, table } = source.origin.value;
+  return published.get(publishedKey(source.mode, schema, table)) ?? 0;
 }
 
 export interface SourceState {
@@ -110,6 +132,41 @@ export function endUnwanted(state: SourceState, wanted: readonly RoutePlan[]): S
     numbers.has(route.route) ? route : { ...route, phase: 'ended' as const, stage: '' },
   );
   return { ...state, routes };
+}
+
+/**
+ * The state once routes are ended whose table is not the one that they began with, or was out of the publication: rows
+ * may be missing, so they start anew. To be saved before the publication is mended, which removes the evidence.
+ */
+export function endMoved(state: SourceState, published: PublishedTables, wanted: readonly RoutePlan[]): SourceState {
+  const moved = new Set(movedRoutes(state, published, wanted).map(({ route }) => route));
+  if (moved.size === 0) return state;
+  const routes = state.routes.map((route) =>
+    moved.has(route.route) ? { ...route, phase: 'ended' as const, stage: '' } : route,
+  );
+  return { ...state, routes };
+}
+
+/** Throws SOURCE_NOT_READY when a route that is streamed has another table now, or one that is not published. */
+export function checkTables(state: SourceState, published: PublishedTables, wanted: readonly RoutePlan[]): void {
+  const [moved] = movedRoutes(state, published, wanted);
+  const origin = moved?.source?.origin;
+  if (moved === undefined || origin?.case !== 'postgres') return;
+  const name = tableName(origin.value.schema, origin.value.table);
+  const what = publishedOid(published, moved) === 0 ? 'is no longer in the publication' : 'is another table now';
+  throw new FreshetError('SOURCE_NOT_READY', `${name} ${what}: it was dropped, renamed or replaced`, {
+    remedy: `Nothing, if the table is there: it is read anew in a moment, as a new generation. Else correct postgres.table of source ${moved.source?.name ?? ''}.`,
+    place: name,
+  });
+}
+
+function movedRoutes(state: SourceState, published: PublishedTables, wanted: readonly RoutePlan[]): RoutePlan[] {
+  const known = new Map(state.routes.map((route) => [route.route, route]));
+  return wanted.filter((plan) => {
+    const route = known.get(plan.route);
+    if (route === undefined || route.phase === 'ended') return false;
+    return route.tableOid === 0 || route.tableOid !== publishedOid(published, plan);
+  });
 }
 
 /** The state with some routes replaced. */

@@ -74,7 +74,7 @@ export async function readTable(
   const { rows } = await connection.query(`
     SELECT c.oid, c.relkind, c.relpersistence, c.relreplident,
            has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'), pg_get_userbyid(c.relowner),
-           ${indexColumns('indisprimary')}, ${indexColumns('indisreplident')}
+           ${indexColumns('indisprimary')}, ${indexColumns('indisreplident')}, row_security_active(c.oid)
       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
      WHERE n.nspname = ${quoteLiteral(schema)} AND c.relname = ${quoteLiteral(table)}`);
   const [row] = rows;
@@ -89,6 +89,7 @@ export async function readTable(
     owner: row[5] ?? '',
     primaryKey: names(row[6]),
     identityIndex: names(row[7]),
+    rowSecurity: row[8] === 't',
     columns: await readColumns(connection, Number(row[0])),
   };
 }

@@ -10,18 +10,21 @@
  * Owns definitions.binpb and node.json. Does not own following the registry (main wires that) or capturing.
  */
 import { join } from 'node:path';
-import { fromBinary, toBinary } from '@bufbuild/protobuf';
+import { fromBinary, fromJson, type JsonValue, toBinary, toJson } from '@bufbuild/protobuf';
+import { ContractSchema } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import { type DefinitionSet, DefinitionSetSchema } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
 import type { Logger } from '@freshet/kit/logger.ts';
 import type { LogWriter } from '@freshet/log/log.ts';
 import { encodeRecord } from '@freshet/log/record-writer.ts';
+import { addContracts, type ContractHistory } from '../core/contract-history.ts';
 import { readIfThere, replaceFile } from './durable-file.ts';
 
 /** A source as the node drives it. */
 export interface Source {
   readonly name: string;
-  run(definitions: DefinitionSet, signal: AbortSignal): Promise<void>;
+  /** Captures until the signal; `contracts` are those that the log knows, the definitions' among them. */
+  run(definitions: DefinitionSet, contracts: ContractHistory, signal: AbortSignal): Promise<void>;
 }
 
 export interface IngestNodeOptions {
@@ -36,18 +39,24 @@ interface NodeJson {
   readonly logId: string;
   /** The generation last written to all of its partitions. */
   readonly writtenGeneration: string;
+  /** The contracts that were written to all of its partitions, newest first. */
+  readonly contracts?: readonly { readonly route: number; readonly contracts: readonly JsonValue[] }[];
 }
 
 export class IngestNode {
   readonly #options: IngestNodeOptions;
   #current: DefinitionSet | undefined;
   #written: bigint;
+  #contracts: ContractHistory;
   #changed: (() => void) | undefined;
 
-  private constructor(options: IngestNodeOptions, current: DefinitionSet | undefined, written: bigint) {
+  private constructor(options: IngestNodeOptions, current: DefinitionSet | undefined, node: NodeJson | undefined) {
     this.#options = options;
     this.#current = current;
-    this.#written = written;
+    this.#written = BigInt(node?.writtenGeneration ?? 0);
+    this.#contracts = new Map(
+      (node?.contracts ?? []).map(({ route, contracts }) => [route, contracts.map((c) => fromJson(ContractSchema, c))]),
+    );
   }
 
   /** Loads what was in force when the node last ran. */
@@ -55,8 +64,8 @@ export class IngestNode {
     const definitions = await readIfThere(join(options.directory, 'definitions.binpb'));
     const node = await readIfThere(join(options.directory, 'node.json'));
     const json = node === undefined ? undefined : (JSON.parse(node.toString('utf8')) as NodeJson);
-    const written = json?.logId === options.log.logId ? BigInt(json.writtenGeneration) : 0n;
-    return new IngestNode(options, definitions && fromBinary(DefinitionSetSchema, definitions), written);
+    const ofThisLog = json?.logId === options.log.logId ? json : undefined;
+    return new IngestNode(options, definitions && fromBinary(DefinitionSetSchema, definitions), ofThisLog);
   }
 
   /** The generation of the definitions in force here; 0: none. */
@@ -113,7 +122,7 @@ export class IngestNode {
     // A source returns only at the end of its round; one that throws ends it for all, in order.
     const results = await Promise.allSettled(
       sources.map((source) =>
-        source.run(definitions, round.signal).catch((error: unknown) => {
+        source.run(definitions, this.#contracts, round.signal).catch((error: unknown) => {
           round.abort(error);
           throw error;
         }),
@@ -131,9 +140,18 @@ export class IngestNode {
     const record = encodeRecord({ case: 'definitions', value: definitions });
     const partitions = Array.from({ length: log.partitionCount }, (_, partition) => partition);
     await Promise.all(partitions.map((partition) => log.append(partition, [record])));
-    const json: NodeJson = { logId: log.logId, writtenGeneration: definitions.generation.toString() };
+    const contracts = addContracts(this.#contracts, definitions);
+    const json: NodeJson = {
+      logId: log.logId,
+      writtenGeneration: definitions.generation.toString(),
+      contracts: [...contracts].map(([route, all]) => ({
+        route,
+        contracts: all.map((c) => toJson(ContractSchema, c)),
+      })),
+    };
     await replaceFile(join(directory, 'node.json'), JSON.stringify(json));
     this.#written = definitions.generation;
+    this.#contracts = contracts;
     logger.info('definitions written to the log', {
       generation: definitions.generation,
       routes: definitions.routes.length,

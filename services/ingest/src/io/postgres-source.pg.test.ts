@@ -81,11 +81,13 @@ describe('snapshot and stream', () => {
   it('brings every row once, definitions first, then the snapshot between its marks, then the stream', async () => {
     await insert(1, 500);
     const log = newLog();
-    const { node } = await capture(log);
+    const { node, source } = await capture(log);
     await node.apply(await define(database.url, 1n, [EVENTS]));
     // Commits while the snapshot is under way belong to one side or the other, never to both.
     for (let id = 501; id <= 600; id++) await insert(id, id);
     await expect.poll(() => idsOf(log, 1), patient).toEqual(range(600));
+    // All of them may have been in the snapshot, whose end is then still to come.
+    await expect.poll(() => source.status().phase, patient).toBe(SourceState.STREAMING);
     for (const records of await recordsOf(log)) {
       const kinds = records.map(({ kind }) => kind.case);
       expect(kinds.slice(0, 2)).toEqual(['definitions', 'routeBegin']);
@@ -119,7 +121,7 @@ describe('snapshot and stream', () => {
     await database.sql`INSERT INTO orders SELECT i, i FROM generate_series(1, 50) i`;
     await insert(1, 10);
     const log = newLog();
-    const { node } = await capture(log);
+    const { node, source } = await capture(log);
     await node.apply(await define(database.url, 1n, [EVENTS]));
     await expect.poll(() => idsOf(log, 1), patient).toEqual(range(10));
     const orders = { route: 2, table: 'orders', key: 'user_id' };
@@ -129,6 +131,8 @@ describe('snapshot and stream', () => {
     await database.sql`INSERT INTO orders VALUES (51, 51)`;
     await expect.poll(() => idsOf(log, 2), patient).toEqual(range(51));
     await node.apply(await define(database.url, 3n, [orders]));
+    // Definitions that are replaced before a source saw them change nothing.
+    await expect.poll(() => source.status().routes, patient).toEqual([2]);
     await insert(21, 30);
     await node.apply(await define(database.url, 4n, [EVENTS, orders]));
     await expect.poll(() => idsOf(log, 1), patient).toEqual(range(30));
@@ -248,6 +252,25 @@ describe('interruptions', () => {
     await expect(first.ended).rejects.toThrow('disk full');
     await capture(log);
     await expect.poll(() => idsOf(log, 1), patient).toEqual(range(60));
+  });
+
+  it('tells of a failed append also when the definitions change at that moment', async () => {
+    let node: Capture['node'] | undefined;
+    let fail = false;
+    const next = { ...(await define(database.url, 1n, [EVENTS])), generation: 2n };
+    const log = newLog(async () => {
+      if (!fail) return;
+      fail = false;
+      await must(node).apply(next);
+      throw new Error('disk full');
+    });
+    const running = await capture(log);
+    node = running.node;
+    await node.apply(await define(database.url, 1n, [EVENTS]));
+    await expect.poll(() => running.source.status().phase, patient).toBe(SourceState.STREAMING);
+    fail = true;
+    await insert(1, 1);
+    await expect(running.ended).rejects.toThrow('disk full');
   });
 
   it('survives a crash of the database', async () => {

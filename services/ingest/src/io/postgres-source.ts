@@ -16,18 +16,23 @@ import { SourceState as SourcePhase } from '@freshet/gen/freshet/ingest/v1/inges
 import type { DefinitionSet, RoutePlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { must } from '@freshet/kit/assert.ts';
 import type { Clock } from '@freshet/kit/clock.ts';
-import { type FreshetError, isFreshetError } from '@freshet/kit/errors.ts';
+import { type FreshetError, isAbort, isFreshetError } from '@freshet/kit/errors.ts';
 import type { Logger } from '@freshet/kit/logger.ts';
 import { retry } from '@freshet/kit/retry.ts';
 import type { Log } from '@freshet/log/log.ts';
-import { AppendPipeline, type LogFailure, type QuarantineWriter } from '../core/append-pipeline.ts';
-import { ChangeStream } from '../core/change-stream.ts';
+import { AppendPipeline, type LogFailure } from '../core/append-pipeline.ts';
+import { ChangeStream, type ContractFloor, type LiveRoute } from '../core/change-stream.ts';
+import { type ContractHistory, plansByContract } from '../core/contract-history.ts';
 import { laterLsn } from '../core/lsn.ts';
-import { prepareRoute } from '../core/route.ts';
+import { prepareRoute, SNAPSHOT_LANE } from '../core/route.ts';
 import {
+  checkTables,
   EMPTY_STATE,
+  endMoved,
   endUnwanted,
   nextStep,
+  type PublishedTables,
+  publishedOid,
   type RouteGeneration,
   type RouteState,
   type SourceState,
@@ -40,13 +45,15 @@ import { readServer, readSlot } from './catalog.ts';
 import { type ConnectionTarget, describeTarget } from './pg/connection-url.ts';
 import { PgConnection, type PgConnectionOptions, withConnection } from './pg/pg-connection.ts';
 import { fromPgError } from './pg/pg-error.ts';
-import { publicationNames } from './publications.ts';
+import { publicationNames, readPublished } from './publications.ts';
+import type { QuarantineFile } from './quarantine-file.ts';
 import { Replication } from './replication.ts';
 import { createSlot, withSnapshot } from './slot.ts';
 import { appendSnapshot } from './snapshot-rows.ts';
 import { type Stage, StageStore, stageFacts, type TableToStage } from './snapshot-stage.ts';
-import { preflight, publish, tableKey, tableOf } from './source-preflight.ts';
+import { checkShape, preflight, publish, tableKey, tableOf } from './source-preflight.ts';
 import { StateFile } from './state-file.ts';
+import { type TableWatch, watchTables } from './table-watch.ts';
 
 export interface PostgresSourceOptions {
   /** The database's name in definitions. */
@@ -56,7 +63,7 @@ export interface PostgresSourceOptions {
   /** For the state and the stages. */
   readonly directory: string;
   readonly log: Log;
-  readonly quarantine: QuarantineWriter;
+  readonly quarantine: QuarantineFile;
   readonly clock: Clock;
   readonly logger: Logger;
   /** The most that is held between the socket and the log, in bytes of memory. */
@@ -65,10 +72,14 @@ export interface PostgresSourceOptions {
   readonly resync: boolean;
   /** How long a halted source waits before it looks again whether somebody mended what is wrong. Default 5 s. */
   readonly recheckMs?: number | undefined;
+  /** How often the tables are looked up while streaming. Default 10 s. */
+  readonly tableCheckMs?: number | undefined;
 }
 
 /** Default of PostgresSourceOptions.recheckMs. */
 const RECHECK_MS = 5_000;
+/** Default of PostgresSourceOptions.tableCheckMs. */
+const TABLE_CHECK_MS = 10_000;
 
 export class PostgresSource {
   readonly #options: PostgresSourceOptions;
@@ -76,6 +87,7 @@ export class PostgresSource {
   readonly #stages: StageStore;
   #state: SourceState = EMPTY_STATE;
   #resync: boolean;
+  #contracts: ContractHistory = new Map();
   #replication: Replication | undefined;
   #stream: ChangeStream | undefined;
   #pipeline: AppendPipeline | undefined;
@@ -117,23 +129,31 @@ export class PostgresSource {
   }
 
   /** Captures what the definitions want until the signal; then what was read is durable. Throws LogFailure and faults of ours. */
-  async run(definitions: DefinitionSet, signal: AbortSignal): Promise<void> {
+  async run(definitions: DefinitionSet, contracts: ContractHistory, signal: AbortSignal): Promise<void> {
     const { clock, logger } = this.#options;
     const wanted = definitions.routes.filter(
       ({ source }) => source?.origin.case === 'postgres' && source.origin.value.database === this.name,
     );
+    this.#contracts = contracts;
     this.#state = await this.#stateFile.load();
     await this.#save(endUnwanted(this.#state, wanted));
+    let fault: unknown;
+    const attempt = async (healthy: () => void): Promise<void> => {
+      try {
+        await this.#capture(wanted, signal, healthy);
+      } catch (error) {
+        // Kept aside: once the signal is aborted, retry tells of nothing else.
+        if (!isFreshetError(error) && !isAbort(error) && error !== signal.reason) fault = error;
+        if (isFreshetError(error) && error.retryable) this.#enter(SourcePhase.CONNECTING, error);
+        throw error;
+      }
+    };
     while (!signal.aborted) {
       try {
-        await retry((healthy) => this.#capture(wanted, signal, healthy), {
-          what: `capturing ${this.name}`,
-          signal,
-          clock,
-          log: logger,
-        });
+        await retry(attempt, { what: `capturing ${this.name}`, signal, clock, log: logger });
         return;
       } catch (error) {
+        if (fault !== undefined) throw fault;
         if (signal.aborted) return;
         if (!isFreshetError(error)) throw error;
         await this.#halt(error, signal);
@@ -161,8 +181,7 @@ export class PostgresSource {
         });
       }
     }
-    this.#problem = error;
-    this.#phase = SourcePhase.HALTED;
+    this.#enter(SourcePhase.HALTED, error);
     // Read again, a broken contract breaks at the same row again, after what came before it is in the log twice.
     const mendable = isFreshetError(error, 'SOURCE_NOT_READY', 'SLOT_LOST', 'CLOCK_JUMP');
     if (mendable) await clock.sleep(this.#options.recheckMs ?? RECHECK_MS, signal).catch(() => undefined);
@@ -172,7 +191,6 @@ export class PostgresSource {
   async #capture(wanted: readonly RoutePlan[], signal: AbortSignal, healthy: () => void): Promise<void> {
     if (this.#phase !== SourcePhase.HALTED) this.#phase = SourcePhase.CONNECTING;
     const routes = await this.connect(signal, (connection) => this.#prepare(wanted, connection, signal));
-    healthy();
     if (routes === undefined) {
       this.#enter(SourcePhase.STREAMING);
       await aborted(signal);
@@ -200,11 +218,12 @@ export class PostgresSource {
       const server = await readServer(connection);
       const slot = await readSlot(connection, slotName, server.version);
       const world: WorldFacts = { systemId, database: server.database, slotName, slot, stages: stageFacts(stages) };
-      const step = nextStep(this.#state, world, wanted);
-      if (step.kind !== 'idle') await publish({ wanted, tables, slotName, connection, logger });
+      const settled = endMoved(this.#state, await readPublished(connection, slotName), wanted);
+      const step = nextStep(settled, world, wanted);
+      await this.#save(settled);
+      if (step.kind === 'idle') return undefined;
+      const published = await publish({ wanted, tables, slotName, connection, logger });
       switch (step.kind) {
-        case 'idle':
-          return undefined;
         case 'create_slot':
           await this.#save({ ...this.#state, slot: 'creating', systemId });
           if (slot === undefined) await createSlot(this.#connection(), slotName, signal);
@@ -212,7 +231,7 @@ export class PostgresSource {
           break;
         case 'stage':
           this.#enter(SourcePhase.SNAPSHOT);
-          await this.#stage(step.routes, tables, signal);
+          await this.#stage(step.routes, tables, published, signal);
           break;
         case 'append':
           this.#enter(SourcePhase.SNAPSHOT);
@@ -234,6 +253,7 @@ export class PostgresSource {
   async #stage(
     routes: readonly RouteGeneration[],
     tables: readonly TableToStage[],
+    published: PublishedTables,
     signal: AbortSignal,
   ): Promise<void> {
     const { slotName, logger } = this.#options;
@@ -243,6 +263,7 @@ export class PostgresSource {
       .join('_')
       .slice(0, 200);
     const staged = tables.filter((table) => keys.has(tableKey(table)));
+    for (const { plan } of routes) checkShape(plan, must(staged.find((t) => tableKey(t) === tableKey(tableOf(plan)))));
     logger.info('taking a snapshot', {
       routes: routes.map(({ plan }) => plan.route),
       tables: staged.map(({ schema, table }) => tableName(schema, table)),
@@ -257,6 +278,9 @@ export class PostgresSource {
         phase: 'appending',
         fromLsn: stage.fromLsn,
         stage: name,
+        tableOid: publishedOid(published, plan),
+        contractVersion: plan.source?.contract?.version ?? 0,
+        contractLsn: stage.fromLsn,
       }),
     );
     await this.#save(withRoutes(this.#state, changed));
@@ -271,8 +295,9 @@ export class PostgresSource {
     const { log, clock, logger } = this.#options;
     const plans = new Map(wanted.map((plan) => [plan.route, plan]));
     const pipeline = this.#newPipeline();
+    const ahead = await this.#heldAhead(states);
     const routes = states.map(({ route, generation }) =>
-      prepareRoute(must(plans.get(route)), generation, log.partitionCount),
+      prepareRoute(must(plans.get(route)), generation, log.partitionCount, ahead),
     );
     const rows = await appendSnapshot({
       store: this.#stages,
@@ -298,19 +323,14 @@ export class PostgresSource {
     signal: AbortSignal,
     healthy: () => void,
   ): Promise<void> {
-    const { slotName, log, clock, target, logger } = this.#options;
+    const { slotName, clock, target, logger } = this.#options;
     const names = publicationNames(slotName);
-    const plans = new Map(wanted.map((plan) => [plan.route, plan]));
     const connection = await PgConnection.open({ ...this.#connection(), replication: true }, signal);
     try {
       const { rows } = await connection.query("SELECT setting FROM pg_settings WHERE name = 'wal_sender_timeout'");
       this.#retireStream();
-      const stream = new ChangeStream(
-        states.map(({ route, generation, fromLsn }) => ({
-          route: prepareRoute(must(plans.get(route)), generation, log.partitionCount),
-          fromLsn,
-        })),
-      );
+      const ahead = await this.#heldAhead(states);
+      const stream = new ChangeStream(this.#liveRoutes(wanted, states, ahead));
       this.#stream = stream;
       const replication = new Replication({
         connection,
@@ -319,24 +339,68 @@ export class PostgresSource {
         stream,
         pipeline: this.#newPipeline((failure) => connection.destroy(failure)),
         acknowledgedLsn: this.#state.acknowledgedLsn,
-        save: (lsn) => this.#save({ ...this.#state, acknowledgedLsn: lsn }),
+        save: (lsn) => this.#save(withFloors({ ...this.#state, acknowledgedLsn: lsn }, stream.floors)),
         senderTimeoutMs: Number(rows[0]?.[0] ?? 0),
         clock,
         signal,
       });
       this.#replication = replication;
-      await replication.run(() => {
-        this.#enter(SourcePhase.STREAMING);
-        healthy();
-        logger.info('streaming', {
-          database: describeTarget(target),
-          slot: slotName,
-          routes: states.map(({ route }) => route),
+      const ended = new AbortController();
+      const watching = watchTables(this.#tableWatch(wanted, connection, ended.signal), ended.signal);
+      try {
+        await replication.run(() => {
+          this.#enter(SourcePhase.STREAMING);
+          healthy();
+          logger.info('streaming', {
+            database: describeTarget(target),
+            slot: slotName,
+            routes: states.map(({ route }) => route),
+          });
         });
-      });
+      } finally {
+        ended.abort();
+        await watching;
+      }
     } finally {
       await connection.close();
     }
+  }
+
+  /** Rows in quarantine whose event time was ahead, of those that may come again. */
+  #heldAhead(states: readonly RouteState[]): Promise<ReadonlySet<string>> {
+    const generations = new Map(states.map(({ route, generation }) => [route, generation]));
+    const { acknowledgedLsn } = this.#state;
+    return this.#options.quarantine.places(
+      ({ reason, route, generation, lane, major }) =>
+        reason === 'event_time_ahead' &&
+        generations.get(route) === generation &&
+        (lane === SNAPSHOT_LANE || major >= acknowledgedLsn),
+    );
+  }
+
+  #liveRoutes(wanted: readonly RoutePlan[], states: readonly RouteState[], ahead: ReadonlySet<string>): LiveRoute[] {
+    const { partitionCount } = this.#options.log;
+    const plans = new Map(wanted.map((plan) => [plan.route, plan]));
+    return states.map(({ route, generation, fromLsn, tableOid, contractVersion, contractLsn }) => {
+      const [newest, ...earlier] = plansByContract(must(plans.get(route)), this.#contracts).map((plan) =>
+        prepareRoute(plan, generation, partitionCount, ahead),
+      );
+      const floor = { version: contractVersion, lsn: contractLsn };
+      return { route: must(newest), earlier, tableOid, floor, fromLsn };
+    });
+  }
+
+  #tableWatch(wanted: readonly RoutePlan[], streaming: PgConnection, signal: AbortSignal): TableWatch {
+    const { slotName, clock, tableCheckMs } = this.#options;
+    return {
+      look: () =>
+        this.connect(signal, async (connection) => {
+          checkTables(this.#state, await readPublished(connection, slotName), wanted);
+        }),
+      onMoved: (error) => streaming.destroy(error),
+      everyMs: tableCheckMs ?? TABLE_CHECK_MS,
+      clock,
+    };
   }
 
   async #startOver(connection: PgConnection): Promise<void> {
@@ -374,9 +438,9 @@ export class PostgresSource {
     this.#stream = undefined;
   }
 
-  #enter(phase: SourcePhase): void {
+  #enter(phase: SourcePhase, problem?: FreshetError): void {
     this.#phase = phase;
-    this.#problem = undefined;
+    this.#problem = problem;
   }
 
   async #save(state: SourceState): Promise<void> {
@@ -399,6 +463,15 @@ export interface SourceReport {
   readonly recordBytes: number;
   readonly unkeyed: number;
   readonly problem: FreshetError | undefined;
+}
+
+/** The state with the newest contracts that the stream has seen. */
+function withFloors(state: SourceState, floors: ReadonlyMap<number, ContractFloor>): SourceState {
+  const changed = state.routes.flatMap((route) => {
+    const floor = floors.get(route.route);
+    return floor === undefined ? [] : [{ ...route, contractVersion: floor.version, contractLsn: floor.lsn }];
+  });
+  return withRoutes(state, changed);
 }
 
 /** Resolves when the signal aborts. */

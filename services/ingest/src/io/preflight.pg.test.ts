@@ -15,6 +15,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import {
   type Capture,
   type CaptureOptions,
+  changesOf,
   createDatabase,
   define,
   idsOf,
@@ -177,6 +178,44 @@ describe('privileges', () => {
     }
   });
 
+  it('does not take a snapshot from which row-level security hides rows', async () => {
+    await database.sql`CREATE TABLE events (id int8 PRIMARY KEY, user_id int8)`;
+    await database.sql`INSERT INTO events VALUES (1, 1), (2, 2)`;
+    const url = await createRole();
+    const role = new URL(url).username;
+    await database.sql.unsafe(`ALTER ROLE ${role} WITH REPLICATION; GRANT SELECT ON events TO ${role};
+      GRANT CREATE ON DATABASE ${database.name} TO ${role};
+      ALTER TABLE events ENABLE ROW LEVEL SECURITY; CREATE POLICY mine ON events USING (user_id = 1)`);
+    const definitions = await define(database.url, 1n, [{ route: 1, table: 'events', key: 'user_id' }]);
+    const { capture, log } = await start(url);
+    try {
+      const problem = await halted(capture, definitions);
+      expect(problem.message).toContain('row-level security hides rows of public.events');
+      expect(problem.remedy).toContain(`ALTER ROLE "${role}" BYPASSRLS;`);
+      const target = parseConnectionUrl(url);
+      const count = withConnection({ target, applicationName: 'test' }, AbortSignal.timeout(10_000), (connection) =>
+        connection.query('SELECT count(*) FROM events'),
+      );
+      await expect(count).rejects.toMatchObject({ code: '42501' });
+      await database.sql.unsafe(problem.remedy);
+      await database.sql.unsafe(`ALTER TABLE events OWNER TO ${role}`); // for the publication
+      await expect.poll(() => idsOf(log, 1), patient).toEqual([1, 2]);
+      expect(capture.source.status().problem).toBeUndefined();
+    } finally {
+      await capture.stop();
+      await dropRole();
+    }
+  });
+
+  it('says in its status that the database does not answer, while it tries again', async () => {
+    await database.sql`CREATE TABLE events (id int8 PRIMARY KEY, user_id int8)`;
+    const definitions = await define(database.url, 1n, [{ route: 1, table: 'events', key: 'user_id' }]);
+    const { capture } = await start('postgres://u:p@127.0.0.1:1/db');
+    await capture.node.apply(definitions);
+    await expect.poll(() => capture.source.status().problem?.code, patient).toBe('SOURCE_UNREACHABLE');
+    expect(capture.source.status().phase).toBe(SourceState.CONNECTING);
+  });
+
   it('says that a password is wrong, without showing it', async () => {
     const url = new URL(database.url);
     url.password = 'not-the-password';
@@ -305,5 +344,82 @@ describe('a contract that is broken', () => {
     await database.sql`INSERT INTO events VALUES (4, 1, 'eight', 'x')`;
     await capture.node.apply(await define(database.url, 2n, [route]));
     await expect.poll(() => idsOf(log, 1), patient).toEqual([1, 2, 3, 4]);
+  });
+
+  it('takes a backlog in the old shape under the contract of its time, when the definitions are ahead of it', async () => {
+    await database.sql`CREATE TABLE events (id int8 PRIMARY KEY, user_id int8)`;
+    const route = { route: 1, table: 'events', key: 'user_id' } as const;
+    const { capture, log } = await start(database.url);
+    await capture.node.apply(await define(database.url, 1n, [route]));
+    await expect.poll(() => capture.source.status().phase, patient).toBe(SourceState.STREAMING);
+    await capture.stop();
+    await database.sql`INSERT INTO events VALUES (1, 1)`;
+    await database.sql`ALTER TABLE events ADD COLUMN amount int4`;
+    await database.sql`INSERT INTO events VALUES (2, 1, 5)`;
+    const second = await startCapture({ url: database.url, directory: directory.path, log });
+    captures.push(second);
+    await second.node.apply(await define(database.url, 2n, [route]));
+    await expect.poll(() => idsOf(log, 1), patient).toEqual([1, 2]);
+    expect((await changesOf(log)).map(({ contractVersion, row }) => [contractVersion, row.length])).toEqual([
+      [1, 2],
+      [2, 3],
+    ]);
+    await database.sql`ALTER TABLE events DROP COLUMN amount`;
+    await database.sql`INSERT INTO events VALUES (3, 1)`;
+    await expect.poll(() => second.source.status().problem?.code, patient).toBe('CONTRACT_BROKEN');
+  });
+});
+
+describe('a table that is not the one it was', () => {
+  const route = { route: 1, table: 'events', key: 'user_id' } as const;
+
+  async function streaming(): Promise<{ capture: Capture; log: ReturnType<typeof createMemoryLog> }> {
+    await database.sql`CREATE TABLE events (id int8 PRIMARY KEY, user_id int8)`;
+    await database.sql`INSERT INTO events VALUES (1, 1)`;
+    const { capture, log } = await start(database.url);
+    await capture.node.apply(await define(database.url, 1n, [route]));
+    await expect.poll(() => capture.source.status().phase, patient).toBe(SourceState.STREAMING);
+    return { capture, log };
+  }
+
+  async function replace(): Promise<void> {
+    await database.sql`DROP TABLE events`;
+    await database.sql`CREATE TABLE events (id int8 PRIMARY KEY, user_id int8)`;
+    await database.sql`INSERT INTO events VALUES (2, 1), (3, 1)`;
+  }
+
+  it('is read anew as a new generation when it was dropped and made again while streaming', async () => {
+    const { log } = await streaming();
+    await replace();
+    await expect.poll(() => idsOf(log, 1), patient).toEqual([2, 3]);
+    await database.sql`INSERT INTO events VALUES (4, 1)`;
+    await expect.poll(() => idsOf(log, 1), patient).toEqual([2, 3, 4]);
+  });
+
+  it('is not read anew, again and again, when it was made again without a column of the contract', async () => {
+    const { capture, log } = await streaming();
+    await database.sql`DROP TABLE events`;
+    await database.sql`CREATE TABLE events (user_id int8, other text)`;
+    await database.sql`INSERT INTO events VALUES (2, 'x')`;
+    await expect.poll(() => capture.source.status().problem?.code, patient).toBe('CONTRACT_BROKEN');
+    expect(capture.source.status().problem?.message).toContain('column id (bigint) is gone');
+    await capture.node.apply(await define(database.url, 2n, [route]));
+    await expect.poll(() => idsOf(log, 1), patient).toEqual([2]);
+  });
+
+  it('is read anew when it was replaced, or out of the publication, while nothing ran', async () => {
+    const { capture, log } = await streaming();
+    await capture.stop();
+    await replace();
+    const second = await startCapture({ url: database.url, directory: directory.path, log });
+    captures.push(second);
+    await expect.poll(() => idsOf(log, 1), patient).toEqual([2, 3]);
+    await second.stop();
+    await database.sql.unsafe(`ALTER PUBLICATION ${SLOT}_append DROP TABLE events`);
+    await database.sql`INSERT INTO events VALUES (4, 1)`;
+    const third = await startCapture({ url: database.url, directory: directory.path, log });
+    captures.push(third);
+    await expect.poll(() => idsOf(log, 1), patient).toEqual([2, 3, 4]);
+    expect(new Set((await changesOf(log)).map(({ generation }) => generation))).toEqual(new Set([3]));
   });
 });

@@ -5,8 +5,10 @@
  * Owns making and changing them. They must exist before the slot does, and hold a table before the table's snapshot is
  * taken: decoding looks a publication up as it was at the change's place in the log.
  */
+import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
 import type { Logger } from '@freshet/kit/logger.ts';
+import { type PublishedTables, publishedKey } from '../core/source-state.ts';
 import { quoteIdentifier, quoteLiteral, tableName } from '../core/sql.ts';
 import type { PgConnection } from './pg/pg-connection.ts';
 import { fromPgError, isPgError, PgError } from './pg/pg-error.ts';
@@ -63,6 +65,23 @@ export async function ensurePublications(
   if (first !== undefined) {
     throw new FreshetError(first.code, first.message, { remedy: first.remedy, place: first.place, also: rest });
   }
+}
+
+/** Which tables are published in which mode, with their oids. */
+export async function readPublished(connection: PgConnection, slotName: string): Promise<PublishedTables> {
+  const names = publicationNames(slotName);
+  const { rows } = await connection.query(`
+    SELECT p.pubname, p.schemaname, p.tablename, c.oid
+      FROM pg_publication_tables p
+      JOIN pg_namespace n ON n.nspname = p.schemaname
+      JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename
+     WHERE p.pubname IN (${quoteLiteral(names.append)}, ${quoteLiteral(names.mutable)})`);
+  return new Map(
+    rows.map(([name, schema, table, oid]) => {
+      const mode = name === names.append ? SourceMode.APPEND : SourceMode.MUTABLE;
+      return [publishedKey(mode, schema ?? '', table ?? ''), Number(oid)];
+    }),
+  );
 }
 
 interface PresentPublication {

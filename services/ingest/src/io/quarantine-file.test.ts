@@ -64,6 +64,33 @@ describe('QuarantineFile', () => {
     expect(majors()).toEqual(['1', (2n ** 60n).toString(), '1', (2n ** 60n + 1n).toString()]);
   });
 
+  it('takes nothing after a failed write, also not what that write had: it is not durable', async () => {
+    const file = await QuarantineFile.open(path);
+    await file.append([entry(1, 1n)]);
+    await file.close(); // every write fails from here on
+    await expect(file.append([entry(1, 2n)])).rejects.toThrow();
+    await expect(file.append([entry(1, 2n)])).rejects.toThrow();
+    await expect(file.append([])).rejects.toThrow();
+    expect(file.count).toBe(1);
+    const again = await QuarantineFile.open(path);
+    await again.append([entry(1, 2n)]);
+    await again.close();
+    expect(majors()).toEqual(['1', '2']);
+  });
+
+  it('tells the places of entries, of this run and of those before', async () => {
+    const first = await QuarantineFile.open(path);
+    await first.append([entry(1, 1n), entry(2, 1n)]);
+    await first.close();
+    const second = await QuarantineFile.open(path);
+    const pending = second.append([entry(1, 2n ** 60n)]);
+    expect(await second.places(({ lane, values }) => lane === 1 && values['a'] === entry(1, 1n).values['a'])).toEqual(
+      new Set(['1/1/1/1/0/0', `1/1/1/${2n ** 60n}/0/0`]),
+    );
+    await pending;
+    await second.close();
+  });
+
   it('cuts a torn last line at every length of it', async () => {
     const file = await QuarantineFile.open(path);
     await file.append([entry(1, 1n)]);

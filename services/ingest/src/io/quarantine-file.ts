@@ -3,7 +3,8 @@
  *
  * Owns the file. Appends are durable when they resolve; concurrent ones share an fsync. An entry that is there already
  * (its row came again after a crash) is passed over: entries of a lane come in order, so one mark a lane is enough.
- * A torn last line is cut at open; damage before it is refused.
+ * A torn last line is cut at open; damage before it is refused. After a failed write nothing is taken any more: what the
+ * file holds is not known until it is opened again.
  */
 import { createReadStream } from 'node:fs';
 import { type FileHandle, mkdir, open, truncate } from 'node:fs/promises';
@@ -11,24 +12,28 @@ import { dirname } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { FreshetError } from '@freshet/kit/errors.ts';
 import type { QuarantineWriter } from '../core/append-pipeline.ts';
-import { comparePlaces, laneName, type QuarantineEntry, type RowPlace } from '../core/quarantine.ts';
+import { comparePlaces, laneName, placeName, type QuarantineEntry, type RowPlace } from '../core/quarantine.ts';
 import { LineSplitter } from '../core/types/copy-text.ts';
 import { syncDirectory } from './durable-file.ts';
 
 interface Waiting {
   readonly lines: string;
+  readonly count: number;
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
 }
 
 export class QuarantineFile implements QuarantineWriter {
+  readonly #path: string;
   readonly #file: FileHandle;
   readonly #marks: Map<string, RowPlace>;
   #count: number;
   #waiting: Waiting[] = [];
+  #failure: { readonly error: unknown } | undefined;
   #writing: Promise<void> | undefined;
 
-  private constructor(file: FileHandle, marks: Map<string, RowPlace>, count: number) {
+  private constructor(path: string, file: FileHandle, marks: Map<string, RowPlace>, count: number) {
+    this.#path = path;
     this.#file = file;
     this.#marks = marks;
     this.#count = count;
@@ -55,7 +60,7 @@ export class QuarantineFile implements QuarantineWriter {
       end = next;
     }
     if (end < size) await truncate(path, end);
-    return new QuarantineFile(file, marks, count);
+    return new QuarantineFile(path, file, marks, count);
   }
 
   /** Entries since the file was made. */
@@ -63,20 +68,35 @@ export class QuarantineFile implements QuarantineWriter {
     return this.#count;
   }
 
+  /** Resolves when the entries are durable. Rejects with what the first write failed with, for good. */
   async append(entries: readonly QuarantineEntry[]): Promise<void> {
     let lines = '';
+    let count = 0;
     for (const entry of entries) {
       const mark = this.#marks.get(laneName(entry));
       if (mark !== undefined && comparePlaces(entry, mark) <= 0) continue;
+      // Ahead of the write, so that nothing goes twice into one; should it fail, no mark counts any more.
       this.#marks.set(laneName(entry), entry);
-      this.#count += 1;
+      count += 1;
       lines += lineOf(entry);
     }
     // Also when nothing is new: what the entries repeat may still be on its way.
     await new Promise<void>((resolve, reject) => {
-      this.#waiting.push({ lines, resolve, reject });
+      this.#waiting.push({ lines, count, resolve, reject });
       this.#writing ??= this.#write();
     });
+  }
+
+  /** The names of the places of those entries, of all that are on disk or on their way there, that are wanted. */
+  async places(wanted: (entry: QuarantineEntry) => boolean): Promise<ReadonlySet<string>> {
+    await this.#writing;
+    const places = new Set<string>();
+    if (this.#count === 0) return places;
+    for await (const { text } of linesOf(this.#path)) {
+      const entry = entryOf(text);
+      if (entry !== undefined && wanted(entry)) places.add(placeName(entry));
+    }
+    return places;
   }
 
   async close(): Promise<void> {
@@ -91,13 +111,18 @@ export class QuarantineFile implements QuarantineWriter {
       const group = this.#waiting;
       this.#waiting = [];
       try {
+        if (this.#failure !== undefined) throw this.#failure.error;
         const text = group.map(({ lines }) => lines).join('');
         if (text !== '') {
           await this.#file.appendFile(text);
           await this.#file.datasync();
         }
-        for (const { resolve } of group) resolve();
+        for (const { count, resolve } of group) {
+          this.#count += count;
+          resolve();
+        }
       } catch (error) {
+        this.#failure ??= { error };
         for (const { reject } of group) reject(error);
       }
     }
@@ -111,11 +136,18 @@ function lineOf(entry: QuarantineEntry): string {
 }
 
 function placeOf(line: string): RowPlace | undefined {
+  const entry = entryOf(line);
+  if (entry === undefined) return undefined;
+  // Not the entry itself, whose values would be held as well.
+  const { route, generation, lane, major, minor, part } = entry;
+  return { route, generation, lane, major, minor, part };
+}
+
+function entryOf(line: string): QuarantineEntry | undefined {
   const json = line.slice(9);
   if (crc32(json) !== Number.parseInt(line.slice(0, 8), 16) || line[8] !== ' ') return undefined;
-  const entry = JSON.parse(json) as QuarantineEntry & { major: string };
-  const { route, generation, lane, minor, part } = entry;
-  return { route, generation, lane, minor, part, major: BigInt(entry.major) };
+  const entry = JSON.parse(json) as Omit<QuarantineEntry, 'major'> & { major: string };
+  return { ...entry, major: BigInt(entry.major) };
 }
 
 async function* linesOf(path: string): AsyncGenerator<{ text: string; next: number }> {

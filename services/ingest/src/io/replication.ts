@@ -77,7 +77,10 @@ export class Replication {
     return { durableLsn: this.#acknowledger.durable, serverLsn: this.#serverLsn };
   }
 
-  /** Runs until the signal aborts, and then returns once what was read is durable and acknowledged; or throws. */
+  /**
+   * Runs until the signal aborts, and then returns once what was read is durable and acknowledged; or throws. `onStreaming`
+   * is called when something has come: a server that refuses the slot's publications does so only after it agreed to stream.
+   */
   async run(onStreaming: () => void): Promise<void> {
     const { connection, slotName, publications, signal } = this.#options;
     const names = quoteLiteral(publications.map(quoteIdentifier).join(','));
@@ -86,12 +89,11 @@ export class Replication {
     await connection.startCopyBoth(
       `START_REPLICATION SLOT ${quoteIdentifier(slotName)} LOGICAL ${from} (proto_version '1', publication_names ${names})`,
     );
-    onStreaming();
     const ended = new AbortController();
     const statuses = this.#sendStatuses(ended.signal);
     let broken: unknown;
     try {
-      await this.#read();
+      await this.#read(onStreaming);
     } catch (error) {
       // What came before a broken contract is settled, so that it does not come again under the contract after it.
       if (isFreshetError(error, 'CONTRACT_BROKEN')) broken = error;
@@ -104,9 +106,9 @@ export class Replication {
     if (broken !== undefined) throw broken;
   }
 
-  async #read(): Promise<void> {
+  async #read(onStreaming: () => void): Promise<void> {
     const { connection, pipeline, clock, signal } = this.#options;
-    for (;;) {
+    for (let streaming = false; ; ) {
       this.#silentSinceUs = clock.monotonicUs();
       const payloads = await connection.readCopyData(signal);
       this.#silentSinceUs = undefined;
@@ -115,6 +117,9 @@ export class Replication {
         if (payload[0] === XLOG_DATA) await this.#take(payload, nowUs);
         else if (payload[0] === KEEPALIVE) this.#keepalive(payload);
       }
+      // The server answers our first status, so this comes soon even when nothing is committed.
+      if (!streaming) onStreaming();
+      streaming = true;
       this.#flush();
       await pipeline.room(signal);
     }

@@ -7,7 +7,7 @@ import type { Clock } from '@freshet/kit/clock.ts';
 import { encodeRecord } from '@freshet/log/record-writer.ts';
 import type { AppendPipeline } from '../core/append-pipeline.ts';
 import { Batch } from '../core/batch.ts';
-import { type Route, routeRow, SNAPSHOT_LANE } from '../core/route.ts';
+import { type Route, routeRow, SNAPSHOT_LANE, withColumnTypes } from '../core/route.ts';
 import type { Stage, StagedTable, StageStore } from './snapshot-stage.ts';
 
 export interface SnapshotAppend {
@@ -49,10 +49,11 @@ async function appendMarks(
 
 async function appendTable(options: SnapshotAppend, table: StagedTable, routes: readonly Route[]): Promise<number> {
   const { store, stage, pipeline, clock, signal } = options;
-  const bound = routes.map((route) => ({
-    route,
-    columns: route.contract.columns.map(({ name }) => table.columns.indexOf(name)),
-  }));
+  const bound = routes.map((route) => {
+    const columns = route.contract.columns.map(({ name }) => table.columns.indexOf(name));
+    const oids = columns.map((index) => table.typeOids[index]);
+    return { route: withColumnTypes(route, oids), columns };
+  });
   let number = 0;
   for await (const rows of store.rows(stage, table)) {
     const nowUs = clock.nowUs();

@@ -28,6 +28,8 @@ export interface StagedTable {
   readonly table: string;
   /** In the order in which a line has them. */
   readonly columns: readonly string[];
+  /** The types of the columns, in the same order. */
+  readonly typeOids: readonly number[];
   readonly file: string;
 }
 
@@ -40,6 +42,8 @@ export interface Stage {
 
 export interface TableToStage extends PublishedTable {
   readonly columns: readonly string[];
+  /** The types of the columns, in the same order. */
+  readonly typeOids: readonly number[];
 }
 
 export class StageStore {
@@ -75,7 +79,7 @@ export class StageStore {
     for (const table of tables) {
       const file = `${staged.length}.copy`;
       await copyTable(connection, table, join(directory, file));
-      staged.push({ schema: table.schema, table: table.table, columns: table.columns, file });
+      staged.push({ schema: table.schema, table: table.table, columns: table.columns, typeOids: table.typeOids, file });
     }
     await syncDirectory(directory);
     await replaceFile(

@@ -3,16 +3,17 @@
  * hold the tables that are wanted. Nothing is changed before everything was found in order.
  */
 import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
-import type { RoutePlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
+import type { PostgresTable, RoutePlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { must } from '@freshet/kit/assert.ts';
 import type { Clock } from '@freshet/kit/clock.ts';
 import type { Logger } from '@freshet/kit/logger.ts';
 import { checkClock } from '@freshet/log/log-time.ts';
+import { bindContract } from '../core/contract.ts';
 import { routeFindings, serverFindings, tableFindings, throwFindings } from '../core/preflight.ts';
-import type { SourceState } from '../core/source-state.ts';
+import type { PublishedTables, SourceState } from '../core/source-state.ts';
 import { readServer, readTable } from './catalog.ts';
 import type { PgConnection } from './pg/pg-connection.ts';
-import { ensurePublications, publicationNames } from './publications.ts';
+import { ensurePublications, publicationNames, readPublished } from './publications.ts';
 import type { TableToStage } from './snapshot-stage.ts';
 
 /** A difference of clocks that is worth a line in the log; beyond the log's limit capture is refused. */
@@ -42,11 +43,30 @@ export async function preflight(options: {
     findings.push(...tableFindings({ schema, table, mode: must(plan.source).mode }, facts, server.user));
     if (facts === undefined) continue;
     findings.push(...routeFindings(plan, facts));
-    const columns = facts.columns.filter(({ generated }) => !generated).map(({ name }) => name);
-    tables.set(tableKey(facts), { schema, table, partitioned: facts.kind === 'p', columns });
+    const sent = facts.columns.filter(({ generated }) => !generated);
+    tables.set(tableKey(facts), {
+      schema,
+      table,
+      partitioned: facts.kind === 'p',
+      columns: sent.map(({ name }) => name),
+      typeOids: sent.map(({ typeOid }) => typeOid),
+    });
   }
   throwFindings(findings);
   return [...tables.values()];
+}
+
+/** Throws CONTRACT_BROKEN when a table that is to be read has not the shape that the route's contract promises. */
+export function checkShape(plan: RoutePlan, table: TableToStage): void {
+  const columns = table.columns.map((name, i) => ({
+    name,
+    typeOid: must(table.typeOids[i]),
+    typeModifier: -1,
+    identity: false,
+  }));
+  const contract = must(plan.source?.contract);
+  const relation = { id: 0, schema: table.schema, table: table.table, replicaIdentity: 'd', columns };
+  bindContract([{ contract }], relation, tableOf(plan).database);
 }
 
 /** The permanent slot, and for a snapshot a temporary one. */
@@ -55,14 +75,14 @@ function slotsNeeded(wanted: readonly RoutePlan[], state: SourceState): number {
   return (state.slot === 'made' ? 0 : 1) + (wanted.every(({ route }) => live.has(route)) ? 0 : 1);
 }
 
-/** Makes the publications hold the tables, each in the one of its mode. */
+/** Makes the publications hold the tables, each in the one of its mode; resolves with what they hold then. */
 export async function publish(options: {
   readonly wanted: readonly RoutePlan[];
   readonly tables: readonly TableToStage[];
   readonly slotName: string;
   readonly connection: PgConnection;
   readonly logger: Logger;
-}): Promise<void> {
+}): Promise<PublishedTables> {
   const { wanted, tables, slotName, connection, logger } = options;
   const names = publicationNames(slotName);
   const inMode = (mode: SourceMode): TableToStage[] => {
@@ -74,10 +94,11 @@ export async function publish(options: {
     { name: names.mutable, publish: 'insert, update, delete, truncate', tables: inMode(SourceMode.MUTABLE) },
   ];
   await ensurePublications(connection, publications, logger);
+  return readPublished(connection, slotName);
 }
 
 /** The table that a route's rows come from. */
-export function tableOf(plan: RoutePlan): { readonly schema: string; readonly table: string } {
+export function tableOf(plan: RoutePlan): PostgresTable {
   const origin = must(plan.source).origin;
   return must(origin.case === 'postgres' ? origin.value : undefined);
 }

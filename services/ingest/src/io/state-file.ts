@@ -16,6 +16,10 @@ interface StateJson {
     readonly phase: RouteState['phase'];
     readonly fromLsn: string;
     readonly stage: string;
+    // Not in the first states that were written: such a route starts anew.
+    readonly tableOid?: number;
+    readonly contractVersion?: number;
+    readonly contractLsn?: string;
   }[];
 }
 
@@ -37,10 +41,7 @@ export class StateFile {
       slot: json.slot,
       systemId: json.systemId,
       acknowledgedLsn: lsn(json.acknowledgedLsn, this.#path),
-      routes:
-        json.logId === this.#logId
-          ? json.routes.map((route) => ({ ...route, fromLsn: lsn(route.fromLsn, this.#path) }))
-          : [],
+      routes: json.logId === this.#logId ? json.routes.map((route) => readRoute(route, this.#path)) : [],
     };
   }
 
@@ -52,10 +53,24 @@ export class StateFile {
       slot: state.slot,
       systemId: state.systemId,
       acknowledgedLsn: formatLsn(state.acknowledgedLsn),
-      routes: state.routes.map((route) => ({ ...route, fromLsn: formatLsn(route.fromLsn) })),
+      routes: state.routes.map((route) => ({
+        ...route,
+        fromLsn: formatLsn(route.fromLsn),
+        contractLsn: formatLsn(route.contractLsn),
+      })),
     };
     await replaceFile(this.#path, `${JSON.stringify(json, undefined, 2)}\n`);
   }
+}
+
+function readRoute(route: StateJson['routes'][number], path: string): RouteState {
+  return {
+    ...route,
+    fromLsn: lsn(route.fromLsn, path),
+    tableOid: route.tableOid ?? 0,
+    contractVersion: route.contractVersion ?? 0,
+    contractLsn: lsn(route.contractLsn ?? '0/0', path),
+  };
 }
 
 function parse(text: string, path: string): StateJson {

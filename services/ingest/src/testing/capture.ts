@@ -158,6 +158,7 @@ export async function startCapture(options: CaptureOptions): Promise<Capture> {
     inFlightBytesMax: options.inFlightBytesMax ?? 8 * 1024 * 1024,
     resync: options.resync ?? false,
     recheckMs: 200,
+    tableCheckMs: 200,
   });
   const node = await IngestNode.open({ directory, log, sources: [source], logger });
   const controller = new AbortController();

@@ -17,7 +17,7 @@ import { ValueRefused } from './value-refused.ts';
 /** Turns the text of a value that is not null into the value; throws ValueRefused when it cannot. */
 export type TextParser = (text: string) => Scalar;
 
-/** The parser for a column; the oid tells float4 from float8, 0 when it is not known. */
+/** The parser for a column; the oid, of the type that the row was written with, tells float4 from float8. 0: not known. */
 export function parserOf(type: PlainType, oid: number): TextParser {
   if (type.kind === Kind.LIST) {
     const element = scalarParser(type.element, oid === FLOAT4_ARRAY_OID);

@@ -22,6 +22,7 @@ export interface ConnectionTarget {
   readonly certificateAuthorities: string | undefined;
 }
 
+const PARAMETERS: readonly string[] = ['sslmode', 'sslrootcert', 'host', 'port', 'user', 'password'];
 const SSL_MODES: readonly string[] = ['disable', 'prefer', 'require', 'verify-ca', 'verify-full'];
 
 /** Reads the URL. Throws INVALID_CONFIG that says what is wrong with it, without showing it. */
@@ -34,25 +35,42 @@ export function parseConnectionUrl(text: string): ConnectionTarget {
   }
   if (url.protocol !== 'postgres:' && url.protocol !== 'postgresql:')
     throw invalid('it does not begin with postgres://');
-  const sslMode = url.searchParams.get('sslmode') ?? 'prefer';
-  if (!SSL_MODES.includes(sslMode)) throw invalid(`sslmode is not one of ${SSL_MODES.join(', ')}`);
+  // Passed over, a parameter that is misspelt or that libpq knows would leave out what somebody relies on.
+  const unknown = [...url.searchParams.keys()].find((name) => !PARAMETERS.includes(name));
+  if (unknown !== undefined) throw invalid(`its parameter ${unknown} is not one of ${PARAMETERS.join(', ')}`);
   const user = decode(url.username) || url.searchParams.get('user') || '';
   if (user === '') throw invalid('it names no user');
+  const rootCertificate = url.searchParams.get('sslrootcert');
   return {
     host:
       url.searchParams.get('host') ?? (url.hostname === '' ? 'localhost' : url.hostname.replace(/^\[(.*)\]$/, '$1')),
-    port: Number(url.searchParams.get('port') ?? (url.port === '' ? '5432' : url.port)),
+    port: readPort(url.searchParams.get('port') ?? (url.port === '' ? '5432' : url.port)),
     user,
     password: decode(url.password) || url.searchParams.get('password') || '',
     database: decode(url.pathname.replace(/^\//, '')) || user,
-    sslMode: sslMode as SslMode,
-    certificateAuthorities: readAuthorities(url.searchParams.get('sslrootcert')),
+    sslMode: readSslMode(url.searchParams.get('sslmode'), rootCertificate),
+    certificateAuthorities: readAuthorities(rootCertificate),
   };
 }
 
 /** "user@host:port/database", for people. */
 export function describeTarget(target: ConnectionTarget): string {
   return `${target.user}@${target.host}:${target.port}/${target.database}`;
+}
+
+function readPort(text: string): number {
+  const port = /^\d{1,5}$/.test(text) ? Number(text) : 0;
+  if (port < 1 || port > 65_535) throw invalid('its port is not a number from 1 to 65535');
+  return port;
+}
+
+/** As libpq has it: with an authority to check against, `require` checks; the system's are good for names only. */
+function readSslMode(mode: string | null, rootCertificate: string | null): SslMode {
+  const wanted = mode ?? (rootCertificate === 'system' ? 'verify-full' : 'prefer');
+  if (!SSL_MODES.includes(wanted)) throw invalid(`sslmode is not one of ${SSL_MODES.join(', ')}`);
+  if (rootCertificate === 'system' && wanted !== 'verify-full')
+    throw invalid('sslrootcert=system needs sslmode=verify-full');
+  return wanted === 'require' && rootCertificate !== null ? 'verify-ca' : (wanted as SslMode);
 }
 
 function readAuthorities(path: string | null): string | undefined {

@@ -38,6 +38,8 @@ const SESSION: Readonly<Record<string, string>> = {
   statement_timeout: '0',
   idle_in_transaction_session_timeout: '0',
   lock_timeout: '15s',
+  // A policy that would hide rows from a snapshot is an error instead.
+  row_security: 'off',
 };
 
 const CONNECT_MS_MAX = 15_000;

@@ -424,7 +424,7 @@ export type FeaturePlan = Message<"freshet.type.v1.FeaturePlan"> & {
   name: string;
 
   /**
-   * The aggregate's name, as in docs/aggregates.md: "count".
+   * The aggregate's name, as in docs/values.md: "count".
    *
    * @generated from field: string aggregate = 2;
    */
