@@ -59,6 +59,8 @@ export class Follower {
   readonly #failedUs = new Map<string, number>();
   #upstreams: readonly Upstream[] = [];
   #stopped = false;
+  /** Resolves when every stream that was given up has let go of its shards. */
+  #ended: Promise<unknown> = Promise.resolve();
 
   constructor(options: FollowerOptions) {
     this.#options = options;
@@ -81,7 +83,7 @@ export class Follower {
     const streams = [...this.#streams.values()];
     this.#streams.clear();
     for (const { controller } of streams) controller.abort();
-    await Promise.all(streams.map(({ done }) => done));
+    await Promise.all([this.#ended, ...streams.map(({ done }) => done)]);
   }
 
   #assign(): void {
@@ -92,6 +94,7 @@ export class Follower {
       if (same(after.get(address), stream.shards)) continue;
       this.#streams.delete(address);
       stream.controller.abort();
+      this.#ended = Promise.allSettled([this.#ended, stream.done]);
     }
     for (const [address, shards] of after) if (!this.#streams.has(address)) this.#open(address, shards);
   }
@@ -104,7 +107,8 @@ export class Follower {
       shards,
       controller,
       connected: false,
-      done: Promise.resolve().then(async () => {
+      // A stream that is given up may still be applying a frame: two at once would move each other's cursor (R1).
+      done: this.#ended.then(async () => {
         try {
           await retry((healthy) => this.#follow(client, stream, () => this.#healthy(address, healthy)), {
             what: `following changes from ${address}`,

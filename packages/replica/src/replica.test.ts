@@ -164,6 +164,30 @@ describe('Replica', () => {
     await until(() => expect(positions(replica)).toEqual([6, 5]));
   });
 
+  it('R1: follows a shard by one stream at a time, also while the one before is slow to end', async () => {
+    const active = new Set<string>();
+    const seen: string[][] = [];
+    const connect = (address: string): ChangesClient => ({
+      close: () => {},
+      async *subscribeChanges(_request, { signal }) {
+        active.add(address);
+        seen.push([...active]);
+        await new Promise<void>((resolve) => signal?.addEventListener('abort', () => resolve(), { once: true }));
+        await new Promise((resolve) => setTimeout(resolve, 30));
+        active.delete(address);
+        yield* [];
+      },
+    });
+    const replica = await Replica.open({ directory, clock: systemClock, log: silentLogger, connect });
+    open.push(replica);
+    replica.learnShardCount(SHARDS);
+    for (const address of ['a:1', 'b:1', 'c:1']) {
+      replica.setUpstreams([{ address, shards: [0, 1] }]);
+      await vi.waitFor(() => expect(active.has(address)).toBe(true), { timeout: 5_000 });
+    }
+    expect(seen).toEqual([['a:1'], ['b:1'], ['c:1']]);
+  });
+
   it('R4: waits for its disk when much is to be written, and gets it all', async () => {
     const mesh = new Mesh();
     mesh.up.add('a:1');
