@@ -4,7 +4,7 @@
  */
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -39,6 +39,13 @@ if (!existsSync(stampFile) || readFileSync(stampFile, 'utf8') !== wanted) {
 /** The lock file, and every package.json that it must agree with. */
 function fingerprint() {
   const hash = createHash('sha256');
-  for (const file of ['package-lock.json', 'package.json']) hash.update(readFileSync(join(root, file)));
+  const workspaces = ['packages', 'services'].flatMap((folder) =>
+    readdirSync(join(root, folder))
+      .sort()
+      .map((name) => join(folder, name, 'package.json')),
+  );
+  for (const file of ['package-lock.json', 'package.json', ...workspaces]) {
+    if (existsSync(join(root, file))) hash.update(readFileSync(join(root, file)));
+  }
   return hash.digest('hex');
 }

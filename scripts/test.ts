@@ -1,7 +1,7 @@
 /**
  * npm test: runs every suite and ends with one line "N passed, N failed, N skipped".
  *
- * A suite that needs what this machine cannot give is reported as skipped, by name and reason; with CI=true a skip is a
+ * A suite that needs what this machine cannot give is reported as skipped, by name; with CI=true a skip is a
  * failure. Arguments are passed on to vitest (npm test -- packages/engine).
  */
 import { spawnSync } from 'node:child_process';

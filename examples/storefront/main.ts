@@ -76,7 +76,7 @@ async function open(options: StorefrontOptions, signal: AbortSignal): Promise<St
 /** Lets visitors in until the signal or the time is over; then, if asked, proves that what is served is right. */
 async function run(shop: Storefront, options: StorefrontOptions, signal: AbortSignal): Promise<number> {
   const failed = new AbortController();
-  const traffic = startTraffic(shop.sql, options.rate, Date.now());
+  const traffic = startTraffic(shop.sql, options.rate, Date.now(), (error) => failed.abort(error));
   const probes = startProbes(shop.sql, shop.client, (error) => failed.abort(error));
   const view = startLiveView(shop.client, traffic, probes, process.stderr);
   const ends = [

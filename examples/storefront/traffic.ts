@@ -37,8 +37,13 @@ export async function stockShelves(sql: Sql): Promise<void> {
   await sql`INSERT INTO product_catalog ${sql(products)} ON CONFLICT (product_id) DO NOTHING`;
 }
 
-/** Starts to commit `rate` transactions a second until stopped. */
-export function startTraffic(sql: Sql, rate: number, seed: number): Traffic {
+/** Starts to commit `rate` transactions a second until stopped; `onError` hears of a commit that failed, which ends it. */
+export function startTraffic(
+  sql: Sql,
+  rate: number,
+  seed: number,
+  onError: (error: Error) => void = () => {},
+): Traffic {
   const random = seededRandom(seed);
   const state = { commits: 0, events: 0, inFlight: 0, stopped: false };
   const failures: unknown[] = [];
@@ -54,6 +59,7 @@ export function startTraffic(sql: Sql, rate: number, seed: number): Traffic {
       state.events += batch.length;
     } catch (error) {
       failures.push(error);
+      onError(error as Error);
       state.stopped = true;
     } finally {
       state.inFlight -= 1;

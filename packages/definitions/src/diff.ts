@@ -4,6 +4,7 @@
  * Owns the comparison of two resolved sets. Sources are compared by the routes that use them, since nothing else of
  * them is in force.
  */
+
 import { create, equals } from '@bufbuild/protobuf';
 import { ChangeKind, type PlannedChange, PlannedChangeSchema } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
 import {
@@ -15,6 +16,7 @@ import {
   type SourcePlan,
   type ViewPlan,
 } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
+import { toHex } from '@freshet/kit/hex.ts';
 import { compareStrings } from '@freshet/values/compare.ts';
 import { formatDuration } from './duration.ts';
 import { layoutChanges } from './resolve/contract-version.ts';
@@ -224,7 +226,7 @@ function servicesOfSource(set: DefinitionSet | undefined, source: string): strin
 }
 
 function hex(view: ViewPlan): string {
-  return Buffer.from(view.viewId).toString('hex');
+  return toHex(view.viewId);
 }
 
 function count(n: number, noun: string): string {

@@ -19,11 +19,6 @@ export function closest(name: string, candidates: readonly string[]): string | u
   return best;
 }
 
-/** A name as an error may repeat it: what somebody sent may be megabytes. */
-export function shown(name: string): string {
-  return name.length <= NAME_MAX ? name : `${name.slice(0, NAME_MAX)}…`;
-}
-
 /** Levenshtein distance, in characters. */
 export function editDistance(a: string, b: string): number {
   let previous = Array.from({ length: b.length + 1 }, (_, j) => j);

@@ -8,10 +8,11 @@
  * the newest older definitions have it whose views are whole. The same holds for a view that is read by name. What the
  * newest definitions do not have is not served.
  */
+
 import type { DefinitionSet, EntityPlan, ServicePlan, ViewPlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { must } from '@freshet/kit/assert.ts';
+import { toHex } from '@freshet/kit/hex.ts';
 import { type FeatureLayout, type RowLayout, rowLayout } from './row-layout.ts';
-import { hex } from './shard-copy.ts';
 import type { ViewTable } from './view-table.ts';
 
 /** A view that can be read. */
@@ -132,7 +133,7 @@ function servedView(
   tablesOf: WholeTables,
 ): ServedView | undefined {
   if (plan === undefined) return undefined;
-  const id = hex(plan.viewId);
+  const id = toHex(plan.viewId);
   // Two names of one plan share their rows, but not their name.
   const known = byId.get(`${id} ${plan.name}`);
   if (known?.plan === plan) return known;
@@ -157,9 +158,9 @@ function servedService(
 ): ServedService | undefined {
   const outputs: Output[] = [];
   for (const ref of plan.features) {
-    const id = hex(ref.viewId);
+    const id = toHex(ref.viewId);
     const view = servedView(
-      set.views.find((v) => hex(v.viewId) === id),
+      set.views.find((v) => toHex(v.viewId) === id),
       byId,
       tablesOf,
     );

@@ -13,12 +13,14 @@
  *                                 ▲                                        │ all whole
  *                                 └────────────────────────────────────────┘
  */
+
 import type { ShardCursor, SubscribeChangesResponse } from '@freshet/gen/freshet/compute/v1/compute_pb.ts';
 import type { DefinitionSet } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
+import { toHex } from '@freshet/kit/hex.ts';
 import { keyString } from '@freshet/values/key.ts';
 import { partitionOfKeyString } from '@freshet/values/partition.ts';
 import { buildCatalog, type Catalog, EMPTY_CATALOG, neededSets } from './catalog.ts';
-import { hex, ShardCopy } from './shard-copy.ts';
+import { ShardCopy } from './shard-copy.ts';
 import type { ViewTable } from './view-table.ts';
 
 /** The copies of a shard. */
@@ -176,7 +178,7 @@ export class ReplicaState {
   #copyFor(frame: SubscribeChangesResponse): ShardCopy | undefined {
     const shard = this.shards.get(frame.shard) ?? this.newShard(frame.shard);
     const { served, incoming } = shard;
-    const logId = hex(frame.logId);
+    const logId = toHex(frame.logId);
     const after = Number(frame.after);
     if (incoming?.logId === logId && incoming.position === after) return incoming;
     if (served.logId === logId && (after > 0 || served.position === 0)) return served;
@@ -214,7 +216,7 @@ export class ReplicaState {
       this.sets = needed;
       this.setsDirty = true;
     }
-    const named = new Set(this.sets.flatMap((set) => set.views.map((view) => hex(view.viewId))));
+    const named = new Set(this.sets.flatMap((set) => set.views.map((view) => toHex(view.viewId))));
     for (const copy of this.copies()) {
       this.discardedTables.push(...copy.replaced, ...copy.dropTables((id) => named.has(id), this.knownGeneration));
       copy.replaced = [];

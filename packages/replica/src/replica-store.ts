@@ -8,6 +8,7 @@
  * agreement of the two); R3 (which copies are served changes in one batch). A table whose rows are damaged or do not
  * add up takes its shard's copy with it: the copy starts again from nothing, and nothing else does.
  */
+
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import { ShardCursorSchema } from '@freshet/gen/freshet/compute/v1/compute_pb.ts';
 import {
@@ -17,11 +18,12 @@ import {
   StoredShardSchema,
 } from '@freshet/gen/freshet/serve/v1/storage_pb.ts';
 import { FreshetError, isFreshetError } from '@freshet/kit/errors.ts';
+import { fromHex, toHex } from '@freshet/kit/hex.ts';
 import type { Logger } from '@freshet/kit/logger.ts';
 import { ClassicLevel } from 'classic-level';
 import { ReplicaState } from './replica-state.ts';
 import { type RowKey, rowKeyOfText, rowKeyText } from './row-key.ts';
-import { hex, type ShardCopy, unhex } from './shard-copy.ts';
+import type { ShardCopy } from './shard-copy.ts';
 import {
   DEFINITIONS_KEY,
   FORMAT,
@@ -164,7 +166,7 @@ export class ReplicaStore {
   async #loadRows(state: ReplicaState, copies: ReadonlyMap<ShardCopy, StoredShard>): Promise<void> {
     const tables = new Map<number, { table: ViewTable; copy: ShardCopy }>();
     for (const [copy, stored] of copies) {
-      for (const t of stored.tables) tables.set(t.table, { table: copy.loadTable(hex(t.viewId), t.table), copy });
+      for (const t of stored.tables) tables.set(t.table, { table: copy.loadTable(toHex(t.viewId), t.table), copy });
     }
     const damaged = new Map<ShardCopy, unknown>();
     const orphans = new Set<number>();
@@ -184,7 +186,7 @@ export class ReplicaStore {
     }
     for (const [copy, stored] of copies) {
       for (const t of stored.tables) {
-        const table = copy.table(hex(t.viewId));
+        const table = copy.table(toHex(t.viewId));
         if (table.rows.size === Number(t.rows)) {
           table.whole = t.whole;
           table.completeThroughUs = Number(t.completeThroughUs);
@@ -303,7 +305,7 @@ function storedShard(copy: ShardCopy): StoredShard {
     definitionsGeneration: copy.definitionsGeneration,
     tables: [...copy.tables.values()].map((table) => ({
       table: table.number,
-      viewId: unhex(table.viewId),
+      viewId: fromHex(table.viewId),
       whole: table.whole,
       completeThroughUs: BigInt(table.completeThroughUs),
       rows: BigInt(table.rows.size),

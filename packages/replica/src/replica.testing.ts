@@ -1,6 +1,7 @@
 /**
  * For tests: plans, rows, and an upstream whose state is a list of records that anybody can check by eye.
  */
+
 import { create, toBinary } from '@bufbuild/protobuf';
 import {
   PassPageSchema,
@@ -17,19 +18,19 @@ import {
 } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { RowSchema } from '@freshet/gen/freshet/type/v1/row_pb.ts';
 import { Kind, type Value, ValueColumnSchema } from '@freshet/gen/freshet/type/v1/value_pb.ts';
+import { fromHex, toHex } from '@freshet/kit/hex.ts';
 import { int64KeyString, keyBytes } from '@freshet/values/key.ts';
 import { partitionOfKeyString } from '@freshet/values/partition.ts';
-import { hex, unhex } from './shard-copy.ts';
 
 /** A view's id: 16 bytes that all are the number. */
 export function viewId(number: number): string {
-  return hex(new Uint8Array(16).fill(number));
+  return toHex(new Uint8Array(16).fill(number));
 }
 
 /** A view of an entity "user" with one int64 key and one lifetime feature "count". */
 export function countView(number: number, name = `view${number}`): ViewPlan {
   return create(ViewPlanSchema, {
-    viewId: unhex(viewId(number)),
+    viewId: fromHex(viewId(number)),
     name,
     entity: { name: 'user', key: [{ name: 'user_id', kind: Kind.INT64 }] },
     features: [
@@ -106,10 +107,10 @@ export class ModelShard {
   cursor(position: number, views: readonly number[] = position === 0 ? [] : this.views): ShardCursor {
     return create(ShardCursorSchema, {
       shard: this.shard,
-      logId: unhex(this.logId),
+      logId: fromHex(this.logId),
       position: BigInt(position),
       recordCrc: position,
-      views: views.map((v) => unhex(viewId(v))),
+      views: views.map((v) => fromHex(viewId(v))),
     });
   }
 
@@ -120,14 +121,14 @@ export class ModelShard {
     rows: readonly { view: number; key: string; version: number }[],
   ): SubscribeChangesResponse {
     return create(SubscribeChangesResponseSchema, {
-      logId: unhex(this.logId),
+      logId: fromHex(this.logId),
       shard: this.shard,
       after: BigInt(after),
       cursor,
       completeThroughUs: cursor.position * 1000n,
       definitionsGeneration: 1n,
       rows: rows.map(({ view, key, version }) => ({
-        viewId: unhex(viewId(view)),
+        viewId: fromHex(viewId(view)),
         rows: [
           version < 0
             ? { key: keyBytes(key), version: BigInt(-version - 1) }
@@ -193,7 +194,7 @@ export class ModelShard {
         page.map(([key, version]) => ({ view, key, version })),
       );
       frame.pass = create(PassPageSchema, {
-        viewId: unhex(viewId(view)),
+        viewId: fromHex(viewId(view)),
         afterKey: keyBytes(afterKey),
         throughKey: keyBytes(throughKey),
         last,

@@ -20,6 +20,7 @@ import {
   type SubscribeChangesResponse,
   type ViewRows,
 } from '@freshet/gen/freshet/compute/v1/compute_pb.ts';
+import { toHex } from '@freshet/kit/hex.ts';
 import { keyString } from '@freshet/values/key.ts';
 import { toLatin1 } from './latin1.ts';
 import { rowKeyOf } from './row-key.ts';
@@ -83,8 +84,8 @@ export class ShardCopy {
   restore(cursor: ShardCursor, completeThroughUs: number): void {
     this.cursor = cursor;
     this.position = Number(cursor.position);
-    this.logId = hex(cursor.logId);
-    this.#views = new Set(cursor.views.map(hex));
+    this.logId = toHex(cursor.logId);
+    this.#views = new Set(cursor.views.map(toHex));
     this.completeThroughUs = completeThroughUs;
   }
 
@@ -141,7 +142,7 @@ export class ShardCopy {
       this.#putAll(frame.rows);
     } else {
       const page = frame.pass;
-      const table = this.#target(hex(page.viewId));
+      const table = this.#target(toHex(page.viewId));
       const afterKey = keyString(page.afterKey);
       if (!table.continues(afterKey)) return refused('a page that does not continue its pass');
       table.beginPage(afterKey);
@@ -165,7 +166,7 @@ export class ShardCopy {
 
   #putAll(all: readonly ViewRows[]): void {
     for (const { viewId, rows } of all) {
-      const table = this.#target(hex(viewId));
+      const table = this.#target(toHex(viewId));
       for (const row of rows) {
         table.put(rowKeyOf(row.key), Number(row.version), row.row.length === 0 ? '' : toLatin1(row.row));
       }
@@ -181,14 +182,14 @@ export class ShardCopy {
     const through = Number(frame.completeThroughUs);
     const moved = to > this.position;
     const viewsChanged =
-      cursor.views.length !== this.#views.size || cursor.views.some((id) => !this.#views.has(hex(id)));
+      cursor.views.length !== this.#views.size || cursor.views.some((id) => !this.#views.has(toHex(id)));
     if (!moved && !viewsChanged && through <= this.completeThroughUs) return false;
     this.cursor = compactCursor(cursor, viewsChanged ? undefined : this.cursor);
     const begun = this.position === 0 && to > 0;
     this.position = to;
     if (through > this.completeThroughUs) this.completeThroughUs = through;
     let wholeChanged = false;
-    if (viewsChanged) this.#views = new Set(cursor.views.map(hex));
+    if (viewsChanged) this.#views = new Set(cursor.views.map(toHex));
     for (const id of this.#views) {
       this.#returned(id);
       const table = this.table(id);
@@ -238,18 +239,8 @@ function compactCursor(cursor: ShardCursor, same: ShardCursor | undefined): Shar
 }
 
 function sameSet(old: ReadonlySet<string>, ids: readonly Uint8Array[]): ReadonlySet<string> {
-  if (old.size === ids.length && ids.every((id) => old.has(hex(id)))) return old;
-  return new Set(ids.map(hex));
-}
-
-/** Bytes as lower-case hex. */
-export function hex(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('hex');
-}
-
-/** The bytes of hex. */
-export function unhex(text: string): Uint8Array {
-  return Uint8Array.from(Buffer.from(text, 'hex'));
+  if (old.size === ids.length && ids.every((id) => old.has(toHex(id)))) return old;
+  return new Set(ids.map(toHex));
 }
 
 function refused(reason: string): Applied {

@@ -16,12 +16,12 @@ import { LogRecordSchema, Operation } from '@freshet/gen/freshet/log/v1/log_pb.t
 import { type DefinitionSet, DefinitionSetSchema, type ViewPlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { assert, must } from '@freshet/kit/assert.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
+import { toHex } from '@freshet/kit/hex.ts';
 import { RecordKind, RecordReader } from '../record/record-reader.ts';
 import type { ColdState, FoldEntry } from '../shard-fold.ts';
 import { type RunnableView, runnableView } from '../state/view-plan.ts';
 import { engineVersion } from '../windows.ts';
 import { ContractBook } from './contract-book.ts';
-import { hexOf } from './instance-name.ts';
 import { RouteProgress } from './route-progress.ts';
 import type { CacheUse } from './state-cache.ts';
 import { type FoldCounters, ViewInstance } from './view-instance.ts';
@@ -107,7 +107,7 @@ export class Force {
     this.definitions = fromBinary(DefinitionSetSchema, meta.definitions);
     const plans = plansById(this.definitions);
     for (const stored of meta.views) {
-      const viewId = hexOf(stored.viewId);
+      const viewId = toHex(stored.viewId);
       const view = checkedView(must(plans.get(viewId), 'a commit holds a view that its definitions do not'));
       const options = { view, number: stored.instance, cold: this.#cold, use: this.use, stored };
       this.views.set(viewId, new ViewInstance(options));
@@ -212,7 +212,7 @@ export class Force {
 
 /** Plans with equal ids are one view, whatever names they have. */
 function plansById(definitions: DefinitionSet): Map<string, ViewPlan> {
-  return new Map(definitions.views.map((plan) => [hexOf(plan.viewId), plan]));
+  return new Map(definitions.views.map((plan) => [toHex(plan.viewId), plan]));
 }
 
 function checkedView(plan: ViewPlan): RunnableView {

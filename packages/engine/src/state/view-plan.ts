@@ -7,10 +7,10 @@
 import type { FeaturePlan, ViewPlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { Kind, type ValueType } from '@freshet/gen/freshet/type/v1/value_pb.ts';
 import { assert, must } from '@freshet/kit/assert.ts';
+import { toHex } from '@freshet/kit/hex.ts';
 import type { Accumulator, Raw } from '../aggregates/aggregate.ts';
 import { aggregateByName } from '../aggregates/table.ts';
 import { compileExpression, type Expression, type ExpressionColumn } from '../expression/expression.ts';
-import { hexOf } from '../fold/instance-name.ts';
 import { normaliseInteger } from '../numbers/integers.ts';
 import { type WindowShape, windowShape } from '../windows.ts';
 
@@ -85,7 +85,7 @@ export function runnableView(plan: ViewPlan): RunnableView {
   const whereColumns = whereUsesDerived ? columns.map((_, index) => index) : [...(where?.uses ?? [])];
   const indexOf = new Map(all.map((column, index) => [column.name, index]));
   return {
-    viewId: hexOf(plan.viewId),
+    viewId: toHex(plan.viewId),
     plan,
     route: plan.route,
     groups: featureGroups(plan.features).map((group) => featureGroup(plan, group, indexOf)),

@@ -14,9 +14,9 @@ import {
   SubscribeChangesResponseSchema,
   ViewRowsSchema,
 } from '@freshet/gen/freshet/compute/v1/compute_pb.ts';
+import { fromHex } from '@freshet/kit/hex.ts';
 import { keyBytes } from '@freshet/values/key.ts';
 import type { EncodedRow } from './fold-port.ts';
-import { fromHex } from './hex.ts';
 
 export type Frame = SubscribeChangesResponse;
 

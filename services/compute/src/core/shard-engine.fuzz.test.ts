@@ -8,6 +8,7 @@
 import { createStateDigest } from '@freshet/engine/fold/state-digest.ts';
 import { ShardFold } from '@freshet/engine/shard-fold.ts';
 import { must } from '@freshet/kit/assert.ts';
+import { toHex } from '@freshet/kit/hex.ts';
 import type { LogEntry } from '@freshet/log/log.ts';
 import { encodeTick } from '@freshet/log/record-writer.ts';
 import { fuzzParameters } from '@freshet/testkit/differential/fuzz-options.ts';
@@ -18,7 +19,6 @@ import { describe, expect, it } from 'vitest';
 import type { ModelRow } from '../testing/model-replica.ts';
 import type { ShardRig } from '../testing/shard-rig.ts';
 import { type Happening, happenings, inWorld, type Replay, ShardWorld, smallLimits } from '../testing/shard-world.ts';
-import { toHex } from './hex.ts';
 
 type Step = Happening | { readonly do: 'append'; readonly count: number };
 

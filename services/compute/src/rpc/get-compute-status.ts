@@ -1,7 +1,7 @@
 /** GetComputeStatus: what the shards are doing. */
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import type { ShardStatusSchema } from '@freshet/gen/freshet/compute/v1/compute_pb.ts';
-import { fromHex } from '../core/hex.ts';
+import { fromHex } from '@freshet/kit/hex.ts';
 import type { Shard } from '../core/shard.ts';
 import type { ComputeHandlers, RunningShards } from './handlers.ts';
 

@@ -1,9 +1,9 @@
 /** SubscribeChanges: everything that changed after the cursors, then what changes. */
 import type { ShardCursor } from '@freshet/gen/freshet/compute/v1/compute_pb.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
+import { toHex } from '@freshet/kit/hex.ts';
 import { follow } from '../core/follow.ts';
 import type { Cursor } from '../core/frame.ts';
-import { toHex } from '../core/hex.ts';
 import type { Shard } from '../core/shard.ts';
 import { ShardFollower } from '../core/shard-follower.ts';
 import type { ComputeHandlers, HandlerOptions, RunningShards } from './handlers.ts';

@@ -7,10 +7,10 @@ import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import { LogRecordSchema, Operation } from '@freshet/gen/freshet/log/v1/log_pb.ts';
 import { type DefinitionSet, DefinitionSetSchema } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { assert } from '@freshet/kit/assert.ts';
+import { toHex } from '@freshet/kit/hex.ts';
 import type { LogEntry } from '@freshet/log/log.ts';
 import { keyString } from '@freshet/values/key.ts';
 import type { Build, ColdState, EncodedRow, Fold, FoldCommit, FoldOptions, StateDigest } from '../core/fold-port.ts';
-import { toHex } from '../core/hex.ts';
 
 interface View {
   readonly instance: string;

@@ -4,8 +4,8 @@
  */
 import type { ShardCursor, SubscribeChangesResponse } from '@freshet/gen/freshet/compute/v1/compute_pb.ts';
 import { assert } from '@freshet/kit/assert.ts';
+import { toHex } from '@freshet/kit/hex.ts';
 import { keyString } from '@freshet/values/key.ts';
-import { toHex } from '../core/hex.ts';
 
 export interface ModelRow {
   readonly version: number;

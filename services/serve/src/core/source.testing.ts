@@ -1,13 +1,14 @@
 /** For tests: a feature source made of definitions and rows, without disk or network. */
+
 import { create, type MessageInitShape, toBinary } from '@bufbuild/protobuf';
 import type { DefinitionSet, ViewPlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { RowSchema } from '@freshet/gen/freshet/type/v1/row_pb.ts';
 import type { Clock } from '@freshet/kit/clock.ts';
+import { toHex } from '@freshet/kit/hex.ts';
 import { buildCatalog } from '@freshet/replica/catalog.ts';
 import { toLatin1 } from '@freshet/replica/latin1.ts';
 import { rowKeyOfText } from '@freshet/replica/row-key.ts';
 import { RowReader } from '@freshet/replica/row-reader.ts';
-import { hex } from '@freshet/replica/shard-copy.ts';
 import { ViewTable } from '@freshet/replica/view-table.ts';
 import { encodeKey, keyString } from '@freshet/values/key.ts';
 import { partitionOfKeyString } from '@freshet/values/partition.ts';
@@ -25,17 +26,17 @@ export function testSource(definitions: DefinitionSet, rows: readonly TestRow[],
   const tables = new Map<string, ViewTable[]>();
   definitions.views.forEach((view, v) => {
     const all = Array.from({ length: shards }, (_, shard) => {
-      const table = new ViewTable(hex(view.viewId), v * shards + shard);
+      const table = new ViewTable(toHex(view.viewId), v * shards + shard);
       table.whole = true;
       table.completeThroughUs = 1000 + shard;
       return table;
     });
-    tables.set(hex(view.viewId), all);
+    tables.set(toHex(view.viewId), all);
   });
   for (const { view, key, row } of rows) {
     const kinds = view.entity?.key.map(({ kind }) => kind) ?? [];
     const text = keyString(encodeKey(kinds, key));
-    const table = tables.get(hex(view.viewId))?.[partitionOfKeyString(text, shards)];
+    const table = tables.get(toHex(view.viewId))?.[partitionOfKeyString(text, shards)];
     table?.put(rowKeyOfText(text), Number(row.version ?? 0n), toLatin1(toBinary(RowSchema, create(RowSchema, row))));
   }
   return {

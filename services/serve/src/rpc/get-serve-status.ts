@@ -1,20 +1,21 @@
 /** ServeService.GetServeStatus: how complete the replica is, shard by shard. */
+
 import { create } from '@bufbuild/protobuf';
 import { type GetServeStatusResponse, GetServeStatusResponseSchema } from '@freshet/gen/freshet/serve/v1/serve_pb.ts';
+import { fromHex } from '@freshet/kit/hex.ts';
 import type { Replica } from '@freshet/replica/replica.ts';
-import { unhex } from '@freshet/replica/shard-copy.ts';
 
 export function getServeStatus(replica: Replica): () => Promise<GetServeStatusResponse> {
   return async () =>
     create(GetServeStatusResponseSchema, {
       shards: replica.shards().map((shard) => ({
         shard: shard.shard,
-        logId: unhex(shard.logId),
+        logId: fromHex(shard.logId),
         position: BigInt(shard.position),
         completeThroughUs: BigInt(shard.completeThroughUs),
         connected: shard.connected,
         catchingUp: shard.catchingUp,
-        building: shard.building.map(unhex),
+        building: shard.building.map(fromHex),
       })),
       servingGeneration: replica.catalog.generation,
       knownGeneration: replica.knownGeneration,

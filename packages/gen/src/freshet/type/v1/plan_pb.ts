@@ -487,8 +487,9 @@ export const FeaturePlanSchema: GenMessage<FeaturePlan> = /*@__PURE__*/
  */
 export type ViewPlan = Message<"freshet.type.v1.ViewPlan"> & {
   /**
-   * The first 16 bytes of SHA-256 over the canonical encoding of this message with view_id, route, name, features'
-   * order and prose left out: equal plans are the same view, whatever they are called.
+   * The first 16 bytes of SHA-256 over what decides the view's values: the route's origin, mode, event time, max_skew and
+   * key columns, and this message without view_id, route, entity, the names of view and source, and the columns'
+   * nullability and source types. Equal plans are the same view, whatever they are called.
    *
    * @generated from field: bytes view_id = 1;
    */

@@ -1,5 +1,5 @@
 /** Ids as hex strings, the keys of maps in memory, and as bytes, the form on the wire. */
-import { assert } from '@freshet/kit/assert.ts';
+import { assert } from './assert.ts';
 
 const DIGITS = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
 
