@@ -28,15 +28,16 @@ const LAYERS: Readonly<Record<string, readonly string[]>> = {
   gen: [],
   kit: ['gen'],
   values: ['gen', 'kit'],
-  log: ['gen', 'kit', 'values'],
+  store: ['gen', 'kit'],
+  log: ['gen', 'kit', 'values', 'store'],
   engine: ['gen', 'kit', 'values'],
   definitions: ['gen', 'kit', 'values', 'engine'],
-  replica: ['gen', 'kit', 'values', 'engine'],
+  replica: ['gen', 'kit', 'values', 'store', 'engine'],
   client: ['gen', 'kit', 'values', 'replica'],
   cli: ['gen', 'kit', 'values', 'definitions', 'client'],
-  testkit: ['gen', 'kit', 'values', 'definitions', 'engine', 'log'],
+  testkit: ['gen', 'kit', 'values', 'store', 'definitions', 'engine', 'log'],
 };
-const SERVICE_LAYERS = ['gen', 'kit', 'values', 'log', 'engine', 'definitions', 'replica'];
+const SERVICE_LAYERS = ['gen', 'kit', 'values', 'store', 'log', 'engine', 'definitions', 'replica'];
 
 function importsOf(file: string): string[] {
   return [...read(file).matchAll(/^(?:import|export)[^;]*?from\s+'([^']+)'/gms)].map((match) => match[1] ?? '');

@@ -78,6 +78,28 @@ export const ERROR_CODES = {
     retryable: false,
     about: 'The clock moved in a way that would falsify log time.',
   },
+  // The machine
+  DISK_FULL: {
+    grpc: 'RESOURCE_EXHAUSTED',
+    retryable: true,
+    about: 'The disk has no room, or less than is kept free; work goes on by itself once there is.',
+  },
+  DISK_READ_ONLY: {
+    grpc: 'FAILED_PRECONDITION',
+    retryable: true,
+    about: 'The file system takes no writes; work goes on once it does.',
+  },
+  DISK_FAILED: { grpc: 'FAILED_PRECONDITION', retryable: true, about: 'The disk reports an error of its own.' },
+  TOO_MANY_OPEN_FILES: {
+    grpc: 'RESOURCE_EXHAUSTED',
+    retryable: true,
+    about: 'The process or the machine has no file descriptor left; work goes on by itself once there is one.',
+  },
+  LIMIT_EXCEEDED: {
+    grpc: 'RESOURCE_EXHAUSTED',
+    retryable: false,
+    about: 'Something that is bounded is at its bound; the message says which and how much.',
+  },
   // Processes
   INVALID_CONFIG: {
     grpc: 'FAILED_PRECONDITION',

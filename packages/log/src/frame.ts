@@ -12,7 +12,7 @@
  * next one in offset and not before the last one in log time).
  */
 import { assert } from '@freshet/kit/assert.ts';
-import { crc32c } from './crc32c.ts';
+import { crc32c } from '@freshet/store/crc32c.ts';
 import type { LogEntry } from './log.ts';
 
 export const FRAME_HEADER_BYTES = 24;

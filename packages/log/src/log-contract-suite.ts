@@ -8,7 +8,7 @@ import { isFreshetError } from '@freshet/kit/errors.ts';
 import { VirtualClock } from '@freshet/testkit/virtual-clock.ts';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { crc32c } from './crc32c.ts';
+import { crc32c } from '@freshet/store/crc32c.ts';
 import { dataViewOf, encodeFrame, frameBytes, RECORD_BYTES_MAX } from './frame.ts';
 import { BATCH_BYTES } from './limits.ts';
 import type { Log, LogEntry, LogReader } from './log.ts';

@@ -17,7 +17,7 @@ import { dirname } from 'node:path';
 import { setImmediate as yieldNow } from 'node:timers/promises';
 import { assert } from '@freshet/kit/assert.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
-import { crc32c } from '@freshet/log/crc32c.ts';
+import { crc32c } from '@freshet/store/crc32c.ts';
 import { ClassicLevel } from 'classic-level';
 import type { FoldCommit } from '../core/fold-port.ts';
 import { JournalIndex, type JournalSlot } from '../core/journal-index.ts';

@@ -1,0 +1,181 @@
+/**
+ * LevelDB's files as far as their checksums go: tables (*.ldb) and logs (*.log, MANIFEST-*).
+ *
+ * Owns reading those two formats, from LevelDB's documents of them (doc/table_format.md, doc/log_format.md). Pure: a
+ * file's bytes in, a fault or nothing out. Does not own what a block's entries mean.
+ */
+import { uncompressSync } from 'snappy';
+import { crc32c } from './crc32c.ts';
+
+const FOOTER_BYTES = 48;
+const TRAILER_BYTES = 5;
+/** LevelDB's magic number, as it lies at the end of a table. */
+const MAGIC = Buffer.from('57fb808b247547db', 'hex');
+const NO_COMPRESSION = 0;
+const SNAPPY = 1;
+
+const LOG_BLOCK_BYTES = 32_768;
+const LOG_HEADER_BYTES = 7;
+const LOG_TYPE_MAX = 4;
+
+/** LevelDB stores its checksums rotated and shifted, so that a checksum over bytes with checksums stays a good one. */
+const MASK_DELTA = 0xa282ead8;
+
+function masked(crc: number): number {
+  return (((crc >>> 15) | (crc << 17)) + MASK_DELTA) >>> 0;
+}
+
+interface Handle {
+  readonly offset: number;
+  readonly length: number;
+}
+
+/** What is wrong with a table, in a few words; undefined: every block agrees with its checksum. */
+export function tableFault(file: Buffer): string | undefined {
+  if (file.length < FOOTER_BYTES) return 'the table is shorter than its footer';
+  const footer = file.subarray(file.length - FOOTER_BYTES);
+  if (!footer.subarray(FOOTER_BYTES - MAGIC.length).equals(MAGIC)) return 'the table has no footer';
+  const reader = new Reader(footer);
+  const metaindex = reader.handle();
+  const index = reader.handle();
+  if (metaindex === undefined || index === undefined) return 'the footer cannot be read';
+  const indexBlock = contents(file, index);
+  if (indexBlock === undefined) return 'the index does not agree with its checksum';
+  const metaBlock = contents(file, metaindex);
+  if (metaBlock === undefined) return 'the metaindex does not agree with its checksum';
+  const blocks = handlesOf(indexBlock);
+  // The filter: a bit of it that is off hides a key.
+  const filters = handlesOf(metaBlock);
+  if (blocks === undefined || filters === undefined) return 'the index cannot be read';
+  let end = 0;
+  for (const block of [...blocks, ...filters]) {
+    // Blocks lie one after the other: a gap or an overlap is an index that belongs to another table.
+    if (block.offset !== end) return `the index has a gap at ${end}`;
+    end = block.offset + block.length + TRAILER_BYTES;
+    if (!agrees(file, block)) return `the block at ${block.offset} does not agree with its checksum`;
+  }
+  return undefined;
+}
+
+/** Whether a block lies in the file and agrees with its checksum, which covers its type too. */
+function agrees(file: Buffer, { offset, length }: Handle): boolean {
+  const end = offset + length;
+  return end + TRAILER_BYTES <= file.length && masked(crc32c(file, offset, end + 1)) === file.readUInt32LE(end + 1);
+}
+
+function contents(file: Buffer, handle: Handle): Buffer | undefined {
+  if (!agrees(file, handle)) return undefined;
+  const raw = file.subarray(handle.offset, handle.offset + handle.length);
+  switch (file[handle.offset + handle.length]) {
+    case NO_COMPRESSION:
+      return raw;
+    case SNAPPY:
+      try {
+        return uncompressSync(raw, { asBuffer: true }) as Buffer;
+      } catch {
+        return undefined;
+      }
+    default:
+      return undefined;
+  }
+}
+
+/** The blocks that an index block names, in its order; undefined when it is none. */
+function handlesOf(block: Buffer): Handle[] | undefined {
+  if (block.length < 4) return undefined;
+  const end = block.length - 4 - 4 * block.readUInt32LE(block.length - 4);
+  if (end < 0) return undefined;
+  const reader = new Reader(block.subarray(0, end));
+  const handles: Handle[] = [];
+  while (!reader.done) {
+    const [shared, unshared, length] = [reader.varint(), reader.varint(), reader.varint()];
+    if (shared === undefined || unshared === undefined || length === undefined) return undefined;
+    reader.skip(unshared);
+    const handle = reader.handle();
+    if (handle === undefined) return undefined;
+    handles.push(handle);
+  }
+  return reader.overrun ? undefined : handles;
+}
+
+/**
+ * What is wrong with a file in LevelDB's log format; undefined: nothing that a crash could not have left. A crash tears
+ * the end. A record that is not whole with a whole one behind it is damage, and LevelDB would skip it in silence.
+ */
+export function logFault(file: Buffer): string | undefined {
+  let torn: number | undefined;
+  for (let block = 0; block < file.length; block += LOG_BLOCK_BYTES) {
+    const end = Math.min(file.length, block + LOG_BLOCK_BYTES);
+    let at = block;
+    while (end - at >= LOG_HEADER_BYTES) {
+      const next = recordEnd(file, at, end);
+      if (next === undefined) {
+        torn ??= at;
+        break;
+      }
+      if (torn !== undefined) return `a record at ${torn} is damaged, and there are whole ones behind it`;
+      at = next;
+    }
+  }
+  // Within the torn block a whole record may still follow: look for one at each byte.
+  if (torn !== undefined && hasRecord(file, torn + 1)) {
+    return `a record at ${torn} is damaged, and there are whole ones behind it`;
+  }
+  return undefined;
+}
+
+/** Where the record at a place ends; undefined when it is not whole. */
+function recordEnd(file: Buffer, at: number, blockEnd: number): number | undefined {
+  const length = file.readUInt16LE(at + 4);
+  const type = file[at + 6] ?? 0;
+  const end = at + LOG_HEADER_BYTES + length;
+  if (type < 1 || type > LOG_TYPE_MAX || end > blockEnd) return undefined;
+  return masked(crc32c(file, at + 6, end)) === file.readUInt32LE(at) ? end : undefined;
+}
+
+/** Whether a whole record begins anywhere in the rest of the block that `from` is in. */
+function hasRecord(file: Buffer, from: number): boolean {
+  const blockEnd = Math.min(file.length, Math.ceil(from / LOG_BLOCK_BYTES) * LOG_BLOCK_BYTES || LOG_BLOCK_BYTES);
+  for (let at = from; at + LOG_HEADER_BYTES <= blockEnd; at++) {
+    if (recordEnd(file, at, blockEnd) !== undefined) return true;
+  }
+  return false;
+}
+
+/** Reads LevelDB's varints; gives undefined beyond the end, and remembers that. */
+class Reader {
+  readonly #bytes: Buffer;
+  #at = 0;
+  overrun = false;
+
+  constructor(bytes: Buffer) {
+    this.#bytes = bytes;
+  }
+
+  get done(): boolean {
+    return this.overrun || this.#at >= this.#bytes.length;
+  }
+
+  skip(count: number): void {
+    this.#at += count;
+    if (this.#at > this.#bytes.length) this.overrun = true;
+  }
+
+  varint(): number | undefined {
+    let value = 0;
+    for (let scale = 1; scale <= 2 ** 49; scale *= 128) {
+      const byte = this.#bytes[this.#at++];
+      if (byte === undefined) break;
+      value += (byte & 0x7f) * scale;
+      if (byte < 0x80) return value;
+    }
+    this.overrun = true;
+    return undefined;
+  }
+
+  handle(): Handle | undefined {
+    const offset = this.varint();
+    const length = this.varint();
+    return offset === undefined || length === undefined ? undefined : { offset, length };
+  }
+}

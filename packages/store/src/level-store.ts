@@ -1,0 +1,301 @@
+/**
+ * KeyValueStore over LevelDB (classic-level).
+ *
+ * Owns opening, sealing and unsealing values, and turning LevelDB's failures into ours. Does not own what lies under
+ * which key.
+ *
+ * LevelDB as built here verifies no checksum on read, skips damaged parts of its log in silence, and begins an empty
+ * database where the file that names its state is gone. So: the files are scrubbed before it opens them, every value
+ * has a checksum, and a directory that has files but no CURRENT is damage. After a failed write its log may have a torn
+ * record in the middle, which recovery would skip with all that follows: the store then takes no further writes.
+ */
+import { mkdir, readdir, rename, rm } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { diskError } from '@freshet/kit/disk-errors.ts';
+import { FreshetError } from '@freshet/kit/errors.ts';
+import { ClassicLevel } from 'classic-level';
+import { asidesToRemove, nextAside } from './aside.ts';
+import type {
+  Entries,
+  EntriesOptions,
+  Entry,
+  KeyRange,
+  KeyValueStore,
+  StoreOptions,
+  Stores,
+  WriteBatch,
+} from './key-value-store.ts';
+import { scrubDirectory } from './level-scrub.ts';
+import { type SealedEntry, sealEntry, sealUnder, unseal } from './sealed-value.ts';
+
+type Db = ClassicLevel<Buffer, Buffer>;
+
+const MIB = 2 ** 20;
+const READ_AHEAD_BYTES = 64 * 1024;
+/** Entries taken from LevelDB at once. */
+const CHUNK = 250;
+const NO_PAUSE = (): Promise<void> => Promise.resolve();
+
+export const levelStores: Stores = {
+  async open(directory, options) {
+    await prepare(directory, options);
+    const db: Db = new ClassicLevel<Buffer, Buffer>(directory, {
+      keyEncoding: 'buffer',
+      valueEncoding: 'buffer',
+      createIfMissing: true,
+      compression: true,
+      cacheSize: options.blockCacheBytes ?? 8 * MIB,
+      writeBufferSize: options.writeBufferBytes ?? 8 * MIB,
+    });
+    try {
+      await db.open();
+    } catch (error) {
+      throw openFailure(error, directory, options);
+    }
+    return new LevelStore(db, options);
+  },
+
+  async setAside(directory) {
+    const parent = dirname(directory);
+    const names = await readdir(parent);
+    const aside = nextAside(basename(directory), names);
+    await rename(directory, join(parent, aside));
+    for (const old of asidesToRemove(basename(directory), [...names, aside])) {
+      await rm(join(parent, old), { recursive: true, force: true });
+    }
+    return join(parent, aside);
+  },
+};
+
+/** Makes the directory, or looks through what is in it. */
+async function prepare(directory: string, options: StoreOptions): Promise<void> {
+  try {
+    await mkdir(directory, { recursive: true });
+    const files = await readdir(directory);
+    if (files.some((file) => /^(MANIFEST-\d+|\d+\.(ldb|sst|log))$/.test(file)) && !files.includes('CURRENT')) {
+      throw damaged(options, directory, 'the file CURRENT, which names its state, is gone');
+    }
+  } catch (error) {
+    throw diskError(error, directory) ?? error;
+  }
+  const { fault } = await scrubDirectory(directory, { isOpen: false, pause: NO_PAUSE });
+  // A store that another process has open is not ours to judge: its newest log is being written.
+  if (fault !== undefined && !(await isLocked(directory))) {
+    throw damaged(options, directory, `${fault.file}: ${fault.what}`);
+  }
+}
+
+/** Whether another process has the database open: then its files change under a scrub. */
+async function isLocked(directory: string): Promise<boolean> {
+  const db = new ClassicLevel(directory, { createIfMissing: false });
+  try {
+    await db.open();
+    await db.close();
+    return false;
+  } catch (error) {
+    return codeOf(error) === 'LEVEL_LOCKED';
+  }
+}
+
+class LevelStore implements KeyValueStore {
+  readonly #db: Db;
+  readonly #options: StoreOptions;
+  #damage: FreshetError | undefined;
+  #broken: FreshetError | undefined;
+
+  constructor(db: Db, options: StoreOptions) {
+    this.#db = db;
+    this.#options = options;
+  }
+
+  get location(): string {
+    return this.#db.location;
+  }
+
+  get damage(): FreshetError | undefined {
+    return this.#damage;
+  }
+
+  getSync(key: Uint8Array): Buffer | undefined {
+    const name = asBuffer(key);
+    let sealed: Buffer | undefined;
+    try {
+      sealed = this.#db.getSync(name);
+    } catch (error) {
+      throw this.#readFailure(error);
+    }
+    return sealed === undefined ? undefined : this.#unsealed(name, sealed);
+  }
+
+  async get(key: Uint8Array): Promise<Buffer | undefined> {
+    const name = asBuffer(key);
+    let sealed: Buffer | undefined;
+    try {
+      sealed = await this.#db.get(name);
+    } catch (error) {
+      throw this.#readFailure(error);
+    }
+    return sealed === undefined ? undefined : this.#unsealed(name, sealed);
+  }
+
+  batch(): WriteBatch {
+    const batch = this.#db.batch();
+    const put = ({ key, value }: SealedEntry): void => {
+      batch.put(key, value);
+    };
+    return {
+      put: (key, value) => put(sealEntry(key, value)),
+      putUnder: (prefix, key, value) => put(sealUnder(prefix, key, value)),
+      delete: (key) => {
+        batch.del(asBuffer(key));
+      },
+      write: (options) => this.#writing(() => batch.write(options)),
+    };
+  }
+
+  entries(range: KeyRange, options: EntriesOptions = {}): Entries {
+    const iterator = this.#db.iterator({
+      ...bounds(range),
+      highWaterMarkBytes: options.readAheadBytes ?? READ_AHEAD_BYTES,
+      fillCache: false,
+    });
+    return {
+      next: async (count) => {
+        const found: Entry[] = [];
+        while (found.length === 0) {
+          const some = await iterator.nextv(Math.min(count, CHUNK)).catch((error: unknown) => {
+            throw this.#readFailure(error);
+          });
+          if (some.length === 0) break;
+          for (const [key, sealed] of some) {
+            const value = this.#scanned(key, sealed, options.onDamage);
+            if (value !== undefined) found.push([key, value]);
+          }
+        }
+        return found;
+      },
+      close: () => iterator.close(),
+    };
+  }
+
+  async keys(range: KeyRange, limit: number): Promise<Buffer[]> {
+    try {
+      return await this.#db.keys({ ...bounds(range), limit, fillCache: false }).all();
+    } catch (error) {
+      throw this.#readFailure(error);
+    }
+  }
+
+  async clear(range: KeyRange, limit: number): Promise<number> {
+    const names = await this.keys(range, limit);
+    if (names.length > 0) await this.#writing(() => this.#db.batch(names.map((key) => ({ type: 'del', key }))));
+    return names.length;
+  }
+
+  async scrub(pause: (bytes: number) => Promise<void>): Promise<number> {
+    const { bytes, fault } = await scrubDirectory(this.location, { isOpen: true, pause });
+    if (fault !== undefined) throw this.#damaged(`${fault.file}: ${fault.what}`);
+    return bytes;
+  }
+
+  async close(): Promise<void> {
+    await this.#db.close();
+  }
+
+  async #writing(write: () => Promise<void>): Promise<void> {
+    if (this.#broken !== undefined) throw this.#broken;
+    try {
+      await write();
+    } catch (error) {
+      this.#broken =
+        diskError(error, this.location) ??
+        new FreshetError('DISK_FAILED', `${this.#options.what} cannot be written: ${causeOf(error).message}`, {
+          place: this.location,
+          cause: error,
+        });
+      throw this.#broken;
+    }
+  }
+
+  #scanned(key: Buffer, sealed: Buffer, onDamage: EntriesOptions['onDamage']): Buffer | undefined {
+    const value = unseal(key, sealed);
+    if (value !== undefined) return value;
+    const error = this.#damaged(`the value of key ${key.toString('hex')} is not what was written`);
+    if (onDamage === undefined) throw error;
+    onDamage(key, error);
+    return undefined;
+  }
+
+  #unsealed(key: Buffer, sealed: Buffer): Buffer {
+    const value = unseal(key, sealed);
+    if (value === undefined) throw this.#damaged(`the value of key ${key.toString('hex')} is not what was written`);
+    return value;
+  }
+
+  #damaged(what: string): FreshetError {
+    const error = damaged(this.#options, this.location, what);
+    this.#damage ??= error;
+    return error;
+  }
+
+  #readFailure(error: unknown): unknown {
+    if (isCorruption(error)) return this.#damaged(causeOf(error).message);
+    return diskError(error, this.location) ?? error;
+  }
+}
+
+function bounds(range: KeyRange): { gte?: Buffer; gt?: Buffer; lt: Buffer } {
+  const { gte, gt, lt } = range;
+  return {
+    ...(gte === undefined ? {} : { gte: asBuffer(gte) }),
+    ...(gt === undefined ? {} : { gt: asBuffer(gt) }),
+    lt: asBuffer(lt),
+  };
+}
+
+function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+}
+
+function damaged(options: StoreOptions, place: string, what: string, cause?: unknown): FreshetError {
+  return new FreshetError('DATA_DAMAGED', `${options.what} is damaged: ${what}`, {
+    place,
+    remedy: options.remedy,
+    cause,
+  });
+}
+
+/** classic-level wraps LevelDB's error in one that says only that the database is not open. */
+function causeOf(error: unknown): Error {
+  if (error instanceof Error) return error.cause instanceof Error ? error.cause : error;
+  return new Error(String(error));
+}
+
+function codeOf(error: unknown): string | undefined {
+  return (causeOf(error) as NodeJS.ErrnoException).code;
+}
+
+function isCorruption(error: unknown): boolean {
+  return (
+    codeOf(error) === 'LEVEL_CORRUPTION' || /corruption|not an sstable|missing files/i.test(causeOf(error).message)
+  );
+}
+
+function openFailure(error: unknown, directory: string, options: StoreOptions): unknown {
+  if (codeOf(error) === 'LEVEL_LOCKED') {
+    return new FreshetError('STORE_LOCKED', `another process has ${options.what} open`, {
+      place: directory,
+      remedy: 'stop the other process, or give this one another --data-dir',
+      cause: error,
+    });
+  }
+  if (isCorruption(error)) return damaged(options, directory, causeOf(error).message, error);
+  return (
+    diskError(error, directory) ??
+    new FreshetError('INVALID_CONFIG', `${options.what} cannot be opened: ${causeOf(error).message}`, {
+      place: directory,
+      remedy: 'look at what the directory is, and who may use it',
+      cause: error,
+    })
+  );
+}
