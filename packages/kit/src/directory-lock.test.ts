@@ -6,7 +6,7 @@ import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { lockDirectory } from './directory-lock.ts';
+import { lockDirectory, lockHolder } from './directory-lock.ts';
 
 let directory: string;
 beforeEach(async () => {
@@ -37,4 +37,23 @@ it('two claims at once never both win, over no lock and over one of a process th
       expect(await readdir(directory)).toEqual([]);
     }
   }
+});
+
+it('who holds it can be asked without touching it', async () => {
+  expect(await lockHolder(directory)).toBeUndefined();
+  await writeFile(join(directory, 'LOCK'), '{"pid":4194303}');
+  expect(await lockHolder(directory)).toBeUndefined();
+  expect(await readdir(directory)).toEqual(['LOCK']);
+  const lock = await lockDirectory(directory, 'the log');
+  expect(await lockHolder(directory)).toBe(process.pid);
+  await lock.release();
+});
+
+it.skipIf(process.platform !== 'linux')('a directory that takes no writes is told as such', async () => {
+  // Nobody, root included, makes files there.
+  await expect(lockDirectory('/sys', 'the log')).rejects.toMatchObject({
+    code: expect.stringMatching(/^(INVALID_CONFIG|DISK_READ_ONLY)$/),
+    place: '/sys',
+    remedy: expect.stringMatching(/./),
+  });
 });

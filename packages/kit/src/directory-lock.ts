@@ -9,6 +9,7 @@
 import { randomBytes } from 'node:crypto';
 import { link, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { diskError } from './disk-errors.ts';
 import { FreshetError } from './errors.ts';
 
 export interface DirectoryLock {
@@ -17,13 +18,15 @@ export interface DirectoryLock {
 
 /**
  * Locks a directory for this process; `what` is in it, for the error: "the log". Of any number that try at once, one
- * gets it. Throws STORE_LOCKED when a living process, this one included, holds it.
+ * gets it. Throws STORE_LOCKED when a living process, this one included, holds it, and what the disk says (DISK_FULL).
  */
 export async function lockDirectory(directory: string, what: string): Promise<DirectoryLock> {
   const path = join(directory, 'LOCK');
   const mine = JSON.stringify({ ...(await identityOf(process.pid)), nonce: randomBytes(8).toString('hex') });
   const draft = `${path}.${process.pid}.${randomBytes(4).toString('hex')}`;
-  await writeFile(draft, mine, { mode: 0o600 });
+  await writeFile(draft, mine, { mode: 0o600 }).catch((error: unknown) => {
+    throw diskError(error, directory) ?? error;
+  });
   try {
     for (let attempt = 0; attempt < 10; attempt++) {
       if (await tryLink(draft, path)) return holding(path, mine);
@@ -36,6 +39,12 @@ export async function lockDirectory(directory: string, what: string): Promise<Di
   } finally {
     await rm(draft, { force: true });
   }
+}
+
+/** The living process that has the directory locked; undefined when none has. Changes nothing. */
+export async function lockHolder(directory: string): Promise<number | undefined> {
+  const held = await readIfThere(join(directory, 'LOCK'));
+  return held !== undefined && (await isAlive(held)) ? parse(held)?.pid : undefined;
 }
 
 function holding(path: string, mine: string): DirectoryLock {
@@ -116,7 +125,7 @@ function locked(directory: string, what: string, held: string): FreshetError {
     {
       place: directory,
       remedy:
-        'stop that process, or give this one a data directory of its own; if no process has it open, remove LOCK and LOCK.takeover there',
+        'stop that process, or give this one a data directory of its own (--data-dir); if no process has it open, remove LOCK and LOCK.takeover there',
     },
   );
 }

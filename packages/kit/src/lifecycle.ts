@@ -1,11 +1,18 @@
 /**
  * One lifecycle for every process: run until SIGTERM or SIGINT, then drain, then leave. A second signal leaves at once.
+ * A fault that nobody caught ends the process with one log line: its state can no longer be trusted, and half a process
+ * is worse than none, which is started again. What it cannot write to its output ends nothing.
  * Exit codes: 0 after a clean stop, 78 (EX_CONFIG) when the configuration cannot work, 1 otherwise.
  */
+import { type Clock, systemClock } from './clock.ts';
 import { isFreshetError } from './errors.ts';
 import type { Logger } from './logger.ts';
 
 export const EXIT_CONFIG = 78;
+
+const GRACE_MS = 5_000;
+const STOP_MS = 9_000;
+const LAST_MS = 500;
 
 export interface ServiceContext {
   /** Aborts when the process is asked to stop. */
@@ -17,8 +24,11 @@ export interface ServiceContext {
 
 export interface ServiceOptions {
   readonly log: Logger;
-  /** How long each stop step may take, in milliseconds. */
+  /** How long each stop step may take, in milliseconds; default 5 s. */
   readonly graceMs?: number | undefined;
+  /** How long all of them together may take, in milliseconds; default 9 s, which is within what a supervisor waits. */
+  readonly stopMs?: number | undefined;
+  readonly clock?: Clock | undefined;
 }
 
 /** Runs `start`, which returns when the service is up, until a signal or until `start`'s failure; then exits the process. */
@@ -26,7 +36,7 @@ export async function runService(
   start: (context: ServiceContext) => Promise<void>,
   options: ServiceOptions,
 ): Promise<void> {
-  const { log } = options;
+  const { log, graceMs = GRACE_MS, stopMs = STOP_MS, clock = systemClock } = options;
   const controller = new AbortController();
   const stops: { name: string; stop: () => Promise<void> }[] = [];
   let exitCode = 0;
@@ -41,11 +51,16 @@ export async function runService(
     process.on('SIGINT', onSignal);
   });
   const die = (error: unknown): void => {
-    log.error('a fault that cannot be survived', { error });
-    process.exit(1);
+    try {
+      log.error('a fault that cannot be survived', { error });
+    } finally {
+      process.exit(1);
+    }
   };
   process.on('uncaughtException', die);
   process.on('unhandledRejection', die);
+  // Whoever read our lines is gone, such as a supervisor that was killed: there is still work to do.
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
   try {
     await start({ signal: controller.signal, log, onStop: (name, stop) => stops.push({ name, stop }) });
     await asked;
@@ -56,8 +71,11 @@ export async function runService(
     }
   }
   controller.abort(new DOMException('the process is stopping', 'AbortError'));
+  const endUs = clock.monotonicUs() + stopMs * 1000;
   for (const { name, stop } of stops.reverse()) {
-    await withGrace(stop(), options.graceMs ?? 5_000).catch((error: unknown) => {
+    // What is stopped last, the stores, gets a moment whatever those before it took.
+    const leftMs = Math.max(LAST_MS, Math.min(graceMs, (endUs - clock.monotonicUs()) / 1000));
+    await withGrace(stop, leftMs, clock).catch((error: unknown) => {
       exitCode = exitCode === 0 ? 1 : exitCode;
       log.warn(`stopping ${name} failed`, { error });
     });
@@ -80,14 +98,15 @@ function logFailure(log: Logger, error: unknown): void {
   }
 }
 
-async function withGrace(work: Promise<void>, graceMs: number): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`not done within ${graceMs} ms`)), graceMs);
+async function withGrace(work: () => Promise<void>, graceMs: number, clock: Clock): Promise<void> {
+  const done = new AbortController();
+  const late = clock.sleep(graceMs, done.signal).then((): never => {
+    throw new Error(`not done within ${Math.round(graceMs)} ms`);
   });
+  late.catch(() => undefined);
   try {
-    await Promise.race([work, late]);
+    await Promise.race([work(), late]);
   } finally {
-    clearTimeout(timer);
+    done.abort();
   }
 }

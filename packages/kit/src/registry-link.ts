@@ -8,10 +8,11 @@ import type { Node, NodeSchema } from '@freshet/gen/freshet/registry/v1/registry
 import { RegistryService } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
 import type { DefinitionSet } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import type { Clock } from './clock.ts';
-import { isAbort } from './errors.ts';
+import { type FreshetError, isAbort } from './errors.ts';
 import { createGrpcClient, type GrpcClient } from './grpc/client.ts';
 import type { Logger } from './logger.ts';
 import { retry } from './retry.ts';
+import { RUNTIME, VERSION } from './version.ts';
 
 const LEAVING_MS = 500;
 
@@ -21,6 +22,8 @@ export interface RegistryLinkOptions {
   readonly signal: AbortSignal;
   readonly clock: Clock;
   readonly log: Logger;
+  /** A number in [0, 1), for the jitter of retries. */
+  readonly random?: (() => number) | undefined;
 }
 
 export class RegistryLink {
@@ -45,7 +48,8 @@ export class RegistryLink {
     try {
       await this.#forever('announcing to the registry', async (healthy) => {
         for (;;) {
-          const { leaseUs } = await client.announceNode({ node: node(), definitionsGeneration: known() }, { signal });
+          const self = { version: VERSION, runtime: RUNTIME, ...node() };
+          const { leaseUs } = await client.announceNode({ node: self, definitionsGeneration: known() }, { signal });
           healthy();
           await clock.sleep(Math.max(50, Number(leaseUs) / 3000), signal);
         }
@@ -80,10 +84,11 @@ export class RegistryLink {
   }
 
   async #forever(what: string, operation: (healthy: () => void) => Promise<void>): Promise<void> {
-    const { signal, clock, log } = this.#options;
+    const { signal, clock, log, random } = this.#options;
+    const retryable = (error: FreshetError): boolean => !(error.cause instanceof OurFault);
     while (!signal.aborted) {
       try {
-        await retry(operation, { what, signal, clock, log, retryable: (error) => !(error.cause instanceof OurFault) });
+        await retry(operation, { what, signal, clock, log, random, retryable });
       } catch (error) {
         if (signal.aborted || isAbort(error)) return;
         throw error instanceof OurFault ? error.cause : error;

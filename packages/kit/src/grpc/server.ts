@@ -4,6 +4,9 @@
  * Owns: decoding, error mapping, flow control of streams, health, reflection, drain.
  * Does not own: what a handler does, what a valid request is (validate.ts).
  * R4: of a stream, one message is made while the one before waits for the socket; no more are.
+ *
+ *     drain:  not serving ─▶ GOAWAY, no new connections ─▶ streams end with UNAVAILABLE at once, so that followers turn
+ *             to another upstream; unary calls go on ─▶ the grace is over: their signals abort, everything is closed
  */
 
 import {
@@ -34,7 +37,10 @@ import { addReflection } from './reflection.ts';
 import { validateRequest } from './validate.ts';
 
 export interface CallContext {
-  /** Aborts when the caller cancels, its deadline passes, the call ends, or the server drains. */
+  /**
+   * Aborts when the caller cancels, its deadline passes, or the call ends; of a stream also when the server begins to
+   * drain, of a unary call when the grace of that is over.
+   */
   readonly signal: AbortSignal;
   /** The caller's address. */
   readonly peer: string;
@@ -58,7 +64,16 @@ export interface GrpcServerOptions {
   readonly log: Logger;
   /** The largest request, in bytes. */
   readonly maxReceiveBytes?: number | undefined;
+  /**
+   * How long a connection takes new calls, in milliseconds, less or more a tenth. Then it is told to go away: its calls
+   * and streams end in their own time, and new ones come over a new connection, which is how a client that balances by
+   * DNS finds nodes that were added since. Default 5 minutes.
+   */
+  readonly connectionAgeMs?: number | undefined;
 }
+
+const CONNECTION_AGE_MS = 300_000;
+const LAST_MS = 100;
 
 type AnyStream = ServerWritableStream<Buffer, Uint8Array>;
 interface Cancellable {
@@ -71,7 +86,10 @@ export class GrpcServer {
   readonly #server: Server;
   readonly #health = new HealthImplementation({ '': 'NOT_SERVING' });
   readonly #implementations = new Map<string, { desc: DescService; methods: Map<string, unknown> }>();
+  /** Unary calls whose handler asked for the signal. */
   readonly #calls = new Set<AbortController>();
+  readonly #streams = new Set<AbortController>();
+  #draining: FreshetError | undefined;
   #address = '';
 
   constructor(options: GrpcServerOptions) {
@@ -82,6 +100,8 @@ export class GrpcServer {
       'grpc.max_concurrent_streams': 1000,
       'grpc.keepalive_time_ms': 30_000,
       'grpc.keepalive_timeout_ms': 10_000,
+      // Without a grace of its own: it would cut streams off that live longer.
+      'grpc.max_connection_age_ms': options.connectionAgeMs ?? CONNECTION_AGE_MS,
       'grpc.enable_channelz': 0,
     });
   }
@@ -159,19 +179,27 @@ export class GrpcServer {
     return { address: this.#address };
   }
 
-  /** Stops taking calls, ends streams, lets unary calls finish for graceMs, then ends everything. */
+  /** Stops taking calls, ends streams, lets unary calls finish for graceMs, then ends everything. Never takes longer. */
   async drain(graceMs: number): Promise<void> {
     this.#health.setStatus('', 'NOT_SERVING');
     this.setReady(false);
-    const reason = new FreshetError('UNAVAILABLE', 'the node is shutting down');
-    for (const call of this.#calls) call.abort(reason);
+    this.#draining = new FreshetError('UNAVAILABLE', 'the node is shutting down');
+    for (const stream of this.#streams) stream.abort(this.#draining);
     if (this.#address !== '') this.#server.drain(this.#address, graceMs);
     await new Promise<void>((resolve) => {
+      // A moment before the end, so that whoever looks at his signal can still tell his caller.
+      const last = setTimeout(
+        () => {
+          for (const call of this.#calls) call.abort(this.#draining);
+        },
+        Math.max(graceMs - LAST_MS, graceMs / 2),
+      );
       const timer = setTimeout(() => {
         this.#server.forceShutdown();
         resolve();
       }, graceMs);
       this.#server.tryShutdown(() => {
+        clearTimeout(last);
         clearTimeout(timer);
         resolve();
       });
@@ -187,12 +215,13 @@ export class GrpcServer {
   /** A context whose signal lives exactly as long as the call. */
   #open(call: Cancellable): { context: CallContext; close: () => void } {
     const controller = new AbortController();
-    this.#calls.add(controller);
+    this.#streams.add(controller);
     call.on('cancelled', () => controller.abort(new FreshetError('CANCELLED', 'the caller cancelled')));
+    if (this.#draining !== undefined) controller.abort(this.#draining);
     return {
       context: { signal: controller.signal, peer: call.getPeer() },
       close: () => {
-        this.#calls.delete(controller);
+        this.#streams.delete(controller);
         controller.abort();
       },
     };
@@ -200,6 +229,8 @@ export class GrpcServer {
 
   #unary(handler: RawUnaryHandler): handleUnaryCall<Buffer, Uint8Array> {
     return (call, callback) => {
+      // Its caller is gone, or its deadline passed while it was received: nobody hears the answer.
+      if (call.cancelled) return;
       // A synchronous answer pays for no AbortController and no promise.
       const lazy = new LazyContext(call, this.#calls);
       const fail = (thrown: unknown): void => {
@@ -229,11 +260,28 @@ export class GrpcServer {
   ): handleServerStreamingCall<Buffer, Uint8Array> {
     return (call) => {
       const { context, close } = this.#open(call);
-      void this.#pump(call, method, () => handler(decode(method.input, call.request), context), context.signal)
-        .catch((thrown: unknown) => {
-          const error = toFreshetError(context.signal.aborted && isAbort(thrown) ? context.signal.reason : thrown);
-          call.emit('error', toGrpcError(this.#report(error)));
-        })
+      const { signal } = context;
+      let ended = false;
+      const fail = (thrown: unknown): void => {
+        if (ended) return;
+        ended = true;
+        const error = toFreshetError(signal.aborted && isAbort(thrown) ? signal.reason : thrown);
+        call.emit('error', toGrpcError(this.#report(error)));
+      };
+      // The caller is told at once, also when the handler does not look at its signal.
+      signal.addEventListener('abort', () => fail(signal.reason), { once: true });
+      if (signal.aborted) {
+        fail(signal.reason);
+        close();
+        return;
+      }
+      void this.#pump(call, method, () => handler(decode(method.input, call.request), context), signal)
+        .then(
+          () => {
+            ended = true;
+          },
+          (thrown: unknown) => fail(thrown),
+        )
         .finally(close);
     };
   }

@@ -4,6 +4,7 @@ import { LogService } from '@freshet/gen/freshet/log/v1/log_pb.ts';
 import { RegistryService } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
 import { afterEach, describe, expect, it } from 'vitest';
 import { FreshetError } from '../errors.ts';
+import type { Handlers } from '../grpc/server.ts';
 import { silentLogger } from '../logger.ts';
 import { connectHandlers, createHttpHost, type HttpHost } from './host.ts';
 
@@ -82,5 +83,51 @@ describe('the HTTP port', () => {
     }
     expect(asked).toBe(0);
     expect((await announce({ node: { nodeId: 'n', role: 'ROLE_SERVE', address: 'a:1' } })).status).toBe(200);
+  });
+});
+
+describe('close', () => {
+  it('lets requests finish, ends streams by UNAVAILABLE, and cuts off what hangs when its grace is over', async () => {
+    let taken = 0;
+    const handlers: Handlers<typeof RegistryService> = {
+      announceNode: async ({ node }) => {
+        taken += 1;
+        await new Promise((resolve) => setTimeout(resolve, node?.nodeId === 'slow' ? 150 : 60_000).unref());
+        return { leaseUs: 7n };
+      },
+      async *watchTopology() {
+        taken += 1;
+        yield { nodes: [] };
+        await new Promise(() => {});
+      },
+    };
+    const log = silentLogger;
+    const host = createHttpHost({
+      log,
+      routes: (router, stopping) => connectHandlers(router, RegistryService, handlers, log, stopping),
+    });
+    const { address } = await host.listen('127.0.0.1:0');
+    const post = (method: string, type: string, body: string | Uint8Array<ArrayBuffer>): Promise<Response> =>
+      fetch(`http://${address}/freshet.registry.v1.RegistryService/${method}`, {
+        method: 'POST',
+        headers: { 'content-type': type },
+        body,
+      });
+    const announce = (nodeId: string): Promise<Response> =>
+      post(
+        'AnnounceNode',
+        'application/json',
+        JSON.stringify({ node: { nodeId, role: 'ROLE_SERVE', address: 'a:1' } }),
+      );
+    const slow = announce('slow');
+    const hung = announce('hung').catch((error: unknown) => error);
+    const envelope = new Uint8Array([0, 0, 0, 0, 2, ...new TextEncoder().encode('{}')]);
+    const stream = await post('WatchTopology', 'application/connect+json', envelope);
+    await expect.poll(() => taken).toBe(3);
+    const closed = host.close(400);
+    expect((await slow).status).toBe(200);
+    expect(await stream.text()).toContain('"code":"unavailable"');
+    expect(await hung).toBeInstanceOf(TypeError);
+    await closed;
   });
 });

@@ -1,9 +1,10 @@
 /**
  * The HTTP port: Connect, gRPC-Web and JSON over HTTP/1.1 with @connectrpc/connect-node, for browsers and curl, plus
- * plain paths (/metrics). Owns the port and the error mapping; handlers and the check of requests are those of the gRPC
- * port.
+ * plain paths (/metrics). Owns the port, its drain and the error mapping; handlers and the check of requests are those
+ * of the gRPC port.
  */
 
+import { setMaxListeners } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import {
@@ -17,7 +18,7 @@ import { type Code, ConnectError, type ConnectRouter, type HandlerContext } from
 import { connectNodeAdapter } from '@connectrpc/connect-node';
 import { ErrorDetailSchema } from '@freshet/gen/freshet/type/v1/error_pb.ts';
 import { ERROR_CODES, GrpcStatus } from '../error-codes.ts';
-import { FreshetError } from '../errors.ts';
+import { FreshetError, isAbort } from '../errors.ts';
 import { toErrorDetail, toFreshetError } from '../grpc/error-mapping.ts';
 import type { CallContext, Handlers } from '../grpc/server.ts';
 import { validateRequest } from '../grpc/validate.ts';
@@ -25,7 +26,8 @@ import type { Logger } from '../logger.ts';
 
 export interface HttpHostOptions {
   readonly log: Logger;
-  readonly routes: (router: ConnectRouter) => void;
+  /** Registers what is served. `stopping` aborts when the port begins to close: streams end by it. */
+  readonly routes: (router: ConnectRouter, stopping: AbortSignal) => void;
   /** Answers a plain path; returns false when it is not one of its own. */
   readonly extra?: ((request: IncomingMessage, response: ServerResponse) => boolean) | undefined;
   /** The largest request, in bytes. */
@@ -35,12 +37,18 @@ export interface HttpHostOptions {
 export interface HttpHost {
   /** Binds "host:port" (port 0: any free one). Throws INVALID_CONFIG when it cannot be bound. */
   listen(address: string): Promise<{ address: string }>;
-  close(): Promise<void>;
+  /** Takes no more connections, ends streams, lets requests finish for graceMs (default 1 s), then ends everything. */
+  close(graceMs?: number): Promise<void>;
 }
 
+const GRACE_MS = 1_000;
+
 export function createHttpHost(options: HttpHostOptions): HttpHost {
+  const stopping = new AbortController();
+  // One for the process: each request that listens leaves it when it ends, and there may be many at once.
+  setMaxListeners(0, stopping.signal);
   const adapter = connectNodeAdapter({
-    routes: options.routes,
+    routes: (router) => options.routes(router, stopping.signal),
     readMaxBytes: options.maxReceiveBytes ?? 1024 * 1024,
   });
   const server: Server = createServer((request, response) => {
@@ -48,19 +56,24 @@ export function createHttpHost(options: HttpHostOptions): HttpHost {
   });
   return {
     listen: (address) => listen(server, address),
-    close: async () => {
-      server.closeAllConnections();
-      await new Promise<void>((resolve) => server.close(() => resolve()));
+    close: async (graceMs = GRACE_MS) => {
+      stopping.abort(new FreshetError('UNAVAILABLE', 'the node is shutting down'));
+      // Also ends connections that carry no request now, and each other one after its request.
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      const late = setTimeout(() => server.closeAllConnections(), graceMs);
+      await closed;
+      clearTimeout(late);
     },
   };
 }
 
-/** Registers handlers written for the gRPC port with a Connect router. */
+/** Registers handlers written for the gRPC port with a Connect router; `stopping` ends their streams. */
 export function connectHandlers<S extends DescService>(
   router: ConnectRouter,
   service: S,
   handlers: Handlers<S>,
   log: Logger,
+  stopping?: AbortSignal,
 ): void {
   const wrapped: Record<string, unknown> = {};
   for (const method of service.methods) {
@@ -84,9 +97,13 @@ export function connectHandlers<S extends DescService>(
       wrapped[method.localName] = async function* (request: MessageShape<DescMessage>, context: HandlerContext) {
         try {
           validateRequest(method.input, request);
-          for await (const response of stream(request, callContext(context))) yield create(method.output, response);
+          const call = callContext(context, stopping);
+          for await (const response of untilAborted(stream(request, call), call.signal))
+            yield create(method.output, response);
+          // A handler that ends quietly by its signal has not ended by itself.
+          stopping?.throwIfAborted();
         } catch (thrown) {
-          throw toConnectError(thrown, log);
+          throw toConnectError(stopping?.aborted === true && isAbort(thrown) ? stopping.reason : thrown, log);
         }
       };
     }
@@ -94,8 +111,32 @@ export function connectHandlers<S extends DescService>(
   router.service(service, wrapped as Parameters<typeof router.service<S>>[1]);
 }
 
-function callContext(context: HandlerContext): CallContext {
-  return { signal: context.signal, peer: context.requestHeader.get('x-forwarded-for') ?? 'http' };
+/** What the source gives, until the signal: then it throws its reason, whether the source looks at its signal or not. */
+async function* untilAborted<T>(source: AsyncIterable<T>, signal: AbortSignal): AsyncGenerator<T> {
+  const iterator = source[Symbol.asyncIterator]();
+  let giveUp: ((reason: unknown) => void) | undefined;
+  const onAbort = (): void => giveUp?.(signal.reason);
+  signal.addEventListener('abort', onAbort, { once: true });
+  try {
+    for (;;) {
+      signal.throwIfAborted();
+      const result = await new Promise<IteratorResult<T>>((resolve, reject) => {
+        giveUp = reject;
+        iterator.next().then(resolve, reject);
+      });
+      if (result.done === true) return;
+      yield result.value;
+    }
+  } finally {
+    signal.removeEventListener('abort', onAbort);
+    // Not waited for: it may be in the middle of something that does not end.
+    iterator.return?.().catch(() => undefined);
+  }
+}
+
+function callContext(context: HandlerContext, stopping?: AbortSignal): CallContext {
+  const signal = stopping === undefined ? context.signal : AbortSignal.any([context.signal, stopping]);
+  return { signal, peer: context.requestHeader.get('x-forwarded-for') ?? 'http' };
 }
 
 export function toConnectError(thrown: unknown, log: Logger): ConnectError {

@@ -4,17 +4,26 @@
 
 // Compute: the fold of each partition, and what changes by it.
 // History: 2026-11-22 first version.
+// 2026-11-23 conditions in the status; additive, any order of deployment.
+// 2026-11-23 a shard that cannot be followed for now is told in the stream (unavailable), which goes on for the others;
+// deploy replicas first: an older one takes the frame for an empty one and does not turn to another upstream.
+// 2026-11-23 frames are numbered in their stream; deploy compute first: an older one numbers none.
+// 2026-11-23 TakeCheckpoint, checkpoints and repairs in the status; additive, any order of deployment.
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "@bufbuild/protovalidate/gen/buf/validate/validate_pb.js";
+import type { Condition } from "../../type/v1/condition_pb.ts";
+import { file_freshet_type_v1_condition } from "../../type/v1/condition_pb.ts";
+import type { ErrorDetail } from "../../type/v1/error_pb.ts";
+import { file_freshet_type_v1_error } from "../../type/v1/error_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file freshet/compute/v1/compute.proto.
  */
 export const file_freshet_compute_v1_compute: GenFile = /*@__PURE__*/
-  fileDesc("CiBmcmVzaGV0L2NvbXB1dGUvdjEvY29tcHV0ZS5wcm90bxISZnJlc2hldC5jb21wdXRlLnYxImoKC1NoYXJkQ3Vyc29yEg0KBXNoYXJkGAEgASgNEhcKBmxvZ19pZBgCIAEoDEIHukgEegIYEBIQCghwb3NpdGlvbhgDIAEoBBISCgpyZWNvcmRfY3JjGAQgASgHEg0KBXZpZXdzGAUgAygMIpQBChdTdWJzY3JpYmVDaGFuZ2VzUmVxdWVzdBI8CgZzaGFyZHMYASADKAsyHy5mcmVzaGV0LmNvbXB1dGUudjEuU2hhcmRDdXJzb3JCC7pICJIBBQgBEIAgEhgKBXZpZXdzGAIgAygMQgm6SAaSAQMQkE4SIQoLY29hbGVzY2VfdXMYAyABKANCDLpICSIHGICOzhwoACI2CglSb3dDaGFuZ2USCwoDa2V5GAEgASgMEg8KB3ZlcnNpb24YAiABKAQSCwoDcm93GAMgASgMIkgKCFZpZXdSb3dzEg8KB3ZpZXdfaWQYASABKAwSKwoEcm93cxgCIAMoCzIdLmZyZXNoZXQuY29tcHV0ZS52MS5Sb3dDaGFuZ2UiYAoIUGFzc1BhZ2USDwoHdmlld19pZBgBIAEoDBIRCglhZnRlcl9rZXkYAiABKAwSEwoLdGhyb3VnaF9rZXkYAyABKAwSDAoEbGFzdBgEIAEoCBINCgVhc19vZhgFIAEoBCKgAgoYU3Vic2NyaWJlQ2hhbmdlc1Jlc3BvbnNlEg4KBmxvZ19pZBgBIAEoDBINCgVzaGFyZBgCIAEoDRINCgVhZnRlchgDIAEoBBIvCgZjdXJzb3IYBCABKAsyHy5mcmVzaGV0LmNvbXB1dGUudjEuU2hhcmRDdXJzb3ISGwoTY29tcGxldGVfdGhyb3VnaF91cxgFIAEoEhIQCghidWlsZGluZxgGIAMoDBIqCgRyb3dzGAcgAygLMhwuZnJlc2hldC5jb21wdXRlLnYxLlZpZXdSb3dzEioKBHBhc3MYCCABKAsyHC5mcmVzaGV0LmNvbXB1dGUudjEuUGFzc1BhZ2USHgoWZGVmaW5pdGlvbnNfZ2VuZXJhdGlvbhgJIAEoBCIqChdHZXRDb21wdXRlU3RhdHVzUmVxdWVzdBIPCgdkaWdlc3RzGAEgASgIIl8KGEdldENvbXB1dGVTdGF0dXNSZXNwb25zZRIvCgZzaGFyZHMYASADKAsyHy5mcmVzaGV0LmNvbXB1dGUudjEuU2hhcmRTdGF0dXMSEgoKcGFydGl0aW9ucxgCIAEoDSK/AgoLU2hhcmRTdGF0dXMSDQoFc2hhcmQYASABKA0SDgoGbG9nX2lkGAIgASgMEhAKCHBvc2l0aW9uGAMgASgEEg8KB2xvZ19lbmQYBCABKAQSEQoJY29tbWl0dGVkGAUgASgEEhMKC2xvZ190aW1lX3VzGAYgASgSEh4KFmRlZmluaXRpb25zX2dlbmVyYXRpb24YByABKAQSLQoGYnVpbGRzGAggAygLMh0uZnJlc2hldC5jb21wdXRlLnYxLlZpZXdCdWlsZBIMCgRrZXlzGAkgASgEEhYKDmV4cGlyZWRfZXZlbnRzGAogASgEEhkKEWV4cHJlc3Npb25fZXJyb3JzGAsgASgEEg4KBmRpZ2VzdBgMIAEoDBIRCglmb2xsb3dlcnMYDSABKA0SEwoLY2FjaGVfYnl0ZXMYDiABKAQiLgoJVmlld0J1aWxkEg8KB3ZpZXdfaWQYASABKAwSEAoIcG9zaXRpb24YAiABKAQy8AEKDkNvbXB1dGVTZXJ2aWNlEm8KEFN1YnNjcmliZUNoYW5nZXMSKy5mcmVzaGV0LmNvbXB1dGUudjEuU3Vic2NyaWJlQ2hhbmdlc1JlcXVlc3QaLC5mcmVzaGV0LmNvbXB1dGUudjEuU3Vic2NyaWJlQ2hhbmdlc1Jlc3BvbnNlMAESbQoQR2V0Q29tcHV0ZVN0YXR1cxIrLmZyZXNoZXQuY29tcHV0ZS52MS5HZXRDb21wdXRlU3RhdHVzUmVxdWVzdBosLmZyZXNoZXQuY29tcHV0ZS52MS5HZXRDb21wdXRlU3RhdHVzUmVzcG9uc2ViBnByb3RvMw", [file_buf_validate_validate]);
+  fileDesc("CiBmcmVzaGV0L2NvbXB1dGUvdjEvY29tcHV0ZS5wcm90bxISZnJlc2hldC5jb21wdXRlLnYxImoKC1NoYXJkQ3Vyc29yEg0KBXNoYXJkGAEgASgNEhcKBmxvZ19pZBgCIAEoDEIHukgEegIYEBIQCghwb3NpdGlvbhgDIAEoBBISCgpyZWNvcmRfY3JjGAQgASgHEg0KBXZpZXdzGAUgAygMIpQBChdTdWJzY3JpYmVDaGFuZ2VzUmVxdWVzdBI8CgZzaGFyZHMYASADKAsyHy5mcmVzaGV0LmNvbXB1dGUudjEuU2hhcmRDdXJzb3JCC7pICJIBBQgBEIAgEhgKBXZpZXdzGAIgAygMQgm6SAaSAQMQkE4SIQoLY29hbGVzY2VfdXMYAyABKANCDLpICSIHGICOzhwoACI2CglSb3dDaGFuZ2USCwoDa2V5GAEgASgMEg8KB3ZlcnNpb24YAiABKAQSCwoDcm93GAMgASgMIkgKCFZpZXdSb3dzEg8KB3ZpZXdfaWQYASABKAwSKwoEcm93cxgCIAMoCzIdLmZyZXNoZXQuY29tcHV0ZS52MS5Sb3dDaGFuZ2UiYAoIUGFzc1BhZ2USDwoHdmlld19pZBgBIAEoDBIRCglhZnRlcl9rZXkYAiABKAwSEwoLdGhyb3VnaF9rZXkYAyABKAwSDAoEbGFzdBgEIAEoCBINCgVhc19vZhgFIAEoBCLlAgoYU3Vic2NyaWJlQ2hhbmdlc1Jlc3BvbnNlEg4KBmxvZ19pZBgBIAEoDBINCgVzaGFyZBgCIAEoDRINCgVhZnRlchgDIAEoBBIvCgZjdXJzb3IYBCABKAsyHy5mcmVzaGV0LmNvbXB1dGUudjEuU2hhcmRDdXJzb3ISGwoTY29tcGxldGVfdGhyb3VnaF91cxgFIAEoEhIQCghidWlsZGluZxgGIAMoDBIqCgRyb3dzGAcgAygLMhwuZnJlc2hldC5jb21wdXRlLnYxLlZpZXdSb3dzEioKBHBhc3MYCCABKAsyHC5mcmVzaGV0LmNvbXB1dGUudjEuUGFzc1BhZ2USHgoWZGVmaW5pdGlvbnNfZ2VuZXJhdGlvbhgJIAEoBBIxCgt1bmF2YWlsYWJsZRgKIAEoCzIcLmZyZXNoZXQudHlwZS52MS5FcnJvckRldGFpbBIQCghzZXF1ZW5jZRgLIAEoBCIqChdHZXRDb21wdXRlU3RhdHVzUmVxdWVzdBIPCgdkaWdlc3RzGAEgASgIIo8BChhHZXRDb21wdXRlU3RhdHVzUmVzcG9uc2USLwoGc2hhcmRzGAEgAygLMh8uZnJlc2hldC5jb21wdXRlLnYxLlNoYXJkU3RhdHVzEhIKCnBhcnRpdGlvbnMYAiABKA0SLgoKY29uZGl0aW9ucxgDIAMoCzIaLmZyZXNoZXQudHlwZS52MS5Db25kaXRpb24inQMKC1NoYXJkU3RhdHVzEg0KBXNoYXJkGAEgASgNEg4KBmxvZ19pZBgCIAEoDBIQCghwb3NpdGlvbhgDIAEoBBIPCgdsb2dfZW5kGAQgASgEEhEKCWNvbW1pdHRlZBgFIAEoBBITCgtsb2dfdGltZV91cxgGIAEoEhIeChZkZWZpbml0aW9uc19nZW5lcmF0aW9uGAcgASgEEi0KBmJ1aWxkcxgIIAMoCzIdLmZyZXNoZXQuY29tcHV0ZS52MS5WaWV3QnVpbGQSDAoEa2V5cxgJIAEoBBIWCg5leHBpcmVkX2V2ZW50cxgKIAEoBBIZChFleHByZXNzaW9uX2Vycm9ycxgLIAEoBBIOCgZkaWdlc3QYDCABKAwSEQoJZm9sbG93ZXJzGA0gASgNEhMKC2NhY2hlX2J5dGVzGA4gASgEEjMKC2NoZWNrcG9pbnRzGA8gAygLMh4uZnJlc2hldC5jb21wdXRlLnYxLkNoZWNrcG9pbnQSDwoHcmVwYWlycxgQIAEoDRIWCg5zY3J1YmJlZF9hdF91cxgRIAEoEiKqAQoKQ2hlY2twb2ludBINCgVzaGFyZBgBIAEoDRIOCgZsb2dfaWQYAiABKAwSEAoIcG9zaXRpb24YAyABKAQSEwoLbG9nX3RpbWVfdXMYBCABKBISEwoLdGFrZW5fYXRfdXMYBSABKBISDQoFYnl0ZXMYBiABKAQSDgoGc3RhdGVzGAcgASgEEhQKDHN0YXRlX2RpZ2VzdBgIIAEoDBIMCgRmaWxlGAkgASgJIjIKFVRha2VDaGVja3BvaW50UmVxdWVzdBIZCgZzaGFyZHMYASADKA1CCbpIBpIBAxCAICJMChZUYWtlQ2hlY2twb2ludFJlc3BvbnNlEjIKCmNoZWNrcG9pbnQYASABKAsyHi5mcmVzaGV0LmNvbXB1dGUudjEuQ2hlY2twb2ludCIuCglWaWV3QnVpbGQSDwoHdmlld19pZBgBIAEoDBIQCghwb3NpdGlvbhgCIAEoBDLbAgoOQ29tcHV0ZVNlcnZpY2USbwoQU3Vic2NyaWJlQ2hhbmdlcxIrLmZyZXNoZXQuY29tcHV0ZS52MS5TdWJzY3JpYmVDaGFuZ2VzUmVxdWVzdBosLmZyZXNoZXQuY29tcHV0ZS52MS5TdWJzY3JpYmVDaGFuZ2VzUmVzcG9uc2UwARJtChBHZXRDb21wdXRlU3RhdHVzEisuZnJlc2hldC5jb21wdXRlLnYxLkdldENvbXB1dGVTdGF0dXNSZXF1ZXN0GiwuZnJlc2hldC5jb21wdXRlLnYxLkdldENvbXB1dGVTdGF0dXNSZXNwb25zZRJpCg5UYWtlQ2hlY2twb2ludBIpLmZyZXNoZXQuY29tcHV0ZS52MS5UYWtlQ2hlY2twb2ludFJlcXVlc3QaKi5mcmVzaGV0LmNvbXB1dGUudjEuVGFrZUNoZWNrcG9pbnRSZXNwb25zZTABYgZwcm90bzM", [file_buf_validate_validate, file_freshet_type_v1_condition, file_freshet_type_v1_error]);
 
 /**
  * Where a replica is in a shard.
@@ -199,7 +208,8 @@ export type PassPage = Message<"freshet.compute.v1.PassPage"> & {
   last: boolean;
 
   /**
-   * Rows in the page's range that it does not bring, and whose version is below this, are to be dropped.
+   * Rows in the page's range that it does not bring, and whose version is below this, are to be dropped. That a row is
+   * gone is to be remembered while a pass of its view is under way: a later page may show what was there before.
    *
    * @generated from field: uint64 as_of = 5;
    */
@@ -281,6 +291,25 @@ export type SubscribeChangesResponse = Message<"freshet.compute.v1.SubscribeChan
    * @generated from field: uint64 definitions_generation = 9;
    */
   definitionsGeneration: bigint;
+
+  /**
+   * Set when the shard cannot be followed here for now: it is halted, being made anew, or behind the cursor. The frame
+   * says nothing else: log_id and cursor are those of the frame before (of the request, if it is the first), there are
+   * no rows, and complete_through_us is 0. The stream's other shards go on. The shard is taken up again by itself, from
+   * that cursor (a pass under way begins anew), and its next frame without this says so. A caller that knows another
+   * upstream of the shard may turn to it meanwhile.
+   *
+   * @generated from field: freshet.type.v1.ErrorDetail unavailable = 10;
+   */
+  unavailable?: ErrorDetail | undefined;
+
+  /**
+   * How many frames of the stream came before this one. A receiver that finds one missing, or twice, ends the stream: a
+   * frame that does not move the cursor would not be missed otherwise.
+   *
+   * @generated from field: uint64 sequence = 11;
+   */
+  sequence: bigint;
 };
 
 /**
@@ -330,6 +359,13 @@ export type GetComputeStatusResponse = Message<"freshet.compute.v1.GetComputeSta
    * @generated from field: uint32 partitions = 2;
    */
   partitions: number;
+
+  /**
+   * What is not as it should be in this process, by id ascending; at most 200.
+   *
+   * @generated from field: repeated freshet.type.v1.Condition conditions = 3;
+   */
+  conditions: Condition[];
 };
 
 /**
@@ -442,6 +478,27 @@ export type ShardStatus = Message<"freshet.compute.v1.ShardStatus"> & {
    * @generated from field: uint64 cache_bytes = 14;
    */
   cacheBytes: bigint;
+
+  /**
+   * The verified checkpoints of the shard that are kept, newest first.
+   *
+   * @generated from field: repeated freshet.compute.v1.Checkpoint checkpoints = 15;
+   */
+  checkpoints: Checkpoint[];
+
+  /**
+   * How often the shard's store was put aside and made anew, since the process started.
+   *
+   * @generated from field: uint32 repairs = 16;
+   */
+  repairs: number;
+
+  /**
+   * When the store was last read through and found whole, by the wall clock, microseconds; 0: not since the process started.
+   *
+   * @generated from field: sint64 scrubbed_at_us = 17;
+   */
+  scrubbedAtUs: bigint;
 };
 
 /**
@@ -450,6 +507,125 @@ export type ShardStatus = Message<"freshet.compute.v1.ShardStatus"> & {
  */
 export const ShardStatusSchema: GenMessage<ShardStatus> = /*@__PURE__*/
   messageDesc(file_freshet_compute_v1_compute, 8);
+
+/**
+ * A verified checkpoint: all of a shard's state at a position, in a file.
+ *
+ * @generated from message freshet.compute.v1.Checkpoint
+ */
+export type Checkpoint = Message<"freshet.compute.v1.Checkpoint"> & {
+  /**
+   * The shard.
+   *
+   * @generated from field: uint32 shard = 1;
+   */
+  shard: number;
+
+  /**
+   * The log that was folded.
+   *
+   * @generated from field: bytes log_id = 2;
+   */
+  logId: Uint8Array;
+
+  /**
+   * How many records are folded.
+   *
+   * @generated from field: uint64 position = 3;
+   */
+  position: bigint;
+
+  /**
+   * The log time of the last record folded, microseconds.
+   *
+   * @generated from field: sint64 log_time_us = 4;
+   */
+  logTimeUs: bigint;
+
+  /**
+   * When it was begun, by the wall clock, microseconds since the Unix epoch.
+   *
+   * @generated from field: sint64 taken_at_us = 5;
+   */
+  takenAtUs: bigint;
+
+  /**
+   * Bytes of the file.
+   *
+   * @generated from field: uint64 bytes = 6;
+   */
+  bytes: bigint;
+
+  /**
+   * How many states it has.
+   *
+   * @generated from field: uint64 states = 7;
+   */
+  states: bigint;
+
+  /**
+   * The digest of F1 over them.
+   *
+   * @generated from field: bytes state_digest = 8;
+   */
+  stateDigest: Uint8Array;
+
+  /**
+   * The file's name.
+   *
+   * @generated from field: string file = 9;
+   */
+  file: string;
+};
+
+/**
+ * Describes the message freshet.compute.v1.Checkpoint.
+ * Use `create(CheckpointSchema)` to create a new message.
+ */
+export const CheckpointSchema: GenMessage<Checkpoint> = /*@__PURE__*/
+  messageDesc(file_freshet_compute_v1_compute, 9);
+
+/**
+ * Asks for checkpoints now.
+ *
+ * @generated from message freshet.compute.v1.TakeCheckpointRequest
+ */
+export type TakeCheckpointRequest = Message<"freshet.compute.v1.TakeCheckpointRequest"> & {
+  /**
+   * The shards; empty: all that run here.
+   *
+   * @generated from field: repeated uint32 shards = 1;
+   */
+  shards: number[];
+};
+
+/**
+ * Describes the message freshet.compute.v1.TakeCheckpointRequest.
+ * Use `create(TakeCheckpointRequestSchema)` to create a new message.
+ */
+export const TakeCheckpointRequestSchema: GenMessage<TakeCheckpointRequest> = /*@__PURE__*/
+  messageDesc(file_freshet_compute_v1_compute, 10);
+
+/**
+ * A checkpoint that was taken.
+ *
+ * @generated from message freshet.compute.v1.TakeCheckpointResponse
+ */
+export type TakeCheckpointResponse = Message<"freshet.compute.v1.TakeCheckpointResponse"> & {
+  /**
+   * It.
+   *
+   * @generated from field: freshet.compute.v1.Checkpoint checkpoint = 1;
+   */
+  checkpoint?: Checkpoint | undefined;
+};
+
+/**
+ * Describes the message freshet.compute.v1.TakeCheckpointResponse.
+ * Use `create(TakeCheckpointResponseSchema)` to create a new message.
+ */
+export const TakeCheckpointResponseSchema: GenMessage<TakeCheckpointResponse> = /*@__PURE__*/
+  messageDesc(file_freshet_compute_v1_compute, 11);
 
 /**
  * A view that is being built.
@@ -477,7 +653,7 @@ export type ViewBuild = Message<"freshet.compute.v1.ViewBuild"> & {
  * Use `create(ViewBuildSchema)` to create a new message.
  */
 export const ViewBuildSchema: GenMessage<ViewBuild> = /*@__PURE__*/
-  messageDesc(file_freshet_compute_v1_compute, 9);
+  messageDesc(file_freshet_compute_v1_compute, 12);
 
 /**
  * Streams changes. Serve nodes answer it too, so that they chain into trees.
@@ -486,7 +662,8 @@ export const ViewBuildSchema: GenMessage<ViewBuild> = /*@__PURE__*/
  */
 export const ComputeService: GenService<{
   /**
-   * Streams everything that changed after the cursors, then what changes, until the caller cancels.
+   * Streams everything that changed after the cursors, then what changes, until the caller cancels. A shard that stops
+   * does not end the stream (see unavailable); a shard that this node does not run at all fails the call.
    *
    * @generated from rpc freshet.compute.v1.ComputeService.SubscribeChanges
    */
@@ -504,6 +681,17 @@ export const ComputeService: GenService<{
     methodKind: "unary";
     input: typeof GetComputeStatusRequestSchema;
     output: typeof GetComputeStatusResponseSchema;
+  },
+  /**
+   * Writes a verified checkpoint of each shard asked for, now, one after the other, and tells each when it is done.
+   * UNAVAILABLE when a shard is not running, DISK_FULL when there is no room for it.
+   *
+   * @generated from rpc freshet.compute.v1.ComputeService.TakeCheckpoint
+   */
+  takeCheckpoint: {
+    methodKind: "server_streaming";
+    input: typeof TakeCheckpointRequestSchema;
+    output: typeof TakeCheckpointResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_freshet_compute_v1_compute, 0);

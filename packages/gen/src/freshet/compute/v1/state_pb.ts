@@ -4,7 +4,8 @@
 
 // What a shard's fold knows beside the states of keys; stored in each commit. The states' own layout is
 // packages/engine/src/state/state-codec.ts.
-// History: 2026-11-22 first version.
+// History: 2026-11-22 first version. 2026-11-23 rows of unknown contracts are counted and not folded; they were read by
+// a guess. Compute nodes only.
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
@@ -88,7 +89,7 @@ export type FoldMeta = Message<"freshet.compute.v1.FoldMeta"> & {
   expressionErrors: bigint;
 
   /**
-   * Rows whose contract version is in no definitions folded so far; they are read by the nearest older one.
+   * Rows whose contract version is in no definitions folded so far; they are not folded.
    *
    * @generated from field: uint64 unknown_contracts = 10;
    */

@@ -2,9 +2,12 @@
 // @generated from file freshet/compute/v1/storage.proto (package freshet.compute.v1, syntax proto3)
 /* eslint-disable */
 
-// A shard's bytes at rest in LevelDB. Keys are written by services/compute/src/io/store-keys.ts. Every value is
-// followed by a CRC32C over key and value (4 bytes, little-endian), so that damage is noticed when the value is read.
+// A shard's bytes at rest: in its store, and in a checkpoint file. Keys of the store are written by
+// services/compute/src/io/store-keys.ts; the store seals every value with a checksum (packages/store). The frames of a
+// checkpoint file are services/compute/src/io/checkpoint-file.ts.
 // History: 2026-11-22 first version.
+// 2026-11-23 format 2: a link of the chain for every commit, keys and digest of each instance, where the journal begins;
+// checkpoint files. A store of format 1 is put aside and folded again.
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
@@ -14,7 +17,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file freshet/compute/v1/storage.proto.
  */
 export const file_freshet_compute_v1_storage: GenFile = /*@__PURE__*/
-  fileDesc("CiBmcmVzaGV0L2NvbXB1dGUvdjEvc3RvcmFnZS5wcm90bxISZnJlc2hldC5jb21wdXRlLnYxItQBCgxDb21taXRSZWNvcmQSDgoGZm9ybWF0GAEgASgNEg0KBXNoYXJkGAIgASgNEg4KBmxvZ19pZBgDIAEoDBIQCghwb3NpdGlvbhgEIAEoBBITCgtsb2dfdGltZV91cxgFIAEoEhISCgpyZWNvcmRfY3JjGAYgASgHEhEKCWZvbGRfbWV0YRgHIAEoDBI4CglpbnN0YW5jZXMYCCADKAsyJS5mcmVzaGV0LmNvbXB1dGUudjEuQ29tbWl0dGVkSW5zdGFuY2USDQoFY2hhaW4YCSABKAwiTwoRQ29tbWl0dGVkSW5zdGFuY2USEAoIaW5zdGFuY2UYASABKAwSEAoIY29tcGxldGUYAiABKAgSFgoOam91cm5hbGVkX2Zyb20YAyABKAQiYQoMSm91cm5hbEVudHJ5Eg0KBWNoYWluGAEgASgMEhIKCnJlY29yZF9jcmMYAiABKAcSLgoFdmlld3MYAyADKAsyHy5mcmVzaGV0LmNvbXB1dGUudjEuSm91cm5hbFZpZXciLAoLSm91cm5hbFZpZXcSDwoHdmlld19pZBgBIAEoDBIMCgRrZXlzGAIgAygMYgZwcm90bzM");
+  fileDesc("CiBmcmVzaGV0L2NvbXB1dGUvdjEvc3RvcmFnZS5wcm90bxISZnJlc2hldC5jb21wdXRlLnYxIvwBCgxDb21taXRSZWNvcmQSDgoGZm9ybWF0GAEgASgNEg0KBXNoYXJkGAIgASgNEg4KBmxvZ19pZBgDIAEoDBIQCghwb3NpdGlvbhgEIAEoBBITCgtsb2dfdGltZV91cxgFIAEoEhISCgpyZWNvcmRfY3JjGAYgASgHEhEKCWZvbGRfbWV0YRgHIAEoDBI4CglpbnN0YW5jZXMYCCADKAsyJS5mcmVzaGV0LmNvbXB1dGUudjEuQ29tbWl0dGVkSW5zdGFuY2USDQoFY2hhaW4YCSABKAwSDwoHY29tbWl0cxgKIAEoBBIVCg1qb3VybmFsX3N0YXJ0GAsgASgEIlEKCUNoYWluTGluaxINCgVjaGFpbhgBIAEoDBIMCgRib2R5GAIgASgMEgwKBGZyb20YAyABKAQSCgoCdG8YBCABKAQSDQoFYnl0ZXMYBSABKA0icQoRQ29tbWl0dGVkSW5zdGFuY2USEAoIaW5zdGFuY2UYASABKAwSEAoIY29tcGxldGUYAiABKAgSFgoOam91cm5hbGVkX2Zyb20YAyABKAQSDAoEa2V5cxgEIAEoBBISCgprZXlfZGlnZXN0GAUgASgGImEKDEpvdXJuYWxFbnRyeRINCgVjaGFpbhgBIAEoDBISCgpyZWNvcmRfY3JjGAIgASgHEi4KBXZpZXdzGAMgAygLMh8uZnJlc2hldC5jb21wdXRlLnYxLkpvdXJuYWxWaWV3IiwKC0pvdXJuYWxWaWV3Eg8KB3ZpZXdfaWQYASABKAwSDAoEa2V5cxgCIAMoDCK5AQoQQ2hlY2twb2ludEhlYWRlchIOCgZmb3JtYXQYASABKA0SFgoOZW5naW5lX3ZlcnNpb24YAiABKA0SDgoGbG9nX2lkGAMgASgMEg0KBXNoYXJkGAQgASgNEhAKCHBvc2l0aW9uGAUgASgEEhMKC2xvZ190aW1lX3VzGAYgASgSEhIKCnJlY29yZF9jcmMYByABKAcSDgoGY29tbWl0GAggASgMEhMKC3Rha2VuX2F0X3VzGAkgASgSIl0KEENoZWNrcG9pbnRGb290ZXISDgoGc3RhdGVzGAEgASgEEhMKC3N0YXRlX2J5dGVzGAIgASgEEg4KBnNoYTI1NhgDIAEoDBIUCgxzdGF0ZV9kaWdlc3QYBCABKAxiBnByb3RvMw");
 
 /**
  * What the store holds: every commit replaces it, in one batch with the state and the journal entry that it covers.
@@ -23,7 +26,7 @@ export const file_freshet_compute_v1_storage: GenFile = /*@__PURE__*/
  */
 export type CommitRecord = Message<"freshet.compute.v1.CommitRecord"> & {
   /**
-   * The layout of the store: 1. Another one is refused.
+   * The layout of the store: 2. Another one is refused.
    *
    * @generated from field: uint32 format = 1;
    */
@@ -79,12 +82,26 @@ export type CommitRecord = Message<"freshet.compute.v1.CommitRecord"> & {
   instances: CommittedInstance[];
 
   /**
-   * The chain over all commits: the first 16 bytes of SHA-256 over the chain before and this commit's journal entry. By
-   * it a commit that was lost from the middle of the store is noticed at open.
+   * The chain over all commits, as the newest ChainLink has it. By it a commit that was lost from the middle of the store
+   * is noticed at open.
    *
    * @generated from field: bytes chain = 9;
    */
   chain: Uint8Array;
+
+  /**
+   * How many commits there were, which is the number of the newest ChainLink.
+   *
+   * @generated from field: uint64 commits = 10;
+   */
+  commits: bigint;
+
+  /**
+   * The journal has nothing of the records before this position: the store was restored there from a checkpoint.
+   *
+   * @generated from field: uint64 journal_start = 11;
+   */
+  journalStart: bigint;
 };
 
 /**
@@ -93,6 +110,55 @@ export type CommitRecord = Message<"freshet.compute.v1.CommitRecord"> & {
  */
 export const CommitRecordSchema: GenMessage<CommitRecord> = /*@__PURE__*/
   messageDesc(file_freshet_compute_v1_storage, 0);
+
+/**
+ * One commit in the chain; kept for the newest commits, for more bytes of them than a crash can take away.
+ *
+ * @generated from message freshet.compute.v1.ChainLink
+ */
+export type ChainLink = Message<"freshet.compute.v1.ChainLink"> & {
+  /**
+   * The first 16 bytes of SHA-256 over the chain of the commit before, then body.
+   *
+   * @generated from field: bytes chain = 1;
+   */
+  chain: Uint8Array;
+
+  /**
+   * The first 16 bytes of SHA-256 over the commit record without its chain, then the journal entry without its chain.
+   *
+   * @generated from field: bytes body = 2;
+   */
+  body: Uint8Array;
+
+  /**
+   * The position before the commit.
+   *
+   * @generated from field: uint64 from = 3;
+   */
+  from: bigint;
+
+  /**
+   * The position of the commit; from: there is no journal entry.
+   *
+   * @generated from field: uint64 to = 4;
+   */
+  to: bigint;
+
+  /**
+   * How many bytes the commit wrote, about.
+   *
+   * @generated from field: uint32 bytes = 5;
+   */
+  bytes: number;
+};
+
+/**
+ * Describes the message freshet.compute.v1.ChainLink.
+ * Use `create(ChainLinkSchema)` to create a new message.
+ */
+export const ChainLinkSchema: GenMessage<ChainLink> = /*@__PURE__*/
+  messageDesc(file_freshet_compute_v1_storage, 1);
 
 /**
  * One life of a view in a shard: from the definitions that brought it until those that drop it.
@@ -121,6 +187,21 @@ export type CommittedInstance = Message<"freshet.compute.v1.CommittedInstance"> 
    * @generated from field: uint64 journaled_from = 3;
    */
   journaledFrom: bigint;
+
+  /**
+   * How many keys have state.
+   *
+   * @generated from field: uint64 keys = 4;
+   */
+  keys: bigint;
+
+  /**
+   * A digest of them that does not depend on their order, kept up with each commit: keys that vanished, or went back to
+   * an older state, leave no wrong checksum behind (services/compute/src/core/key-set.ts).
+   *
+   * @generated from field: fixed64 key_digest = 5;
+   */
+  keyDigest: bigint;
 };
 
 /**
@@ -128,7 +209,7 @@ export type CommittedInstance = Message<"freshet.compute.v1.CommittedInstance"> 
  * Use `create(CommittedInstanceSchema)` to create a new message.
  */
 export const CommittedInstanceSchema: GenMessage<CommittedInstance> = /*@__PURE__*/
-  messageDesc(file_freshet_compute_v1_storage, 1);
+  messageDesc(file_freshet_compute_v1_storage, 2);
 
 /**
  * Which rows a commit changed. Its key says the positions it reaches from and to, and its log time.
@@ -163,7 +244,7 @@ export type JournalEntry = Message<"freshet.compute.v1.JournalEntry"> & {
  * Use `create(JournalEntrySchema)` to create a new message.
  */
 export const JournalEntrySchema: GenMessage<JournalEntry> = /*@__PURE__*/
-  messageDesc(file_freshet_compute_v1_storage, 2);
+  messageDesc(file_freshet_compute_v1_storage, 3);
 
 /**
  * Changed rows of a view.
@@ -191,5 +272,124 @@ export type JournalView = Message<"freshet.compute.v1.JournalView"> & {
  * Use `create(JournalViewSchema)` to create a new message.
  */
 export const JournalViewSchema: GenMessage<JournalView> = /*@__PURE__*/
-  messageDesc(file_freshet_compute_v1_storage, 3);
+  messageDesc(file_freshet_compute_v1_storage, 4);
+
+/**
+ * The first frame of a checkpoint file: what the state in it is of.
+ *
+ * @generated from message freshet.compute.v1.CheckpointHeader
+ */
+export type CheckpointHeader = Message<"freshet.compute.v1.CheckpointHeader"> & {
+  /**
+   * The layout of the file: 1. Another one is refused.
+   *
+   * @generated from field: uint32 format = 1;
+   */
+  format: number;
+
+  /**
+   * The version of the fold's semantics that made the state; state of another is not restored.
+   *
+   * @generated from field: uint32 engine_version = 2;
+   */
+  engineVersion: number;
+
+  /**
+   * The log that was folded.
+   *
+   * @generated from field: bytes log_id = 3;
+   */
+  logId: Uint8Array;
+
+  /**
+   * The shard.
+   *
+   * @generated from field: uint32 shard = 4;
+   */
+  shard: number;
+
+  /**
+   * How many records of the partition are folded.
+   *
+   * @generated from field: uint64 position = 5;
+   */
+  position: bigint;
+
+  /**
+   * The log time of the last record folded, microseconds.
+   *
+   * @generated from field: sint64 log_time_us = 6;
+   */
+  logTimeUs: bigint;
+
+  /**
+   * CRC32C of the record at position - 1.
+   *
+   * @generated from field: fixed32 record_crc = 7;
+   */
+  recordCrc: number;
+
+  /**
+   * The commit that the state is of: an encoded CommitRecord.
+   *
+   * @generated from field: bytes commit = 8;
+   */
+  commit: Uint8Array;
+
+  /**
+   * When the file was begun, by the wall clock, microseconds since the Unix epoch.
+   *
+   * @generated from field: sint64 taken_at_us = 9;
+   */
+  takenAtUs: bigint;
+};
+
+/**
+ * Describes the message freshet.compute.v1.CheckpointHeader.
+ * Use `create(CheckpointHeaderSchema)` to create a new message.
+ */
+export const CheckpointHeaderSchema: GenMessage<CheckpointHeader> = /*@__PURE__*/
+  messageDesc(file_freshet_compute_v1_storage, 5);
+
+/**
+ * The last frame of a checkpoint file.
+ *
+ * @generated from message freshet.compute.v1.CheckpointFooter
+ */
+export type CheckpointFooter = Message<"freshet.compute.v1.CheckpointFooter"> & {
+  /**
+   * How many states there are.
+   *
+   * @generated from field: uint64 states = 1;
+   */
+  states: bigint;
+
+  /**
+   * The bytes of their keys and values.
+   *
+   * @generated from field: uint64 state_bytes = 2;
+   */
+  stateBytes: bigint;
+
+  /**
+   * SHA-256 over all bytes of the file before this frame.
+   *
+   * @generated from field: bytes sha256 = 3;
+   */
+  sha256: Uint8Array;
+
+  /**
+   * The digest of F1 over the states: the same on every node that folds the log to that position.
+   *
+   * @generated from field: bytes state_digest = 4;
+   */
+  stateDigest: Uint8Array;
+};
+
+/**
+ * Describes the message freshet.compute.v1.CheckpointFooter.
+ * Use `create(CheckpointFooterSchema)` to create a new message.
+ */
+export const CheckpointFooterSchema: GenMessage<CheckpointFooter> = /*@__PURE__*/
+  messageDesc(file_freshet_compute_v1_storage, 6);
 

@@ -4,11 +4,16 @@
 
 // Ingest: sources into the log.
 // History: 2026-11-22 first version.
+// 2026-11-23 conditions in the status; additive, any order of deployment.
+// 2026-11-23 the log's partitions in the status; additive, any order of deployment.
+// 2026-11-23 DiagnoseSources; additive, any order of deployment.
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "@bufbuild/protovalidate/gen/buf/validate/validate_pb.js";
-import type { Contract, SourceMode } from "../../type/v1/contract_pb.ts";
+import type { Condition } from "../../type/v1/condition_pb.ts";
+import { file_freshet_type_v1_condition } from "../../type/v1/condition_pb.ts";
+import type { Contract, ReplicaIdentity, SourceMode } from "../../type/v1/contract_pb.ts";
 import { file_freshet_type_v1_contract } from "../../type/v1/contract_pb.ts";
 import type { ErrorDetail } from "../../type/v1/error_pb.ts";
 import { file_freshet_type_v1_error } from "../../type/v1/error_pb.ts";
@@ -20,7 +25,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file freshet/ingest/v1/ingest.proto.
  */
 export const file_freshet_ingest_v1_ingest: GenFile = /*@__PURE__*/
-  fileDesc("Ch5mcmVzaGV0L2luZ2VzdC92MS9pbmdlc3QucHJvdG8SEWZyZXNoZXQuaW5nZXN0LnYxIlMKFURlc2NyaWJlVGFibGVzUmVxdWVzdBI6CgZ0YWJsZXMYASADKAsyHy5mcmVzaGV0LmluZ2VzdC52MS5UYWJsZVJlcXVlc3RCCbpIBpIBAxDoByKJAQoMVGFibGVSZXF1ZXN0EhcKBnNvdXJjZRgBIAEoCUIHukgEcgIQARI1CgV0YWJsZRgCIAEoCzIeLmZyZXNoZXQudHlwZS52MS5Qb3N0Z3Jlc1RhYmxlQga6SAPIAQESKQoEbW9kZRgDIAEoDjIbLmZyZXNoZXQudHlwZS52MS5Tb3VyY2VNb2RlIk0KFkRlc2NyaWJlVGFibGVzUmVzcG9uc2USMwoGdGFibGVzGAEgAygLMiMuZnJlc2hldC5pbmdlc3QudjEuVGFibGVEZXNjcmlwdGlvbiJvChBUYWJsZURlc2NyaXB0aW9uEisKCGNvbnRyYWN0GAEgASgLMhkuZnJlc2hldC50eXBlLnYxLkNvbnRyYWN0Ei4KCHByb2JsZW1zGAIgAygLMhwuZnJlc2hldC50eXBlLnYxLkVycm9yRGV0YWlsIhgKFkdldEluZ2VzdFN0YXR1c1JlcXVlc3QisAEKF0dldEluZ2VzdFN0YXR1c1Jlc3BvbnNlEg4KBmxvZ19pZBgBIAEoDBIeChZkZWZpbml0aW9uc19nZW5lcmF0aW9uGAIgASgEEjAKB3NvdXJjZXMYAyADKAsyHy5mcmVzaGV0LmluZ2VzdC52MS5Tb3VyY2VTdGF0dXMSDwoHcmVjb3JkcxgEIAEoBBINCgVieXRlcxgFIAEoBBITCgtxdWFyYW50aW5lZBgGIAEoBCLnAQoMU291cmNlU3RhdHVzEhAKCGRhdGFiYXNlGAEgASgJEi0KBXN0YXRlGAIgASgOMh4uZnJlc2hldC5pbmdlc3QudjEuU291cmNlU3RhdGUSDgoGcm91dGVzGAMgAygNEhMKC2R1cmFibGVfbHNuGAQgASgEEhIKCnNlcnZlcl9sc24YBSABKAQSDwoHY29tbWl0cxgGIAEoBBIMCgRyb3dzGAcgASgEEi0KB3Byb2JsZW0YCCABKAsyHC5mcmVzaGV0LnR5cGUudjEuRXJyb3JEZXRhaWwSDwoHdW5rZXllZBgJIAEoBCqYAQoLU291cmNlU3RhdGUSHAoYU09VUkNFX1NUQVRFX1VOU1BFQ0lGSUVEEAASGwoXU09VUkNFX1NUQVRFX0NPTk5FQ1RJTkcQARIZChVTT1VSQ0VfU1RBVEVfU05BUFNIT1QQAhIaChZTT1VSQ0VfU1RBVEVfU1RSRUFNSU5HEAMSFwoTU09VUkNFX1NUQVRFX0hBTFRFRBAEMuABCg1Jbmdlc3RTZXJ2aWNlEmUKDkRlc2NyaWJlVGFibGVzEiguZnJlc2hldC5pbmdlc3QudjEuRGVzY3JpYmVUYWJsZXNSZXF1ZXN0GikuZnJlc2hldC5pbmdlc3QudjEuRGVzY3JpYmVUYWJsZXNSZXNwb25zZRJoCg9HZXRJbmdlc3RTdGF0dXMSKS5mcmVzaGV0LmluZ2VzdC52MS5HZXRJbmdlc3RTdGF0dXNSZXF1ZXN0GiouZnJlc2hldC5pbmdlc3QudjEuR2V0SW5nZXN0U3RhdHVzUmVzcG9uc2ViBnByb3RvMw", [file_buf_validate_validate, file_freshet_type_v1_contract, file_freshet_type_v1_error, file_freshet_type_v1_plan]);
+  fileDesc("Ch5mcmVzaGV0L2luZ2VzdC92MS9pbmdlc3QucHJvdG8SEWZyZXNoZXQuaW5nZXN0LnYxIlMKFURlc2NyaWJlVGFibGVzUmVxdWVzdBI6CgZ0YWJsZXMYASADKAsyHy5mcmVzaGV0LmluZ2VzdC52MS5UYWJsZVJlcXVlc3RCCbpIBpIBAxDoByKJAQoMVGFibGVSZXF1ZXN0EhcKBnNvdXJjZRgBIAEoCUIHukgEcgIQARI1CgV0YWJsZRgCIAEoCzIeLmZyZXNoZXQudHlwZS52MS5Qb3N0Z3Jlc1RhYmxlQga6SAPIAQESKQoEbW9kZRgDIAEoDjIbLmZyZXNoZXQudHlwZS52MS5Tb3VyY2VNb2RlIk0KFkRlc2NyaWJlVGFibGVzUmVzcG9uc2USMwoGdGFibGVzGAEgAygLMiMuZnJlc2hldC5pbmdlc3QudjEuVGFibGVEZXNjcmlwdGlvbiJvChBUYWJsZURlc2NyaXB0aW9uEisKCGNvbnRyYWN0GAEgASgLMhkuZnJlc2hldC50eXBlLnYxLkNvbnRyYWN0Ei4KCHByb2JsZW1zGAIgAygLMhwuZnJlc2hldC50eXBlLnYxLkVycm9yRGV0YWlsIhgKFkdldEluZ2VzdFN0YXR1c1JlcXVlc3QimwIKF0dldEluZ2VzdFN0YXR1c1Jlc3BvbnNlEg4KBmxvZ19pZBgBIAEoDBIeChZkZWZpbml0aW9uc19nZW5lcmF0aW9uGAIgASgEEjAKB3NvdXJjZXMYAyADKAsyHy5mcmVzaGV0LmluZ2VzdC52MS5Tb3VyY2VTdGF0dXMSDwoHcmVjb3JkcxgEIAEoBBINCgVieXRlcxgFIAEoBBITCgtxdWFyYW50aW5lZBgGIAEoBBIuCgpjb25kaXRpb25zGAcgAygLMhouZnJlc2hldC50eXBlLnYxLkNvbmRpdGlvbhI5CgpwYXJ0aXRpb25zGAggAygLMiUuZnJlc2hldC5pbmdlc3QudjEuTG9nUGFydGl0aW9uU3RhdHVzIskBChJMb2dQYXJ0aXRpb25TdGF0dXMSEQoJcGFydGl0aW9uGAEgASgNEg0KBXN0YXJ0GAIgASgEEgsKA2VuZBgDIAEoBBINCgVieXRlcxgEIAEoBBIfChJvbGRlc3RfbG9nX3RpbWVfdXMYBSABKBJIAIgBARIaCg1hbGxvd2VkX2JlbG93GAYgASgESAGIAQESDwoHb3ZlcnJ1bhgHIAEoCUIVChNfb2xkZXN0X2xvZ190aW1lX3VzQhAKDl9hbGxvd2VkX2JlbG93IucBCgxTb3VyY2VTdGF0dXMSEAoIZGF0YWJhc2UYASABKAkSLQoFc3RhdGUYAiABKA4yHi5mcmVzaGV0LmluZ2VzdC52MS5Tb3VyY2VTdGF0ZRIOCgZyb3V0ZXMYAyADKA0SEwoLZHVyYWJsZV9sc24YBCABKAQSEgoKc2VydmVyX2xzbhgFIAEoBBIPCgdjb21taXRzGAYgASgEEgwKBHJvd3MYByABKAQSLQoHcHJvYmxlbRgIIAEoCzIcLmZyZXNoZXQudHlwZS52MS5FcnJvckRldGFpbBIPCgd1bmtleWVkGAkgASgEIjgKFkRpYWdub3NlU291cmNlc1JlcXVlc3QSHgoLcGF0aWVuY2VfbXMYASABKA1CCbpIBioEGODUAyJSChdEaWFnbm9zZVNvdXJjZXNSZXNwb25zZRI3CglkYXRhYmFzZXMYASADKAsyJC5mcmVzaGV0LmluZ2VzdC52MS5EYXRhYmFzZURpYWdub3NpcyKXAgoRRGF0YWJhc2VEaWFnbm9zaXMSEAoIZGF0YWJhc2UYASABKAkSDgoGdGFyZ2V0GAIgASgJEi0KB2ZhaWx1cmUYAyABKAsyHC5mcmVzaGV0LnR5cGUudjEuRXJyb3JEZXRhaWwSMgoGc2VydmVyGAQgASgLMiIuZnJlc2hldC5pbmdlc3QudjEuU2VydmVyRGlhZ25vc2lzEhEKCXNsb3RfbmFtZRgFIAEoCRIuCgRzbG90GAYgASgLMiAuZnJlc2hldC5pbmdlc3QudjEuU2xvdERpYWdub3NpcxI6CgZ0YWJsZXMYByADKAsyKi5mcmVzaGV0LmluZ2VzdC52MS5QdWJsaXNoZWRUYWJsZURpYWdub3NpcyK3AgoPU2VydmVyRGlhZ25vc2lzEg8KB3ZlcnNpb24YASABKA0SEwoLaW5fcmVjb3ZlcnkYAiABKAgSEQoJd2FsX2xldmVsGAMgASgJEh0KFXJlcGxpY2F0aW9uX3Nsb3RzX21heBgEIAEoDRIZChFyZXBsaWNhdGlvbl9zbG90cxgFIAEoDRIXCg93YWxfc2VuZGVyc19tYXgYBiABKA0SEwoLd2FsX3NlbmRlcnMYByABKA0SGwoTc2xvdF93YWxfa2VlcF9ieXRlcxgIIAEoEhIVCg1tYXlfcmVwbGljYXRlGAkgASgIEhIKCm1heV9jcmVhdGUYCiABKAgSDAoEdXNlchgLIAEoCRIWCg5jbG9ja19haGVhZF91cxgMIAEoEhIVCg1yb3VuZF90cmlwX3VzGA0gASgDIrsCCg1TbG90RGlhZ25vc2lzEg4KBnBsdWdpbhgBIAEoCRIQCghkYXRhYmFzZRgCIAEoCRIOCgZhY3RpdmUYAyABKAgSEgoKYWN0aXZlX3BpZBgEIAEoDRIaChJhY3RpdmVfYXBwbGljYXRpb24YBSABKAkSFgoOcmV0YWluZWRfYnl0ZXMYBiABKAQSGQoRdW5jb25maXJtZWRfYnl0ZXMYByABKAQSEgoKd2FsX3N0YXR1cxgIIAEoCRIbCg5zYWZlX3dhbF9ieXRlcxgJIAEoEkgAiAEBEh4KEWluYWN0aXZlX3NpbmNlX3VzGAogASgSSAGIAQESGwoTaW52YWxpZGF0aW9uX3JlYXNvbhgLIAEoCUIRCg9fc2FmZV93YWxfYnl0ZXNCFAoSX2luYWN0aXZlX3NpbmNlX3VzIpkBChdQdWJsaXNoZWRUYWJsZURpYWdub3NpcxIOCgZzY2hlbWEYASABKAkSDQoFdGFibGUYAiABKAkSDwoHbXV0YWJsZRgDIAEoCBI6ChByZXBsaWNhX2lkZW50aXR5GAQgASgOMiAuZnJlc2hldC50eXBlLnYxLlJlcGxpY2FJZGVudGl0eRISCgppZGVudGlmaWVkGAUgASgIKpgBCgtTb3VyY2VTdGF0ZRIcChhTT1VSQ0VfU1RBVEVfVU5TUEVDSUZJRUQQABIbChdTT1VSQ0VfU1RBVEVfQ09OTkVDVElORxABEhkKFVNPVVJDRV9TVEFURV9TTkFQU0hPVBACEhoKFlNPVVJDRV9TVEFURV9TVFJFQU1JTkcQAxIXChNTT1VSQ0VfU1RBVEVfSEFMVEVEEAQyygIKDUluZ2VzdFNlcnZpY2USZQoORGVzY3JpYmVUYWJsZXMSKC5mcmVzaGV0LmluZ2VzdC52MS5EZXNjcmliZVRhYmxlc1JlcXVlc3QaKS5mcmVzaGV0LmluZ2VzdC52MS5EZXNjcmliZVRhYmxlc1Jlc3BvbnNlEmgKD0dldEluZ2VzdFN0YXR1cxIpLmZyZXNoZXQuaW5nZXN0LnYxLkdldEluZ2VzdFN0YXR1c1JlcXVlc3QaKi5mcmVzaGV0LmluZ2VzdC52MS5HZXRJbmdlc3RTdGF0dXNSZXNwb25zZRJoCg9EaWFnbm9zZVNvdXJjZXMSKS5mcmVzaGV0LmluZ2VzdC52MS5EaWFnbm9zZVNvdXJjZXNSZXF1ZXN0GiouZnJlc2hldC5pbmdlc3QudjEuRGlhZ25vc2VTb3VyY2VzUmVzcG9uc2ViBnByb3RvMw", [file_buf_validate_validate, file_freshet_type_v1_condition, file_freshet_type_v1_contract, file_freshet_type_v1_error, file_freshet_type_v1_plan]);
 
 /**
  * Asks for tables.
@@ -189,6 +194,20 @@ export type GetIngestStatusResponse = Message<"freshet.ingest.v1.GetIngestStatus
    * @generated from field: uint64 quarantined = 6;
    */
   quarantined: bigint;
+
+  /**
+   * What is not as it should be in this process, by id ascending; at most 200.
+   *
+   * @generated from field: repeated freshet.type.v1.Condition conditions = 7;
+   */
+  conditions: Condition[];
+
+  /**
+   * The log's partitions, by number.
+   *
+   * @generated from field: repeated freshet.ingest.v1.LogPartitionStatus partitions = 8;
+   */
+  partitions: LogPartitionStatus[];
 };
 
 /**
@@ -197,6 +216,70 @@ export type GetIngestStatusResponse = Message<"freshet.ingest.v1.GetIngestStatus
  */
 export const GetIngestStatusResponseSchema: GenMessage<GetIngestStatusResponse> = /*@__PURE__*/
   messageDesc(file_freshet_ingest_v1_ingest, 5);
+
+/**
+ * How far a partition of the log reaches, and what it is kept for.
+ *
+ * @generated from message freshet.ingest.v1.LogPartitionStatus
+ */
+export type LogPartitionStatus = Message<"freshet.ingest.v1.LogPartitionStatus"> & {
+  /**
+   * The partition.
+   *
+   * @generated from field: uint32 partition = 1;
+   */
+  partition: number;
+
+  /**
+   * The offset of the first record that is still there.
+   *
+   * @generated from field: uint64 start = 2;
+   */
+  start: bigint;
+
+  /**
+   * The offset that the next record will have.
+   *
+   * @generated from field: uint64 end = 3;
+   */
+  end: bigint;
+
+  /**
+   * What it holds on disk, in bytes.
+   *
+   * @generated from field: uint64 bytes = 4;
+   */
+  bytes: bigint;
+
+  /**
+   * The log time of the oldest record that is still there, microseconds since the Unix epoch; unset when there is none, or
+   * when it is not known yet.
+   *
+   * @generated from field: optional sint64 oldest_log_time_us = 5;
+   */
+  oldestLogTimeUs?: bigint | undefined;
+
+  /**
+   * The offset below which the checkpoints of all known nodes let it be trimmed; unset: some node has none, or none is known.
+   *
+   * @generated from field: optional uint64 allowed_below = 6;
+   */
+  allowedBelow?: bigint | undefined;
+
+  /**
+   * Why the limits of age or bytes cannot be kept here, and what to do; empty when they are kept.
+   *
+   * @generated from field: string overrun = 7;
+   */
+  overrun: string;
+};
+
+/**
+ * Describes the message freshet.ingest.v1.LogPartitionStatus.
+ * Use `create(LogPartitionStatusSchema)` to create a new message.
+ */
+export const LogPartitionStatusSchema: GenMessage<LogPartitionStatus> = /*@__PURE__*/
+  messageDesc(file_freshet_ingest_v1_ingest, 6);
 
 /**
  * A database and what of it is captured.
@@ -273,7 +356,357 @@ export type SourceStatus = Message<"freshet.ingest.v1.SourceStatus"> & {
  * Use `create(SourceStatusSchema)` to create a new message.
  */
 export const SourceStatusSchema: GenMessage<SourceStatus> = /*@__PURE__*/
-  messageDesc(file_freshet_ingest_v1_ingest, 6);
+  messageDesc(file_freshet_ingest_v1_ingest, 7);
+
+/**
+ * Asks for what the databases offer.
+ *
+ * @generated from message freshet.ingest.v1.DiagnoseSourcesRequest
+ */
+export type DiagnoseSourcesRequest = Message<"freshet.ingest.v1.DiagnoseSourcesRequest"> & {
+  /**
+   * How long to wait for each database, in milliseconds; 0: 5 s. They are asked all at once.
+   *
+   * @generated from field: uint32 patience_ms = 1;
+   */
+  patienceMs: number;
+};
+
+/**
+ * Describes the message freshet.ingest.v1.DiagnoseSourcesRequest.
+ * Use `create(DiagnoseSourcesRequestSchema)` to create a new message.
+ */
+export const DiagnoseSourcesRequestSchema: GenMessage<DiagnoseSourcesRequest> = /*@__PURE__*/
+  messageDesc(file_freshet_ingest_v1_ingest, 8);
+
+/**
+ * What the databases offer.
+ *
+ * @generated from message freshet.ingest.v1.DiagnoseSourcesResponse
+ */
+export type DiagnoseSourcesResponse = Message<"freshet.ingest.v1.DiagnoseSourcesResponse"> & {
+  /**
+   * One per database of the configuration, in its order.
+   *
+   * @generated from field: repeated freshet.ingest.v1.DatabaseDiagnosis databases = 1;
+   */
+  databases: DatabaseDiagnosis[];
+};
+
+/**
+ * Describes the message freshet.ingest.v1.DiagnoseSourcesResponse.
+ * Use `create(DiagnoseSourcesResponseSchema)` to create a new message.
+ */
+export const DiagnoseSourcesResponseSchema: GenMessage<DiagnoseSourcesResponse> = /*@__PURE__*/
+  messageDesc(file_freshet_ingest_v1_ingest, 9);
+
+/**
+ * What a database offers, as read at one moment.
+ *
+ * @generated from message freshet.ingest.v1.DatabaseDiagnosis
+ */
+export type DatabaseDiagnosis = Message<"freshet.ingest.v1.DatabaseDiagnosis"> & {
+  /**
+   * The database's name in the configuration.
+   *
+   * @generated from field: string database = 1;
+   */
+  database: string;
+
+  /**
+   * Where and as whom, without the password: "freshet@localhost:5432/shop".
+   *
+   * @generated from field: string target = 2;
+   */
+  target: string;
+
+  /**
+   * Why it could not be looked at; unset when it could. The rest is unset then.
+   *
+   * @generated from field: freshet.type.v1.ErrorDetail failure = 3;
+   */
+  failure?: ErrorDetail | undefined;
+
+  /**
+   * The server.
+   *
+   * @generated from field: freshet.ingest.v1.ServerDiagnosis server = 4;
+   */
+  server?: ServerDiagnosis | undefined;
+
+  /**
+   * The name of the slot that ingest uses.
+   *
+   * @generated from field: string slot_name = 5;
+   */
+  slotName: string;
+
+  /**
+   * The slot; unset when there is none, which is so until something is captured.
+   *
+   * @generated from field: freshet.ingest.v1.SlotDiagnosis slot = 6;
+   */
+  slot?: SlotDiagnosis | undefined;
+
+  /**
+   * The tables that our publications hold, by schema and name; at most 1,000.
+   *
+   * @generated from field: repeated freshet.ingest.v1.PublishedTableDiagnosis tables = 7;
+   */
+  tables: PublishedTableDiagnosis[];
+};
+
+/**
+ * Describes the message freshet.ingest.v1.DatabaseDiagnosis.
+ * Use `create(DatabaseDiagnosisSchema)` to create a new message.
+ */
+export const DatabaseDiagnosisSchema: GenMessage<DatabaseDiagnosis> = /*@__PURE__*/
+  messageDesc(file_freshet_ingest_v1_ingest, 10);
+
+/**
+ * What a Postgres server says of itself and of us.
+ *
+ * @generated from message freshet.ingest.v1.ServerDiagnosis
+ */
+export type ServerDiagnosis = Message<"freshet.ingest.v1.ServerDiagnosis"> & {
+  /**
+   * server_version_num: 180004.
+   *
+   * @generated from field: uint32 version = 1;
+   */
+  version: number;
+
+  /**
+   * Whether it is a standby.
+   *
+   * @generated from field: bool in_recovery = 2;
+   */
+  inRecovery: boolean;
+
+  /**
+   * wal_level: "logical".
+   *
+   * @generated from field: string wal_level = 3;
+   */
+  walLevel: string;
+
+  /**
+   * max_replication_slots.
+   *
+   * @generated from field: uint32 replication_slots_max = 4;
+   */
+  replicationSlotsMax: number;
+
+  /**
+   * Slots there are, ours included.
+   *
+   * @generated from field: uint32 replication_slots = 5;
+   */
+  replicationSlots: number;
+
+  /**
+   * max_wal_senders.
+   *
+   * @generated from field: uint32 wal_senders_max = 6;
+   */
+  walSendersMax: number;
+
+  /**
+   * Senders that run, ours included; 0 when we may not see them.
+   *
+   * @generated from field: uint32 wal_senders = 7;
+   */
+  walSenders: number;
+
+  /**
+   * max_slot_wal_keep_size in bytes; -1: no limit.
+   *
+   * @generated from field: sint64 slot_wal_keep_bytes = 8;
+   */
+  slotWalKeepBytes: bigint;
+
+  /**
+   * Whether the user may replicate, by the attribute or as a superuser.
+   *
+   * @generated from field: bool may_replicate = 9;
+   */
+  mayReplicate: boolean;
+
+  /**
+   * Whether the user may make publications in the database.
+   *
+   * @generated from field: bool may_create = 10;
+   */
+  mayCreate: boolean;
+
+  /**
+   * The user.
+   *
+   * @generated from field: string user = 11;
+   */
+  user: string;
+
+  /**
+   * The server's clock less ours, in microseconds, with an error of at most half the round trip.
+   *
+   * @generated from field: sint64 clock_ahead_us = 12;
+   */
+  clockAheadUs: bigint;
+
+  /**
+   * How long the server took to answer, in microseconds.
+   *
+   * @generated from field: int64 round_trip_us = 13;
+   */
+  roundTripUs: bigint;
+};
+
+/**
+ * Describes the message freshet.ingest.v1.ServerDiagnosis.
+ * Use `create(ServerDiagnosisSchema)` to create a new message.
+ */
+export const ServerDiagnosisSchema: GenMessage<ServerDiagnosis> = /*@__PURE__*/
+  messageDesc(file_freshet_ingest_v1_ingest, 11);
+
+/**
+ * How our replication slot stands.
+ *
+ * @generated from message freshet.ingest.v1.SlotDiagnosis
+ */
+export type SlotDiagnosis = Message<"freshet.ingest.v1.SlotDiagnosis"> & {
+  /**
+   * The output plugin: "pgoutput".
+   *
+   * @generated from field: string plugin = 1;
+   */
+  plugin: string;
+
+  /**
+   * The database it was made in.
+   *
+   * @generated from field: string database = 2;
+   */
+  database: string;
+
+  /**
+   * Whether somebody reads it now.
+   *
+   * @generated from field: bool active = 3;
+   */
+  active: boolean;
+
+  /**
+   * The server process that reads it for somebody; 0 when nobody does.
+   *
+   * @generated from field: uint32 active_pid = 4;
+   */
+  activePid: number;
+
+  /**
+   * The application_name of who reads it; empty when nobody does or it is not to be seen.
+   *
+   * @generated from field: string active_application = 5;
+   */
+  activeApplication: string;
+
+  /**
+   * Bytes of WAL that the server keeps for it.
+   *
+   * @generated from field: uint64 retained_bytes = 6;
+   */
+  retainedBytes: bigint;
+
+  /**
+   * Bytes of WAL that were written and not yet confirmed as captured.
+   *
+   * @generated from field: uint64 unconfirmed_bytes = 7;
+   */
+  unconfirmedBytes: bigint;
+
+  /**
+   * wal_status: "reserved", "extended", "unreserved" or "lost".
+   *
+   * @generated from field: string wal_status = 8;
+   */
+  walStatus: string;
+
+  /**
+   * Bytes that may still be written before the slot is in danger; unset without max_slot_wal_keep_size.
+   *
+   * @generated from field: optional sint64 safe_wal_bytes = 9;
+   */
+  safeWalBytes?: bigint | undefined;
+
+  /**
+   * Since when nobody reads it, microseconds since the Unix epoch; unset when somebody does or the server is older than 17.
+   *
+   * @generated from field: optional sint64 inactive_since_us = 10;
+   */
+  inactiveSinceUs?: bigint | undefined;
+
+  /**
+   * Why the server gave it up; empty when it did not, or is older than 17.
+   *
+   * @generated from field: string invalidation_reason = 11;
+   */
+  invalidationReason: string;
+};
+
+/**
+ * Describes the message freshet.ingest.v1.SlotDiagnosis.
+ * Use `create(SlotDiagnosisSchema)` to create a new message.
+ */
+export const SlotDiagnosisSchema: GenMessage<SlotDiagnosis> = /*@__PURE__*/
+  messageDesc(file_freshet_ingest_v1_ingest, 12);
+
+/**
+ * A table that one of our publications holds.
+ *
+ * @generated from message freshet.ingest.v1.PublishedTableDiagnosis
+ */
+export type PublishedTableDiagnosis = Message<"freshet.ingest.v1.PublishedTableDiagnosis"> & {
+  /**
+   * The schema.
+   *
+   * @generated from field: string schema = 1;
+   */
+  schema: string;
+
+  /**
+   * The table.
+   *
+   * @generated from field: string table = 2;
+   */
+  table: string;
+
+  /**
+   * Whether updates and deletes are published, not inserts alone.
+   *
+   * @generated from field: bool mutable = 3;
+   */
+  mutable: boolean;
+
+  /**
+   * What old rows tell.
+   *
+   * @generated from field: freshet.type.v1.ReplicaIdentity replica_identity = 4;
+   */
+  replicaIdentity: ReplicaIdentity;
+
+  /**
+   * Whether the replica identity names any column: a primary key for DEFAULT, an index for INDEX.
+   *
+   * @generated from field: bool identified = 5;
+   */
+  identified: boolean;
+};
+
+/**
+ * Describes the message freshet.ingest.v1.PublishedTableDiagnosis.
+ * Use `create(PublishedTableDiagnosisSchema)` to create a new message.
+ */
+export const PublishedTableDiagnosisSchema: GenMessage<PublishedTableDiagnosis> = /*@__PURE__*/
+  messageDesc(file_freshet_ingest_v1_ingest, 13);
 
 /**
  * What a source is doing.
@@ -355,6 +788,16 @@ export const IngestService: GenService<{
     methodKind: "unary";
     input: typeof GetIngestStatusRequestSchema;
     output: typeof GetIngestStatusResponseSchema;
+  },
+  /**
+   * Reads what the databases offer and how their slots stand, for `freshet doctor`, which judges it. Changes nothing.
+   *
+   * @generated from rpc freshet.ingest.v1.IngestService.DiagnoseSources
+   */
+  diagnoseSources: {
+    methodKind: "unary";
+    input: typeof DiagnoseSourcesRequestSchema;
+    output: typeof DiagnoseSourcesResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_freshet_ingest_v1_ingest, 0);

@@ -6,7 +6,8 @@
 //
 // A record's offset and log time are not in the record: the log gives them when it appends. Offsets of a partition
 // start at 0 and are contiguous; log time is in microseconds since the Unix epoch and never decreases.
-// History: 2026-11-22 first version.
+// History: 2026-11-22 first version. 2026-11-23 NoteCheckpoints: ingest first, then compute; a server without it answers
+// UNIMPLEMENTED and trims nothing.
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
@@ -21,7 +22,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file freshet/log/v1/log.proto.
  */
 export const file_freshet_log_v1_log: GenFile = /*@__PURE__*/
-  fileDesc("ChhmcmVzaGV0L2xvZy92MS9sb2cucHJvdG8SDmZyZXNoZXQubG9nLnYxIoYDCglMb2dSZWNvcmQSKAoGY2hhbmdlGAEgASgLMhYuZnJlc2hldC5sb2cudjEuQ2hhbmdlSAASMQoLcm91dGVfYmVnaW4YAiABKAsyGi5mcmVzaGV0LmxvZy52MS5Sb3V0ZUJlZ2luSAASMwoMc25hcHNob3RfZW5kGAMgASgLMhsuZnJlc2hldC5sb2cudjEuU25hcHNob3RFbmRIABI1CgtkZWZpbml0aW9ucxgEIAEoCzIeLmZyZXNoZXQudHlwZS52MS5EZWZpbml0aW9uU2V0SAASJAoEdGljaxgFIAEoCzIULmZyZXNoZXQubG9nLnYxLlRpY2tIABIsCgh0cnVuY2F0ZRgGIAEoCzIYLmZyZXNoZXQubG9nLnYxLlRydW5jYXRlSAASJgoFZXJhc2UYByABKAsyFS5mcmVzaGV0LmxvZy52MS5FcmFzZUgAEiwKBXRhYmxlGAggASgLMhsuZnJlc2hldC5sb2cudjEuVGFibGVDaGFuZ2VIAEIGCgRraW5kIjYKCFNlcXVlbmNlEg0KBW1ham9yGAEgASgEEg0KBW1pbm9yGAIgASgEEgwKBHBhcnQYAyABKA0i0wIKBkNoYW5nZRINCgVyb3V0ZRgBIAEoDRISCgpnZW5lcmF0aW9uGAIgASgNEgwKBGxhbmUYAyABKA0SKgoIc2VxdWVuY2UYBCABKAsyGC5mcmVzaGV0LmxvZy52MS5TZXF1ZW5jZRIsCglvcGVyYXRpb24YBSABKA4yGS5mcmVzaGV0LmxvZy52MS5PcGVyYXRpb24SEgoKZW50aXR5X2tleRgGIAEoDBIYChBjb250cmFjdF92ZXJzaW9uGAcgASgNEiMKA3JvdxgIIAMoCzIWLmZyZXNoZXQudHlwZS52MS5WYWx1ZRIaCg1ldmVudF90aW1lX3VzGAkgASgSSACIAQESEwoLdHJhY2VwYXJlbnQYCiABKAkSGAoLa25vd25fYXRfdXMYCyABKBJIAYgBAUIQCg5fZXZlbnRfdGltZV91c0IOCgxfa25vd25fYXRfdXMiLwoKUm91dGVCZWdpbhINCgVyb3V0ZRgBIAEoDRISCgpnZW5lcmF0aW9uGAIgASgNIjAKC1NuYXBzaG90RW5kEg0KBXJvdXRlGAEgASgNEhIKCmdlbmVyYXRpb24YAiABKA0iBgoEVGljayJnCghUcnVuY2F0ZRINCgVyb3V0ZRgBIAEoDRISCgpnZW5lcmF0aW9uGAIgASgNEgwKBGxhbmUYAyABKA0SKgoIc2VxdWVuY2UYBCABKAsyGC5mcmVzaGV0LmxvZy52MS5TZXF1ZW5jZSIrCgVFcmFzZRIOCgZlbnRpdHkYASABKAkSEgoKZW50aXR5X2tleRgCIAEoDCI1CgtUYWJsZUNoYW5nZRImCgZjaGFuZ2UYASABKAsyFi5mcmVzaGV0LmxvZy52MS5DaGFuZ2UiFAoSRGVzY3JpYmVMb2dSZXF1ZXN0IloKE0Rlc2NyaWJlTG9nUmVzcG9uc2USDgoGbG9nX2lkGAEgASgMEjMKCnBhcnRpdGlvbnMYAiADKAsyHy5mcmVzaGV0LmxvZy52MS5QYXJ0aXRpb25Cb3VuZHMiLQoPUGFydGl0aW9uQm91bmRzEg0KBXN0YXJ0GAEgASgEEgsKA2VuZBgCIAEoBCJKCg5SZWFkTG9nUmVxdWVzdBIXCgZsb2dfaWQYASABKAxCB7pIBHoCGBASEQoJcGFydGl0aW9uGAIgASgNEgwKBGZyb20YAyABKAQiUwoPUmVhZExvZ1Jlc3BvbnNlEhQKDGZpcnN0X29mZnNldBgBIAEoBBINCgVjb3VudBgCIAEoDRIOCgZmcmFtZXMYAyABKAwSCwoDZW5kGAQgASgEKnwKCU9wZXJhdGlvbhIZChVPUEVSQVRJT05fVU5TUEVDSUZJRUQQABIUChBPUEVSQVRJT05fSU5TRVJUEAESFAoQT1BFUkFUSU9OX1VQREFURRACEhQKEE9QRVJBVElPTl9ERUxFVEUQAxISCg5PUEVSQVRJT05fUkVBRBAEMrIBCgpMb2dTZXJ2aWNlElYKC0Rlc2NyaWJlTG9nEiIuZnJlc2hldC5sb2cudjEuRGVzY3JpYmVMb2dSZXF1ZXN0GiMuZnJlc2hldC5sb2cudjEuRGVzY3JpYmVMb2dSZXNwb25zZRJMCgdSZWFkTG9nEh4uZnJlc2hldC5sb2cudjEuUmVhZExvZ1JlcXVlc3QaHy5mcmVzaGV0LmxvZy52MS5SZWFkTG9nUmVzcG9uc2UwAWIGcHJvdG8z", [file_buf_validate_validate, file_freshet_type_v1_plan, file_freshet_type_v1_value]);
+  fileDesc("ChhmcmVzaGV0L2xvZy92MS9sb2cucHJvdG8SDmZyZXNoZXQubG9nLnYxIoYDCglMb2dSZWNvcmQSKAoGY2hhbmdlGAEgASgLMhYuZnJlc2hldC5sb2cudjEuQ2hhbmdlSAASMQoLcm91dGVfYmVnaW4YAiABKAsyGi5mcmVzaGV0LmxvZy52MS5Sb3V0ZUJlZ2luSAASMwoMc25hcHNob3RfZW5kGAMgASgLMhsuZnJlc2hldC5sb2cudjEuU25hcHNob3RFbmRIABI1CgtkZWZpbml0aW9ucxgEIAEoCzIeLmZyZXNoZXQudHlwZS52MS5EZWZpbml0aW9uU2V0SAASJAoEdGljaxgFIAEoCzIULmZyZXNoZXQubG9nLnYxLlRpY2tIABIsCgh0cnVuY2F0ZRgGIAEoCzIYLmZyZXNoZXQubG9nLnYxLlRydW5jYXRlSAASJgoFZXJhc2UYByABKAsyFS5mcmVzaGV0LmxvZy52MS5FcmFzZUgAEiwKBXRhYmxlGAggASgLMhsuZnJlc2hldC5sb2cudjEuVGFibGVDaGFuZ2VIAEIGCgRraW5kIjYKCFNlcXVlbmNlEg0KBW1ham9yGAEgASgEEg0KBW1pbm9yGAIgASgEEgwKBHBhcnQYAyABKA0i0wIKBkNoYW5nZRINCgVyb3V0ZRgBIAEoDRISCgpnZW5lcmF0aW9uGAIgASgNEgwKBGxhbmUYAyABKA0SKgoIc2VxdWVuY2UYBCABKAsyGC5mcmVzaGV0LmxvZy52MS5TZXF1ZW5jZRIsCglvcGVyYXRpb24YBSABKA4yGS5mcmVzaGV0LmxvZy52MS5PcGVyYXRpb24SEgoKZW50aXR5X2tleRgGIAEoDBIYChBjb250cmFjdF92ZXJzaW9uGAcgASgNEiMKA3JvdxgIIAMoCzIWLmZyZXNoZXQudHlwZS52MS5WYWx1ZRIaCg1ldmVudF90aW1lX3VzGAkgASgSSACIAQESEwoLdHJhY2VwYXJlbnQYCiABKAkSGAoLa25vd25fYXRfdXMYCyABKBJIAYgBAUIQCg5fZXZlbnRfdGltZV91c0IOCgxfa25vd25fYXRfdXMiLwoKUm91dGVCZWdpbhINCgVyb3V0ZRgBIAEoDRISCgpnZW5lcmF0aW9uGAIgASgNIjAKC1NuYXBzaG90RW5kEg0KBXJvdXRlGAEgASgNEhIKCmdlbmVyYXRpb24YAiABKA0iBgoEVGljayJnCghUcnVuY2F0ZRINCgVyb3V0ZRgBIAEoDRISCgpnZW5lcmF0aW9uGAIgASgNEgwKBGxhbmUYAyABKA0SKgoIc2VxdWVuY2UYBCABKAsyGC5mcmVzaGV0LmxvZy52MS5TZXF1ZW5jZSIrCgVFcmFzZRIOCgZlbnRpdHkYASABKAkSEgoKZW50aXR5X2tleRgCIAEoDCI1CgtUYWJsZUNoYW5nZRImCgZjaGFuZ2UYASABKAsyFi5mcmVzaGV0LmxvZy52MS5DaGFuZ2UiFAoSRGVzY3JpYmVMb2dSZXF1ZXN0IloKE0Rlc2NyaWJlTG9nUmVzcG9uc2USDgoGbG9nX2lkGAEgASgMEjMKCnBhcnRpdGlvbnMYAiADKAsyHy5mcmVzaGV0LmxvZy52MS5QYXJ0aXRpb25Cb3VuZHMiLQoPUGFydGl0aW9uQm91bmRzEg0KBXN0YXJ0GAEgASgEEgsKA2VuZBgCIAEoBCJKCg5SZWFkTG9nUmVxdWVzdBIXCgZsb2dfaWQYASABKAxCB7pIBHoCGBASEQoJcGFydGl0aW9uGAIgASgNEgwKBGZyb20YAyABKAQiUwoPUmVhZExvZ1Jlc3BvbnNlEhQKDGZpcnN0X29mZnNldBgBIAEoBBINCgVjb3VudBgCIAEoDRIOCgZmcmFtZXMYAyABKAwSCwoDZW5kGAQgASgEIo8BChZOb3RlQ2hlY2twb2ludHNSZXF1ZXN0EhsKB25vZGVfaWQYASABKAlCCrpIB3IFEAEYgAESFwoGbG9nX2lkGAIgASgMQge6SAR6AmgQEj8KC2NoZWNrcG9pbnRzGAMgAygLMh8uZnJlc2hldC5sb2cudjEuU2hhcmRDaGVja3BvaW50Qgm6SAaSAQMQgAgiMAoPU2hhcmRDaGVja3BvaW50Eg0KBXNoYXJkGAEgASgNEg4KBm9mZnNldBgCIAEoBCIwChdOb3RlQ2hlY2twb2ludHNSZXNwb25zZRIVCg1hbGxvd2VkX2JlbG93GAEgAygEKnwKCU9wZXJhdGlvbhIZChVPUEVSQVRJT05fVU5TUEVDSUZJRUQQABIUChBPUEVSQVRJT05fSU5TRVJUEAESFAoQT1BFUkFUSU9OX1VQREFURRACEhQKEE9QRVJBVElPTl9ERUxFVEUQAxISCg5PUEVSQVRJT05fUkVBRBAEMpYCCgpMb2dTZXJ2aWNlElYKC0Rlc2NyaWJlTG9nEiIuZnJlc2hldC5sb2cudjEuRGVzY3JpYmVMb2dSZXF1ZXN0GiMuZnJlc2hldC5sb2cudjEuRGVzY3JpYmVMb2dSZXNwb25zZRJMCgdSZWFkTG9nEh4uZnJlc2hldC5sb2cudjEuUmVhZExvZ1JlcXVlc3QaHy5mcmVzaGV0LmxvZy52MS5SZWFkTG9nUmVzcG9uc2UwARJiCg9Ob3RlQ2hlY2twb2ludHMSJi5mcmVzaGV0LmxvZy52MS5Ob3RlQ2hlY2twb2ludHNSZXF1ZXN0GicuZnJlc2hldC5sb2cudjEuTm90ZUNoZWNrcG9pbnRzUmVzcG9uc2ViBnByb3RvMw", [file_buf_validate_validate, file_freshet_type_v1_plan, file_freshet_type_v1_value]);
 
 /**
  * One record.
@@ -546,6 +547,92 @@ export const ReadLogResponseSchema: GenMessage<ReadLogResponse> = /*@__PURE__*/
   messageDesc(file_freshet_log_v1_log, 13);
 
 /**
+ * Tells a node's newest verified checkpoints.
+ *
+ * @generated from message freshet.log.v1.NoteCheckpointsRequest
+ */
+export type NoteCheckpointsRequest = Message<"freshet.log.v1.NoteCheckpointsRequest"> & {
+  /**
+   * The node, by the id that it keeps in its data directory and announces to the registry.
+   *
+   * @generated from field: string node_id = 1;
+   */
+  nodeId: string;
+
+  /**
+   * The log that the checkpoints are of.
+   *
+   * @generated from field: bytes log_id = 2;
+   */
+  logId: Uint8Array;
+
+  /**
+   * One entry for each shard that the node holds, also for those without a checkpoint. What an earlier call told of
+   * shards that are not named here is forgotten: the node no longer holds them. None at all: the node leaves for good.
+   *
+   * @generated from field: repeated freshet.log.v1.ShardCheckpoint checkpoints = 3;
+   */
+  checkpoints: ShardCheckpoint[];
+};
+
+/**
+ * Describes the message freshet.log.v1.NoteCheckpointsRequest.
+ * Use `create(NoteCheckpointsRequestSchema)` to create a new message.
+ */
+export const NoteCheckpointsRequestSchema: GenMessage<NoteCheckpointsRequest> = /*@__PURE__*/
+  messageDesc(file_freshet_log_v1_log, 14);
+
+/**
+ * From where a node would fold a shard again.
+ *
+ * @generated from message freshet.log.v1.ShardCheckpoint
+ */
+export type ShardCheckpoint = Message<"freshet.log.v1.ShardCheckpoint"> & {
+  /**
+   * The shard, which is the partition.
+   *
+   * @generated from field: uint32 shard = 1;
+   */
+  shard: number;
+
+  /**
+   * The first offset that it would read: that after the last record which its newest verified checkpoint has folded. 0 when
+   * it has no verified checkpoint, which keeps the whole partition. Never goes back, unless a checkpoint turned out damaged.
+   *
+   * @generated from field: uint64 offset = 2;
+   */
+  offset: bigint;
+};
+
+/**
+ * Describes the message freshet.log.v1.ShardCheckpoint.
+ * Use `create(ShardCheckpointSchema)` to create a new message.
+ */
+export const ShardCheckpointSchema: GenMessage<ShardCheckpoint> = /*@__PURE__*/
+  messageDesc(file_freshet_log_v1_log, 15);
+
+/**
+ * What the log is kept by now.
+ *
+ * @generated from message freshet.log.v1.NoteCheckpointsResponse
+ */
+export type NoteCheckpointsResponse = Message<"freshet.log.v1.NoteCheckpointsResponse"> & {
+  /**
+   * By partition, the offset below which checkpoints of all known nodes let the log be trimmed; 0 where nothing may be.
+   *
+   * @generated from field: repeated uint64 allowed_below = 1;
+   */
+  allowedBelow: bigint[];
+};
+
+/**
+ * Describes the message freshet.log.v1.NoteCheckpointsResponse.
+ * Use `create(NoteCheckpointsResponseSchema)` to create a new message.
+ */
+export const NoteCheckpointsResponseSchema: GenMessage<NoteCheckpointsResponse> = /*@__PURE__*/
+  messageDesc(file_freshet_log_v1_log, 16);
+
+/**
  * What happened to a row.
  *
  * @generated from enum freshet.log.v1.Operation
@@ -625,6 +712,19 @@ export const LogService: GenService<{
     methodKind: "server_streaming";
     input: typeof ReadLogRequestSchema;
     output: typeof ReadLogResponseSchema;
+  },
+  /**
+   * Tells how far back a node may have to read again, so that the log is never trimmed above it (L2). A node calls it for
+   * all of its shards after each checkpoint that it verified, and every minute in any case: a node that has not called for
+   * long (ingest's --checkpoint-node-timeout, 7 days by default) no longer holds the log back. WRONG_LOG when it is
+   * another log; resolves once what was told is durable.
+   *
+   * @generated from rpc freshet.log.v1.LogService.NoteCheckpoints
+   */
+  noteCheckpoints: {
+    methodKind: "unary";
+    input: typeof NoteCheckpointsRequestSchema;
+    output: typeof NoteCheckpointsResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_freshet_log_v1_log, 0);

@@ -4,12 +4,15 @@
 
 // Registry: definitions, contracts, topology.
 // History: 2026-11-22 first version.
+// 2026-11-23 GetRegistryStatus; versions of nodes; additive, any order of deployment.
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "@bufbuild/protovalidate/gen/buf/validate/validate_pb.js";
 import type { Definitions } from "./definition_pb.ts";
 import { file_freshet_registry_v1_definition } from "./definition_pb.ts";
+import type { Condition } from "../../type/v1/condition_pb.ts";
+import { file_freshet_type_v1_condition } from "../../type/v1/condition_pb.ts";
 import type { DefinitionSet } from "../../type/v1/plan_pb.ts";
 import { file_freshet_type_v1_plan } from "../../type/v1/plan_pb.ts";
 import type { Message, UnknownEnum } from "@bufbuild/protobuf";
@@ -18,7 +21,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file freshet/registry/v1/registry.proto.
  */
 export const file_freshet_registry_v1_registry: GenFile = /*@__PURE__*/
-  fileDesc("CiJmcmVzaGV0L3JlZ2lzdHJ5L3YxL3JlZ2lzdHJ5LnByb3RvEhNmcmVzaGV0LnJlZ2lzdHJ5LnYxIlcKFlBsYW5EZWZpbml0aW9uc1JlcXVlc3QSPQoLZGVmaW5pdGlvbnMYASABKAsyIC5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkRlZmluaXRpb25zQga6SAPIAQEicQoNUGxhbm5lZENoYW5nZRItCgRraW5kGAEgASgOMh8uZnJlc2hldC5yZWdpc3RyeS52MS5DaGFuZ2VLaW5kEg8KB3N1YmplY3QYAiABKAkSDgoGZWZmZWN0GAMgASgJEhAKCHNlcnZpY2VzGAQgAygJIqIBChdQbGFuRGVmaW5pdGlvbnNSZXNwb25zZRIRCglwbGFuX2hhc2gYASABKAwSMwoHY2hhbmdlcxgCIAMoCzIiLmZyZXNoZXQucmVnaXN0cnkudjEuUGxhbm5lZENoYW5nZRIwCghyZXNvbHZlZBgDIAEoCzIeLmZyZXNoZXQudHlwZS52MS5EZWZpbml0aW9uU2V0Eg0KBW5vdGVzGAQgAygJInQKF0FwcGx5RGVmaW5pdGlvbnNSZXF1ZXN0Ej0KC2RlZmluaXRpb25zGAEgASgLMiAuZnJlc2hldC5yZWdpc3RyeS52MS5EZWZpbml0aW9uc0IGukgDyAEBEhoKCXBsYW5faGFzaBgCIAEoDEIHukgEegIQASIuChhBcHBseURlZmluaXRpb25zUmVzcG9uc2USEgoKZ2VuZXJhdGlvbhgBIAEoBCIXChVHZXREZWZpbml0aW9uc1JlcXVlc3QigQEKFkdldERlZmluaXRpb25zUmVzcG9uc2USNQoLZGVmaW5pdGlvbnMYASABKAsyIC5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkRlZmluaXRpb25zEjAKCHJlc29sdmVkGAIgASgLMh4uZnJlc2hldC50eXBlLnYxLkRlZmluaXRpb25TZXQiMwoXV2F0Y2hEZWZpbml0aW9uc1JlcXVlc3QSGAoQa25vd25fZ2VuZXJhdGlvbhgBIAEoBCJPChhXYXRjaERlZmluaXRpb25zUmVzcG9uc2USMwoLZGVmaW5pdGlvbnMYASABKAsyHi5mcmVzaGV0LnR5cGUudjEuRGVmaW5pdGlvblNldCKvAQoETm9kZRIbCgdub2RlX2lkGAEgASgJQgq6SAdyBRABGIABEjMKBHJvbGUYAiABKA4yGS5mcmVzaGV0LnJlZ2lzdHJ5LnYxLlJvbGVCCrpIB4IBBBABIAASGwoHYWRkcmVzcxgDIAEoCUIKukgHcgUQARiAAhIOCgZzaGFyZHMYBCADKA0SFAoMaHR0cF9hZGRyZXNzGAUgASgJEhIKCnBhcnRpdGlvbnMYBiABKA0idwoTQW5ub3VuY2VOb2RlUmVxdWVzdBIvCgRub2RlGAEgASgLMhkuZnJlc2hldC5yZWdpc3RyeS52MS5Ob2RlQga6SAPIAQESDwoHbGVhdmluZxgCIAEoCBIeChZkZWZpbml0aW9uc19nZW5lcmF0aW9uGAMgASgEIigKFEFubm91bmNlTm9kZVJlc3BvbnNlEhAKCGxlYXNlX3VzGAEgASgDIhYKFFdhdGNoVG9wb2xvZ3lSZXF1ZXN0IkEKFVdhdGNoVG9wb2xvZ3lSZXNwb25zZRIoCgVub2RlcxgBIAMoCzIZLmZyZXNoZXQucmVnaXN0cnkudjEuTm9kZSpyCgpDaGFuZ2VLaW5kEhsKF0NIQU5HRV9LSU5EX1VOU1BFQ0lGSUVEEAASFQoRQ0hBTkdFX0tJTkRfQURERUQQARIXChNDSEFOR0VfS0lORF9DSEFOR0VEEAISFwoTQ0hBTkdFX0tJTkRfRFJPUFBFRBADKk8KBFJvbGUSFAoQUk9MRV9VTlNQRUNJRklFRBAAEg8KC1JPTEVfSU5HRVNUEAESEAoMUk9MRV9DT01QVVRFEAISDgoKUk9MRV9TRVJWRRADMp0FCg9SZWdpc3RyeVNlcnZpY2USbAoPUGxhbkRlZmluaXRpb25zEisuZnJlc2hldC5yZWdpc3RyeS52MS5QbGFuRGVmaW5pdGlvbnNSZXF1ZXN0GiwuZnJlc2hldC5yZWdpc3RyeS52MS5QbGFuRGVmaW5pdGlvbnNSZXNwb25zZRJvChBBcHBseURlZmluaXRpb25zEiwuZnJlc2hldC5yZWdpc3RyeS52MS5BcHBseURlZmluaXRpb25zUmVxdWVzdBotLmZyZXNoZXQucmVnaXN0cnkudjEuQXBwbHlEZWZpbml0aW9uc1Jlc3BvbnNlEmkKDkdldERlZmluaXRpb25zEiouZnJlc2hldC5yZWdpc3RyeS52MS5HZXREZWZpbml0aW9uc1JlcXVlc3QaKy5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkdldERlZmluaXRpb25zUmVzcG9uc2UScQoQV2F0Y2hEZWZpbml0aW9ucxIsLmZyZXNoZXQucmVnaXN0cnkudjEuV2F0Y2hEZWZpbml0aW9uc1JlcXVlc3QaLS5mcmVzaGV0LnJlZ2lzdHJ5LnYxLldhdGNoRGVmaW5pdGlvbnNSZXNwb25zZTABEmMKDEFubm91bmNlTm9kZRIoLmZyZXNoZXQucmVnaXN0cnkudjEuQW5ub3VuY2VOb2RlUmVxdWVzdBopLmZyZXNoZXQucmVnaXN0cnkudjEuQW5ub3VuY2VOb2RlUmVzcG9uc2USaAoNV2F0Y2hUb3BvbG9neRIpLmZyZXNoZXQucmVnaXN0cnkudjEuV2F0Y2hUb3BvbG9neVJlcXVlc3QaKi5mcmVzaGV0LnJlZ2lzdHJ5LnYxLldhdGNoVG9wb2xvZ3lSZXNwb25zZTABYgZwcm90bzM", [file_buf_validate_validate, file_freshet_registry_v1_definition, file_freshet_type_v1_plan]);
+  fileDesc("CiJmcmVzaGV0L3JlZ2lzdHJ5L3YxL3JlZ2lzdHJ5LnByb3RvEhNmcmVzaGV0LnJlZ2lzdHJ5LnYxIlcKFlBsYW5EZWZpbml0aW9uc1JlcXVlc3QSPQoLZGVmaW5pdGlvbnMYASABKAsyIC5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkRlZmluaXRpb25zQga6SAPIAQEicQoNUGxhbm5lZENoYW5nZRItCgRraW5kGAEgASgOMh8uZnJlc2hldC5yZWdpc3RyeS52MS5DaGFuZ2VLaW5kEg8KB3N1YmplY3QYAiABKAkSDgoGZWZmZWN0GAMgASgJEhAKCHNlcnZpY2VzGAQgAygJIqIBChdQbGFuRGVmaW5pdGlvbnNSZXNwb25zZRIRCglwbGFuX2hhc2gYASABKAwSMwoHY2hhbmdlcxgCIAMoCzIiLmZyZXNoZXQucmVnaXN0cnkudjEuUGxhbm5lZENoYW5nZRIwCghyZXNvbHZlZBgDIAEoCzIeLmZyZXNoZXQudHlwZS52MS5EZWZpbml0aW9uU2V0Eg0KBW5vdGVzGAQgAygJInQKF0FwcGx5RGVmaW5pdGlvbnNSZXF1ZXN0Ej0KC2RlZmluaXRpb25zGAEgASgLMiAuZnJlc2hldC5yZWdpc3RyeS52MS5EZWZpbml0aW9uc0IGukgDyAEBEhoKCXBsYW5faGFzaBgCIAEoDEIHukgEegIQASIuChhBcHBseURlZmluaXRpb25zUmVzcG9uc2USEgoKZ2VuZXJhdGlvbhgBIAEoBCIXChVHZXREZWZpbml0aW9uc1JlcXVlc3QigQEKFkdldERlZmluaXRpb25zUmVzcG9uc2USNQoLZGVmaW5pdGlvbnMYASABKAsyIC5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkRlZmluaXRpb25zEjAKCHJlc29sdmVkGAIgASgLMh4uZnJlc2hldC50eXBlLnYxLkRlZmluaXRpb25TZXQiMwoXV2F0Y2hEZWZpbml0aW9uc1JlcXVlc3QSGAoQa25vd25fZ2VuZXJhdGlvbhgBIAEoBCJPChhXYXRjaERlZmluaXRpb25zUmVzcG9uc2USMwoLZGVmaW5pdGlvbnMYASABKAsyHi5mcmVzaGV0LnR5cGUudjEuRGVmaW5pdGlvblNldCLjAQoETm9kZRIbCgdub2RlX2lkGAEgASgJQgq6SAdyBRABGIABEjMKBHJvbGUYAiABKA4yGS5mcmVzaGV0LnJlZ2lzdHJ5LnYxLlJvbGVCCrpIB4IBBBABIAASGwoHYWRkcmVzcxgDIAEoCUIKukgHcgUQARiAAhIOCgZzaGFyZHMYBCADKA0SFAoMaHR0cF9hZGRyZXNzGAUgASgJEhIKCnBhcnRpdGlvbnMYBiABKA0SGAoHdmVyc2lvbhgHIAEoCUIHukgEcgIYQBIYCgdydW50aW1lGAggASgJQge6SARyAhhAIncKE0Fubm91bmNlTm9kZVJlcXVlc3QSLwoEbm9kZRgBIAEoCzIZLmZyZXNoZXQucmVnaXN0cnkudjEuTm9kZUIGukgDyAEBEg8KB2xlYXZpbmcYAiABKAgSHgoWZGVmaW5pdGlvbnNfZ2VuZXJhdGlvbhgDIAEoBCIoChRBbm5vdW5jZU5vZGVSZXNwb25zZRIQCghsZWFzZV91cxgBIAEoAyIWChRXYXRjaFRvcG9sb2d5UmVxdWVzdCJBChVXYXRjaFRvcG9sb2d5UmVzcG9uc2USKAoFbm9kZXMYASADKAsyGS5mcmVzaGV0LnJlZ2lzdHJ5LnYxLk5vZGUiGgoYR2V0UmVnaXN0cnlTdGF0dXNSZXF1ZXN0IrsBChlHZXRSZWdpc3RyeVN0YXR1c1Jlc3BvbnNlEg8KB3ZlcnNpb24YASABKAkSDwoHcnVudGltZRgCIAEoCRISCgpnZW5lcmF0aW9uGAMgASgEEg0KBW5vZGVzGAQgASgNEg4KBm5vd191cxgFIAEoEhIuCgpjb25kaXRpb25zGAYgAygLMhouZnJlc2hldC50eXBlLnYxLkNvbmRpdGlvbhIZChFkZWZpbml0aW9uc19ieXRlcxgHIAEoBCpyCgpDaGFuZ2VLaW5kEhsKF0NIQU5HRV9LSU5EX1VOU1BFQ0lGSUVEEAASFQoRQ0hBTkdFX0tJTkRfQURERUQQARIXChNDSEFOR0VfS0lORF9DSEFOR0VEEAISFwoTQ0hBTkdFX0tJTkRfRFJPUFBFRBADKk8KBFJvbGUSFAoQUk9MRV9VTlNQRUNJRklFRBAAEg8KC1JPTEVfSU5HRVNUEAESEAoMUk9MRV9DT01QVVRFEAISDgoKUk9MRV9TRVJWRRADMpEGCg9SZWdpc3RyeVNlcnZpY2USbAoPUGxhbkRlZmluaXRpb25zEisuZnJlc2hldC5yZWdpc3RyeS52MS5QbGFuRGVmaW5pdGlvbnNSZXF1ZXN0GiwuZnJlc2hldC5yZWdpc3RyeS52MS5QbGFuRGVmaW5pdGlvbnNSZXNwb25zZRJvChBBcHBseURlZmluaXRpb25zEiwuZnJlc2hldC5yZWdpc3RyeS52MS5BcHBseURlZmluaXRpb25zUmVxdWVzdBotLmZyZXNoZXQucmVnaXN0cnkudjEuQXBwbHlEZWZpbml0aW9uc1Jlc3BvbnNlEmkKDkdldERlZmluaXRpb25zEiouZnJlc2hldC5yZWdpc3RyeS52MS5HZXREZWZpbml0aW9uc1JlcXVlc3QaKy5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkdldERlZmluaXRpb25zUmVzcG9uc2UScQoQV2F0Y2hEZWZpbml0aW9ucxIsLmZyZXNoZXQucmVnaXN0cnkudjEuV2F0Y2hEZWZpbml0aW9uc1JlcXVlc3QaLS5mcmVzaGV0LnJlZ2lzdHJ5LnYxLldhdGNoRGVmaW5pdGlvbnNSZXNwb25zZTABEmMKDEFubm91bmNlTm9kZRIoLmZyZXNoZXQucmVnaXN0cnkudjEuQW5ub3VuY2VOb2RlUmVxdWVzdBopLmZyZXNoZXQucmVnaXN0cnkudjEuQW5ub3VuY2VOb2RlUmVzcG9uc2USaAoNV2F0Y2hUb3BvbG9neRIpLmZyZXNoZXQucmVnaXN0cnkudjEuV2F0Y2hUb3BvbG9neVJlcXVlc3QaKi5mcmVzaGV0LnJlZ2lzdHJ5LnYxLldhdGNoVG9wb2xvZ3lSZXNwb25zZTABEnIKEUdldFJlZ2lzdHJ5U3RhdHVzEi0uZnJlc2hldC5yZWdpc3RyeS52MS5HZXRSZWdpc3RyeVN0YXR1c1JlcXVlc3QaLi5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkdldFJlZ2lzdHJ5U3RhdHVzUmVzcG9uc2ViBnByb3RvMw", [file_buf_validate_validate, file_freshet_registry_v1_definition, file_freshet_type_v1_condition, file_freshet_type_v1_plan]);
 
 /**
  * Definitions to plan.
@@ -306,6 +309,20 @@ export type Node = Message<"freshet.registry.v1.Node"> & {
    * @generated from field: uint32 partitions = 6;
    */
   partitions: number;
+
+  /**
+   * The version of Freshet that the node runs: "0.1.0"; empty: it is older than this field.
+   *
+   * @generated from field: string version = 7;
+   */
+  version: string;
+
+  /**
+   * What it runs on: "node v24.11.0".
+   *
+   * @generated from field: string runtime = 8;
+   */
+  runtime: string;
 };
 
 /**
@@ -407,6 +424,84 @@ export type WatchTopologyResponse = Message<"freshet.registry.v1.WatchTopologyRe
  */
 export const WatchTopologyResponseSchema: GenMessage<WatchTopologyResponse> = /*@__PURE__*/
   messageDesc(file_freshet_registry_v1_registry, 13);
+
+/**
+ * Asks for the status.
+ *
+ * @generated from message freshet.registry.v1.GetRegistryStatusRequest
+ */
+export type GetRegistryStatusRequest = Message<"freshet.registry.v1.GetRegistryStatusRequest"> & {
+};
+
+/**
+ * Describes the message freshet.registry.v1.GetRegistryStatusRequest.
+ * Use `create(GetRegistryStatusRequestSchema)` to create a new message.
+ */
+export const GetRegistryStatusRequestSchema: GenMessage<GetRegistryStatusRequest> = /*@__PURE__*/
+  messageDesc(file_freshet_registry_v1_registry, 14);
+
+/**
+ * What the registry is doing.
+ *
+ * @generated from message freshet.registry.v1.GetRegistryStatusResponse
+ */
+export type GetRegistryStatusResponse = Message<"freshet.registry.v1.GetRegistryStatusResponse"> & {
+  /**
+   * The version of Freshet that it runs.
+   *
+   * @generated from field: string version = 1;
+   */
+  version: string;
+
+  /**
+   * What it runs on: "node v24.11.0".
+   *
+   * @generated from field: string runtime = 2;
+   */
+  runtime: string;
+
+  /**
+   * The generation of the definitions in force; 0: nothing was applied yet.
+   *
+   * @generated from field: uint64 generation = 3;
+   */
+  generation: bigint;
+
+  /**
+   * Nodes with a live lease.
+   *
+   * @generated from field: uint32 nodes = 4;
+   */
+  nodes: number;
+
+  /**
+   * Its clock when it answered, microseconds since the Unix epoch.
+   *
+   * @generated from field: sint64 now_us = 5;
+   */
+  nowUs: bigint;
+
+  /**
+   * What is not as it should be in this process, by id ascending; at most 200.
+   *
+   * @generated from field: repeated freshet.type.v1.Condition conditions = 6;
+   */
+  conditions: Condition[];
+
+  /**
+   * How many bytes the definitions in force take as a record of the log.
+   *
+   * @generated from field: uint64 definitions_bytes = 7;
+   */
+  definitionsBytes: bigint;
+};
+
+/**
+ * Describes the message freshet.registry.v1.GetRegistryStatusResponse.
+ * Use `create(GetRegistryStatusResponseSchema)` to create a new message.
+ */
+export const GetRegistryStatusResponseSchema: GenMessage<GetRegistryStatusResponse> = /*@__PURE__*/
+  messageDesc(file_freshet_registry_v1_registry, 15);
 
 /**
  * What happens to something.
@@ -569,6 +664,16 @@ export const RegistryService: GenService<{
     methodKind: "server_streaming";
     input: typeof WatchTopologyRequestSchema;
     output: typeof WatchTopologyResponseSchema;
+  },
+  /**
+   * Says what the registry is doing.
+   *
+   * @generated from rpc freshet.registry.v1.RegistryService.GetRegistryStatus
+   */
+  getRegistryStatus: {
+    methodKind: "unary";
+    input: typeof GetRegistryStatusRequestSchema;
+    output: typeof GetRegistryStatusResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_freshet_registry_v1_registry, 0);

@@ -2,8 +2,9 @@
 // @generated from file freshet/registry/v1/storage.proto (package freshet.registry.v1, syntax proto3)
 /* eslint-disable */
 
-// The registry's bytes at rest, in LevelDB (keys: services/registry/src/io/registry-store.ts). Not sent on the wire.
+// The registry's bytes at rest, in a store that seals each value (keys: services/registry/src/io/registry-store.ts). Not sent on the wire.
 // History: 2026-11-22 first version.
+// 2026-11-23 values are sealed by the store (CRC32C over key and value), no longer in a StoredValue.
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
@@ -22,7 +23,7 @@ export const file_freshet_registry_v1_storage: GenFile = /*@__PURE__*/
   fileDesc("CiFmcmVzaGV0L3JlZ2lzdHJ5L3YxL3N0b3JhZ2UucHJvdG8SE2ZyZXNoZXQucmVnaXN0cnkudjEiKgoLU3RvcmVkVmFsdWUSDQoFY3JjMzIYASABKAcSDAoEYm9keRgCIAEoDCKmAQoRU3RvcmVkRGVmaW5pdGlvbnMSMQoHd3JpdHRlbhgBIAEoCzIgLmZyZXNoZXQucmVnaXN0cnkudjEuRGVmaW5pdGlvbnMSMAoIcmVzb2x2ZWQYAiABKAsyHi5mcmVzaGV0LnR5cGUudjEuRGVmaW5pdGlvblNldBIVCg1oaWdoZXN0X3JvdXRlGAMgASgNEhUKDWF1ZGl0X2VudHJpZXMYBCABKAQijQEKCkF1ZGl0RW50cnkSFQoNYXBwbGllZF9hdF91cxgBIAEoEhISCgpnZW5lcmF0aW9uGAIgASgEEhEKCXBsYW5faGFzaBgDIAEoDBIzCgdjaGFuZ2VzGAQgAygLMiIuZnJlc2hldC5yZWdpc3RyeS52MS5QbGFubmVkQ2hhbmdlEgwKBHBlZXIYBSABKAkiNwoLU3RvcmVkTm9kZXMSKAoFbm9kZXMYASADKAsyGS5mcmVzaGV0LnJlZ2lzdHJ5LnYxLk5vZGViBnByb3RvMw", [file_freshet_registry_v1_definition, file_freshet_registry_v1_registry, file_freshet_type_v1_plan]);
 
 /**
- * Every value lies in one of these, because LevelDB does not verify what it reads.
+ * What values lay in until 2026-11-23. Not written any more.
  *
  * @generated from message freshet.registry.v1.StoredValue
  */

@@ -4,9 +4,13 @@
 
 // Serve: feature reads.
 // History: 2026-11-22 first version.
+// 2026-11-23 conditions in the status; additive, any order of deployment.
+// 2026-11-23 healing, upstream, standstill and memory in the status; additive, any order of deployment.
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { Condition } from "../../type/v1/condition_pb.ts";
+import { file_freshet_type_v1_condition } from "../../type/v1/condition_pb.ts";
 import type { KeyColumn } from "../../type/v1/plan_pb.ts";
 import { file_freshet_type_v1_plan } from "../../type/v1/plan_pb.ts";
 import type { ValueColumn, ValueType } from "../../type/v1/value_pb.ts";
@@ -17,7 +21,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file freshet/serve/v1/serve.proto.
  */
 export const file_freshet_serve_v1_serve: GenFile = /*@__PURE__*/
-  fileDesc("ChxmcmVzaGV0L3NlcnZlL3YxL3NlcnZlLnByb3RvEhBmcmVzaGV0LnNlcnZlLnYxIhsKCUludDY0TGlzdBIOCgZ2YWx1ZXMYASADKAMiHAoKU3RyaW5nTGlzdBIOCgZ2YWx1ZXMYASADKAkiGwoJQnl0ZXNMaXN0Eg4KBnZhbHVlcxgBIAMoDCIaCghCb29sTGlzdBIOCgZ2YWx1ZXMYASADKAgi3wEKCkVudGl0eUtleXMSDAoEbmFtZRgBIAEoCRItCgZpbnQ2NHMYAiABKAsyGy5mcmVzaGV0LnNlcnZlLnYxLkludDY0TGlzdEgAEi8KB3N0cmluZ3MYAyABKAsyHC5mcmVzaGV0LnNlcnZlLnYxLlN0cmluZ0xpc3RIABIsCgVieXRlcxgEIAEoCzIbLmZyZXNoZXQuc2VydmUudjEuQnl0ZXNMaXN0SAASKwoFYm9vbHMYBSABKAsyGi5mcmVzaGV0LnNlcnZlLnYxLkJvb2xMaXN0SABCCAoGdmFsdWVzInUKEkdldEZlYXR1cmVzUmVxdWVzdBIPCgdzZXJ2aWNlGAEgASgJEhAKCGZlYXR1cmVzGAIgAygJEioKBGtleXMYAyADKAsyHC5mcmVzaGV0LnNlcnZlLnYxLkVudGl0eUtleXMSEAoIcm93X2luZm8YBCABKAgiSwoNRmVhdHVyZUNvbHVtbhIMCgRuYW1lGAEgASgJEiwKBnZhbHVlcxgCIAEoCzIcLmZyZXNoZXQudHlwZS52MS5WYWx1ZUNvbHVtbiJKCgdSb3dJbmZvEgwKBHZpZXcYASABKAkSGQoRdmVyc2lvbnNfcGx1c19vbmUYAiADKAQSFgoOZXZlbnRfdGltZXNfdXMYAyADKBIinwEKE0dldEZlYXR1cmVzUmVzcG9uc2USMAoHY29sdW1ucxgBIAMoCzIfLmZyZXNoZXQuc2VydmUudjEuRmVhdHVyZUNvbHVtbhIQCghhc19vZl91cxgCIAEoEhIbChNjb21wbGV0ZV90aHJvdWdoX3VzGAMgASgSEicKBHJvd3MYBCADKAsyGS5mcmVzaGV0LnNlcnZlLnYxLlJvd0luZm8iFQoTTGlzdFNlcnZpY2VzUmVxdWVzdCJOChRMaXN0U2VydmljZXNSZXNwb25zZRI2CghzZXJ2aWNlcxgBIAMoCzIkLmZyZXNoZXQuc2VydmUudjEuU2VydmljZURlc2NyaXB0aW9uIoIBChJTZXJ2aWNlRGVzY3JpcHRpb24SDAoEbmFtZRgBIAEoCRIoCgRrZXlzGAIgAygLMhouZnJlc2hldC50eXBlLnYxLktleUNvbHVtbhI0CgdvdXRwdXRzGAMgAygLMiMuZnJlc2hldC5zZXJ2ZS52MS5PdXRwdXREZXNjcmlwdGlvbiJLChFPdXRwdXREZXNjcmlwdGlvbhIMCgRuYW1lGAEgASgJEigKBHR5cGUYAiABKAsyGi5mcmVzaGV0LnR5cGUudjEuVmFsdWVUeXBlIhcKFUdldFNlcnZlU3RhdHVzUmVxdWVzdCKSAQoWR2V0U2VydmVTdGF0dXNSZXNwb25zZRI0CgZzaGFyZHMYASADKAsyJC5mcmVzaGV0LnNlcnZlLnYxLlJlcGxpY2FTaGFyZFN0YXR1cxIaChJzZXJ2aW5nX2dlbmVyYXRpb24YAiABKAQSGAoQa25vd25fZ2VuZXJhdGlvbhgDIAEoBBIMCgRyb3dzGAQgASgEIpwBChJSZXBsaWNhU2hhcmRTdGF0dXMSDQoFc2hhcmQYASABKA0SDgoGbG9nX2lkGAIgASgMEhAKCHBvc2l0aW9uGAMgASgEEhsKE2NvbXBsZXRlX3Rocm91Z2hfdXMYBCABKBISEQoJY29ubmVjdGVkGAUgASgIEhMKC2NhdGNoaW5nX3VwGAYgASgIEhAKCGJ1aWxkaW5nGAcgAygMMq4CCgxTZXJ2ZVNlcnZpY2USWgoLR2V0RmVhdHVyZXMSJC5mcmVzaGV0LnNlcnZlLnYxLkdldEZlYXR1cmVzUmVxdWVzdBolLmZyZXNoZXQuc2VydmUudjEuR2V0RmVhdHVyZXNSZXNwb25zZRJdCgxMaXN0U2VydmljZXMSJS5mcmVzaGV0LnNlcnZlLnYxLkxpc3RTZXJ2aWNlc1JlcXVlc3QaJi5mcmVzaGV0LnNlcnZlLnYxLkxpc3RTZXJ2aWNlc1Jlc3BvbnNlEmMKDkdldFNlcnZlU3RhdHVzEicuZnJlc2hldC5zZXJ2ZS52MS5HZXRTZXJ2ZVN0YXR1c1JlcXVlc3QaKC5mcmVzaGV0LnNlcnZlLnYxLkdldFNlcnZlU3RhdHVzUmVzcG9uc2ViBnByb3RvMw", [file_freshet_type_v1_plan, file_freshet_type_v1_value]);
+  fileDesc("ChxmcmVzaGV0L3NlcnZlL3YxL3NlcnZlLnByb3RvEhBmcmVzaGV0LnNlcnZlLnYxIhsKCUludDY0TGlzdBIOCgZ2YWx1ZXMYASADKAMiHAoKU3RyaW5nTGlzdBIOCgZ2YWx1ZXMYASADKAkiGwoJQnl0ZXNMaXN0Eg4KBnZhbHVlcxgBIAMoDCIaCghCb29sTGlzdBIOCgZ2YWx1ZXMYASADKAgi3wEKCkVudGl0eUtleXMSDAoEbmFtZRgBIAEoCRItCgZpbnQ2NHMYAiABKAsyGy5mcmVzaGV0LnNlcnZlLnYxLkludDY0TGlzdEgAEi8KB3N0cmluZ3MYAyABKAsyHC5mcmVzaGV0LnNlcnZlLnYxLlN0cmluZ0xpc3RIABIsCgVieXRlcxgEIAEoCzIbLmZyZXNoZXQuc2VydmUudjEuQnl0ZXNMaXN0SAASKwoFYm9vbHMYBSABKAsyGi5mcmVzaGV0LnNlcnZlLnYxLkJvb2xMaXN0SABCCAoGdmFsdWVzInUKEkdldEZlYXR1cmVzUmVxdWVzdBIPCgdzZXJ2aWNlGAEgASgJEhAKCGZlYXR1cmVzGAIgAygJEioKBGtleXMYAyADKAsyHC5mcmVzaGV0LnNlcnZlLnYxLkVudGl0eUtleXMSEAoIcm93X2luZm8YBCABKAgiSwoNRmVhdHVyZUNvbHVtbhIMCgRuYW1lGAEgASgJEiwKBnZhbHVlcxgCIAEoCzIcLmZyZXNoZXQudHlwZS52MS5WYWx1ZUNvbHVtbiJKCgdSb3dJbmZvEgwKBHZpZXcYASABKAkSGQoRdmVyc2lvbnNfcGx1c19vbmUYAiADKAQSFgoOZXZlbnRfdGltZXNfdXMYAyADKBIinwEKE0dldEZlYXR1cmVzUmVzcG9uc2USMAoHY29sdW1ucxgBIAMoCzIfLmZyZXNoZXQuc2VydmUudjEuRmVhdHVyZUNvbHVtbhIQCghhc19vZl91cxgCIAEoEhIbChNjb21wbGV0ZV90aHJvdWdoX3VzGAMgASgSEicKBHJvd3MYBCADKAsyGS5mcmVzaGV0LnNlcnZlLnYxLlJvd0luZm8iFQoTTGlzdFNlcnZpY2VzUmVxdWVzdCJOChRMaXN0U2VydmljZXNSZXNwb25zZRI2CghzZXJ2aWNlcxgBIAMoCzIkLmZyZXNoZXQuc2VydmUudjEuU2VydmljZURlc2NyaXB0aW9uIoIBChJTZXJ2aWNlRGVzY3JpcHRpb24SDAoEbmFtZRgBIAEoCRIoCgRrZXlzGAIgAygLMhouZnJlc2hldC50eXBlLnYxLktleUNvbHVtbhI0CgdvdXRwdXRzGAMgAygLMiMuZnJlc2hldC5zZXJ2ZS52MS5PdXRwdXREZXNjcmlwdGlvbiJLChFPdXRwdXREZXNjcmlwdGlvbhIMCgRuYW1lGAEgASgJEigKBHR5cGUYAiABKAsyGi5mcmVzaGV0LnR5cGUudjEuVmFsdWVUeXBlIhcKFUdldFNlcnZlU3RhdHVzUmVxdWVzdCLVAQoWR2V0U2VydmVTdGF0dXNSZXNwb25zZRI0CgZzaGFyZHMYASADKAsyJC5mcmVzaGV0LnNlcnZlLnYxLlJlcGxpY2FTaGFyZFN0YXR1cxIaChJzZXJ2aW5nX2dlbmVyYXRpb24YAiABKAQSGAoQa25vd25fZ2VuZXJhdGlvbhgDIAEoBBIMCgRyb3dzGAQgASgEEi4KCmNvbmRpdGlvbnMYBSADKAsyGi5mcmVzaGV0LnR5cGUudjEuQ29uZGl0aW9uEhEKCXJvd19ieXRlcxgGIAEoBCLmAQoSUmVwbGljYVNoYXJkU3RhdHVzEg0KBXNoYXJkGAEgASgNEg4KBmxvZ19pZBgCIAEoDBIQCghwb3NpdGlvbhgDIAEoBBIbChNjb21wbGV0ZV90aHJvdWdoX3VzGAQgASgSEhEKCWNvbm5lY3RlZBgFIAEoCBITCgtjYXRjaGluZ191cBgGIAEoCBIQCghidWlsZGluZxgHIAMoDBIPCgdoZWFsaW5nGAggASgIEhAKCHVwc3RyZWFtGAkgASgJEg4KBnJlYXNvbhgKIAEoCRIVCg1zdGFuZHN0aWxsX3VzGAsgASgDMq4CCgxTZXJ2ZVNlcnZpY2USWgoLR2V0RmVhdHVyZXMSJC5mcmVzaGV0LnNlcnZlLnYxLkdldEZlYXR1cmVzUmVxdWVzdBolLmZyZXNoZXQuc2VydmUudjEuR2V0RmVhdHVyZXNSZXNwb25zZRJdCgxMaXN0U2VydmljZXMSJS5mcmVzaGV0LnNlcnZlLnYxLkxpc3RTZXJ2aWNlc1JlcXVlc3QaJi5mcmVzaGV0LnNlcnZlLnYxLkxpc3RTZXJ2aWNlc1Jlc3BvbnNlEmMKDkdldFNlcnZlU3RhdHVzEicuZnJlc2hldC5zZXJ2ZS52MS5HZXRTZXJ2ZVN0YXR1c1JlcXVlc3QaKC5mcmVzaGV0LnNlcnZlLnYxLkdldFNlcnZlU3RhdHVzUmVzcG9uc2ViBnByb3RvMw", [file_freshet_type_v1_condition, file_freshet_type_v1_plan, file_freshet_type_v1_value]);
 
 /**
  * 64-bit integers.
@@ -458,6 +462,20 @@ export type GetServeStatusResponse = Message<"freshet.serve.v1.GetServeStatusRes
    * @generated from field: uint64 rows = 4;
    */
   rows: bigint;
+
+  /**
+   * What is not as it should be in this process, by id ascending; at most 200.
+   *
+   * @generated from field: repeated freshet.type.v1.Condition conditions = 5;
+   */
+  conditions: Condition[];
+
+  /**
+   * Bytes of memory that the rows take, about.
+   *
+   * @generated from field: uint64 row_bytes = 6;
+   */
+  rowBytes: bigint;
 };
 
 /**
@@ -521,6 +539,35 @@ export type ReplicaShardStatus = Message<"freshet.serve.v1.ReplicaShardStatus"> 
    * @generated from field: repeated bytes building = 7;
    */
   building: Uint8Array[];
+
+  /**
+   * The disk lost the shard's rows: its keys cannot be read (UNAVAILABLE) until upstream has sent them again.
+   *
+   * @generated from field: bool healing = 8;
+   */
+  healing: boolean;
+
+  /**
+   * The node that the shard is followed from; empty while it is not.
+   *
+   * @generated from field: string upstream = 9;
+   */
+  upstream: string;
+
+  /**
+   * Why the shard is not followed, by what happened last; empty while it is.
+   *
+   * @generated from field: string reason = 10;
+   */
+  reason: string;
+
+  /**
+   * How long complete_through_us has stood still, microseconds, by a clock that does not jump; since the start of the
+   * process, if it has not moved yet.
+   *
+   * @generated from field: int64 standstill_us = 11;
+   */
+  standstillUs: bigint;
 };
 
 /**

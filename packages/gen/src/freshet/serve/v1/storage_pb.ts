@@ -2,9 +2,12 @@
 // @generated from file freshet/serve/v1/storage.proto (package freshet.serve.v1, syntax proto3)
 /* eslint-disable */
 
-// A replica's bytes at rest. Keys are written by packages/replica/src/storage-keys.ts; every value is preceded by a
-// CRC-32 over key and value, so that damage in the store is noticed when the replica loads.
+// A replica's bytes at rest. Keys are written by packages/replica/src/storage-keys.ts; every value is followed by a
+// CRC32C over key and value (packages/store), and each table has a digest over its rows, so that damage in the store is
+// noticed when the replica loads.
 // History: 2026-11-22 first version.
+// 2026-11-23 format 2: digests of tables, revisions, shards that heal; checksums are the store's. A store of format 1 is
+// taken for a damaged one, and made anew from upstream.
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
@@ -18,7 +21,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file freshet/serve/v1/storage.proto.
  */
 export const file_freshet_serve_v1_storage: GenFile = /*@__PURE__*/
-  fileDesc("Ch5mcmVzaGV0L3NlcnZlL3YxL3N0b3JhZ2UucHJvdG8SEGZyZXNoZXQuc2VydmUudjEiYgoNU3RvcmVkUmVwbGljYRIOCgZmb3JtYXQYASABKA0SEwoLc2hhcmRfY291bnQYAiABKA0SLAoGc2VydmVkGAMgAygLMhwuZnJlc2hldC5zZXJ2ZS52MS5TZXJ2ZWRDb3B5IikKClNlcnZlZENvcHkSDQoFc2hhcmQYASABKA0SDAoEY29weRgCIAEoDSKqAQoLU3RvcmVkU2hhcmQSLwoGY3Vyc29yGAEgASgLMh8uZnJlc2hldC5jb21wdXRlLnYxLlNoYXJkQ3Vyc29yEhsKE2NvbXBsZXRlX3Rocm91Z2hfdXMYAiABKBISHgoWZGVmaW5pdGlvbnNfZ2VuZXJhdGlvbhgDIAEoBBItCgZ0YWJsZXMYBCADKAsyHS5mcmVzaGV0LnNlcnZlLnYxLlN0b3JlZFRhYmxlImcKC1N0b3JlZFRhYmxlEg0KBXRhYmxlGAEgASgNEg8KB3ZpZXdfaWQYAiABKAwSDQoFd2hvbGUYAyABKAgSGwoTY29tcGxldGVfdGhyb3VnaF91cxgEIAEoEhIMCgRyb3dzGAUgASgEIkEKEVN0b3JlZERlZmluaXRpb25zEiwKBHNldHMYASADKAsyHi5mcmVzaGV0LnR5cGUudjEuRGVmaW5pdGlvblNldGIGcHJvdG8z", [file_freshet_compute_v1_compute, file_freshet_type_v1_plan]);
+  fileDesc("Ch5mcmVzaGV0L3NlcnZlL3YxL3N0b3JhZ2UucHJvdG8SEGZyZXNoZXQuc2VydmUudjEicwoNU3RvcmVkUmVwbGljYRIOCgZmb3JtYXQYASABKA0SEwoLc2hhcmRfY291bnQYAiABKA0SLAoGc2VydmVkGAMgAygLMhwuZnJlc2hldC5zZXJ2ZS52MS5TZXJ2ZWRDb3B5Eg8KB2hlYWxpbmcYBCADKA0iKQoKU2VydmVkQ29weRINCgVzaGFyZBgBIAEoDRIMCgRjb3B5GAIgASgNIrwBCgtTdG9yZWRTaGFyZBIvCgZjdXJzb3IYASABKAsyHy5mcmVzaGV0LmNvbXB1dGUudjEuU2hhcmRDdXJzb3ISGwoTY29tcGxldGVfdGhyb3VnaF91cxgCIAEoEhIeChZkZWZpbml0aW9uc19nZW5lcmF0aW9uGAMgASgEEi0KBnRhYmxlcxgEIAMoCzIdLmZyZXNoZXQuc2VydmUudjEuU3RvcmVkVGFibGUSEAoIcmV2aXNpb24YBSABKAQidwoLU3RvcmVkVGFibGUSDQoFdGFibGUYASABKA0SDwoHdmlld19pZBgCIAEoDBINCgV3aG9sZRgDIAEoCBIbChNjb21wbGV0ZV90aHJvdWdoX3VzGAQgASgSEgwKBHJvd3MYBSABKAQSDgoGZGlnZXN0GAYgASgHIkEKEVN0b3JlZERlZmluaXRpb25zEiwKBHNldHMYASADKAsyHi5mcmVzaGV0LnR5cGUudjEuRGVmaW5pdGlvblNldGIGcHJvdG8z", [file_freshet_compute_v1_compute, file_freshet_type_v1_plan]);
 
 /**
  * What the replica as a whole knows. One per store.
@@ -27,7 +30,7 @@ export const file_freshet_serve_v1_storage: GenFile = /*@__PURE__*/
  */
 export type StoredReplica = Message<"freshet.serve.v1.StoredReplica"> & {
   /**
-   * The layout of the store: 1. Another one is refused.
+   * The layout of the store: 2. Another one is refused.
    *
    * @generated from field: uint32 format = 1;
    */
@@ -47,6 +50,14 @@ export type StoredReplica = Message<"freshet.serve.v1.StoredReplica"> & {
    * @generated from field: repeated freshet.serve.v1.ServedCopy served = 3;
    */
   served: ServedCopy[];
+
+  /**
+   * Shards whose rows were served until the disk lost them, and that are not whole again yet: their keys cannot be read,
+   * those of the other shards can.
+   *
+   * @generated from field: repeated uint32 healing = 4;
+   */
+  healing: number[];
 };
 
 /**
@@ -112,11 +123,19 @@ export type StoredShard = Message<"freshet.serve.v1.StoredShard"> & {
   definitionsGeneration: bigint;
 
   /**
-   * The tables of the copy.
+   * The tables of the copy that are whole; others are not stored. While many rows are being written, in several batches,
+   * the rest of this message stays as it was, and only rows and digest of the tables follow each batch.
    *
    * @generated from field: repeated freshet.serve.v1.StoredTable tables = 4;
    */
   tables: StoredTable[];
+
+  /**
+   * How often this was written for the copy. After a write that failed it tells whether the disk has it.
+   *
+   * @generated from field: uint64 revision = 5;
+   */
+  revision: bigint;
 };
 
 /**
@@ -147,7 +166,7 @@ export type StoredTable = Message<"freshet.serve.v1.StoredTable"> & {
   viewId: Uint8Array;
 
   /**
-   * Whether all rows are there (as of complete_through_us).
+   * Whether all rows are there (as of complete_through_us); always set since format 2.
    *
    * @generated from field: bool whole = 3;
    */
@@ -167,6 +186,13 @@ export type StoredTable = Message<"freshet.serve.v1.StoredTable"> & {
    * @generated from field: uint64 rows = 5;
    */
   rows: bigint;
+
+  /**
+   * The sum, modulo 2^32, of the mixed CRC32Cs of the stored rows' keys and values; another one found means damage.
+   *
+   * @generated from field: fixed32 digest = 6;
+   */
+  digest: number;
 };
 
 /**
