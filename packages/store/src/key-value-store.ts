@@ -79,6 +79,11 @@ export interface StoreOptions {
   readonly blockCacheBytes?: number | undefined;
   /** Bytes of writes in memory before they become a table. Default 8 MiB. */
   readonly writeBufferBytes?: number | undefined;
+  /**
+   * Opens also a store whose files the scrub finds damaged, and tells it by `damage`: for an owner who takes out of it
+   * what digests of his own prove, and leaves the rest.
+   */
+  readonly salvage?: boolean | undefined;
 }
 
 /** Where stores lie. */

@@ -17,6 +17,18 @@ const SNAPPY = 1;
 const LOG_BLOCK_BYTES = 32_768;
 const LOG_HEADER_BYTES = 7;
 const LOG_TYPE_MAX = 4;
+const FULL = 1;
+const FIRST = 2;
+const LAST = 4;
+
+const EDIT_COMPARATOR = 1;
+const EDIT_LOG_NUMBER = 2;
+const EDIT_NEXT_FILE = 3;
+const EDIT_LAST_SEQUENCE = 4;
+const EDIT_COMPACT_POINTER = 5;
+const EDIT_DELETED_FILE = 6;
+const EDIT_NEW_FILE = 7;
+const EDIT_PREVIOUS_LOG = 9;
 
 /** LevelDB stores its checksums rotated and shifted, so that a checksum over bytes with checksums stays a good one. */
 const MASK_DELTA = 0xa282ead8;
@@ -122,6 +134,71 @@ export function logFault(file: Buffer): string | undefined {
     return `a record at ${torn} is damaged, and there are whole ones behind it`;
   }
   return undefined;
+}
+
+/** The whole records of a file in LevelDB's log format, up to the first that is not whole. */
+function recordsOf(file: Buffer): Buffer[] {
+  const records: Buffer[] = [];
+  let parts: Buffer[] = [];
+  for (let block = 0; block < file.length; block += LOG_BLOCK_BYTES) {
+    const end = Math.min(file.length, block + LOG_BLOCK_BYTES);
+    for (let at = block; end - at >= LOG_HEADER_BYTES; ) {
+      const next = recordEnd(file, at, end);
+      if (next === undefined) return records;
+      const type = file[at + 6];
+      if (type === FULL || type === FIRST) parts = [];
+      parts.push(file.subarray(at + LOG_HEADER_BYTES, next));
+      if (type === FULL || type === LAST) records.push(Buffer.concat(parts));
+      at = next;
+    }
+  }
+  return records;
+}
+
+/**
+ * The numbers of the tables that a manifest names; undefined when it says something that is not known here. Others may
+ * lie beside them: a compaction that did not come to its end leaves a part of one, which LevelDB removes.
+ */
+export function namedTables(manifest: Buffer): ReadonlySet<number> | undefined {
+  const named = new Set<number>();
+  for (const record of recordsOf(manifest)) {
+    const reader = new Reader(record);
+    while (!reader.done) if (!readEdit(reader, named)) return undefined;
+    if (reader.overrun) return undefined;
+  }
+  return named;
+}
+
+/** Reads one field of a version edit (LevelDB's version_edit.cc); false when it is none. */
+function readEdit(reader: Reader, named: Set<number>): boolean {
+  switch (reader.varint()) {
+    case EDIT_COMPARATOR:
+      reader.skip(reader.varint() ?? 0);
+      return true;
+    case EDIT_LOG_NUMBER:
+    case EDIT_NEXT_FILE:
+    case EDIT_LAST_SEQUENCE:
+    case EDIT_PREVIOUS_LOG:
+      reader.varint();
+      return true;
+    case EDIT_COMPACT_POINTER:
+      reader.varint();
+      reader.skip(reader.varint() ?? 0);
+      return true;
+    case EDIT_DELETED_FILE:
+      reader.varint();
+      named.delete(reader.varint() ?? -1);
+      return true;
+    case EDIT_NEW_FILE:
+      reader.varint();
+      named.add(reader.varint() ?? -1);
+      reader.varint();
+      reader.skip(reader.varint() ?? 0);
+      reader.skip(reader.varint() ?? 0);
+      return true;
+    default:
+      return false;
+  }
 }
 
 /** Where the record at a place ends; undefined when it is not whole. */

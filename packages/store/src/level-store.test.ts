@@ -7,9 +7,10 @@ import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, w
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { isFreshetError } from '@freshet/kit/errors.ts';
+import { fuzzParameters } from '@freshet/testkit/differential/fuzz-options.ts';
 import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
-import { logFault, tableFault } from './level-files.ts';
+import { logFault, namedTables, tableFault } from './level-files.ts';
 import { levelStores } from './level-store.ts';
 import { storeContractSuite } from './store-contract-suite.ts';
 
@@ -78,7 +79,6 @@ describe('damage to the files of a LevelDB', () => {
     const good = await filled();
     const files = readdirSync(good).filter((file) => /\.(ldb|log)$|^MANIFEST/.test(file));
     expect(files.filter((file) => file.endsWith('.ldb')).length).toBeGreaterThan(1);
-    const runs = Number(process.env['FRESHET_FUZZ_RUNS'] ?? 60);
     await fc.assert(
       fc.asyncProperty(
         fc.constantFrom(...files),
@@ -98,8 +98,38 @@ describe('damage to the files of a LevelDB', () => {
           expect(file.endsWith('.ldb')).toBe(false);
         },
       ),
-      { numRuns: runs },
+      fuzzParameters(60),
     );
+  });
+
+  it('is salvaged on request: what opens has nothing wrong in it, and says what it was', async () => {
+    const good = await filled();
+    const tables = readdirSync(good).filter((file) => file.endsWith('.ldb'));
+    for (const [number, file] of [...tables, 'CURRENT'].entries()) {
+      const at = directory();
+      cpSync(good, at, { recursive: true });
+      const content = readFileSync(join(at, file));
+      writeFileSync(join(at, file), content.fill(0xa5, number, Math.min(content.length, number + 3000)));
+      const store = await levelStores.open(at, { ...OPTIONS, salvage: true });
+      expect(store.damage?.message).toContain(file);
+      let found = 0;
+      for (let i = 0; i < KEYS; i++) {
+        const value = store.getSync(keyOf(i));
+        if (value !== undefined) {
+          found++;
+          expect(value.equals(contentOf(i))).toBe(true);
+        }
+      }
+      expect(found).toBeGreaterThan(0);
+      await store.close();
+    }
+  });
+
+  it('is not found in a table that a compaction began and never named', async () => {
+    const at = await filled();
+    const table = readdirSync(at).find((file) => file.endsWith('.ldb')) as string;
+    writeFileSync(join(at, '900000.ldb'), readFileSync(join(at, table)).subarray(0, 500));
+    expect(await readAll(at)).toBe('right');
   });
 
   it('is told when the file that names the state is gone', async () => {
@@ -136,6 +166,14 @@ describe('the formats', () => {
       }),
       { numRuns: 500 },
     );
+  });
+
+  it('names exactly the tables that the database has', async () => {
+    const at = await filled();
+    const manifest = readdirSync(at).find((name) => name.startsWith('MANIFEST')) as string;
+    const tables = readdirSync(at).filter((name) => name.endsWith('.ldb'));
+    const named = namedTables(readFileSync(join(at, manifest)));
+    expect(named).toEqual(new Set(tables.map((name) => Number.parseInt(name, 10))));
   });
 
   it('takes a torn tail of a log for a crash, and a hole for damage', async () => {

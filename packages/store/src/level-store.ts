@@ -4,13 +4,14 @@
  * Owns opening, sealing and unsealing values, and turning LevelDB's failures into ours. Does not own what lies under
  * which key.
  *
- * LevelDB as built here verifies no checksum on read, skips damaged parts of its log in silence, and begins an empty
- * database where the file that names its state is gone. So: the files are scrubbed before it opens them, every value
- * has a checksum, and a directory that has files but no CURRENT is damage. After a failed write its log may have a torn
+ * LevelDB as built here verifies no checksum on read, ends the process where damaged bytes break its assertions, skips
+ * damaged parts of its log in silence, and begins an empty database where the file that names its state is gone. So: the
+ * files are scrubbed before it opens them, every value has a checksum, and files without a CURRENT are damage. After a failed write its log may have a torn
  * record in the middle, which recovery would skip with all that follows: the store then takes no further writes.
  */
-import { mkdir, readdir, rename, rm } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { type DirectoryLock, lockDirectory } from '@freshet/kit/directory-lock.ts';
 import { diskError } from '@freshet/kit/disk-errors.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
 import { ClassicLevel } from 'classic-level';
@@ -25,7 +26,7 @@ import type {
   Stores,
   WriteBatch,
 } from './key-value-store.ts';
-import { scrubDirectory } from './level-scrub.ts';
+import { type FileFault, scrubDirectory } from './level-scrub.ts';
 import { type SealedEntry, sealEntry, sealUnder, unseal } from './sealed-value.ts';
 
 type Db = ClassicLevel<Buffer, Buffer>;
@@ -38,21 +39,14 @@ const NO_PAUSE = (): Promise<void> => Promise.resolve();
 
 export const levelStores: Stores = {
   async open(directory, options) {
-    await prepare(directory, options);
-    const db: Db = new ClassicLevel<Buffer, Buffer>(directory, {
-      keyEncoding: 'buffer',
-      valueEncoding: 'buffer',
-      createIfMissing: true,
-      compression: true,
-      cacheSize: options.blockCacheBytes ?? 8 * MIB,
-      writeBufferSize: options.writeBufferBytes ?? 8 * MIB,
-    });
+    const lock = await lockStore(directory, options);
     try {
-      await db.open();
+      const damage = await inspect(directory, options);
+      return new LevelStore(await openLevel(directory, options), options, lock, damage);
     } catch (error) {
-      throw openFailure(error, directory, options);
+      await lock.release();
+      throw error;
     }
-    return new LevelStore(db, options);
   },
 
   async setAside(directory) {
@@ -67,45 +61,94 @@ export const levelStores: Stores = {
   },
 };
 
-/** Makes the directory, or looks through what is in it. */
-async function prepare(directory: string, options: StoreOptions): Promise<void> {
+/**
+ * Makes the directory and locks it. LevelDB has a lock of its own, but what it opens it also changes: damage must be
+ * found before, and by one process at a time.
+ */
+async function lockStore(directory: string, options: StoreOptions): Promise<DirectoryLock> {
+  const owner = join(directory, 'owner');
   try {
-    await mkdir(directory, { recursive: true });
-    const files = await readdir(directory);
-    if (files.some((file) => /^(MANIFEST-\d+|\d+\.(ldb|sst|log))$/.test(file)) && !files.includes('CURRENT')) {
-      throw damaged(options, directory, 'the file CURRENT, which names its state, is gone');
-    }
+    await mkdir(owner, { recursive: true });
   } catch (error) {
     throw diskError(error, directory) ?? error;
   }
-  const { fault } = await scrubDirectory(directory, { isOpen: false, pause: NO_PAUSE });
-  // A store that another process has open is not ours to judge: its newest log is being written.
-  if (fault !== undefined && !(await isLocked(directory))) {
-    throw damaged(options, directory, `${fault.file}: ${fault.what}`);
+  return lockDirectory(owner, options.what);
+}
+
+/** Looks through the files; returns damage that the owner lives with, once the files are such that LevelDB can. */
+async function inspect(directory: string, options: StoreOptions): Promise<FreshetError | undefined> {
+  const faults = [...(await stateFaults(directory))];
+  faults.push(...(await scrubDirectory(directory, { isOpen: false, pause: NO_PAUSE })).faults);
+  const [first] = faults;
+  if (first === undefined) return undefined;
+  const error = damaged(options, directory, `${first.file}: ${first.what}`);
+  if (options.salvage !== true) throw error;
+  await salvage(directory, faults);
+  return error;
+}
+
+/** Whether the files that name the database's state are there; LevelDB begins an empty one where they are not. */
+async function stateFaults(directory: string): Promise<readonly FileFault[]> {
+  try {
+    const files = await readdir(directory);
+    if (!files.includes('CURRENT')) {
+      const isNew = !files.some((file) => /^(MANIFEST-\d+|\d+\.(ldb|sst|log))$/.test(file));
+      return isNew ? [] : [{ file: 'CURRENT', what: 'it is gone, and with it what the state is' }];
+    }
+    const named = await readFile(join(directory, 'CURRENT'), 'latin1');
+    const isNamed = /^MANIFEST-\d+\n$/.test(named) && files.includes(named.trimEnd());
+    return isNamed ? [] : [{ file: 'CURRENT', what: 'it names no state that is there' }];
+  } catch (error) {
+    throw diskError(error, directory) ?? error;
   }
 }
 
-/** Whether another process has the database open: then its files change under a scrub. */
-async function isLocked(directory: string): Promise<boolean> {
-  const db = new ClassicLevel(directory, { createIfMissing: false });
+/**
+ * Takes damaged files away and has LevelDB make a database of the others. It must never read a damaged table: it does
+ * not check what it reads, and ends the process where that breaks its own assertions.
+ */
+async function salvage(directory: string, faults: readonly FileFault[]): Promise<void> {
+  const lost = join(directory, 'lost');
+  try {
+    await mkdir(lost, { recursive: true });
+    for (const { file } of faults) {
+      if (/\.(ldb|sst)$/.test(file)) await rename(join(directory, file), join(lost, file));
+    }
+    await ClassicLevel.repair(directory);
+  } catch (error) {
+    throw diskError(error, directory) ?? error;
+  }
+}
+
+async function openLevel(directory: string, options: StoreOptions): Promise<Db> {
+  const db: Db = new ClassicLevel<Buffer, Buffer>(directory, {
+    keyEncoding: 'buffer',
+    valueEncoding: 'buffer',
+    createIfMissing: true,
+    compression: true,
+    cacheSize: options.blockCacheBytes ?? 8 * MIB,
+    writeBufferSize: options.writeBufferBytes ?? 8 * MIB,
+  });
   try {
     await db.open();
-    await db.close();
-    return false;
+    return db;
   } catch (error) {
-    return codeOf(error) === 'LEVEL_LOCKED';
+    throw openFailure(error, directory, options);
   }
 }
 
 class LevelStore implements KeyValueStore {
   readonly #db: Db;
   readonly #options: StoreOptions;
+  readonly #lock: DirectoryLock;
   #damage: FreshetError | undefined;
   #broken: FreshetError | undefined;
 
-  constructor(db: Db, options: StoreOptions) {
+  constructor(db: Db, options: StoreOptions, lock: DirectoryLock, damage: FreshetError | undefined) {
     this.#db = db;
     this.#options = options;
+    this.#lock = lock;
+    this.#damage = damage;
   }
 
   get location(): string {
@@ -193,13 +236,18 @@ class LevelStore implements KeyValueStore {
   }
 
   async scrub(pause: (bytes: number) => Promise<void>): Promise<number> {
-    const { bytes, fault } = await scrubDirectory(this.location, { isOpen: true, pause });
+    const { bytes, faults } = await scrubDirectory(this.location, { isOpen: true, pause });
+    const [fault] = faults;
     if (fault !== undefined) throw this.#damaged(`${fault.file}: ${fault.what}`);
     return bytes;
   }
 
   async close(): Promise<void> {
-    await this.#db.close();
+    try {
+      await this.#db.close();
+    } finally {
+      await this.#lock.release();
+    }
   }
 
   async #writing(write: () => Promise<void>): Promise<void> {
@@ -239,7 +287,8 @@ class LevelStore implements KeyValueStore {
   }
 
   #readFailure(error: unknown): unknown {
-    if (isCorruption(error)) return this.#damaged(causeOf(error).message);
+    // A table that was cut short may also be an "invalid argument" to LevelDB.
+    if (isCorruption(error) || this.#damage !== undefined) return this.#damaged(causeOf(error).message);
     return diskError(error, this.location) ?? error;
   }
 }
@@ -289,7 +338,9 @@ function openFailure(error: unknown, directory: string, options: StoreOptions): 
       cause: error,
     });
   }
-  if (isCorruption(error)) return damaged(options, directory, causeOf(error).message, error);
+  // The directory is there: a file that is not is one that CURRENT or the manifest names.
+  const isMissing = /No such file or directory/i.test(causeOf(error).message);
+  if (isMissing || isCorruption(error)) return damaged(options, directory, causeOf(error).message, error);
   return (
     diskError(error, directory) ??
     new FreshetError('INVALID_CONFIG', `${options.what} cannot be opened: ${causeOf(error).message}`, {

@@ -78,11 +78,13 @@ export class MemoryDisk implements Stores {
     if (files.lockedBy !== undefined) {
       throw new FreshetError('STORE_LOCKED', `another process has ${options.what} open`, { place: directory });
     }
-    if (files.fault !== undefined) throw damaged(options, directory, files.fault);
+    const damage = files.fault === undefined ? undefined : damaged(options, directory, files.fault);
+    if (damage !== undefined && options.salvage !== true) throw damage;
     const store = new MemoryStore({
       directory,
       options,
       files,
+      damage,
       step: async (kind) => {
         this.#alive(life);
         await this.#before({ directory, kind });
@@ -187,12 +189,14 @@ class MemoryStore implements KeyValueStore {
     readonly directory: string;
     readonly options: StoreOptions;
     readonly files: Files;
+    readonly damage: FreshetError | undefined;
     readonly step: (kind: StoreStep['kind']) => Promise<void>;
     readonly alive: () => void;
   }) {
     this.location = options.directory;
     this.#options = options.options;
     this.#files = options.files;
+    this.#damage = options.damage;
     this.#step = options.step;
     this.#alive = options.alive;
   }
