@@ -30,7 +30,6 @@ export const INVARIANTS: readonly Invariant[] = [
   {
     id: 'L2',
     text: 'The log reaches back at least to a verified checkpoint of every shard.',
-    later: 'The log is not trimmed yet.',
   },
   {
     id: 'R1',

@@ -6,6 +6,7 @@
  * Invariants: F3 (batches are contiguous: no offset twice, none skipped).
  */
 import { assert } from '@freshet/kit/assert.ts';
+import { diskError } from '@freshet/kit/disk-errors.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
 import { scanFrames } from './frame.ts';
 import { BATCH_BYTES } from './limits.ts';
@@ -31,8 +32,9 @@ export async function* followFrames(
   let older: OlderRecords | undefined;
   try {
     feed.checkOpen();
-    feed.checkOffset(from);
     while (!signal.aborted) {
+      // In each turn: the partition may be trimmed past a reader that is slow.
+      feed.checkOffset(next);
       let piece = feed.tail.take(next, BATCH_BYTES);
       const waiting = piece === undefined && next === feed.end;
       if (piece !== undefined || waiting) {
@@ -46,7 +48,13 @@ export async function* followFrames(
       }
       if (piece === undefined) {
         older ??= openOlder();
-        piece = await older.read(next);
+        try {
+          piece = await older.read(next);
+        } catch (error) {
+          // A segment that was trimmed while it was opened is no damage.
+          feed.checkOffset(next);
+          throw diskError(error, `partition ${feed.partition}, offset ${next}`) ?? error;
+        }
         if (signal.aborted) return;
         feed.checkOpen();
       }
@@ -70,6 +78,8 @@ export async function* decodeFrames(frames: AsyncIterable<FrameBatch>, where: st
     const entries: LogEntry[] = [];
     const run = scanFrames(batch.frames, 0, { offset: firstOffset, logTimeUsMin }, (entry) => entries.push(entry));
     if (run.fault !== undefined || run.count !== count) {
+      // What is whole before it is served.
+      if (entries.length > 0) yield { partition, entries, end };
       const reason = run.fault?.kind === 'damaged' ? run.fault.reason : `${count} records were announced`;
       throw damaged(`partition ${partition}, offset ${firstOffset + run.count}`, `${where}: ${reason}`);
     }

@@ -5,10 +5,11 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
+  commitMark,
   dataViewOf,
   encodeFrame,
   FRAME_HEADER_BYTES,
-  findLaterFrame,
+  findLaterCommit,
   frameBytes,
   scanFrames,
   walkFrames,
@@ -22,7 +23,7 @@ function framesOf(records: readonly Uint8Array[], firstOffset: number, timeUs: n
   const bytes = new Uint8Array(records.reduce((sum, r) => sum + frameBytes(r.length), 0));
   let at = 0;
   for (const [index, r] of records.entries()) {
-    at = encodeFrame(bytes, dataViewOf(bytes), at, firstOffset + index, timeUs, r);
+    at = encodeFrame(bytes, dataViewOf(bytes), at, firstOffset + index, timeUs, commitMark(index, records.length), r);
   }
   expect(at).toBe(bytes.length);
   return bytes;
@@ -55,14 +56,14 @@ describe('a run of frames', () => {
 
   it('has this layout', () => {
     const bytes = framesOf([Uint8Array.of(0xaa, 0xbb)], 0x0102030405, -2);
-    expect(Buffer.from(bytes).toString('hex')).toMatch(/^02000000.{8}0504030201000000feffffffffffffffaabb$/);
+    expect(Buffer.from(bytes).toString('hex')).toMatch(/^02000000.{8}0504030201000000feffffffffffffff01000000aabb$/);
   });
 
   it('L1: cut at any byte it is the whole frames before, and short', () => {
     const records = [Uint8Array.of(1), Uint8Array.of(2, 3), new Uint8Array(40).fill(4)];
     const bytes = framesOf(records, 5, 1_000);
-    const ends = [25, 51, 115];
-    expect(bytes.length).toBe(115);
+    const ends = [29, 59, 127];
+    expect(bytes.length).toBe(127);
     for (let length = 0; length < bytes.length; length++) {
       const run = scan(bytes.subarray(0, length), 5);
       expect(run.count).toBe(ends.filter((end) => end <= length).length);
@@ -74,7 +75,7 @@ describe('a run of frames', () => {
   it('L1: with any bit flipped it is the whole frames before, and never a wrong record', () => {
     const records = [new Uint8Array(9).fill(1), new Uint8Array(11).fill(2), new Uint8Array(7).fill(3)];
     const bytes = framesOf(records, 5, 1_000);
-    const ends = [33, 68, 99];
+    const ends = [37, 76, 111];
     for (let bit = 0; bit < bytes.length * 8; bit++) {
       const flipped = bytes.slice();
       flipped[bit >> 3]! ^= 1 << (bit & 7);
@@ -95,6 +96,27 @@ describe('a run of frames', () => {
   it('zeros are no frames', () => {
     expect(scan(new Uint8Array(200), 0)).toMatchObject({ count: 0, fault: { kind: 'damaged' } });
     expect(walkFrames(new Uint8Array(200), 0, 200, 0)).toMatchObject({ count: 0, end: 0 });
+  });
+});
+
+describe('commits', () => {
+  it('L1: a run counts through the last record that ends a commit', () => {
+    const counts = fc.array(fc.integer({ min: 1, max: 5 }), { minLength: 1, maxLength: 6 });
+    fc.assert(
+      fc.property(counts, fc.double({ min: 0, max: 1, noNaN: true }), (commits, cut) => {
+        const ends = [{ count: 0, end: 0 }];
+        let bytes: Uint8Array = new Uint8Array(0);
+        for (const count of commits) {
+          const first = ends.at(-1)!.count;
+          const records = Array.from({ length: count }, () => new Uint8Array(7));
+          bytes = Buffer.concat([bytes, framesOf(records, first, 1)]);
+          ends.push({ count: first + count, end: bytes.length });
+        }
+        const length = Math.floor(bytes.length * cut);
+        const { whole } = scan(bytes.subarray(0, length), 0);
+        expect(whole).toMatchObject(ends.findLast(({ end }) => end <= length)!);
+      }),
+    );
   });
 });
 
@@ -119,16 +141,22 @@ describe('walking by headers', () => {
   });
 });
 
-describe('looking for a later frame', () => {
+describe('looking for a later commit', () => {
   it('finds one at any distance, and none in noise, in the past or beyond what fits', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 200 }), record, fc.nat(5), (noise, r, ahead) => {
         const place = (offset: number): Uint8Array => Buffer.concat([noise, framesOf([r], offset, 9)]);
         const fits = Math.ceil((noise.length + frameBytes(r.length)) / (FRAME_HEADER_BYTES + 1));
-        if (1 + ahead <= fits) expect(findLaterFrame(place(101 + ahead), 0, 100)?.offset).toBe(101 + ahead);
-        expect(findLaterFrame(place(100), 0, 100)).toBeUndefined();
-        expect(findLaterFrame(place(101 + fits), 0, 100)).toBeUndefined();
-        expect(findLaterFrame(noise, 0, 100)).toBeUndefined();
+        if (1 + ahead <= fits) expect(findLaterCommit(place(101 + ahead), 0, 100)?.offset).toBe(101 + ahead);
+        expect(findLaterCommit(place(100), 0, 100)).toBeUndefined();
+        expect(findLaterCommit(place(101 + fits), 0, 100)).toBeUndefined();
+        expect(findLaterCommit(noise, 0, 100)).toBeUndefined();
+        // The second record of a commit that began with offset 100 may have survived a power cut without the first.
+        const second = new Uint8Array(frameBytes(r.length));
+        encodeFrame(second, dataViewOf(second), 0, 101, 9, commitMark(1, 2), r);
+        const behind = Buffer.concat([noise, new Uint8Array(FRAME_HEADER_BYTES + 1), second]);
+        expect(findLaterCommit(behind, 0, 100)).toBeUndefined();
+        expect(findLaterCommit(behind, 0, 99)?.offset).toBe(101);
       }),
     );
   });

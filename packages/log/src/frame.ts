@@ -1,10 +1,14 @@
 /**
  * How a record lies on disk and on the wire: a frame.
  *
- *     u32 length | u32 crc32c | u64 offset | i64 log_time_us | record (length bytes)        all little-endian
+ *     u32 length | u32 crc32c | u64 offset | i64 log_time_us | u32 mark | record (length bytes)     all little-endian
  *
- * The checksum covers offset, log time and record. The length is not covered: a wrong length makes the checksum run
- * over the wrong bytes, which fails as well. A record is 1 byte to 16 MiB long.
+ * The checksum covers all after it. The length is not covered: a wrong length makes the checksum run over the wrong
+ * bytes, which fails as well. A record is 1 byte to 16 MiB long.
+ *
+ * The mark is the record's place in its commit, which is what one fsync made durable: twice its index, plus one for
+ * the last. It tells after a power cut, which may leave any part of the last commit, whether a hole with records behind
+ * it is that or damage (a commit begins only when the one before is durable), and lets a commit count whole or not.
  *
  * Owns: encoding, decoding and judging frames. Pure; knows no files. Does not own what a verdict leads to: a torn tail
  * is cut by segment-recovery.ts, damage is refused by whoever reads.
@@ -15,12 +19,17 @@ import { assert } from '@freshet/kit/assert.ts';
 import { crc32c } from '@freshet/store/crc32c.ts';
 import type { LogEntry } from './log.ts';
 
-export const FRAME_HEADER_BYTES = 24;
+export const FRAME_HEADER_BYTES = 28;
 export const RECORD_BYTES_MAX = 16 * 1024 * 1024;
 
 /** How many bytes the frame of a record takes. */
 export function frameBytes(recordBytes: number): number {
   return FRAME_HEADER_BYTES + recordBytes;
+}
+
+/** The mark of a record: its place among the records of its commit. */
+export function commitMark(index: number, count: number): number {
+  return index * 2 + (index === count - 1 ? 1 : 0);
 }
 
 /** Writes a frame at a position of the target and returns the position after it. The record must be 1 B to 16 MiB. */
@@ -30,6 +39,7 @@ export function encodeFrame(
   at: number,
   offset: number,
   logTimeUs: number,
+  mark: number,
   record: Uint8Array,
 ): number {
   const length = record.length;
@@ -38,6 +48,7 @@ export function encodeFrame(
   view.setUint32(at, length, true);
   setInt64(view, at + 8, offset);
   setInt64(view, at + 16, logTimeUs);
+  view.setUint32(at + 24, mark, true);
   target.set(record, at + FRAME_HEADER_BYTES);
   view.setUint32(at + 4, crc32c(target, at + 8, end), true);
   return end;
@@ -86,9 +97,9 @@ export function decodeFrame(bytes: Uint8Array, view: DataView, at: number, expec
   };
 }
 
-/** The judgement of a run of frames. */
-export interface FrameRun {
-  /** The frames that are whole and right, from the start. */
+/** Some right frames back to back. */
+export interface FrameRunPart {
+  /** How many. */
   readonly count: number;
   /** Where the last of them ends. */
   readonly end: number;
@@ -96,6 +107,12 @@ export interface FrameRun {
   readonly logTimeUs: number;
   /** Checksum of the last of them, if any. */
   readonly crc: number | undefined;
+}
+
+/** The judgement of a run of frames: those that are whole and right, from the start. */
+export interface FrameRun extends FrameRunPart {
+  /** The run through the last record that ends a commit. */
+  readonly whole: FrameRunPart;
   /** How the bytes after the last right frame fail; undefined when there are none. */
   readonly fault: Exclude<FrameVerdict, { kind: 'ok' }> | undefined;
 }
@@ -112,16 +129,19 @@ export function scanFrames(
   let count = 0;
   let logTimeUs = expected.logTimeUsMin;
   let crc: number | undefined;
+  let whole: FrameRunPart = { count, end: at, logTimeUs, crc };
   while (at < bytes.length) {
     const verdict = decodeFrame(bytes, view, at, { offset: expected.offset + count, logTimeUsMin: logTimeUs });
-    if (verdict.kind !== 'ok') return { count, end: at, logTimeUs, crc, fault: verdict };
+    if (verdict.kind !== 'ok') return { count, end: at, logTimeUs, crc, whole, fault: verdict };
     visit(verdict.entry, at);
     logTimeUs = verdict.entry.logTimeUs;
     crc = verdict.entry.crc;
     count++;
+    const endsCommit = view.getUint32(at + 24, true) % 2 === 1;
     at = verdict.next;
+    if (endsCommit) whole = { count, end: at, logTimeUs, crc };
   }
-  return { count, end: at, logTimeUs, crc, fault: undefined };
+  return { count, end: at, logTimeUs, crc, whole, fault: undefined };
 }
 
 /**
@@ -160,16 +180,17 @@ export function frameBytesAt(bytes: Uint8Array, at: number): number {
 }
 
 /**
- * Whether a right frame with an offset above the given one begins anywhere in the bytes. Frames have no marker to look
- * for, so every position is tried; the cheap test of the offset leaves next to nothing for the checksum.
+ * A right frame of a commit that began after the given offset, anywhere in the bytes. Frames have no marker to look for,
+ * so every position is tried; the cheap test of the offset leaves next to nothing for the checksum.
  */
-export function findLaterFrame(bytes: Uint8Array, from: number, offset: number): LogEntry | undefined {
+export function findLaterCommit(bytes: Uint8Array, from: number, offset: number): LogEntry | undefined {
   const view = dataViewOf(bytes);
-  // A frame takes at least 25 bytes: no more can be between.
+  // A frame takes at least 29 bytes: no more can be between.
   const offsetMax = offset + Math.ceil((bytes.length - from) / (FRAME_HEADER_BYTES + 1));
   for (let at = from; bytes.length - at > FRAME_HEADER_BYTES; at++) {
     const found = getInt64(view, at + 8);
     if (found <= offset || found > offsetMax) continue;
+    if (found - (view.getUint32(at + 24, true) >>> 1) <= offset) continue;
     const verdict = decodeFrame(bytes, view, at, { offset: found, logTimeUsMin: -Infinity });
     if (verdict.kind === 'ok') return verdict.entry;
   }
@@ -181,12 +202,12 @@ export function dataViewOf(bytes: Uint8Array): DataView {
 }
 
 // Offsets and times are safe integers; 64-bit getters of DataView would make a bigint each.
-function setInt64(view: DataView, at: number, value: number): void {
+export function setInt64(view: DataView, at: number, value: number): void {
   const high = Math.floor(value / 0x1_0000_0000);
   view.setUint32(at, value - high * 0x1_0000_0000, true);
   view.setInt32(at + 4, high, true);
 }
 
-function getInt64(view: DataView, at: number): number {
+export function getInt64(view: DataView, at: number): number {
   return view.getInt32(at + 4, true) * 0x1_0000_0000 + view.getUint32(at, true);
 }

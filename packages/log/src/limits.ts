@@ -17,5 +17,9 @@ export const PENDING_BYTES_MAX = 64 * MIB;
 export const TAIL_PIECE_OVERHEAD_BYTES = 256;
 /** The distance of entries in a segment's index: what a reader walks at most to find its offset. */
 export const INDEX_SPACING_BYTES = 256 * KIB;
+/** What a scrub reads at once. */
+export const SCRUB_BYTES = MIB;
+/** Default of SegmentLogOptions.minFreeBytes. */
+export const MIN_FREE_BYTES = 64 * MIB;
 /** More partitions than this are a mistake of configuration. */
 export const PARTITIONS_MAX = 1024;

@@ -5,11 +5,11 @@
  */
 import { must } from '@freshet/kit/assert.ts';
 import { isFreshetError } from '@freshet/kit/errors.ts';
+import { crc32c } from '@freshet/store/crc32c.ts';
 import { VirtualClock } from '@freshet/testkit/virtual-clock.ts';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { crc32c } from '@freshet/store/crc32c.ts';
-import { dataViewOf, encodeFrame, frameBytes, RECORD_BYTES_MAX } from './frame.ts';
+import { commitMark, dataViewOf, encodeFrame, frameBytes, RECORD_BYTES_MAX } from './frame.ts';
 import { BATCH_BYTES } from './limits.ts';
 import type { Log, LogEntry, LogReader } from './log.ts';
 
@@ -69,6 +69,7 @@ export function runLogContractSuite(name: string, openLog: OpenLog): void {
     followTests(open);
     timeTests(open, () => clock.now);
     refusalTests(open);
+    trimTests(open);
     closeTests(open);
   });
 }
@@ -122,9 +123,9 @@ function orderTests(open: () => OpenedLog): void {
   it('an entry tells the checksum of its frame', async () => {
     const { log, reader } = open();
     await log.append(2, [bytesOf('one'), bytesOf('two')]);
-    for (const entry of await readSome(reader, 2, 0, 2)) {
+    for (const [index, entry] of (await readSome(reader, 2, 0, 2)).entries()) {
       const frame = new Uint8Array(frameBytes(entry.record.length));
-      encodeFrame(frame, dataViewOf(frame), 0, entry.offset, entry.logTimeUs, entry.record);
+      encodeFrame(frame, dataViewOf(frame), 0, entry.offset, entry.logTimeUs, commitMark(index, 2), entry.record);
       expect(entry.crc).toBe(crc32c(frame, 8, frame.length));
     }
   });
@@ -292,6 +293,81 @@ function refusalTests(open: () => OpenedLog): void {
     await log.append(0, [record]);
     const [entry] = await readSome(reader, 0, 0, 1);
     expect(Buffer.from(must(entry).record).equals(record)).toBe(true);
+  });
+}
+
+/** So many appends of about so many bytes that segments of any size in these tests are several. */
+async function appendLarge(log: Log, count: number): Promise<string[]> {
+  const texts = [...Array(count).keys()].map((n) => `${n}`.padEnd(30_000, '.'));
+  for (const text of texts) await log.append(0, [bytesOf(text)]);
+  return texts;
+}
+
+function trimTests(open: () => OpenedLog): void {
+  it('L2: a trim lets go of nothing at or above its offset, and what is left reads as before', async () => {
+    const { log, reader } = open();
+    const texts = await appendLarge(log, 8);
+    let before = 0;
+    for (const below of [0, 3, 5, 2, 8]) {
+      const start = await log.trim(0, below);
+      expect(start).toBeGreaterThanOrEqual(before);
+      expect(start).toBeLessThanOrEqual(Math.max(below, before));
+      before = start;
+      expect((await reader.describe()).partitions[0]).toEqual({ start, end: 8 });
+      const entries = await readSome(reader, 0, start, 8 - start);
+      expect(entries.map((entry) => entry.text)).toEqual(texts.slice(start));
+      for (let from = 0; from < start; from++) {
+        const error = await readSome(reader, 0, from, 1).catch((thrown: unknown) => thrown);
+        expect(error).toMatchObject({ code: 'OFFSET_OUT_OF_RANGE' });
+      }
+    }
+    expect((await log.append(0, [bytesOf('more')])).firstOffset).toBe(8);
+    expect((await readSome(reader, 0, 8, 1))[0]?.text).toBe('more');
+    expect((await reader.describe()).partitions[1]).toEqual({ start: 0, end: 0 });
+  });
+
+  it('a reader that is trimmed past ends with OFFSET_OUT_OF_RANGE and a remedy, after right records only', async () => {
+    const { log, reader } = open();
+    const texts = await appendLarge(log, 40);
+    const found: string[] = [];
+    const read = async (): Promise<void> => {
+      for await (const batch of reader.read(0, 0, new AbortController().signal)) {
+        for (const entry of batch.entries) found.push(new TextDecoder().decode(entry.record));
+        await log.trim(0, 40);
+        if (found.length === 40) return;
+      }
+    };
+    const error = await read().catch((thrown: unknown) => thrown);
+    expect(found).toEqual(texts.slice(0, found.length));
+    const { start } = must((await reader.describe()).partitions[0]);
+    if (found.length === 40) return; // All of it was on its way before the trim.
+    expect(error).toMatchObject({ code: 'OFFSET_OUT_OF_RANGE', remedy: expect.stringContaining('checkpoint') });
+    expect(start).toBeGreaterThan(found.length);
+  });
+
+  it('segments tell what there is, without a gap, and a trim takes the oldest', async () => {
+    const { log } = open();
+    expect(log.segments(1).reduce((sum, { end, firstOffset }) => sum + end - firstOffset, 0)).toBe(0);
+    await appendLarge(log, 6);
+    const start = await log.trim(0, 4);
+    const segments = log.segments(0);
+    expect(segments[0]?.firstOffset).toBe(start);
+    expect(segments.at(-1)?.end).toBe(6);
+    for (const [index, segment] of segments.entries()) {
+      expect(segment.firstOffset).toBe(segments[index - 1]?.end ?? start);
+      expect(segment.bytes).toBeGreaterThan(30_000 * (segment.end - segment.firstOffset));
+      expect(segment.newestLogTimeUs).toBe((await readSome(log, 0, segment.end - 1, 1))[0]?.logTimeUs);
+    }
+  });
+
+  it('a trim beyond the end, or of no partition, is refused', async () => {
+    const { log } = open();
+    await log.append(0, [bytesOf('a')]);
+    for (const below of [2, Number.NaN]) {
+      await expect(log.trim(0, below)).rejects.toMatchObject({ code: 'OFFSET_OUT_OF_RANGE' });
+    }
+    await expect(log.trim(3, 0)).rejects.toMatchObject({ code: 'INVALID_REQUEST' });
+    expect((await log.describe()).partitions[0]).toEqual({ start: 0, end: 1 });
   });
 }
 

@@ -1,26 +1,27 @@
 /**
  * What lies in a log's directory:
  *
- *     log.json                  which log this is: format, log id, partitions; written once
+ *     log.json                  which log this is: format, log id, partitions; written once, after the partitions
  *     clean.json                where each partition ended; there only while the log is closed, after a clean close
  *     LOCK                      who has it open (@freshet/kit/directory-lock.ts)
- *     partition-0000/           a partition; segments by their first offset
- *         00000000000000000000.log
+ *     partition-0000/           a partition
+ *         partition.json        where it begins, and its newest segment (partition-file.ts)
+ *         00000000000000000000.log    segments by their first offset: a head (segment-header.ts), then frames (frame.ts)
  *
- * Owns log.json and clean.json. Both are written beside and renamed, so that they are whole or absent.
+ * Owns log.json and clean.json. Both are sealed, and whole or absent (whole-file.ts).
  * Invariants: L1 (after a clean close nothing may be missing: a shorter log is damaged, not torn). A log id is made
  * once; a directory that has segments but no log.json is refused rather than given a new id (R3).
  */
-import { randomBytes } from 'node:crypto';
-import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { FreshetError } from '@freshet/kit/errors.ts';
-import { syncDirectory } from './file-system.ts';
+import type { FileSystem } from './file-system.ts';
 import { damaged } from './follow.ts';
 import { PARTITIONS_MAX } from './limits.ts';
+import { writeExtent } from './partition-file.ts';
+import { openSealedJson, readIfThere, replaceFile, sealJson } from './whole-file.ts';
 
 /** Raised when segments or these files change so that older programs would misread them. */
-const FORMAT = 1;
+const FORMAT = 2;
 
 export interface LogIdentity {
   /** 16 bytes in hex. */
@@ -39,46 +40,68 @@ export function partitionDirectory(directory: string, partition: number): string
   return join(directory, `partition-${String(partition).padStart(4, '0')}`);
 }
 
+/** What is needed to find or make a log. */
+export interface IdentityOptions {
+  readonly files: FileSystem;
+  readonly directory: string;
+  readonly partitions: number;
+  /** 16 random bytes in hex, for a log that is made. */
+  readonly makeLogId: () => string;
+}
+
 /**
  * Which log the directory holds; a new one is made when it holds none. Throws INVALID_CONFIG when it has another number
- * of partitions or a newer format, DATA_DAMAGED when it lost its log.json.
+ * of partitions or another format, DATA_DAMAGED when it lost its log.json.
  */
-export async function openIdentity(directory: string, partitions: number): Promise<LogIdentity> {
+export async function openIdentity(options: IdentityOptions): Promise<LogIdentity> {
+  const { files, directory, partitions } = options;
   if (!Number.isInteger(partitions) || partitions < 1 || partitions > PARTITIONS_MAX) {
     throw new FreshetError('INVALID_CONFIG', `a log of ${partitions} partitions; 1 to ${PARTITIONS_MAX} are possible`);
   }
-  const text = await readIfThere(join(directory, 'log.json'));
-  return text === undefined ? makeIdentity(directory, partitions) : readIdentity(directory, text, partitions);
+  const path = join(directory, 'log.json');
+  const bytes = await readIfThere(files, path);
+  return bytes === undefined ? makeIdentity(options, path) : readIdentity(bytes, path, partitions);
 }
 
-async function makeIdentity(directory: string, partitions: number): Promise<LogIdentity> {
-  for (const entry of await readdir(directory, { recursive: true })) {
-    if (!entry.endsWith('.log')) continue;
+async function makeIdentity(options: IdentityOptions, path: string): Promise<LogIdentity> {
+  const { files, directory, partitions } = options;
+  if (await hasSegments(files, directory)) {
     throw damaged(
-      join(directory, 'log.json'),
+      path,
       'segments are there, but the file that says which log they belong to is not',
       'put log.json back; it is written once and never changes',
     );
   }
   for (let partition = 0; partition < partitions; partition++) {
-    await mkdir(partitionDirectory(directory, partition), { recursive: true, mode: 0o700 });
+    const made = partitionDirectory(directory, partition);
+    await files.makeDirectory(made);
+    await writeExtent(files, made, { start: 0, newest: undefined });
   }
-  const logId = randomBytes(16).toString('hex');
-  await replaceFile(directory, 'log.json', JSON.stringify({ format: FORMAT, logId, partitions }));
+  const logId = options.makeLogId();
+  await replaceFile(files, path, sealJson({ format: FORMAT, logId, partitions }));
   return { logId, partitions };
 }
 
-function readIdentity(directory: string, text: string, partitions: number): LogIdentity {
-  const path = join(directory, 'log.json');
-  const { format, logId, partitions: found } = parseObject(text, path);
-  if (typeof format === 'number' && format > FORMAT) {
-    throw new FreshetError('INVALID_CONFIG', `the log has format ${format}; this program reads up to ${FORMAT}`, {
+async function hasSegments(files: FileSystem, directory: string): Promise<boolean> {
+  for (const { name, kind } of await files.list(directory)) {
+    if (kind !== 'directory') continue;
+    const inside = await files.list(join(directory, name));
+    if (inside.some((entry) => entry.name.endsWith('.log'))) return true;
+  }
+  return false;
+}
+
+function readIdentity(bytes: Uint8Array, path: string, partitions: number): LogIdentity {
+  const remedy = 'put log.json back; it is written once and never changes';
+  const { format, logId, partitions: found } = openSealedJson(bytes, path, remedy);
+  if (typeof format === 'number' && format !== FORMAT) {
+    throw new FreshetError('INVALID_CONFIG', `the log has format ${format}; this program reads ${FORMAT}`, {
       place: path,
-      remedy: 'run the version of Freshet that wrote it, or a later one',
+      remedy: 'run the version of Freshet that wrote it',
     });
   }
   if (typeof logId !== 'string' || !/^[0-9a-f]{32}$/.test(logId) || typeof found !== 'number') {
-    throw damaged(path, 'it does not say which log this is');
+    throw damaged(path, 'it does not say which log this is', remedy);
   }
   if (found !== partitions) {
     throw new FreshetError('INVALID_CONFIG', `the log has ${found} partitions, not ${partitions}`, {
@@ -89,55 +112,27 @@ function readIdentity(directory: string, text: string, partitions: number): LogI
   return { logId, partitions };
 }
 
-/** Where each partition ended, if the log was closed cleanly. */
-export async function readCleanEnds(directory: string): Promise<readonly CleanEnd[] | undefined> {
+/** Where each partition ended, if the log was closed cleanly. Throws DATA_DAMAGED. */
+export async function readCleanEnds(files: FileSystem, directory: string): Promise<readonly CleanEnd[] | undefined> {
   const path = join(directory, 'clean.json');
-  const text = await readIfThere(path);
-  if (text === undefined) return undefined;
-  const { ends } = parseObject(text, path);
-  if (!Array.isArray(ends)) throw damaged(path, 'it does not say where the log ended');
+  const bytes = await readIfThere(files, path);
+  if (bytes === undefined) return undefined;
+  // Without it the log still opens, but a record that is missing at its end would not be noticed.
+  const remedy =
+    'put it back from a copy. Without one, remove it: the log then opens as after a crash, and whatever of its newest ' +
+    'records is not whole counts as never written';
+  const { ends } = openSealedJson(bytes, path, remedy);
+  if (!Array.isArray(ends)) throw damaged(path, 'it does not say where the log ended', remedy);
   return ends as readonly CleanEnd[];
 }
 
 /** Says that the log is closed and complete. */
-export async function writeCleanEnds(directory: string, ends: readonly CleanEnd[]): Promise<void> {
-  await replaceFile(directory, 'clean.json', JSON.stringify({ ends }));
+export async function writeCleanEnds(files: FileSystem, directory: string, ends: readonly CleanEnd[]): Promise<void> {
+  await replaceFile(files, join(directory, 'clean.json'), sealJson({ ends }));
 }
 
 /** Must come before the first append: from then on the log may end anywhere later. */
-export async function removeCleanEnds(directory: string): Promise<void> {
-  await rm(join(directory, 'clean.json'), { force: true });
-  await syncDirectory(directory);
-}
-
-async function replaceFile(directory: string, name: string, text: string): Promise<void> {
-  const draft = join(directory, `${name}.new`);
-  const handle = await open(draft, 'w', 0o600);
-  try {
-    await handle.writeFile(text);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-  await rename(draft, join(directory, name));
-  await syncDirectory(directory);
-}
-
-function parseObject(text: string, path: string): Record<string, unknown> {
-  try {
-    const value: unknown = JSON.parse(text);
-    if (typeof value === 'object' && value !== null) return value as Record<string, unknown>;
-  } catch {
-    // Falls through: not JSON is as bad as not an object.
-  }
-  throw damaged(path, 'it is not JSON');
-}
-
-async function readIfThere(path: string): Promise<string | undefined> {
-  try {
-    return await readFile(path, 'utf8');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw error;
-  }
+export async function removeCleanEnds(files: FileSystem, directory: string): Promise<void> {
+  await files.remove(join(directory, 'clean.json'));
+  await files.syncDirectory(directory);
 }

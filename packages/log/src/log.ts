@@ -63,8 +63,9 @@ export interface LogReader {
    * The partition's durable records from an offset on, then its tail as it grows, until the signal aborts (the
    * iteration then ends quietly). Pulls: one bounded batch at a time; over gRPC up to three are on their way besides what
    * HTTP/2's window of 64 KiB holds (@freshet/kit/grpc/client.ts).
-   * Throws OFFSET_OUT_OF_RANGE when the offset was trimmed or lies beyond the end, DATA_DAMAGED on a bad checksum,
-   * UNAVAILABLE when the log closes while it is read.
+   * Throws OFFSET_OUT_OF_RANGE when the offset was trimmed (before or meanwhile) or lies beyond the end, DATA_DAMAGED
+   * on a bad checksum, after all that is whole before it; UNAVAILABLE when the log closes while it is read,
+   * TOO_MANY_OPEN_FILES and DISK_FAILED when the disk says so.
    */
   read(partition: number, from: number, signal: AbortSignal): AsyncIterable<LogBatch>;
 }
@@ -80,14 +81,41 @@ export interface LogWriter {
    * Appends records to a partition, in order. Resolves when they are durable. Concurrent appends share one fsync.
    * The records must not be changed until then. Appends that are not awaited keep the order of the calls, and when
    * one is rejected for want of room, so are the later ones made before the caller could know: none overtakes it.
+   * The records of one append are all there after a crash or none of them is.
    * Rejected appends left nothing that a reader will ever see, unless the log halted.
-   * Throws REQUEST_TOO_LARGE for a record over 16 MiB, UNAVAILABLE when too much is pending or the log is closed or
-   * halted, CLOCK_JUMP when the clock leapt.
+   * Throws REQUEST_TOO_LARGE for a record over 16 MiB; UNAVAILABLE when too much is pending or the log is closed;
+   * DISK_FULL and TOO_MANY_OPEN_FILES until there is room again, then it goes on by itself; LOG_HALTED when a write
+   * failed otherwise, and CLOCK_JUMP when the clock leapt, until the log is opened anew.
    */
   append(partition: number, records: readonly Uint8Array[]): Promise<AppendResult>;
 }
 
-export interface Log extends LogReader, FrameReader, LogWriter {
+/** What a partition keeps together and lets go together: a file of segment files. */
+export interface SegmentSummary {
+  /** The offset of its first record. */
+  readonly firstOffset: number;
+  /** The offset after its last record; of the last segment, the partition's end. */
+  readonly end: number;
+  /** What it takes on the disk, in bytes. */
+  readonly bytes: number;
+  /** Log time of its newest record, microseconds since the Unix epoch; undefined when it holds none. */
+  readonly newestLogTimeUs: number | undefined;
+}
+
+/** Letting go of what nobody needs any more. What may go is decided by retention.ts. */
+export interface LogTrimmer {
+  /**
+   * Lets go of records below an offset, whole segments only, never the last one. Resolves with the partition's start,
+   * durably: it never goes back. Reads below it end with OFFSET_OUT_OF_RANGE, also those under way.
+   * Throws OFFSET_OUT_OF_RANGE for an offset beyond the end, and DISK_FULL and its like; the start may then have moved
+   * or not, and another call goes on with it.
+   */
+  trim(partition: number, below: number): Promise<number>;
+  /** The partition's segments, oldest first; the last one takes what is appended. */
+  segments(partition: number): readonly SegmentSummary[];
+}
+
+export interface Log extends LogReader, FrameReader, LogWriter, LogTrimmer {
   readonly logId: string;
   readonly partitionCount: number;
   /** Lets appends under way finish, refuses new ones, ends reads. */

@@ -2,11 +2,13 @@
  * A log in memory, for tests. It passes the same contract suite as the others and is stricter where a caller could
  * lean on luck: batches are overwritten when the next one is taken, as the interface allows. Takes scripted faults.
  *
- * Owns nothing durable. Keeps every record for ever.
+ * Owns nothing durable. Each append is a segment; what is trimmed is refused, though it stays in memory.
  */
+import { must } from '@freshet/kit/assert.ts';
 import type { Clock } from '@freshet/kit/clock.ts';
+import { FreshetError } from '@freshet/kit/errors.ts';
 import { decodeFrames, followFrames } from './follow.ts';
-import type { AppendResult, FrameBatch, Log, LogBatch, LogDescription } from './log.ts';
+import type { AppendResult, FrameBatch, Log, LogBatch, LogDescription, SegmentSummary } from './log.ts';
 import { LogTime } from './log-time.ts';
 import { closing, feedOf, PartitionFeed } from './partition-feed.ts';
 import { checkRecords, encodePieces } from './pieces.ts';
@@ -33,6 +35,8 @@ class MemoryLogImpl implements MemoryLog {
   readonly logId: string;
   readonly partitionCount: number;
   readonly #feeds: readonly PartitionFeed[];
+  /** Per partition each append, which is a segment here. */
+  readonly #appended: readonly SegmentSummary[][];
   readonly #time: LogTime;
   readonly #beforeAppend: (partition: number) => Promise<void>;
   #appends: Promise<unknown> = Promise.resolve();
@@ -45,6 +49,7 @@ class MemoryLogImpl implements MemoryLog {
       { length: options.partitions },
       (_, partition) => new PartitionFeed({ partition, start: 0, end: 0, tailBytes: Infinity }),
     );
+    this.#appended = this.#feeds.map(() => []);
     this.#time = new LogTime({ clock: options.clock, lastUs: -Infinity });
     this.#beforeAppend = options.beforeAppend ?? (() => Promise.resolve());
   }
@@ -57,11 +62,36 @@ class MemoryLogImpl implements MemoryLog {
       await this.#beforeAppend(partition);
       const logTimeUs = this.#time.stamp();
       const firstOffset = feed.end;
-      feed.publish(encodePieces(records, firstOffset, logTimeUs));
+      const pieces = encodePieces(records, firstOffset, logTimeUs);
+      const bytes = pieces.reduce((sum, { frames }) => sum + frames.length, 0);
+      must(this.#appended[partition]).push({
+        firstOffset,
+        end: firstOffset + records.length,
+        bytes,
+        newestLogTimeUs: logTimeUs,
+      });
+      feed.publish(pieces);
       return { firstOffset, logTimeUs };
     });
     this.#appends = result.catch(() => undefined);
     return result;
+  }
+
+  /** Unlike segment files it lets go of exactly what it may; a caller can rely on neither. */
+  async trim(partition: number, below: number): Promise<number> {
+    const feed = feedOf(this.#feeds, partition);
+    if (!Number.isSafeInteger(below) || below > feed.end) {
+      throw new FreshetError('OFFSET_OUT_OF_RANGE', `partition ${partition} ends at ${feed.end}, not at ${below}`);
+    }
+    if (below > feed.bounds.start) feed.trim(below);
+    return feed.bounds.start;
+  }
+
+  segments(partition: number): readonly SegmentSummary[] {
+    const { start } = feedOf(this.#feeds, partition).bounds;
+    return must(this.#appended[partition])
+      .filter(({ end }) => end > start)
+      .map((append) => ({ ...append, firstOffset: Math.max(start, append.firstOffset) }));
   }
 
   describe(): Promise<LogDescription> {

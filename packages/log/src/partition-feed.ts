@@ -4,7 +4,7 @@
  * Owns publication: what is published is durable, in order, and wakes its readers at once; nobody polls.
  * Talks to: the writer (publish), follow.ts (grown, tail). Pure.
  */
-import { must } from '@freshet/kit/assert.ts';
+import { assert, must } from '@freshet/kit/assert.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
 import type { PartitionBounds } from './log.ts';
 import { type Piece, TailRing } from './tail-ring.ts';
@@ -12,7 +12,7 @@ import { type Piece, TailRing } from './tail-ring.ts';
 export class PartitionFeed {
   readonly partition: number;
   readonly tail: TailRing;
-  readonly #start: number;
+  #start: number;
   #end: number;
   #closed = false;
   readonly #waiting = new Set<() => void>();
@@ -30,6 +30,13 @@ export class PartitionFeed {
 
   get end(): number {
     return this.#end;
+  }
+
+  /** Readers below the offset end with OFFSET_OUT_OF_RANGE from now on. Never goes back. */
+  trim(start: number): void {
+    assert(start >= this.#start && start <= this.#end, 'L2: a start that goes back, or beyond the end');
+    this.#start = start;
+    this.#wake();
   }
 
   /** Makes durable records readable. */
@@ -68,7 +75,11 @@ export class PartitionFeed {
       {
         place: `partition ${this.partition}, offset ${offset}`,
         remedy:
-          'a position beyond the end belongs to another log, or this log lost its newest records: start from a checkpoint within it',
+          offset < this.#start
+            ? 'records before were trimmed because every node that was known had them in a checkpoint: start from a ' +
+              'checkpoint within the log, or from a peer’s state'
+            : 'a position beyond the end belongs to another log, or this log lost its newest records: start from a ' +
+              'checkpoint within it',
       },
     );
   }

@@ -1,7 +1,7 @@
 /** Turns records into frames, in pieces of bounded size. Pure. */
 import { assert, must } from '@freshet/kit/assert.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
-import { dataViewOf, encodeFrame, frameBytes, RECORD_BYTES_MAX } from './frame.ts';
+import { commitMark, dataViewOf, encodeFrame, frameBytes, RECORD_BYTES_MAX } from './frame.ts';
 import { BATCH_BYTES } from './limits.ts';
 import type { Piece } from './tail-ring.ts';
 
@@ -25,7 +25,7 @@ export function checkRecords(records: readonly Uint8Array[]): number {
   return bytes;
 }
 
-/** The frames of consecutive records with one log time, in pieces of about BATCH_BYTES. */
+/** The frames of the records of one commit, in pieces of about BATCH_BYTES. */
 export function encodePieces(records: readonly Uint8Array[], firstOffset: number, logTimeUs: number): Piece[] {
   const pieces: Piece[] = [];
   let from = 0;
@@ -41,7 +41,8 @@ export function encodePieces(records: readonly Uint8Array[], firstOffset: number
     const view = dataViewOf(frames);
     let at = 0;
     for (let index = from; index < to; index++) {
-      at = encodeFrame(frames, view, at, firstOffset + index, logTimeUs, must(records[index]));
+      const mark = commitMark(index, records.length);
+      at = encodeFrame(frames, view, at, firstOffset + index, logTimeUs, mark, must(records[index]));
     }
     pieces.push({ firstOffset: firstOffset + from, count: to - from, frames });
     from = to;

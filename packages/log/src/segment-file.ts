@@ -5,7 +5,9 @@
  * of a segment that this process did not write fills as readers pass through it.
  */
 import { join } from 'node:path';
+import type { FreshetError } from '@freshet/kit/errors.ts';
 import { INDEX_SPACING_BYTES } from './limits.ts';
+import { SEGMENT_HEADER_BYTES, type SegmentHeader } from './segment-header.ts';
 
 /** A place where a frame begins. */
 export interface FramePlace {
@@ -13,23 +15,40 @@ export interface FramePlace {
   readonly position: number;
 }
 
+/** What is known to be wrong with a segment. */
+export interface SegmentFault {
+  readonly error: FreshetError;
+  /** Whether nothing of it can be trusted; else every record that is whole is read. */
+  readonly whole: boolean;
+}
+
 export class Segment {
   readonly path: string;
   readonly firstOffset: number;
-  /** How many bytes of the file hold durable frames. Grows while the segment is the last one. */
+  /** Undefined when it is damaged. */
+  readonly header: SegmentHeader | undefined;
+  /** How many bytes of the file hold its head and durable frames. Grows while the segment is the last one. */
   bytes: number;
+  /** Found when the log was opened, or by a scrub; the next scrub that finds it right takes it away. */
+  fault: SegmentFault | undefined;
   readonly #places: FramePlace[] = [];
 
-  constructor(path: string, firstOffset: number, bytes: number) {
-    this.path = path;
-    this.firstOffset = firstOffset;
-    this.bytes = bytes;
+  constructor(options: { path: string; firstOffset: number; header: SegmentHeader | undefined; bytes: number }) {
+    this.path = options.path;
+    this.firstOffset = options.firstOffset;
+    this.header = options.header;
+    this.bytes = options.bytes;
   }
 
   /** Remembers a place, if it is far enough beyond the last one remembered. */
   remember(offset: number, position: number): void {
     const last = this.#places.at(-1);
     if (position - (last?.position ?? 0) >= INDEX_SPACING_BYTES) this.#places.push({ offset, position });
+  }
+
+  /** Forgets places at or after an offset: their records were cut. */
+  forget(offset: number): void {
+    while ((this.#places.at(-1)?.offset ?? -1) >= offset) this.#places.pop();
   }
 
   /** The nearest place known at or before an offset. */
@@ -41,7 +60,7 @@ export class Segment {
       if ((this.#places[middle] as FramePlace).offset <= offset) low = middle + 1;
       else high = middle;
     }
-    return this.#places[low - 1] ?? { offset: this.firstOffset, position: 0 };
+    return this.#places[low - 1] ?? { offset: this.firstOffset, position: SEGMENT_HEADER_BYTES };
   }
 }
 

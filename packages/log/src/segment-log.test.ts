@@ -10,10 +10,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { VirtualClock } from '@freshet/testkit/virtual-clock.ts';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { type LogFile, type OpenFile, openNodeFile } from './file-system.ts';
+import { type DiskFile, type FileSystem, nodeFileSystem } from './file-system.ts';
 import type { Log } from './log.ts';
 import { bytesOf, readSome, runLogContractSuite } from './log-contract-suite.ts';
 import { openSegmentLog, type SegmentLog, type SegmentLogOptions } from './segment-log.ts';
+import { sealJson } from './whole-file.ts';
 
 function runWith(name: string, sizes: Partial<SegmentLogOptions>): void {
   runLogContractSuite(name, async ({ partitions, clock }) => {
@@ -104,9 +105,12 @@ describe('over restarts', () => {
     await log.close();
     const path = join(directory, 'log.json');
     const text = await readFile(path, 'utf8');
-    await writeFile(path, text.replace('"format":1', '"format":2'));
+    await writeFile(path, sealJson({ format: 3, logId: log.logId, partitions: 2 }));
     await expect(open()).rejects.toMatchObject({ code: 'INVALID_CONFIG', place: path });
-    await writeFile(path, 'not JSON');
+    for (const damaged of ['not JSON', text.replace('s":2', 's":4'), text.replace(log.logId.slice(0, 4), 'zzzz'), '']) {
+      await writeFile(path, damaged);
+      await expect(open()).rejects.toMatchObject({ code: 'DATA_DAMAGED', place: path });
+    }
     await expect(open()).rejects.toMatchObject({ code: 'DATA_DAMAGED', place: path });
     await rm(path);
     await expect(open()).rejects.toMatchObject({ code: 'DATA_DAMAGED', place: path });
@@ -116,10 +120,10 @@ describe('over restarts', () => {
 });
 
 describe('when the disk fails', () => {
-  /** Files whose next write or sync fails, when told so. */
-  function failing(): { openFile: OpenFile; failNext: (what: 'write' | 'sync', half?: boolean) => void } {
+  /** This machine's disk, except that the next write or sync of a file fails, when told so. */
+  function failing(): { files: FileSystem; failNext: (what: 'write' | 'sync', half?: boolean) => void } {
     let next: { what: 'write' | 'sync'; half: boolean } | undefined;
-    const wrap = (file: LogFile): LogFile => ({
+    const wrap = (file: DiskFile): DiskFile => ({
       read: (target, position) => file.read(target, position),
       truncate: (length) => file.truncate(length),
       length: () => file.length(),
@@ -129,16 +133,16 @@ describe('when the disk fails', () => {
         const { half } = next;
         next = undefined;
         if (half) await file.write([parts[0]!.subarray(0, 30)], position);
-        throw new Error('ENOSPC: no space left on device');
+        throw new Error('EIO: i/o error');
       },
       sync: async () => {
         if (next?.what !== 'sync') return file.sync();
         next = undefined;
-        throw new Error('EIO: i/o error');
+        throw Object.assign(new Error('ENOSPC: no space left on device'), { code: 'ENOSPC' });
       },
     });
     return {
-      openFile: async (path, mode) => wrap(await openNodeFile(path, mode)),
+      files: { ...nodeFileSystem, open: async (path, mode) => wrap(await nodeFileSystem.open(path, mode)) },
       failNext: (what, half = false) => {
         next = { what, half };
       },
@@ -151,11 +155,11 @@ describe('when the disk fails', () => {
     ['sync', false],
   ] as const) {
     it(`L1: a failed ${what}${half ? ' that wrote half' : ''} halts its partition; what was durable stays readable`, async () => {
-      const files = failing();
-      const log = await open({ openFile: files.openFile });
+      const { files, failNext } = failing();
+      const log = await open({ files });
       await log.append(0, [bytesOf('safe')]);
       await log.append(1, [bytesOf('other')]);
-      files.failNext(what, half);
+      failNext(what, half);
       const lost = await Promise.allSettled([log.append(0, [bytesOf('lost 1')]), log.append(0, [bytesOf('lost 2')])]);
       for (const result of lost) expect(result).toMatchObject({ reason: { code: 'LOG_HALTED', retryable: false } });
       await expect(log.append(0, [bytesOf('late')])).rejects.toMatchObject({ code: 'LOG_HALTED' });
@@ -173,10 +177,10 @@ describe('when the disk fails', () => {
 
   it('nothing is readable before it is durable', async () => {
     const gate = Promise.withResolvers<void>();
-    const held: OpenFile = async (path, mode) => {
-      const file = await openNodeFile(path, mode);
+    const open_: FileSystem['open'] = async (path, mode) => {
+      const file = await nodeFileSystem.open(path, mode);
       const sync = async (): Promise<void> => {
-        if (path.includes('partition-0000')) await gate.promise;
+        if (path.includes('partition-0000/0') && mode === 'write') await gate.promise;
         await file.sync();
       };
       return {
@@ -188,7 +192,7 @@ describe('when the disk fails', () => {
         sync,
       };
     };
-    const log = await open({ openFile: held });
+    const log = await open({ files: { ...nodeFileSystem, open: open_ } });
     const append = log.append(0, [bytesOf('slow')]);
     await log.append(1, [bytesOf('quick')]);
     expect((await log.describe()).partitions).toEqual([
@@ -257,19 +261,28 @@ describe('a directory that cannot be used', () => {
     await expect(open({ directory: place })).rejects.toMatchObject({ code: 'INVALID_CONFIG', place });
   });
 
-  it.each(['ENOSPC', 'EDQUOT', 'EIO', 'EMFILE'])(
+  it.each([
+    ['ENOSPC', 'DISK_FULL'],
+    ['EDQUOT', 'DISK_FULL'],
+    ['EIO', 'DISK_FAILED'],
+    ['EROFS', 'DISK_READ_ONLY'],
+    ['EMFILE', 'TOO_MANY_OPEN_FILES'],
+  ])(
     'L1: is not called bad configuration when the disk says %s, is worth another try, and loses nothing',
-    async (code) => {
+    async (errno, code) => {
       const log = await open();
       await log.append(0, [bytesOf('a')]);
       await log.close();
-      const openFile: OpenFile = async (path, mode) => {
-        const file = await openNodeFile(path, mode);
-        file.sync = () => Promise.reject(Object.assign(new Error(`${code}: it failed`), { code }));
-        return file;
+      const files: FileSystem = {
+        ...nodeFileSystem,
+        open: async (path, mode) => {
+          const file = await nodeFileSystem.open(path, mode);
+          file.sync = () => Promise.reject(Object.assign(new Error(`${errno}: it failed`), { code: errno }));
+          return file;
+        },
       };
-      await expect(open({ openFile })).rejects.toMatchObject({
-        code: 'UNAVAILABLE',
+      await expect(open({ files })).rejects.toMatchObject({
+        code,
         retryable: true,
         place: directory,
       });

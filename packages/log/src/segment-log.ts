@@ -12,32 +12,25 @@
  * Invariants: L1 (append resolves only after fsync; nothing is readable before); log time never decreases; R4 (pending
  * bytes and the tail in memory are bounded; readers hold nothing).
  */
-import { mkdir } from 'node:fs/promises';
+
+import { randomBytes } from 'node:crypto';
 import { assert, must } from '@freshet/kit/assert.ts';
 import type { Clock } from '@freshet/kit/clock.ts';
-import { type DirectoryLock, lockDirectory } from '@freshet/kit/directory-lock.ts';
-import { FreshetError } from '@freshet/kit/errors.ts';
+import type { DirectoryLock } from '@freshet/kit/directory-lock.ts';
+import { diskError } from '@freshet/kit/disk-errors.ts';
+import { FreshetError, isFreshetError } from '@freshet/kit/errors.ts';
 import { type Logger, silentLogger } from '@freshet/kit/logger.ts';
-import { type OpenFile, openNodeFile } from './file-system.ts';
-import { decodeFrames, followFrames } from './follow.ts';
-import { PENDING_BYTES_MAX, SEGMENT_BYTES, TAIL_BYTES } from './limits.ts';
-import type { AppendResult, FrameBatch, Log, LogBatch, LogDescription } from './log.ts';
-import {
-  type LogIdentity,
-  openIdentity,
-  partitionDirectory,
-  readCleanEnds,
-  removeCleanEnds,
-  writeCleanEnds,
-} from './log-directory.ts';
+import { DiskRoom } from './disk-room.ts';
+import { type FileSystem, isErrno, nodeFileSystem } from './file-system.ts';
+import { decodeFrames } from './follow.ts';
+import { MIN_FREE_BYTES, PENDING_BYTES_MAX, SEGMENT_BYTES, TAIL_BYTES } from './limits.ts';
+import type { AppendResult, FrameBatch, Log, LogBatch, LogDescription, SegmentSummary } from './log.ts';
+import { type LogIdentity, openIdentity, readCleanEnds, removeCleanEnds, writeCleanEnds } from './log-directory.ts';
 import { type ClockAlarm, LogTime } from './log-time.ts';
-import { closing, feedOf, PartitionFeed } from './partition-feed.ts';
+import { openPartition, type Partition } from './partition.ts';
+import { closing, feedOf } from './partition-feed.ts';
 import { PendingAppends } from './pending-appends.ts';
 import { checkRecords } from './pieces.ts';
-import type { Segment } from './segment-file.ts';
-import { SegmentReader } from './segment-reader.ts';
-import { recoverPartition } from './segment-recovery.ts';
-import { SegmentWriter } from './segment-writer.ts';
 
 export interface SegmentLogOptions {
   /** Where the log lies; made when it is not there. */
@@ -56,8 +49,12 @@ export interface SegmentLogOptions {
   readonly clockStepUsMax?: number | undefined;
   /** Told of differences between the clocks; they are logged in any case. */
   readonly onClockAlarm?: ((alarm: ClockAlarm) => void) | undefined;
-  /** The file system; tests make it fail. */
-  readonly openFile?: OpenFile | undefined;
+  /** What the log leaves free of its disk, in bytes: below it appends are refused (DISK_FULL). Default 64 MiB. */
+  readonly minFreeBytes?: number | undefined;
+  /** The disk; tests make it fail. */
+  readonly files?: FileSystem | undefined;
+  /** Makes the id of a new log: 16 random bytes in hex. */
+  readonly makeLogId?: (() => string) | undefined;
 }
 
 export interface SegmentLog extends Log {
@@ -67,60 +64,74 @@ export interface SegmentLog extends Log {
   room(signal: AbortSignal): Promise<void>;
   /** The first reason why a partition, or the whole log, takes no more records: LOG_HALTED or CLOCK_JUMP. */
   readonly fault: FreshetError | undefined;
-}
-
-interface PartitionState {
-  readonly feed: PartitionFeed;
-  readonly segments: readonly Segment[];
-  readonly writer: SegmentWriter;
+  /** Why appends are refused for now, until one goes through again: DISK_FULL, TOO_MANY_OPEN_FILES. */
+  readonly refusal: FreshetError | undefined;
+  /** What is damaged of the closed segments: found when the log was opened, and by the last scrub. */
+  readonly damage: readonly FreshetError[];
+  /**
+   * Reads and judges every closed segment; what is wrong is in `damage` from then on, what was put right no longer is.
+   * `pause` is awaited after each piece with its length. Resolves with the bytes read; throws what pause or the disk
+   * throws. A loop around it is scrubber.ts.
+   */
+  scrub(pause: (bytes: number) => Promise<void>): Promise<number>;
 }
 
 /**
  * Opens a log, or makes one. Throws STORE_LOCKED when another process has it open, DATA_DAMAGED when what it
  * acknowledged is not there, INVALID_CONFIG when it has another number of partitions or the directory cannot be used,
- * UNAVAILABLE when the disk is full, fails, or is out of file handles: what may be better at another try.
+ * DISK_FULL, DISK_READ_ONLY, DISK_FAILED or TOO_MANY_OPEN_FILES when it may be better at another try.
  */
 export async function openSegmentLog(options: SegmentLogOptions): Promise<SegmentLog> {
   const { directory, partitions } = options;
+  const files = options.files ?? nodeFileSystem;
+  const makeLogId = options.makeLogId ?? ((): string => randomBytes(16).toString('hex'));
   let lock: DirectoryLock | undefined;
   try {
-    await mkdir(directory, { recursive: true, mode: 0o700 });
-    lock = await lockDirectory(directory, 'the log');
-    const identity = await openIdentity(directory, partitions);
-    const recovered = await recoverAll(options);
-    await removeCleanEnds(directory);
-    return new SegmentLogImpl(options, identity, lock, recovered.states, recovered.logTimeUs);
+    await files.makeDirectory(directory);
+    lock = await files.lockDirectory(directory, 'the log');
+    const identity = await openIdentity({ files, directory, partitions, makeLogId });
+    const recovered = await recoverAll(options, files, identity);
+    await removeCleanEnds(files, directory);
+    return new SegmentLogImpl({ ...options, files }, identity, lock, recovered);
   } catch (error) {
     await lock?.release();
     throw unusable(directory, error);
   }
 }
 
-async function recoverAll(options: SegmentLogOptions): Promise<{ states: PartitionState[]; logTimeUs: number }> {
-  const openFile = options.openFile ?? openNodeFile;
+interface Recovered {
+  readonly partitions: readonly Partition[];
+  /** The newest log time; -Infinity in an empty log. */
+  readonly logTimeUs: number;
+}
+
+async function recoverAll(options: SegmentLogOptions, files: FileSystem, identity: LogIdentity): Promise<Recovered> {
+  const { directory, log } = options;
   const segmentBytes = options.segmentBytes ?? SEGMENT_BYTES;
-  const tailBytes = (options.tailBytes ?? TAIL_BYTES) / options.partitions;
-  const ends = await readCleanEnds(options.directory);
-  const states: PartitionState[] = [];
+  const tailBytes = (options.tailBytes ?? TAIL_BYTES) / identity.partitions;
+  const ends = await readCleanEnds(files, directory);
+  const partitions: Partition[] = [];
   let logTimeUs = -Infinity;
   // One after the other: recovery reads a whole segment into memory.
-  for (let partition = 0; partition < options.partitions; partition++) {
-    const directory = partitionDirectory(options.directory, partition);
-    const found = await recoverPartition({ directory, openFile, clean: ends?.[partition] });
-    if (found.cutBytes > 0) {
-      options.log?.warn('cut a torn tail: records that were never acknowledged', {
-        partition,
-        bytes: found.cutBytes,
-        end: found.end,
-      });
-    }
+  for (let number = 0; number < identity.partitions; number++) {
+    const clean = ends?.[number];
+    const { partition, found } = await openPartition({
+      directory,
+      identity,
+      partition: number,
+      files,
+      segmentBytes,
+      tailBytes,
+      clean,
+    });
+    const { cutBytes, end } = found;
+    if (cutBytes > 0)
+      log?.warn('cut a torn tail: records that were never acknowledged', { partition: number, cutBytes, end });
+    for (const error of partition.damage) log?.error('a part of the log is damaged', { partition: number, error });
     logTimeUs = Math.max(logTimeUs, found.logTimeUs);
-    const segments = [...found.segments];
-    const feed = new PartitionFeed({ partition, start: segments[0]?.firstOffset ?? 0, end: found.end, tailBytes });
-    const writer = new SegmentWriter({ directory, feed, segments, openFile, segmentBytes, lastCrc: found.crc });
-    states.push({ feed, segments, writer });
+    partitions.push(partition);
   }
-  return { states, logTimeUs };
+  return { partitions, logTimeUs };
 }
 
 class SegmentLogImpl implements SegmentLog {
@@ -128,8 +139,9 @@ class SegmentLogImpl implements SegmentLog {
   readonly partitionCount: number;
   readonly #directory: string;
   readonly #lock: DirectoryLock;
-  readonly #states: readonly PartitionState[];
-  readonly #openFile: OpenFile;
+  readonly #files: FileSystem;
+  readonly #partitions: readonly Partition[];
+  readonly #room: DiskRoom;
   readonly #time: LogTime;
   readonly #log: Logger;
   readonly #pending: PendingAppends;
@@ -138,23 +150,24 @@ class SegmentLogImpl implements SegmentLog {
   #closed: Promise<void> | undefined;
 
   constructor(
-    options: SegmentLogOptions,
+    options: SegmentLogOptions & { readonly files: FileSystem },
     identity: LogIdentity,
     lock: DirectoryLock,
-    states: readonly PartitionState[],
-    lastUs: number,
+    { partitions, logTimeUs }: Recovered,
   ) {
+    const { files, directory, clock } = options;
     this.logId = identity.logId;
     this.partitionCount = identity.partitions;
-    this.#directory = options.directory;
+    this.#directory = directory;
+    this.#files = files;
     this.#lock = lock;
-    this.#states = states;
-    this.#openFile = options.openFile ?? openNodeFile;
+    this.#partitions = partitions;
+    this.#room = new DiskRoom({ files, directory, clock, minFreeBytes: options.minFreeBytes ?? MIN_FREE_BYTES });
     this.#log = options.log ?? silentLogger;
     this.#pending = new PendingAppends(identity.partitions, options.pendingBytesMax ?? PENDING_BYTES_MAX);
     this.#time = new LogTime({
-      clock: options.clock,
-      lastUs,
+      clock,
+      lastUs: logTimeUs,
       stepUsMax: options.clockStepUsMax,
       onAlarm: (alarm) => {
         this.#log.warn('the wall clock disagrees with the time that passed', { ...alarm });
@@ -168,15 +181,24 @@ class SegmentLogImpl implements SegmentLog {
   }
 
   get fault(): FreshetError | undefined {
-    return this.#clockFault ?? this.#states.find((state) => state.writer.fault !== undefined)?.writer.fault;
+    return this.#clockFault ?? this.#partitions.find(({ writer }) => writer.fault !== undefined)?.writer.fault;
+  }
+
+  get refusal(): FreshetError | undefined {
+    return this.#room.refusal;
+  }
+
+  get damage(): readonly FreshetError[] {
+    return this.#partitions.flatMap(({ damage }) => damage);
   }
 
   async append(partition: number, records: readonly Uint8Array[]): Promise<AppendResult> {
     // No await before the append is pending: calls keep their order.
     if (this.#closed !== undefined) throw closing();
-    const state = feedOf(this.#states, partition);
-    const fault = this.#clockFault ?? state.writer.fault;
+    const { writer } = feedOf(this.#partitions, partition);
+    const fault = this.#clockFault ?? writer.fault;
     if (fault !== undefined) throw fault;
+    this.#room.check();
     const result = this.#pending.add(partition, records, checkRecords(records));
     this.#flushing ??= this.#flush();
     return result;
@@ -187,7 +209,7 @@ class SegmentLogImpl implements SegmentLog {
   }
 
   describe(): Promise<LogDescription> {
-    return Promise.resolve({ logId: this.logId, partitions: this.#states.map((state) => state.feed.bounds) });
+    return Promise.resolve({ logId: this.logId, partitions: this.#partitions.map(({ feed }) => feed.bounds) });
   }
 
   read(partition: number, from: number, signal: AbortSignal): AsyncIterable<LogBatch> {
@@ -195,8 +217,34 @@ class SegmentLogImpl implements SegmentLog {
   }
 
   async *readFrames(partition: number, from: number, signal: AbortSignal): AsyncGenerator<FrameBatch> {
-    const { feed, segments } = feedOf(this.#states, partition);
-    yield* followFrames(feed, from, signal, () => new SegmentReader(segments, this.#openFile));
+    yield* feedOf(this.#partitions, partition).readFrames(from, signal);
+  }
+
+  segments(partition: number): readonly SegmentSummary[] {
+    return feedOf(this.#partitions, partition).summaries();
+  }
+
+  async trim(partition: number, below: number): Promise<number> {
+    if (this.#closed !== undefined) throw closing();
+    const trimmed = feedOf(this.#partitions, partition);
+    try {
+      return await trimmed.trim(below);
+    } catch (error) {
+      throw diskError(error, this.#directory) ?? error;
+    }
+  }
+
+  async scrub(pause: (bytes: number) => Promise<void>): Promise<number> {
+    let bytes = 0;
+    for (const partition of this.#partitions) {
+      const known = partition.damage;
+      bytes += await partition.scrub(pause);
+      for (const error of partition.damage) {
+        if (known.some(({ message }) => message === error.message)) continue;
+        this.#log.error('a part of the log is damaged', { partition: partition.feed.partition, error });
+      }
+    }
+    return bytes;
   }
 
   close(): Promise<void> {
@@ -209,16 +257,23 @@ class SegmentLogImpl implements SegmentLog {
     await Promise.resolve();
     await this.#flushing;
     try {
-      for (const state of this.#states) {
-        state.feed.close();
-        await state.writer.close();
+      for (const partition of this.#partitions) {
+        // All that was acknowledged is durable: a handle that fails to close takes nothing with it.
+        await partition.close().catch((error: unknown) => this.#log.warn('a segment could not be closed', { error }));
       }
-      if (this.#states.every((state) => state.writer.fault === undefined)) {
-        const ends = this.#states.map(({ feed, writer }) => ({ end: feed.end, crc: writer.lastCrc }));
-        await writeCleanEnds(this.#directory, ends);
-      }
+      if (this.#partitions.every(({ writer }) => writer.fault === undefined)) await this.#noteEnds();
     } finally {
       await this.#lock.release();
+    }
+  }
+
+  /** Without the note the next opening is as after a crash, which loses nothing: no reason to fail. */
+  async #noteEnds(): Promise<void> {
+    const ends = this.#partitions.map(({ feed, writer }) => ({ end: feed.end, crc: writer.lastCrc }));
+    try {
+      await writeCleanEnds(this.#files, this.#directory, ends);
+    } catch (error) {
+      this.#log.warn('the log is closed, but could not note where it ends', { error });
     }
   }
 
@@ -228,21 +283,25 @@ class SegmentLogImpl implements SegmentLog {
     for (;;) {
       const partitions = this.#pending.partitions();
       if (partitions.length === 0) break;
-      const logTimeUs = this.#stamp(partitions);
+      const logTimeUs = await this.#begin();
       if (logTimeUs !== undefined) await Promise.all(partitions.map((p) => this.#commit(p, logTimeUs)));
     }
     this.#flushing = undefined;
   }
 
-  /** The log time of a flush; undefined when the clock leapt, and all that was pending was rejected. */
-  #stamp(partitions: readonly number[]): number | undefined {
+  /** The log time of a flush; undefined when nothing can be written now, and all that was pending was rejected. */
+  async #begin(): Promise<number | undefined> {
     try {
+      await this.#room.look(this.#pending.bytes);
       return this.#time.stamp();
     } catch (error) {
-      assert(error instanceof FreshetError, 'a clock that fails');
-      this.#clockFault = error;
-      this.#log.error('the log takes no more records: the clock leapt', { error });
-      for (const partition of partitions) this.#pending.reject(partition, [], error);
+      assert(error instanceof FreshetError, 'a refusal of another kind');
+      if (error.code === 'CLOCK_JUMP') {
+        this.#clockFault = error;
+        this.#log.error('the log takes no more records: the clock leapt', { error });
+      }
+      // What came while the disk was asked is refused as well: none overtakes another.
+      for (const partition of this.#pending.partitions()) this.#pending.reject(partition, [], error);
       return undefined;
     }
   }
@@ -252,33 +311,28 @@ class SegmentLogImpl implements SegmentLog {
     const group = this.#pending.takeGroup(partition);
     try {
       const records = group.length === 1 ? must(group[0]).records : group.flatMap((append) => append.records);
-      const firstOffset = await must(this.#states[partition]).writer.commit(records, logTimeUs);
+      const firstOffset = await must(this.#partitions[partition]).writer.commit(records, logTimeUs);
+      this.#room.taken();
       this.#pending.resolve(group, firstOffset, logTimeUs);
     } catch (error) {
-      this.#log.error('a partition takes no more records', { partition, error });
+      if (isFreshetError(error) && error.retryable) this.#room.refuse(error);
+      else this.#log.error('a partition takes no more records', { partition, error });
       this.#pending.reject(partition, group, error);
     }
   }
 }
 
 /** What only whoever configured the directory can put right: there is none, or it is not ours to write. */
-const CONFIGURATION = new Set(['ENOENT', 'ENOTDIR', 'EEXIST', 'EACCES', 'EPERM', 'EROFS']);
+const CONFIGURATION = ['ENOENT', 'ENOTDIR', 'EEXIST', 'EACCES', 'EPERM'];
 
 /** What the file system says, for whoever configured the directory or for whoever tries again. */
 function unusable(directory: string, cause: unknown): unknown {
-  const { code, message } = cause as NodeJS.ErrnoException;
-  // A code with an underscore is one of Node's own: a fault of ours.
-  if (cause instanceof FreshetError || typeof code !== 'string' || !/^E[A-Z0-9]+$/.test(code)) return cause;
-  if (!CONFIGURATION.has(code)) {
-    return new FreshetError('UNAVAILABLE', `the log cannot be opened now: ${message}`, {
+  if (isErrno(cause, ...CONFIGURATION)) {
+    return new FreshetError('INVALID_CONFIG', `the log's directory cannot be used: ${(cause as Error).message}`, {
       place: directory,
-      remedy: 'see that the disk works and has room, and that the process may open enough files',
+      remedy: 'give a directory on a local disk, which the process may read and write',
       cause,
     });
   }
-  return new FreshetError('INVALID_CONFIG', `the log's directory cannot be used: ${message}`, {
-    place: directory,
-    remedy: 'give a directory on a local disk, which the process may read and write',
-    cause,
-  });
+  return diskError(cause, directory) ?? cause;
 }

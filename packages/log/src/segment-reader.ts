@@ -6,7 +6,7 @@
  * one check of them, at the end. Invariants: F3; R4 (one buffer, whatever the file holds).
  */
 import { must } from '@freshet/kit/assert.ts';
-import type { LogFile, OpenFile } from './file-system.ts';
+import type { DiskFile, FileSystem } from './file-system.ts';
 import { damaged, type OlderRecords } from './follow.ts';
 import { FRAME_HEADER_BYTES, frameBytesAt, walkFrames } from './frame.ts';
 import { BATCH_BYTES } from './limits.ts';
@@ -14,19 +14,19 @@ import type { Segment } from './segment-file.ts';
 import type { Piece } from './tail-ring.ts';
 
 export class SegmentReader implements OlderRecords {
-  // Shared with the partition, which adds segments while it is read.
+  // Shared with the partition, which adds and trims segments while it is read.
   readonly #segments: readonly Segment[];
-  readonly #openFile: OpenFile;
+  readonly #files: FileSystem;
   #buffer: Uint8Array = new Uint8Array(0);
-  #file: LogFile | undefined;
+  #file: DiskFile | undefined;
   #segment: Segment | undefined;
   // Where the next frame to read lies in the open segment.
   #offset = 0;
   #position = 0;
 
-  constructor(segments: readonly Segment[], openFile: OpenFile) {
+  constructor(segments: readonly Segment[], files: FileSystem) {
     this.#segments = segments;
-    this.#openFile = openFile;
+    this.#files = files;
   }
 
   /** Records from an offset on, which must be durable. Throws DATA_DAMAGED. */
@@ -46,18 +46,23 @@ export class SegmentReader implements OlderRecords {
   async close(): Promise<void> {
     const file = this.#file;
     this.#file = undefined;
-    await file?.close();
+    // It only read: a failure to close it says nothing about what was read.
+    await file?.close().catch(() => undefined);
   }
 
   #segmentOf(offset: number): Segment {
-    return must(this.#segments.findLast((segment) => segment.firstOffset <= offset));
+    const segment = this.#segments.findLast(({ firstOffset }) => firstOffset <= offset);
+    // Whoever follows a partition checks its bounds first, and again when this throws: it may be trimmed meanwhile.
+    if (segment === undefined) throw damaged(`offset ${offset}`, 'no segment holds it');
+    if (segment.fault?.whole === true) throw segment.fault.error;
+    return segment;
   }
 
   /** Goes to the nearest place known at or before an offset. */
   async #open(segment: Segment, offset: number): Promise<void> {
     if (segment !== this.#segment) await this.close();
     this.#segment = segment;
-    this.#file ??= await this.#openFile(segment.path, 'read');
+    this.#file ??= await this.#files.open(segment.path, 'read');
     const place = segment.placeBefore(offset);
     this.#offset = place.offset;
     this.#position = place.position;

@@ -10,6 +10,7 @@ import { VirtualClock } from '@freshet/testkit/virtual-clock.ts';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { frameBytes } from './frame.ts';
 import { bytesOf, readSome } from './log-contract-suite.ts';
+import { SEGMENT_HEADER_BYTES as HEAD } from './segment-header.ts';
 import { openSegmentLog, type SegmentLog } from './segment-log.ts';
 
 let directory: string;
@@ -64,7 +65,7 @@ describe('a torn tail', () => {
   it('L1: at every byte of the last frame is cut, the records before are there, and writing goes on', async () => {
     await write(['first', 'second', 'third']);
     const whole = await readFile(segment());
-    const kept = frameBytes(5) + frameBytes(6);
+    const kept = HEAD + frameBytes(5) + frameBytes(6);
     for (let length = kept; length < whole.length; length++) {
       await writeFile(segment(), whole.subarray(0, length));
       const log = await open();
@@ -90,8 +91,8 @@ describe('a torn tail', () => {
   });
 
   it('that is all of a new segment leaves the end, and log time, of the segment before', async () => {
-    await write(['first', 'second'.padEnd(100, '.')], { segmentBytes: 100 });
-    await truncate(segment(1), 10);
+    await write(['first', 'second'.padEnd(100, '.')], { segmentBytes: 150 });
+    await truncate(segment(1), HEAD + 10);
     const log = await open();
     expect((await log.describe()).partitions[0]).toEqual({ start: 0, end: 1 });
     expect((await log.append(0, [bytesOf('again')])).firstOffset).toBe(1);
@@ -103,14 +104,14 @@ describe('a torn tail', () => {
 describe('damage', () => {
   it('L1: a flip in any byte before the last frame is refused, and says where and what to do', async () => {
     await write(['first', 'second', 'third']);
-    const before = frameBytes(5) + frameBytes(6);
-    for (let at = 0; at < before; at++) {
+    const second = HEAD + frameBytes(5);
+    for (let at = 0; at < second + frameBytes(6); at++) {
       await flip(segment(), at);
-      const position = at < frameBytes(5) ? 0 : frameBytes(5);
+      const place = at < HEAD ? segment() : `${segment()}, byte ${at < second ? HEAD : second}`;
       await expect(open()).rejects.toMatchObject({
         code: 'DATA_DAMAGED',
-        place: `${segment()}, byte ${position}`,
-        remedy: expect.stringContaining(`cut to ${position} bytes`),
+        place,
+        remedy: expect.stringContaining('put the file back'),
       });
       await flip(segment(), at);
     }
@@ -138,22 +139,26 @@ describe('damage', () => {
 
   it('in an earlier segment is told to whoever reads it; the rest is read and written', async () => {
     const texts = [...Array(12).keys()].map((n) => `${n}`.padEnd(60, '.'));
-    await write(texts, { segmentBytes: 200 });
+    await write(texts, { segmentBytes: 300 });
     const original = await mkdtemp(join(tmpdir(), 'freshet-log-'));
     await cp(directory, original, { recursive: true });
     const damages: (() => Promise<void>)[] = [
       () => flip(segment(2), 0),
       () => flip(segment(2), 5),
-      () => flip(segment(2), 30),
-      () => flip(segment(2), 100),
-      () => truncate(segment(2), frameBytes(60)),
-      () => truncate(segment(2), frameBytes(60) + 3),
+      () => flip(segment(2), HEAD),
+      () => flip(segment(2), HEAD + 5),
+      () => flip(segment(2), HEAD + 30),
+      () => flip(segment(2), HEAD + 100),
+      () => truncate(segment(2), HEAD + frameBytes(60)),
+      () => truncate(segment(2), HEAD + frameBytes(60) + 3),
+      () => truncate(segment(2), HEAD),
+      () => truncate(segment(2), 3),
       () => truncate(segment(2), 0),
       () => rm(segment(2)),
     ];
     for (const damage of damages) {
       await damage();
-      const log = await open(200);
+      const log = await open(300);
       await expect(readSome(log, 0, 0, 12)).rejects.toMatchObject({ code: 'DATA_DAMAGED' });
       await expect(readSome(log, 0, 2, 2)).rejects.toMatchObject({ code: 'DATA_DAMAGED' });
       expect((await readSome(log, 0, 4, 8)).map((entry) => entry.text)).toEqual(texts.slice(4));
@@ -168,7 +173,7 @@ describe('damage', () => {
   it('of the first segment or of a partition’s directory missing is refused', async () => {
     await write(
       [...Array(6).keys()].map((n) => `${n}`.padEnd(60, '.')),
-      { segmentBytes: 200 },
+      { segmentBytes: 300 },
     );
     await rm(segment(0));
     await expect(open()).rejects.toMatchObject({ code: 'DATA_DAMAGED', place: segment(0) });
