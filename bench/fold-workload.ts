@@ -1,4 +1,4 @@
-/** The events of the fold benchmark: 100,000 keys, uniform or Zipf, one view of 6 features over 3 windows. */
+/** The events of the benchmarks: 100,000 keys or as many as asked for, uniform, Zipf or one after the other, one view of 6 features over 3 windows. */
 import { create } from '@bufbuild/protobuf';
 import { parseDefinitions } from '@freshet/definitions/parse.ts';
 import { resolveDefinitions } from '@freshet/definitions/resolve.ts';
@@ -51,7 +51,7 @@ const CONTRACT = create(ContractSchema, {
   ],
 });
 
-export type Distribution = 'uniform' | 'zipf';
+export type Distribution = 'uniform' | 'zipf' | 'each';
 
 export interface WorkloadRecord {
   readonly record: Uint8Array;
@@ -59,7 +59,7 @@ export interface WorkloadRecord {
 }
 
 /** Definitions, the route's beginning, then `events` changes. */
-export function foldWorkload(events: number, distribution: Distribution): WorkloadRecord[] {
+export function foldWorkload(events: number, distribution: Distribution, keys = KEYS): WorkloadRecord[] {
   const definitions = parseDefinitions([{ path: 'bench.yaml', text: DEFINITIONS }]);
   const { resolved } = resolveDefinitions({
     definitions,
@@ -67,7 +67,7 @@ export function foldWorkload(events: number, distribution: Distribution): Worklo
     previous: undefined,
   });
   const types = CONTRACT.columns.map((column) => must(column.type));
-  const pick = distribution === 'uniform' ? uniform(KEYS) : zipf(KEYS);
+  const pick = PICKS[distribution](keys);
   const records: WorkloadRecord[] = [
     { record: encodeRecord({ case: 'definitions', value: resolved }), logTimeUs: START_US },
     { record: encodeRecord({ case: 'routeBegin', value: { route: 1, generation: 1 } }), logTimeUs: START_US },
@@ -93,6 +93,17 @@ export function foldWorkload(events: number, distribution: Distribution): Worklo
     });
   }
   return records;
+}
+
+const PICKS: Readonly<Record<Distribution, (keys: number) => () => number>> = { uniform, zipf, each };
+
+/** One key after the other. */
+function each(keys: number): () => number {
+  let last = 0;
+  return () => {
+    last = (last % keys) + 1;
+    return last;
+  };
 }
 
 function uniform(keys: number): () => number {

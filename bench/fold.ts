@@ -10,13 +10,16 @@ import { setImmediate as yieldNow } from 'node:timers/promises';
 import { fromBinary } from '@bufbuild/protobuf';
 import { createStateDigest } from '@freshet/engine/fold/state-digest.ts';
 import { type FoldEntry, ShardFold } from '@freshet/engine/shard-fold.ts';
+import { readVersion } from '@freshet/engine/state/state-codec.ts';
 import { LogRecordSchema } from '@freshet/gen/freshet/log/v1/log_pb.ts';
 import { type Clock, systemClock } from '@freshet/kit/clock.ts';
 import { silentLogger } from '@freshet/kit/logger.ts';
 import { openSegmentLog } from '@freshet/log/segment-log.ts';
+import { levelStores } from '@freshet/store/level-store.ts';
 import { Gate } from '../services/compute/src/core/gate.ts';
+import { runLoops } from '../services/compute/src/core/run-loops.ts';
 import { FRAME_LIMITS, Shard } from '../services/compute/src/core/shard.ts';
-import { runLoops } from '../services/compute/src/core/shard-host.ts';
+import { singleShard } from '../services/compute/src/core/shard-source.ts';
 import { ShardStore } from '../services/compute/src/io/shard-store.ts';
 import { computeHandlers } from '../services/compute/src/rpc/handlers.ts';
 import { type Distribution, foldWorkload, type WorkloadRecord } from './fold-workload.ts';
@@ -82,7 +85,13 @@ async function logToRows(workload: readonly WorkloadRecord[]): Promise<number> {
       batch.map(({ record }) => record),
     );
   }
-  const storage = await ShardStore.open({ directory: join(directory, 'shard'), shard: 0 });
+  const storage = await ShardStore.open({
+    stores: levelStores,
+    directory: join(directory, 'shard'),
+    shard: 0,
+    yieldNow,
+    versionOf: readVersion,
+  });
   const shard = new Shard({
     shard: 0,
     log,
@@ -106,10 +115,7 @@ async function logToRows(workload: readonly WorkloadRecord[]): Promise<number> {
   const stop = new AbortController();
   const startedAt = performance.now();
   const loops = runLoops(shard, stop.signal);
-  const handlers = computeHandlers(
-    { shards: [shard], shard: () => shard },
-    { clock: systemClock, yieldNow, partitions: 1 },
-  );
+  const handlers = computeHandlers(singleShard(shard), { clock: systemClock, yieldNow, partitions: 1 });
   const request = {
     shards: [{ shard: 0, position: 0n, recordCrc: 0, logId: new Uint8Array(), views: [] }],
     views: [],

@@ -150,6 +150,14 @@ describe('what is refused', () => {
       /max_skew.*more than 360 panes of 5s.*longer pane/,
     ],
     [
+      'a view whose rows could be too long',
+      edited([
+        'click_count_5min: { count: {}, rolling: 5m }',
+        Array.from({ length: 200 }, (_, i) => `n${i}: { count: {}, rolling: 1h, pane: 10s }`).join('\n  '),
+      ]),
+      /^f\.yaml:\d+:1: View user_clicks: a row .* longer than 1024 KiB.*two views/,
+    ],
+    [
       'an unknown entity',
       edited(['entity: user\n', 'entity: usr\n']),
       /^f\.yaml:17:1: View user_clicks: there is no entity "usr".*Did you mean "user"/,

@@ -54,13 +54,13 @@ export type DirtyKeys = ReadonlyMap<string, ReadonlySet<string>>;
 /** The current row of a key. */
 export interface FoldRow {
   readonly version: number;
-  /** An encoded freshet.type.v1.Row. */
+  /** An encoded freshet.type.v1.Row. It shares a buffer with other rows: who keeps it keeps a copy. */
   readonly bytes: Uint8Array;
 }
 
 export interface FoldCommit {
-  /** States to store under (instance, key). */
-  readonly puts: readonly (readonly [instance: string, key: string, state: Uint8Array])[];
+  /** States to store under (instance, key), with the version of the stored one that each replaces; -1: none. */
+  readonly puts: readonly (readonly [instance: string, key: string, state: Uint8Array, replaced: number])[];
   /** An encoded FoldMeta, to be stored in the same batch. */
   readonly meta: Uint8Array;
   /** Rows of complete views that changed since the last commit. */
@@ -247,13 +247,13 @@ export class ShardFold {
    */
   takeCommit(): FoldCommit {
     assert(this.#broken === undefined, 'F3: a fold that stopped within a record is not to be kept');
-    const puts: [string, string, Uint8Array][] = [];
+    const puts: [string, string, Uint8Array, number][] = [];
     const changed = new Map<string, Set<string>>();
     for (const [viewId, instance] of this.#force.views) {
       const { completeAt = Number.POSITIVE_INFINITY } = instance;
       const keys = new Set<string>();
-      instance.cache.take(this.#writer, (state, bytes) => {
-        puts.push([instance.name, state.key, bytes]);
+      instance.cache.take(this.#writer, (state, bytes, replaced) => {
+        puts.push([instance.name, state.key, bytes, replaced]);
         if (state.version >= completeAt) keys.add(state.key);
       });
       if (keys.size > 0) changed.set(viewId, keys);

@@ -6,6 +6,7 @@
  */
 import { create } from '@bufbuild/protobuf';
 import { compileExpression, type ExpressionColumn } from '@freshet/engine/expression/expression.ts';
+import { ROW_BYTES_MAX, rowBytesMax, VALUE_BYTES_MIN, valueBytesMax } from '@freshet/engine/limits.ts';
 import { engineVersion, MAX_PANES } from '@freshet/engine/windows.ts';
 import type { Feature, FeatureView, Location } from '@freshet/gen/freshet/registry/v1/definition_pb.ts';
 import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
@@ -55,6 +56,7 @@ export function resolveView(
     columns.read(plan.input);
     features.push(plan);
   }
+  checkRowBytes(view, features, source, context);
   if (context.problems.count > problemsBefore) return undefined;
   noteMissingTimes(view, source, features, context);
   const route = { source, entity, keyColumns };
@@ -221,5 +223,21 @@ function checkLead(feature: Feature, plan: FeaturePlan, source: SourcePlan, cont
     feature.location,
     `Feature ${feature.name}: source ${source.name} takes events up to ${skew} ahead (max_skew), which is more than ${MAX_PANES} panes of ${pane}.`,
     `Lower \`max_skew\` of the source, or give the feature a longer pane.`,
+  );
+}
+
+/** A row holds every value of every feature until the last one has left its window. */
+function checkRowBytes(
+  view: FeatureView,
+  features: readonly FeaturePlan[],
+  source: SourcePlan,
+  context: ResolveContext,
+): void {
+  const isTooLong = rowBytesMax(features, Number(source.maxSkewUs)) > ROW_BYTES_MAX;
+  if (!isTooLong && valueBytesMax(features) >= VALUE_BYTES_MIN) return;
+  context.problems.add(
+    view.location,
+    `View ${view.name}: a row of its features could be longer than ${ROW_BYTES_MAX / 1024} KiB.`,
+    'Make two views of it, or give features over texts, bytes, lists and decimals longer panes, so that a row has fewer of them.',
   );
 }

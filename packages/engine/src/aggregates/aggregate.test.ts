@@ -10,8 +10,17 @@ import { describe, expect, it } from 'vitest';
 import { normaliseInteger } from '../numbers/integers.ts';
 import { ByteReader } from '../state/byte-reader.ts';
 import { ByteWriter } from '../state/byte-writer.ts';
+import { zeroCells } from '../state/cells.ts';
 import { type } from '../testing/plans.testing.ts';
-import { ABSENT, type Accumulator, NO_EVENT_TIME, OUT_OF_RANGE, type Raw, type Result } from './aggregate.ts';
+import {
+  ABSENT,
+  type Accumulator,
+  type Cells,
+  NO_EVENT_TIME,
+  OUT_OF_RANGE,
+  type Raw,
+  type Result,
+} from './aggregate.ts';
 import { aggregateByName, aggregateNames } from './table.ts';
 
 interface Event {
@@ -29,16 +38,27 @@ function accumulatorOf(name: string, kind: Kind): Accumulator | undefined {
   return typeof aggregate.resultType(type(kind)) === 'string' ? undefined : aggregate.accumulator(type(kind));
 }
 
-function foldAll(accumulator: Accumulator, events: readonly Event[]): unknown {
-  let state: unknown;
-  for (const { value, eventTimeUs, offset } of events) state = accumulator.add(state, value, eventTimeUs, offset);
-  return state;
+/** Where the accumulator begins: cells beside it must stay as they are. */
+const AT = 2;
+
+function emptyOf(accumulator: Accumulator): Cells {
+  return zeroCells(AT + accumulator.width + 1, accumulator.numeric);
 }
 
-function bytesOf(accumulator: Accumulator, state: unknown): Uint8Array | undefined {
-  if (state === undefined) return undefined;
+function addAll(accumulator: Accumulator, cells: Cells, events: readonly Event[]): Cells {
+  for (const { value, eventTimeUs, offset } of events) accumulator.add(cells, AT, value, eventTimeUs, offset);
+  return cells;
+}
+
+function foldAll(accumulator: Accumulator, events: readonly Event[]): Cells {
+  return addAll(accumulator, emptyOf(accumulator), events);
+}
+
+function bytesOf(accumulator: Accumulator, cells: Cells): Uint8Array | undefined {
+  expect([cells[0], cells[1], cells[AT + accumulator.width]], 'cells of others').toEqual([0, 0, 0]);
+  if (cells[AT] === 0) return undefined;
   const writer = new ByteWriter();
-  accumulator.write(writer, state);
+  accumulator.write(writer, cells, AT);
   return writer.take();
 }
 
@@ -61,29 +81,29 @@ describe.each(CASES)('$name of kind $kind', ({ kind, accumulator }) => {
       fc.property(events(kind), fc.nat(10), fc.infiniteStream(fc.nat()), (list, cut, random) => {
         const whole = foldAll(accumulator, list);
         const expected = bytesOf(accumulator, whole);
-        const result = accumulator.result(whole);
+        const result = accumulator.result(whole, AT);
+        expect(whole[AT] === 0, 'the first cell tells whether anything was added').toBe(list.length === 0);
         const shuffled = [...list].sort(() => (random.next().value! % 3) - 1);
         const again = foldAll(accumulator, shuffled);
         expect(bytesOf(accumulator, again)).toEqual(expected);
         const parts = [foldAll(accumulator, list.slice(0, cut)), foldAll(accumulator, list.slice(cut))];
         const before = parts.map((part) => bytesOf(accumulator, part));
         for (const order of [parts, [...parts].reverse()]) {
-          let merged: unknown;
-          for (const part of order) if (part !== undefined) merged = accumulator.merge(merged, part);
+          const merged = emptyOf(accumulator);
+          for (const part of order) if (part[AT] !== 0) accumulator.merge(merged, AT, part, AT);
           expect(bytesOf(accumulator, merged)).toEqual(expected);
-          expect(accumulator.result(merged)).toEqual(result);
+          expect(accumulator.result(merged, AT)).toEqual(result);
         }
         // Merging left what was merged as it was: the panes live on.
         expect(parts.map((part) => bytesOf(accumulator, part))).toEqual(before);
         if (expected === undefined) return;
-        const stored = accumulator.read(new ByteReader(expected));
+        const stored = emptyOf(accumulator);
+        accumulator.read(new ByteReader(expected), stored, AT);
         expect(bytesOf(accumulator, stored)).toEqual(expected);
-        expect(accumulator.result(stored)).toEqual(result);
+        expect(accumulator.result(stored, AT)).toEqual(result);
         // And a stored one goes on as the original would.
         const more = foldAll(accumulator, [...list, ...list]);
-        let resumed = stored;
-        for (const { value, eventTimeUs, offset } of list)
-          resumed = accumulator.add(resumed, value, eventTimeUs, offset);
+        const resumed = addAll(accumulator, stored, list);
         expect(bytesOf(accumulator, resumed)).toEqual(bytesOf(accumulator, more));
       }),
       { numRuns: 100 },
@@ -98,6 +118,7 @@ function resultOf(name: string, kind: Kind, values: readonly Raw[]): Result {
       accumulator,
       values.map((value, offset) => ({ value, eventTimeUs: 0, offset })),
     ),
+    AT,
   );
 }
 
@@ -126,6 +147,13 @@ describe('aggregates', () => {
     ['mean', Kind.INT64, [1, 2], 1.5],
     ['mean', Kind.INT64, [2n ** 62n, 2n ** 62n, 2n ** 62n], 2 ** 62],
     ['mean', Kind.DOUBLE, [1e308, 1e308, -1e308], 1e308 / 3],
+    ['mean', Kind.DOUBLE, [Number.MAX_VALUE, Number.MAX_VALUE], Number.MAX_VALUE],
+    ['mean', Kind.DOUBLE, [Number.MAX_VALUE, Number.MAX_VALUE, Number.POSITIVE_INFINITY], Number.POSITIVE_INFINITY],
+    ['mean', Kind.DOUBLE, [5e-324, 0], 0],
+    ['mean', Kind.DOUBLE, [5e-324, 5e-324, 0], 5e-324],
+    // The sum is 2^53 + 1, which no double is: rounded first it would be 2^53, and a third of that is another double.
+    ['mean', Kind.INT64, [2 ** 53 - 1, 1, 1], Number((2n ** 53n + 1n) / 3n)],
+    ['mean', Kind.DOUBLE, [2 ** 53, 1, 0], Number((2n ** 53n + 1n) / 3n)],
     ['mean', Kind.DOUBLE, [-0], 0],
     ['mean', Kind.DECIMAL, ['0.1', '0.2'], 0.15],
     ['mean', Kind.DECIMAL, ['-Infinity', '1'], Number.NEGATIVE_INFINITY],
@@ -147,7 +175,7 @@ describe('aggregates', () => {
   it('last takes the newest by event time, then offset; events without a time come first', () => {
     const accumulator = accumulatorOf('last', Kind.STRING)!;
     const at = (eventTimeUs: number, offset: number, value: string): Event => ({ value, eventTimeUs, offset });
-    const result = (...list: Event[]): Result => accumulator.result(foldAll(accumulator, list));
+    const result = (...list: Event[]): Result => accumulator.result(foldAll(accumulator, list), AT);
     expect(result(at(5, 0, 'a'), at(4, 1, 'b'))).toBe('a');
     expect(result(at(5, 0, 'a'), at(5, 1, 'b'))).toBe('b');
     expect(result(at(-9, 0, 'a'), at(NO_EVENT_TIME, 1, 'b'))).toBe('a');

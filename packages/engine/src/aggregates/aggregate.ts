@@ -2,7 +2,10 @@
  * What an aggregate is: the small algebra that the fold, the panes and the rows are written against. Each aggregate is
  * one file of this folder plus one line in table.ts.
  *
- * An accumulator (`A`) holds what a pane knows about one feature. `undefined` is the unit: nothing was added yet.
+ * An accumulator is a run of `width` cells in the flat array of a key's state (../state/panes.ts). All zero is the unit:
+ * nothing was added yet; and the first cell is 0 only then. Cells hold numbers wherever they can, because an array of
+ * numbers alone is one block of memory for V8, with nothing in it to allocate or to trace; anything else may be put into
+ * a cell, and costs what objects cost.
  * Laws, held by aggregate.test.ts for every aggregate: merge is associative and commutative, adding values one by one in
  * any order equals merging their parts, and equal contents are written as equal bytes (F1).
  */
@@ -17,6 +20,9 @@ import type { ByteWriter } from '../state/byte-writer.ts';
  */
 export type Raw = Scalar;
 
+/** The array that accumulators lie in. */
+export type Cells = unknown[];
+
 /** The result when there is no value: nothing is in the window. */
 export const ABSENT: unique symbol = Symbol('absent');
 /** The result when the exact one does not fit the result type. */
@@ -28,19 +34,24 @@ export type Result = Raw | typeof ABSENT | typeof OUT_OF_RANGE;
 export const NO_EVENT_TIME: number = Number.NEGATIVE_INFINITY;
 
 /** An aggregate for inputs of one type. */
-export interface Accumulator<A = unknown> {
+export interface Accumulator {
+  /** How many cells it takes. */
+  readonly width: number;
+  /** Whether nearly all of its cells hold nothing but numbers. */
+  readonly numeric: boolean;
   /**
-   * The accumulator with one more value. May change and return `state`. `value` is never null, and is undefined only
-   * for a count of rows. Offsets and event times order equal candidates.
+   * Adds a value to the accumulator at an index. It is never null, and is undefined only for a count of rows. Offsets
+   * and event times order equal candidates.
    */
-  add(state: A | undefined, value: Raw | undefined, eventTimeUs: number, offset: number): A;
-  /** `into` with `from` added to it. May change and return `into`; neither changes nor keeps `from` if it is mutable. */
-  merge(into: A | undefined, from: A): A;
-  /** The feature's value; of undefined: the value of an empty window. */
-  result(state: A | undefined): Result;
-  /** Writes the accumulator canonically: equal contents give equal bytes. */
-  write(writer: ByteWriter, state: A): void;
-  read(reader: ByteReader): A;
+  add(cells: Cells, at: number, value: Raw | undefined, eventTimeUs: number, offset: number): void;
+  /** Adds to the accumulator at `at` what is in one that is not the unit. Neither changes `from` nor keeps what may change. */
+  merge(cells: Cells, at: number, from: Cells, fromAt: number): void;
+  /** The feature's value; of the unit: the value of an empty window. */
+  result(cells: Cells, at: number): Result;
+  /** Writes an accumulator that is not the unit, canonically: equal contents give equal bytes. */
+  write(writer: ByteWriter, cells: Cells, at: number): void;
+  /** Reads it into cells that are zero. */
+  read(reader: ByteReader, cells: Cells, at: number): void;
 }
 
 /** An aggregate, as definitions name it. */

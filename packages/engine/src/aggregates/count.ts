@@ -3,17 +3,26 @@ import { Kind } from '@freshet/gen/freshet/type/v1/value_pb.ts';
 import type { Accumulator, Aggregate } from './aggregate.ts';
 import { simpleType } from './types.ts';
 
-const counting: Accumulator<number> = {
-  add: (state) => (state === undefined ? 1 : state + 1),
-  merge: (into, from) => (into === undefined ? from : into + from),
-  result: (state) => state ?? 0,
-  write: (writer, state) => writer.varint(state),
-  read: (reader) => reader.varint(),
+/** One cell: the count. */
+const counting: Accumulator = {
+  width: 1,
+  numeric: true,
+  add: (cells, at) => {
+    cells[at] = (cells[at] as number) + 1;
+  },
+  merge: (cells, at, from, fromAt) => {
+    cells[at] = (cells[at] as number) + (from[fromAt] as number);
+  },
+  result: (cells, at) => cells[at] as number,
+  write: (writer, cells, at) => writer.varint(cells[at] as number),
+  read: (reader, cells, at) => {
+    cells[at] = reader.varint();
+  },
 };
 
 export const count: Aggregate = {
   name: 'count',
   inputOptional: true,
   resultType: () => simpleType(Kind.INT64),
-  accumulator: () => counting as Accumulator,
+  accumulator: () => counting,
 };

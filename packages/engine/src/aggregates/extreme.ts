@@ -3,8 +3,8 @@ import { Kind, type ValueType } from '@freshet/gen/freshet/type/v1/value_pb.ts';
 import { compareBytes, compareDoubles, compareStrings } from '@freshet/values/compare.ts';
 import { compareDecimal, decimalOf } from '@freshet/values/decimal.ts';
 import { rawCodec } from '../state/raw-codec.ts';
-import { ABSENT, type Accumulator, type Aggregate, type Raw } from './aggregate.ts';
-import { inputAmong, kindOf } from './types.ts';
+import { ABSENT, type Accumulator, type Aggregate, type Cells, type Raw } from './aggregate.ts';
+import { inputAmong, isNumeric, kindOf } from './types.ts';
 
 const KINDS: readonly Kind[] = [
   Kind.INT64,
@@ -43,17 +43,26 @@ function comparison(kind: Kind): Compare {
   }
 }
 
-/** Keeps the value for which sign * compare is least: sign 1 is min, -1 is max. */
-function accumulator(kind: Kind, sign: 1 | -1): Accumulator<Raw> {
+/** Keeps the value for which sign * compare is least: sign 1 is min, -1 is max. Cells: 1, and the value. */
+function accumulator(kind: Kind, sign: 1 | -1): Accumulator {
   const compare = comparison(kind);
   const codec = rawCodec(kind);
-  const better = (a: Raw, b: Raw): Raw => (sign * compare(b, a) < 0 ? b : a);
+  const offer = (cells: Cells, at: number, value: Raw): void => {
+    if (cells[at] !== 0 && sign * compare(value, cells[at + 1] as Raw) >= 0) return;
+    cells[at] = 1;
+    cells[at + 1] = value;
+  };
   return {
-    add: (state, value) => (state === undefined ? (value as Raw) : better(state, value as Raw)),
-    merge: (into, from) => (into === undefined ? from : better(into, from)),
-    result: (state) => (state === undefined ? ABSENT : state),
-    write: (writer, state) => codec.write(writer, state),
-    read: (reader) => codec.read(reader),
+    width: 2,
+    numeric: isNumeric(kind),
+    add: (cells, at, value) => offer(cells, at, value as Raw),
+    merge: (cells, at, from, fromAt) => offer(cells, at, from[fromAt + 1] as Raw),
+    result: (cells, at) => (cells[at] === 0 ? ABSENT : (cells[at + 1] as Raw)),
+    write: (writer, cells, at) => codec.write(writer, cells[at + 1] as Raw),
+    read: (reader, cells, at) => {
+      cells[at] = 1;
+      cells[at + 1] = codec.read(reader);
+    },
   };
 }
 
@@ -63,6 +72,6 @@ export function extreme(name: string, sign: 1 | -1): Aggregate {
     name,
     inputOptional: false,
     resultType: (input) => inputAmong(name, input, KINDS),
-    accumulator: (input: ValueType | undefined) => accumulator(kindOf(input), sign) as Accumulator,
+    accumulator: (input: ValueType | undefined) => accumulator(kindOf(input), sign),
   };
 }

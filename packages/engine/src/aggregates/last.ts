@@ -4,42 +4,38 @@
  */
 import type { Kind, ValueType } from '@freshet/gen/freshet/type/v1/value_pb.ts';
 import { rawCodec } from '../state/raw-codec.ts';
-import { ABSENT, type Accumulator, type Aggregate, NO_EVENT_TIME, type Raw } from './aggregate.ts';
+import { ABSENT, type Accumulator, type Aggregate, type Cells, NO_EVENT_TIME, type Raw } from './aggregate.ts';
+import { isNumeric } from './types.ts';
 
-/** Changed in place by add() alone: a merge only passes on the one that it found newer. */
-interface Newest {
-  value: Raw;
-  eventTimeUs: number;
-  offset: number;
-}
-
-function isNewer(a: Newest, eventTimeUs: number, offset: number): boolean {
-  return a.eventTimeUs > eventTimeUs || (a.eventTimeUs === eventTimeUs && a.offset > offset);
-}
-
-function accumulator(kind: Kind, element: Kind): Accumulator<Newest> {
+/** Cells: the newest event's offset plus 1, its event time, its value. */
+function accumulator(kind: Kind, element: Kind): Accumulator {
   const codec = rawCodec(kind, element);
+  const offer = (cells: Cells, at: number, value: Raw, eventTimeUs: number, offsetAfter: number): void => {
+    const newestUs = cells[at + 1] as number;
+    const isNewer = eventTimeUs > newestUs || (eventTimeUs === newestUs && offsetAfter > (cells[at] as number));
+    if (cells[at] !== 0 && !isNewer) return;
+    cells[at] = offsetAfter;
+    cells[at + 1] = eventTimeUs;
+    cells[at + 2] = value;
+  };
   return {
-    add: (state, value, eventTimeUs, offset) => {
-      if (state === undefined) return { value: value as Raw, eventTimeUs, offset };
-      if (isNewer(state, eventTimeUs, offset)) return state;
-      state.value = value as Raw;
-      state.eventTimeUs = eventTimeUs;
-      state.offset = offset;
-      return state;
+    width: 3,
+    numeric: isNumeric(kind),
+    add: (cells, at, value, eventTimeUs, offset) => offer(cells, at, value as Raw, eventTimeUs, offset + 1),
+    merge: (cells, at, from, fromAt) =>
+      offer(cells, at, from[fromAt + 2] as Raw, from[fromAt + 1] as number, from[fromAt] as number),
+    result: (cells, at) => (cells[at] === 0 ? ABSENT : (cells[at + 2] as Raw)),
+    write: (writer, cells, at) => {
+      const eventTimeUs = cells[at + 1] as number;
+      writer.varint((cells[at] as number) - 1);
+      writer.bool(eventTimeUs !== NO_EVENT_TIME);
+      if (eventTimeUs !== NO_EVENT_TIME) writer.zigzag(eventTimeUs);
+      codec.write(writer, cells[at + 2] as Raw);
     },
-    merge: (into, from) => (into !== undefined && isNewer(into, from.eventTimeUs, from.offset) ? into : from),
-    result: (state) => (state === undefined ? ABSENT : state.value),
-    write: (writer, state) => {
-      writer.varint(state.offset);
-      writer.bool(state.eventTimeUs !== NO_EVENT_TIME);
-      if (state.eventTimeUs !== NO_EVENT_TIME) writer.zigzag(state.eventTimeUs);
-      codec.write(writer, state.value);
-    },
-    read: (reader) => {
-      const offset = reader.varint();
-      const eventTimeUs = reader.bool() ? reader.zigzag() : NO_EVENT_TIME;
-      return { value: codec.read(reader), eventTimeUs, offset };
+    read: (reader, cells, at) => {
+      cells[at] = reader.varint() + 1;
+      cells[at + 1] = reader.bool() ? reader.zigzag() : NO_EVENT_TIME;
+      cells[at + 2] = codec.read(reader);
     },
   };
 }
@@ -50,6 +46,6 @@ export const last: Aggregate = {
   resultType: (input) => input ?? 'last needs an input column',
   accumulator: (input: ValueType | undefined) => {
     if (input === undefined) throw new Error('last was planned without an input type');
-    return accumulator(input.kind, input.element) as Accumulator;
+    return accumulator(input.kind, input.element);
   },
 };

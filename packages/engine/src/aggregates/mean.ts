@@ -1,38 +1,34 @@
-/** mean: the exact sum, rounded once to a double, divided by the number of values. */
+/** mean: the exact sum divided by the number of values, rounded once to a double. */
 import { Kind } from '@freshet/gen/freshet/type/v1/value_pb.ts';
 import { exactSum, SUMMABLE } from '../numbers/exact-sum.ts';
 import { ABSENT, type Accumulator, type Aggregate } from './aggregate.ts';
 import { inputAmong, kindOf, simpleType } from './types.ts';
 
-interface Mean {
-  count: number;
-  sum: unknown;
-}
-
-function accumulator(kind: Kind): Accumulator<Mean> {
+/** Cells: how many values, and their sum's own. */
+function accumulator(kind: Kind): Accumulator {
   const sums = exactSum(kind);
   return {
-    add: (state, value) => {
-      if (state === undefined) return { count: 1, sum: sums.of(value as never) };
-      state.count++;
-      state.sum = sums.add(state.sum, value as never);
-      return state;
+    width: 1 + sums.width,
+    numeric: sums.numeric,
+    add: (cells, at, value) => {
+      cells[at] = (cells[at] as number) + 1;
+      sums.add(cells, at + 1, value as never);
     },
-    merge: (into, from) => {
-      if (into === undefined) return { count: from.count, sum: sums.copy(from.sum) };
-      into.count += from.count;
-      into.sum = sums.merge(into.sum, from.sum);
-      return into;
+    merge: (cells, at, from, fromAt) => {
+      cells[at] = (cells[at] as number) + (from[fromAt] as number);
+      sums.merge(cells, at + 1, from, fromAt + 1);
     },
-    // The `+ 0` makes a negative zero positive: a mean of zero has one form.
-    result: (state) => (state === undefined ? ABSENT : sums.toDouble(state.sum) / state.count + 0),
-    write: (writer, state) => {
-      writer.varint(state.count);
-      sums.write(writer, state.sum);
+    result: (cells, at) => {
+      const count = cells[at] as number;
+      return count === 0 ? ABSENT : sums.quotient(cells, at + 1, count);
     },
-    read: (reader) => {
-      const count = reader.varint();
-      return { count, sum: sums.read(reader) };
+    write: (writer, cells, at) => {
+      writer.varint(cells[at] as number);
+      sums.write(writer, cells, at + 1);
+    },
+    read: (reader, cells, at) => {
+      cells[at] = reader.varint();
+      sums.read(reader, cells, at + 1);
     },
   };
 }
@@ -44,5 +40,5 @@ export const mean: Aggregate = {
     const type = inputAmong('mean', input, SUMMABLE);
     return typeof type === 'string' ? type : simpleType(Kind.DOUBLE);
   },
-  accumulator: (input) => accumulator(kindOf(input)) as Accumulator,
+  accumulator: (input) => accumulator(kindOf(input)),
 };

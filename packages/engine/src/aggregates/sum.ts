@@ -7,14 +7,26 @@ import { exactSum, SUMMABLE } from '../numbers/exact-sum.ts';
 import { ABSENT, type Accumulator, type Aggregate } from './aggregate.ts';
 import { inputAmong, kindOf } from './types.ts';
 
+/** Cells: 1, and the sum's own. */
 function accumulator(kind: Kind): Accumulator {
   const sums = exactSum(kind);
   return {
-    add: (state, value) => (state === undefined ? sums.of(value as never) : sums.add(state, value as never)),
-    merge: (into, from) => (into === undefined ? sums.copy(from) : sums.merge(into, from)),
-    result: (state) => (state === undefined ? ABSENT : sums.result(state)),
-    write: (writer, state) => sums.write(writer, state),
-    read: (reader) => sums.read(reader),
+    width: 1 + sums.width,
+    numeric: sums.numeric,
+    add: (cells, at, value) => {
+      cells[at] = 1;
+      sums.add(cells, at + 1, value as never);
+    },
+    merge: (cells, at, from, fromAt) => {
+      cells[at] = 1;
+      sums.merge(cells, at + 1, from, fromAt + 1);
+    },
+    result: (cells, at) => (cells[at] === 0 ? ABSENT : sums.result(cells, at + 1)),
+    write: (writer, cells, at) => sums.write(writer, cells, at + 1),
+    read: (reader, cells, at) => {
+      cells[at] = 1;
+      sums.read(reader, cells, at + 1);
+    },
   };
 }
 

@@ -1,6 +1,6 @@
 /** Result types that aggregates share, and the words in which they refuse an input. */
 import { create } from '@bufbuild/protobuf';
-import { type Kind, type ValueType, ValueTypeSchema } from '@freshet/gen/freshet/type/v1/value_pb.ts';
+import { Kind, type ValueType, ValueTypeSchema } from '@freshet/gen/freshet/type/v1/value_pb.ts';
 import { assert } from '@freshet/kit/assert.ts';
 import { kindName } from '@freshet/values/type-name.ts';
 
@@ -25,4 +25,9 @@ export function inputAmong(
 export function kindOf(input: ValueType | undefined): Kind {
   assert(input !== undefined, 'an aggregate was planned without the input type it needs');
   return input.kind;
+}
+
+/** Whether values of the kind are, nearly all, plain numbers inside the engine. */
+export function isNumeric(kind: Kind): boolean {
+  return kind === Kind.INT64 || kind === Kind.DOUBLE || kind === Kind.TIMESTAMP;
 }

@@ -14,9 +14,11 @@ import { Kind, type ValueType } from '@freshet/gen/freshet/type/v1/value_pb.ts';
 import { must } from '@freshet/kit/assert.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
 import type { Scalar } from '@freshet/values/scalar.ts';
+import { isLong } from '../limits.ts';
 import { celTypeOf, typeText, valueTypeOf } from './cel-types.ts';
-import { CheckError, type CheckScope, checkExpression } from './checker.ts';
+import { CheckError, type CheckScope, checkExpression, type Expr } from './checker.ts';
 import { PURE_FUNCTIONS, timestampFromUs, usFromTimestamp } from './functions.ts';
+import { lengthOf, MATCH_CALLS, payFor, startMeter } from './meter.ts';
 
 /** Parsing recurses: deeper or longer texts are refused before they can end the process. */
 const SOURCE_CHARS_MAX = 4096;
@@ -121,20 +123,34 @@ function evaluator(
   const run = plan(ENV, parsed);
   const inputs = uses.map((index) => {
     const column = must(columns[index]);
-    return { index, name: column.name, toCel: toCel(column.type.kind, column.type.element) };
+    const { kind, element } = column.type;
+    return { index, name: column.name, isLong: isLong(kind), toCel: toCel(kind, element) };
   });
   const fromResult = fromCel(type.kind, type.element);
+  const calls = countCalls(parsed.expr);
   // One object for all rows: evaluation is synchronous and keeps no reference to it.
   const bindings: Record<string, CelInput> = Object.create(null) as Record<string, CelInput>;
   return (row) => {
+    startMeter(calls);
     for (const input of inputs) {
       const value = row[input.index] ?? null;
+      if (input.isLong) payFor(lengthOf(value));
       bindings[input.name] = value === null ? null : input.toCel(value);
     }
     const result = run(bindings);
     if (isCelError(result)) throw result;
     return result === null ? null : fromResult(result);
   };
+}
+
+/** The calls in an expression, by what they cost for each character that they look at. */
+function countCalls(expr: Expr | undefined): number {
+  const kind = expr?.exprKind;
+  if (kind?.case === 'listExpr') return kind.value.elements.reduce((sum, element) => sum + countCalls(element), 0);
+  if (kind?.case !== 'callExpr') return 0;
+  const { function: name, target, args } = kind.value;
+  const own = name === 'matches' ? MATCH_CALLS : 1;
+  return args.reduce((sum, arg) => sum + countCalls(arg), own + countCalls(target));
 }
 
 function toCel(kind: Kind, element: Kind): (value: Exclude<Scalar, null>) => CelInput {

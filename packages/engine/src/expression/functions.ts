@@ -6,16 +6,29 @@
  *     int(string), double(string)  take "", " 1 " and "0x10"
  *     timestamp(int)               takes milliseconds; CEL says seconds
  *     timestamp(string)            is limited to what JSON allows, and keeps nanoseconds, which values do not have
+ *     text + text, list + list     have no bound: s + s of s + s of … doubles with every step (limits.ts)
  *
  * Invariant F1: nothing here reads a clock, a locale or a time zone.
  */
 
-import { type CelFunc, CelScalar, celFunc, celMethod, objectType } from '@bufbuild/cel';
+import {
+  type CelFunc,
+  type CelList,
+  CelScalar,
+  celFunc,
+  celList,
+  celMethod,
+  listType,
+  objectType,
+} from '@bufbuild/cel';
 import { create } from '@bufbuild/protobuf';
 import { DurationSchema, type Timestamp, TimestampSchema } from '@bufbuild/protobuf/wkt';
 import { compareStrings } from '@freshet/values/compare.ts';
+import { MADE_ITEMS_MAX, MADE_LENGTH_MAX } from '../limits.ts';
+import { payFor } from './meter.ts';
 
-const { BOOL, DOUBLE, INT, STRING } = CelScalar;
+const { BOOL, BYTES, DOUBLE, DYN, INT, STRING } = CelScalar;
+const LIST = listType(DYN);
 const TIMESTAMP = objectType(TimestampSchema);
 const DURATION = objectType(DurationSchema);
 
@@ -123,8 +136,36 @@ function timePart(name: string, part: (date: Date) => number): CelFunc[] {
   ];
 }
 
+/** Before it is made. */
+function checkMade(length: number, max: number): void {
+  if (length > max) throw new Error(`the result is longer than ${max}`);
+  payFor(length);
+}
+
+function joinBytes(a: Uint8Array, b: Uint8Array): Uint8Array {
+  checkMade(a.length + b.length, MADE_LENGTH_MAX);
+  const joined = new Uint8Array(a.length + b.length);
+  joined.set(a);
+  joined.set(b, a.length);
+  return joined;
+}
+
+function joinTexts(a: string, b: string): string {
+  checkMade(a.length + b.length, MADE_LENGTH_MAX);
+  return a + b;
+}
+
+function joinLists(a: CelList, b: CelList): CelList {
+  checkMade(a.size + b.size, MADE_ITEMS_MAX);
+  // Flat, and not a chain of views of views, through which every reading would recurse.
+  return celList([...a, ...b]);
+}
+
 /** The replacements. */
 export const PURE_FUNCTIONS: readonly CelFunc[] = [
+  celFunc('_+_', [STRING, STRING], STRING, joinTexts),
+  celFunc('_+_', [BYTES, BYTES], BYTES, joinBytes),
+  celFunc('_+_', [LIST, LIST], LIST, joinLists),
   celFunc('_<_', [STRING, STRING], BOOL, (a, b) => compareStrings(a, b) < 0),
   celFunc('_<=_', [STRING, STRING], BOOL, (a, b) => compareStrings(a, b) <= 0),
   celFunc('_>_', [STRING, STRING], BOOL, (a, b) => compareStrings(a, b) > 0),

@@ -1,8 +1,10 @@
 /**
  * The contracts that definitions brought, by route and version: they say which position of a row holds which column.
  *
- * Records name the version that they were captured under. A version that no definitions brought is read by the nearest
- * older one known, else the oldest: columns are added at the end of a table, so positions hold.
+ * Owns what is known of old rows: every record names the version that it was captured under and is read by that one
+ * alone, today and in a build that folds it again, so the book only ever grows, and commits keep it whole. Ingest
+ * appends no row before the definitions that bring its contract. A version that nothing brought has no layout that could
+ * be told: a guess would put one column's values into another.
  */
 import type { Contract } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 
@@ -28,11 +30,8 @@ export class ContractBook {
     return [...this.#byRoute.keys()];
   }
 
-  /** The contract to read a record by, and whether it is the one the record names. */
-  find(route: number, version: number): { readonly contract: Contract; readonly exact: boolean } | undefined {
-    const contracts = this.of(route);
-    const older = contracts.filter((contract) => contract.version <= version);
-    const contract = older.at(-1) ?? contracts[0];
-    return contract === undefined ? undefined : { contract, exact: contract.version === version };
+  /** The contract to read a record by, if any definitions brought it. */
+  find(route: number, version: number): Contract | undefined {
+    return this.of(route).find((contract) => contract.version === version);
   }
 }

@@ -170,7 +170,6 @@ export class Force {
     }
     const wanted = plansById(definitions);
     for (const [viewId, instance] of this.views) {
-      instance.forgetContracts();
       if (wanted.get(viewId)?.route === instance.view.route) continue;
       instance.cache.close();
       this.views.delete(viewId);

@@ -77,6 +77,19 @@ describe('StateCache', () => {
     expect(cold.loads).toBe(1);
   });
 
+  it('F1: a row is that of the state as it is, though what was handed out for emission was dropped since', () => {
+    const { entries } = log(KEYS + 1);
+    const cold = new MemoryCold();
+    const fold = new ShardFold({ cold, cacheBytes: 0 });
+    fold.fold(entries.slice(0, -1));
+    const [first] = fold.takeDirty().get(V1)!;
+    cold.put(fold.takeCommit().puts);
+    fold.evict();
+    fold.fold(entries.slice(-1));
+    expect(first).toBe(userKey(0));
+    expect(fold.row(V1, userKey(0))!.version).toBe(entries.length - 1);
+  });
+
   it('does not ask the cold store for keys that it cannot have', () => {
     const cold = new MemoryCold();
     const fold = new ShardFold({ cold, cacheBytes: 1e9 });

@@ -9,7 +9,7 @@
  */
 import type { ColdState } from '../shard-fold.ts';
 import type { ByteWriter } from '../state/byte-writer.ts';
-import { emptyKeyState, type KeyState, Stage, sizeOfStored } from '../state/key-state.ts';
+import { emptyKeyState, type KeyState, Stage, sizeOfEncoded } from '../state/key-state.ts';
 import { decodeState, encodeState } from '../state/state-codec.ts';
 import type { RunnableView } from '../state/view-plan.ts';
 
@@ -36,6 +36,8 @@ export class StateCache {
   #dirty: KeyState[] = [];
   #taken: KeyState[] = [];
   #hand: MapIterator<[string, KeyState]> | undefined;
+  #expected: readonly KeyState[] = [];
+  #expectedAt = 0;
 
   constructor(options: {
     readonly view: RunnableView;
@@ -84,7 +86,16 @@ export class StateCache {
 
   /** The state for reading, without keeping it in memory when it was not there: passes read every key once. */
   peek(key: string): KeyState | undefined {
-    return this.#states.get(key) ?? this.#load(key);
+    return this.hot(key) ?? this.#load(key);
+  }
+
+  /**
+   * Says which states, all in memory, will be asked for next, if in this order: their rows are about to be sent. Among
+   * hundreds of thousands, looking a key up takes longer than many a row (measured).
+   */
+  expect(states: readonly KeyState[]): void {
+    this.#expected = states;
+    this.#expectedAt = 0;
   }
 
   /** The encoded state of a key that is not in memory. */
@@ -99,24 +110,28 @@ export class StateCache {
 
   /** The state if it is in memory. */
   hot(key: string): KeyState | undefined {
-    return this.#states.get(key);
+    return this.#expectedFor(key) ?? this.#states.get(key);
   }
 
   hotKeys(): IterableIterator<string> {
     return this.#states.keys();
   }
 
-  /** Encodes the dirty states and hands them to `put`. They stay in memory until settle(). */
-  take(writer: ByteWriter, put: (state: KeyState, bytes: Uint8Array) => void): void {
+  /**
+   * Encodes the dirty states and hands them to `put`, with the version of the stored state that each replaces
+   * (NOT_STORED: none). They stay in memory until settle().
+   */
+  take(writer: ByteWriter, put: (state: KeyState, bytes: Uint8Array, replaced: number) => void): void {
     for (const state of this.#dirty) {
       const bytes = encodeState(writer, this.#view, state);
       // Now that the size of what the accumulators hold is known, the estimate can follow it.
-      const sizeBytes = sizeOfStored(state.key, bytes.length);
+      const sizeBytes = sizeOfEncoded(this.#view, state, bytes.length);
       this.#use.bytes += sizeBytes - state.sizeBytes;
       state.sizeBytes = sizeBytes;
       state.stage = Stage.TAKEN;
       this.#taken.push(state);
-      put(state, bytes);
+      put(state, bytes, state.storedVersion);
+      state.storedVersion = state.version;
     }
     this.#dirty = [];
   }
@@ -129,6 +144,8 @@ export class StateCache {
 
   /** Drops clean states until the shard's use is within the limit, or the hand has gone round twice. */
   evict(limitBytes: number): void {
+    // One that was dropped could be loaded again and change, and be expected as it was.
+    this.expect([]);
     let left = this.#states.size * 2;
     while (this.#use.bytes > limitBytes && left > 0) {
       left--;
@@ -151,10 +168,21 @@ export class StateCache {
 
   /** Gives up everything in memory; the instance is over. */
   close(): void {
+    this.expect([]);
     for (const state of this.#states.values()) this.#use.bytes -= state.sizeBytes;
     this.#states.clear();
     this.#dirty = [];
     this.#taken = [];
+  }
+
+  /** The expected state if it is the one asked for last, or the one behind that. */
+  #expectedFor(key: string): KeyState | undefined {
+    const last = this.#expected[this.#expectedAt];
+    if (last?.key === key) return last;
+    const next = this.#expected[this.#expectedAt + 1];
+    if (next?.key !== key) return undefined;
+    this.#expectedAt++;
+    return next;
   }
 
   #load(key: string): KeyState | undefined {

@@ -11,7 +11,9 @@ import {
   type ViewInstance as ViewInstanceState,
 } from '@freshet/gen/freshet/compute/v1/state_pb.ts';
 import type { Contract } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import { sameType } from '@freshet/values/type-name.ts';
 import type { Raw } from '../aggregates/aggregate.ts';
+import { isLongerThan } from '../limits.ts';
 import type { RecordReader } from '../record/record-reader.ts';
 import type { ColdState } from '../shard-fold.ts';
 import { addEvent, isReachable, type KeyState } from '../state/key-state.ts';
@@ -48,6 +50,7 @@ export class ViewInstance {
   /** Rows that changed since they were last handed out for emission. */
   #pending: KeyState[] = [];
   readonly #row: Raw[];
+  /** By contract version; a version is one contract for ever. */
   readonly #positions = new Map<number, Int32Array>();
 
   constructor(options: {
@@ -85,7 +88,12 @@ export class ViewInstance {
 
   /** Folds an inserted or read row that is to be folded. */
   fold(record: RecordReader, offset: number, logTimeUs: number, contracts: ContractBook, counters: FoldCounters): void {
-    if (!this.#readRow(record, this.#columnPositions(record, contracts, counters), counters)) return;
+    const positions = this.#columnPositions(record.contractVersion, contracts);
+    if (positions === undefined) {
+      counters.unknownContracts++;
+      return;
+    }
+    if (!this.#readRow(record, positions, counters)) return;
     const { eventTimeUs, key } = record;
     if (!isReachable(this.view, eventTimeUs, logTimeUs)) {
       counters.expiredEvents++;
@@ -109,13 +117,9 @@ export class ViewInstance {
       state.emitPending = false;
       keys.add(state.key);
     }
+    this.cache.expect(this.#pending);
     this.#pending = [];
     return keys;
-  }
-
-  /** The route's contracts changed. */
-  forgetContracts(): void {
-    this.#positions.clear();
   }
 
   /** Fills the row; false when `where` does not hold. */
@@ -153,8 +157,21 @@ export class ViewInstance {
         failed = true;
       }
     }
+    if (holds && this.#dropLongInputs()) failed = true;
     if (failed) counters.expressionErrors++;
     return holds;
+  }
+
+  /** Makes null what is too long for a row; whether anything was. Expressions have seen the values as they were. */
+  #dropLongInputs(): boolean {
+    const { longInputs, valueBytesMax } = this.view;
+    let dropped = false;
+    for (const index of longInputs) {
+      if (!isLongerThan(this.#row[index] as Raw, valueBytesMax)) continue;
+      this.#row[index] = null;
+      dropped = true;
+    }
+    return dropped;
   }
 
   #readColumn(record: RecordReader, positions: Int32Array, index: number): void {
@@ -162,21 +179,23 @@ export class ViewInstance {
     this.#row[index] = record.column(positions[index] as number, column.type);
   }
 
-  /** For each column of the view its position in rows of the record's contract, -1 when it has none. */
-  #columnPositions(record: RecordReader, contracts: ContractBook, counters: FoldCounters): Int32Array {
-    const known = this.#positions.get(record.contractVersion);
+  /** For each column of the view its position in rows of a contract, -1 when it has none; undefined: it is not known. */
+  #columnPositions(contractVersion: number, contracts: ContractBook): Int32Array | undefined {
+    const known = this.#positions.get(contractVersion);
     if (known !== undefined) return known;
-    const found = contracts.find(this.view.route, record.contractVersion);
-    const positions = columnPositions(this.view, found?.contract);
-    // A guess is made anew for each record, so that the count says how many rows it was made for.
-    if (found?.exact === true) this.#positions.set(record.contractVersion, positions);
-    else counters.unknownContracts++;
+    const contract = contracts.find(this.view.route, contractVersion);
+    if (contract === undefined) return undefined;
+    const positions = columnPositions(this.view, contract);
+    this.#positions.set(contractVersion, positions);
     return positions;
   }
 }
 
-function columnPositions(view: RunnableView, contract: Contract | undefined): Int32Array {
-  return Int32Array.from(view.columns, ({ name }) =>
-    contract === undefined ? -1 : contract.columns.findIndex((column) => column.name === name),
+/** A column that had another type then has no value that could be read now. */
+function columnPositions(view: RunnableView, contract: Contract): Int32Array {
+  return Int32Array.from(view.columns, ({ name, type }) =>
+    contract.columns.findIndex(
+      (column) => column.name === name && column.type !== undefined && sameType(column.type, type),
+    ),
   );
 }

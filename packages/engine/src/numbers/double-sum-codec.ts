@@ -32,6 +32,13 @@ export function writeDoubleSum(writer: ByteWriter, sum: DoubleSum): void {
   writer.nonFinite(canonical.nonFinite);
 }
 
+/** The sum of two doubles of which the high one is the sum rounded once: the same bytes that writeDoubleSum makes of it. */
+export function writeDoublePair(writer: ByteWriter, high: number, low: number): void {
+  writer.byte(low === 0 ? PLAIN : 2);
+  if (low !== 0) writer.double(low);
+  writer.double(high);
+}
+
 export function readDoubleSum(reader: ByteReader): DoubleSum {
   const form = reader.varint();
   if (form === PLAIN) return reader.double();

@@ -9,7 +9,6 @@ import { ByteWriter } from '../state/byte-writer.ts';
 import { readDoubleSum, writeDoubleSum } from './double-sum-codec.ts';
 import {
   addDouble,
-  copyDoubleSum,
   type DoubleSum,
   fixedToDouble,
   mergeDoubleSums,
@@ -87,7 +86,9 @@ describe('exact sums of doubles', () => {
         const whole = bytesOf(sumOf(values));
         const left = sumOf(values.slice(0, cut));
         const right = sumOf(values.slice(cut));
-        const merged = swap ? mergeDoubleSums(copyDoubleSum(right), left) : mergeDoubleSums(copyDoubleSum(left), right);
+        const merged = swap
+          ? mergeDoubleSums(structuredClone(right), left)
+          : mergeDoubleSums(structuredClone(left), right);
         expect(bytesOf(merged)).toEqual(whole);
         expect(bytesOf(sumOf([...values].reverse()))).toEqual(whole);
         expect(bytesOf(readDoubleSum(new ByteReader(whole)))).toEqual(whole);

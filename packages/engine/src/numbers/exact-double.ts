@@ -10,6 +10,7 @@
  * write, whatever the order in which values came. Exact zero is +0.
  */
 import { assert } from '@freshet/kit/assert.ts';
+import { ratioToDouble } from './quotient.ts';
 
 /** Non-finite addends by kind. */
 export interface NonFinite {
@@ -34,7 +35,7 @@ export interface WideSum {
 export type DoubleSum = number | number[] | WideSum;
 
 /** Beyond this, sums are held as bigints; far enough below 2^1024 that no intermediate overflows. */
-const EXPANSION_MAX = 2 ** 1000;
+export const EXPANSION_MAX = 2 ** 1000;
 
 /** The sum with a double added; changes and returns `sum` when it is not a plain number. */
 export function addDouble(sum: DoubleSum, value: number): DoubleSum {
@@ -96,17 +97,6 @@ export function mergeDoubleSums(into: DoubleSum, from: DoubleSum): DoubleSum {
     counts.negative += from.nonFinite.negative;
   }
   return wide;
-}
-
-/** A copy that may be changed without changing the original. */
-export function copyDoubleSum(sum: DoubleSum): DoubleSum {
-  if (typeof sum === 'number') return sum;
-  if (Array.isArray(sum)) return sum.length === 2 ? [sum[0] as number, sum[1] as number] : [...sum];
-  return {
-    partials: [...sum.partials],
-    fixed: sum.fixed,
-    nonFinite: sum.nonFinite === undefined ? undefined : { ...sum.nonFinite },
-  };
 }
 
 /** The sum, rounded once to the nearest double, ties to even. */
@@ -278,6 +268,13 @@ function scaleDown(value: number, shift: number): number {
   if (exponent > 971) return Number.POSITIVE_INFINITY;
   if (exponent >= -1022) return value * 2 ** exponent;
   return value * 2 ** -1022 * 2 ** (exponent + 1022);
+}
+
+/** The sum divided by a count, rounded once. */
+export function divideDoubleSum(sum: DoubleSum, count: number): number {
+  const wide = toWide(sum);
+  if (wide.nonFinite !== undefined) return roundDoubleSum(wide);
+  return ratioToDouble(toFixed(wide), BigInt(count) << 1074n);
 }
 
 function fixedToExpansion(fixed: bigint): number[] {

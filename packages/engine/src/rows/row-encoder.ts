@@ -7,8 +7,8 @@
 import { Kind, ValueStatus, type ValueType } from '@freshet/gen/freshet/type/v1/value_pb.ts';
 import { ABSENT, NO_EVENT_TIME, OUT_OF_RANGE, type Raw, type Result } from '../aggregates/aggregate.ts';
 import { ByteWriter } from '../state/byte-writer.ts';
+import { FIRST_GROUP, nextGroup } from '../state/cells.ts';
 import type { KeyState } from '../state/key-state.ts';
-import type { Panes } from '../state/panes.ts';
 import type { FeatureGroup, RunnableView } from '../state/view-plan.ts';
 import { computeSteps, createSteps, type Steps } from './timeline-steps.ts';
 
@@ -18,31 +18,33 @@ export class RowEncoder {
   readonly #writer = new ByteWriter();
   readonly #steps = createSteps();
 
-  /** The row of the state, in bytes of its own. */
+  /** The row of the state. The bytes share a buffer with other rows (ByteWriter.takeShared). */
   encode(view: RunnableView, state: KeyState): Uint8Array {
     const w = this.#writer;
+    const { cells, version, logTimeUs, newestUs } = state;
     w.reset();
-    if (state.version !== 0) {
+    if (version !== 0) {
       w.byte(0x08);
-      w.varint(state.version);
+      w.varint(version);
     }
-    if (state.logTimeUs !== 0) {
+    if (logTimeUs !== 0) {
       w.byte(0x10);
-      w.zigzag(state.logTimeUs);
+      w.zigzag(logTimeUs);
     }
-    if (state.newestUs !== NO_EVENT_TIME) {
+    if (newestUs !== NO_EVENT_TIME) {
       w.byte(0x18);
-      w.zigzag(state.newestUs);
+      w.zigzag(newestUs);
     }
-    for (let g = 0; g < view.groups.length; g++) {
+    for (let g = 0, at = FIRST_GROUP; g < view.groups.length; g++) {
       const group = view.groups[g] as FeatureGroup;
-      computeSteps(group, state.groups[g] as Panes, state.logTimeUs, state.newestUs, this.#steps);
+      computeSteps(group, cells, at, logTimeUs, newestUs, this.#steps);
       w.byte(0x22);
       const mark = w.begin();
       writeTimeline(w, group, this.#steps);
       w.end(mark);
+      at = nextGroup(cells, at, group.stride);
     }
-    return w.take();
+    return w.takeShared();
   }
 }
 

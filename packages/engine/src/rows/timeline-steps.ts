@@ -9,8 +9,8 @@
  * panes. Tumbling: each pane is shown for one length, and nothing where there is none. With a ttl, all values end at
  * the newest event's time plus the ttl.
  */
-import { ABSENT, NO_EVENT_TIME, type Raw, type Result } from '../aggregates/aggregate.ts';
-import { type Panes, paneCount, paneIndex, strideOf } from '../state/panes.ts';
+import { ABSENT, type Cells, NO_EVENT_TIME, type Raw, type Result } from '../aggregates/aggregate.ts';
+import { nextGroup, paneCount, zeroCells } from '../state/cells.ts';
 import type { FeatureFold, FeatureGroup } from '../state/view-plan.ts';
 import { floorDiv } from '../windows.ts';
 
@@ -27,8 +27,21 @@ export function createSteps(): Steps {
   return { steps: [], unitUs: 1, results: [] };
 }
 
-/** Fills `out` with the group's timeline from the log time on. */
-export function computeSteps(group: FeatureGroup, panes: Panes, logTimeUs: number, newestUs: number, out: Steps): void {
+/** Nothing, of any aggregate. */
+const UNIT: Cells = zeroCells(16, true);
+/** What was merged so far; zero between uses. Numbers have one of their own, which nothing else ever lies in. */
+const RUNNING_NUMBERS: Cells = zeroCells(16, true);
+const RUNNING_VALUES: Cells = zeroCells(16, false);
+
+/** Fills `out` with the timeline, from the log time on, of the group that begins at an index of the cells. */
+export function computeSteps(
+  group: FeatureGroup,
+  cells: Cells,
+  start: number,
+  logTimeUs: number,
+  newestUs: number,
+  out: Steps,
+): void {
   out.steps.length = 0;
   while (out.results.length < group.features.length) out.results.push([]);
   out.results.length = group.features.length;
@@ -36,79 +49,76 @@ export function computeSteps(group: FeatureGroup, panes: Panes, logTimeUs: numbe
   out.unitUs = group.window.unitUs;
   switch (group.window.kind) {
     case 'rolling':
-      rollingSteps(group, panes, out);
+      rollingSteps(group, cells, start, out);
       break;
     case 'tumbling':
-      tumblingSteps(group, panes, logTimeUs, out);
+      tumblingSteps(group, cells, start, logTimeUs, out);
       break;
     default:
-      lifetimeSteps(group, panes, out);
+      pushPane(group, cells, paneCount(cells, start) === 0 ? -1 : start + 1, out);
   }
   if (group.ttlUs > 0) applyTtl(group, logTimeUs, newestUs, out);
   mergeEqual(out);
 }
 
-function lifetimeSteps(group: FeatureGroup, panes: Panes, out: Steps): void {
-  const at = paneCount(panes) === 0 ? -1 : paneIndex(0, 1);
-  pushPane(group, panes, at, out);
-}
-
-function rollingSteps(group: FeatureGroup, panes: Panes, out: Steps): void {
-  const { features, window } = group;
-  const count = paneCount(panes);
-  const stride = strideOf(features.length);
+function rollingSteps(group: FeatureGroup, cells: Cells, start: number, out: Steps): void {
+  const { features, window, stride } = group;
+  const count = paneCount(cells, start);
+  const first = start + 1;
   const leavesAfter = window.reach + 1;
-  for (let i = 0; i < count; i++) out.steps.push((panes[paneIndex(i, stride)] as number) + leavesAfter);
+  for (let i = 0; i < count; i++) out.steps.push((cells[first + i * stride] as number) + leavesAfter);
   for (let f = 0; f < features.length; f++) {
-    const { accumulator } = features[f] as FeatureFold;
+    const { accumulator, cell } = features[f] as FeatureFold;
+    const { width, numeric } = accumulator;
     const results = out.results[f] as Result[];
     // Filled from the front first, so that the array stays a packed one.
     for (let i = 0; i <= count; i++) results.push(ABSENT);
-    results[count] = accumulator.result(undefined);
-    let running: unknown;
+    results[count] = accumulator.result(UNIT, 0);
+    const running = numeric ? RUNNING_NUMBERS : RUNNING_VALUES;
     for (let i = count - 1; i >= 0; i--) {
-      const pane = panes[paneIndex(i, stride) + 1 + f];
-      if (pane !== undefined) running = accumulator.merge(running, pane);
-      results[i] = accumulator.result(running);
+      const at = first + i * stride + cell;
+      if (cells[at] !== 0) accumulator.merge(running, 0, cells, at);
+      results[i] = accumulator.result(running, 0);
     }
+    for (let i = 0; i < width; i++) running[i] = 0;
   }
 }
 
-function tumblingSteps(group: FeatureGroup, panes: Panes, logTimeUs: number, out: Steps): void {
+function tumblingSteps(group: FeatureGroup, cells: Cells, start: number, logTimeUs: number, out: Steps): void {
+  const { stride } = group;
   const { unitUs, reach } = group.window;
-  const count = paneCount(panes);
-  const stride = strideOf(group.features.length);
+  const end = nextGroup(cells, start, stride);
   const now = floorDiv(logTimeUs, unitUs) - reach;
-  let next = 0;
+  let next = start + 1;
   // The pane shown last; none is older than `now`, because those are dropped.
   let shown = now - 1;
-  if (count > 0 && panes[paneIndex(0, stride)] === now) {
-    pushPane(group, panes, paneIndex(0, stride), out);
+  if (next < end && cells[next] === now) {
+    pushPane(group, cells, next, out);
     shown = now;
-    next = 1;
+    next += stride;
   } else {
-    pushPane(group, panes, -1, out);
+    pushPane(group, cells, -1, out);
   }
-  for (; next < count; next++) {
-    const at = paneIndex(next, stride);
-    const pane = panes[at] as number;
-    if (shown >= now && pane > shown + 1) pushStep(group, panes, shown + 1 + reach, -1, out);
-    pushStep(group, panes, pane + reach, at, out);
+  for (; next < end; next += stride) {
+    const pane = cells[next] as number;
+    if (shown >= now && pane > shown + 1) pushStep(group, cells, shown + 1 + reach, -1, out);
+    pushStep(group, cells, pane + reach, next, out);
     shown = pane;
   }
-  if (shown >= now) pushStep(group, panes, shown + 1 + reach, -1, out);
+  if (shown >= now) pushStep(group, cells, shown + 1 + reach, -1, out);
 }
 
-function pushStep(group: FeatureGroup, panes: Panes, step: number, at: number, out: Steps): void {
+function pushStep(group: FeatureGroup, cells: Cells, step: number, at: number, out: Steps): void {
   out.steps.push(step);
-  pushPane(group, panes, at, out);
+  pushPane(group, cells, at, out);
 }
 
 /** The results of the pane at an index; -1: of nothing. */
-function pushPane(group: FeatureGroup, panes: Panes, at: number, out: Steps): void {
+function pushPane(group: FeatureGroup, cells: Cells, at: number, out: Steps): void {
   for (let f = 0; f < group.features.length; f++) {
-    const { accumulator } = group.features[f] as FeatureFold;
-    (out.results[f] as Result[]).push(accumulator.result(at < 0 ? undefined : panes[at + 1 + f]));
+    const { accumulator, cell } = group.features[f] as FeatureFold;
+    const result = at < 0 ? accumulator.result(UNIT, 0) : accumulator.result(cells, at + cell);
+    (out.results[f] as Result[]).push(result);
   }
 }
 

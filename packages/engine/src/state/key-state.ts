@@ -2,15 +2,15 @@
  * What the fold knows about one key of one view: for each feature group, the panes that any window can still reach,
  * with one accumulator per feature.
  *
- * Owns adding an event. Does not own the panes' layout (panes.ts), the bytes (state-codec.ts), rows (../rows), or where
+ * Owns adding an event. Does not own the cells' layout (cells.ts), the bytes (state-codec.ts), rows (../rows), or where
  * states are kept (../fold/state-cache.ts).
  *
  * Invariant F1: the content after a record is a function of the records and log times so far. Panes out of reach are
  * dropped when the state changes, and only then: never by a commit, an eviction or the passing of time.
  */
-import { NO_EVENT_TIME, type Raw } from '../aggregates/aggregate.ts';
+import { type Cells, NO_EVENT_TIME, type Raw } from '../aggregates/aggregate.ts';
 import { oldestPane, paneAt } from '../windows.ts';
-import { dropOlder, findPane, insertPane, NO_PANES, type Panes, strideOf } from './panes.ts';
+import { dropOlder, emptyCells, FIRST_GROUP, findPane, insertPane, nextGroup } from './cells.ts';
 import type { FeatureFold, FeatureGroup, RunnableView } from './view-plan.ts';
 
 /** Where a state stands between memory and disk. */
@@ -23,50 +23,70 @@ export const Stage = {
   DIRTY: 2,
 } as const;
 
-export interface KeyState {
-  readonly key: string;
-  /** The offset of the last record that changed the state. */
-  version: number;
-  /** That record's log time. */
-  logTimeUs: number;
-  /** The newest event time folded; NO_EVENT_TIME when none was. */
-  newestUs: number;
-  /** By feature group. */
-  readonly groups: Panes[];
-  stage: number;
-  /** Whether the row changed since it was last handed out for emission. */
-  emitPending: boolean;
-  /** Second chance: used since the eviction's hand last passed. */
-  recent: boolean;
-  /** An estimate of the memory held, in bytes. */
-  sizeBytes: number;
-}
+/** The storedVersion of a state that the cold store does not have. */
+export const NOT_STORED = -1;
+
+const VERSION = 1;
+const LOG_TIME = 2;
+const NEWEST = 3;
 
 /** Measured with 100,000 keys: the object, its key, its place in the map. */
-const STATE_BYTES = 350;
-const CELL_BYTES = 16;
+const STATE_BYTES = 220;
+const CELL_BYTES = 8;
+
+export class KeyState {
+  readonly key: string;
+  /** As cells.ts says. */
+  cells: Cells;
+  stage: number = Stage.CLEAN;
+  /** The version that the cold store has, or will have with the commit under way; NOT_STORED: none. */
+  storedVersion: number = NOT_STORED;
+  /** Whether the row changed since it was last handed out for emission. */
+  emitPending = false;
+  /** Second chance: used since the eviction's hand last passed. */
+  recent = true;
+  /** An estimate of the memory held, in bytes. */
+  sizeBytes: number;
+
+  constructor(key: string, cells: Cells) {
+    this.key = key;
+    this.cells = cells;
+    this.sizeBytes = STATE_BYTES + 3 * key.length + CELL_BYTES * cells.length;
+  }
+
+  /** The offset of the last record that changed the state. */
+  get version(): number {
+    return this.cells[VERSION] as number;
+  }
+
+  /** That record's log time. */
+  get logTimeUs(): number {
+    return this.cells[LOG_TIME] as number;
+  }
+
+  /** The newest event time folded; NO_EVENT_TIME when none was. */
+  get newestUs(): number {
+    return this.cells[NEWEST] as number;
+  }
+
+  /** Sets what is not in a pane. */
+  setHead(version: number, logTimeUs: number, newestUs: number): void {
+    this.cells[VERSION] = version;
+    this.cells[LOG_TIME] = logTimeUs;
+    this.cells[NEWEST] = newestUs;
+  }
+}
 
 export function emptyKeyState(view: RunnableView, key: string): KeyState {
-  return {
-    key,
-    version: 0,
-    logTimeUs: 0,
-    newestUs: NO_EVENT_TIME,
-    groups: view.groups.map(noPanes),
-    stage: Stage.CLEAN,
-    emitPending: false,
-    recent: true,
-    sizeBytes: STATE_BYTES + 3 * key.length,
-  };
+  const state = new KeyState(key, emptyCells(view.strides, view.numeric));
+  state.setHead(0, 0, NO_EVENT_TIME);
+  return state;
 }
 
-function noPanes(): Panes {
-  return NO_PANES;
-}
-
-/** An estimate of the memory that a state read from bytes holds. */
-export function sizeOfStored(key: string, encodedBytes: number): number {
-  return STATE_BYTES + 3 * key.length + 4 * encodedBytes;
+/** An estimate of the memory that a state holds whose encoding takes so many bytes: what is no number lies beside the cells. */
+export function sizeOfEncoded(view: RunnableView, { key, cells }: KeyState, encodedBytes: number): number {
+  const beside = view.numeric ? 0 : 2 * encodedBytes;
+  return STATE_BYTES + 3 * key.length + CELL_BYTES * cells.length + beside;
 }
 
 /** Whether a window of the view can reach the event at the log time or after: else it has expired. */
@@ -89,43 +109,41 @@ export function addEvent(
   offset: number,
   logTimeUs: number,
 ): void {
-  state.version = offset;
-  state.logTimeUs = logTimeUs;
-  if (eventTimeUs > state.newestUs) state.newestUs = eventTimeUs;
+  let { cells } = state;
+  state.setHead(offset, logTimeUs, Math.max(state.newestUs, eventTimeUs));
   const { groups } = view;
-  for (let g = 0; g < groups.length; g++) {
-    const { window, features } = groups[g] as FeatureGroup;
-    const stride = strideOf(features.length);
+  for (let g = 0, group = FIRST_GROUP; g < groups.length; g++) {
+    const { window, stride, features } = groups[g] as FeatureGroup;
     const oldest = oldestPane(window, logTimeUs);
-    let panes = state.groups[g] as Panes;
-    if ((panes[1] as number) < oldest) dropOlder(panes, stride, oldest);
-    if (window.kind !== 'lifetime' && eventTimeUs === NO_EVENT_TIME) continue;
+    if ((cells[group] as number) > 0 && (cells[group + 1] as number) < oldest) dropOlder(cells, group, stride, oldest);
     const pane = paneAt(window, eventTimeUs);
-    if (pane < oldest) continue;
-    let at = findPane(panes, stride, pane);
-    if (at < 0) {
-      at = -1 - at;
-      panes = insertPane(panes, stride, at, pane);
-      state.groups[g] = panes;
-      state.sizeBytes += stride * CELL_BYTES;
+    // An event without a time is in no pane but that of a lifetime.
+    if (pane >= oldest) {
+      let at = findPane(cells, group, stride, pane);
+      if (at < 0) {
+        at = -1 - at;
+        cells = insertPane(cells, group, stride, at, pane, view.numeric);
+      }
+      addInputs(features, cells, at, row, eventTimeUs, offset);
     }
-    addInputs(features, panes, at, row, eventTimeUs, offset);
+    group = nextGroup(cells, group, stride);
   }
+  if (cells === state.cells) return;
+  state.sizeBytes += CELL_BYTES * (cells.length - state.cells.length);
+  state.cells = cells;
 }
 
 function addInputs(
   features: readonly FeatureFold[],
-  panes: Panes,
+  cells: Cells,
   at: number,
   row: readonly Raw[],
   eventTimeUs: number,
   offset: number,
 ): void {
   for (let f = 0; f < features.length; f++) {
-    const { input, accumulator } = features[f] as FeatureFold;
+    const { input, accumulator, cell } = features[f] as FeatureFold;
     const value = input < 0 ? undefined : (row[input] as Raw);
-    if (value === null) continue;
-    const cell = at + 1 + f;
-    panes[cell] = accumulator.add(panes[cell], value, eventTimeUs, offset);
+    if (value !== null) accumulator.add(cells, at + cell, value, eventTimeUs, offset);
   }
 }

@@ -12,11 +12,11 @@
  * Accumulators are written by their aggregates. A change of this layout takes a new format byte; decoders for old ones stay.
  */
 import { FreshetError } from '@freshet/kit/errors.ts';
-import { NO_EVENT_TIME } from '../aggregates/aggregate.ts';
+import { type Cells, NO_EVENT_TIME } from '../aggregates/aggregate.ts';
 import { ByteReader } from './byte-reader.ts';
 import type { ByteWriter } from './byte-writer.ts';
-import { emptyKeyState, type KeyState, sizeOfStored } from './key-state.ts';
-import { NO_PANES, type Panes, paneCount, paneIndex, strideOf } from './panes.ts';
+import { FIRST_GROUP, insertPane, nextGroup, paneCount } from './cells.ts';
+import { emptyKeyState, type KeyState, sizeOfEncoded } from './key-state.ts';
 import type { FeatureFold, FeatureGroup, RunnableView } from './view-plan.ts';
 
 const FORMAT = 1;
@@ -29,38 +29,36 @@ export function encodeState(writer: ByteWriter, view: RunnableView, state: KeySt
   writer.zigzag(state.logTimeUs);
   writer.bool(state.newestUs !== NO_EVENT_TIME);
   if (state.newestUs !== NO_EVENT_TIME) writer.zigzag(state.newestUs);
-  for (let g = 0; g < view.groups.length; g++) {
-    writeGroup(writer, view.groups[g] as FeatureGroup, state.groups[g] as Panes);
+  const { cells } = state;
+  for (let g = 0, at = FIRST_GROUP; g < view.groups.length; g++) {
+    const group = view.groups[g] as FeatureGroup;
+    writeGroup(writer, group, cells, at);
+    at = nextGroup(cells, at, group.stride);
   }
   return writer.takeShared();
 }
 
-function writeGroup(writer: ByteWriter, group: FeatureGroup, panes: Panes): void {
-  const count = paneCount(panes);
-  const stride = strideOf(group.features.length);
+function writeGroup(writer: ByteWriter, { stride, features }: FeatureGroup, cells: Cells, group: number): void {
+  const count = paneCount(cells, group);
   writer.varint(count);
   if (count === 0) return;
-  writer.zigzag(panes[paneIndex(0, stride)] as number);
-  for (let i = 1; i < count; i++) {
-    const at = paneIndex(i, stride);
-    writer.varint((panes[at] as number) - (panes[at - stride] as number));
+  const end = nextGroup(cells, group, stride);
+  writer.zigzag(cells[group + 1] as number);
+  for (let at = group + 1 + stride; at < end; at += stride) {
+    writer.varint((cells[at] as number) - (cells[at - stride] as number));
   }
-  const end = paneIndex(count, stride);
-  for (let f = 0; f < group.features.length; f++) {
-    const { accumulator } = group.features[f] as FeatureFold;
-    const first = 2 + f;
-    for (let at = first; at < end; at += 8 * stride) writer.byte(presence(panes, at, stride, end));
-    for (let at = first; at < end; at += stride) {
-      const one = panes[at];
-      if (one !== undefined) accumulator.write(writer, one);
-    }
+  for (let f = 0; f < features.length; f++) {
+    const { accumulator, cell } = features[f] as FeatureFold;
+    const first = group + 1 + cell;
+    for (let at = first; at < end; at += 8 * stride) writer.byte(presence(cells, at, stride, end));
+    for (let at = first; at < end; at += stride) if (cells[at] !== 0) accumulator.write(writer, cells, at);
   }
 }
 
-/** A bit for each of the next eight cells of a column that holds something. */
-function presence(panes: Panes, from: number, stride: number, end: number): number {
+/** A bit for each of the next eight accumulators of a feature that something was added to. */
+function presence(cells: Cells, from: number, stride: number, end: number): number {
   let bits = 0;
-  for (let i = 0, at = from; i < 8 && at < end; i++, at += stride) if (panes[at] !== undefined) bits |= 1 << i;
+  for (let i = 0, at = from; i < 8 && at < end; i++, at += stride) if (cells[at] !== 0) bits |= 1 << i;
   return bits;
 }
 
@@ -75,14 +73,17 @@ export function decodeState(view: RunnableView, key: string, bytes: Uint8Array):
     );
   }
   const state = emptyKeyState(view, key);
-  state.version = reader.varint();
-  state.logTimeUs = reader.zigzag();
-  state.newestUs = reader.bool() ? reader.zigzag() : NO_EVENT_TIME;
-  view.groups.forEach((group, g) => {
-    state.groups[g] = readGroup(reader, group);
-  });
+  const version = reader.varint();
+  state.storedVersion = version;
+  const logTimeUs = reader.zigzag();
+  state.setHead(version, logTimeUs, reader.bool() ? reader.zigzag() : NO_EVENT_TIME);
+  for (let g = 0, at = FIRST_GROUP; g < view.groups.length; g++) {
+    const group = view.groups[g] as FeatureGroup;
+    state.cells = readGroup(reader, group, state.cells, at, view.numeric);
+    at = nextGroup(state.cells, at, group.stride);
+  }
   if (!reader.done) throw new FreshetError('DATA_DAMAGED', 'A stored key state is longer than what it holds.');
-  state.sizeBytes = sizeOfStored(key, bytes.length);
+  state.sizeBytes = sizeOfEncoded(view, state, bytes.length);
   return state;
 }
 
@@ -93,25 +94,23 @@ export function readVersion(bytes: Uint8Array): number {
   return reader.varint();
 }
 
-function readGroup(reader: ByteReader, group: FeatureGroup): Panes {
+/** Reads the panes into the group that begins at an index; returns the cells. */
+function readGroup(reader: ByteReader, group: FeatureGroup, into: Cells, start: number, numeric: boolean): Cells {
+  const { stride, features } = group;
   const count = reader.varint();
-  if (count === 0) return NO_PANES;
-  const stride = strideOf(group.features.length);
-  const end = paneIndex(count, stride);
-  const panes: Panes = new Array<unknown>(end).fill(undefined);
-  panes[0] = count;
-  let pane = reader.zigzag();
+  let cells = into;
+  let pane = 0;
   for (let i = 0; i < count; i++) {
-    if (i > 0) pane += reader.varint();
-    panes[paneIndex(i, stride)] = pane;
+    pane = i === 0 ? reader.zigzag() : pane + reader.varint();
+    cells = insertPane(cells, start, stride, start + 1 + i * stride, pane, numeric);
   }
-  group.features.forEach(({ accumulator }, f) => {
+  for (const { accumulator, cell } of features) {
     const bits: number[] = [];
     for (let from = 0; from < count; from += 8) bits.push(reader.byte());
     for (let i = 0; i < count; i++) {
       const isThere = ((bits[i >> 3] as number) >> (i & 7)) & 1;
-      if (isThere === 1) panes[paneIndex(i, stride) + 1 + f] = accumulator.read(reader);
+      if (isThere === 1) accumulator.read(reader, cells, start + 1 + i * stride + cell);
     }
-  });
-  return panes;
+  }
+  return cells;
 }

@@ -11,6 +11,7 @@ import { toHex } from '@freshet/kit/hex.ts';
 import type { Accumulator, Raw } from '../aggregates/aggregate.ts';
 import { aggregateByName } from '../aggregates/table.ts';
 import { compileExpression, type Expression, type ExpressionColumn } from '../expression/expression.ts';
+import { isLong, valueBytesMax } from '../limits.ts';
 import { normaliseInteger } from '../numbers/integers.ts';
 import { type WindowShape, windowShape } from '../windows.ts';
 
@@ -20,6 +21,8 @@ export interface FeatureFold {
   /** The index of the input in the row of columns and derived columns; -1: rows are counted. */
   readonly input: number;
   readonly accumulator: Accumulator;
+  /** Where in a pane the accumulator's cells begin; the pane's number is at 0. */
+  readonly cell: number;
   readonly resultType: ValueType;
 }
 
@@ -27,6 +30,8 @@ export interface FeatureGroup {
   readonly window: WindowShape;
   /** 0: none. */
   readonly ttlUs: number;
+  /** The cells of a pane: its number, and those of the accumulators. */
+  readonly stride: number;
   readonly features: readonly FeatureFold[];
 }
 
@@ -42,6 +47,10 @@ export interface RunnableView {
   readonly plan: ViewPlan;
   readonly route: number;
   readonly groups: readonly FeatureGroup[];
+  /** By group, the cells of a pane. */
+  readonly strides: readonly number[];
+  /** Whether nearly all cells of all accumulators hold numbers. */
+  readonly numeric: boolean;
   readonly columns: readonly { readonly name: string; readonly type: ValueType }[];
   readonly derived: readonly Derived[];
   readonly where: Expression | undefined;
@@ -50,6 +59,10 @@ export interface RunnableView {
   readonly otherColumns: readonly number[];
   /** Whether `where` uses a derived column, so that these are computed before it. */
   readonly whereUsesDerived: boolean;
+  /** The inputs of aggregates whose values may be too long, by their index in the row. */
+  readonly longInputs: readonly number[];
+  /** The longest value that its aggregates take, in bytes. */
+  readonly valueBytesMax: number;
 }
 
 /** The features' indexes by group: which timeline of a row holds which features. */
@@ -84,39 +97,42 @@ export function runnableView(plan: ViewPlan): RunnableView {
   // Derived columns may need any column, so with them all are read.
   const whereColumns = whereUsesDerived ? columns.map((_, index) => index) : [...(where?.uses ?? [])];
   const indexOf = new Map(all.map((column, index) => [column.name, index]));
+  const groups = featureGroups(plan.features).map((group) => featureGroup(plan, group, indexOf));
   return {
     viewId: toHex(plan.viewId),
     plan,
     route: plan.route,
-    groups: featureGroups(plan.features).map((group) => featureGroup(plan, group, indexOf)),
+    groups,
+    strides: groups.map(({ stride }) => stride),
+    numeric: groups.every(({ features }) => features.every(({ accumulator }) => accumulator.numeric)),
     columns,
     derived,
     where,
     whereColumns,
     otherColumns: columns.map((_, index) => index).filter((index) => !whereColumns.includes(index)),
     whereUsesDerived,
+    longInputs: [...new Set(groups.flatMap(({ features }) => features.map(({ input }) => input)))].filter((input) =>
+      isLong(all[input]?.type.kind),
+    ),
+    valueBytesMax: valueBytesMax(plan.features),
   };
 }
 
 function featureGroup(plan: ViewPlan, group: readonly number[], indexOf: ReadonlyMap<string, number>): FeatureGroup {
   const first = must(plan.features[must(group[0])]);
-  return {
-    window: windowShape(first.window),
-    ttlUs: Number(first.ttlUs),
-    features: group.map((index): FeatureFold => {
-      const feature = must(plan.features[index]);
-      const aggregate = aggregateByName(feature.aggregate);
-      assert(aggregate !== undefined, `feature ${feature.name}: there is no aggregate ${feature.aggregate}`);
-      const input =
-        feature.input === '' ? -1 : must(indexOf.get(feature.input), `feature ${feature.name} has no input`);
-      return {
-        feature: index,
-        input,
-        accumulator: aggregate.accumulator(feature.inputType),
-        resultType: must(feature.resultType, `feature ${feature.name} has no result type`),
-      };
-    }),
-  };
+  let stride = 1;
+  const features = group.map((index): FeatureFold => {
+    const feature = must(plan.features[index]);
+    const aggregate = aggregateByName(feature.aggregate);
+    assert(aggregate !== undefined, `feature ${feature.name}: there is no aggregate ${feature.aggregate}`);
+    const accumulator = aggregate.accumulator(feature.inputType);
+    const cell = stride;
+    stride += accumulator.width;
+    const input = feature.input === '' ? -1 : must(indexOf.get(feature.input), `feature ${feature.name} has no input`);
+    const resultType = must(feature.resultType, `feature ${feature.name} has no result type`);
+    return { feature: index, input, accumulator, cell, resultType };
+  });
+  return { window: windowShape(first.window), ttlUs: Number(first.ttlUs), stride, features };
 }
 
 /** A value that CEL made, in the engine's representation. */

@@ -16,7 +16,7 @@ import { encodeKey, keyString } from '@freshet/values/key.ts';
 import type { Scalar } from '@freshet/values/scalar.ts';
 import { valueToProto } from '@freshet/values/value-codec.ts';
 import { aggregateByName } from '../aggregates/table.ts';
-import type { ColdState, FoldEntry } from '../shard-fold.ts';
+import type { ColdState, FoldCommit, FoldEntry } from '../shard-fold.ts';
 
 export const SECOND_US = 1_000_000;
 /** 2023-11-14T22:13:20Z: a multiple of ten seconds. */
@@ -174,7 +174,7 @@ export class MemoryCold implements ColdState {
   readonly states = new Map<string, Map<string, Uint8Array>>();
   loads = 0;
 
-  put(puts: readonly (readonly [string, string, Uint8Array])[]): void {
+  put(puts: FoldCommit['puts']): void {
     for (const [instance, key, state] of puts) {
       const states = this.states.get(instance) ?? new Map<string, Uint8Array>();
       this.states.set(instance, states);

@@ -4,7 +4,7 @@
  */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { decimalText, doubleUnits, roundToDouble, sumDecimals, sumDoubles } from './exact.ts';
+import { decimalText, divideExact, doubleUnits, roundToDouble, sumDecimals, sumDoubles } from './exact.ts';
 
 const sumOf = (...values: number[]): number => roundToDouble(sumDoubles(values));
 
@@ -78,6 +78,26 @@ describe('integers', () => {
     fc.assert(
       fc.property(fc.bigInt(), (value) => {
         expect(roundToDouble({ numerator: value, denominator: 1n })).toBe(Number(value));
+      }),
+    );
+  });
+});
+
+describe('quotients', () => {
+  it('round once', () => {
+    const mean = (...values: number[]): number => roundToDouble(divideExact(sumDoubles(values), BigInt(values.length)));
+    expect(mean(Number.MAX_VALUE, Number.MAX_VALUE)).toBe(Number.MAX_VALUE);
+    expect(mean(Number.MIN_VALUE, 0)).toBe(0); // a tie, to even
+    expect(mean(3 * Number.MIN_VALUE, 0)).toBe(2 * Number.MIN_VALUE);
+    expect(mean(2 ** 53, 1, 0)).toBe(3002399751580331); // 2^53 + 1 is a multiple of 3 and no double
+    expect(mean(Infinity, 1)).toBe(Infinity);
+  });
+
+  it('of a double by a count are what the processor says, which rounds a single division correctly', () => {
+    const finite = fc.double({ noNaN: true, noDefaultInfinity: true });
+    fc.assert(
+      fc.property(finite, fc.integer({ min: 1, max: 2 ** 31 - 1 }), (value, count) => {
+        expect(roundToDouble(divideExact(sumDoubles([value]), BigInt(count))) + 0).toBe(value / count + 0);
       }),
     );
   });

@@ -1,5 +1,5 @@
 /**
- * Exact arithmetic for the oracle: sums without any rounding, and one rounding to a double at the end.
+ * Exact arithmetic for the oracle: sums and quotients without any rounding, and one rounding to a double at the end.
  *
  * Owns its own numbers on purpose: it shares no code with the engine, so that an error there cannot hide here. A finite
  * double is m * 2^e and becomes a BigInt in units of 2^-1074 (the smallest double); a decimal is a BigInt in units of
@@ -66,6 +66,12 @@ export function decimalText({ sum, scale }: DecimalSum): string {
   const sign = sum.numerator < 0n ? '-' : '';
   const point = digits.length - scale;
   return sign + digits.slice(0, point) + (scale > 0 ? `.${digits.slice(point)}` : '');
+}
+
+/** An exact sum divided by a positive count: the ratio stays exact, and NaN and the infinities stay what they are. */
+export function divideExact(sum: ExactSum, count: bigint): ExactSum {
+  if (typeof sum === 'string') return sum;
+  return { numerator: sum.numerator, denominator: sum.denominator * count };
 }
 
 /** The double nearest to an exact sum, ties to even, beyond the range an infinity: one rounding. */

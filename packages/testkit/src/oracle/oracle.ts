@@ -18,7 +18,7 @@
 import type { FeaturePlan, ViewPlan, Window } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { Kind, type Value, ValueStatus } from '@freshet/gen/freshet/type/v1/value_pb.ts';
 import { INT64_MAX, INT64_MIN, type Scalar } from '@freshet/values/scalar.ts';
-import { decimalText, type ExactSum, roundToDouble, sumDecimals, sumDoubles } from './exact.ts';
+import { decimalText, divideExact, type ExactSum, roundToDouble, sumDecimals, sumDoubles } from './exact.ts';
 import { compareOracle } from './order.ts';
 
 /** One live row of one key that meets the view's condition, derived columns included. Events are given by offset. */
@@ -102,7 +102,8 @@ function aggregate(feature: FeaturePlan, events: readonly OracleEvent[]): Oracle
     case 'sum':
       return sum(kind, inputs);
     case 'mean':
-      return present(roundToDouble(exactSum(kind, inputs)) / inputs.length);
+      // A mean has no signed zero, also when it is too small for a double: + 0.
+      return present(roundToDouble(divideExact(exactSum(kind, inputs), BigInt(inputs.length))) + 0);
     case 'min':
       return present(inputs.reduce((a, b) => (compareOracle(kind, b, a) < 0 ? b : a)));
     case 'max':

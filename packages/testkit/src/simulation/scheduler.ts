@@ -1,0 +1,85 @@
+/**
+ * One clock and one queue for everything that waits in a simulation: what happens next is what is due first.
+ *
+ * Owns true time, and the order of events of equal time. Between two events everything that can go on without waiting
+ * does so. Deterministic as long as what runs in it waits for nothing but this queue: no timers, no files, no sockets.
+ */
+import { setImmediate as turn } from 'node:timers/promises';
+
+interface Event {
+  readonly atUs: number;
+  readonly order: number;
+  readonly run: () => void;
+}
+
+export class Scheduler {
+  /** True time, microseconds since the Unix epoch. Nobody in the simulation can read it but through a clock. */
+  nowUs: number;
+  /** A heap by time, then by order of scheduling. */
+  readonly #queue: Event[] = [];
+  #order = 0;
+  /** Events run so far. */
+  steps = 0;
+
+  constructor(nowUs: number) {
+    this.nowUs = nowUs;
+  }
+
+  /** Runs something after a delay in microseconds. */
+  after(delayUs: number, run: () => void): void {
+    this.#push({ atUs: this.nowUs + Math.max(0, Math.round(delayUs)), order: this.#order++, run });
+  }
+
+  /** How many events wait. */
+  get waiting(): number {
+    return this.#queue.length;
+  }
+
+  /** Runs events until true time is reached, or `stop` says so after one of them. Throws what an event throws. */
+  async runUntil(atUs: number, stop: () => boolean = () => false): Promise<void> {
+    await turn();
+    for (let next = this.#queue[0]; next !== undefined && next.atUs <= atUs; next = this.#queue[0]) {
+      this.#pop();
+      this.nowUs = next.atUs;
+      this.steps += 1;
+      next.run();
+      // Whatever the event set free goes on until it waits again.
+      await turn();
+      if (stop()) return;
+    }
+    this.nowUs = Math.max(this.nowUs, atUs);
+  }
+
+  #push(event: Event): void {
+    const queue = this.#queue;
+    let at = queue.push(event) - 1;
+    while (at > 0) {
+      const parent = (at - 1) >> 1;
+      if (!before(event, queue[parent] as Event)) break;
+      queue[at] = queue[parent] as Event;
+      at = parent;
+    }
+    queue[at] = event;
+  }
+
+  #pop(): void {
+    const queue = this.#queue;
+    const last = queue.pop() as Event;
+    if (queue.length === 0) return;
+    let at = 0;
+    for (;;) {
+      let child = 2 * at + 1;
+      if (child >= queue.length) break;
+      const right = queue[child + 1];
+      if (right !== undefined && before(right, queue[child] as Event)) child += 1;
+      if (!before(queue[child] as Event, last)) break;
+      queue[at] = queue[child] as Event;
+      at = child;
+    }
+    queue[at] = last;
+  }
+}
+
+function before(a: Event, b: Event): boolean {
+  return a.atUs < b.atUs || (a.atUs === b.atUs && a.order < b.order);
+}
