@@ -1,6 +1,9 @@
-/** Ingest's options. */
+/** Ingest's options, and what they must be to each other. */
 import { readFileSync } from 'node:fs';
 import { type ConfigOf, parsers } from '@freshet/kit/config.ts';
+import { FreshetError } from '@freshet/kit/errors.ts';
+import { RECORD_BYTES_MAX } from '@freshet/log/frame.ts';
+import { PENDING_BYTES_MAX, SEGMENT_BYTES } from '@freshet/log/limits.ts';
 
 /** A database to capture: the name it has in definitions, and its URL. */
 export interface DatabaseOption {
@@ -24,6 +27,33 @@ function parseDatabase(text: string): DatabaseOption {
   } catch (error) {
     throw new Error(`the file with the URL of ${name} cannot be read: ${(error as Error).message}`);
   }
+}
+
+/** A request to start over with a database: once for each word. */
+export interface ResyncOption {
+  readonly name: string;
+  readonly word: string;
+}
+
+function parseResync(text: string): ResyncOption {
+  const match = /^([a-z][a-z0-9_]{0,39})=([A-Za-z0-9._:-]{1,64})$/.exec(text);
+  if (match === null)
+    throw new Error(
+      `"${text}" is not <database>=<word>; the word names the request, which is carried out once: a date will do`,
+    );
+  return { name: match[1] ?? '', word: match[2] ?? '' };
+}
+
+const AGE_UNITS_US = { s: 1e6, m: 60e6, h: 3_600e6, d: 86_400e6 } as const;
+
+function parseAge(text: string): number {
+  const match = /^([1-9]\d{0,5})([smhd])$/.exec(text);
+  if (match === null) throw new Error(`"${text}" is not an age such as 12h or 7d`);
+  return Number(match[1]) * AGE_UNITS_US[match[2] as keyof typeof AGE_UNITS_US];
+}
+
+function parseAgeOrNone(text: string): number | undefined {
+  return text === 'none' ? undefined : parseAge(text);
 }
 
 export const OPTIONS = {
@@ -73,10 +103,29 @@ export const OPTIONS = {
     fallback: 'freshet',
   },
   resync: {
-    description: 'start over with a database: a new slot, and every table read anew; give it for one start only',
-    form: 'name',
-    parse: parsers.text,
+    description:
+      'start over with a database, once for each word: a new slot, and every table read anew; it may stay on the command line',
+    form: 'name=word',
+    parse: parseResync,
     many: true,
+  },
+  retainAge: {
+    description: 'how long records are kept that no checkpoint needs any more; none: for ever',
+    form: 'age',
+    parse: parseAgeOrNone,
+    fallback: '7d',
+  },
+  retainBytes: {
+    description: 'what the log may take on the disk, all partitions together; what no checkpoint allows away stays',
+    form: 'bytes',
+    parse: parsers.bytes,
+    fallback: null,
+  },
+  checkpointNodeTimeout: {
+    description: 'how long a compute node may be silent until it no longer holds the log back',
+    form: 'age',
+    parse: parseAge,
+    fallback: '7d',
   },
   inFlight: {
     description: 'the most that is held in memory between the databases and the log',
@@ -93,3 +142,62 @@ export const OPTIONS = {
 } as const;
 
 export type IngestConfig = ConfigOf<typeof OPTIONS>;
+
+const MIB = 1024 ** 2;
+/** Less, and a single large row would stop a database again and again to wait for the log. */
+const IN_FLIGHT_BYTES_MIN = MIB;
+
+/** What no option can see by itself. Throws INVALID_CONFIG. */
+export function checkConfig(config: IngestConfig): void {
+  checkDatabases(config);
+  checkInFlight(config);
+  checkRetention(config);
+}
+
+function checkDatabases({ postgres, resync }: IngestConfig): void {
+  const names = postgres.map(({ name }) => name);
+  const twice = names.find((name, i) => names.indexOf(name) !== i);
+  if (twice !== undefined)
+    throw new FreshetError('INVALID_CONFIG', `--postgres names ${twice} twice`, {
+      remedy: 'Give each database a name of its own.',
+    });
+  for (const [i, { name }] of resync.entries()) {
+    if (!names.includes(name)) {
+      throw new FreshetError('INVALID_CONFIG', `--resync ${name}: there is no such database`, {
+        remedy: `Name one of: ${names.join(', ')}`,
+      });
+    }
+    if (resync.findIndex((other) => other.name === name) !== i) {
+      throw new FreshetError('INVALID_CONFIG', `--resync names ${name} twice`, { remedy: 'Keep the newer word.' });
+    }
+  }
+}
+
+/** What the databases may have on its way must fit into what the log takes in, with room for one append at its largest. */
+function checkInFlight({ inFlight, postgres }: IngestConfig): void {
+  const most = PENDING_BYTES_MAX - RECORD_BYTES_MAX;
+  if (inFlight > most) {
+    throw new FreshetError('INVALID_CONFIG', `--in-flight ${inFlight} is more than the log takes in at once`, {
+      remedy: `Give at most ${most / MIB}MiB.`,
+    });
+  }
+  const least = IN_FLIGHT_BYTES_MIN * Math.max(1, postgres.length);
+  if (inFlight < least) {
+    throw new FreshetError('INVALID_CONFIG', `--in-flight ${inFlight} is too little for ${postgres.length} databases`, {
+      remedy: `Give at least ${least / MIB}MiB: 1MiB for each database.`,
+    });
+  }
+}
+
+/** A limit that could never be kept would be told of for ever: the newest segment of a partition always stays. */
+function checkRetention({ retainBytes, partitions }: IngestConfig): void {
+  const least = 2 * SEGMENT_BYTES * partitions;
+  if (retainBytes === undefined || retainBytes >= least) return;
+  throw new FreshetError(
+    'INVALID_CONFIG',
+    `--retain-bytes ${retainBytes} cannot be kept with ${partitions} partitions`,
+    {
+      remedy: `Give at least ${least / MIB}MiB: two segments of ${SEGMENT_BYTES / MIB} MiB for each partition; or none.`,
+    },
+  );
+}

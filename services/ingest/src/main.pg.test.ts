@@ -5,19 +5,20 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { join } from 'node:path';
+import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { fromBinary, toBinary } from '@bufbuild/protobuf';
+import { fromBinary } from '@bufbuild/protobuf';
 import { IngestService, SourceState } from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
 import { LogRecordSchema } from '@freshet/gen/freshet/log/v1/log_pb.ts';
-import { DefinitionSetSchema } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { must } from '@freshet/kit/assert.ts';
 import { systemClock } from '@freshet/kit/clock.ts';
 import { createGrpcClient } from '@freshet/kit/grpc/client.ts';
+import { silentLogger } from '@freshet/kit/logger.ts';
+import { nodeFileSystem } from '@freshet/log/file-system.ts';
 import { createGrpcLogReader } from '@freshet/log/grpc-log-reader.ts';
 import { freePort, type RunningPostgres, startPostgres } from '@freshet/testkit/postgres/embedded-postgres.ts';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
-import { replaceFile } from './io/durable-file.ts';
+import { NodeFiles } from './io/node-files.ts';
 import { createDatabase, define, type TestDatabase, temporaryDirectory } from './testing/capture.ts';
 
 const MAIN = fileURLToPath(new URL('main.ts', import.meta.url));
@@ -95,7 +96,7 @@ it('L1, I1: loses and doubles nothing over SIGKILL under load, and starts withou
   await database.sql`CREATE TABLE events (id int8 PRIMARY KEY, user_id int8, at timestamptz DEFAULT now())`;
   await database.sql`INSERT INTO events SELECT i, i % 9 FROM generate_series(1, 20000) i`;
   const definitions = await define(database.url, 1n, [{ route: 1, table: 'events', key: 'user_id', eventTime: 'at' }]);
-  await replaceFile(join(directory.path, 'definitions.binpb'), toBinary(DefinitionSetSchema, definitions));
+  await new NodeFiles(nodeFileSystem, directory.path, silentLogger).saveDefinitions(definitions);
   const port = await freePort();
   let next = 20_001;
   let writing = true;
@@ -140,6 +141,65 @@ it('L1, I1: loses and doubles nothing over SIGKILL under load, and starts withou
   last.kill('SIGTERM');
   expect(await once(last, 'exit')).toEqual([0, null]);
 });
+
+it('R4, F3, I1: takes a transaction of 100,000 rows in bounded memory, also when it is killed in the middle of it', {
+  timeout: 120_000,
+}, async () => {
+  await database.sql`CREATE TABLE events (id int8 PRIMARY KEY, user_id int8, at timestamptz DEFAULT now(), note text)`;
+  const definitions = await define(database.url, 1n, [{ route: 1, table: 'events', key: 'user_id', eventTime: 'at' }]);
+  await new NodeFiles(nodeFileSystem, directory.path, silentLogger).saveDefinitions(definitions);
+  const port = await freePort();
+  const address = `127.0.0.1:${port}`;
+  const client = createGrpcClient(IngestService, address);
+  const status = async () => (await client.getIngestStatus({}).catch(() => undefined))?.sources[0];
+  const streaming = { timeout: 30_000, interval: 10 };
+  let running = launch(port, '--in-flight', '8MiB');
+  await expect.poll(async () => (await status())?.state, streaming).toBe(SourceState.STREAMING);
+  const restingBytes = rssBytes(running);
+  // About 100 MB: held whole, it would show.
+  await database.sql`INSERT INTO events SELECT i, i % 9, now(), repeat('x', 1000) FROM generate_series(1, ${ROWS}::int8) i`;
+  await expect.poll(async () => (await status())?.rows, streaming).toBeGreaterThan(BigInt(ROWS / 10));
+  running.kill('SIGKILL');
+  await once(running, 'exit');
+  running = launch(port, '--in-flight', '8MiB');
+  let peakBytes = 0;
+  const watching = new AbortController();
+  const watched = (async () => {
+    while (!watching.signal.aborted) {
+      peakBytes = Math.max(peakBytes, rssBytes(running));
+      await systemClock.sleep(20);
+    }
+  })();
+  await expect
+    .poll(async () => (await status())?.rows, { timeout: 60_000, interval: 50 })
+    .toBeGreaterThanOrEqual(BigInt(ROWS));
+  // The transaction came again from its beginning, for its end had not been acknowledged.
+  await expect.poll(async () => (await status())?.durableLsn, streaming).toBeGreaterThanOrEqual(await currentLsn());
+  watching.abort();
+  await watched;
+  expect(await idsInLog(address)).toEqual(Array.from({ length: ROWS }, (_, i) => i + 1));
+  client.close();
+  // The log keeps up to 64 MiB of its newest records in memory for readers; 8 MiB are on their way.
+  expect(peakBytes - restingBytes).toBeLessThan(220 * 1024 ** 2);
+  console.info(`resting ${mib(restingBytes)}, at most ${mib(peakBytes)}, with ${ROWS} rows in one transaction`);
+});
+
+const ROWS = Math.round(100_000 * Number(process.env['FRESHET_FUZZ_RUNS'] ?? '1'));
+
+async function currentLsn(): Promise<bigint> {
+  const [row] = await database.sql`SELECT (pg_current_wal_lsn() - '0/0')::text AS lsn`;
+  return BigInt(String(row?.['lsn']));
+}
+
+/** What the process holds in memory. */
+function rssBytes(child: ChildProcess): number {
+  const text = readFileSync(`/proc/${must(child.pid)}/status`, 'utf8');
+  return Number(/VmRSS:\s+(\d+) kB/.exec(text)?.[1] ?? 0) * 1024;
+}
+
+function mib(bytes: number): string {
+  return `${Math.round(bytes / 1024 ** 2)} MiB`;
+}
 
 it('refuses a configuration that cannot work, without showing the password', async () => {
   const running = launch(await freePort(), '--postgres', 'Shop=postgres://u:topsecret@h/db', '--nonsense', '1');

@@ -2,8 +2,9 @@
  * Ingest: sources into the log, and the log to whoever folds it.
  *
  *     Postgres ──replication──▶ PostgresSource ──▶ segment log ──ReadLog──▶ compute
- *                                    │  ▲             ▲
- *                  quarantine file ◀─┘  │             └── ticker (log time when nothing else happens)
+ *                                    │  ▲             ▲  ▲                          │
+ *                  quarantine file ◀─┘  │             │  └── retention ◀──NoteCheckpoints
+ *                                       │             └── ticker (log time when nothing else happens)
  *     registry ──WatchDefinitions──▶ IngestNode (definitions into the log, sources stopped and started)
  *     registry ◀─AnnounceNode──── this node        registry ──DescribeTables──▶ Postgres' catalog
  */
@@ -11,25 +12,37 @@ import { join } from 'node:path';
 import { IngestService } from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
 import { LogService } from '@freshet/gen/freshet/log/v1/log_pb.ts';
 import { Role } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
-import { systemClock } from '@freshet/kit/clock.ts';
-import { FreshetError } from '@freshet/kit/errors.ts';
+import { type Clock, systemClock } from '@freshet/kit/clock.ts';
+import { ConditionBoard } from '@freshet/kit/conditions.ts';
 import { createGrpcServer } from '@freshet/kit/grpc/server.ts';
 import type { ServiceContext } from '@freshet/kit/lifecycle.ts';
+import type { Logger } from '@freshet/kit/logger.ts';
 import { runMain } from '@freshet/kit/main.ts';
 import { loadNodeId } from '@freshet/kit/node-id.ts';
+import { watchOpenFiles } from '@freshet/kit/open-files.ts';
 import { RegistryLink } from '@freshet/kit/registry-link.ts';
+import { nodeFileSystem } from '@freshet/log/file-system.ts';
+import { createRetentionKeeper, type RetentionKeeper } from '@freshet/log/retention-keeper.ts';
+import { createLogScrubber } from '@freshet/log/scrubber.ts';
 import { openSegmentLog, type SegmentLog } from '@freshet/log/segment-log.ts';
 import { startTicker } from '@freshet/log/ticker.ts';
-import { type IngestConfig, OPTIONS } from './config.ts';
+import { checkConfig, type IngestConfig, OPTIONS } from './config.ts';
+import { databasesToDiagnose } from './diagnose.ts';
+import { CheckpointFile } from './io/checkpoint-file.ts';
+import { diagnoseDatabases } from './io/diagnose.ts';
 import { IngestNode, notConfigured } from './io/ingest-node.ts';
 import { logFault } from './io/log-fault.ts';
 import { parseConnectionUrl } from './io/pg/connection-url.ts';
+import { PostgresDatabase } from './io/postgres-database.ts';
 import { PostgresSource } from './io/postgres-source.ts';
-import { QuarantineFile } from './io/quarantine-file.ts';
+import { QuarantineFile, quarantineDamaged } from './io/quarantine-file.ts';
+import { runRetention } from './io/retention.ts';
 import { describeTables as describeTablesOf } from './io/table-describer.ts';
 import { describeLog } from './rpc/describe-log.ts';
 import { describeTables } from './rpc/describe-tables.ts';
+import { diagnoseSources } from './rpc/diagnose-sources.ts';
 import { getIngestStatus } from './rpc/get-ingest-status.ts';
+import { noteCheckpoints } from './rpc/note-checkpoints.ts';
 import { readLog } from './rpc/read-log.ts';
 
 /** Brings the node up; resolves when it answers. `failed` rejects when capturing ends by a fault or the log halts. */
@@ -39,7 +52,7 @@ export async function startIngest(
 ): Promise<{ address: string; failed: Promise<never> }> {
   const { signal, log: logger } = context;
   const clock = systemClock;
-  checkDatabases(config);
+  checkConfig(config);
 
   const log = await openSegmentLog({
     directory: join(config.dataDir, 'log'),
@@ -48,8 +61,12 @@ export async function startIngest(
     log: logger,
   });
   context.onStop('the log', () => log.close());
+  const conditions = new ConditionBoard({ clock, log: logger });
+  const shared = { clock, logger, conditions };
+  const watching = watchOpenFiles({ conditions, clock, signal });
+  context.onStop('watching open files', () => watching);
   // Noticed also when no source appends: a node that can write nothing must not look well.
-  const halted = logFault(log, clock, signal);
+  const halted = logFault(log, conditions, clock, signal);
   halted.catch(() => {}); // whoever runs the node hears of it
   const ticker = startTicker({
     log,
@@ -57,22 +74,48 @@ export async function startIngest(
     onError: (error) => logger.error('a tick could not be written', { error }),
   });
   context.onStop('the ticker', () => ticker.stop());
-  const quarantine = await QuarantineFile.open(join(config.dataDir, 'quarantine.jsonl'));
+  const { keeper, checkpoints } = await keepLog(config, log, shared);
+  const keeping = runRetention({ keeper, checkpoints, conditions, clock }, signal);
+  context.onStop('keeping the log', () => keeping);
+  const scrubbing = createLogScrubber({ log, clock, logger }).run(signal);
+  context.onStop('scrubbing the log', () => scrubbing);
+  const quarantine = await QuarantineFile.open(nodeFileSystem, join(config.dataDir, 'quarantine.jsonl'));
   context.onStop('the quarantine', () => quarantine.close());
+  if (quarantine.damage !== undefined) conditions.raise('quarantine/damaged', quarantineDamaged(quarantine.damage));
 
-  const sources = openSources(config, log, quarantine, { clock, logger });
-  const node = await IngestNode.open({ directory: config.dataDir, log, sources, logger });
+  const databases = config.postgres.map(
+    ({ name, url }) =>
+      new PostgresDatabase({ name, target: parseConnectionUrl(url), clock, logger: logger.child({ database: name }) }),
+  );
+  const sources = openSources(config, databases, log, quarantine, shared);
+  const node = await IngestNode.open({
+    directory: config.dataDir,
+    files: nodeFileSystem,
+    log,
+    sources,
+    random: Math.random,
+    ...shared,
+  });
 
   const server = createGrpcServer({ log: logger })
-    .add(LogService, { describeLog: describeLog(log), readLog: readLog(log) })
+    .add(LogService, {
+      describeLog: describeLog(log),
+      readLog: readLog(log),
+      noteCheckpoints: noteCheckpoints(log, checkpoints),
+    })
     .add(IngestService, {
-      describeTables: describeTables((questions, s) => describeTablesOf(sources, questions, s)),
+      describeTables: describeTables((questions, s) => describeTablesOf(databases, questions, s)),
+      diagnoseSources: diagnoseSources((patienceMs, s) =>
+        diagnoseDatabases(databasesToDiagnose(config), { patienceMs, clock, signal: s }),
+      ),
       getIngestStatus: getIngestStatus(() => ({
         logId: log.logId,
         definitionsGeneration: node.writtenGeneration,
         sources: sources.map((source) => source.status()),
         missing: node.databases.filter((name) => !sources.some((source) => source.name === name)).map(notConfigured),
         quarantined: quarantine.count,
+        conditions: conditions.list(),
+        kept: keeper.state,
       })),
     });
   const { address } = await server.listen(config.listen);
@@ -92,7 +135,7 @@ export async function startIngest(
       ),
       link.followDefinitions(
         () => node.generation,
-        (definitions) => node.apply(definitions),
+        (definitions) => node.apply(definitions, signal),
       ),
     ]);
     context.onStop('following the registry', async () => {
@@ -113,40 +156,59 @@ export async function startIngest(
 
 function openSources(
   config: IngestConfig,
+  databases: readonly PostgresDatabase[],
   log: SegmentLog,
   quarantine: QuarantineFile,
-  { clock, logger }: { clock: typeof systemClock; logger: ServiceContext['log'] },
+  { clock, logger, conditions }: Shared,
 ): PostgresSource[] {
-  return config.postgres.map(
-    ({ name, url }) =>
-      new PostgresSource({
-        name,
-        target: parseConnectionUrl(url),
-        slotName: `${config.slotName}_${name}`,
-        directory: join(config.dataDir, 'postgres', name),
-        log,
-        quarantine,
-        clock,
-        logger: logger.child({ database: name }),
-        inFlightBytesMax: Math.floor(config.inFlight / config.postgres.length),
-        resync: config.resync.includes(name),
-      }),
-  );
+  return databases.map((database) => {
+    const { name } = database;
+    return new PostgresSource({
+      name,
+      database,
+      slotName: `${config.slotName}_${name}`,
+      directory: join(config.dataDir, 'postgres', name),
+      files: nodeFileSystem,
+      log,
+      quarantine,
+      clock,
+      random: Math.random,
+      logger: logger.child({ database: name }),
+      conditions,
+      inFlightBytesMax: Math.floor(config.inFlight / databases.length),
+      resync: config.resync.find((request) => request.name === name)?.word,
+    });
+  });
 }
 
-function checkDatabases(config: IngestConfig): void {
-  const names = config.postgres.map(({ name }) => name);
-  const twice = names.find((name, i) => names.indexOf(name) !== i);
-  if (twice !== undefined)
-    throw new FreshetError('INVALID_CONFIG', `--postgres names ${twice} twice`, {
-      remedy: 'Give each database a name of its own.',
-    });
-  const unknown = config.resync.find((name) => !names.includes(name));
-  if (unknown !== undefined) {
-    throw new FreshetError('INVALID_CONFIG', `--resync ${unknown}: there is no such database`, {
-      remedy: `Name one of: ${names.join(', ')}`,
-    });
-  }
+interface Shared {
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly conditions: ConditionBoard;
+}
+
+/** What is known of checkpoints, and the log kept within its limits by it. */
+async function keepLog(
+  config: IngestConfig,
+  log: SegmentLog,
+  { clock, logger }: Shared,
+): Promise<{ keeper: RetentionKeeper; checkpoints: CheckpointFile }> {
+  const checkpoints = await CheckpointFile.open({
+    files: nodeFileSystem,
+    path: join(config.dataDir, 'checkpoints.json'),
+    logId: log.logId,
+    clock,
+    logger,
+    nodeTimeoutUs: config.checkpointNodeTimeout,
+  });
+  const keeper = createRetentionKeeper({
+    log,
+    limits: { ageUs: config.retainAge, bytes: config.retainBytes },
+    clock,
+    logger,
+    allowedBelow: (partition) => checkpoints.allowedBelow(partition),
+  });
+  return { keeper, checkpoints };
 }
 
 if (import.meta.main) {

@@ -3,6 +3,7 @@
  * behind; memory is bounded. Method: a log driven by hand, with random batches and random completions.
  */
 import type { LogWriter } from '@freshet/log/log.ts';
+import { VirtualClock } from '@freshet/testkit/virtual-clock.ts';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { AppendPipeline, LogFailure } from './append-pipeline.ts';
@@ -38,6 +39,7 @@ class HeldLog implements LogWriter {
 }
 
 const noQuarantine = { append: () => Promise.resolve() };
+const time = { clock: new VirtualClock(), random: () => 0 };
 const settle = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 function batchOf(...partitions: readonly [partition: number, value: number][]): Batch {
@@ -52,7 +54,7 @@ describe('AppendPipeline', () => {
     await fc.assert(
       fc.asyncProperty(contents, fc.infiniteStream(fc.nat()), async (batches, picks) => {
         const log = new HeldLog();
-        const pipeline = new AppendPipeline({ log, quarantine: noQuarantine, bytesMax: 1e9 });
+        const pipeline = new AppendPipeline({ log, quarantine: noQuarantine, ...time, bytesMax: 1e9 });
         const expected = new Map<number, number[]>();
         const settled: number[] = [];
         for (const [i, partitions] of batches.entries()) {
@@ -86,6 +88,7 @@ describe('AppendPipeline', () => {
     const pipeline = new AppendPipeline({
       log,
       quarantine: noQuarantine,
+      ...time,
       bytesMax: 1,
       onFailure: (failure) => (told = failure),
     });
@@ -106,7 +109,7 @@ describe('AppendPipeline', () => {
 
   it('R4: has no room while more than its limit is on its way; giving up waiting is no failure', async () => {
     const log = new HeldLog();
-    const pipeline = new AppendPipeline({ log, quarantine: noQuarantine, bytesMax: 10 });
+    const pipeline = new AppendPipeline({ log, quarantine: noQuarantine, ...time, bytesMax: 10 });
     await pipeline.room(new AbortController().signal);
     pipeline.push(batchOf([0, 1]), () => {});
     const controller = new AbortController();
@@ -122,7 +125,7 @@ describe('AppendPipeline', () => {
     const log = new HeldLog();
     let durable: (() => void) | undefined;
     const quarantine = { append: () => new Promise<void>((resolve) => (durable = resolve)) };
-    const pipeline = new AppendPipeline({ log, quarantine, bytesMax: 10 });
+    const pipeline = new AppendPipeline({ log, quarantine, ...time, bytesMax: 10 });
     const batch = batchOf([0, 1]);
     batch.addEntry({ values: { a: 'x' } } as unknown as QuarantineEntry);
     let settled = false;

@@ -4,19 +4,32 @@
  * One append a partition is on its way at a time; what comes meanwhile goes with the next one. The log groups its
  * writes as well, so this costs no time, and it is what makes a failure harmless: after a rejected append nothing later
  * of that partition is in the log, so sending everything again closes the gap. (Were a later record there, a
- * shard's mark would be past the lost one, and its repetition would be skipped.)
+ * shard's mark would be past the lost one, and its repetition would be skipped.) For the same reason a pipeline is
+ * retired before another of its source begins: what it still holds must not come to the log behind the other's.
+ *
+ *     open ──retire()──▶ nothing more is handed over ──what was handed over has settled──▶ retired
+ *       └──an append fails for good──▶ failed: everything since the last acknowledged commit must be sent again
+ *
+ * What may be better later (a full disk, a log with no room) is tried again in place, so that back-pressure holds the
+ * database off meanwhile: nothing is dropped, nothing overtakes, and work goes on by itself.
  *
  * Owns: the queues and their bound. Limit: `bytesMax`, in memory, queued and on its way; policy: the caller waits in
- * room(); gauge: `bytes`. Uses no clock and no node API.
- * Invariants: I1 (settles a batch only when all of it is durable), R4.
+ * room(); gauge: `bytes`. Its clock is its caller's; uses no node API.
+ * Invariants: I1 (settles a batch only when all of it is durable), F3 (two pipelines of a source never append at once), R4.
  */
-import { FreshetError } from '@freshet/kit/errors.ts';
+import type { Clock } from '@freshet/kit/clock.ts';
+import { FreshetError, isFreshetError } from '@freshet/kit/errors.ts';
+import { type Logger, silentLogger } from '@freshet/kit/logger.ts';
+import { retry } from '@freshet/kit/retry.ts';
 import type { LogWriter } from '@freshet/log/log.ts';
 import type { Batch } from './batch.ts';
 import type { QuarantineEntry } from './quarantine.ts';
 
 /** The most that goes in one append; a batch of one large transaction must not become one large write. */
 const APPEND_BYTES_MAX = 1024 * 1024;
+/** Between two tries of what may be better later: soon enough not to be noticed, rare enough to cost nothing. */
+const RETRY_FIRST_MS = 20;
+const RETRY_MS_MAX = 1_000;
 
 /** Where rows go that must not reach a fold. Resolves when they are durable. */
 export interface QuarantineWriter {
@@ -24,12 +37,18 @@ export interface QuarantineWriter {
 }
 
 export interface AppendPipelineOptions {
-  readonly log: LogWriter;
+  readonly log: Pick<LogWriter, 'append'>;
   readonly quarantine: QuarantineWriter;
   /** The most that may be queued and on its way, in bytes of memory; one batch may go beyond it. */
   readonly bytesMax: number;
-  /** Told once, when an append failed; afterwards nothing is taken any more. */
+  readonly clock: Clock;
+  /** A number in [0, 1), for the jitter between tries. */
+  readonly random: () => number;
+  readonly logger?: Logger | undefined;
+  /** Told once, when an append failed for good; afterwards nothing is taken any more. */
   readonly onFailure?: ((failure: LogFailure) => void) | undefined;
+  /** Told why appends wait, and undefined when they go on. */
+  readonly onWaiting?: ((why: FreshetError | undefined) => void) | undefined;
 }
 
 interface Load {
@@ -46,7 +65,12 @@ interface Queue {
 export class AppendPipeline {
   readonly #options: AppendPipelineOptions;
   readonly #queues = new Map<number, Queue>();
+  readonly #retiring = new AbortController();
   #bytes = 0;
+  /** Appends that the log or the quarantine has in hand, or that wait to be tried again. */
+  #inHand = 0;
+  /** How many of them wait to be tried again. */
+  #waiting = 0;
   #failure: LogFailure | undefined;
   #waiters: (() => void)[] = [];
   /** Records that are durable in the log, since start. */
@@ -67,7 +91,7 @@ export class AppendPipeline {
 
   /** Takes a batch; calls back once, when all of it is durable. Throws what an earlier append failed with. */
   push(batch: Batch, durable: () => void): void {
-    this.#throwIfFailed();
+    this.#throwIfOver();
     this.unkeyed += batch.unkeyed;
     let outstanding = batch.records.size + (batch.quarantine.length > 0 ? 1 : 0);
     if (outstanding === 0) {
@@ -83,8 +107,7 @@ export class AppendPipeline {
       durable();
       this.#wake();
     };
-    if (batch.quarantine.length > 0)
-      this.#options.quarantine.append(batch.quarantine).then(done, (e: unknown) => this.#fail(e));
+    if (batch.quarantine.length > 0) void this.#putAside(batch.quarantine, done);
     for (const [partition, records] of batch.records) {
       this.#enqueue(partition, { records, bytes: records.reduce((sum, record) => sum + record.length, 0), done });
     }
@@ -100,6 +123,17 @@ export class AppendPipeline {
     await this.#until(() => this.#bytes === 0, signal);
   }
 
+  /**
+   * Hands nothing more over, from this call on, and drops what is queued; resolves when what was handed over has settled,
+   * either way. That is one append a partition, which the log settles when its disk does. Never rejects.
+   */
+  async retire(): Promise<void> {
+    this.#retiring.abort(new DOMException('the pipeline was retired', 'AbortError'));
+    for (const { loads } of this.#queues.values()) loads.length = 0;
+    while (this.#inHand > 0) await this.#change();
+    this.#wake();
+  }
+
   #enqueue(partition: number, load: Load): void {
     let queue = this.#queues.get(partition);
     if (queue === undefined) {
@@ -112,21 +146,62 @@ export class AppendPipeline {
 
   async #run(partition: number, queue: Queue): Promise<void> {
     queue.busy = true;
-    try {
-      while (queue.loads.length > 0 && this.#failure === undefined) {
-        const loads = takeLoads(queue.loads);
-        const records = loads.length === 1 ? (loads[0] as Load).records : loads.flatMap((load) => load.records);
-        await this.#options.log.append(partition, records);
-        this.records += records.length;
-        for (const load of loads) {
-          this.recordBytes += load.bytes;
-          load.done();
-        }
+    while (queue.loads.length > 0 && this.#failure === undefined) {
+      const loads = takeLoads(queue.loads);
+      const records = loads.length === 1 ? (loads[0] as Load).records : loads.flatMap((load) => load.records);
+      if (!(await this.#handOver(() => this.#options.log.append(partition, records)))) break;
+      this.records += records.length;
+      for (const load of loads) {
+        this.recordBytes += load.bytes;
+        load.done();
       }
+    }
+    queue.busy = false;
+  }
+
+  async #putAside(entries: readonly QuarantineEntry[], done: () => void): Promise<void> {
+    if (await this.#handOver(() => this.#options.quarantine.append(entries))) done();
+  }
+
+  /** Whether it became durable; not when the pipeline failed or was retired before. */
+  async #handOver(append: () => Promise<unknown>): Promise<boolean> {
+    const { clock, random, logger } = this.#options;
+    const { signal } = this.#retiring;
+    let waits = false;
+    this.#inHand += 1;
+    try {
+      await retry(
+        async () => {
+          try {
+            await append();
+          } catch (error) {
+            if (!waits && isFreshetError(error) && error.retryable) {
+              waits = true;
+              this.#waiting += 1;
+              this.#options.onWaiting?.(error);
+            }
+            throw error;
+          }
+        },
+        {
+          what: 'appending',
+          signal,
+          clock,
+          random,
+          log: logger ?? silentLogger,
+          firstDelayMs: RETRY_FIRST_MS,
+          maxDelayMs: RETRY_MS_MAX,
+          retryable: (error) => error.retryable && this.#failure === undefined,
+        },
+      );
+      return true;
     } catch (error) {
-      this.#fail(error);
+      if (!signal.aborted) this.#fail(error);
+      return false;
     } finally {
-      queue.busy = false;
+      if (waits && --this.#waiting === 0) this.#options.onWaiting?.(undefined);
+      this.#inHand -= 1;
+      if (signal.aborted) this.#wake();
     }
   }
 
@@ -137,13 +212,14 @@ export class AppendPipeline {
     this.#options.onFailure?.(this.#failure);
   }
 
-  #throwIfFailed(): void {
+  #throwIfOver(): void {
     if (this.#failure !== undefined) throw this.#failure;
+    if (this.#retiring.signal.aborted) throw new FreshetError('CANCELLED', 'the pipeline was retired');
   }
 
   async #until(condition: () => boolean, signal?: AbortSignal): Promise<void> {
     for (;;) {
-      this.#throwIfFailed();
+      this.#throwIfOver();
       if (condition()) return;
       if (signal?.aborted)
         throw new FreshetError('CANCELLED', 'waiting for the log was given up', { cause: signal.reason });

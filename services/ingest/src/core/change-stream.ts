@@ -239,7 +239,7 @@ function checkTable({ route, tableOid }: LiveRoute, relation: Relation): void {
   throw new FreshetError('CONTRACT_BROKEN', `${tableName(schema, table)} was renamed or replaced: ${now}`, {
     remedy:
       `If source ${route.source} is meant to follow the renamed table, change postgres.table and apply. If another table took ` +
-      `the name, start ingest again: it is read anew, as a new generation. If the table got its name back, start ingest once with --resync ${database}.`,
+      `the name, start ingest again: it is read anew, as a new generation. If the table got its name back, start ingest with --resync ${database}=<a word not used before>.`,
     place: tableName(schema, table),
   });
 }

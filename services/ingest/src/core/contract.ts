@@ -100,7 +100,7 @@ export function bindContract<T extends { readonly contract: Contract }>(
       remedy:
         'Nothing is lost: the replication slot waits before the first row of the new shape. Adapt the definitions and apply ' +
         'them (freshet plan, freshet apply); capture goes on under the new contract. If the table changed again after these ' +
-        `rows, so that no contract ever had their shape, start ingest once with --resync ${database}.`,
+        `rows, so that no contract ever had their shape, start ingest with --resync ${database}=<a word not used before>.`,
       place: table,
     },
   );

@@ -44,14 +44,23 @@ const SLOT: SlotFacts = {
   walStatus: 'reserved',
   invalidationReason: '',
   confirmedLsn: 100n,
+  safeWalBytes: undefined,
 };
 
 function world(more: Partial<WorldFacts> = {}): WorldFacts {
-  return { systemId: 'sys', database: 'app', slotName: 'freshet_shop', slot: SLOT, stages: new Map(), ...more };
+  return {
+    systemId: 'sys',
+    timeline: 1,
+    database: 'app',
+    slotName: 'freshet_shop',
+    slot: SLOT,
+    stages: new Map(),
+    ...more,
+  };
 }
 
 const TABLE = { tableOid: 7, contractVersion: 1, contractLsn: 5n };
-const MADE: SourceState = { ...EMPTY_STATE, slot: 'made', systemId: 'sys', acknowledgedLsn: 100n };
+const MADE: SourceState = { ...EMPTY_STATE, slot: 'made', systemId: 'sys', timeline: 1, acknowledgedLsn: 100n };
 
 describe('nextStep', () => {
   it('comes to stream every wanted route from any interruption, each generation from one stage', () => {
@@ -176,6 +185,7 @@ describe('nextStep', () => {
     ['the slot is of another plugin', MADE, { slot: { ...SLOT, plugin: 'test_decoding' } }, 'SLOT_LOST'],
     ['the slot is of another database', MADE, { slot: { ...SLOT, database: 'other' } }, 'SLOT_LOST'],
     ['the cluster is another', MADE, { systemId: 'other' }, 'SLOT_LOST'],
+    ['the database failed over', MADE, { timeline: 2 }, 'SLOT_LOST'],
     ['the slot is somebody else’s', EMPTY_STATE, {}, 'SOURCE_NOT_READY'],
   ])('refuses when %s', (_, state, more, code) => {
     expect(() => nextStep(state, world(more), [plan(1)])).toThrow(
@@ -186,8 +196,12 @@ describe('nextStep', () => {
   it('starts over with new generations', () => {
     const state = startedOver(
       withRoutes(MADE, [{ route: 1, generation: 3, phase: 'live', fromLsn: 5n, stage: '', ...TABLE }]),
+      'today',
     );
-    expect(nextStep(state, world({ slot: undefined, systemId: 'other' }), [plan(1)])).toEqual({ kind: 'create_slot' });
+    expect(state.resync).toBe('today');
+    expect(nextStep(state, world({ slot: undefined, systemId: 'other', timeline: 9 }), [plan(1)])).toEqual({
+      kind: 'create_slot',
+    });
     expect(nextStep({ ...state, slot: 'made', acknowledgedLsn: 100n }, world(), [plan(1)])).toMatchObject({
       kind: 'stage',
       routes: [{ generation: 4 }],

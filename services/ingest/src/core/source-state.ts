@@ -9,7 +9,8 @@
  *
  * Invariants: a generation is used by one snapshot only: what is appended again after a crash is the same staged rows,
  * with the same numbers. A route is live only after its whole snapshot is in the log. A slot that we did not make is
- * never used, and one that moved without us is not trusted. A route follows the table that its snapshot was of, by oid:
+ * never used, and one that moved without us is not trusted; nor is a cluster or a timeline that is not the one captured so
+ * far (I1: commits may be missing from it, or others in their place). A route follows the table that its snapshot was of, by oid:
  * of a table that took the name since, or that was out of the publication, rows are missing, so the route starts anew.
  */
 import type { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
@@ -53,12 +54,26 @@ export interface SourceState {
   readonly slot: 'none' | 'creating' | 'made';
   /** The database cluster's own id, which a restored or another cluster does not share; '' until known. */
   readonly systemId: string;
+  /** The cluster's timeline, which changes when a standby takes over or a backup is restored; 0 until known. */
+  readonly timeline: number;
+  /** The newest request to start over that was carried out; '': none. Each is carried out once. */
+  readonly resync: string;
+  /** Generations up to this one may have been used by a state that was lost. */
+  readonly generationFloor: number;
   /** No acknowledgement beyond this was ever sent. */
   readonly acknowledgedLsn: bigint;
   readonly routes: readonly RouteState[];
 }
 
-export const EMPTY_STATE: SourceState = { slot: 'none', systemId: '', acknowledgedLsn: 0n, routes: [] };
+export const EMPTY_STATE: SourceState = {
+  slot: 'none',
+  systemId: '',
+  timeline: 0,
+  resync: '',
+  generationFloor: 0,
+  acknowledgedLsn: 0n,
+  routes: [],
+};
 
 /** What the database says of the slot; undefined: there is none of that name. */
 export interface SlotFacts {
@@ -70,10 +85,13 @@ export interface SlotFacts {
   readonly walStatus: string;
   readonly invalidationReason: string;
   readonly confirmedLsn: bigint;
+  /** How much more log may be written before the slot is in danger of being lost, bytes; undefined: there is no limit. */
+  readonly safeWalBytes: number | undefined;
 }
 
 export interface WorldFacts {
   readonly systemId: string;
+  readonly timeline: number;
   readonly database: string;
   readonly slotName: string;
   readonly slot: SlotFacts | undefined;
@@ -118,7 +136,10 @@ export function nextStep(state: SourceState, world: WorldFacts, wanted: readonly
   }
   const fresh = wanted.filter((plan) => known.get(plan.route)?.phase !== 'live');
   if (fresh.length > 0) {
-    const routes = fresh.map((plan) => ({ plan, generation: (known.get(plan.route)?.generation ?? 0) + 1 }));
+    const routes = fresh.map((plan) => ({
+      plan,
+      generation: Math.max(known.get(plan.route)?.generation ?? 0, state.generationFloor) + 1,
+    }));
     return { kind: 'stage', routes };
   }
   return { kind: 'stream', routes: wanted.flatMap((plan) => known.get(plan.route) ?? []) };
@@ -176,24 +197,60 @@ export function withRoutes(state: SourceState, changed: readonly RouteState[]): 
   return { ...state, routes: [...byNumber.values()].sort((a, b) => a.route - b.route) };
 }
 
-/** The state after somebody decided to start over: a new slot, and a new generation of every route. */
-export function startedOver(state: SourceState): SourceState {
+/** The state with the newest contracts that the stream has seen. */
+export function withFloors(
+  state: SourceState,
+  floors: ReadonlyMap<number, { readonly version: number; readonly lsn: bigint }>,
+): SourceState {
+  const changed = state.routes.flatMap((route) => {
+    const floor = floors.get(route.route);
+    return floor === undefined ? [] : [{ ...route, contractVersion: floor.version, contractLsn: floor.lsn }];
+  });
+  return withRoutes(state, changed);
+}
+
+/** The state after somebody decided, by a request of that name, to start over: a new slot, a new generation of every route. */
+export function startedOver(state: SourceState, resync: string): SourceState {
   return {
     ...EMPTY_STATE,
+    resync,
+    generationFloor: state.generationFloor,
     routes: state.routes.map((route) => ({ ...route, phase: 'ended' as const, fromLsn: 0n, stage: '' })),
   };
 }
 
-function checkCluster(state: SourceState, world: WorldFacts): void {
-  if (state.systemId === '' || state.systemId === world.systemId) return;
-  throw new FreshetError('SLOT_LOST', 'the database is another cluster than the one captured so far', {
-    remedy: `If that is meant, ${RESYNC}`,
-    place: `system identifier ${world.systemId}, before: ${state.systemId}`,
-  });
+/**
+ * The state to start over from when the saved one cannot be read. Which generations it had used is not known: seconds are
+ * far ahead of any count of snapshots, and last until 2156.
+ */
+export function lostState(nowUs: number): SourceState {
+  return { ...EMPTY_STATE, generationFloor: Math.floor(nowUs / 1_000_000) - SECONDS_TO_2020 };
 }
 
-const RESYNC =
-  'start ingest once with --resync <database>: it takes a new slot and reads every table anew, as a new generation.';
+const SECONDS_TO_2020 = 1_577_836_800;
+
+function checkCluster(state: SourceState, world: WorldFacts): void {
+  if (state.systemId !== '' && state.systemId !== world.systemId) {
+    throw new FreshetError('SLOT_LOST', 'the database is another cluster than the one captured so far', {
+      remedy: `If that is meant, ${RESYNC_REMEDY}`,
+      place: `system identifier ${world.systemId}, before: ${state.systemId}`,
+    });
+  }
+  if (state.timeline !== 0 && state.timeline !== world.timeline) {
+    throw new FreshetError(
+      'SLOT_LOST',
+      `the database failed over or was restored: it is on timeline ${world.timeline} now, and was captured on ${state.timeline}; commits after the two parted may differ`,
+      {
+        remedy: `If this is the database to capture from now on, ${RESYNC_REMEDY}`,
+        place: `timeline ${world.timeline}, before: ${state.timeline}`,
+      },
+    );
+  }
+}
+
+/** How a person starts over, to end a sentence with. */
+export const RESYNC_REMEDY =
+  'start ingest with --resync <database>=<word>, the word being any that was not used before (today’s date): once for each word, it takes a new slot and reads every table anew, as a new generation.';
 
 /** Whether our slot is there and sound. */
 function checkSlot(state: SourceState, world: WorldFacts): boolean {
@@ -205,7 +262,7 @@ function checkSlot(state: SourceState, world: WorldFacts): boolean {
       'SLOT_LOST',
       `the replication slot ${slotName} is gone; changes since ${formatLsn(state.acknowledgedLsn)} may be lost`,
       {
-        remedy: `To go on, ${RESYNC}`,
+        remedy: `To go on, ${RESYNC_REMEDY}`,
         place,
       },
     );
@@ -221,7 +278,7 @@ function checkSlot(state: SourceState, world: WorldFacts): boolean {
       'SLOT_LOST',
       `the replication slot ${slotName} is another one now (${slot.plugin} of database ${slot.database})`,
       {
-        remedy: `Drop it or choose another --slot-name; then ${RESYNC}`,
+        remedy: `Drop it or choose another --slot-name; then ${RESYNC_REMEDY}`,
         place,
       },
     );
@@ -229,7 +286,7 @@ function checkSlot(state: SourceState, world: WorldFacts): boolean {
   if (slot.walStatus === 'lost' || slot.invalidationReason !== '') {
     const why = slot.invalidationReason || 'its log was removed: see max_slot_wal_keep_size';
     throw new FreshetError('SLOT_LOST', `the replication slot ${slotName} was invalidated (${why})`, {
-      remedy: `To go on, ${RESYNC}`,
+      remedy: `To go on, ${RESYNC_REMEDY}`,
       place,
     });
   }
@@ -237,7 +294,7 @@ function checkSlot(state: SourceState, world: WorldFacts): boolean {
     throw new FreshetError(
       'SLOT_LOST',
       `the replication slot ${slotName} is at ${formatLsn(slot.confirmedLsn)}, but only ${formatLsn(state.acknowledgedLsn)} was ever acknowledged: it was made anew or moved by somebody else`,
-      { remedy: `Changes in between are lost to it. To go on, ${RESYNC}`, place },
+      { remedy: `Changes in between are lost to it. To go on, ${RESYNC_REMEDY}`, place },
     );
   }
   return true;

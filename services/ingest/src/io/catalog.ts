@@ -50,7 +50,7 @@ export async function readSlot(
 ): Promise<SlotFacts | undefined> {
   const reason = version >= 170000 ? "coalesce(invalidation_reason, '')" : "''";
   const { rows } = await connection.query(`
-    SELECT plugin, database, active, active_pid, wal_status, ${reason}, confirmed_flush_lsn
+    SELECT plugin, database, active, active_pid, wal_status, ${reason}, confirmed_flush_lsn, safe_wal_size
       FROM pg_replication_slots WHERE slot_name = ${quoteLiteral(name)}`);
   const [row] = rows;
   if (row === undefined) return undefined;
@@ -62,6 +62,7 @@ export async function readSlot(
     walStatus: row[4] ?? '',
     invalidationReason: row[5] ?? '',
     confirmedLsn: parseLsn(row[6] ?? '') ?? 0n,
+    safeWalBytes: row[7] === null || row[7] === undefined ? undefined : Number(row[7]),
   };
 }
 

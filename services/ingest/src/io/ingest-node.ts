@@ -7,18 +7,21 @@
  * So a record of a contract's version comes after the definitions that carry the contract, and a route's beginning
  * after the definitions that made the route. The last definitions are kept on disk: the node starts without a registry.
  *
- * Owns definitions.binpb and node.json. Does not own following the registry (main wires that) or capturing.
+ * Owns the order of these steps. Does not own the files (node-files.ts), following the registry (main wires that) or
+ * capturing. A source's run() has returned only when nothing of it can come to the log any more: so the next definitions
+ * are behind every record of the last.
  */
-import { join } from 'node:path';
-import { fromBinary, fromJson, type JsonValue, toBinary, toJson } from '@bufbuild/protobuf';
-import { ContractSchema } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
-import { type DefinitionSet, DefinitionSetSchema } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
-import { FreshetError } from '@freshet/kit/errors.ts';
+import type { DefinitionSet } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
+import type { Clock } from '@freshet/kit/clock.ts';
+import type { ConditionBoard } from '@freshet/kit/conditions.ts';
+import { FreshetError, isFreshetError } from '@freshet/kit/errors.ts';
 import type { Logger } from '@freshet/kit/logger.ts';
+import { retry } from '@freshet/kit/retry.ts';
+import type { FileSystem } from '@freshet/log/file-system.ts';
 import type { LogWriter } from '@freshet/log/log.ts';
 import { encodeRecord } from '@freshet/log/record-writer.ts';
 import { addContracts, type ContractHistory } from '../core/contract-history.ts';
-import { readIfThere, replaceFile } from './durable-file.ts';
+import { NodeFiles, type Written } from './node-files.ts';
 
 /** A source as the node drives it. */
 export interface Source {
@@ -29,43 +32,43 @@ export interface Source {
 
 export interface IngestNodeOptions {
   readonly directory: string;
-  readonly log: LogWriter & { readonly logId: string; readonly partitionCount: number };
+  readonly files: FileSystem;
+  readonly log: Pick<LogWriter, 'append'> & { readonly logId: string; readonly partitionCount: number };
   readonly sources: readonly Source[];
+  readonly clock: Clock;
+  /** A number in [0, 1), for the jitter of retries. */
+  readonly random: () => number;
   readonly logger: Logger;
-}
-
-interface NodeJson {
-  /** The log that the definitions were written to. */
-  readonly logId: string;
-  /** The generation last written to all of its partitions. */
-  readonly writtenGeneration: string;
-  /** The contracts that were written to all of its partitions, newest first. */
-  readonly contracts?: readonly { readonly route: number; readonly contracts: readonly JsonValue[] }[];
+  readonly conditions: ConditionBoard;
 }
 
 export class IngestNode {
   readonly #options: IngestNodeOptions;
+  readonly #files: NodeFiles;
   #current: DefinitionSet | undefined;
   #written: bigint;
   #contracts: ContractHistory;
   #changed: (() => void) | undefined;
 
-  private constructor(options: IngestNodeOptions, current: DefinitionSet | undefined, node: NodeJson | undefined) {
+  private constructor(
+    options: IngestNodeOptions,
+    files: NodeFiles,
+    current: DefinitionSet | undefined,
+    written: Written | undefined,
+  ) {
     this.#options = options;
+    this.#files = files;
     this.#current = current;
-    this.#written = BigInt(node?.writtenGeneration ?? 0);
-    this.#contracts = new Map(
-      (node?.contracts ?? []).map(({ route, contracts }) => [route, contracts.map((c) => fromJson(ContractSchema, c))]),
-    );
+    this.#written = written?.generation ?? 0n;
+    this.#contracts = written?.contracts ?? new Map();
   }
 
   /** Loads what was in force when the node last ran. */
   static async open(options: IngestNodeOptions): Promise<IngestNode> {
-    const definitions = await readIfThere(join(options.directory, 'definitions.binpb'));
-    const node = await readIfThere(join(options.directory, 'node.json'));
-    const json = node === undefined ? undefined : (JSON.parse(node.toString('utf8')) as NodeJson);
-    const ofThisLog = json?.logId === options.log.logId ? json : undefined;
-    return new IngestNode(options, definitions && fromBinary(DefinitionSetSchema, definitions), ofThisLog);
+    const files = new NodeFiles(options.files, options.directory, options.logger);
+    const definitions = await files.definitions();
+    const written = await files.written();
+    return new IngestNode(options, files, definitions, written?.logId === options.log.logId ? written : undefined);
   }
 
   /** The generation of the definitions in force here; 0: none. */
@@ -83,10 +86,13 @@ export class IngestNode {
     return this.#written;
   }
 
-  /** Puts definitions in force; resolves when they are saved. Older ones than those in force are passed over. */
-  async apply(definitions: DefinitionSet): Promise<void> {
+  /**
+   * Puts definitions in force; resolves when they are saved, for which a full disk is waited for. Older ones than those in
+   * force are passed over. Throws the signal's reason when it ends the waiting.
+   */
+  async apply(definitions: DefinitionSet, signal: AbortSignal = new AbortController().signal): Promise<void> {
     if (definitions.generation <= this.generation) return;
-    await replaceFile(join(this.#options.directory, 'definitions.binpb'), toBinary(DefinitionSetSchema, definitions));
+    await this.#whenPossible('saving definitions', () => this.#files.saveDefinitions(definitions), signal);
     this.#current = definitions;
     this.#changed?.();
   }
@@ -111,7 +117,12 @@ export class IngestNode {
 
   async #runRound(definitions: DefinitionSet, round: AbortController): Promise<void> {
     const { sources, logger } = this.#options;
-    await this.#write(definitions);
+    try {
+      await this.#whenPossible('writing definitions to the log', () => this.#write(definitions), round.signal);
+    } catch (error) {
+      if (round.signal.aborted) return;
+      throw error;
+    }
     const known = new Set(sources.map(({ name }) => name));
     for (const database of databasesOf(definitions)) {
       if (!known.has(database)) {
@@ -136,26 +147,30 @@ export class IngestNode {
   /** Writes the definitions to every partition, unless that was done. Doing it twice after a crash is harmless. */
   async #write(definitions: DefinitionSet): Promise<void> {
     if (definitions.generation <= this.#written) return;
-    const { log, directory, logger } = this.#options;
+    const { log, logger } = this.#options;
     const record = encodeRecord({ case: 'definitions', value: definitions });
     const partitions = Array.from({ length: log.partitionCount }, (_, partition) => partition);
     await Promise.all(partitions.map((partition) => log.append(partition, [record])));
     const contracts = addContracts(this.#contracts, definitions);
-    const json: NodeJson = {
-      logId: log.logId,
-      writtenGeneration: definitions.generation.toString(),
-      contracts: [...contracts].map(([route, all]) => ({
-        route,
-        contracts: all.map((c) => toJson(ContractSchema, c)),
-      })),
-    };
-    await replaceFile(join(directory, 'node.json'), JSON.stringify(json));
+    await this.#files.saveWritten({ logId: log.logId, generation: definitions.generation, contracts });
     this.#written = definitions.generation;
     this.#contracts = contracts;
     logger.info('definitions written to the log', {
       generation: definitions.generation,
       routes: definitions.routes.length,
     });
+  }
+
+  /** Does it until it has worked: what may be better later, a full disk, is waited for. Throws the signal's reason. */
+  async #whenPossible(what: string, work: () => Promise<void>, signal: AbortSignal): Promise<void> {
+    const { clock, random, logger, conditions } = this.#options;
+    const attempt = (): Promise<void> =>
+      work().catch((error: unknown) => {
+        if (isFreshetError(error)) conditions.raise('definitions', error);
+        throw error;
+      });
+    await retry(attempt, { what, signal, clock, random, log: logger });
+    conditions.clear('definitions');
   }
 }
 

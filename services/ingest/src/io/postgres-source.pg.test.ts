@@ -299,6 +299,30 @@ describe('interruptions', () => {
     }
   });
 
+  it('I1: notices a database that stopped without a word, says so, and goes on when it does', async () => {
+    const log = newLog();
+    const { node, source } = await capture(log);
+    await node.apply(await define(database.url, 1n, [EVENTS]));
+    await insert(1, 50);
+    await expect.poll(() => idsOf(log, 1), patient).toEqual(range(50));
+    await expect.poll(() => source.status().phase, patient).toBe(SourceState.STREAMING);
+    const [row] = await database.sql`SELECT active_pid AS pid FROM pg_replication_slots WHERE slot_name = ${SLOT}`;
+    const walSender = Number(row?.['pid']);
+    expect(walSender).toBeGreaterThan(1); // 0 would be this process and all of its group
+    process.kill(walSender, 'SIGSTOP');
+    try {
+      await insert(51, 80);
+      await expect.poll(() => source.status().problem?.code, patient).toBe('SOURCE_UNREACHABLE');
+      // Its connection is given up, but the slot is still its own.
+      await expect.poll(() => source.status().problem?.remedy, patient).toContain('Another process reads');
+      expect(await idsOf(log, 1)).toEqual(range(50));
+    } finally {
+      process.kill(walSender, 'SIGCONT');
+    }
+    await expect.poll(() => idsOf(log, 1), patient).toEqual(range(80));
+    expect(source.status().problem).toBeUndefined();
+  });
+
   it('R4: holds a bounded amount while the log stalls, and the connection lives on', async () => {
     let stalled = true;
     let release: (() => void)[] = [];

@@ -1,30 +1,37 @@
 /**
- * Captures one Postgres database: prepares it, takes snapshots of new routes, follows the stream, and goes on at any
- * point that it was stopped or thrown out at.
+ * Captures one database: prepares it, takes snapshots of new routes, follows the stream, and goes on at any point that it
+ * was stopped or thrown out at.
  *
  *     connecting ──▶ preflight ──▶ nextStep: create_slot ⟲ stage ⟲ append ⟲ stream ──▶ (streaming)
- *          ▲             │ SOURCE_NOT_READY, SLOT_LOST, CONTRACT_BROKEN                     │ connection lost
+ *          ▲             │ SOURCE_NOT_READY, SLOT_LOST, CONTRACT_BROKEN, DATA_DAMAGED       │ connection lost
  *          │             ▼                                                                  │
  *          │          halted ── looked at again every few seconds, or at new definitions    │
  *          └────────────────────────────────────────────────────────────────────────────────┘
  *
- * Owns the loop and the source's state. What to do next is core/source-state.ts; each doing has its own file.
- * Invariants: I1 (replication.ts), and that a route streams only after its snapshot is in the log.
+ * Owns the loop and the source's state. What to do next is core/source-state.ts; each doing has its own file. The database
+ * is behind core/source-database.ts, the disk behind FileSystem, time and chance are arguments: a simulator drives this.
+ * Invariants: I1 (core/replication.ts), F3 (core/source-pipelines.ts: one pipeline at a time, and none when run() has
+ * returned), and that a route streams only after its snapshot is in the log.
  */
 import { join } from 'node:path';
 import { SourceState as SourcePhase } from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
 import type { DefinitionSet, RoutePlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { must } from '@freshet/kit/assert.ts';
 import type { Clock } from '@freshet/kit/clock.ts';
+import type { ConditionBoard } from '@freshet/kit/conditions.ts';
 import { type FreshetError, isAbort, isFreshetError } from '@freshet/kit/errors.ts';
 import type { Logger } from '@freshet/kit/logger.ts';
 import { retry } from '@freshet/kit/retry.ts';
+import type { FileSystem } from '@freshet/log/file-system.ts';
 import type { Log } from '@freshet/log/log.ts';
-import { AppendPipeline, type LogFailure } from '../core/append-pipeline.ts';
-import { ChangeStream, type ContractFloor, type LiveRoute } from '../core/change-stream.ts';
+import { ChangeStream, type LiveRoute } from '../core/change-stream.ts';
 import { type ContractHistory, plansByContract } from '../core/contract-history.ts';
 import { laterLsn } from '../core/lsn.ts';
+import { Replication } from '../core/replication.ts';
 import { prepareRoute, SNAPSHOT_LANE } from '../core/route.ts';
+import { slotDanger } from '../core/slot-danger.ts';
+import type { DatabaseSession, ReplicationStream, SourceDatabase, TableToStage } from '../core/source-database.ts';
+import { SourcePipelines } from '../core/source-pipelines.ts';
 import {
   checkTables,
   EMPTY_STATE,
@@ -38,19 +45,14 @@ import {
   type SourceState,
   startedOver,
   type WorldFacts,
+  withFloors,
   withRoutes,
 } from '../core/source-state.ts';
-import { quoteLiteral, tableName } from '../core/sql.ts';
-import { readServer, readSlot } from './catalog.ts';
-import { type ConnectionTarget, describeTarget } from './pg/connection-url.ts';
-import { PgConnection, type PgConnectionOptions, withConnection } from './pg/pg-connection.ts';
-import { fromPgError } from './pg/pg-error.ts';
-import { publicationNames, readPublished } from './publications.ts';
+import { tableName } from '../core/sql.ts';
 import type { QuarantineFile } from './quarantine-file.ts';
-import { Replication } from './replication.ts';
-import { createSlot, withSnapshot } from './slot.ts';
+import { loadState, ResyncMark } from './resync.ts';
 import { appendSnapshot } from './snapshot-rows.ts';
-import { type Stage, StageStore, stageFacts, type TableToStage } from './snapshot-stage.ts';
+import { type Stage, StageStore, stageFacts } from './snapshot-stage.ts';
 import { checkShape, preflight, publish, tableKey, tableOf } from './source-preflight.ts';
 import { StateFile } from './state-file.ts';
 import { type TableWatch, watchTables } from './table-watch.ts';
@@ -58,21 +60,26 @@ import { type TableWatch, watchTables } from './table-watch.ts';
 export interface PostgresSourceOptions {
   /** The database's name in definitions. */
   readonly name: string;
-  readonly target: ConnectionTarget;
+  readonly database: SourceDatabase;
   readonly slotName: string;
   /** For the state and the stages. */
   readonly directory: string;
-  readonly log: Log;
+  readonly files: FileSystem;
+  readonly log: Pick<Log, 'append' | 'partitionCount' | 'logId'>;
   readonly quarantine: QuarantineFile;
   readonly clock: Clock;
+  /** A number in [0, 1), for the jitter of retries. */
+  readonly random: () => number;
   readonly logger: Logger;
+  /** Takes what is not as it should be, under "source/<name>". */
+  readonly conditions: ConditionBoard;
   /** The most that is held between the socket and the log, in bytes of memory. */
   readonly inFlightBytesMax: number;
-  /** Drop the slot first and take every route anew. */
-  readonly resync: boolean;
+  /** Starts over, with a new slot and every table read anew: once for each word. */
+  readonly resync?: string | undefined;
   /** How long a halted source waits before it looks again whether somebody mended what is wrong. Default 5 s. */
   readonly recheckMs?: number | undefined;
-  /** How often the tables are looked up while streaming. Default 10 s. */
+  /** How often the tables and the slot are looked up while streaming. Default 10 s. */
   readonly tableCheckMs?: number | undefined;
 }
 
@@ -80,30 +87,39 @@ export interface PostgresSourceOptions {
 const RECHECK_MS = 5_000;
 /** Default of PostgresSourceOptions.tableCheckMs. */
 const TABLE_CHECK_MS = 10_000;
+/** What somebody can mend without a restart; another definition set is looked at in any case. */
+const MENDABLE = ['SOURCE_NOT_READY', 'SLOT_LOST', 'CLOCK_JUMP', 'DATA_DAMAGED', 'INVALID_CONFIG'] as const;
 
 export class PostgresSource {
   readonly #options: PostgresSourceOptions;
   readonly #stateFile: StateFile;
+  readonly #resyncMark: ResyncMark;
   readonly #stages: StageStore;
+  readonly #pipelines: SourcePipelines;
   #state: SourceState = EMPTY_STATE;
-  #resync: boolean;
   #contracts: ContractHistory = new Map();
   #replication: Replication | undefined;
   #stream: ChangeStream | undefined;
-  #pipeline: AppendPipeline | undefined;
   #commits = 0;
   #rows = 0;
-  #records = 0;
-  #recordBytes = 0;
-  #unkeyed = 0;
   #phase: SourcePhase = SourcePhase.CONNECTING;
   #problem: FreshetError | undefined;
 
   constructor(options: PostgresSourceOptions) {
     this.#options = options;
-    this.#resync = options.resync;
-    this.#stateFile = new StateFile(join(options.directory, 'state.json'), options.log.logId);
-    this.#stages = new StageStore(join(options.directory, 'stages'));
+    const { files, directory, log, quarantine, clock, random, logger, inFlightBytesMax } = options;
+    this.#stateFile = new StateFile(files, join(directory, 'state.json'), log.logId);
+    this.#resyncMark = new ResyncMark(files, join(directory, 'resync.json'));
+    this.#stages = new StageStore(files, join(directory, 'stages'), logger);
+    this.#pipelines = new SourcePipelines({
+      log,
+      quarantine,
+      clock,
+      random,
+      logger,
+      bytesMax: inFlightBytesMax,
+      onWaiting: (why) => this.#note('append', why),
+    });
   }
 
   get name(): string {
@@ -121,25 +137,30 @@ export class PostgresSource {
       serverLsn: progress?.serverLsn ?? 0n,
       commits: this.#commits + (this.#stream?.commits ?? 0),
       rows: this.#rows + (this.#stream?.rows ?? 0),
-      records: this.#records + (this.#pipeline?.records ?? 0),
-      recordBytes: this.#recordBytes + (this.#pipeline?.recordBytes ?? 0),
-      unkeyed: this.#unkeyed + (this.#pipeline?.unkeyed ?? 0),
+      records: this.#pipelines.records,
+      recordBytes: this.#pipelines.recordBytes,
+      unkeyed: this.#pipelines.unkeyed,
       problem: this.#problem,
     };
   }
 
-  /** Captures what the definitions want until the signal; then what was read is durable. Throws LogFailure and faults of ours. */
+  /**
+   * Captures what the definitions want until the signal. When it has returned, nothing of it can come to the log any more.
+   * Throws LogFailure and faults of ours.
+   */
   async run(definitions: DefinitionSet, contracts: ContractHistory, signal: AbortSignal): Promise<void> {
-    const { clock, logger } = this.#options;
+    const { clock, random, logger } = this.#options;
     const wanted = definitions.routes.filter(
       ({ source }) => source?.origin.case === 'postgres' && source.origin.value.database === this.name,
     );
     this.#contracts = contracts;
-    this.#state = await this.#stateFile.load();
-    await this.#save(endUnwanted(this.#state, wanted));
+    let loaded = false;
     let fault: unknown;
     const attempt = async (healthy: () => void): Promise<void> => {
       try {
+        if (!loaded) this.#state = await this.#load();
+        loaded = true;
+        await this.#save(endUnwanted(this.#state, wanted));
         await this.#capture(wanted, signal, healthy);
       } catch (error) {
         // Kept aside: once the signal is aborted, retry tells of nothing else.
@@ -148,86 +169,85 @@ export class PostgresSource {
         throw error;
       }
     };
-    while (!signal.aborted) {
-      try {
-        await retry(attempt, { what: `capturing ${this.name}`, signal, clock, log: logger });
-        return;
-      } catch (error) {
-        if (fault !== undefined) throw fault;
-        if (signal.aborted) return;
-        if (!isFreshetError(error)) throw error;
-        await this.#halt(error, signal);
-      }
-    }
-  }
-
-  /** Runs work on a connection of its own; the database's errors come as operating errors. */
-  async connect<T>(signal: AbortSignal, work: (connection: PgConnection) => Promise<T>): Promise<T> {
     try {
-      return await withConnection(this.#connection(), signal, work);
-    } catch (error) {
-      throw fromPgError(error, describeTarget(this.#options.target));
+      while (!signal.aborted) {
+        try {
+          await retry(attempt, { what: `capturing ${this.name}`, signal, clock, random, log: logger });
+          return;
+        } catch (error) {
+          if (fault !== undefined) throw fault;
+          if (signal.aborted) return;
+          if (!isFreshetError(error)) throw error;
+          await this.#halt(error, signal);
+        }
+      }
+    } finally {
+      await this.#pipelines.retire();
     }
   }
 
   async #halt(error: FreshetError, signal: AbortSignal): Promise<void> {
     const { clock, logger } = this.#options;
     if (this.#problem?.message !== error.message) {
-      for (const each of [error, ...error.also]) {
-        logger.error(`${this.name} is not captured: ${each.message}`, {
-          code: each.code,
-          place: each.place,
-          remedy: each.remedy,
-        });
+      for (const { message, code, place, remedy } of error.also) {
+        logger.error(`${this.name} is not captured: ${message}`, { code, place, remedy });
       }
     }
     this.#enter(SourcePhase.HALTED, error);
     // Read again, a broken contract breaks at the same row again, after what came before it is in the log twice.
-    const mendable = isFreshetError(error, 'SOURCE_NOT_READY', 'SLOT_LOST', 'CLOCK_JUMP');
+    const mendable = isFreshetError(error, ...MENDABLE);
     if (mendable) await clock.sleep(this.#options.recheckMs ?? RECHECK_MS, signal).catch(() => undefined);
     else await aborted(signal);
   }
 
+  async #load(): Promise<SourceState> {
+    const { clock, logger, resync } = this.#options;
+    return loadState({ file: this.#stateFile, mark: this.#resyncMark, resync, nowUs: clock.nowUs(), logger });
+  }
+
   async #capture(wanted: readonly RoutePlan[], signal: AbortSignal, healthy: () => void): Promise<void> {
     if (this.#phase !== SourcePhase.HALTED) this.#phase = SourcePhase.CONNECTING;
-    const routes = await this.connect(signal, (connection) => this.#prepare(wanted, connection, signal));
+    const routes = await this.#options.database.look(signal, (session) => this.#prepare(wanted, session, signal));
     if (routes === undefined) {
       this.#enter(SourcePhase.STREAMING);
       await aborted(signal);
       return;
     }
-    try {
-      await this.#follow(wanted, routes, signal, healthy);
-    } catch (error) {
-      throw fromPgError(error, describeTarget(this.#options.target));
-    }
+    await this.#follow(wanted, routes, signal, healthy);
   }
 
   /** Brings everything to where the stream can start; undefined: there is nothing to stream. */
   async #prepare(
     wanted: readonly RoutePlan[],
-    connection: PgConnection,
+    session: DatabaseSession,
     signal: AbortSignal,
   ): Promise<readonly RouteState[] | undefined> {
-    const { slotName, logger } = this.#options;
-    if (this.#resync) await this.#startOver(connection);
-    const tables = await preflight({ wanted, state: this.#state, connection, clock: this.#options.clock, logger });
-    const systemId = await this.#systemId(signal);
+    const { database, slotName, clock, logger, resync } = this.#options;
+    if (resync !== undefined && resync !== this.#state.resync) await this.#startOver(session, resync);
+    const tables = await preflight({ wanted, state: this.#state, session, clock, logger });
+    const identity = await database.identify(signal);
     for (;;) {
       const stages = await this.#stages.load();
-      const server = await readServer(connection);
-      const slot = await readSlot(connection, slotName, server.version);
-      const world: WorldFacts = { systemId, database: server.database, slotName, slot, stages: stageFacts(stages) };
-      const settled = endMoved(this.#state, await readPublished(connection, slotName), wanted);
+      const server = await session.server();
+      const slot = await session.slot(slotName);
+      const world: WorldFacts = {
+        ...identity,
+        database: server.database,
+        slotName,
+        slot,
+        stages: stageFacts(stages),
+      };
+      const settled = endMoved(this.#state, await session.published(slotName), wanted);
       const step = nextStep(settled, world, wanted);
-      await this.#save(settled);
+      // States of before timelines were kept learn theirs, now that everything else is as it was.
+      await this.#save(settled.slot === 'made' && settled.timeline === 0 ? { ...settled, ...identity } : settled);
       if (step.kind === 'idle') return undefined;
-      const published = await publish({ wanted, tables, slotName, connection, logger });
+      const published = await publish({ wanted, tables, slotName, session });
       switch (step.kind) {
         case 'create_slot':
-          await this.#save({ ...this.#state, slot: 'creating', systemId });
-          if (slot === undefined) await createSlot(this.#connection(), slotName, signal);
-          await this.#adopt(connection, server.version);
+          await this.#save({ ...this.#state, slot: 'creating', ...identity });
+          if (slot === undefined) await database.createSlot(slotName, signal);
+          await this.#adopt(session);
           break;
         case 'stage':
           this.#enter(SourcePhase.SNAPSHOT);
@@ -245,8 +265,8 @@ export class PostgresSource {
     }
   }
 
-  async #adopt(connection: PgConnection, version: number): Promise<void> {
-    const slot = must(await readSlot(connection, this.#options.slotName, version), 'a slot that was just made');
+  async #adopt(session: DatabaseSession): Promise<void> {
+    const slot = must(await session.slot(this.#options.slotName), 'a slot that was just made');
     await this.#save({ ...this.#state, slot: 'made', acknowledgedLsn: slot.confirmedLsn });
   }
 
@@ -256,7 +276,7 @@ export class PostgresSource {
     published: PublishedTables,
     signal: AbortSignal,
   ): Promise<void> {
-    const { slotName, logger } = this.#options;
+    const { database, slotName, logger } = this.#options;
     const keys = new Set(routes.map(({ plan }) => tableKey(tableOf(plan))));
     const name = routes
       .map(({ plan, generation }) => `${plan.route}.${generation}`)
@@ -268,8 +288,8 @@ export class PostgresSource {
       routes: routes.map(({ plan }) => plan.route),
       tables: staged.map(({ schema, table }) => tableName(schema, table)),
     });
-    const stage = await withSnapshot(this.#connection(), slotName, signal, (connection, fromLsn) =>
-      this.#stages.write(name, fromLsn, staged, connection),
+    const stage = await database.snapshot(slotName, signal, (reader, fromLsn) =>
+      this.#stages.write(name, fromLsn, staged, reader),
     );
     const changed = routes.map(
       ({ plan, generation }): RouteState => ({
@@ -294,27 +314,34 @@ export class PostgresSource {
   ): Promise<void> {
     const { log, clock, logger } = this.#options;
     const plans = new Map(wanted.map((plan) => [plan.route, plan]));
-    const pipeline = this.#newPipeline();
     const ahead = await this.#heldAhead(states);
     const routes = states.map(({ route, generation }) =>
       prepareRoute(must(plans.get(route)), generation, log.partitionCount, ahead),
     );
-    const rows = await appendSnapshot({
-      store: this.#stages,
-      stage,
-      routes,
-      partitions: log.partitionCount,
-      pipeline,
-      clock,
-      signal,
-    });
-    await this.#save(
-      withRoutes(
-        this.#state,
-        states.map((state) => ({ ...state, phase: 'live', stage: '' })),
-      ),
-    );
-    logger.info('snapshot appended', { routes: states.map(({ route }) => route), rows });
+    const failed = new AbortController();
+    const pipeline = await this.#pipelines.begin((failure) => failed.abort(failure));
+    try {
+      const rows = await appendSnapshot({
+        store: this.#stages,
+        stage,
+        routes,
+        partitions: log.partitionCount,
+        pipeline,
+        clock,
+        signal: AbortSignal.any([signal, failed.signal]),
+      });
+      const live = states.map((state): RouteState => ({ ...state, phase: 'live', stage: '' }));
+      await this.#save(withRoutes(this.#state, live));
+      this.#note('stage', undefined);
+      logger.info('snapshot appended', { routes: states.map(({ route }) => route), rows });
+    } catch (error) {
+      if (!isFreshetError(error, 'DATA_DAMAGED')) throw error;
+      // What is in the log of it ends with its generation: without the stage the next step is to take another.
+      this.#note('stage', error);
+      await this.#stages.remove(stage.name);
+    } finally {
+      await this.#pipelines.retire();
+    }
   }
 
   async #follow(
@@ -323,24 +350,20 @@ export class PostgresSource {
     signal: AbortSignal,
     healthy: () => void,
   ): Promise<void> {
-    const { slotName, clock, target, logger } = this.#options;
-    const names = publicationNames(slotName);
-    const connection = await PgConnection.open({ ...this.#connection(), replication: true }, signal);
+    const { database, slotName, clock, logger } = this.#options;
+    const connection = await database.openStream(slotName, signal);
     try {
-      const { rows } = await connection.query("SELECT setting FROM pg_settings WHERE name = 'wal_sender_timeout'");
       this.#retireStream();
       const ahead = await this.#heldAhead(states);
       const stream = new ChangeStream(this.#liveRoutes(wanted, states, ahead));
       this.#stream = stream;
       const replication = new Replication({
         connection,
-        slotName,
-        publications: [names.append, names.mutable],
         stream,
-        pipeline: this.#newPipeline((failure) => connection.destroy(failure)),
+        pipeline: await this.#pipelines.begin((failure) => connection.destroy(failure)),
         acknowledgedLsn: this.#state.acknowledgedLsn,
         save: (lsn) => this.#save(withFloors({ ...this.#state, acknowledgedLsn: lsn }, stream.floors)),
-        senderTimeoutMs: Number(rows[0]?.[0] ?? 0),
+        onUnsaved: (why) => this.#note('state', why),
         clock,
         signal,
       });
@@ -351,17 +374,16 @@ export class PostgresSource {
         await replication.run(() => {
           this.#enter(SourcePhase.STREAMING);
           healthy();
-          logger.info('streaming', {
-            database: describeTarget(target),
-            slot: slotName,
-            routes: states.map(({ route }) => route),
-          });
+          const routes = states.map(({ route }) => route);
+          logger.info('streaming', { database: database.place, slot: slotName, routes });
         });
       } finally {
         ended.abort();
         await watching;
       }
     } finally {
+      await this.#pipelines.retire();
+      this.#note('state', undefined);
       await connection.close();
     }
   }
@@ -390,12 +412,13 @@ export class PostgresSource {
     });
   }
 
-  #tableWatch(wanted: readonly RoutePlan[], streaming: PgConnection, signal: AbortSignal): TableWatch {
-    const { slotName, clock, tableCheckMs } = this.#options;
+  #tableWatch(wanted: readonly RoutePlan[], streaming: ReplicationStream, signal: AbortSignal): TableWatch {
+    const { database, slotName, clock, tableCheckMs } = this.#options;
     return {
       look: () =>
-        this.connect(signal, async (connection) => {
-          checkTables(this.#state, await readPublished(connection, slotName), wanted);
+        database.look(signal, async (session) => {
+          this.#note('slot', slotDanger(slotName, await session.slot(slotName)));
+          checkTables(this.#state, await session.published(slotName), wanted);
         }),
       onMoved: (error) => streaming.destroy(error),
       everyMs: tableCheckMs ?? TABLE_CHECK_MS,
@@ -403,33 +426,12 @@ export class PostgresSource {
     };
   }
 
-  async #startOver(connection: PgConnection): Promise<void> {
+  async #startOver(session: DatabaseSession, resync: string): Promise<void> {
     const { slotName, logger } = this.#options;
-    logger.warn('starting over', { slot: slotName });
-    await connection.query(`
-      SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = ${quoteLiteral(slotName)}`);
-    await this.#save(startedOver(this.#state));
-    this.#resync = false;
-  }
-
-  async #systemId(signal: AbortSignal): Promise<string> {
-    return withConnection({ ...this.#connection(), replication: true }, signal, async (connection) => {
-      const { rows } = await connection.query('IDENTIFY_SYSTEM');
-      return rows[0]?.[0] ?? '';
-    });
-  }
-
-  #connection(): PgConnectionOptions {
-    return { target: this.#options.target, applicationName: `freshet ingest ${this.name}` };
-  }
-
-  #newPipeline(onFailure?: (failure: LogFailure) => void): AppendPipeline {
-    const { log, quarantine, inFlightBytesMax } = this.#options;
-    this.#records += this.#pipeline?.records ?? 0;
-    this.#recordBytes += this.#pipeline?.recordBytes ?? 0;
-    this.#unkeyed += this.#pipeline?.unkeyed ?? 0;
-    this.#pipeline = new AppendPipeline({ log, quarantine, bytesMax: inFlightBytesMax, onFailure });
-    return this.#pipeline;
+    logger.warn('starting over', { slot: slotName, resync });
+    await session.dropSlot(slotName);
+    await this.#save(startedOver(this.#state, resync));
+    await this.#resyncMark.save(resync);
   }
 
   #retireStream(): void {
@@ -441,6 +443,17 @@ export class PostgresSource {
   #enter(phase: SourcePhase, problem?: FreshetError): void {
     this.#phase = phase;
     this.#problem = problem;
+    const { conditions } = this.#options;
+    if (problem === undefined) conditions.clear(`source/${this.name}`);
+    else conditions.raise(`source/${this.name}`, problem, phase === SourcePhase.HALTED ? 'problem' : 'warning');
+  }
+
+  /** Tells of something beside the phase, or that it is over. */
+  #note(what: 'append' | 'state' | 'stage' | 'slot', why: FreshetError | undefined): void {
+    const { conditions } = this.#options;
+    const id = `source/${this.name}/${what}`;
+    if (why === undefined) conditions.clear(id);
+    else conditions.raise(id, why);
   }
 
   async #save(state: SourceState): Promise<void> {
@@ -463,15 +476,6 @@ export interface SourceReport {
   readonly recordBytes: number;
   readonly unkeyed: number;
   readonly problem: FreshetError | undefined;
-}
-
-/** The state with the newest contracts that the stream has seen. */
-function withFloors(state: SourceState, floors: ReadonlyMap<number, ContractFloor>): SourceState {
-  const changed = state.routes.flatMap((route) => {
-    const floor = floors.get(route.route);
-    return floor === undefined ? [] : [{ ...route, contractVersion: floor.version, contractLsn: floor.lsn }];
-  });
-  return withRoutes(state, changed);
 }
 
 /** Resolves when the signal aborts. */

@@ -316,7 +316,7 @@ describe('the server and the slot', () => {
     captures.push(second);
     await expect.poll(() => second.source.status().problem?.code, patient).toBe('SLOT_LOST');
     await second.stop();
-    const third = await startCapture({ url: database.url, directory: directory.path, log, resync: true });
+    const third = await startCapture({ url: database.url, directory: directory.path, log, resync: 'today' });
     captures.push(third);
     await expect.poll(() => idsOf(log, 1), patient).toEqual([1, 2]);
   });

@@ -8,19 +8,13 @@
 import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
 import type { Logger } from '@freshet/kit/logger.ts';
+import type { PublishedTable, WantedTables } from '../core/source-database.ts';
 import { type PublishedTables, publishedKey } from '../core/source-state.ts';
 import { quoteIdentifier, quoteLiteral, tableName } from '../core/sql.ts';
 import type { PgConnection } from './pg/pg-connection.ts';
 import { fromPgError, isPgError, PgError } from './pg/pg-error.ts';
 
-export interface PublishedTable {
-  readonly schema: string;
-  readonly table: string;
-  /** A partitioned table, as against an ordinary one. */
-  readonly partitioned: boolean;
-}
-
-export interface WantedPublication {
+interface WantedPublication {
   readonly name: string;
   /** What is published of a table: "insert", or "insert, update, delete, truncate". */
   readonly publish: string;
@@ -38,11 +32,17 @@ export function publicationNames(slotName: string): { append: string; mutable: s
  */
 export async function ensurePublications(
   connection: PgConnection,
-  wanted: readonly WantedPublication[],
+  slotName: string,
+  wanted: WantedTables,
   log: Logger,
 ): Promise<void> {
+  const names = publicationNames(slotName);
+  const publications: readonly WantedPublication[] = [
+    { name: names.append, publish: 'insert', tables: wanted.append },
+    { name: names.mutable, publish: 'insert, update, delete, truncate', tables: wanted.mutable },
+  ];
   const problems: FreshetError[] = [];
-  for (const publication of wanted) {
+  for (const publication of publications) {
     const present = await readPublication(connection, publication.name);
     for (const statement of statementsFor(publication, present)) {
       try {

@@ -3,64 +3,106 @@
  *
  * Owns the file. Appends are durable when they resolve; concurrent ones share an fsync. An entry that is there already
  * (its row came again after a crash) is passed over: entries of a lane come in order, so one mark a lane is enough.
- * A torn last line is cut at open; damage before it is refused. After a failed write nothing is taken any more: what the
- * file holds is not known until it is opened again.
+ *
+ *     a torn last line           cut at open: nobody was told that it is durable
+ *     damage anywhere else       the file as it is goes aside whole; its sound lines are kept, the others counted and told
+ *     a write that fails         what it left is cut off again, its entries are refused, later tries are taken
+ *     an fsync that fails        nothing is taken any more: what the file holds is not known until it is opened again
  */
-import { createReadStream } from 'node:fs';
-import { type FileHandle, mkdir, open, truncate } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { FreshetError } from '@freshet/kit/errors.ts';
+import type { DiskFile, FileSystem } from '@freshet/log/file-system.ts';
+import { isErrno } from '@freshet/log/file-system.ts';
 import type { QuarantineWriter } from '../core/append-pipeline.ts';
 import { comparePlaces, laneName, placeName, type QuarantineEntry, type RowPlace } from '../core/quarantine.ts';
 import { LineSplitter } from '../core/types/copy-text.ts';
-import { syncDirectory } from './durable-file.ts';
+import { onDisk } from './on-disk.ts';
+import { asidePath } from './set-aside.ts';
+
+const READ_BYTES = 64 * 1024;
 
 interface Waiting {
   readonly lines: string;
   readonly count: number;
+  readonly marks: ReadonlyMap<string, RowPlace>;
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
 }
 
+interface Survey {
+  readonly marks: Map<string, RowPlace>;
+  readonly count: number;
+  /** Where the next line goes. */
+  readonly end: number;
+  /** Lines that are not what was written. */
+  readonly damagedLines: number;
+}
+
+/** What was found of damage when the quarantine was opened. */
+export interface QuarantineDamage {
+  readonly lines: number;
+  /** Where the file is kept as it was found. */
+  readonly keptAt: string;
+}
+
 export class QuarantineFile implements QuarantineWriter {
+  /** Damage that was found at open; undefined: none. */
+  readonly damage: QuarantineDamage | undefined;
+  readonly #files: FileSystem;
   readonly #path: string;
-  readonly #file: FileHandle;
-  readonly #marks: Map<string, RowPlace>;
+  readonly #file: DiskFile;
+  /** By lane, the newest entry that is durable, and the newest that is durable or on its way. */
+  #durable: Map<string, RowPlace>;
+  #marks: Map<string, RowPlace>;
   #count: number;
+  #end: number;
+  /** A write failed, and may have left something after the end. */
+  #torn = false;
   #waiting: Waiting[] = [];
   #failure: { readonly error: unknown } | undefined;
   #writing: Promise<void> | undefined;
 
-  private constructor(path: string, file: FileHandle, marks: Map<string, RowPlace>, count: number) {
+  private constructor(
+    files: FileSystem,
+    path: string,
+    file: DiskFile,
+    { marks, count, end }: Survey,
+    damage: QuarantineDamage | undefined,
+  ) {
+    this.#files = files;
     this.#path = path;
     this.#file = file;
-    this.#marks = marks;
+    this.#durable = marks;
+    this.#marks = new Map(marks);
     this.#count = count;
+    this.#end = end;
+    this.damage = damage;
   }
 
-  /** Opens the file, or makes it. Throws DATA_DAMAGED when a line before the last is not what was written. */
-  static async open(path: string): Promise<QuarantineFile> {
-    await mkdir(dirname(path), { recursive: true });
-    const file = await open(path, 'a', 0o600);
-    await syncDirectory(dirname(path));
-    const marks = new Map<string, RowPlace>();
-    let count = 0;
-    let end = 0;
-    const { size } = await file.stat();
-    for await (const { text, next } of linesOf(path)) {
-      const place = placeOf(text);
-      if (place === undefined) {
-        // Only the line that was being written when the machine failed may be torn.
-        if (next < size) throw damaged(path, count + 1);
-        break;
+  /** Opens the file, or makes it. Throws what the disk refuses; damage is mended, and told in `damage`. */
+  static open(files: FileSystem, path: string): Promise<QuarantineFile> {
+    return onDisk(path, async () => {
+      await files.makeDirectory(dirname(path));
+      const file = await openOrCreate(files, path);
+      try {
+        const survey = await surveyOf(file);
+        if (survey.damagedLines === 0) {
+          if (survey.end < (await file.length())) await file.truncate(survey.end);
+          return new QuarantineFile(files, path, file, survey, undefined);
+        }
+        const keptAt = await salvage(files, path, file);
+        await file.close();
+        const sound = await files.open(path, 'write');
+        const { count, end } = await surveyOf(sound);
+        // Marks of before the damage: what comes again after a lost line is written again, rather than passed over.
+        const damage = { lines: survey.damagedLines, keptAt };
+        return new QuarantineFile(files, path, sound, { ...survey, count, end }, damage);
+      } catch (error) {
+        await file.close().catch(() => undefined);
+        throw error;
       }
-      marks.set(laneName(place), place);
-      count += 1;
-      end = next;
-    }
-    if (end < size) await truncate(path, end);
-    return new QuarantineFile(path, file, marks, count);
+    });
   }
 
   /** Entries since the file was made. */
@@ -68,21 +110,23 @@ export class QuarantineFile implements QuarantineWriter {
     return this.#count;
   }
 
-  /** Resolves when the entries are durable. Rejects with what the first write failed with, for good. */
+  /** Resolves when the entries are durable. Rejects with what the write failed with; after a failed fsync for good. */
   async append(entries: readonly QuarantineEntry[]): Promise<void> {
     let lines = '';
     let count = 0;
+    const marks = new Map<string, RowPlace>();
     for (const entry of entries) {
       const mark = this.#marks.get(laneName(entry));
       if (mark !== undefined && comparePlaces(entry, mark) <= 0) continue;
-      // Ahead of the write, so that nothing goes twice into one; should it fail, no mark counts any more.
+      // Ahead of the write, so that nothing goes twice into one.
       this.#marks.set(laneName(entry), entry);
+      marks.set(laneName(entry), placeOf(entry));
       count += 1;
       lines += lineOf(entry);
     }
     // Also when nothing is new: what the entries repeat may still be on its way.
     await new Promise<void>((resolve, reject) => {
-      this.#waiting.push({ lines, count, resolve, reject });
+      this.#waiting.push({ lines, count, marks, resolve, reject });
       this.#writing ??= this.#write();
     });
   }
@@ -92,15 +136,23 @@ export class QuarantineFile implements QuarantineWriter {
     await this.#writing;
     const places = new Set<string>();
     if (this.#count === 0) return places;
-    for await (const { text } of linesOf(this.#path)) {
-      const entry = entryOf(text);
-      if (entry !== undefined && wanted(entry)) places.add(placeName(entry));
-    }
+    await onDisk(this.#path, async () => {
+      const file = await this.#files.open(this.#path, 'read');
+      try {
+        for await (const { text } of linesOf(file)) {
+          const entry = entryOf(text);
+          if (entry !== undefined && wanted(entry)) places.add(placeName(entry));
+        }
+      } finally {
+        await file.close();
+      }
+    });
     return places;
   }
 
   async close(): Promise<void> {
     await this.#writing;
+    this.#failure ??= { error: new FreshetError('CANCELLED', 'the quarantine is closed') };
     await this.#file.close();
   }
 
@@ -111,22 +163,129 @@ export class QuarantineFile implements QuarantineWriter {
       const group = this.#waiting;
       this.#waiting = [];
       try {
-        if (this.#failure !== undefined) throw this.#failure.error;
-        const text = group.map(({ lines }) => lines).join('');
-        if (text !== '') {
-          await this.#file.appendFile(text);
-          await this.#file.datasync();
-        }
-        for (const { count, resolve } of group) {
+        await this.#writeLines(Buffer.from(group.map(({ lines }) => lines).join('')));
+        for (const { count, marks, resolve } of group) {
           this.#count += count;
+          for (const [lane, place] of marks) this.#durable.set(lane, place);
           resolve();
         }
       } catch (error) {
-        this.#failure ??= { error };
-        for (const { reject } of group) reject(error);
+        // Whoever came meanwhile may have left out what this group had: all of them try again.
+        this.#marks = new Map(this.#durable);
+        for (const { reject } of [...group, ...this.#waiting.splice(0)]) reject(error);
       }
     }
     this.#writing = undefined;
+  }
+
+  async #writeLines(bytes: Buffer): Promise<void> {
+    if (this.#failure !== undefined) throw this.#failure.error;
+    if (bytes.length === 0) return;
+    await onDisk(this.#path, async () => {
+      if (this.#torn) await this.#file.truncate(this.#end);
+      this.#torn = true;
+      await this.#file.write([bytes], this.#end);
+      this.#torn = false;
+    });
+    try {
+      await this.#file.sync();
+    } catch (error) {
+      this.#failure = { error: unknownContent(this.#path, error) };
+      throw this.#failure.error;
+    }
+    this.#end += bytes.length;
+  }
+}
+
+/** What to say of damage that was found. */
+export function quarantineDamaged({ lines, keptAt }: QuarantineDamage): FreshetError {
+  return new FreshetError('DATA_DAMAGED', `the quarantine was damaged: ${lines} of its lines cannot be read`, {
+    remedy:
+      'The file as it was found is kept beside it. Look there for rows that are missing, and at the disk; rows that were ' +
+      'being written when the machine lost power are among them, and come again by themselves.',
+    place: keptAt,
+  });
+}
+
+async function openOrCreate(files: FileSystem, path: string): Promise<DiskFile> {
+  try {
+    return await files.open(path, 'write');
+  } catch (error) {
+    if (!isErrno(error, 'ENOENT')) throw error;
+  }
+  const file = await files.open(path, 'create');
+  await files.syncDirectory(dirname(path));
+  return file;
+}
+
+/** Reads the whole file: what it holds, and how much of it is not what was written. */
+async function surveyOf(file: DiskFile): Promise<Survey> {
+  const size = await file.length();
+  const marks = new Map<string, RowPlace>();
+  let [count, end, damagedLines] = [0, 0, 0];
+  for await (const { text, next } of linesOf(file)) {
+    const entry = entryOf(text);
+    if (entry !== undefined) {
+      if (damagedLines === 0) marks.set(laneName(entry), placeOf(entry));
+      count += 1;
+      end = next;
+    } else if (next < size) {
+      // Only the line that was being written when the machine failed may be torn.
+      damagedLines += 1;
+    }
+  }
+  return { marks, count, end, damagedLines };
+}
+
+/** Keeps a copy of the file as it is, and then replaces it by its sound lines; resolves with where the copy is. */
+async function salvage(files: FileSystem, path: string, file: DiskFile): Promise<string> {
+  const keptAt = await asidePath(files, path);
+  await copyWhole(files, keptAt, piecesOf(file));
+  const draft = `${path}.new`;
+  await copyWhole(files, draft, soundLines(file));
+  await files.rename(draft, path);
+  await files.syncDirectory(dirname(path));
+  return keptAt;
+}
+
+async function copyWhole(files: FileSystem, path: string, bytes: AsyncIterable<Uint8Array>): Promise<void> {
+  const copy = await files.open(path, 'overwrite');
+  try {
+    let position = 0;
+    for await (const piece of bytes) {
+      await copy.write([piece], position);
+      position += piece.length;
+    }
+    await copy.sync();
+  } finally {
+    await copy.close();
+  }
+  await files.syncDirectory(dirname(path));
+}
+
+async function* soundLines(file: DiskFile): AsyncGenerator<Buffer> {
+  for await (const { text } of linesOf(file)) if (entryOf(text) !== undefined) yield Buffer.from(`${text}\n`);
+}
+
+async function* piecesOf(file: DiskFile): AsyncGenerator<Buffer> {
+  for (let position = 0; ; ) {
+    const piece = Buffer.alloc(READ_BYTES);
+    const length = await file.read(piece, position);
+    if (length === 0) return;
+    yield piece.subarray(0, length);
+    position += length;
+  }
+}
+
+/** The lines with the position after each, counted in bytes of the file, however damaged its text is. */
+async function* linesOf(file: DiskFile): AsyncGenerator<{ text: string; next: number }> {
+  const splitter = new LineSplitter();
+  let next = 0;
+  for await (const piece of piecesOf(file)) {
+    for (const line of splitter.pushBytes(piece)) {
+      next += line.length + 1;
+      yield { text: line.toString('utf8'), next };
+    }
   }
 }
 
@@ -135,11 +294,8 @@ function lineOf(entry: QuarantineEntry): string {
   return `${crc32(json).toString(16).padStart(8, '0')} ${json}\n`;
 }
 
-function placeOf(line: string): RowPlace | undefined {
-  const entry = entryOf(line);
-  if (entry === undefined) return undefined;
-  // Not the entry itself, whose values would be held as well.
-  const { route, generation, lane, major, minor, part } = entry;
+/** Not the entry itself, whose values would be held as well. */
+function placeOf({ route, generation, lane, major, minor, part }: RowPlace): RowPlace {
   return { route, generation, lane, major, minor, part };
 }
 
@@ -150,20 +306,10 @@ function entryOf(line: string): QuarantineEntry | undefined {
   return { ...entry, major: BigInt(entry.major) };
 }
 
-async function* linesOf(path: string): AsyncGenerator<{ text: string; next: number }> {
-  const splitter = new LineSplitter();
-  let next = 0;
-  for await (const bytes of createReadStream(path)) {
-    for (const text of splitter.push(bytes as Buffer)) {
-      next += Buffer.byteLength(text) + 1;
-      yield { text, next };
-    }
-  }
-}
-
-function damaged(path: string, line: number): FreshetError {
-  return new FreshetError('DATA_DAMAGED', 'the quarantine file is damaged', {
-    remedy: 'Restore it, or move it away: what it kept is then gone.',
-    place: `${path}:${line}`,
+function unknownContent(path: string, cause: unknown): FreshetError {
+  return new FreshetError('LOG_HALTED', 'the quarantine takes no more entries: a write to it failed half-way', {
+    remedy: 'look at the disk; the process starts again by itself, and what was not acknowledged is sent again',
+    place: path,
+    cause,
   });
 }

@@ -2,26 +2,23 @@
  * A stage: the rows of some tables under one snapshot, on disk as COPY wrote them. It exists so that an interrupted
  * append can be done again with the same rows under the same numbers: shards skip what they have.
  *
- *     stages/<name>/0.copy 1.copy …     rows, one line each
- *     stages/<name>/manifest.json       written last: a stage without it is not whole and is removed
+ *     stages/<name>/0.copy 1.copy …     pieces of a table's rows, each with its CRC32C (stage-pieces.ts)
+ *     stages/<name>/manifest.json       sealed, written last: a stage without it is not whole and is removed
  *
- * Owns those files. Not how rows become records (snapshot-rows.ts).
+ * Owns those files. Not how rows become records (snapshot-rows.ts). A damaged stage is told of (DATA_DAMAGED) before a row
+ * of the damaged piece is given; nothing is lost with it: the snapshot is taken anew, as a new generation.
  */
-import { createReadStream } from 'node:fs';
-import { mkdir, open, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { must } from '@freshet/kit/assert.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
+import type { Logger } from '@freshet/kit/logger.ts';
+import type { FileSystem } from '@freshet/log/file-system.ts';
+import { openSealedJson, readIfThere, replaceFile, sealJson } from '@freshet/log/whole-file.ts';
 import { formatLsn, parseLsn } from '../core/lsn.ts';
+import type { SnapshotReader, TableToStage } from '../core/source-database.ts';
 import type { StageFacts } from '../core/source-state.ts';
-import { quoteIdentifier } from '../core/sql.ts';
 import { LineSplitter, parseCopyLine } from '../core/types/copy-text.ts';
-import { readIfThere, replaceFile, syncDirectory } from './durable-file.ts';
-import type { PgConnection } from './pg/pg-connection.ts';
-import { type PublishedTable, tableReference } from './publications.ts';
-
-/** Lines are parsed a piece at a time, so that a piece's work does not hold up everything else for long. */
-const READ_BYTES = 128 * 1024;
+import { onDisk } from './on-disk.ts';
+import { readPieces, writePieces } from './stage-pieces.ts';
 
 export interface StagedTable {
   readonly schema: string;
@@ -31,6 +28,8 @@ export interface StagedTable {
   /** The types of the columns, in the same order. */
   readonly typeOids: readonly number[];
   readonly file: string;
+  /** How many pieces the file has. */
+  readonly pieces: number;
 }
 
 export interface Stage {
@@ -40,75 +39,98 @@ export interface Stage {
   readonly tables: readonly StagedTable[];
 }
 
-export interface TableToStage extends PublishedTable {
-  readonly columns: readonly string[];
-  /** The types of the columns, in the same order. */
-  readonly typeOids: readonly number[];
-}
-
 export class StageStore {
+  readonly #files: FileSystem;
   readonly #directory: string;
+  readonly #logger: Logger;
 
-  constructor(directory: string) {
+  constructor(files: FileSystem, directory: string, logger: Logger) {
+    this.#files = files;
     this.#directory = directory;
+    this.#logger = logger;
   }
 
-  /** The whole stages by name; what is not whole is removed. */
-  async load(): Promise<Map<string, Stage>> {
-    const stages = new Map<string, Stage>();
-    await mkdir(this.#directory, { recursive: true });
-    for (const name of await readdir(this.#directory)) {
-      const manifest = await readIfThere(join(this.#directory, name, 'manifest.json'));
-      if (manifest === undefined) await this.remove(name);
-      else stages.set(name, parseManifest(name, manifest.toString('utf8')));
+  /** The whole stages by name; what is not whole, or has a damaged manifest, is removed. */
+  load(): Promise<Map<string, Stage>> {
+    return onDisk(this.#directory, async () => {
+      const stages = new Map<string, Stage>();
+      await this.#files.makeDirectory(this.#directory);
+      for (const { name } of await this.#files.list(this.#directory)) {
+        const stage = await this.#load(name);
+        if (stage === undefined) await this.remove(name);
+        else stages.set(name, stage);
+      }
+      return stages;
+    });
+  }
+
+  async #load(name: string): Promise<Stage | undefined> {
+    const path = join(this.#directory, name, 'manifest.json');
+    const bytes = await readIfThere(this.#files, path);
+    if (bytes === undefined) return undefined;
+    try {
+      const json = openSealedJson(bytes, path) as { fromLsn?: string; tables?: StagedTable[] };
+      const fromLsn = parseLsn(json.fromLsn ?? '');
+      if (fromLsn === undefined || json.tables === undefined) throw damaged(path, 'its manifest is not complete');
+      return { name, fromLsn, tables: json.tables };
+    } catch (error) {
+      this.#logger.warn('a staged snapshot cannot be read; it is removed, and taken anew', { stage: name, error });
+      return undefined;
     }
-    return stages;
   }
 
-  /** Copies the tables' rows as the connection's transaction sees them; resolves when the stage is durable and whole. */
-  async write(
-    name: string,
-    fromLsn: bigint,
-    tables: readonly TableToStage[],
-    connection: PgConnection,
-  ): Promise<Stage> {
+  /** Copies the tables' rows as the reader sees them; resolves when the stage is durable and whole. */
+  async write(name: string, fromLsn: bigint, tables: readonly TableToStage[], reader: SnapshotReader): Promise<Stage> {
     const directory = join(this.#directory, name);
-    await rm(directory, { recursive: true, force: true });
-    await mkdir(directory, { recursive: true });
-    const staged: StagedTable[] = [];
-    for (const table of tables) {
-      const file = `${staged.length}.copy`;
-      await copyTable(connection, table, join(directory, file));
-      staged.push({ schema: table.schema, table: table.table, columns: table.columns, typeOids: table.typeOids, file });
+    try {
+      return await onDisk(directory, async () => {
+        await this.#files.removeDirectory(directory);
+        await this.#files.makeDirectory(directory);
+        const staged: StagedTable[] = [];
+        for (const table of tables) {
+          const { schema, table: tableName, columns, typeOids } = table;
+          const file = `${staged.length}.copy`;
+          const pieces = await writePieces(this.#files, join(directory, file), reader.copy(table));
+          staged.push({ schema, table: tableName, columns, typeOids, file, pieces });
+        }
+        await this.#files.syncDirectory(directory);
+        const manifest = sealJson({ version: 2, fromLsn: formatLsn(fromLsn), tables: staged });
+        await replaceFile(this.#files, join(directory, 'manifest.json'), manifest);
+        await this.#files.syncDirectory(this.#directory);
+        return { name, fromLsn, tables: staged };
+      });
+    } catch (error) {
+      // On a full disk, half a stage would keep it full.
+      await this.#files.removeDirectory(directory).catch(() => undefined);
+      throw error;
     }
-    await syncDirectory(directory);
-    await replaceFile(
-      join(directory, 'manifest.json'),
-      JSON.stringify({ version: 1, fromLsn: formatLsn(fromLsn), tables: staged }, undefined, 2),
-    );
-    await syncDirectory(this.#directory);
-    return { name, fromLsn, tables: staged };
   }
 
-  /** The rows of a staged table, some at a time, in the order in which they are numbered. */
+  /** The rows of a staged table, some at a time, in the order in which they are numbered. Throws DATA_DAMAGED. */
   async *rows(stage: Stage, table: StagedTable): AsyncGenerator<(string | null)[][]> {
+    const path = join(this.#directory, stage.name, table.file);
     const lines = new LineSplitter();
-    for await (const bytes of createReadStream(join(this.#directory, stage.name, table.file), {
-      highWaterMark: READ_BYTES,
-    })) {
-      const rows = lines.push(bytes as Buffer).map((line) => (table.columns.length === 0 ? [] : parseCopyLine(line)));
+    for await (const bytes of readPieces(this.#files, path, table.pieces)) {
+      const rows = lines.push(bytes).map((line) => (table.columns.length === 0 ? [] : parseCopyLine(line)));
       const wrong = rows.find((row) => row.length !== table.columns.length);
       if (wrong !== undefined)
-        throw damaged(stage.name, `a row of ${wrong.length} columns where ${table.columns.length} are`);
+        throw damaged(path, `a row of ${wrong.length} columns where ${table.columns.length} are`);
       yield rows;
     }
-    if (lines.unfinishedBytes > 0) throw damaged(stage.name, 'its last row is cut off');
+    if (lines.unfinishedBytes > 0) throw damaged(path, 'its last row is cut off');
   }
 
-  async remove(name: string): Promise<void> {
-    // The manifest first: a stage that is half removed must not count as whole.
-    await rm(join(this.#directory, name, 'manifest.json'), { force: true });
-    await rm(join(this.#directory, name), { recursive: true, force: true });
+  /** Removes a stage, or what there is of it. */
+  remove(name: string): Promise<void> {
+    const directory = join(this.#directory, name);
+    return onDisk(directory, async () => {
+      // The manifest first: a stage that is half removed must not count as whole.
+      if ((await this.#files.stat(directory))?.kind === 'directory') {
+        await this.#files.remove(join(directory, 'manifest.json'));
+        await this.#files.syncDirectory(directory);
+      }
+      await this.#files.removeDirectory(directory);
+    });
   }
 }
 
@@ -122,32 +144,9 @@ export function stageFacts(stages: ReadonlyMap<string, Stage>): Map<string, Stag
   );
 }
 
-async function copyTable(connection: PgConnection, table: TableToStage, path: string): Promise<void> {
-  const columns = table.columns.map(quoteIdentifier).join(', ');
-  const file = await open(path, 'w', 0o600);
-  try {
-    for await (const bytes of connection.copyOut(`COPY (SELECT ${columns} FROM ${tableReference(table)}) TO STDOUT`)) {
-      await file.writeFile(bytes);
-    }
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-}
-
-function parseManifest(name: string, text: string): Stage {
-  try {
-    const json = JSON.parse(text) as { fromLsn: string; tables: StagedTable[] };
-    return { name, fromLsn: must(parseLsn(json.fromLsn)), tables: json.tables };
-  } catch (cause) {
-    throw damaged(name, 'its manifest cannot be read', cause);
-  }
-}
-
-function damaged(name: string, reason: string, cause?: unknown): FreshetError {
-  return new FreshetError('DATA_DAMAGED', `the staged snapshot ${name} is damaged: ${reason}`, {
-    remedy: 'Remove its directory under stages/: the snapshot is then taken anew, as a new generation.',
-    place: name,
-    cause,
+function damaged(path: string, reason: string): FreshetError {
+  return new FreshetError('DATA_DAMAGED', `a staged snapshot is damaged: ${reason}`, {
+    remedy: 'Nothing: the snapshot is taken anew, as a new generation. If it recurs, look at the disk.',
+    place: path,
   });
 }

@@ -10,11 +10,8 @@ import type { Logger } from '@freshet/kit/logger.ts';
 import { checkClock } from '@freshet/log/log-time.ts';
 import { bindContract } from '../core/contract.ts';
 import { routeFindings, serverFindings, tableFindings, throwFindings } from '../core/preflight.ts';
+import type { DatabaseSession, TableToStage } from '../core/source-database.ts';
 import type { PublishedTables, SourceState } from '../core/source-state.ts';
-import { readServer, readTable } from './catalog.ts';
-import type { PgConnection } from './pg/pg-connection.ts';
-import { ensurePublications, publicationNames, readPublished } from './publications.ts';
-import type { TableToStage } from './snapshot-stage.ts';
 
 /** A difference of clocks that is worth a line in the log; beyond the log's limit capture is refused. */
 const CLOCK_WARN_US = 1_000_000;
@@ -23,13 +20,13 @@ const CLOCK_WARN_US = 1_000_000;
 export async function preflight(options: {
   readonly wanted: readonly RoutePlan[];
   readonly state: SourceState;
-  readonly connection: PgConnection;
+  readonly session: DatabaseSession;
   readonly clock: Clock;
   readonly logger: Logger;
 }): Promise<readonly TableToStage[]> {
-  const { wanted, state, connection, clock, logger } = options;
+  const { wanted, state, session, clock, logger } = options;
   const beforeUs = clock.monotonicUs();
-  const server = await readServer(connection);
+  const server = await session.server();
   const roundTripUs = clock.monotonicUs() - beforeUs;
   const clocks = { localUs: clock.nowUs(), databaseUs: server.databaseUs, roundTripUs };
   checkClock(clocks);
@@ -39,7 +36,7 @@ export async function preflight(options: {
   const tables = new Map<string, TableToStage>();
   for (const plan of wanted) {
     const { schema, table } = tableOf(plan);
-    const facts = await readTable(connection, schema, table);
+    const facts = await session.table(schema, table);
     findings.push(...tableFindings({ schema, table, mode: must(plan.source).mode }, facts, server.user));
     if (facts === undefined) continue;
     findings.push(...routeFindings(plan, facts));
@@ -80,21 +77,15 @@ export async function publish(options: {
   readonly wanted: readonly RoutePlan[];
   readonly tables: readonly TableToStage[];
   readonly slotName: string;
-  readonly connection: PgConnection;
-  readonly logger: Logger;
+  readonly session: DatabaseSession;
 }): Promise<PublishedTables> {
-  const { wanted, tables, slotName, connection, logger } = options;
-  const names = publicationNames(slotName);
+  const { wanted, tables, slotName, session } = options;
   const inMode = (mode: SourceMode): TableToStage[] => {
     const keys = new Set(wanted.filter(({ source }) => source?.mode === mode).map((plan) => tableKey(tableOf(plan))));
     return tables.filter((table) => keys.has(tableKey(table)));
   };
-  const publications = [
-    { name: names.append, publish: 'insert', tables: inMode(SourceMode.APPEND) },
-    { name: names.mutable, publish: 'insert, update, delete, truncate', tables: inMode(SourceMode.MUTABLE) },
-  ];
-  await ensurePublications(connection, publications, logger);
-  return readPublished(connection, slotName);
+  await session.publish(slotName, { append: inMode(SourceMode.APPEND), mutable: inMode(SourceMode.MUTABLE) });
+  return session.published(slotName);
 }
 
 /** The table that a route's rows come from. */

@@ -1,14 +1,29 @@
-/** Keeps a source's state (core/source-state.ts) in a JSON file. Owns the file's form; positions are written as LSNs. */
+/**
+ * Keeps a source's state (core/source-state.ts) in a sealed JSON file. Owns the file's form; positions are written as
+ * LSNs. A digit that a disk changed would be a position as good as any: hence the seal.
+ *
+ * A damaged file is refused, and never taken for an empty one: without it nobody knows what was acknowledged. Only a
+ * resync goes on without it; the file is then kept aside.
+ */
+import { dirname } from 'node:path';
 import { FreshetError } from '@freshet/kit/errors.ts';
+import type { FileSystem } from '@freshet/log/file-system.ts';
+import { openSealedJson, readIfThere, replaceFile, sealJson } from '@freshet/log/whole-file.ts';
 import { formatLsn, parseLsn } from '../core/lsn.ts';
-import { EMPTY_STATE, type RouteState, type SourceState } from '../core/source-state.ts';
-import { readIfThere, replaceFile } from './durable-file.ts';
+import { EMPTY_STATE, RESYNC_REMEDY, type RouteState, type SourceState } from '../core/source-state.ts';
+import { onDisk } from './on-disk.ts';
+import { asidePath } from './set-aside.ts';
 
 interface StateJson {
-  readonly version: 1;
+  /** 1 was not sealed. */
+  readonly version: 1 | 2;
   readonly logId: string;
   readonly slot: SourceState['slot'];
   readonly systemId: string;
+  // The next three are not in the first states that were written.
+  readonly timeline?: number;
+  readonly resync?: string;
+  readonly generationFloor?: number;
   readonly acknowledgedLsn: string;
   readonly routes: readonly {
     readonly route: number;
@@ -24,34 +39,42 @@ interface StateJson {
 }
 
 export class StateFile {
+  readonly #files: FileSystem;
   readonly #path: string;
   readonly #logId: string;
 
-  constructor(path: string, logId: string) {
+  constructor(files: FileSystem, path: string, logId: string) {
+    this.#files = files;
     this.#path = path;
     this.#logId = logId;
   }
 
-  /** The state as last saved. With another log than it was saved for, only the slot is still true: that log has no rows. */
+  /**
+   * The state as last saved. With another log than it was saved for, only the slot is still true: that log has no rows.
+   * Throws DATA_DAMAGED, with the way out.
+   */
   async load(): Promise<SourceState> {
-    const bytes = await readIfThere(this.#path);
+    const path = this.#path;
+    const bytes = await onDisk(path, () => readIfThere(this.#files, path));
     if (bytes === undefined) return EMPTY_STATE;
-    const json = parse(bytes.toString('utf8'), this.#path);
+    const json = parse(bytes, path);
     return {
       slot: json.slot,
       systemId: json.systemId,
-      acknowledgedLsn: lsn(json.acknowledgedLsn, this.#path),
-      routes: json.logId === this.#logId ? json.routes.map((route) => readRoute(route, this.#path)) : [],
+      timeline: json.timeline ?? 0,
+      resync: json.resync ?? '',
+      generationFloor: json.generationFloor ?? 0,
+      acknowledgedLsn: lsn(json.acknowledgedLsn, path),
+      routes: json.logId === this.#logId ? json.routes.map((route) => readRoute(route, path)) : [],
     };
   }
 
   /** Resolves when the state is durable. */
   async save(state: SourceState): Promise<void> {
     const json: StateJson = {
-      version: 1,
+      version: 2,
       logId: this.#logId,
-      slot: state.slot,
-      systemId: state.systemId,
+      ...state,
       acknowledgedLsn: formatLsn(state.acknowledgedLsn),
       routes: state.routes.map((route) => ({
         ...route,
@@ -59,7 +82,20 @@ export class StateFile {
         contractLsn: formatLsn(route.contractLsn),
       })),
     };
-    await replaceFile(this.#path, `${JSON.stringify(json, undefined, 2)}\n`);
+    await onDisk(this.#path, async () => {
+      await this.#files.makeDirectory(dirname(this.#path));
+      await replaceFile(this.#files, this.#path, sealJson({ ...json }));
+    });
+  }
+
+  /** Keeps a copy of the file as it is, beside it; resolves with the copy's path. */
+  keepCopy(): Promise<string> {
+    return onDisk(this.#path, async () => {
+      const bytes = (await readIfThere(this.#files, this.#path)) ?? new Uint8Array();
+      const copy = await asidePath(this.#files, this.#path);
+      await replaceFile(this.#files, copy, bytes);
+      return copy;
+    });
   }
 }
 
@@ -73,14 +109,22 @@ function readRoute(route: StateJson['routes'][number], path: string): RouteState
   };
 }
 
-function parse(text: string, path: string): StateJson {
-  try {
-    const json = JSON.parse(text) as StateJson;
-    if (json.version === 1 && Array.isArray(json.routes)) return json;
-  } catch {
-    // Not JSON: the same as another version, below.
-  }
+function parse(bytes: Uint8Array, path: string): StateJson {
+  const first = unsealed(bytes);
+  if (first !== undefined) return first;
+  const json = openSealedJson(bytes, path, DAMAGED_REMEDY) as unknown as StateJson;
+  if (json.version === 2 && Array.isArray(json.routes)) return json;
   throw damaged(path);
+}
+
+/** A state of the first version. */
+function unsealed(bytes: Uint8Array): StateJson | undefined {
+  try {
+    const json = JSON.parse(Buffer.from(bytes).toString('utf8')) as StateJson;
+    return json.version === 1 && !('crc32c' in json) && Array.isArray(json.routes) ? json : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 function lsn(text: string, path: string): bigint {
@@ -89,10 +133,11 @@ function lsn(text: string, path: string): bigint {
   return value;
 }
 
+const DAMAGED_REMEDY = `Restore the file from a copy no older than the last stop. Without one, ${RESYNC_REMEDY} The damaged file is kept beside it.`;
+
 function damaged(path: string): FreshetError {
   return new FreshetError('DATA_DAMAGED', 'the state of a source cannot be read', {
-    remedy:
-      'Restore the file. Without it, remove the file, drop the replication slot, and empty the log: capture starts over.',
+    remedy: DAMAGED_REMEDY,
     place: path,
   });
 }

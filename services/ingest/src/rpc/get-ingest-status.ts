@@ -3,11 +3,14 @@ import type { MessageInitShape } from '@bufbuild/protobuf';
 import {
   type GetIngestStatusRequest,
   type GetIngestStatusResponseSchema,
+  type LogPartitionStatusSchema,
   type SourceState,
   SourceState as State,
 } from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
+import type { Condition } from '@freshet/gen/freshet/type/v1/condition_pb.ts';
 import type { FreshetError } from '@freshet/kit/errors.ts';
 import { toErrorDetail } from '@freshet/kit/grpc/error-mapping.ts';
+import type { KeptPartition, RetentionState } from '@freshet/log/retention-keeper.ts';
 
 /** What a source reports. */
 export interface SourceReport {
@@ -31,6 +34,10 @@ export interface IngestReport {
   /** Databases that definitions name and this node does not have. */
   readonly missing: readonly FreshetError[];
   readonly quarantined: number;
+  /** What is not as it should be. */
+  readonly conditions: readonly Condition[];
+  /** The log's partitions, by number. */
+  readonly kept: RetentionState;
 }
 
 /** The handler. */
@@ -38,7 +45,7 @@ export function getIngestStatus(
   report: () => IngestReport,
 ): (request: GetIngestStatusRequest) => Promise<MessageInitShape<typeof GetIngestStatusResponseSchema>> {
   return () => {
-    const { logId, definitionsGeneration, sources, missing, quarantined } = report();
+    const { logId, definitionsGeneration, sources, missing, quarantined, conditions, kept } = report();
     const sum = (count: (source: SourceReport) => number): bigint =>
       BigInt(sources.reduce((total, source) => total + count(source), 0));
     return Promise.resolve({
@@ -47,6 +54,8 @@ export function getIngestStatus(
       records: sum(({ records }) => records),
       bytes: sum(({ recordBytes }) => recordBytes),
       quarantined: BigInt(quarantined),
+      conditions: [...conditions],
+      partitions: kept.partitions.map((partition) => partitionStatus(partition, kept)),
       sources: [
         ...sources.map(({ database, phase, routes, durableLsn, serverLsn, commits, rows, unkeyed, problem }) => ({
           database,
@@ -66,5 +75,23 @@ export function getIngestStatus(
         })),
       ],
     });
+  };
+}
+
+function partitionStatus(
+  { partition, start, end, bytes, oldestLogTimeUs, allowedBelow }: KeptPartition,
+  { overruns }: RetentionState,
+): MessageInitShape<typeof LogPartitionStatusSchema> {
+  return {
+    partition,
+    start: BigInt(start),
+    end: BigInt(end),
+    bytes: BigInt(bytes),
+    ...(oldestLogTimeUs === undefined ? {} : { oldestLogTimeUs: BigInt(oldestLogTimeUs) }),
+    ...(allowedBelow === undefined ? {} : { allowedBelow: BigInt(allowedBelow) }),
+    overrun: overruns
+      .filter((overrun) => overrun.partition === partition)
+      .map(({ message, remedy }) => `${message}: ${remedy}`)
+      .join('\n'),
   };
 }

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { LogService } from '@freshet/gen/freshet/log/v1/log_pb.ts';
 import { createGrpcServer, type GrpcServer } from '@freshet/kit/grpc/server.ts';
 import { silentLogger } from '@freshet/kit/logger.ts';
+import { FRAME_HEADER_BYTES } from '@freshet/log/frame.ts';
 import { createGrpcLogReader, type GrpcLogReader } from '@freshet/log/grpc-log-reader.ts';
 import type { FrameBatch, FrameReader, Log, LogReader } from '@freshet/log/log.ts';
 import { bytesOf, readSome, runLogContractSuite } from '@freshet/log/log-contract-suite.ts';
@@ -102,7 +103,8 @@ describe('a log read over gRPC', () => {
 
   it('refuses damaged bytes, whichever byte it is, and names the record', async () => {
     const log = await twoRecords();
-    const length = 2 * 27;
+    const frameBytes = FRAME_HEADER_BYTES + 'one'.length;
+    const length = 2 * frameBytes;
     for (let at = 0; at < length; at++) {
       const reader = await start(
         changing(log, (batch) => {
@@ -113,7 +115,7 @@ describe('a log read over gRPC', () => {
       );
       await expect(readSome(reader, 0, 0, 2)).rejects.toMatchObject({
         code: 'DATA_DAMAGED',
-        place: `partition 0, offset ${at < 27 ? 0 : 1}`,
+        place: `partition 0, offset ${at < frameBytes ? 0 : 1}`,
       });
       for (const each of open.splice(0).reverse()) await each.close();
     }

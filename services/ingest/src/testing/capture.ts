@@ -16,7 +16,9 @@ import {
 } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { must } from '@freshet/kit/assert.ts';
 import { systemClock } from '@freshet/kit/clock.ts';
+import { ConditionBoard } from '@freshet/kit/conditions.ts';
 import { type Logger, silentLogger } from '@freshet/kit/logger.ts';
+import { type FileSystem, nodeFileSystem } from '@freshet/log/file-system.ts';
 import type { Log } from '@freshet/log/log.ts';
 import type { MemoryLog } from '@freshet/log/memory-log.ts';
 import type { Scalar } from '@freshet/values/scalar.ts';
@@ -27,6 +29,7 @@ import { readTable } from '../io/catalog.ts';
 import { IngestNode } from '../io/ingest-node.ts';
 import { parseConnectionUrl } from '../io/pg/connection-url.ts';
 import { PgConnection } from '../io/pg/pg-connection.ts';
+import { PostgresDatabase } from '../io/postgres-database.ts';
 import { PostgresSource } from '../io/postgres-source.ts';
 import { QuarantineFile } from '../io/quarantine-file.ts';
 
@@ -126,6 +129,7 @@ export async function define(
 export interface Capture {
   readonly node: IngestNode;
   readonly source: PostgresSource;
+  readonly conditions: ConditionBoard;
   readonly quarantine: QuarantineFile;
   /** Settles when capturing ends. */
   readonly ended: Promise<void>;
@@ -138,35 +142,42 @@ export interface CaptureOptions {
   readonly log: Log;
   readonly logger?: Logger | undefined;
   readonly inFlightBytesMax?: number | undefined;
-  readonly resync?: boolean | undefined;
+  readonly resync?: string | undefined;
+  readonly files?: FileSystem | undefined;
 }
 
 /** Starts capturing as main does. */
 export async function startCapture(options: CaptureOptions): Promise<Capture> {
   const { directory, log } = options;
+  const files = options.files ?? nodeFileSystem;
   const logger = options.logger ?? silentLogger;
-  const quarantine = await QuarantineFile.open(join(directory, 'quarantine.jsonl'));
+  const shared = { clock: systemClock, random: Math.random, logger };
+  const conditions = new ConditionBoard({ clock: systemClock, log: logger });
+  const quarantine = await QuarantineFile.open(files, join(directory, 'quarantine.jsonl'));
+  const database = new PostgresDatabase({ ...shared, name: 'shop', target: parseConnectionUrl(options.url) });
   const source = new PostgresSource({
+    ...shared,
     name: 'shop',
-    target: parseConnectionUrl(options.url),
+    database,
     slotName: SLOT,
     directory: join(directory, 'postgres/shop'),
+    files,
     log,
     quarantine,
-    clock: systemClock,
-    logger,
+    conditions,
     inFlightBytesMax: options.inFlightBytesMax ?? 8 * 1024 * 1024,
-    resync: options.resync ?? false,
+    resync: options.resync,
     recheckMs: 200,
     tableCheckMs: 200,
   });
-  const node = await IngestNode.open({ directory, log, sources: [source], logger });
+  const node = await IngestNode.open({ ...shared, directory, files, log, sources: [source], conditions });
   const controller = new AbortController();
   const ended = node.run(controller.signal);
   ended.catch(() => {});
   return {
     node,
     source,
+    conditions,
     quarantine,
     ended,
     stop: async () => {

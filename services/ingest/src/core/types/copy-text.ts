@@ -31,11 +31,16 @@ export class LineSplitter {
 
   /** The lines that end in these bytes, without their newlines. */
   push(bytes: Buffer): string[] {
+    return this.pushBytes(bytes).map((line) => line.toString('utf8'));
+  }
+
+  /** The same lines as bytes; they share memory with what was pushed. */
+  pushBytes(bytes: Buffer): Buffer[] {
     const all = this.#rest.length === 0 ? bytes : Buffer.concat([this.#rest, bytes]);
-    const lines: string[] = [];
+    const lines: Buffer[] = [];
     let start = 0;
     for (let end = all.indexOf(0x0a); end >= 0; end = all.indexOf(0x0a, start)) {
-      lines.push(all.toString('utf8', start, end));
+      lines.push(all.subarray(start, end));
       start = end + 1;
     }
     this.#rest = all.subarray(start);

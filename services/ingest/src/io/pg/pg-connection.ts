@@ -5,10 +5,13 @@
  * the socket that was not asked for (so back-pressure reaches the server), and every byte that is sent upstream is
  * ours (so nothing is acknowledged that is not durable).
  *
- * Owns a socket. One command at a time. Texts come as the session writes them: ISO dates, UTC, hex bytea.
+ * Owns a socket. One command at a time. Texts come as the session writes them: ISO dates, UTC, hex bytea. A server that
+ * sends no byte for a minute while a command waits for it has stopped, though its kernel still answers for it: the
+ * connection is broken then. Of a replication stream, whoever reads it watches the silence.
  */
 import type { Socket } from 'node:net';
 import { must } from '@freshet/kit/assert.ts';
+import { type Clock, systemClock } from '@freshet/kit/clock.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
 import { Authentication } from './authentication.ts';
 import { type ConnectionTarget, describeTarget } from './connection-url.ts';
@@ -44,12 +47,19 @@ const SESSION: Readonly<Record<string, string>> = {
 
 const CONNECT_MS_MAX = 15_000;
 const CLOSE_MS_MAX = 1_000;
+/** Longer than any command of ours is silent: those that wait for locks give up after lock_timeout. */
+const SILENCE_MS_MAX = 60_000;
+const SILENCE_LOOK_MS = 5_000;
 
 export interface PgConnectionOptions {
   readonly target: ConnectionTarget;
   readonly applicationName: string;
   /** Speak the replication protocol, in the target's database. */
   readonly replication?: boolean | undefined;
+  /** For the limits of time. */
+  readonly clock?: Clock | undefined;
+  /** How long a command may wait without a byte, milliseconds. Default a minute. */
+  readonly silenceMsMax?: number | undefined;
 }
 
 /** What a query returned: texts, null for NULL. Of several statements, the last one's. */
@@ -61,22 +71,29 @@ export interface QueryResult {
 export class PgConnection {
   readonly #socket: Socket;
   readonly #place: string;
+  readonly #clock: Clock;
+  /** Aborts when the connection is gone. */
+  readonly #gone = new AbortController();
   readonly #splitter = new MessageSplitter();
   #pending: BackendMessage[] = [];
   #failure: Error | undefined;
   #ended = false;
   #wake: (() => void) | undefined;
+  /** Since when a command waits for a byte; undefined: none does. */
+  #waitingSinceUs: number | undefined;
   /** Settings that the server reported: server_version, in_hot_standby. */
   readonly parameters = new Map<string, string>();
   /** The server process, as pg_stat_activity has it. */
   backendPid = 0;
 
-  private constructor(socket: Socket, place: string) {
+  private constructor(socket: Socket, place: string, clock: Clock) {
     this.#socket = socket;
     this.#place = place;
+    this.#clock = clock;
     const notify = (): void => this.#notify();
     const end = (): void => {
       this.#ended = true;
+      this.#gone.abort();
       this.#notify();
     };
     socket.on('readable', notify).on('end', end).on('close', end);
@@ -89,17 +106,30 @@ export class PgConnection {
    */
   static async open(options: PgConnectionOptions, signal: AbortSignal): Promise<PgConnection> {
     const place = describeTarget(options.target);
-    const limit = AbortSignal.any([signal, AbortSignal.timeout(CONNECT_MS_MAX)]);
-    const connection = new PgConnection(await openSocket(options.target, limit), place);
-    const release = connection.destroyOn(limit);
+    const clock = options.clock ?? systemClock;
+    const settled = new AbortController();
+    const late = new AbortController();
+    const timing = clock.sleep(CONNECT_MS_MAX, settled.signal).then(
+      () => late.abort(new DOMException(`no answer within ${CONNECT_MS_MAX / 1000} s`, 'TimeoutError')),
+      () => undefined,
+    );
     try {
-      await connection.#start(options);
-      return connection;
-    } catch (error) {
-      connection.#socket.destroy();
-      throw error;
+      const limit = AbortSignal.any([signal, late.signal]);
+      const connection = new PgConnection(await openSocket(options.target, limit), place, clock);
+      const release = connection.destroyOn(limit);
+      try {
+        await connection.#start(options);
+        void connection.#watchSilence(options.silenceMsMax ?? SILENCE_MS_MAX);
+        return connection;
+      } catch (error) {
+        connection.#socket.destroy();
+        throw error;
+      } finally {
+        release();
+      }
     } finally {
-      release();
+      settled.abort();
+      await timing;
     }
   }
 
@@ -200,9 +230,14 @@ export class PgConnection {
     const closed = new Promise<void>((resolve) => this.#socket.once('close', () => resolve()));
     this.#socket.end(frontendMessage('X'));
     this.#socket.removeAllListeners('readable').resume();
-    const timer = setTimeout(() => this.#socket.destroy(), CLOSE_MS_MAX);
+    const ended = new AbortController();
+    const timing = this.#clock.sleep(CLOSE_MS_MAX, ended.signal).then(
+      () => this.#socket.destroy(),
+      () => undefined,
+    );
     await closed;
-    clearTimeout(timer);
+    ended.abort();
+    await timing;
   }
 
   /** Breaks the connection with a reason, which whoever waits for it is told. */
@@ -247,10 +282,24 @@ export class PgConnection {
       } else if (this.#ended) {
         throw unreachable(this.#place, new Error('the server closed the connection'));
       } else {
+        // With a signal it is a stream's reader, which may wait for as long as nothing is committed.
+        if (signal === undefined) this.#waitingSinceUs = this.#clock.monotonicUs();
         await new Promise<void>((resolve) => {
           this.#wake = resolve;
         });
+        this.#waitingSinceUs = undefined;
       }
+    }
+  }
+
+  /** Breaks the connection when a command waits too long for a byte. Ends with the connection; never rejects. */
+  async #watchSilence(silenceMsMax: number): Promise<void> {
+    const { signal } = this.#gone;
+    while (!signal.aborted) {
+      await this.#clock.sleep(Math.min(SILENCE_LOOK_MS, silenceMsMax), signal).catch(() => undefined);
+      const since = this.#waitingSinceUs;
+      if (since === undefined || this.#clock.monotonicUs() - since < silenceMsMax * 1000) continue;
+      this.destroy(unreachable(this.#place, new Error(`it has been silent for ${Math.round(silenceMsMax / 1000)} s`)));
     }
   }
 

@@ -1,51 +1,46 @@
 /**
  * The replication stream of one slot: reads, routes, appends, acknowledges.
  *
- *     socket ─read─▶ decoder ─▶ change stream ─batch─▶ append pipeline ─▶ log
+ *     stream ─read─▶ change stream ─batch─▶ append pipeline ─▶ log
  *        ▲                                                  │ durable
- *        └──────────────── status ◀── state file ◀── acknowledger
+ *        └──────────────── tell ◀── state file ◀── acknowledger
  *
- * Back-pressure: nothing is read while the pipeline is full, so the socket fills and the server waits; statuses go on
+ * Back-pressure: nothing is read while the pipeline is full, so the socket fills and the server waits; what we tell goes on
  * meanwhile, or the server would take us for dead. Liveness: while reading, silence of twice wal_sender_timeout ends the
- * connection. Each regular status asks for an answer, so a sound connection is never silent that long.
+ * connection. Each regular telling asks for an answer, so a sound connection is never silent that long. A state file
+ * that cannot be written now holds up the acknowledging, not the capture.
  *
- * Invariant I1: a status never names a position that is not durable, and that was not saved as acknowledged before.
+ * R4: of a transaction, whatever its size, memory holds what one read brought, one batch, and what the pipeline may.
+ * I1: a position is told only when it is durable, and was saved as acknowledged before. Pure but for the Clock.
  */
 import type { Clock } from '@freshet/kit/clock.ts';
 import { FreshetError, isAbort, isFreshetError } from '@freshet/kit/errors.ts';
-import { Acknowledger } from '../core/acknowledger.ts';
-import type { AppendPipeline } from '../core/append-pipeline.ts';
-import type { ChangeStream } from '../core/change-stream.ts';
-import { formatLsn, laterLsn } from '../core/lsn.ts';
-import { decodePgOutput, POSTGRES_EPOCH_US } from '../core/pgoutput/decoder.ts';
-import { quoteIdentifier, quoteLiteral } from '../core/sql.ts';
-import type { PgConnection } from './pg/pg-connection.ts';
+import { Acknowledger } from './acknowledger.ts';
+import type { AppendPipeline } from './append-pipeline.ts';
+import type { ChangeStream } from './change-stream.ts';
+import { laterLsn } from './lsn.ts';
+import type { ReplicationStream, StreamMessage } from './source-database.ts';
 
-const XLOG_DATA = 0x77; // w
-const KEEPALIVE = 0x6b; // k
-const XLOG_HEADER_BYTES = 25;
 /** A batch goes to the log when nothing more has come, or when it is this large, in bytes of memory. */
 const BATCH_BYTES = 512 * 1024;
 /** How often a new position is told at most; each costs a small durable write. */
 const ACKNOWLEDGE_MS = 1_000;
-const STATUS_MS_MAX = 10_000;
+const TELL_MS_MAX = 10_000;
 /** When the server never times out, as with wal_sender_timeout = 0. */
 const SENDER_TIMEOUT_MS = 60_000;
-/** What is on its way to the log when we stop may take this long. */
-const DRAIN_MS_MAX = 4_000;
+/** What is on its way to the log when we stop may take this long: less than the grace that a process has to stop. */
+const DRAIN_MS_MAX = 3_000;
 
 export interface ReplicationOptions {
-  readonly connection: PgConnection;
-  readonly slotName: string;
-  readonly publications: readonly string[];
+  readonly connection: ReplicationStream;
   readonly stream: ChangeStream;
   readonly pipeline: AppendPipeline;
   /** What is acknowledged already. */
   readonly acknowledgedLsn: bigint;
   /** Saves a position before it is acknowledged. */
   readonly save: (lsn: bigint) => Promise<void>;
-  /** wal_sender_timeout of the session, milliseconds; 0: none. */
-  readonly senderTimeoutMs: number;
+  /** Told why positions cannot be saved now, and undefined when they can again. */
+  readonly onUnsaved?: ((why: FreshetError | undefined) => void) | undefined;
   readonly clock: Clock;
   /** Ends the stream in order. */
   readonly signal: AbortSignal;
@@ -63,6 +58,7 @@ export class Replication {
   readonly #timeoutMs: number;
   #acknowledgedLsn: bigint;
   #serverLsn = 0n;
+  #unsaved = false;
   /** Since when the server is silent; undefined while we do not listen. */
   #silentSinceUs: number | undefined;
 
@@ -70,7 +66,8 @@ export class Replication {
     this.#options = options;
     this.#acknowledger = new Acknowledger(options.acknowledgedLsn);
     this.#acknowledgedLsn = options.acknowledgedLsn;
-    this.#timeoutMs = options.senderTimeoutMs > 0 ? options.senderTimeoutMs : SENDER_TIMEOUT_MS;
+    const { senderTimeoutMs } = options.connection;
+    this.#timeoutMs = senderTimeoutMs > 0 ? senderTimeoutMs : SENDER_TIMEOUT_MS;
   }
 
   get progress(): ReplicationProgress {
@@ -78,19 +75,16 @@ export class Replication {
   }
 
   /**
-   * Runs until the signal aborts, and then returns once what was read is durable and acknowledged; or throws. `onStreaming`
-   * is called when something has come: a server that refuses the slot's publications does so only after it agreed to stream.
+   * Runs until the signal aborts, and then returns once what was read is durable and acknowledged, or the time for that is
+   * over; or throws. `onStreaming` is called when something has come: a server that refuses the slot's publications does
+   * so only after it agreed to stream. The caller retires the pipeline.
    */
   async run(onStreaming: () => void): Promise<void> {
-    const { connection, slotName, publications, signal } = this.#options;
-    const names = quoteLiteral(publications.map(quoteIdentifier).join(','));
+    const { connection, signal } = this.#options;
     // The server may have forgotten the last acknowledgement in a crash; it takes the later of its position and this.
-    const from = formatLsn(this.#acknowledgedLsn);
-    await connection.startCopyBoth(
-      `START_REPLICATION SLOT ${quoteIdentifier(slotName)} LOGICAL ${from} (proto_version '1', publication_names ${names})`,
-    );
+    await connection.start(this.#acknowledgedLsn);
     const ended = new AbortController();
-    const statuses = this.#sendStatuses(ended.signal);
+    const telling = this.#keepTelling(ended.signal);
     let broken: unknown;
     try {
       await this.#read(onStreaming);
@@ -100,7 +94,7 @@ export class Replication {
       else if (!signal.aborted || !isAbort(error)) throw error;
     } finally {
       ended.abort();
-      await statuses;
+      await telling;
     }
     await this.#finish();
     if (broken !== undefined) throw broken;
@@ -110,14 +104,14 @@ export class Replication {
     const { connection, pipeline, clock, signal } = this.#options;
     for (let streaming = false; ; ) {
       this.#silentSinceUs = clock.monotonicUs();
-      const payloads = await connection.readCopyData(signal);
+      const messages = await connection.read(signal);
       this.#silentSinceUs = undefined;
       const nowUs = clock.nowUs();
-      for (const payload of payloads) {
-        if (payload[0] === XLOG_DATA) await this.#take(payload, nowUs);
-        else if (payload[0] === KEEPALIVE) this.#keepalive(payload);
+      for (const message of messages) {
+        if (message.kind === 'change') await this.#take(message, nowUs);
+        else this.#keepalive(message);
       }
-      // The server answers our first status, so this comes soon even when nothing is committed.
+      // The server answers our first telling, so this comes soon even when nothing is committed.
       if (!streaming) onStreaming();
       streaming = true;
       this.#flush();
@@ -125,22 +119,20 @@ export class Replication {
     }
   }
 
-  async #take(payload: Buffer, nowUs: number): Promise<void> {
+  async #take({ serverLsn, message }: StreamMessage & { kind: 'change' }, nowUs: number): Promise<void> {
     const { stream, pipeline, signal } = this.#options;
-    this.#serverLsn = laterLsn(this.#serverLsn, payload.readBigUInt64BE(9));
-    stream.handle(decodePgOutput(payload.subarray(XLOG_HEADER_BYTES)), nowUs);
+    this.#serverLsn = laterLsn(this.#serverLsn, serverLsn);
+    stream.handle(message, nowUs);
     if (stream.pendingBytes < BATCH_BYTES) return;
     this.#flush();
     await pipeline.room(signal);
   }
 
-  #keepalive(payload: Buffer): void {
-    const { stream } = this.#options;
-    const serverLsn = payload.readBigUInt64BE(1);
+  #keepalive({ serverLsn, replyWanted }: StreamMessage & { kind: 'keepalive' }): void {
     this.#serverLsn = laterLsn(this.#serverLsn, serverLsn);
     this.#flush();
-    this.#acknowledger.keepalive(serverLsn, stream.inTransaction);
-    if (payload[17] === 1) this.#status(false);
+    this.#acknowledger.keepalive(serverLsn, this.#options.stream.inTransaction);
+    if (replyWanted) this.#tell(false);
   }
 
   /** Sends what the change stream has made to the log. */
@@ -155,16 +147,16 @@ export class Replication {
   }
 
   /** Tells the server where we are, until the signal; also watches its silence. */
-  async #sendStatuses(signal: AbortSignal): Promise<void> {
+  async #keepTelling(signal: AbortSignal): Promise<void> {
     const { clock, connection } = this.#options;
-    const regularUs = Math.min(this.#timeoutMs / 3, STATUS_MS_MAX) * 1000;
+    const regularUs = Math.min(this.#timeoutMs / 3, TELL_MS_MAX) * 1000;
     let lastUs = Number.NEGATIVE_INFINITY;
     try {
       for (;;) {
         const nowUs = clock.monotonicUs();
         await this.#acknowledge();
         if (nowUs - lastUs >= regularUs) {
-          this.#status(true);
+          this.#tell(true);
           lastUs = nowUs;
         }
         const silentUs = this.#silentSinceUs === undefined ? 0 : nowUs - this.#silentSinceUs;
@@ -176,35 +168,46 @@ export class Replication {
     }
   }
 
-  /** Acknowledges what has become durable. */
+  /** Acknowledges what has become durable. What cannot be saved now is left for the next time. */
   async #acknowledge(): Promise<void> {
     const { durable } = this.#acknowledger;
     if (durable <= this.#acknowledgedLsn) return;
-    await this.#options.save(durable);
+    try {
+      await this.#options.save(durable);
+    } catch (error) {
+      if (!isFreshetError(error) || !error.retryable) throw error;
+      this.#unsaved = true;
+      this.#options.onUnsaved?.(error);
+      return;
+    }
+    if (this.#unsaved) this.#options.onUnsaved?.(undefined);
+    this.#unsaved = false;
     this.#acknowledgedLsn = durable;
-    this.#status(false);
+    this.#tell(false);
   }
 
-  #status(answer: boolean): void {
-    const bytes = Buffer.alloc(34);
-    bytes.write('r', 0, 'latin1');
-    // Written, flushed, applied: the next byte that we want. For a commit that is its end, without one added.
-    bytes.writeBigUInt64BE(this.#acknowledgedLsn, 1);
-    bytes.writeBigUInt64BE(this.#acknowledgedLsn, 9);
-    bytes.writeBigUInt64BE(this.#acknowledgedLsn, 17);
-    bytes.writeBigInt64BE(BigInt(this.#options.clock.nowUs() - POSTGRES_EPOCH_US), 25);
-    bytes[33] = answer ? 1 : 0;
-    this.#options.connection.writeCopyData(bytes);
+  #tell(answer: boolean): void {
+    // The next byte that we want. For a commit that is its end, without one added.
+    this.#options.connection.tell(this.#acknowledgedLsn, this.#options.clock.nowUs(), answer);
   }
 
   async #finish(): Promise<void> {
-    const limit = AbortSignal.timeout(DRAIN_MS_MAX);
+    const { clock, pipeline } = this.#options;
+    const limit = new AbortController();
+    const enough = new AbortController();
+    const timing = clock.sleep(DRAIN_MS_MAX, enough.signal).then(
+      () => limit.abort(new DOMException('the time to drain is over', 'AbortError')),
+      () => undefined,
+    );
     try {
       this.#flush();
-      await this.#options.pipeline.drained(limit);
+      await pipeline.drained(limit.signal);
     } catch (error) {
       // Not all became durable in time: less is acknowledged, and the rest is sent again.
       if (!isAbort(error)) throw error;
+    } finally {
+      enough.abort();
+      await timing;
     }
     await this.#acknowledge();
   }

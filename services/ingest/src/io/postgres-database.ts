@@ -1,0 +1,125 @@
+/**
+ * A database to capture (core/source-database.ts), as Postgres is one.
+ *
+ * Owns making connections and the sequence of commands on them; each command has its own file. What the database refuses
+ * comes out as a FreshetError that names where it is, never as PgError.
+ */
+import type { Clock } from '@freshet/kit/clock.ts';
+import type { Logger } from '@freshet/kit/logger.ts';
+import type {
+  ClusterIdentity,
+  DatabaseSession,
+  ReplicationStream,
+  SnapshotReader,
+  SourceDatabase,
+} from '../core/source-database.ts';
+import { quoteIdentifier, quoteLiteral } from '../core/sql.ts';
+import { readServer, readSlot, readTable } from './catalog.ts';
+import { type ConnectionTarget, describeTarget } from './pg/connection-url.ts';
+import { type PgConnection, type PgConnectionOptions, withConnection } from './pg/pg-connection.ts';
+import { fromPgError } from './pg/pg-error.ts';
+import { PgReplicationStream } from './pg/replication-stream.ts';
+import { ensurePublications, publicationNames, readPublished, tableReference } from './publications.ts';
+import { createSlot, withSnapshot } from './slot.ts';
+
+export interface PostgresDatabaseOptions {
+  /** The database's name in definitions. */
+  readonly name: string;
+  readonly target: ConnectionTarget;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+export class PostgresDatabase implements SourceDatabase {
+  readonly name: string;
+  readonly place: string;
+  readonly #options: PgConnectionOptions;
+  readonly #logger: Logger;
+
+  constructor({ name, target, clock, logger }: PostgresDatabaseOptions) {
+    this.name = name;
+    this.place = describeTarget(target);
+    this.#options = { target, clock, applicationName: `freshet ingest ${name}` };
+    this.#logger = logger;
+  }
+
+  /** Runs work on a connection of its own; the database's errors come as operating errors. */
+  connect<T>(signal: AbortSignal, work: (connection: PgConnection) => Promise<T>): Promise<T> {
+    return this.#told(() => withConnection(this.#options, signal, work));
+  }
+
+  look<T>(signal: AbortSignal, work: (session: DatabaseSession) => Promise<T>): Promise<T> {
+    return this.connect(signal, (connection) => work(sessionOn(connection, this.#logger)));
+  }
+
+  identify(signal: AbortSignal): Promise<ClusterIdentity> {
+    return this.#told(() =>
+      withConnection({ ...this.#options, replication: true }, signal, async (connection) => {
+        const [row] = (await connection.query('IDENTIFY_SYSTEM')).rows;
+        return { systemId: row?.[0] ?? '', timeline: Number(row?.[1] ?? 0) };
+      }),
+    );
+  }
+
+  createSlot(slotName: string, signal: AbortSignal): Promise<void> {
+    return this.#told(() => createSlot(this.#options, slotName, signal));
+  }
+
+  snapshot<T>(
+    slotName: string,
+    signal: AbortSignal,
+    work: (reader: SnapshotReader, fromLsn: bigint) => Promise<T>,
+  ): Promise<T> {
+    return this.#told(() =>
+      withSnapshot(this.#options, slotName, signal, (connection, fromLsn) => work(readerOn(connection), fromLsn)),
+    );
+  }
+
+  openStream(slotName: string, signal: AbortSignal): Promise<ReplicationStream> {
+    const names = publicationNames(slotName);
+    const publications = [names.append, names.mutable];
+    return this.#told(() =>
+      PgReplicationStream.open(this.#options, { slotName, publications, place: this.place }, signal),
+    );
+  }
+
+  async #told<T>(work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      throw fromPgError(error, this.place);
+    }
+  }
+}
+
+function sessionOn(connection: PgConnection, logger: Logger): DatabaseSession {
+  let version: number | undefined;
+  return {
+    server: async () => {
+      const server = await readServer(connection);
+      version = server.version;
+      return server;
+    },
+    table: (schema, table) => readTable(connection, schema, table),
+    slot: async (name) => {
+      version ??= (await readServer(connection)).version;
+      return readSlot(connection, name, version);
+    },
+    dropSlot: async (name) => {
+      await connection.query(
+        `SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = ${quoteLiteral(name)}`,
+      );
+    },
+    published: (slotName) => readPublished(connection, slotName),
+    publish: (slotName, tables) => ensurePublications(connection, slotName, tables, logger),
+  };
+}
+
+function readerOn(connection: PgConnection): SnapshotReader {
+  return {
+    copy: (table) => {
+      const columns = table.columns.map(quoteIdentifier).join(', ');
+      return connection.copyOut(`COPY (SELECT ${columns} FROM ${tableReference(table)}) TO STDOUT`);
+    },
+  };
+}

@@ -1,0 +1,401 @@
+/**
+ * A database in memory behind core/source-database.ts: tables with an id, transactions, one slot, streams. A test or a
+ * simulator commits to it and breaks it; whatever captures it is the production code.
+ *
+ * It does what Postgres does where capture could go wrong: a stream is cut anywhere, in the middle of a transaction too,
+ * and begins again with whole transactions from the slot's position; after a crash the slot may have forgotten the last
+ * acknowledgements; a snapshot stands for one position. Deterministic: no timers, chance is the caller's.
+ */
+import { must } from '@freshet/kit/assert.ts';
+import { FreshetError } from '@freshet/kit/errors.ts';
+import type { CatalogTable } from '../core/contract.ts';
+import type { PgOutputMessage, Relation, Tuple } from '../core/pgoutput/messages.ts';
+import type {
+  ClusterIdentity,
+  DatabaseSession,
+  ReplicationStream,
+  ServerAnswer,
+  SnapshotReader,
+  SourceDatabase,
+  StreamMessage,
+  WantedTables,
+} from '../core/source-database.ts';
+import { type PublishedTables, publishedKey, type SlotFacts } from '../core/source-state.ts';
+
+/** A row by column; every table has an "id", its primary key. */
+export type ScriptedRow = Readonly<Record<string, string | null>>;
+
+export type ScriptedChange =
+  | { readonly kind: 'insert' | 'update'; readonly table: string; readonly row: ScriptedRow }
+  | { readonly kind: 'delete'; readonly table: string; readonly id: string };
+
+interface Table {
+  readonly oid: number;
+  readonly columns: readonly string[];
+  readonly rows: Map<string, ScriptedRow>;
+}
+
+interface Commit {
+  readonly lsn: bigint;
+  readonly endLsn: bigint;
+  readonly timeUs: number;
+  readonly messages: readonly PgOutputMessage[];
+}
+
+const INT8 = 20;
+const MODES = { append: 1, mutable: 2 } as const;
+const COMMIT_BYTES = 8n;
+
+export interface ScriptedDatabaseOptions {
+  readonly name: string;
+  readonly nowUs: () => number;
+  /** In [0, 1): where reads of a stream are cut. */
+  readonly random: () => number;
+}
+
+export class ScriptedDatabase implements SourceDatabase {
+  readonly name: string;
+  readonly place: string;
+  systemId = '7000000000000000001';
+  timeline = 1;
+  /** Whether it answers; when not, everything fails with SOURCE_UNREACHABLE. */
+  isUp = true;
+  /** Beyond this nothing was ever acknowledged by a stream. */
+  toldLsn = 0n;
+  readonly #options: ScriptedDatabaseOptions;
+  readonly #tables = new Map<string, Table>();
+  readonly #commits: Commit[] = [];
+  readonly #streams = new Set<ScriptedStream>();
+  #published = new Map<string, number>();
+  #slot: { name: string; confirmedLsn: bigint; rememberedLsn: bigint } | undefined;
+  #lsn = 1_000n;
+
+  constructor(options: ScriptedDatabaseOptions) {
+    this.#options = options;
+    this.name = options.name;
+    this.place = `scripted/${options.name}`;
+  }
+
+  /** The position after everything that was committed. */
+  get lsn(): bigint {
+    return this.#lsn;
+  }
+
+  /** The rows of a table as they are now, by id. */
+  rows(table: string): ReadonlyMap<string, ScriptedRow> {
+    return must(this.#tables.get(table)).rows;
+  }
+
+  createTable(name: string, columns: readonly string[]): void {
+    this.#tables.set(name, { oid: 16_384 + this.#tables.size, columns, rows: new Map() });
+  }
+
+  /** Commits a transaction; returns its end. */
+  commit(changes: readonly ScriptedChange[]): bigint {
+    const lsn = this.#lsn;
+    const timeUs = this.#options.nowUs();
+    const rows = changes.map((change) => this.#apply(change));
+    this.#lsn = lsn + COMMIT_BYTES + BigInt(changes.length);
+    const relations = [...new Set(changes.map(({ table }) => table))].map((name) => this.#relation(name));
+    this.#commits.push({
+      lsn,
+      endLsn: this.#lsn,
+      timeUs,
+      messages: [
+        { kind: 'begin', commitLsn: lsn, commitTimeUs: timeUs, xid: this.#commits.length + 1 },
+        ...relations.map((relation): PgOutputMessage => ({ kind: 'relation', relation })),
+        ...rows,
+        { kind: 'commit', commitLsn: lsn, endLsn: this.#lsn, commitTimeUs: timeUs },
+      ],
+    });
+    for (const stream of this.#streams) stream.wake();
+    return this.#lsn;
+  }
+
+  /** Breaks every stream, as the end of its process or of the network does. */
+  breakStreams(): void {
+    for (const stream of [...this.#streams]) stream.destroy(unreachable('the connection was lost'));
+  }
+
+  /** Crashes and is up again: streams break, and the slot has forgotten what it was told since it last remembered. */
+  crash(): void {
+    this.breakStreams();
+    if (this.#slot !== undefined) this.#slot.confirmedLsn = this.#slot.rememberedLsn;
+  }
+
+  /** The slot remembers its position, as at a checkpoint. */
+  checkpoint(): void {
+    if (this.#slot !== undefined) this.#slot.rememberedLsn = this.#slot.confirmedLsn;
+  }
+
+  dropSlot(): void {
+    this.breakStreams();
+    this.#slot = undefined;
+  }
+
+  // --- SourceDatabase.
+
+  identify(): Promise<ClusterIdentity> {
+    return this.#answer(() => ({ systemId: this.systemId, timeline: this.timeline }));
+  }
+
+  async look<T>(_signal: AbortSignal, work: (session: DatabaseSession) => Promise<T>): Promise<T> {
+    await this.#answer(() => undefined);
+    return work(this.#session());
+  }
+
+  createSlot(slotName: string): Promise<void> {
+    return this.#answer(() => {
+      this.#slot = { name: slotName, confirmedLsn: this.#lsn, rememberedLsn: this.#lsn };
+    });
+  }
+
+  async snapshot<T>(
+    _slotName: string,
+    _signal: AbortSignal,
+    work: (reader: SnapshotReader, fromLsn: bigint) => Promise<T>,
+  ): Promise<T> {
+    await this.#answer(() => undefined);
+    const frozen = new Map([...this.#tables].map(([name, table]) => [name, [...table.rows.values()]]));
+    const copy = async function* (table: { table: string; columns: readonly string[] }): AsyncGenerator<Uint8Array> {
+      for (const row of frozen.get(table.table) ?? []) {
+        yield Buffer.from(`${table.columns.map((column) => row[column] ?? '\\N').join('\t')}\n`);
+      }
+    };
+    return work({ copy }, this.#lsn);
+  }
+
+  openStream(slotName: string): Promise<ReplicationStream> {
+    return this.#answer(() => {
+      const stream = new ScriptedStream({
+        commits: this.#commits,
+        confirmed: () => must(this.#slot, 'a stream of no slot').confirmedLsn,
+        end: () => this.#lsn,
+        told: (position) => {
+          if (position > this.toldLsn) this.toldLsn = position;
+          const slot = this.#slot;
+          if (slot?.name === slotName && position > slot.confirmedLsn) slot.confirmedLsn = position;
+        },
+        left: () => this.#streams.delete(stream),
+        random: this.#options.random,
+      });
+      if (this.#slot?.name !== slotName) throw unreachable(`there is no slot ${slotName}`);
+      this.#streams.add(stream);
+      return stream;
+    });
+  }
+
+  // --- Inside.
+
+  async #answer<T>(answer: () => T): Promise<T> {
+    await Promise.resolve();
+    if (!this.isUp) throw unreachable('it is down');
+    return answer();
+  }
+
+  #session(): DatabaseSession {
+    return {
+      server: () => this.#answer(() => this.#server()),
+      table: (schema, table) => this.#answer(() => (schema === 'public' ? this.catalogTable(table) : undefined)),
+      slot: (name) => this.#answer(() => (this.#slot?.name === name ? this.#slotFacts() : undefined)),
+      dropSlot: (name) =>
+        this.#answer(() => {
+          if (this.#slot?.name === name) this.dropSlot();
+        }),
+      published: () => this.#answer((): PublishedTables => new Map(this.#published)),
+      publish: (_slotName, wanted) => this.#answer(() => this.#publish(wanted)),
+    };
+  }
+
+  #publish(wanted: WantedTables): void {
+    this.#published = new Map();
+    for (const mode of ['append', 'mutable'] as const) {
+      for (const { schema, table } of wanted[mode]) {
+        this.#published.set(publishedKey(MODES[mode], schema, table), this.#tables.get(table)?.oid ?? 0);
+      }
+    }
+  }
+
+  #server(): ServerAnswer {
+    return {
+      version: 180_000,
+      walLevel: 'logical',
+      user: 'freshet',
+      database: this.name,
+      superuser: false,
+      mayReplicate: true,
+      inRecovery: false,
+      maxReplicationSlots: 10,
+      usedReplicationSlots: 0,
+      maxWalSenders: 10,
+      databaseUs: this.#options.nowUs(),
+    };
+  }
+
+  #slotFacts(): SlotFacts {
+    return {
+      plugin: 'pgoutput',
+      database: this.name,
+      active: this.#streams.size > 0,
+      activePid: 0,
+      walStatus: 'reserved',
+      invalidationReason: '',
+      confirmedLsn: must(this.#slot).confirmedLsn,
+      safeWalBytes: undefined,
+    };
+  }
+
+  /** The table as its catalog has it: every column is an int8, the replica identity is the whole row. */
+  catalogTable(name: string): CatalogTable | undefined {
+    const table = this.#tables.get(name);
+    if (table === undefined) return undefined;
+    const base = { oid: INT8, name: 'int8', category: 'N', elementOid: 0, modifier: -1 };
+    return {
+      schema: 'public',
+      table: name,
+      kind: 'r',
+      persistence: 'p',
+      replicaIdentity: 'f',
+      primaryKey: ['id'],
+      identityIndex: [],
+      maySelect: true,
+      owner: 'owner',
+      rowSecurity: false,
+      columns: table.columns.map((column) => ({
+        name: column,
+        typeOid: INT8,
+        typeText: 'bigint',
+        nullable: column !== 'id',
+        generated: false,
+        base,
+      })),
+    };
+  }
+
+  #relation(name: string): Relation {
+    const { oid, columns } = must(this.#tables.get(name));
+    return {
+      id: oid,
+      schema: 'public',
+      table: name,
+      replicaIdentity: 'f',
+      columns: columns.map((column) => ({ name: column, typeOid: INT8, typeModifier: -1, identity: true })),
+    };
+  }
+
+  #apply(change: ScriptedChange): PgOutputMessage {
+    const { oid: relationId, columns, rows } = must(this.#tables.get(change.table));
+    const tuple = (row: ScriptedRow): Tuple => columns.map((column) => row[column] ?? null);
+    if (change.kind === 'delete') {
+      const values = tuple(must(rows.get(change.id), 'a row to delete'));
+      rows.delete(change.id);
+      return { kind: 'delete', relationId, old: { whole: true, values } };
+    }
+    const id = must(change.row['id']);
+    const before = rows.get(id);
+    rows.set(id, change.row);
+    if (change.kind === 'insert') return { kind: 'insert', relationId, row: tuple(change.row) };
+    const old = { whole: true, values: tuple(must(before, 'a row to update')) };
+    return { kind: 'update', relationId, old, row: tuple(change.row) };
+  }
+}
+
+interface StreamWorld {
+  readonly commits: readonly Commit[];
+  readonly confirmed: () => bigint;
+  readonly end: () => bigint;
+  readonly told: (position: bigint) => void;
+  readonly left: () => void;
+  readonly random: () => number;
+}
+
+class ScriptedStream implements ReplicationStream {
+  readonly senderTimeoutMs = 60_000;
+  readonly #world: StreamWorld;
+  #next = 0;
+  #within = 0;
+  #answerWanted = false;
+  #broken: Error | undefined;
+  #waiting: (() => void) | undefined;
+
+  constructor(world: StreamWorld) {
+    this.#world = world;
+  }
+
+  start(from: bigint): Promise<void> {
+    const confirmed = this.#world.confirmed();
+    const position = from > confirmed ? from : confirmed;
+    this.#next = this.#world.commits.findIndex(({ lsn }) => lsn >= position);
+    if (this.#next < 0) this.#next = this.#world.commits.length;
+    return Promise.resolve();
+  }
+
+  async read(signal: AbortSignal): Promise<Iterable<StreamMessage>> {
+    const wake = (): void => this.wake();
+    signal.addEventListener('abort', wake, { once: true });
+    try {
+      for (;;) {
+        if (this.#broken !== undefined) throw this.#broken;
+        if (signal.aborted) throw new FreshetError('CANCELLED', 'reading was given up');
+        const messages = this.#take();
+        if (messages.length > 0) return messages;
+        await new Promise<void>((resolve) => {
+          this.#waiting = resolve;
+        });
+      }
+    } finally {
+      signal.removeEventListener('abort', wake);
+    }
+  }
+
+  tell(position: bigint, _nowUs: number, answer: boolean): void {
+    if (this.#broken !== undefined) throw this.#broken;
+    this.#world.told(position);
+    if (!answer) return;
+    this.#answerWanted = true;
+    this.wake();
+  }
+
+  destroy(reason: Error): void {
+    this.#broken ??= reason;
+    this.#world.left();
+    this.wake();
+  }
+
+  close(): Promise<void> {
+    this.destroy(unreachable('it was closed'));
+    return Promise.resolve();
+  }
+
+  /** Lets whoever reads look again. */
+  wake(): void {
+    this.#waiting?.();
+    this.#waiting = undefined;
+  }
+
+  /** Some messages, cut anywhere. */
+  #take(): StreamMessage[] {
+    const { commits, end, random } = this.#world;
+    const messages: StreamMessage[] = [];
+    const most = 1 + Math.floor(random() * 12);
+    while (messages.length < most) {
+      const commit = commits[this.#next];
+      if (commit === undefined) break;
+      const message = must(commit.messages[this.#within]);
+      messages.push({ kind: 'change', serverLsn: commit.endLsn, message });
+      this.#within += 1;
+      if (this.#within < commit.messages.length) continue;
+      this.#within = 0;
+      this.#next += 1;
+    }
+    if (messages.length === 0 && this.#answerWanted) {
+      this.#answerWanted = false;
+      messages.push({ kind: 'keepalive', serverLsn: end(), replyWanted: false });
+    }
+    return messages;
+  }
+}
+
+function unreachable(message: string): FreshetError {
+  return new FreshetError('SOURCE_UNREACHABLE', message);
+}
