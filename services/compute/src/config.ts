@@ -38,7 +38,8 @@ export const OPTIONS = {
     fallback: 'all',
   },
   cacheBytes: {
-    description: 'key state in memory, over all shards',
+    description:
+      'what all shards together may take of memory: state, changes for followers, stores; beside it about 150MiB',
     form: 'size',
     parse: parsers.bytes,
     fallback: '512MiB',
@@ -48,18 +49,6 @@ export const OPTIONS = {
     form: 'duration',
     parse: parsers.milliseconds,
     fallback: '1s',
-  },
-  commitBytes: {
-    description: 'changed state of a shard that is written without waiting for the interval',
-    form: 'size',
-    parse: parsers.bytes,
-    fallback: '16MiB',
-  },
-  tailBytes: {
-    description: 'the newest changes of a shard that are kept in memory for followers',
-    form: 'size',
-    parse: parsers.bytes,
-    fallback: '16MiB',
   },
   journalAge: {
     description: 'how long a follower may be away and still catch up by changes alone',
@@ -72,6 +61,30 @@ export const OPTIONS = {
     form: 'size',
     parse: parsers.bytes,
     fallback: '64MiB',
+  },
+  checkpointInterval: {
+    description: 'how often a verified copy of each shard is written, if its state changed',
+    form: 'duration',
+    parse: parsers.milliseconds,
+    fallback: '10m',
+  },
+  checkpointsKept: {
+    description: 'how many checkpoints of each shard are kept; the log is kept from the oldest of them on',
+    form: 'number',
+    parse: parsers.integer(1, 100),
+    fallback: '3',
+  },
+  scrubInterval: {
+    description: 'how often all that is stored is read through for damage, and soon after each start',
+    form: 'duration',
+    parse: parsers.milliseconds,
+    fallback: '24h',
+  },
+  scrubRate: {
+    description: 'what a scrub reads a second at most',
+    form: 'size',
+    parse: parsers.bytes,
+    fallback: '32MiB',
   },
   logLevel: {
     description: 'the least level of log lines that are written: debug, info, warn or error',

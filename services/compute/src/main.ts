@@ -6,33 +6,43 @@
  *                                       └─ commit loop ──▶ LevelDB ─────┘ (journal, pages)
  *     registry ──▶ where the log is; ◀── which shards run here
  */
-import { join } from 'node:path';
 import { setImmediate as yieldNow } from 'node:timers/promises';
-import { createStateDigest } from '@freshet/engine/fold/state-digest.ts';
-import { ShardFold } from '@freshet/engine/shard-fold.ts';
 import { ComputeService } from '@freshet/gen/freshet/compute/v1/compute_pb.ts';
 import { Role } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
 import { type Clock, systemClock } from '@freshet/kit/clock.ts';
+import { ConditionBoard } from '@freshet/kit/conditions.ts';
 import { FreshetError, isAbort } from '@freshet/kit/errors.ts';
 import { createGrpcServer } from '@freshet/kit/grpc/server.ts';
 import type { ServiceContext } from '@freshet/kit/lifecycle.ts';
 import { runMain } from '@freshet/kit/main.ts';
 import { loadNodeId } from '@freshet/kit/node-id.ts';
+import { watchOpenFiles } from '@freshet/kit/open-files.ts';
 import { RegistryLink } from '@freshet/kit/registry-link.ts';
 import { retry } from '@freshet/kit/retry.ts';
+import { nodeFileSystem } from '@freshet/log/file-system.ts';
+import { levelStores } from '@freshet/store/level-store.ts';
 import { type ComputeConfig, OPTIONS } from './config.ts';
+import { shardBudget } from './core/budget.ts';
 import { Gate } from './core/gate.ts';
 import { FRAME_LIMITS } from './core/shard.ts';
 import { ShardHost, type ShardHostOptions } from './core/shard-host.ts';
+import { tellCheckpoints } from './core/tell-checkpoints.ts';
+import { Wake } from './core/wake.ts';
+import { createEngineFold, ENGINE_FORMAT } from './io/engine.ts';
 import { LogSource } from './io/log-source.ts';
+import { nodeStorage } from './io/node-storage.ts';
 import { loadPartitionCount, savePartitionCount } from './io/partition-count.ts';
-import { ShardStore, setAside } from './io/shard-store.ts';
 import { computeHandlers } from './rpc/handlers.ts';
 
 /** Brings compute up; resolves when all its shards can be followed. */
 export async function startCompute(config: ComputeConfig, context: ServiceContext): Promise<{ address: string }> {
   const { signal, log } = context;
   const clock = systemClock;
+
+  // One process per data directory, and `freshet checkpoint restore` counts as one.
+  await nodeFileSystem.makeDirectory(config.dataDir);
+  const lock = await nodeFileSystem.lockDirectory(config.dataDir, 'the state of compute');
+  context.onStop('the lock', () => lock.release());
 
   const source = new LogSource();
   context.onStop('the log', async () => source.close());
@@ -43,8 +53,13 @@ export async function startCompute(config: ComputeConfig, context: ServiceContex
   const node = await loadNodeId(config.dataDir, 'compute');
   const partitions = await countPartitions(config, source, clock, context);
   const numbers = shardNumbers(config, partitions);
-  const host = new ShardHost(hostOptions(config, numbers.length, source, clock, context));
-  const server = createGrpcServer({ log }).add(ComputeService, computeHandlers(host, { clock, yieldNow, partitions }));
+  const checkpointTaken = new Wake();
+  const options = hostOptions(config, numbers.length, source, clock, context);
+  const watching = watchOpenFiles({ conditions: options.conditions, clock, signal });
+  context.onStop('watching open files', () => watching);
+  const host = new ShardHost({ ...options, onCheckpoint: () => checkpointTaken.set() });
+  const handlers = computeHandlers(host, { clock, yieldNow, partitions, upkeep: host });
+  const server = createGrpcServer({ log }).add(ComputeService, handlers);
 
   const { running } = await openShards(host, numbers, signal);
   context.onStop('the shards', () => running);
@@ -59,6 +74,7 @@ export async function startCompute(config: ComputeConfig, context: ServiceContex
     shards: host.shards.map((shard) => shard.shard),
     partitions,
   }));
+  void tellCheckpoints(host, { source, node, taken: checkpointTaken, clock, signal, log });
   log.info('compute is up', { address, node, shards: numbers.length });
   return { address };
 }
@@ -126,24 +142,29 @@ function hostOptions(
   source: LogSource,
   clock: Clock,
   { log }: ServiceContext,
-): ShardHostOptions {
-  const directoryOf = (shard: number): string => join(config.dataDir, 'shards', String(shard));
+): Omit<ShardHostOptions, 'onCheckpoint'> {
+  const budget = shardBudget(config.cacheBytes, shards);
+  const { dataDir, checkpointsKept } = config;
+  const places = { stores: levelStores, files: nodeFileSystem, dataDir, checkpointsKept };
   return {
     log: source,
-    openStorage: (shard) => ShardStore.open({ directory: directoryOf(shard), shard }),
-    setAside: (shard) => setAside(directoryOf(shard)),
-    createFold: (options) => new ShardFold(options),
-    createDigest: createStateDigest,
+    ...nodeStorage({ ...places, ...budget, clock, yieldNow, format: ENGINE_FORMAT }),
+    createFold: createEngineFold,
+    createDigest: ENGINE_FORMAT.createDigest,
+    conditions: new ConditionBoard({ clock, log }),
+    upkeep: {
+      checkpointIntervalMs: config.checkpointInterval,
+      scrubIntervalMs: config.scrubInterval,
+      scrubBytesPerSecond: config.scrubRate,
+      gate: new Gate(1),
+    },
     clock,
     logger: log,
     yieldNow,
     pages: new Gate(2),
     limits: {
-      cacheBytes: Math.floor(config.cacheBytes / shards),
-      commitBytes: config.commitBytes,
+      ...budget,
       commitIntervalMs: config.commitInterval,
-      tailBytes: config.tailBytes,
-      rowCacheBytes: config.tailBytes,
       frame: FRAME_LIMITS,
       journal: { ageUs: config.journalAge * 1000, bytes: config.journalBytes },
     },

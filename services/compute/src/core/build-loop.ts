@@ -2,9 +2,10 @@
  * Feeds views that are being built the log from where each of them is, beside the live fold, until they are complete.
  *
  * Owns the second reading of the log and its pace: small slices with a turn for everything else in between, so that the
- * live fold stays fresh while old records are folded. All builds of a shard share one reading.
+ * live fold stays fresh while old records are folded. All builds of a shard share one reading. A view whose records were
+ * trimmed cannot be built: that is told, the view stays as it is, and nothing else is held up by it.
  */
-import { FreshetError, isAbort } from '@freshet/kit/errors.ts';
+import { FreshetError, isAbort, isFreshetError } from '@freshet/kit/errors.ts';
 import { retry } from '@freshet/kit/retry.ts';
 import type { LogEntry } from '@freshet/log/log.ts';
 import type { Shard } from './shard.ts';
@@ -14,21 +15,27 @@ const STEP_RECORDS = 256;
 
 /** Runs until the signal aborts. */
 export async function runBuilds(shard: Shard, signal: AbortSignal): Promise<void> {
-  const { clock, logger, storage } = shard.options;
+  const { clock, logger, storage, onLostBuilds } = shard.options;
   const forget = shard.buildWanted.onAbort(signal);
   try {
     while (!signal.aborted) {
-      if (shard.fold.builds().length === 0) {
+      const lost = await beyondReach(shard, signal);
+      onLostBuilds?.(lost.size === 0 ? undefined : trimmed(shard.shard, lost));
+      if (earliest(shard, lost) === undefined) {
         await shard.buildWanted.wait();
         continue;
       }
-      await retry((healthy) => build(shard, signal, healthy), {
+      await retry((healthy) => build(shard, lost, signal, healthy), {
         what: `building views of shard ${shard.shard}`,
         signal,
         clock,
+        random: shard.options.random,
         log: logger,
         retryable: (error) =>
           storage.damage === undefined && (error.retryable || isAbort(error) || error.code === 'DATA_DAMAGED'),
+      }).catch((error: unknown) => {
+        // Trimmed while it was read: what can still be built is decided anew.
+        if (!isFreshetError(error, 'OFFSET_OUT_OF_RANGE')) throw error;
       });
     }
   } finally {
@@ -36,10 +43,39 @@ export async function runBuilds(shard: Shard, signal: AbortSignal): Promise<void
   }
 }
 
+/** The builds that need records that the log no longer has. */
+async function beyondReach(shard: Shard, signal: AbortSignal): Promise<ReadonlySet<string>> {
+  const builds = shard.fold.builds();
+  if (builds.length === 0) return new Set();
+  const { log, clock, logger, random } = shard.options;
+  const { partitions } = await retry(() => log.describe(signal), {
+    what: `asking how far back partition ${shard.shard} reaches`,
+    signal,
+    clock,
+    random,
+    log: logger,
+  });
+  const start = partitions[shard.shard]?.start ?? 0;
+  return new Set(builds.flatMap(({ viewId, position }) => (position < start ? [viewId] : [])));
+}
+
+function trimmed(shard: number, lost: ReadonlySet<string>): FreshetError {
+  const views = [...lost].sort().join(', ');
+  return new FreshetError(
+    'OFFSET_OUT_OF_RANGE',
+    `shard ${shard} cannot build ${lost.size} new view(s): the log no longer has the records that they begin with`,
+    {
+      place: `views ${views}`,
+      remedy:
+        'start ingest with --resync <database>=<a word not used before>: the sources are read anew, and the views are made of that',
+    },
+  );
+}
+
 /** One reading from the earliest build's position; returns when no build needs it any more. */
-async function build(shard: Shard, signal: AbortSignal, healthy: () => void): Promise<void> {
+async function build(shard: Shard, lost: ReadonlySet<string>, signal: AbortSignal, healthy: () => void): Promise<void> {
   const { log, yieldNow } = shard.options;
-  const start = earliest(shard);
+  const start = earliest(shard, lost);
   if (start === undefined) return;
   const reading = new AbortController();
   const stop = (): void => reading.abort(signal.reason);
@@ -52,7 +88,7 @@ async function build(shard: Shard, signal: AbortSignal, healthy: () => void): Pr
         await yieldNow();
         if (signal.aborted) return;
       }
-      const next = earliest(shard);
+      const next = earliest(shard, lost);
       // A build that began meanwhile needs older records than this reading still brings.
       if (next === undefined || next < (entries.at(-1)?.offset ?? start) + 1) return;
     }
@@ -75,8 +111,10 @@ async function feed(shard: Shard, entries: readonly LogEntry[], signal: AbortSig
   await shard.waitForRoom(signal);
 }
 
-function earliest(shard: Shard): number | undefined {
+function earliest(shard: Shard, lost: ReadonlySet<string>): number | undefined {
   let least: number | undefined;
-  for (const { position } of shard.fold.builds()) least = Math.min(least ?? position, position);
+  for (const { viewId, position } of shard.fold.builds()) {
+    if (!lost.has(viewId)) least = Math.min(least ?? position, position);
+  }
   return least;
 }

@@ -4,11 +4,18 @@
  *
  * A shard in which only log time moves is committed ten times less often: after a restart it folds a few more ticks.
  */
+import { isFreshetError } from '@freshet/kit/errors.ts';
 import type { Shard } from './shard.ts';
 
 const IDLE_INTERVALS = 10;
 
-/** Runs until the signal aborts. Throws when a commit cannot be written: the shard then goes back to its last one. */
+/** What a disk says when it may take writes again later. */
+const DISK_ERRORS = ['DISK_FULL', 'DISK_READ_ONLY', 'DISK_FAILED', 'TOO_MANY_OPEN_FILES'] as const;
+
+/**
+ * Runs until the signal aborts. Throws when a commit could not be written, but only once the disk takes writes again: the
+ * shard then goes back to its last commit, and until then it is served as it is.
+ */
 export async function runCommits(shard: Shard, signal: AbortSignal): Promise<void> {
   const { clock, limits, storage, yieldNow } = shard.options;
   const forget = shard.commitWanted.onAbort(signal);
@@ -25,7 +32,7 @@ export async function runCommits(shard: Shard, signal: AbortSignal): Promise<voi
       intervals = 0;
       clearing ||= epoch !== shard.views.epoch;
       epoch = shard.views.epoch;
-      await shard.commit();
+      await commit(shard, signal);
       // What dropped views leave behind goes a piece at a time, so that commits stay short.
       if (clearing) clearing = await storage.clearDropped();
       if (clearing) shard.askCommit();
@@ -33,5 +40,14 @@ export async function runCommits(shard: Shard, signal: AbortSignal): Promise<voi
     }
   } finally {
     forget();
+  }
+}
+
+async function commit(shard: Shard, signal: AbortSignal): Promise<void> {
+  try {
+    await shard.commit();
+  } catch (error) {
+    if (isFreshetError(error, ...DISK_ERRORS)) await shard.options.waitForDisk?.(error, signal);
+    throw error;
   }
 }

@@ -24,8 +24,11 @@ export interface Build {
 
 /** What a commit writes: all that changed since the commit before. */
 export interface FoldCommit {
-  /** State by view instance and key; undefined deletes. */
-  readonly puts: readonly (readonly [instance: string, key: string, state: Uint8Array | undefined])[];
+  /**
+   * State by view instance and key; undefined deletes. `replaced` is the version of the stored state that it takes the
+   * place of, -1 when there is none: so the store keeps its count and digest of keys without reading.
+   */
+  readonly puts: readonly (readonly [instance: string, key: string, state: Uint8Array | undefined, replaced: number])[];
   readonly meta: Uint8Array;
   /** Rows of complete views that changed. */
   readonly changed: ChangedKeys;

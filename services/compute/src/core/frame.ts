@@ -7,17 +7,17 @@ import { create } from '@bufbuild/protobuf';
 import {
   type PassPage,
   PassPageSchema,
-  type RowChange,
-  RowChangeSchema,
   ShardCursorSchema,
   type SubscribeChangesResponse,
   SubscribeChangesResponseSchema,
-  ViewRowsSchema,
 } from '@freshet/gen/freshet/compute/v1/compute_pb.ts';
+import type { FreshetError } from '@freshet/kit/errors.ts';
+import { toErrorDetail } from '@freshet/kit/grpc/error-mapping.ts';
 import { fromHex } from '@freshet/kit/hex.ts';
 import { keyBytes } from '@freshet/values/key.ts';
-import type { EncodedRow } from './fold-port.ts';
+import { type RowField, rowField, viewRowsField } from './row-field.ts';
 
+/** A frame to be sent. Its rows are encoded already (`$unknown`): whoever wants to read them decodes its bytes. */
 export type Frame = SubscribeChangesResponse;
 
 /** Where a subscriber is in a shard. */
@@ -39,12 +39,15 @@ export interface FrameHead {
   readonly generation: number;
 }
 
-/** What a row costs in a frame beside its key and bytes, about. */
-const ROW_BYTES = 12;
+interface Rows {
+  readonly fields: RowField[];
+  bytes: number;
+}
+
 const NO_BYTES = new Uint8Array(0);
 
 export class FrameBuilder {
-  readonly #views = new Map<string, RowChange[]>();
+  readonly #views = new Map<string, Rows>();
   #pass: PassPage | undefined;
   #rows = 0;
   #bytes = 0;
@@ -62,13 +65,21 @@ export class FrameBuilder {
     return this.#bytes;
   }
 
-  add(viewId: string, key: string, row: EncodedRow): void {
-    this.#push(viewId, key, row.version, row.bytes);
+  add(viewId: string, row: RowField): void {
+    let rows = this.#views.get(viewId);
+    if (rows === undefined) {
+      rows = { fields: [], bytes: 0 };
+      this.#views.set(viewId, rows);
+    }
+    rows.fields.push(row);
+    rows.bytes += row.length;
+    this.#rows += 1;
+    this.#bytes += row.length;
   }
 
   /** The key has no row any more. */
   addGone(viewId: string, key: string, version: number): void {
-    this.#push(viewId, key, version, NO_BYTES);
+    this.add(viewId, rowField(key, { version, bytes: NO_BYTES }));
   }
 
   pass(viewId: string, afterKey: string, throughKey: string, last: boolean, asOf: number): void {
@@ -82,46 +93,42 @@ export class FrameBuilder {
   }
 
   finish(head: FrameHead): Frame {
-    const { cursor } = head;
-    const logId = fromHex(cursor.logId);
     const frame = create(SubscribeChangesResponseSchema, {
-      logId,
-      shard: cursor.shard,
+      ...placeOf(head.cursor),
       after: BigInt(head.after),
-      cursor: create(ShardCursorSchema, {
-        shard: cursor.shard,
-        logId,
-        position: BigInt(cursor.position),
-        recordCrc: cursor.recordCrc,
-        views: cursor.views.map(fromHex),
-      }),
       completeThroughUs: BigInt(head.completeThroughUs),
       building: head.building.map(fromHex),
       definitionsGeneration: BigInt(head.generation),
     });
-    for (const [viewId, rows] of this.#views) {
-      const view = create(ViewRowsSchema);
-      view.viewId = fromHex(viewId);
-      view.rows = rows;
-      frame.rows.push(view);
+    if (this.#rows > 0) {
+      frame.$unknown = [...this.#views].map(([id, { fields, bytes }]) => viewRowsField(fromHex(id), fields, bytes));
     }
     if (this.#pass !== undefined) frame.pass = this.#pass;
     return frame;
   }
+}
 
-  #push(viewId: string, key: string, version: number, bytes: Uint8Array): void {
-    let rows = this.#views.get(viewId);
-    if (rows === undefined) {
-      rows = [];
-      this.#views.set(viewId, rows);
-    }
-    // Assigned, not given to create(), which would look at every field of the initial value.
-    const change = create(RowChangeSchema);
-    change.key = keyBytes(key);
-    change.version = BigInt(version);
-    change.row = bytes as Uint8Array<ArrayBuffer>;
-    rows.push(change);
-    this.#rows += 1;
-    this.#bytes += ROW_BYTES + key.length + bytes.length;
-  }
+/** A frame that only says that the shard cannot be followed for now. */
+export function unavailableFrame(cursor: Cursor, error: FreshetError): Frame {
+  return create(SubscribeChangesResponseSchema, {
+    ...placeOf(cursor),
+    after: BigInt(cursor.position),
+    unavailable: toErrorDetail(error),
+  });
+}
+
+function placeOf(cursor: Cursor): Pick<Frame, 'logId' | 'shard' | 'cursor'> {
+  const { shard, position, recordCrc, views } = cursor;
+  const logId = fromHex(cursor.logId);
+  return {
+    logId,
+    shard,
+    cursor: create(ShardCursorSchema, {
+      shard,
+      logId,
+      position: BigInt(position),
+      recordCrc,
+      views: views.map(fromHex),
+    }),
+  };
 }

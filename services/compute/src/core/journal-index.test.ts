@@ -46,4 +46,14 @@ describe('JournalIndex', () => {
     expect(index.find(15)).toBeUndefined();
     expect(index.find(25)?.to).toBe(30);
   });
+
+  it('R4: keeps what is pinned longer than its age and its bytes, up to twice the bytes', () => {
+    const index = indexOf([10, 20, 30, 40, 50]);
+    const ends = (slots: readonly JournalSlot[]): number[] => slots.map(({ to }) => to);
+    expect(ends(index.expired(1e12, { ageUs: 0, bytes: 1_000 }, 15))).toEqual([10]);
+    expect(ends(index.expired(1e12, { ageUs: 0, bytes: 1_000 }, 20))).toEqual([10, 20]);
+    expect(ends(index.expired(0, { ageUs: 1e12, bytes: 25 }, 5))).toEqual([]);
+    expect(ends(index.expired(0, { ageUs: 1e12, bytes: 15 }, 5))).toEqual([10, 20]);
+    expect(ends(index.expired(0, { ageUs: 1e12, bytes: 0 }, 5))).toEqual([10, 20, 30, 40]);
+  });
 });

@@ -3,7 +3,8 @@
  *
  * Owns the index and the rule by which old entries go. Does not own the entries (the store has them).
  * Invariants: entries are contiguous and ascending (R1: a catch-up by journal misses no change); the journal is bounded
- * in age and in bytes (R4), and always keeps its newest entry.
+ * in age and in bytes (R4), and always keeps its newest entry. What passes under way still need stays beyond both, but
+ * not beyond twice the bytes: a pass that needs more goes on without it (shard-follower.ts).
  */
 import { assert, must } from '@freshet/kit/assert.ts';
 
@@ -23,6 +24,9 @@ export interface JournalLimits {
   /** The oldest entries go until the rest is at most this. */
   readonly bytes: number;
 }
+
+/** How many times its bytes the journal may take while a pass pins it. */
+const PINNED_BYTES_TIMES = 2;
 
 export class JournalIndex {
   #slots: JournalSlot[] = [];
@@ -71,13 +75,17 @@ export class JournalIndex {
     return slot?.to === position ? slot : undefined;
   }
 
-  /** The entries that are over the limits at a log time, oldest first; `remove` is told when they are gone. */
-  expired(nowUs: number, limits: JournalLimits): readonly JournalSlot[] {
+  /**
+   * The entries that are over the limits at a log time, oldest first; `remove` is told when they are gone. Those with
+   * changes from `pinnedFrom` on stay longer.
+   */
+  expired(nowUs: number, limits: JournalLimits, pinnedFrom = Infinity): readonly JournalSlot[] {
     let bytes = this.#bytes;
     let count = 0;
     for (const slot of this.#slots) {
       if (count === this.#slots.length - 1) break;
       if (bytes <= limits.bytes && slot.logTimeUs >= nowUs - limits.ageUs) break;
+      if (slot.to > pinnedFrom && bytes <= limits.bytes * PINNED_BYTES_TIMES) break;
       bytes -= slot.bytes;
       count += 1;
     }

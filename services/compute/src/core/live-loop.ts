@@ -25,8 +25,10 @@ export async function runLive(shard: Shard, signal: AbortSignal): Promise<void> 
       const { logId, partitions } = await log.describe(signal);
       shard.checkLog(logId, partitions[shard.shard]);
       await shard.checkHistory(signal);
+      shard.options.onHealthy?.();
       for await (const batch of log.read(shard.shard, shard.position, signal)) {
         healthy();
+        shard.options.onLogDamage?.(undefined);
         shard.noteLogEnd(batch.end);
         await foldBatch(shard, batch.entries, signal);
         if (signal.aborted) return;
@@ -38,10 +40,14 @@ export async function runLive(shard: Shard, signal: AbortSignal): Promise<void> 
       what: `reading partition ${shard.shard} of the log`,
       signal,
       clock,
+      random: shard.options.random,
       log: logger,
       // Damage in the log is for the log's operator to mend; what is folded stays served meanwhile.
-      retryable: (error) =>
-        storage.damage === undefined && (error.retryable || isAbort(error) || error.code === 'DATA_DAMAGED'),
+      retryable: (error) => {
+        if (storage.damage !== undefined) return false;
+        if (error.code === 'DATA_DAMAGED') shard.options.onLogDamage?.(error);
+        return error.retryable || isAbort(error) || error.code === 'DATA_DAMAGED';
+      },
     },
   );
 }

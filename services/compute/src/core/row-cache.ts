@@ -4,25 +4,26 @@
  * Bounded in bytes (R4): when over, everything goes; rows are then made again. An entry is dropped as soon as its key
  * changes, so what is here is always the current row (R1).
  */
-import type { ChangedKeys, EncodedRow } from './fold-port.ts';
+import type { ChangedKeys } from './fold-port.ts';
+import type { RowField } from './row-field.ts';
 
 /** What an entry costs beside its row, in bytes. */
 const ENTRY_BYTES = 160;
 
 export class RowCache {
   readonly #limitBytes: number;
-  readonly #views = new Map<string, Map<string, EncodedRow>>();
+  readonly #views = new Map<string, Map<string, RowField>>();
   #bytes = 0;
 
   constructor(limitBytes: number) {
     this.#limitBytes = limitBytes;
   }
 
-  get(viewId: string, key: string): EncodedRow | undefined {
+  get(viewId: string, key: string): RowField | undefined {
     return this.#views.get(viewId)?.get(key);
   }
 
-  set(viewId: string, key: string, row: EncodedRow): void {
+  set(viewId: string, key: string, row: RowField): void {
     if (this.#bytes > this.#limitBytes) this.clear();
     let rows = this.#views.get(viewId);
     if (rows === undefined) {
@@ -30,7 +31,7 @@ export class RowCache {
       this.#views.set(viewId, rows);
     }
     rows.set(key, row);
-    this.#bytes += ENTRY_BYTES + row.bytes.length;
+    this.#bytes += ENTRY_BYTES + row.length;
   }
 
   drop(changed: ChangedKeys): void {
@@ -42,7 +43,7 @@ export class RowCache {
         const row = rows.get(key);
         if (row === undefined) continue;
         rows.delete(key);
-        this.#bytes -= ENTRY_BYTES + row.bytes.length;
+        this.#bytes -= ENTRY_BYTES + row.length;
       }
     }
   }

@@ -7,6 +7,7 @@
  */
 import { createStateDigest } from '@freshet/engine/fold/state-digest.ts';
 import { ShardFold } from '@freshet/engine/shard-fold.ts';
+import { readVersion } from '@freshet/engine/state/state-codec.ts';
 import { must } from '@freshet/kit/assert.ts';
 import { toHex } from '@freshet/kit/hex.ts';
 import type { LogEntry } from '@freshet/log/log.ts';
@@ -92,7 +93,8 @@ describe("a shard with the engine's fold", () => {
         smallLimits,
         async (recipe, steps, limits) => {
           const options = { limits, createFold: (o: ConstructorParameters<typeof ShardFold>[0]) => new ShardFold(o) };
-          pages += await inWorld({ ...options, createDigest: createStateDigest }, (rig) => live(rig, recipe, steps));
+          const engine = { createDigest: createStateDigest, versionOf: readVersion };
+          pages += await inWorld({ ...options, ...engine }, (rig) => live(rig, recipe, steps));
         },
       ),
       fuzzParameters(25),

@@ -6,59 +6,17 @@
 import { Operation } from '@freshet/gen/freshet/log/v1/log_pb.ts';
 import { must } from '@freshet/kit/assert.ts';
 import { createMemoryLog } from '@freshet/log/memory-log.ts';
-import { int64KeyString, keyBytes } from '@freshet/values/key.ts';
+import { int64KeyString } from '@freshet/values/key.ts';
 import { afterEach, describe, expect, it } from 'vitest';
 import { changeRecord, definitionsRecord, tickRecord, viewId } from '../testing/counting-fold.ts';
+import { append, catchUp, insert, inserts, key, makeRig, removeRigs, rigWithView } from '../testing/following.ts';
 import { ModelReplica } from '../testing/model-replica.ts';
-import { type RigOptions, ShardRig, type Subscription, wholeViews } from '../testing/shard-rig.ts';
+import { type ShardRig, type Subscription, wholeViews } from '../testing/shard-rig.ts';
 
 const V0 = viewId(0);
 const V1 = viewId(1);
-const key = (n: number): Uint8Array => keyBytes(int64KeyString(n));
-const insert = (n: number, route = 0): Uint8Array => changeRecord(route, key(n));
 
-const rigs: ShardRig[] = [];
-
-afterEach(async () => {
-  for (const rig of rigs.splice(0)) await rig.remove();
-});
-
-async function makeRig(options: RigOptions = {}): Promise<ShardRig> {
-  const rig = await ShardRig.make(options);
-  rigs.push(rig);
-  await rig.open();
-  return rig;
-}
-
-/** A rig with view 0 of route 0 in force and complete. */
-async function rigWithView(options: RigOptions = {}): Promise<ShardRig> {
-  const rig = await makeRig(options);
-  await rig.log.append(0, [definitionsRecord(1, [{ n: 0, route: 0 }])]);
-  await rig.settled();
-  return rig;
-}
-
-async function append(rig: ShardRig, records: readonly Uint8Array[]): Promise<void> {
-  await rig.log.append(0, records);
-  await rig.settled();
-}
-
-/** Pulls until the replica is at the shard's position with so many views; real I/O may be on the way. */
-async function catchUp(
-  rig: ShardRig,
-  subscription: Subscription,
-  replica: ModelReplica,
-  views: number,
-): Promise<number> {
-  for (let frames = 0, tries = 0; ; tries++) {
-    if (Number(replica.cursor?.position) === rig.shard.position && wholeViews(replica).length === views) return frames;
-    expect(tries, 'the replica catches up').toBeLessThan(20_000);
-    const frame = await subscription.pull();
-    if (frame === undefined) continue;
-    replica.apply(frame);
-    frames += 1;
-  }
-}
+afterEach(removeRigs);
 
 async function following(
   rig: ShardRig,
@@ -74,10 +32,7 @@ async function following(
 describe('a subscriber with nothing', () => {
   it('R1: gets a pass, its cursor standing still, then a frame with the cursor', async () => {
     const rig = await rigWithView();
-    await append(
-      rig,
-      Array.from({ length: 1_200 }, (_, n) => insert(n)),
-    );
+    await append(rig, inserts(1_200));
     const replica = new ModelReplica();
     const subscription = rig.subscribe(replica);
     await catchUp(rig, subscription, replica, 1);
@@ -98,10 +53,7 @@ describe('a subscriber with nothing', () => {
 
   it('R1: gets what changes during the pass as well', async () => {
     const rig = await rigWithView();
-    await append(
-      rig,
-      Array.from({ length: 1_200 }, (_, n) => insert(n)),
-    );
+    await append(rig, inserts(1_200));
     const replica = new ModelReplica();
     const subscription = rig.subscribe(replica);
     while (replica.pages === 0) {
@@ -239,10 +191,7 @@ describe('a subscriber that follows', () => {
 describe('a subscriber that comes back', () => {
   it('R1: goes on from its cursor by changes alone', async () => {
     const rig = await rigWithView();
-    await append(
-      rig,
-      Array.from({ length: 100 }, (_, n) => insert(n)),
-    );
+    await append(rig, inserts(100));
     const { replica, subscription } = await following(rig);
     await subscription.close();
     const { pages } = replica;

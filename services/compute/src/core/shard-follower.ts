@@ -10,7 +10,12 @@
  *
  * `#live` is how far changes of the followed views were sent; the cursor follows it, except while frozen. A view that
  * the subscriber does not have comes by a pass: pages of its committed state, while its changes since that commit come
- * with everybody's. So nothing is pinned and nothing queued for a pass, however slow it is (R4).
+ * with everybody's. Nothing is queued for a pass, however slow it is (R4): the journal is pinned from `#live` on.
+ *
+ * A subscriber so slow that even the pinned journal no longer reaches back to `#live` does not begin again, which it
+ * might do for ever. Its passes go on without changes, and end with the cursor at `#live`, where it stopped: all changes
+ * before it were sent, and every key that changed later is there at some later state, which R1 allows. What changed
+ * since comes by the next catch-up. So completeness moves on by at least a pass, whatever the rate of changes.
  *
  * Invariants: R1 (when the cursor says position P, every change before P of the views that it names was sent, at the
  * state of P or later); the cursor never moves within a catch-up; a frame's `after` is the cursor of the frame before.
@@ -38,6 +43,8 @@ interface Pass {
   /** The position of the commit that the pages are at least of; undefined until the pass begins. */
   asOf: number | undefined;
   afterKey: string | undefined;
+  /** How many rows the next page is made of: fewer where rows are large. */
+  pageRows: number;
 }
 
 /** Changes being sent: those before `target`. */
@@ -51,11 +58,15 @@ export class ShardFollower {
   readonly #options: FollowOptions;
   #phase: 'checking' | 'following' = 'checking';
   #checkFailure: unknown;
-  /** The cursor of the last frame. */
+  /** Where the subscriber is. */
   #cursor: Cursor;
+  /** The cursor of the last frame; the subscriber's own before the first. */
+  #sent: Cursor;
   #completeThroughUs = 0;
   /** Whether the cursor waits for passes to end. */
   #frozen = false;
+  /** Changes after `#live` are lost to this catch-up: it ends at `#live`. */
+  #lost = false;
   #live: Head = { position: 0, logTimeUs: 0, recordCrc: 0 };
   /** Views whose changes are sent, with the instance that is meant. */
   readonly #followed = new Map<string, string>();
@@ -73,35 +84,62 @@ export class ShardFollower {
   #sentGeneration = -1;
   #lastWasLive = false;
   #nextLiveUs = -Infinity;
+  readonly #leave: readonly (() => void)[];
 
-  constructor(shard: Shard, cursor: Cursor, options: FollowOptions, onChecked: () => void) {
+  /** `onNews` is called whenever there may be another frame. Close it when it is no longer asked for frames. */
+  constructor(shard: Shard, cursor: Cursor, options: FollowOptions, onNews: () => void) {
     this.#shard = shard;
     this.#cursor = cursor;
+    this.#sent = cursor;
     this.#options = options;
-    this.#check().then(
-      () => onChecked(),
-      (error: unknown) => {
+    this.#leave = [shard.listen(onNews), shard.pin(() => this.#pinnedFrom())];
+    this.#check()
+      .catch((error: unknown) => {
         this.#checkFailure = error;
-        onChecked();
-      },
-    );
+      })
+      .finally(onNews);
+  }
+
+  /** Leaves the shard. */
+  close(): void {
+    for (const leave of this.#leave) leave();
   }
 
   get shard(): Shard {
     return this.#shard;
   }
 
+  /** The cursor of the last frame, or the subscriber's own before the first. */
+  get cursor(): Cursor {
+    return this.#sent;
+  }
+
+  /** Why there can be no frame yet: what the shard is at is not what the cursor says. Undefined when it can be followed. */
+  get waitsFor(): string | undefined {
+    if (this.#phase !== 'checking') return undefined;
+    if (this.#shard.logId === '') return 'its log is not known yet';
+    const { position } = this.#cursor;
+    const behind = this.#shard.position < position;
+    return behind ? `it is at ${this.#shard.position}, behind ${position}` : 'the cursor is being checked';
+  }
+
   /** When a frame that waits for coalescing may be sent, in monotonic microseconds; undefined when none waits. */
   get waitsUntilUs(): number | undefined {
     const behind = this.#phase === 'following' && this.#live.position < this.#shard.position;
-    return behind && this.#round === undefined ? this.#nextLiveUs : undefined;
+    return behind && !this.#lost && this.#round === undefined ? this.#nextLiveUs : undefined;
+  }
+
+  /** The position from which on the journal must stay for this subscriber's catch-up. */
+  #pinnedFrom(): number | undefined {
+    const catchesUp = this.#frozen || this.#passes.length > 0;
+    return catchesUp && !this.#lost && this.#phase === 'following' ? this.#live.position : undefined;
   }
 
   /**
    * The next frame; 'busy' when there is none yet but asking again may bring one; undefined when there is none until the
    * shard's listeners are called. Throws when the shard stopped or the cursor could not be checked.
    */
-  next(nowUs: number): Frame | 'busy' | undefined | Promise<Frame> {
+  next(nowUs: number): Frame | 'busy' | undefined | Promise<Frame | 'busy'> {
     const failure = this.#shard.failure ?? this.#checkFailure;
     if (failure !== undefined) throw failure;
     if (this.#phase === 'checking') return undefined;
@@ -111,7 +149,7 @@ export class ShardFollower {
     // Pages and changes take turns: neither keeps the other waiting.
     const pass = live && !this.#lastWasLive ? undefined : this.#runnablePass();
     this.#lastWasLive = pass === undefined;
-    if (pass !== undefined) return this.#shard.options.pages.run(() => this.#page(pass));
+    if (pass !== undefined) return this.#page(pass);
     return live ? this.#changes(nowUs) : this.#closing();
   }
 
@@ -177,6 +215,7 @@ export class ShardFollower {
     this.#live = this.#shard.head;
     this.#viewsEpoch = -1;
     this.#frozen = true;
+    this.#lost = false;
     this.#telling = true;
     this.#noteViews();
   }
@@ -209,7 +248,8 @@ export class ShardFollower {
     for (const [viewId, { instance }] of complete) {
       if (!this.#wants(viewId) || this.#whole.has(viewId)) continue;
       if (this.#passes.some((pass) => pass.viewId === viewId)) continue;
-      this.#passes.push({ viewId, instance, asOf: undefined, afterKey: undefined });
+      const { pageRows } = this.#shard.options.limits.frame;
+      this.#passes.push({ viewId, instance, asOf: undefined, afterKey: undefined, pageRows });
     }
   }
 
@@ -233,21 +273,23 @@ export class ShardFollower {
     return pass;
   }
 
-  async #page(pass: Pass): Promise<Frame> {
+  async #page(pass: Pass): Promise<Frame | 'busy'> {
     assert(pass.asOf !== undefined, 'the pass has begun');
-    const limits = this.#shard.options.limits.frame;
-    const page = await this.#shard.page(pass.instance, pass.afterKey, { rows: limits.pageRows, bytes: limits.bytes });
+    const { viewId, instance, afterKey, asOf, pageRows } = pass;
+    const page = await this.#shard.pages.take({ viewId, instance, afterKey, asOf, rows: pageRows });
+    // Dropped while the page was read.
+    if (page === undefined || this.#shard.views.complete.get(viewId)?.instance !== instance) return 'busy';
+    const most = this.#shard.options.limits.frame.pageRows;
+    pass.pageRows = page.isCut ? page.rows.length + 1 : Math.min(most, pageRows * 2);
     const frame = new FrameBuilder();
-    for (const [key, state] of page.entries) {
-      const row = this.#shard.rowFromState(pass.viewId, key, state);
-      if (row !== undefined) frame.add(pass.viewId, key, row);
-    }
-    const throughKey = page.entries.at(-1)?.[0] ?? pass.afterKey ?? '';
-    frame.pass(pass.viewId, pass.afterKey ?? '', throughKey, page.last, pass.asOf);
+    for (const row of page.rows) frame.add(viewId, row);
+    const throughKey = page.throughKey ?? afterKey ?? '';
+    frame.pass(viewId, afterKey ?? '', throughKey, page.last, asOf);
     pass.afterKey = throughKey;
-    if (page.last && this.#passes[0] === pass) {
+    if (page.last) {
+      assert(this.#passes[0] === pass, 'one pass at a time');
       this.#passes.shift();
-      this.#whole.add(pass.viewId);
+      this.#whole.add(viewId);
       this.#telling = true;
     }
     return this.#finish(frame);
@@ -256,6 +298,7 @@ export class ShardFollower {
   // Changes.
 
   #liveIsDue(nowUs: number): boolean {
+    if (this.#lost) return false;
     if (this.#round !== undefined) return true;
     return this.#live.position < this.#shard.position && nowUs >= this.#nextLiveUs;
   }
@@ -272,7 +315,7 @@ export class ShardFollower {
         continue;
       }
       this.#round = undefined;
-      if (value === 'gap') this.#catchUpByPasses();
+      if (value === 'gap') this.#loseChanges();
       else this.#endRound(round, nowUs);
       break;
     }
@@ -292,9 +335,16 @@ export class ShardFollower {
     this.#nextLiveUs = nowUs + this.#options.coalesceUs;
   }
 
+  /** The journal does not reach back to what is to be sent next. */
+  #loseChanges(): void {
+    // Within a catch-up the passes end first. Beginning them again, a slow subscriber would never come to an end.
+    if (this.#frozen && this.#live.position >= this.#cursor.position) this.#lost = true;
+    else this.#catchUpByPasses();
+  }
+
   #addRow(frame: FrameBuilder, viewId: string, key: string): void {
-    const row = this.#shard.row(viewId, key);
-    if (row !== undefined) frame.add(viewId, key, row);
+    const row = this.#shard.rowField(viewId, key);
+    if (row !== undefined) frame.add(viewId, row);
     // What erased it is before the fold's position, and what may come again is not: any version in between will do.
     else if (this.#followed.has(viewId)) frame.addGone(viewId, key, this.#shard.position - 1);
   }
@@ -348,12 +398,14 @@ export class ShardFollower {
     if (!isStanding && this.#mayMove()) {
       const { position, recordCrc, logTimeUs } = this.#live;
       this.#frozen = false;
+      this.#lost = false;
       this.#telling = false;
       this.#claimed = new Map([...this.#whole].map((viewId) => [viewId, must(this.#followed.get(viewId))]));
       this.#cursor = { shard, logId, position, recordCrc, views: [...this.#whole].sort() };
       this.#completeThroughUs = logTimeUs;
     }
     this.#sentGeneration = generation;
+    this.#sent = this.#cursor;
     return frame.finish({
       cursor: this.#cursor,
       after,

@@ -15,7 +15,7 @@ import { createMemoryLog, type MemoryLog } from '@freshet/log/memory-log.ts';
 import { int64KeyString, keyBytes } from '@freshet/values/key.ts';
 import { ClassicLevel } from 'classic-level';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { ShardStore, setAside } from '../io/shard-store.ts';
+import { shardDirectory } from '../io/node-storage.ts';
 import { computeHandlers } from '../rpc/handlers.ts';
 import {
   changeRecord,
@@ -25,6 +25,7 @@ import {
   viewId,
 } from '../testing/counting-fold.ts';
 import { RIG_LIMITS } from '../testing/shard-rig.ts';
+import { testStorage } from '../testing/test-storage.ts';
 import { Gate } from './gate.ts';
 import { ShardHost } from './shard-host.ts';
 
@@ -41,11 +42,12 @@ afterEach(async () => {
 });
 
 function hostOf(log: LogReader): ShardHost {
+  const storage = testStorage(root, systemClock);
   return new ShardHost({
     log,
-    openStorage: (shard) => ShardStore.open({ directory: join(root, String(shard)), shard }),
+    ...storage,
     setAside: async (shard) => {
-      const where = await setAside(join(root, String(shard)));
+      const where = await storage.setAside(shard);
       aside.push(where);
       return where;
     },
@@ -103,7 +105,7 @@ describe('ShardHost', () => {
   it('F3: commits when it stops and goes on from there', async () => {
     const log = await filledLog('11'.repeat(16), [1, 2]);
     await running(log, 3, () => undefined);
-    const store = await ShardStore.open({ directory: join(root, '1'), shard: 1 });
+    const store = await testStorage(root, systemClock).openStorage(1);
     expect(store.committed?.position).toBe(3);
     await store.close();
     await log.append(0, [changeRecord(0, keyBytes(int64KeyString(9)))]);
@@ -134,32 +136,30 @@ describe('ShardHost', () => {
   it('puts damaged state aside, and only that', async () => {
     const log = await filledLog('11'.repeat(16), [1, 2]);
     await running(log, 3, () => undefined);
-    const db = new ClassicLevel<string, Buffer>(join(root, '0'), { valueEncoding: 'buffer' });
+    const db = new ClassicLevel<string, Buffer>(shardDirectory(root, 0), { valueEncoding: 'buffer' });
     await db.put('c', Buffer.from('not a commit record'));
     await db.close();
     expect(await running(log, 3, (host) => keysOf(host, [1, 2]))).toEqual([1, 2]);
-    expect(aside).toEqual([join(root, '0.aside')]);
+    expect(aside).toEqual([`${shardDirectory(root, 0)}.aside-0001`]);
   });
 
-  it('puts state aside whose damage a follower meets, who may try again', async () => {
+  it('puts state aside whose damage a follower meets, who is told and goes on when it is made anew', async () => {
     const log = await filledLog('11'.repeat(16), [1, 2]);
     await running(log, 3, () => undefined);
-    await damageStates(join(root, '0'));
+    await damageStates(shardDirectory(root, 0));
     const host = hostOf(log);
     const stop = new AbortController();
     const run = host.run([0], stop.signal);
     while (host.shard(0) === undefined) await turn();
     const handlers = computeHandlers(host, { clock: systemClock, yieldNow: () => turn(), partitions: 1 });
     const request = create(SubscribeChangesRequestSchema, { shards: [{ shard: 0 }] });
-    const follow = async (): Promise<bigint> => {
-      for await (const frame of handlers.subscribeChanges(request, { signal: stop.signal, peer: '' })) {
-        if (frame.cursor?.position !== 0n) return BigInt(frame.cursor?.position ?? 0);
-      }
-      return 0n;
-    };
-    await expect(follow()).rejects.toMatchObject({ code: 'UNAVAILABLE' });
-    while (aside.length === 0 || host.shard(0)?.position !== 3) await turn();
-    expect(await follow()).toBe(3n);
+    const told: (string | undefined)[] = [];
+    for await (const frame of handlers.subscribeChanges(request, { signal: stop.signal, peer: '' })) {
+      if (frame.unavailable !== undefined) told.push(frame.unavailable.code);
+      if (frame.cursor?.position === 3n) break;
+    }
+    expect(told[0]).toBe('DATA_DAMAGED');
+    expect(aside).toHaveLength(1);
     stop.abort();
     await run;
   });
@@ -167,13 +167,13 @@ describe('ShardHost', () => {
   it('puts state aside whose damage shows only when a key is needed', async () => {
     const log = await filledLog('11'.repeat(16), [1, 2]);
     await running(log, 3, () => undefined);
-    await damageStates(join(root, '0'));
+    await damageStates(shardDirectory(root, 0));
     for (const partition of [0, 1]) await log.append(partition, [changeRecord(0, keyBytes(int64KeyString(1)))]);
     const count = await running(log, 4, (host) =>
       Buffer.from(host.shard(0)?.row(viewId(0), int64KeyString(1))?.bytes ?? []).toString(),
     );
     expect(count.trim()).toBe('2@3');
-    expect(aside).toEqual([join(root, '0.aside')]);
+    expect(aside).toEqual([`${shardDirectory(root, 0)}.aside-0001`]);
   });
 
   it('ends when a fault is not one of state', async () => {

@@ -1,30 +1,54 @@
 /**
- * The shards of a node: opens them, runs their loops, and starts one anew whose state cannot be used.
+ * The shards of a node: keeps each of them running, one life after the other, and mends one whose state cannot be used.
  *
- * Owns which shards run. Does not own what a shard does. A shard's state is derived from the log, so state of another
- * log, or damaged state, is put aside (not deleted: a wrong --log is then undone by moving it back) and the shard folds
- * from the log's beginning. What else breaks a shard ends the process: it is a fault of ours or of the machine.
+ * Owns which shards run and what becomes of one that stops; one shard's trouble is never another's:
+ *
+ *     the log does not reach back      halted, tried again every few seconds
+ *     damaged state, or of another log put aside (not deleted: a wrong --log is undone by giving the right one again); the
+ *                                      next life restores a checkpoint, or folds from the log's beginning (shard-life.ts)
+ *     the disk, a lock, anything else  tried again, with back-off
+ *     a fault of ours                  ends the process
+ *
+ * Does not own what a shard does. Says what is not as it should be in conditions, from "shard/<number>/" on.
  */
-import { FreshetError, isAbort, isFreshetError } from '@freshet/kit/errors.ts';
-import { runBuilds } from './build-loop.ts';
-import { runCommits } from './commit-loop.ts';
-import { runLive } from './live-loop.ts';
-import { Shard, type ShardOptions } from './shard.ts';
-import type { ShardStorage } from './shard-storage.ts';
+import type { Condition } from '@freshet/gen/freshet/type/v1/condition_pb.ts';
+import { FreshetError, isFreshetError } from '@freshet/kit/errors.ts';
+import type { CheckpointInfo, ShardCheckpoints } from './checkpoint.ts';
+import { MendHistory } from './mend-history.ts';
+import type { NodeUpkeep } from './node-upkeep.ts';
+import type { Shard } from './shard.ts';
+import { liveOnce, type ShardLifeOptions } from './shard-life.ts';
+import type { ShardSource } from './shard-source.ts';
+import type { ShardUpkeep } from './shard-upkeep.ts';
 
-export interface ShardHostOptions extends Omit<ShardOptions, 'shard' | 'storage'> {
-  readonly openStorage: (shard: number) => Promise<ShardStorage>;
+export interface ShardHostOptions extends Omit<ShardLifeOptions, 'checkpoints'> {
   /** Puts a shard's storage out of the way; says where it is. */
   readonly setAside: (shard: number) => Promise<string>;
+  readonly openCheckpoints: (shard: number) => Promise<ShardCheckpoints>;
 }
 
 /** How long to wait before a shard whose log does not reach back is tried again, in milliseconds. */
 const HALTED_MS = 5_000;
+/** Between tries of a shard that does not get going, in milliseconds: the first comes at once. */
+const RETRY_FIRST_MS = 1_000;
+const RETRY_MAX_MS = 30_000;
 
-export class ShardHost {
+/** What is known of a shard beyond one life. */
+interface Kept {
+  readonly mends: MendHistory;
+  checkpoints: ShardCheckpoints | undefined;
+  running: { readonly shard: Shard; readonly upkeep: ShardUpkeep } | undefined;
+  scrubbedAtUs: number;
+  down: FreshetError | undefined;
+  /** Lives that ended since the last one that got going. */
+  failures: number;
+}
+
+export class ShardHost implements ShardSource, NodeUpkeep {
   readonly #options: ShardHostOptions;
-  readonly #shards = new Map<number, Shard>();
-  #onOpen: () => void = () => undefined;
+  readonly #kept = new Map<number, Kept>();
+  readonly #listeners = new Set<() => void>();
+  #onSettled: (number: number) => void = () => undefined;
 
   constructor(options: ShardHostOptions) {
     this.#options = options;
@@ -32,30 +56,76 @@ export class ShardHost {
 
   /** The shards that run, by number ascending. */
   get shards(): readonly Shard[] {
-    return [...this.#shards.values()].sort((a, b) => a.shard - b.shard);
+    return [...this.#kept.values()]
+      .flatMap(({ running }) => (running === undefined ? [] : [running.shard]))
+      .sort((a, b) => a.shard - b.shard);
+  }
+
+  get conditionList(): readonly Condition[] {
+    return this.#options.conditions.list();
+  }
+
+  get numbers(): readonly number[] {
+    return [...this.#kept.keys()].sort((a, b) => a - b);
   }
 
   /** A shard; undefined when it does not run here (now). */
   shard(number: number): Shard | undefined {
-    return this.#shards.get(number);
+    return this.#kept.get(number)?.running?.shard;
+  }
+
+  holds(number: number): boolean {
+    return this.#kept.has(number);
+  }
+
+  whyDown(number: number): FreshetError | undefined {
+    return this.#kept.get(number)?.down;
+  }
+
+  listen(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  checkpoints(number: number): readonly CheckpointInfo[] {
+    return this.#kept.get(number)?.checkpoints?.list ?? [];
+  }
+
+  repairs(number: number): number {
+    return this.#kept.get(number)?.mends.total ?? 0;
+  }
+
+  scrubbedAtUs(number: number): number {
+    return this.#kept.get(number)?.scrubbedAtUs ?? 0;
+  }
+
+  takeCheckpoint(number: number): Promise<CheckpointInfo> {
+    const running = this.#kept.get(number)?.running;
+    if (running !== undefined) return running.upkeep.takeCheckpoint();
+    const why = this.whyDown(number) ?? new FreshetError('UNAVAILABLE', `shard ${number} does not run here`);
+    return Promise.reject(why);
   }
 
   /**
-   * Runs the shards until the signal aborts; then commits each once more and closes it. `onOpen` is called once all are
-   * open and can be followed.
+   * Runs the shards until the signal aborts; then commits each once more and closes it. `onOpen` is called once each of
+   * them either can be followed or could not be opened.
    */
   async run(numbers: readonly number[], signal: AbortSignal, onOpen: () => void = () => undefined): Promise<void> {
-    this.#onOpen = () => {
-      if (this.#shards.size < numbers.length) return;
-      this.#onOpen = () => undefined;
-      onOpen();
+    const unsettled = new Set(numbers);
+    this.#onSettled = (number) => {
+      if (unsettled.delete(number) && unsettled.size === 0) onOpen();
     };
+    for (const number of numbers) {
+      const mends = new MendHistory();
+      const nothing = { checkpoints: undefined, running: undefined, down: undefined };
+      this.#kept.set(number, { mends, ...nothing, scrubbedAtUs: 0, failures: 0 });
+    }
     const stop = new AbortController();
     const onAbort = (): void => stop.abort(signal.reason);
     signal.addEventListener('abort', onAbort, { once: true });
     if (signal.aborted) onAbort();
     try {
-      const running = numbers.map((number) => this.#keep(number, stop.signal));
+      const running = [...this.#kept].map(([number, kept]) => this.#keep(number, kept, stop.signal));
       try {
         await Promise.all(running);
       } finally {
@@ -67,68 +137,89 @@ export class ShardHost {
     }
   }
 
-  async #keep(number: number, signal: AbortSignal): Promise<void> {
-    const { logger, clock } = this.#options;
+  async #keep(number: number, kept: Kept, signal: AbortSignal): Promise<void> {
+    const { clock } = this.#options;
     while (!signal.aborted) {
       try {
-        await this.#once(number, signal);
+        await this.#once(number, kept, signal);
       } catch (error) {
-        if (isFreshetError(error, 'OFFSET_OUT_OF_RANGE')) {
-          logger.error('a shard is halted', { shard: number, error: error.message, remedy: error.remedy });
-          await clock.sleep(HALTED_MS, signal).catch(() => undefined);
-        } else if (isFreshetError(error, 'WRONG_LOG', 'DATA_DAMAGED')) {
-          const aside = await this.#options.setAside(number);
-          logger.warn('a shard starts anew', { shard: number, reason: error.message, aside });
-        } else {
-          throw error;
-        }
+        if (signal.aborted) return;
+        if (!isFreshetError(error) || isFreshetError(error, 'INTERNAL')) throw error;
+        kept.down = error;
+        kept.failures += 1;
+        this.#onSettled(number);
+        this.#notify();
+        const waitMs = await this.#judge(number, kept, error);
+        if (waitMs > 0) await clock.sleep(waitMs, signal).catch(() => undefined);
       }
     }
   }
 
-  /** One life of a shard. Returns when the signal aborts; throws why it cannot go on. */
-  async #once(number: number, signal: AbortSignal): Promise<void> {
-    const { openStorage, ...options } = this.#options;
-    const storage = await openStorage(number);
-    try {
-      const shard = new Shard({ ...options, shard: number, storage });
-      this.#shards.set(number, shard);
-      this.#onOpen();
-      try {
-        await runLoops(shard, signal);
-        if (shard.needsCommit(true)) await shard.commit();
-      } finally {
-        this.#shards.delete(number);
-        shard.fail(new FreshetError('UNAVAILABLE', `shard ${number} is restarting`));
-      }
-    } finally {
-      await storage.close();
+  /** What is to be done about a life's end; returns how long to wait before the next, in milliseconds. */
+  async #judge(number: number, kept: Kept, error: FreshetError): Promise<number> {
+    const { conditions, clock, setAside } = this.#options;
+    const id = `shard/${number}/down`;
+    const place = error.place === '' ? `shard ${number}` : error.place;
+    const { code, message, remedy } = error;
+    if (!isFreshetError(error, 'WRONG_LOG', 'DATA_DAMAGED')) {
+      const isHalted = code === 'OFFSET_OUT_OF_RANGE';
+      conditions.raise(id, { code, message, remedy, place }, isHalted ? 'problem' : 'warning');
+      if (isHalted) return HALTED_MS;
+      return kept.failures < 2 ? 0 : Math.min(RETRY_MAX_MS, RETRY_FIRST_MS * 2 ** Math.min(kept.failures - 2, 10));
     }
+    let aside: string;
+    try {
+      aside = await setAside(number);
+    } catch (cause) {
+      conditions.raise(id, {
+        code: 'DISK_FAILED',
+        message: `${message}; it cannot be put aside: ${String(cause)}`,
+        place,
+      });
+      return RETRY_MAX_MS;
+    }
+    const waitMs = kept.mends.add(clock.monotonicUs());
+    const text = { code, message: `${message}; the store was put aside to ${aside}`, place };
+    if (waitMs === 0) {
+      conditions.raise(
+        `shard/${number}/mended`,
+        { ...text, remedy: 'it is made anew; remove what was put aside once you looked' },
+        'note',
+      );
+      return 0;
+    }
+    const often = `shard ${number} was made anew ${kept.mends.recent} times within an hour: `;
+    const about = 'look at the disk: the store is damaged again and again; the next try is in a while';
+    conditions.raise(`shard/${number}/mended`, { ...text, message: often + text.message, remedy: about }, 'problem');
+    return waitMs;
   }
-}
 
-/** Runs a shard's loops until the signal aborts or one of them throws. */
-export async function runLoops(shard: Shard, signal: AbortSignal): Promise<void> {
-  const stop = new AbortController();
-  const onAbort = (): void => stop.abort(signal.reason);
-  signal.addEventListener('abort', onAbort, { once: true });
-  if (signal.aborted) onAbort();
-  let failure: unknown;
-  const guard = async (loop: Promise<void>): Promise<void> => {
-    try {
-      await loop;
-    } catch (error) {
-      if (!stop.signal.aborted || !isAbort(error)) failure ??= error;
-    } finally {
-      stop.abort(new DOMException('a loop of the shard ended', 'AbortError'));
-      // Whoever waits for a commit or for room must see the end.
-      shard.stopped();
-    }
-  };
-  try {
-    await Promise.all([runLive, runBuilds, runCommits].map((run) => guard(run(shard, stop.signal))));
-  } finally {
-    signal.removeEventListener('abort', onAbort);
+  async #once(number: number, kept: Kept, signal: AbortSignal): Promise<void> {
+    const { openCheckpoints, conditions } = this.#options;
+    kept.checkpoints ??= await openCheckpoints(number);
+    await liveOnce(number, signal, {
+      ...this.#options,
+      checkpoints: kept.checkpoints,
+      onHealthy: () => {
+        kept.failures = 0;
+        conditions.clear(`shard/${number}/down`);
+      },
+      onRestoring: (why) => {
+        kept.down = why;
+        this.#onSettled(number);
+      },
+      onRunning: (running) => {
+        kept.running = running;
+        this.#onSettled(number);
+        this.#notify();
+      },
+      onScrubbed: (atUs) => {
+        kept.scrubbedAtUs = atUs;
+      },
+    });
   }
-  if (failure !== undefined) throw failure;
+
+  #notify(): void {
+    for (const listener of this.#listeners) listener();
+  }
 }

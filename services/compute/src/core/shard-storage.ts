@@ -1,11 +1,12 @@
 /**
- * What a shard needs of its store. io/shard-store.ts keeps it in LevelDB.
+ * What a shard needs of its store. io/shard-store.ts keeps it in a KeyValueStore.
  *
  * Invariants: a commit is one batch: state, journal entry and commit record are all there or none (F1, F3 over
  * crashes); what is read was checked against its checksum, else DATA_DAMAGED.
  */
 import type { ChangedKeys, ColdState, FoldCommit } from './fold-port.ts';
 import type { JournalIndex, JournalSlot } from './journal-index.ts';
+import type { KeySet } from './key-set.ts';
 
 /** One life of a view, as of a commit. */
 export interface CommittedInstance {
@@ -43,15 +44,29 @@ export interface StoredChanges {
   readonly changed: ChangedKeys;
 }
 
-/** All committed state at one commit, in (instance, key) order. Close it by ending the iteration. */
+/** A state with its place. */
+export type StoredState = readonly [instance: string, key: string, state: Uint8Array];
+
+/**
+ * All committed state at one commit, a few states at a time, in (instance, key) order. Must be closed. An iteration that came to its end without DATA_DAMAGED has seen all that was committed: the keys are compared with
+ * what the commit says of them.
+ */
 export interface StateSnapshot {
   readonly commit: Commit;
-  readonly states: AsyncIterable<readonly [instance: string, key: string, state: Uint8Array]>;
+  /** The commit record as it is stored, encoded. */
+  readonly record: Uint8Array;
+  /** What the commit says of each instance's keys. */
+  readonly keySets: ReadonlyMap<string, KeySet>;
+  /** To be iterated once. */
+  readonly states: AsyncIterable<readonly StoredState[]>;
+  readonly close: () => Promise<void>;
 }
 
 export interface ShardStorage extends ColdState {
   /** The last durable commit; undefined: nothing was ever committed. */
   readonly committed: Commit | undefined;
+  /** What the last commit says of each instance's keys. */
+  readonly keySets: ReadonlyMap<string, KeySet>;
   /** Which commits the journal has. */
   readonly journal: JournalIndex;
   /** Set once stored bytes were found not to be what was written: the shard must be made anew. */
@@ -64,6 +79,12 @@ export interface ShardStorage extends ColdState {
   readJournal(slot: JournalSlot): StoredChanges | undefined;
   /** Deletes some of the state of instances that are not in the last commit; true when there is more. */
   clearDropped(): Promise<boolean>;
+  /** The state of the last commit; not while one is being written. */
   snapshot(): StateSnapshot;
+  /**
+   * Reads all files through and checks their own checksums; `pause` is awaited after each piece with its bytes. Throws
+   * DATA_DAMAGED. Resolves with the bytes read.
+   */
+  scrub(pause: (bytes: number) => Promise<void>): Promise<number>;
   close(): Promise<void>;
 }

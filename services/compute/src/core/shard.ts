@@ -20,9 +20,11 @@ import type { LogEntry, LogReader } from '@freshet/log/log.ts';
 import type { ChangedKeys, CreateFold, EncodedRow, Fold, StateDigest } from './fold-port.ts';
 import type { Gate } from './gate.ts';
 import type { JournalLimits } from './journal-index.ts';
+import { PassPages } from './pass-pages.ts';
 import { readHead } from './read-head.ts';
 import { RowCache } from './row-cache.ts';
-import type { Commit, ShardStorage, StatePage } from './shard-storage.ts';
+import { type RowField, rowField } from './row-field.ts';
+import type { Commit, ShardStorage, StateSnapshot } from './shard-storage.ts';
 import { ShardViews } from './shard-views.ts';
 import { type Changes, type Head, Tail } from './tail.ts';
 import { Wake } from './wake.ts';
@@ -64,7 +66,20 @@ export interface ShardOptions {
   readonly logger: Logger;
   /** Lets other work of the process have a turn. */
   readonly yieldNow: () => Promise<unknown>;
+  /** A number in [0, 1), for the jitter of retries; by default one that cannot be repeated. */
+  readonly random?: (() => number) | undefined;
   readonly limits: ShardLimits;
+  /** Told when the log was found to be the one that the shard folds, and to reach back to it. */
+  readonly onHealthy?: (() => void) | undefined;
+  /** Told of damage in the log, which is for the log's operator to mend, and with undefined that records were read. */
+  readonly onLogDamage?: ((error: FreshetError | undefined) => void) | undefined;
+  /** Told of views that cannot be built, and with undefined that there are none. */
+  readonly onLostBuilds?: ((error: FreshetError | undefined) => void) | undefined;
+  /**
+   * Waits, after a commit that the disk would not take, until it takes writes again; rejects when the signal aborts.
+   * Without it the shard ends at once.
+   */
+  readonly waitForDisk?: ((error: FreshetError, signal: AbortSignal) => Promise<void>) | undefined;
   /** Bounds how many pages of passes are made at once in the process, so that many passes leave time to fold. */
   readonly pages: Gate;
 }
@@ -78,7 +93,10 @@ export class Shard {
   readonly #tail: Tail;
   readonly #rows: RowCache;
   readonly views: ShardViews;
+  /** Pages of passes. */
+  readonly pages: PassPages;
   readonly #listeners = new Set<() => void>();
+  readonly #pins = new Set<() => number | undefined>();
   readonly commitWanted = new Wake();
   readonly buildWanted = new Wake();
   /** Whether somebody waits for a commit, however little there is to commit. */
@@ -106,6 +124,17 @@ export class Shard {
     this.#tail = new Tail(this.head, limits.tailBytes);
     this.#rows = new RowCache(limits.rowCacheBytes);
     this.views = new ShardViews(this.#fold);
+    this.pages = new PassPages(
+      {
+        committed: () => storage.committed?.position ?? 0,
+        isShared: () => this.#listeners.size > 1,
+        read: (instance, afterKey, most) => storage.page(instance, afterKey, most),
+        row: (viewId, key, state) => this.#fold.rowFromState(viewId, key, state),
+        isCurrent: (viewId, instance) => this.views.complete.get(viewId)?.instance === instance,
+        run: (work) => options.pages.run(work),
+      },
+      limits.frame.bytes,
+    );
     if (this.views.building.length > 0) this.buildWanted.set();
   }
 
@@ -157,6 +186,18 @@ export class Shard {
     return () => this.#listeners.delete(listener);
   }
 
+  /** Asks at each commit from which position on the journal must stay; returns what ends that. */
+  pin(from: () => number | undefined): () => void {
+    this.#pins.add(from);
+    return () => this.#pins.delete(from);
+  }
+
+  #pinnedFrom(): number {
+    let least = Infinity;
+    for (const from of this.#pins) least = Math.min(least, from() ?? Infinity);
+    return least;
+  }
+
   /** The changes of the stretch that a position is in, or undefined when neither tail nor journal have it. */
   changesAt(position: number): Changes | undefined {
     const inTail = this.#tail.find(position);
@@ -170,11 +211,18 @@ export class Shard {
 
   /** The current row. */
   row(viewId: string, key: string): EncodedRow | undefined {
+    return this.#fold.row(viewId, key);
+  }
+
+  /** The current row as it lies in a frame. */
+  rowField(viewId: string, key: string): RowField | undefined {
     const cached = this.#rows.get(viewId, key);
     if (cached !== undefined) return cached;
     const row = this.#fold.row(viewId, key);
-    if (row !== undefined && this.#listeners.size > 1) this.#rows.set(viewId, key, row);
-    return row;
+    if (row === undefined) return undefined;
+    const field = rowField(key, row);
+    if (this.#listeners.size > 1) this.#rows.set(viewId, key, field);
+    return field;
   }
 
   /** The current row's version. */
@@ -182,18 +230,10 @@ export class Shard {
     return this.#fold.version(viewId, key);
   }
 
-  rowFromState(viewId: string, key: string, state: Uint8Array): EncodedRow | undefined {
-    return this.#fold.rowFromState(viewId, key, state);
-  }
-
-  page(instance: string, afterKey: string | undefined, limits: { rows: number; bytes: number }): Promise<StatePage> {
-    return this.options.storage.page(instance, afterKey, limits);
-  }
-
   /** What is known of the record before a position that is folded; undefined when the log no longer has it. */
   async headAt(position: number, signal: AbortSignal): Promise<Head | undefined> {
     if (position === 0) return NOTHING_FOLDED;
-    const { storage, log, clock, logger } = this.options;
+    const { storage, log, clock, logger, random } = this.options;
     const inTail = this.#tail.headAt(position);
     if (inTail !== undefined) return inTail;
     const slot = storage.journal.endingAt(position);
@@ -205,6 +245,7 @@ export class Shard {
       what: 'checking a cursor against the log',
       signal,
       clock,
+      random,
       log: logger,
     });
   }
@@ -342,7 +383,7 @@ export class Shard {
       instances: this.views.committed(),
     };
     try {
-      await storage.commit(next, taken, storage.journal.expired(next.logTimeUs, limits.journal));
+      await storage.commit(next, taken, storage.journal.expired(next.logTimeUs, limits.journal, this.#pinnedFrom()));
     } catch (error) {
       this.#commitWaiters.unshift(...served);
       throw error;
@@ -368,14 +409,24 @@ export class Shard {
 
   /** The digest of F1 over a commit made now, and the position that it is at. Reads all state. */
   async digest(): Promise<{ position: number; digest: Uint8Array }> {
-    const { storage, createDigest } = this.options;
+    const { createDigest } = this.options;
+    const snapshot = await this.snapshot();
     // Nothing was ever folded, and nothing can be until the log is there.
-    if (this.#logId === '') return { position: 0, digest: new Uint8Array(0) };
-    // The snapshot is taken in the very turn in which the commit became durable.
-    const { commit, states } = await this.#afterNextCommit(() => storage.snapshot());
-    const digest = createDigest(commit.foldMeta);
-    for await (const [instance, key, state] of states) digest.add(instance, key, state);
-    return { position: commit.position, digest: digest.finish() };
+    if (snapshot === undefined) return { position: 0, digest: new Uint8Array(0) };
+    const { commit, states } = snapshot;
+    try {
+      const digest = createDigest(commit.foldMeta);
+      for await (const some of states) for (const [instance, key, state] of some) digest.add(instance, key, state);
+      return { position: commit.position, digest: digest.finish() };
+    } finally {
+      await snapshot.close();
+    }
+  }
+
+  /** All state at a commit made now; undefined before the log is known. Must be closed. */
+  async snapshot(): Promise<StateSnapshot | undefined> {
+    // Taken in the very turn in which the commit became durable.
+    return this.#logId === '' ? undefined : this.#afterNextCommit(() => this.options.storage.snapshot());
   }
 
   /** Asks for a commit and resolves with what `then` returns right after it. Rejects when the shard failed. */

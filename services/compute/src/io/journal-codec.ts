@@ -17,8 +17,8 @@ const FIELD_VIEWS = (3 << 3) | WireType.LengthDelimited;
 const FIELD_VIEW_ID = (1 << 3) | WireType.LengthDelimited;
 const FIELD_KEYS = (2 << 3) | WireType.LengthDelimited;
 
-/** The entry, with so many free bytes after it. Its chain is left for the caller to write. */
-export function encodeJournalEntry(recordCrc: number, changed: ChangedKeys, freeBytes: number): Buffer {
+/** The entry. Its chain is left for the caller to write. */
+export function encodeJournalEntry(recordCrc: number, changed: ChangedKeys): Buffer {
   let length = CHAIN_FIELD_BYTES + 5;
   const bodies: number[] = [];
   for (const keys of changed.values()) {
@@ -27,7 +27,7 @@ export function encodeJournalEntry(recordCrc: number, changed: ChangedKeys, free
     bodies.push(body);
     length += 1 + varintBytes(body) + body;
   }
-  const bytes = Buffer.allocUnsafe(length + freeBytes);
+  const bytes = Buffer.allocUnsafe(length);
   let at = 0;
   bytes[at] = FIELD_CHAIN;
   bytes[at + 1] = CHAIN_BYTES;

@@ -4,11 +4,16 @@
  * Owns the connection and its replacement. Does not own trying again (the loops do) nor whether a log is the right one
  * (each shard knows which log it folded).
  */
+import { LogService } from '@freshet/gen/freshet/log/v1/log_pb.ts';
+import { must } from '@freshet/kit/assert.ts';
 import { FreshetError, isFreshetError } from '@freshet/kit/errors.ts';
+import { createGrpcClient } from '@freshet/kit/grpc/client.ts';
+import { fromHex } from '@freshet/kit/hex.ts';
 import { createGrpcLogReader, type GrpcLogReader } from '@freshet/log/grpc-log-reader.ts';
 import type { LogBatch, LogDescription, LogReader } from '@freshet/log/log.ts';
+import type { LogKeeper, NeededFrom } from '../core/tell-checkpoints.ts';
 
-export class LogSource implements LogReader {
+export class LogSource implements LogReader, LogKeeper {
   #address: string | undefined;
   #reader: GrpcLogReader | undefined;
 
@@ -35,6 +40,22 @@ export class LogSource implements LogReader {
     return this.#current().read(partition, from, signal);
   }
 
+  /** Tells the log's keeper from where on this node may read again (L2). One attempt. */
+  async noteCheckpoints(
+    node: string,
+    logId: string,
+    needed: readonly NeededFrom[],
+    signal: AbortSignal,
+  ): Promise<void> {
+    const client = createGrpcClient(LogService, this.#known());
+    try {
+      const checkpoints = needed.map(({ shard, position }) => ({ shard, offset: BigInt(position) }));
+      await client.noteCheckpoints({ nodeId: node, logId: fromHex(logId), checkpoints }, { signal });
+    } finally {
+      client.close();
+    }
+  }
+
   close(): void {
     this.#reader?.close();
   }
@@ -45,7 +66,12 @@ export class LogSource implements LogReader {
   }
 
   #current(): GrpcLogReader {
-    if (this.#reader !== undefined) return this.#reader;
+    this.#known();
+    return must(this.#reader);
+  }
+
+  #known(): string {
+    if (this.#address !== undefined) return this.#address;
     throw new FreshetError('UNAVAILABLE', 'no node that has the log is known yet', {
       remedy: 'start ingest with the same --registry, or name it with --log',
     });

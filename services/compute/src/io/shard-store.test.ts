@@ -6,12 +6,15 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setImmediate as turn } from 'node:timers/promises';
 import { isFreshetError } from '@freshet/kit/errors.ts';
+import { levelStores } from '@freshet/store/level-store.ts';
+import { sealEntry } from '@freshet/store/sealed-value.ts';
 import { ClassicLevel } from 'classic-level';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { FoldCommit } from '../core/fold-port.ts';
 import type { Commit } from '../core/shard-storage.ts';
-import { ShardStore, setAside } from './shard-store.ts';
+import { ShardStore, type ShardStoreOptions } from './shard-store.ts';
 
 const VIEW_A = 'aa'.repeat(16);
 const VIEW_B = 'ff'.repeat(16);
@@ -30,7 +33,17 @@ afterEach(async () => {
   await rm(root, { recursive: true, force: true });
 });
 
-const open = (): Promise<ShardStore> => ShardStore.open({ directory, shard: 3 });
+/** A state's version is its first byte. */
+const options: ShardStoreOptions = {
+  stores: levelStores,
+  get directory() {
+    return directory;
+  },
+  shard: 3,
+  yieldNow: () => turn(),
+  versionOf: (state) => state[0] ?? 0,
+};
+const open = (): Promise<ShardStore> => ShardStore.open(options);
 
 function commitAt(position: number, instances: readonly string[] = [A, B]): Commit {
   return {
@@ -43,14 +56,20 @@ function commitAt(position: number, instances: readonly string[] = [A, B]): Comm
   };
 }
 
-function taken(puts: readonly (readonly [string, string, string | undefined])[]): FoldCommit {
+/** `replaced` is the text that the store has under the key. */
+function taken(puts: readonly (readonly [string, string, string | undefined, replaced?: string])[]): FoldCommit {
   const changed = new Map<string, Set<string>>();
   for (const [instance, key] of puts) {
     const keys = changed.get(instance.slice(0, 32)) ?? new Set();
     changed.set(instance.slice(0, 32), keys.add(key));
   }
   return {
-    puts: puts.map(([instance, key, text]) => [instance, key, text === undefined ? undefined : Buffer.from(text)]),
+    puts: puts.map(([instance, key, text, replaced]) => [
+      instance,
+      key,
+      text === undefined ? undefined : Buffer.from(text),
+      replaced?.charCodeAt(0) ?? -1,
+    ]),
     meta: new Uint8Array(0),
     changed,
   };
@@ -99,8 +118,8 @@ describe('ShardStore', () => {
     await store.commit(
       commitAt(20),
       taken([
-        [A, 'x', undefined],
-        [A, 'y', 'four'],
+        [A, 'x', undefined, 'one'],
+        [A, 'y', 'four', 'two'],
       ]),
       [],
     );
@@ -161,9 +180,10 @@ describe('ShardStore', () => {
     await store.commit(commitAt(20, [A, B]), taken([[A, 'k1', 'new']]), []);
     expect(await store.clearDropped()).toBe(true);
     expect(await store.clearDropped()).toBe(false);
-    const { states } = store.snapshot();
+    const { states, close } = store.snapshot();
     const left = [];
-    for await (const [instance, key] of states) left.push([instance, key]);
+    for await (const some of states) for (const [instance, key] of some) left.push([instance, key]);
+    await close();
     expect(left).toEqual([
       [A, 'k1'],
       [B, 'k'],
@@ -273,15 +293,78 @@ describe('ShardStore', () => {
     await store.close();
     const [key = Buffer.of(), value = Buffer.of()] = keep;
     await tamper((db) => db.put(key, value));
-    await expectDamage(open, /missing from the middle|chain/);
+    await expectDamage(open, /of another history/);
   });
 
-  it('is put aside as a whole', async () => {
-    await fill(1);
-    const aside = await setAside(directory);
+  it('notices a missing commit that moved no position', async () => {
+    const store = await open();
+    await store.commit(commitAt(10), taken([[A, 'k1', 'a']]), []);
+    await store.commit(commitAt(10), taken([[A, 'k2', 'b']]), []);
+    await store.commit(commitAt(20), taken([[A, 'k3', 'c']]), []);
+    await store.close();
+    await tamper(async (db) => {
+      const [, second] = await keysFrom(db, 'h');
+      await db.del(second ?? Buffer.of());
+    });
+    await expectDamage(open, /missing from the middle/);
+  });
+
+  it('notices keys that vanished, came back or went back, once all state is read', async () => {
+    const read = async (): Promise<number> => {
+      const store = await open();
+      const { states, close } = store.snapshot();
+      let count = 0;
+      try {
+        for await (const some of states) count += some.length;
+      } finally {
+        await close();
+        await store.close();
+      }
+      return count;
+    };
+    const store = await open();
+    await store.commit(
+      commitAt(10),
+      taken([
+        [A, 'k1', 'a'],
+        [A, 'k2', 'b'],
+      ]),
+      [],
+    );
+    await store.close();
+    let before: (readonly [Buffer, Buffer])[] = [];
+    await tamper(async (db) => {
+      before = await db.iterator({ gte: Buffer.from('s'), lt: Buffer.from('t') }).all();
+    });
+    const again = await open();
+    await again.commit(
+      commitAt(20),
+      taken([
+        [A, 'k1', 'c', 'a'],
+        [A, 'k2', undefined, 'b'],
+      ]),
+      [],
+    );
+    await again.close();
+    expect(await read()).toBe(1);
+    const [first, second] = before;
+    await tamper((db) => db.put(first?.[0] ?? Buffer.of(), first?.[1] ?? Buffer.of()));
+    await expectDamage(read, /other versions/);
+    await tamper((db) => db.put(second?.[0] ?? Buffer.of(), second?.[1] ?? Buffer.of()));
+    await expectDamage(read, /2 keys, not 1/);
+    await tamper((db) => db.clear({ gte: Buffer.from('s'), lt: Buffer.from('t') }));
+    await expectDamage(read, /0 keys, not 1/);
+  });
+
+  it('takes what an unfinished restore left for nothing', async () => {
+    await (await open()).close();
+    await tamper(async (db) => {
+      await db.put(Buffer.from('r'), sealEntry(Buffer.from('r'), Buffer.of()).value);
+      await db.put(Buffer.from('some state'), Buffer.from('half'));
+    });
     const store = await open();
     expect(store.committed).toBeUndefined();
     await store.close();
-    expect(await setAside(directory)).toBe(aside);
+    await tamper(async (db) => expect(await db.keys().all()).toEqual([]));
   });
 });

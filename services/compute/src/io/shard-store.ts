@@ -1,103 +1,112 @@
 /**
- * A shard's state, journal and commit record in one LevelDB.
+ * A shard's state, journal and commit record in one KeyValueStore.
  *
- * Owns the layout (store-keys.ts, storage.proto), checksums and the chain. Does not own what state means, nor when to
- * commit. The only write path is commit(), one batch; clearDropped() deletes what no commit refers to any more.
+ * Owns the layout (store-keys.ts, storage.proto) and what is checked at open. Does not own checksums of values and files
+ * (packages/store), what state means, nor when to commit. The only write path is commit(), one batch; clearDropped()
+ * deletes what no commit refers to any more, and a restore from a checkpoint (shard-restore.ts) fills an empty store.
  *
- * Batches are not synced: the log is durable and not trimmed above a commit, so a commit that a power cut takes away is
- * folded again, to the same rows at the same versions (F1).
+ * Batches are not synced: the log is durable and not trimmed above a verified checkpoint, so a commit that a power cut
+ * takes away is folded again, to the same rows at the same versions (F1).
  *
- * Invariants: what is read is what was written, else DATA_DAMAGED: every value has a CRC32C over key and value (LevelDB
- * verifies none by itself here), and a chain over the commits shows at open if one is missing in the middle, which
- * LevelDB's recovery does not tell.
+ * Invariants: what is read is what was written, else DATA_DAMAGED. What the store's checksums cannot show is shown by
+ * the chain over the commits (commit-chain.ts: one is missing in the middle) at open, and by each instance's key set
+ * (key-set.ts: keys vanished or went back) whenever all state is read.
  */
-import { createHash } from 'node:crypto';
-import { mkdir, rename, rm } from 'node:fs/promises';
-import { dirname } from 'node:path';
-import { setImmediate as yieldNow } from 'node:timers/promises';
 import { assert } from '@freshet/kit/assert.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
-import { crc32c } from '@freshet/store/crc32c.ts';
-import { ClassicLevel } from 'classic-level';
+import type { KeyValueStore, Stores } from '@freshet/store/key-value-store.ts';
 import type { FoldCommit } from '../core/fold-port.ts';
 import { JournalIndex, type JournalSlot } from '../core/journal-index.ts';
-import type { Commit, ShardStorage, StatePage, StateSnapshot, StoredChanges } from '../core/shard-storage.ts';
-import { decodeCommit, encodeCommit, FORMAT } from './commit-codec.ts';
+import { KeySet, NO_VERSION } from '../core/key-set.ts';
+import type {
+  Commit,
+  ShardStorage,
+  StatePage,
+  StateSnapshot,
+  StoredChanges,
+  StoredState,
+} from '../core/shard-storage.ts';
+import { CommitChain, type Link } from './commit-chain.ts';
+import { type CommitFrame, decodeCommit, encodeCommit, FORMAT } from './commit-codec.ts';
 import { CHAIN_BYTES, CHAIN_FIELD_BYTES, decodeJournalEntry, encodeJournalEntry } from './journal-codec.ts';
 import {
   afterInstance,
   COMMIT_KEY,
+  EVERYTHING,
   entityKeyOf,
   instanceOf,
   JOURNAL_RANGE,
   journalKey,
   journalSlot,
+  RESTORE_KEY,
   STATE_RANGE,
   StateKeys,
 } from './store-keys.ts';
-
-const CRC_BYTES = 4;
 
 /** How many puts go into a batch before other work gets a turn. */
 const PUTS_PER_TURN = 500;
 /** How many keys one clearDropped deletes. */
 const CLEAR_KEYS = 5_000;
-/** How much of the journal's end is verified at open: what LevelDB's own log may have lost (two write buffers), and more. */
-const CHAIN_CHECK_BYTES = 32 * 1024 * 1024;
-
-type Db = ClassicLevel<Buffer, Buffer>;
+/** How many states are handed out at once. */
+const SCAN_STATES = 250;
+/** Where the chain is in a journal entry: behind its field's tag and length. */
+const CHAIN_AT = CHAIN_FIELD_BYTES - CHAIN_BYTES;
+const NO_BYTES = new Uint8Array(0);
 
 export interface ShardStoreOptions {
+  readonly stores: Stores;
   readonly directory: string;
   readonly shard: number;
-  /** LevelDB's block cache, in bytes. */
+  /** Lets other work of the process have a turn. */
+  readonly yieldNow: () => Promise<unknown>;
+  /** The version in an encoded state. */
+  readonly versionOf: (state: Uint8Array) => number;
+  /** The store's block cache, in bytes. */
   readonly blockCacheBytes?: number | undefined;
+  /** What the store keeps of writes in memory, in bytes; it may be twice that for a moment. */
+  readonly writeBufferBytes?: number | undefined;
 }
 
-/** Puts a shard's store out of the way, in place of one put there before, so that the shard starts anew. */
-export async function setAside(directory: string): Promise<string> {
-  const aside = `${directory}.aside`;
-  await rm(aside, { recursive: true, force: true });
-  await rename(directory, aside);
-  return aside;
+/** The store of a shard, as messages call it. */
+export function openStore(options: ShardStoreOptions): Promise<KeyValueStore> {
+  const { blockCacheBytes, writeBufferBytes } = options;
+  return options.stores.open(options.directory, {
+    what: `the store of shard ${options.shard}`,
+    remedy: REMEDY,
+    blockCacheBytes,
+    writeBufferBytes,
+  });
 }
+
+const REMEDY =
+  'nothing needs to be done: the shard is restored from its newest checkpoint, or folded again from the log';
 
 export class ShardStore implements ShardStorage {
-  readonly #db: Db;
-  readonly #shard: number;
+  readonly #store: KeyValueStore;
+  readonly #options: ShardStoreOptions;
   readonly #keys = new StateKeys();
   readonly journal = new JournalIndex();
-  #chain: Buffer = Buffer.alloc(CHAIN_BYTES);
+  #chain = new CommitChain();
   #committed: Commit | undefined;
+  #record: Uint8Array = NO_BYTES;
+  #journalStart = 0;
+  #keySets: ReadonlyMap<string, KeySet> = new Map();
   #damage: FreshetError | undefined;
   #committing = false;
-  #scratch = Buffer.allocUnsafe(4096);
 
-  private constructor(db: Db, shard: number) {
-    this.#db = db;
-    this.#shard = shard;
+  private constructor(store: KeyValueStore, options: ShardStoreOptions) {
+    this.#store = store;
+    this.#options = options;
   }
 
-  /** Opens or makes the store. Throws STORE_LOCKED when another process has it, DATA_DAMAGED when it cannot be trusted. */
+  /** Opens or makes the store. Throws as Stores.open does; DATA_DAMAGED also when what it holds is not one history. */
   static async open(options: ShardStoreOptions): Promise<ShardStore> {
-    await mkdir(dirname(options.directory), { recursive: true });
-    const db: Db = new ClassicLevel<Buffer, Buffer>(options.directory, {
-      keyEncoding: 'buffer',
-      valueEncoding: 'buffer',
-      compression: true,
-      cacheSize: options.blockCacheBytes ?? 8 * 1024 * 1024,
-      writeBufferSize: 8 * 1024 * 1024,
-    });
-    try {
-      await db.open();
-    } catch (error) {
-      throw openFailure(error, options.directory);
-    }
-    const store = new ShardStore(db, options.shard);
+    const kv = await openStore(options);
+    const store = new ShardStore(kv, options);
     try {
       await store.#load();
     } catch (error) {
-      await db.close();
+      await kv.close();
       throw error;
     }
     return store;
@@ -107,14 +116,16 @@ export class ShardStore implements ShardStorage {
     return this.#committed;
   }
 
-  get damage(): Error | undefined {
-    return this.#damage;
+  get keySets(): ReadonlyMap<string, KeySet> {
+    return this.#keySets;
+  }
+
+  get damage(): FreshetError | undefined {
+    return this.#damage ?? this.#store.damage;
   }
 
   load(instance: string, key: string): Uint8Array | undefined {
-    const name = this.#keys.key(instance, key);
-    const stored = this.#db.getSync(name);
-    return stored === undefined ? undefined : this.#verified(name, stored);
+    return this.#store.getSync(this.#keys.key(instance, key));
   }
 
   async commit(next: Commit, taken: FoldCommit, dropped: readonly JournalSlot[]): Promise<void> {
@@ -123,26 +134,29 @@ export class ShardStore implements ShardStorage {
     assert(next.position >= from, 'F3: a commit never goes back');
     this.#committing = true;
     try {
-      const batch = this.#db.batch();
-      let turn = 0;
-      for (const [instance, key, state] of taken.puts) {
-        if (state === undefined) batch.del(this.#keys.key(instance, key));
-        else {
-          const put = this.#sealedState(instance, key, state);
-          batch.put(put.key, put.value);
-        }
-        if (++turn % PUTS_PER_TURN === 0) await yieldNow();
+      const batch = this.#store.batch();
+      const { keySets, bytes } = await this.#putStates(batch, next, taken);
+      const entry = next.position > from ? encodeJournalEntry(next.recordCrc, taken.changed) : undefined;
+      for (const slot of dropped) batch.delete(journalKey(slot));
+      const frame = { ...this.#frame(keySets), commits: this.#chain.number + 1 };
+      const unchained = encodeCommit(next, { ...frame, chain: Buffer.alloc(0) });
+      const written = bytes + unchained.length + (entry?.length ?? 0);
+      const parts = entry === undefined ? [unchained] : [unchained, entry.subarray(CHAIN_FIELD_BYTES)];
+      const link = this.#chain.extend(batch, { from, to: next.position, bytes: written }, parts);
+      const record = encodeCommit(next, { ...frame, chain: link.chain });
+      batch.put(COMMIT_KEY, record);
+      let slot: JournalSlot | undefined;
+      if (entry !== undefined) {
+        link.chain.copy(entry, CHAIN_AT);
+        slot = { from, to: next.position, logTimeUs: next.logTimeUs, bytes: entry.length };
+        batch.put(journalKey(slot), entry);
       }
-      const entry = next.position > from ? this.#journalEntry(from, next, taken) : undefined;
-      if (entry !== undefined) batch.put(entry.key, entry.value);
-      for (const slot of dropped) batch.del(journalKey(slot));
-      const chain = entry?.chain ?? this.#chain;
-      const record = encodeCommit(this.#shard, next, chain);
-      batch.put(COMMIT_KEY, seal(COMMIT_KEY, record));
       await batch.write({ sync: false });
-      this.#chain = chain;
+      link.done();
       this.#committed = next;
-      if (entry !== undefined) this.journal.add(entry.slot);
+      this.#record = record;
+      this.#keySets = keySets;
+      if (slot !== undefined) this.journal.add(slot);
       this.journal.remove(dropped);
     } finally {
       this.#committing = false;
@@ -155,33 +169,34 @@ export class ShardStore implements ShardStorage {
     limits: { rows: number; bytes: number },
   ): Promise<StatePage> {
     const prefix = this.#keys.prefix(instance);
-    const iterator = this.#db.iterator({
-      ...(afterKey === undefined ? { gte: prefix } : { gt: this.#keys.key(instance, afterKey) }),
-      lt: afterInstance(prefix),
-      highWaterMarkBytes: limits.bytes,
-    });
+    const scan = this.#store.entries(
+      {
+        ...(afterKey === undefined ? { gte: prefix } : { gt: this.#keys.key(instance, afterKey) }),
+        lt: afterInstance(prefix),
+      },
+      { readAheadBytes: limits.bytes },
+    );
     const entries: [string, Uint8Array][] = [];
     let bytes = 0;
     try {
       while (entries.length < limits.rows && bytes < limits.bytes) {
-        const some = await iterator.nextv(Math.min(limits.rows - entries.length, 250));
+        const some = await scan.next(limits.rows - entries.length);
         if (some.length === 0) return { entries, last: true };
-        for (const [name, stored] of some) {
-          entries.push([entityKeyOf(name), this.#verified(name, stored)]);
-          bytes += stored.length;
+        for (const [name, state] of some) {
+          entries.push([entityKeyOf(name), state]);
+          bytes += state.length;
         }
       }
       return { entries, last: false };
     } finally {
-      await iterator.close();
+      await scan.close();
     }
   }
 
   readJournal(slot: JournalSlot): StoredChanges | undefined {
     const key = journalKey(slot);
-    const stored = this.#db.getSync(key);
-    if (stored === undefined) return undefined;
-    return this.#decoded(key, () => decodeJournalEntry(this.#verified(key, stored)));
+    const stored = this.#store.getSync(key);
+    return stored === undefined ? undefined : this.#decoded(key, () => decodeJournalEntry(stored));
   }
 
   async clearDropped(): Promise<boolean> {
@@ -189,14 +204,11 @@ export class ShardStore implements ShardStorage {
     let left = CLEAR_KEYS;
     let from: Buffer = STATE_RANGE.gte;
     for (;;) {
-      const [first] = await this.#db.keys({ gte: from, lt: STATE_RANGE.lt, limit: 1 }).all();
+      const [first] = await this.#store.keys({ gte: from, lt: STATE_RANGE.lt }, 1);
       if (first === undefined) return false;
-      const instance = instanceOf(first);
-      const prefix = this.#keys.prefix(instance);
-      if (!live.has(instance)) {
-        const names = await this.#db.keys({ gte: prefix, lt: afterInstance(prefix), limit: left }).all();
-        await this.#db.batch(names.map((key) => ({ type: 'del', key })));
-        left -= names.length;
+      const prefix = this.#keys.prefix(instanceOf(first));
+      if (!live.has(instanceOf(first))) {
+        left -= await this.#store.clear({ gte: prefix, lt: afterInstance(prefix) }, left);
         if (left <= 0) return true;
       }
       from = afterInstance(prefix);
@@ -205,118 +217,124 @@ export class ShardStore implements ShardStorage {
 
   snapshot(): StateSnapshot {
     assert(this.#committed !== undefined && !this.#committing, 'a snapshot is of a commit');
-    const iterator = this.#db.iterator(STATE_RANGE);
-    const verified = (name: Buffer, stored: Buffer): Uint8Array => this.#verified(name, stored);
-    async function* states(): AsyncGenerator<readonly [string, string, Uint8Array]> {
-      try {
-        for (let some = await iterator.nextv(250); some.length > 0; some = await iterator.nextv(250)) {
-          for (const [name, stored] of some) yield [instanceOf(name), entityKeyOf(name), verified(name, stored)];
-        }
-      } finally {
-        await iterator.close();
+    const scan = this.#store.entries(STATE_RANGE);
+    const keySets = this.#keySets;
+    const { versionOf } = this.#options;
+    const damaged = (what: string): FreshetError => this.#damaged(what);
+    async function* states(): AsyncGenerator<readonly StoredState[]> {
+      const seen = new Map<string, KeySet>();
+      for (let some = await scan.next(SCAN_STATES); some.length > 0; some = await scan.next(SCAN_STATES)) {
+        yield some.map(([name, state]): StoredState => {
+          const stored = [instanceOf(name), entityKeyOf(name), state] as const;
+          countIn(seen, stored, versionOf);
+          return stored;
+        });
       }
+      const what = differenceOf(keySets, seen);
+      if (what !== undefined) throw damaged(what);
     }
-    return { commit: this.#committed, states: states() };
+    const close = (): Promise<void> => scan.close();
+    return { commit: this.#committed, record: this.#record, keySets, states: states(), close };
+  }
+
+  scrub(pause: (bytes: number) => Promise<void>): Promise<number> {
+    return this.#store.scrub(pause);
   }
 
   async close(): Promise<void> {
-    await this.#db.close();
+    await this.#store.close();
+  }
+
+  async #putStates(
+    batch: ReturnType<KeyValueStore['batch']>,
+    next: Commit,
+    taken: FoldCommit,
+  ): Promise<{ keySets: Map<string, KeySet>; bytes: number }> {
+    const { versionOf, yieldNow } = this.#options;
+    const keySets = new Map<string, KeySet>();
+    for (const { instance } of next.instances) {
+      keySets.set(instance, this.#keySets.get(instance)?.copy() ?? new KeySet());
+    }
+    let bytes = 0;
+    let turn = 0;
+    for (const [instance, key, state, replaced] of taken.puts) {
+      if (state === undefined) batch.delete(this.#keys.key(instance, key));
+      else batch.putUnder(this.#keys.prefix(instance), key, state);
+      keySets.get(instance)?.replace(key, replaced, state === undefined ? NO_VERSION : versionOf(state));
+      bytes += key.length + (state?.length ?? 0);
+      if (++turn % PUTS_PER_TURN === 0) await yieldNow();
+    }
+    return { keySets, bytes };
   }
 
   async #load(): Promise<void> {
-    const stored = await this.#db.get(COMMIT_KEY);
-    const names = await this.#db.keys(JOURNAL_RANGE).all();
-    for (const name of names) {
-      const slot = journalSlot(name);
-      const newest = this.journal.newest;
-      if (slot === undefined || slot.from >= slot.to || (newest !== undefined && newest.to !== slot.from)) {
-        throw this.#damaged('the journal has a gap');
-      }
-      this.journal.add(slot);
-    }
+    const stored = await this.#store.get(COMMIT_KEY);
     if (stored === undefined) {
-      const [any] = await this.#db.keys({ limit: 1 }).all();
-      if (any !== undefined) throw this.#damaged('there is state but no commit record');
+      await this.#loadNothing();
       return;
     }
-    const bytes = this.#verified(COMMIT_KEY, stored);
-    const { commit, frame } = this.#decoded(COMMIT_KEY, () => decodeCommit(bytes));
-    if (frame.format !== FORMAT || frame.shard !== this.#shard) {
+    const { commit, frame } = this.#decoded(COMMIT_KEY, () => decodeCommit(stored));
+    const { shard } = this.#options;
+    if (frame.format !== FORMAT || frame.shard !== shard) {
       throw new FreshetError('DATA_DAMAGED', `the store is of format ${frame.format}, shard ${frame.shard}`, {
-        place: this.#db.location,
-        remedy: `this version reads format ${FORMAT}; the directory is for shard ${this.#shard}`,
+        place: this.#store.location,
+        remedy: `this version reads format ${FORMAT}; the directory is for shard ${shard}`,
       });
     }
+    await this.#loadJournal(frame.journalStart, commit.position);
+    const loaded = await CommitChain.load(this.#store, frame.commits, frame.chain);
+    if (loaded === undefined) throw this.#damaged('a commit is missing from the middle');
+    this.#checkEntries(loaded.links);
+    this.#chain = loaded.chain;
     this.#committed = commit;
-    this.#chain = frame.chain;
-    this.#verifyChain(commit.position);
+    this.#record = stored;
+    this.#journalStart = frame.journalStart;
+    this.#keySets = frame.keySets;
   }
 
-  /** Checks that the newest journal entries follow one from the other and end in the commit record. */
-  #verifyChain(position: number): void {
-    const slots = this.journal.slots;
-    if (position !== (this.journal.newest?.to ?? 0)) throw this.#damaged('the journal does not end at the commit');
-    let expected: Buffer = this.#chain;
-    let bytes = 0;
-    for (let i = slots.length - 1; i >= 0 && bytes < CHAIN_CHECK_BYTES; i--) {
-      const slot = slots[i];
-      if (slot === undefined) break;
-      const key = journalKey(slot);
-      const stored = this.#db.getSync(key);
-      if (stored === undefined) throw this.#damaged('a journal entry is missing');
-      const entry = this.#verified(key, stored);
-      const chain = entry.subarray(2, CHAIN_FIELD_BYTES);
-      if (!chain.equals(expected)) throw this.#damaged('a commit is missing from the middle');
-      bytes += stored.length;
-      const older = slots[i - 1];
-      if (older === undefined) break;
-      const before = this.#db.getSync(journalKey(older));
-      if (before === undefined) throw this.#damaged('a journal entry is missing');
-      expected = before.subarray(2, CHAIN_FIELD_BYTES);
-      if (!chainOf(expected, entry.subarray(CHAIN_FIELD_BYTES)).equals(chain)) {
-        throw this.#damaged('the chain over the commits is broken');
+  /** Nothing was committed, so nothing may be there; what an unfinished restore left is taken out of the way. */
+  async #loadNothing(): Promise<void> {
+    const isRestore = (await this.#store.get(RESTORE_KEY)) !== undefined;
+    if (!isRestore && (await this.#store.keys(EVERYTHING, 1)).length > 0) {
+      throw this.#damaged('there is state but no commit record');
+    }
+    while (isRestore && (await this.#store.clear(EVERYTHING, CLEAR_KEYS)) > 0) await this.#options.yieldNow();
+  }
+
+  async #loadJournal(start: number, end: number): Promise<void> {
+    for (let from: Buffer | undefined = JOURNAL_RANGE.gte; from !== undefined; ) {
+      const names: Buffer[] = await this.#store.keys({ gte: from, lt: JOURNAL_RANGE.lt }, CLEAR_KEYS);
+      for (const name of names) {
+        const slot = journalSlot(name);
+        const newest = this.journal.newest;
+        if (slot === undefined || slot.from >= slot.to || (newest !== undefined && newest.to !== slot.from)) {
+          throw this.#damaged('the journal has a gap');
+        }
+        this.journal.add(slot);
+      }
+      const last = names.at(-1);
+      from = names.length < CLEAR_KEYS || last === undefined ? undefined : Buffer.concat([last, Buffer.of(0)]);
+    }
+    if ((this.journal.newest?.to ?? start) !== end) throw this.#damaged('the journal does not end at the commit');
+  }
+
+  /** Checks that the newest journal entries are of this chain. */
+  #checkEntries(links: readonly Link[]): void {
+    for (const { from, to, chain } of links) {
+      if (from === to) continue;
+      const slot = this.journal.endingAt(to);
+      // The journal forgets by age and bytes, but always from its beginning.
+      if (slot === undefined && to <= this.journal.start(this.#journalStart)) continue;
+      const entry = slot?.from === from ? this.#store.getSync(journalKey(slot)) : undefined;
+      if (entry === undefined) throw this.#damaged('a journal entry is missing');
+      if (!entry.subarray(CHAIN_AT, CHAIN_FIELD_BYTES).equals(chain)) {
+        throw this.#damaged('a journal entry is of another history');
       }
     }
   }
 
-  #journalEntry(
-    from: number,
-    next: Commit,
-    taken: FoldCommit,
-  ): { key: Buffer; value: Buffer; slot: JournalSlot; chain: Buffer } {
-    const bytes = encodeJournalEntry(next.recordCrc, taken.changed, CRC_BYTES);
-    const slot = { from, to: next.position, logTimeUs: next.logTimeUs, bytes: bytes.length };
-    const key = journalKey(slot);
-    const body = bytes.subarray(0, bytes.length - CRC_BYTES);
-    const chain = chainOf(this.#chain, body.subarray(CHAIN_FIELD_BYTES));
-    chain.copy(body, 2);
-    bytes.writeUInt32LE(checksum(key, body), body.length);
-    return { key, value: bytes, slot, chain };
-  }
-
-  /** A state's key and value in one allocation; the CRC is taken over both where they lie. */
-  #sealedState(instance: string, key: string, state: Uint8Array): { key: Buffer; value: Buffer } {
-    const nameBytes = this.#keys.length(key);
-    const bytes = Buffer.allocUnsafe(nameBytes + state.length + CRC_BYTES);
-    this.#keys.write(bytes, instance, key);
-    bytes.set(state, nameBytes);
-    const end = nameBytes + state.length;
-    bytes.writeUInt32LE(crc32c(bytes, 0, end), end);
-    return { key: bytes.subarray(0, nameBytes), value: bytes.subarray(nameBytes) };
-  }
-
-  /** The value without its CRC, which must be right. */
-  #verified(key: Buffer, stored: Buffer): Buffer {
-    const length = stored.length - CRC_BYTES;
-    if (length < 0) throw this.#damaged('a value is too short', key);
-    const whole = key.length + length;
-    if (this.#scratch.length < whole) this.#scratch = Buffer.allocUnsafe(whole * 2);
-    this.#scratch.set(key);
-    this.#scratch.set(length === stored.length ? stored : stored.subarray(0, length), key.length);
-    if (crc32c(this.#scratch, 0, whole) !== stored.readUInt32LE(length)) {
-      throw this.#damaged('a value is not what was written', key);
-    }
-    return stored.subarray(0, length);
+  #frame(keySets: ReadonlyMap<string, KeySet>): Omit<CommitFrame, 'commits' | 'chain'> {
+    return { format: FORMAT, shard: this.#options.shard, journalStart: this.#journalStart, keySets };
   }
 
   #decoded<T>(key: Buffer, decode: () => T): T {
@@ -324,49 +342,43 @@ export class ShardStore implements ShardStorage {
       return decode();
     } catch (error) {
       if (error instanceof FreshetError) throw error;
-      throw this.#damaged('a value cannot be decoded', key);
+      throw this.#damaged(`the value of key ${key.toString('hex')} cannot be decoded`);
     }
   }
 
-  #damaged(what: string, key?: Buffer): FreshetError {
-    const where = key === undefined ? '' : ` (key ${key.toString('hex')})`;
-    const error = new FreshetError('DATA_DAMAGED', `shard ${this.#shard}: ${what}${where}`, {
-      place: this.#db.location,
-      remedy: 'nothing is lost: the shard is folded again from the log',
+  #damaged(what: string): FreshetError {
+    const error = new FreshetError('DATA_DAMAGED', `the store of shard ${this.#options.shard} is damaged: ${what}`, {
+      place: this.#store.location,
+      remedy: REMEDY,
     });
     this.#damage ??= error;
     return error;
   }
 }
 
-function openFailure(error: unknown, directory: string): FreshetError {
-  const cause = error instanceof Error && error.cause !== undefined ? (error.cause as Error) : (error as Error);
-  if ((cause as { code?: string }).code === 'LEVEL_LOCKED') {
-    return new FreshetError('STORE_LOCKED', 'another process has the shard open', {
-      place: directory,
-      remedy: 'stop the other compute process, or give this one another --data-dir',
-      cause,
-    });
+/** Counts a state into its instance's keys. */
+export function countIn(
+  sets: Map<string, KeySet>,
+  [instance, key, state]: StoredState,
+  versionOf: (state: Uint8Array) => number,
+): void {
+  let set = sets.get(instance);
+  if (set === undefined) {
+    set = new KeySet();
+    sets.set(instance, set);
   }
-  const damaged = (cause as { code?: string }).code === 'LEVEL_CORRUPTION' || /corrupt/i.test(cause.message);
-  return new FreshetError(damaged ? 'DATA_DAMAGED' : 'INVALID_CONFIG', `the shard cannot be opened: ${cause.message}`, {
-    place: directory,
-    cause,
-  });
+  set.replace(key, NO_VERSION, versionOf(state));
 }
 
-function chainOf(before: Buffer, body: Buffer): Buffer {
-  return createHash('sha256').update(before).update(body).digest().subarray(0, CHAIN_BYTES);
-}
-
-function checksum(key: Buffer, value: Buffer): number {
-  const both = Buffer.concat([key, value]);
-  return crc32c(both, 0, both.length);
-}
-
-function seal(key: Buffer, value: Uint8Array): Buffer {
-  const sealed = Buffer.allocUnsafe(value.length + CRC_BYTES);
-  sealed.set(value);
-  sealed.writeUInt32LE(checksum(key, sealed.subarray(0, value.length)), value.length);
-  return sealed;
+/** What is wrong with the keys seen; undefined: nothing. Instances that the commit does not name do not count. */
+export function differenceOf(
+  expected: ReadonlyMap<string, KeySet>,
+  seen: ReadonlyMap<string, KeySet>,
+): string | undefined {
+  for (const [instance, keys] of expected) {
+    const found = seen.get(instance) ?? new KeySet();
+    if (found.keys !== keys.keys) return `instance ${instance} has ${found.keys} keys, not ${keys.keys}`;
+    if (!found.equals(keys)) return `instance ${instance} has keys at other versions than were committed`;
+  }
+  return undefined;
 }

@@ -1,8 +1,10 @@
 /**
- * The keys of a shard's LevelDB. Byte order is scan order.
+ * The keys of a shard's store. Byte order is scan order.
  *
  *     'c'                                                              the commit record
+ *     'h' number:u64                                                   a link of the chain, oldest first
  *     'j' to:u64 from:u64 logTime:i64^sign size:u32                    a journal entry, oldest first
+ *     'r'                                                              a restore is under way: nothing else counts
  *     's' viewId[16] generation:u32 entityKey                          a key's state, by instance, then key
  *
  * All numbers are big-endian. A journal key carries all that the index in memory needs, so that opening a store reads
@@ -12,6 +14,7 @@ import type { JournalSlot } from '../core/journal-index.ts';
 
 const STATE = 0x73;
 const JOURNAL = 0x6a;
+const LINK = 0x68;
 const JOURNAL_KEY_BYTES = 1 + 8 + 8 + 8 + 4;
 const SIGN = 1n << 63n;
 
@@ -20,6 +23,9 @@ export const INSTANCE_BYTES = 20;
 const STATE_PREFIX_BYTES = 1 + INSTANCE_BYTES;
 
 export const COMMIT_KEY = Buffer.from('c');
+export const RESTORE_KEY = Buffer.from('r');
+export const EVERYTHING = { gte: Buffer.of(0), lt: Buffer.of(0xff) } as const;
+export const LINK_RANGE = { gte: Buffer.from('h'), lt: Buffer.from('i') } as const;
 export const JOURNAL_RANGE = { gte: Buffer.from('j'), lt: Buffer.from('k') } as const;
 export const STATE_RANGE = { gte: Buffer.from('s'), lt: Buffer.from('t') } as const;
 
@@ -41,18 +47,9 @@ export class StateKeys {
 
   key(instance: string, key: string): Buffer {
     const bytes = Buffer.allocUnsafe(STATE_PREFIX_BYTES + key.length);
-    this.write(bytes, instance, key);
-    return bytes;
-  }
-
-  /** Writes the key at the start of a buffer; returns its length. */
-  write(bytes: Buffer, instance: string, key: string): number {
     this.prefix(instance).copy(bytes);
-    return STATE_PREFIX_BYTES + bytes.write(key, STATE_PREFIX_BYTES, 'latin1');
-  }
-
-  length(key: string): number {
-    return STATE_PREFIX_BYTES + key.length;
+    bytes.write(key, STATE_PREFIX_BYTES, 'latin1');
+    return bytes;
   }
 }
 
@@ -75,6 +72,19 @@ export function instanceOf(stateKey: Buffer): string {
 /** The entity key in a state key, as a key string. */
 export function entityKeyOf(stateKey: Buffer): string {
   return stateKey.toString('latin1', STATE_PREFIX_BYTES);
+}
+
+/** The key of a commit's link. */
+export function linkKey(number: number): Buffer {
+  const bytes = Buffer.allocUnsafe(9);
+  bytes[0] = LINK;
+  bytes.writeBigUInt64BE(BigInt(number), 1);
+  return bytes;
+}
+
+/** The number in a link's key; NaN when it is none. */
+export function linkNumber(key: Buffer): number {
+  return key.length === 9 ? Number(key.readBigUInt64BE(1)) : Number.NaN;
 }
 
 export function journalKey(slot: JournalSlot): Buffer {

@@ -9,6 +9,7 @@ import { createGrpcServer, type GrpcServer } from '@freshet/kit/grpc/server.ts';
 import { silentLogger } from '@freshet/kit/logger.ts';
 import { int64KeyString, keyBytes } from '@freshet/values/key.ts';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { singleShard } from '../core/shard-source.ts';
 import { changeRecord, definitionsRecord, viewId } from '../testing/counting-fold.ts';
 import { ModelReplica } from '../testing/model-replica.ts';
 import { ShardRig } from '../testing/shard-rig.ts';
@@ -21,10 +22,9 @@ let client: GrpcClient<typeof ComputeService>;
 beforeEach(async () => {
   rig = await ShardRig.make();
   await rig.open();
-  const running = { shards: [rig.shard], shard: (n: number) => (n === 0 ? rig.shard : undefined) };
   server = createGrpcServer({ log: silentLogger }).add(
     ComputeService,
-    computeHandlers(running, { clock: rig.clock, yieldNow: () => turn(), partitions: 1 }),
+    computeHandlers(singleShard(rig.shard), { clock: rig.clock, yieldNow: () => turn(), partitions: 1 }),
   );
   const { address } = await server.listen('127.0.0.1:0');
   client = createGrpcClient(ComputeService, address);

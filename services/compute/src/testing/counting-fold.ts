@@ -138,12 +138,14 @@ export class CountingFold implements Fold {
   }
 
   takeCommit(): FoldCommit {
-    const puts: [string, string, Uint8Array | undefined][] = [];
+    const puts: [string, string, Uint8Array | undefined, number][] = [];
     for (const [instance, keys] of this.#unwritten) {
       for (const key of keys) {
         const state = this.#cache.get(instance)?.get(key);
         assert(state !== undefined, 'what is unwritten is in memory');
-        puts.push([instance, key, state === null ? undefined : encode(state)]);
+        const stored = this.#cold.load(instance, key);
+        const replaced = stored === undefined ? -1 : decode(stored).version;
+        puts.push([instance, key, state === null ? undefined : encode(state), replaced]);
       }
     }
     const meta: SavedMeta = {
@@ -279,6 +281,11 @@ export function tickRecord(): Uint8Array {
 
 export function viewId(n: number): string {
   return n.toString(16).padStart(32, '0');
+}
+
+/** The version of an encoded state. */
+export function countingVersion(state: Uint8Array): number {
+  return decode(state).version;
 }
 
 function encode(state: State): Uint8Array {

@@ -21,9 +21,22 @@ export class ModelReplica {
   frames = 0;
   /** Frames that were pages of passes. */
   pages = 0;
+  /** Passes that began. */
+  passes = 0;
+  /** The code of the error by which the shard is said to be unavailable; undefined while it is not. */
+  unavailable: string | undefined;
   readonly rows = new Map<string, Map<string, ModelRow>>();
   /** Where each view's pass is; a page must continue it. */
   readonly #passes = new Map<string, string>();
+
+  /** A replica that has what this one has now: what would be on its disk. */
+  copy(): ModelReplica {
+    const copy = new ModelReplica();
+    Object.assign(copy, { cursor: this.cursor, completeThroughUs: this.completeThroughUs, building: this.building });
+    copy.generation = this.generation;
+    for (const [viewId, rows] of this.rows) copy.rows.set(viewId, new Map(rows));
+    return copy;
+  }
 
   /** A new subscription begins: half-done passes start again. */
   reconnected(): void {
@@ -35,6 +48,13 @@ export class ModelReplica {
     const cursor = frame.cursor;
     assert(cursor !== undefined, 'every frame has a cursor');
     const before = this.cursor;
+    this.unavailable = frame.unavailable?.code;
+    if (frame.unavailable !== undefined) {
+      assert(frame.rows.length === 0 && frame.pass === undefined, 'an unavailable shard has nothing to say');
+      assert(cursor.position === (before?.position ?? 0n) && frame.after === cursor.position, 'its cursor stands');
+      this.#passes.clear();
+      return;
+    }
     if (before !== undefined && before.position > 0n && frame.after === 0n) {
       // Another history: nothing of the old one counts (R3).
       this.rows.clear();
@@ -66,6 +86,15 @@ export class ModelReplica {
     for (const viewId of this.rows.keys()) {
       if (had?.views.some((v) => toHex(v) === viewId) && !whole.has(viewId)) this.rows.delete(viewId);
     }
+    this.#forgetGone(Number(cursor.position));
+  }
+
+  /** That a row is gone need not be remembered below the cursor, unless a pass of its view is under way. */
+  #forgetGone(position: number): void {
+    for (const [viewId, rows] of this.rows) {
+      if (this.#passes.has(viewId)) continue;
+      for (const [key, row] of rows) if (row.row === '' && row.version < position) rows.delete(key);
+    }
   }
 
   /** The rows that there are. */
@@ -85,6 +114,7 @@ export class ModelReplica {
     const page = frame.pass;
     assert(page !== undefined, 'a page');
     this.pages += 1;
+    if (page.afterKey.length === 0) this.passes += 1;
     assert(frame.cursor?.position === frame.after, 'the cursor does not move with a page');
     const viewId = toHex(page.viewId);
     const after = keyString(page.afterKey);

@@ -6,20 +6,27 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
-import type { SubscribeChangesResponse } from '@freshet/gen/freshet/compute/v1/compute_pb.ts';
+import { fromBinary, toBinary } from '@bufbuild/protobuf';
+import {
+  type SubscribeChangesResponse,
+  SubscribeChangesResponseSchema,
+} from '@freshet/gen/freshet/compute/v1/compute_pb.ts';
 import { assert, must } from '@freshet/kit/assert.ts';
 import { toHex } from '@freshet/kit/hex.ts';
 import { silentLogger } from '@freshet/kit/logger.ts';
 import type { Log } from '@freshet/log/log.ts';
 import { createMemoryLog } from '@freshet/log/memory-log.ts';
+import type { Stores } from '@freshet/store/key-value-store.ts';
+import { levelStores } from '@freshet/store/level-store.ts';
 import { VirtualClock } from '@freshet/testkit/virtual-clock.ts';
 import type { CreateFold, StateDigest } from '../core/fold-port.ts';
 import { Gate } from '../core/gate.ts';
+import { runLoops } from '../core/run-loops.ts';
 import { FRAME_LIMITS, Shard, type ShardLimits } from '../core/shard.ts';
-import { runLoops } from '../core/shard-host.ts';
-import { ShardStore } from '../io/shard-store.ts';
+import { singleShard } from '../core/shard-source.ts';
+import { ShardStore, type ShardStoreOptions } from '../io/shard-store.ts';
 import { computeHandlers } from '../rpc/handlers.ts';
-import { createCountingDigest, createCountingFold } from './counting-fold.ts';
+import { countingVersion, createCountingDigest, createCountingFold } from './counting-fold.ts';
 import type { ModelReplica } from './model-replica.ts';
 
 export interface RigOptions {
@@ -27,6 +34,8 @@ export interface RigOptions {
   readonly createFold?: CreateFold | undefined;
   readonly createDigest?: ((meta: Uint8Array) => StateDigest) | undefined;
   readonly log?: Log | undefined;
+  readonly stores?: Stores | undefined;
+  readonly versionOf?: ((state: Uint8Array) => number) | undefined;
 }
 
 export const RIG_LIMITS: ShardLimits = {
@@ -108,8 +117,18 @@ export class ShardRig {
     return join(this.#directory, '0');
   }
 
+  get storeOptions(): ShardStoreOptions {
+    return {
+      stores: this.options.stores ?? levelStores,
+      directory: this.path,
+      shard: 0,
+      yieldNow: () => turn(),
+      versionOf: this.options.versionOf ?? countingVersion,
+    };
+  }
+
   async open(): Promise<Shard> {
-    const storage = await ShardStore.open({ directory: this.path, shard: 0 });
+    const storage = await ShardStore.open(this.storeOptions);
     const shard = new Shard({
       shard: 0,
       log: this.log,
@@ -156,9 +175,11 @@ export class ShardRig {
 
   subscribe(replica: ModelReplica, wanted: readonly string[] = [], coalesceUs = 0): Subscription {
     const controller = new AbortController();
-    const { shard } = this;
-    const running = { shards: [shard], shard: (n: number) => (n === 0 ? shard : undefined) };
-    const handlers = computeHandlers(running, { clock: this.clock, yieldNow: () => turn(), partitions: 1 });
+    const handlers = computeHandlers(singleShard(this.shard), {
+      clock: this.clock,
+      yieldNow: () => turn(),
+      partitions: 1,
+    });
     replica.reconnected();
     const frames = handlers.subscribeChanges(
       {
@@ -178,13 +199,19 @@ export class ShardRig {
       },
       { signal: controller.signal, peer: 'test' },
     );
-    return new Subscription(frames as AsyncIterable<SubscribeChangesResponse>, controller);
+    return new Subscription(asReceived(frames as AsyncIterable<SubscribeChangesResponse>), controller);
   }
 
   async remove(): Promise<void> {
     if (this.#running !== undefined) await this.crash();
     await rm(this.#directory, { recursive: true, force: true });
   }
+}
+
+/** Frames as they are on the other side of the wire. */
+async function* asReceived(frames: AsyncIterable<SubscribeChangesResponse>): AsyncGenerator<SubscribeChangesResponse> {
+  const schema = SubscribeChangesResponseSchema;
+  for await (const frame of frames) yield fromBinary(schema, toBinary(schema, frame));
 }
 
 /** The views that a replica has whole. */

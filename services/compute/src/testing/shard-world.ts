@@ -21,7 +21,8 @@ export type Happening =
       readonly wanted: readonly number[];
       readonly coalesce: boolean;
     }
-  | { readonly do: 'disconnect' | 'catchUp'; readonly replica: number }
+  /** keep: the replica writes what it has to its disk; goBack: it crashes, and has what it kept. */
+  | { readonly do: 'disconnect' | 'catchUp' | 'keep' | 'goBack'; readonly replica: number }
   | { readonly do: 'pull'; readonly replica: number; readonly frames: number };
 
 const replica = fc.nat(REPLICAS - 1);
@@ -43,6 +44,7 @@ export function happenings(views: fc.Arbitrary<number[]>): fc.WeightedArbitrary<
     },
     { weight: 2, arbitrary: fc.record({ do: fc.constant('disconnect' as const), replica }) },
     { weight: 3, arbitrary: fc.record({ do: fc.constant('catchUp' as const), replica }) },
+    { weight: 2, arbitrary: fc.record({ do: fc.constantFrom('keep' as const, 'goBack' as const), replica }) },
     {
       weight: 6,
       arbitrary: fc.record({ do: fc.constant('pull' as const), replica, frames: fc.integer({ min: 1, max: 8 }) }),
@@ -76,6 +78,7 @@ export class ShardWorld {
   readonly #viewIdOf: (index: number) => string;
   readonly #tick: () => Uint8Array;
   readonly #subscriptions: (Subscription | undefined)[] = [];
+  readonly #kept = Array.from({ length: REPLICAS }, () => new ModelReplica());
   readonly #wanted: (readonly string[])[] = Array.from({ length: REPLICAS }, () => []);
 
   constructor(rig: ShardRig, replay: Replay, options: { viewIdOf: (index: number) => string; tick: () => Uint8Array }) {
@@ -115,6 +118,13 @@ export class ShardWorld {
         return;
       case 'disconnect':
         await this.#disconnect(what.replica);
+        return;
+      case 'keep':
+        this.#kept[what.replica] = must(this.replicas[what.replica]).copy();
+        return;
+      case 'goBack':
+        await this.#disconnect(what.replica);
+        this.replicas[what.replica] = must(this.#kept[what.replica]).copy();
         return;
       case 'catchUp':
         if (this.#subscriptions[what.replica] === undefined) this.#subscribe(what.replica, 0);
@@ -208,6 +218,7 @@ export class ShardWorld {
     const model = must(this.replicas[index]);
     const before = model.cursor?.position;
     model.apply(frame);
+    if (frame.unavailable !== undefined) return true;
     if (frame.pass !== undefined) this.pages += 1;
     if (model.cursor?.position !== before || frame.pass === undefined) await this.#check(model);
     return true;

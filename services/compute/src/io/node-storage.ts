@@ -1,0 +1,100 @@
+/**
+ * Where a node keeps its shards, below its data directory:
+ *
+ *     shards/3/                    the store of shard 3
+ *     shards/3.aside-0001/         one that was put out of the way
+ *     checkpoints/shard-3/         its checkpoints
+ *
+ * Owns these places. Does not own what is in them (shard-store.ts, checkpoint-directory.ts).
+ */
+import { join } from 'node:path';
+import type { Clock } from '@freshet/kit/clock.ts';
+import { FreshetError } from '@freshet/kit/errors.ts';
+import type { FileSystem } from '@freshet/log/file-system.ts';
+import type { Stores } from '@freshet/store/key-value-store.ts';
+import type { CheckpointFormat } from '../core/checkpoint.ts';
+import type { ShardHostOptions } from '../core/shard-host.ts';
+import { CheckpointDirectory, type CheckpointDirectoryOptions } from './checkpoint-directory.ts';
+import { onDisk } from './checkpoint-file.ts';
+import { ShardStore, type ShardStoreOptions } from './shard-store.ts';
+
+export interface NodeStorageOptions {
+  readonly stores: Stores;
+  readonly files: FileSystem;
+  readonly dataDir: string;
+  readonly clock: Pick<Clock, 'nowUs'>;
+  readonly yieldNow: () => Promise<unknown>;
+  readonly format: CheckpointFormat;
+  readonly checkpointsKept: number;
+  /** Of each shard's store. */
+  readonly blockCacheBytes?: number | undefined;
+  readonly writeBufferBytes?: number | undefined;
+}
+
+/** A disk that took no write is tried again only with so much free: what a commit and its compaction may take at once. */
+const FREE_BYTES = 32 * 1024 * 1024;
+const PROBE_BYTES = 64 * 1024;
+
+export type NodeStorage = Pick<ShardHostOptions, 'openStorage' | 'setAside' | 'openCheckpoints' | 'checkDisk'>;
+
+export function shardDirectory(dataDir: string, shard: number): string {
+  return join(dataDir, 'shards', String(shard));
+}
+
+export function checkpointDirectory(dataDir: string, shard: number): string {
+  return join(dataDir, 'checkpoints', `shard-${shard}`);
+}
+
+export function nodeStorage(options: NodeStorageOptions): NodeStorage {
+  const { stores, files, dataDir } = options;
+  return {
+    openStorage: (shard) => ShardStore.open(storeOptions(options, shard)),
+    setAside: (shard) => stores.setAside(shardDirectory(dataDir, shard)),
+    openCheckpoints: (shard) => CheckpointDirectory.open(checkpointOptions(options, shard)),
+    checkDisk: () => checkDisk(files, dataDir),
+  };
+}
+
+export function checkpointOptions(options: NodeStorageOptions, shard: number): CheckpointDirectoryOptions {
+  const { files, dataDir, clock, yieldNow, format, checkpointsKept } = options;
+  const directory = checkpointDirectory(dataDir, shard);
+  return {
+    ...format,
+    files,
+    directory,
+    shard,
+    kept: checkpointsKept,
+    clock,
+    yieldNow,
+    store: storeOptions(options, shard),
+  };
+}
+
+function storeOptions(options: NodeStorageOptions, shard: number): ShardStoreOptions {
+  const { stores, dataDir, yieldNow, format, blockCacheBytes, writeBufferBytes } = options;
+  const directory = shardDirectory(dataDir, shard);
+  const { versionOf } = format;
+  return { stores, directory, shard, yieldNow, versionOf, blockCacheBytes, writeBufferBytes };
+}
+
+/** Throws what the disk says when it takes no writes, or has hardly any room. */
+async function checkDisk(files: FileSystem, dataDir: string): Promise<void> {
+  const path = join(dataDir, 'probe.new');
+  await onDisk(dataDir, async () => {
+    const free = await files.freeBytes(dataDir);
+    if (free < FREE_BYTES) {
+      throw new FreshetError('DISK_FULL', `${Math.floor(free / 1024)} KiB are free`, {
+        place: dataDir,
+        remedy: 'free some room on it; work goes on by itself',
+      });
+    }
+    const file = await files.open(path, 'overwrite');
+    try {
+      await file.write([new Uint8Array(PROBE_BYTES)], 0);
+      await file.sync();
+    } finally {
+      await file.close();
+      await files.remove(path);
+    }
+  });
+}
