@@ -4,11 +4,8 @@
  * Method: random histories and faults against ModelShard, whose state is a fold anyone can check by eye; after every
  * frame the replica's rows are compared with the model's state at the replica's own position.
  */
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import type { SubscribeChangesResponse } from '@freshet/gen/freshet/compute/v1/compute_pb.ts';
-import { silentLogger } from '@freshet/kit/logger.ts';
+import { MemoryDisk } from '@freshet/store/memory-store.ts';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { toLatin1 } from './latin1.ts';
@@ -154,8 +151,16 @@ class Subject {
 async function run(
   actions: readonly (typeof arbitraryAction extends fc.Arbitrary<infer A> ? A : never)[],
 ): Promise<void> {
-  const directory = await mkdtemp(join(tmpdir(), 'replica-'));
-  let store = await ReplicaStore.open(directory, silentLogger);
+  const stores = new MemoryDisk();
+  const options = {
+    stores,
+    directory: 'replica',
+    onDamage: (what: string) => {
+      throw new Error(what);
+    },
+  };
+  let store = await ReplicaStore.open(options);
+  await store.load();
   const subject = new Subject();
   const { model } = subject;
   try {
@@ -179,7 +184,7 @@ async function run(
       } else if (action.do === 'flush') await store.flush(subject.state);
       else {
         await store.close();
-        store = await ReplicaStore.open(directory, silentLogger);
+        store = await ReplicaStore.open(options);
         subject.state = await store.load();
         subject.state.learnShardCount(1);
         subject.seen.clear();
@@ -199,7 +204,6 @@ async function run(
     }
   } finally {
     await store.close();
-    await rm(directory, { recursive: true, force: true });
   }
 }
 

@@ -125,6 +125,35 @@ describe('what is served', () => {
     expect(state.catalog.services.has('all')).toBe(true);
   });
 
+  it('R2: a pass of an older commit does not bring back what is gone', () => {
+    const { state, models } = serving([1]);
+    const [model] = models as [ModelShard];
+    const [key] = keysOf(0, SHARDS, 1) as [string];
+    const asOf = model.end;
+    model.records.push({ view: 1, key, drops: true });
+    feed(state, model.live(asOf, model.end));
+    const table = state.shards.get(0)!.served.tables.get(viewId(1));
+    expect(table?.rows.has(rowKeyOfText(key))).toBe(false);
+    // The journal of the node does not reach back to us, and its last commit was before that record.
+    const cursor = model.cursor(model.end);
+    feed(state, model.passOf(1, model.end, cursor, asOf, 2));
+    expect(table?.rows.has(rowKeyOfText(key))).toBe(false);
+  });
+
+  it('R3: a frame that comes twice does not make a whole copy of nothing', () => {
+    const { state } = serving([1]);
+    const [, other] = upstream(8, [1]) as [ModelShard, ModelShard];
+    const frames = [...other.pass(other.cursor(0), other.end, 2)];
+    feed(state, frames);
+    expect(state.apply(frames.at(-1)!)).toMatchObject({ outcome: 'refused' });
+    expect(state.shards.get(1)?.incoming?.tables.get(viewId(1))?.rowCount).toBe(3);
+    // Nor does a cursor that names a view of which no pass has ended.
+    const model = new ModelShard(0, 9, [1, 2]);
+    const served = state.shards.get(0)!.served;
+    const cursor = model.cursor(served.position + 1, [1, 2]);
+    expect(state.apply(model.frame(served.position, cursor, []))).toMatchObject({ outcome: 'refused' });
+  });
+
   it('a frame that continues no copy, or does not fit the number of shards, is refused', () => {
     const { state } = serving([1]);
     const stranger = upstream(7, [1])[0]!;

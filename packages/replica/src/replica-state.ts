@@ -7,7 +7,10 @@
  * Invariants: R3. A frame of another log (or of another history under the same id, which begins at 0 although we are
  * further) goes to a copy beside the served one. Copies of another log take over in all shards at once, when every
  * shard has one that is whole and nothing that is served would be lost by it; until then the old rows are served, and
- * their completeness says how old they are.
+ * their completeness says how old they are. A shard whose served rows were lost to the disk answers for none of its
+ * keys until it is whole again: a row that is missing, or is an older one of itself, looks like any other, so that
+ * nothing of a damaged copy can be told from an answer. Everything else of the replica is served on.
+ * R4: what is built beside what is served, or for the first time, is refused while memory is short.
  *
  *     no rows ──first frame──▶ served copy ──frame of another log──▶ served copy + incoming copy
  *                                 ▲                                        │ all whole
@@ -21,20 +24,25 @@ import { keyString } from '@freshet/values/key.ts';
 import { partitionOfKeyString } from '@freshet/values/partition.ts';
 import { buildCatalog, type Catalog, EMPTY_CATALOG, neededSets } from './catalog.ts';
 import { ShardCopy } from './shard-copy.ts';
-import type { ViewTable } from './view-table.ts';
+import { ViewTable } from './view-table.ts';
 
 /** The copies of a shard. */
 export interface Shard {
   served: ShardCopy;
   /** Rows of another log, being built. */
   incoming: ShardCopy | undefined;
+  /** The disk lost what was served, and it has not come again from upstream yet. */
+  lost: boolean;
 }
+
+/** Which frames may bring rows: all, those of views that are served already, none. By the memory that there is. */
+export type Admission = 'all' | 'served' | 'none';
 
 /** What became of a frame. */
 export type FrameOutcome =
   /** Applied; `rest` is to be run to its end before the shard's next frame. */
   | { readonly outcome: 'applied'; readonly rest: Generator<void, void> | undefined }
-  | { readonly outcome: 'refused'; readonly reason: string };
+  | { readonly outcome: 'refused'; readonly reason: string; readonly code?: 'LIMIT_EXCEEDED' | undefined };
 
 export class ReplicaState {
   readonly shards = new Map<number, Shard>();
@@ -51,6 +59,7 @@ export class ReplicaState {
   servedDirty = false;
   /** The definitions differ from the disk. */
   setsDirty = false;
+  admission: Admission = 'all';
   #nextTable = 1;
   #nextCopy = 1;
 
@@ -71,6 +80,25 @@ export class ReplicaState {
       yield served;
       if (incoming !== undefined) yield incoming;
     }
+  }
+
+  /** Bytes of memory that rows take, about. */
+  get bytes(): number {
+    let bytes = 0;
+    for (const copy of this.copies()) bytes += copy.bytes;
+    return bytes;
+  }
+
+  /** The shards whose keys cannot be read until upstream has brought their rows again, ascending. */
+  get healing(): number[] {
+    const lost = [...this.shards].filter(([, shard]) => shard.lost).map(([number]) => number);
+    return lost.sort((a, b) => a - b);
+  }
+
+  /** Notes that the disk lost what was served of the shard. */
+  lose(shard: Shard): void {
+    shard.lost = true;
+    this.servedDirty = true;
   }
 
   /** Numbers already used on disk. */
@@ -142,6 +170,8 @@ export class ReplicaState {
   apply(frame: SubscribeChangesResponse): FrameOutcome {
     const misplaced = this.#misplaced(frame);
     if (misplaced !== undefined) return misplaced;
+    const short = this.#inadmissible(frame);
+    if (short !== undefined) return short;
     const copy = this.#copyFor(frame);
     if (copy === undefined) {
       return { outcome: 'refused', reason: `a frame after ${frame.after} that continues neither log` };
@@ -150,16 +180,43 @@ export class ReplicaState {
     if (applied.outcome === 'refused') return applied;
     const { changed, rest } = applied;
     if (rest !== undefined) return { outcome: 'applied', rest: this.#settleAfter(rest) };
-    if (changed) this.settle();
+    if (changed) this.#becameOther();
     return { outcome: 'applied', rest: undefined };
   }
 
+  /**
+   * Whether the frame begins the shard's rows anew although there are some: those of another log, or of another history
+   * of ours. Undefined when it does not.
+   */
+  beginsAnew(frame: SubscribeChangesResponse): string | undefined {
+    const shard = this.shards.get(frame.shard);
+    if (shard === undefined || frame.after !== 0n) return undefined;
+    const { served, incoming } = shard;
+    const logId = toHex(frame.logId);
+    if (served.position === 0 || (incoming !== undefined && incoming.logId === logId)) return undefined;
+    return served.logId === logId ? 'has another history of the log' : 'has another log';
+  }
+
   *#settleAfter(rest: Generator<void, boolean>): Generator<void, void> {
-    if (yield* rest) this.settle();
+    if (yield* rest) this.#becameOther();
+  }
+
+  /** What is whole is another than before: so is what is to be said on the disk to be served. */
+  #becameOther(): void {
+    this.servedDirty = true;
+    this.settle();
+  }
+
+  #inadmissible(frame: SubscribeChangesResponse): FrameOutcome | undefined {
+    if (this.admission === 'all' || frame.rows.length === 0) return undefined;
+    const served = this.shards.get(frame.shard)?.served;
+    const isServed = served?.whole === true && served.logId === toHex(frame.logId) && !served.builds(frame);
+    if (isServed && this.admission === 'served') return undefined;
+    return { outcome: 'refused', reason: 'the memory for rows is used up', code: 'LIMIT_EXCEEDED' };
   }
 
   newShard(shard: number): Shard {
-    const copies: Shard = { served: this.newCopy(shard, ''), incoming: undefined };
+    const copies: Shard = { served: this.newCopy(shard, ''), incoming: undefined, lost: false };
     this.shards.set(shard, copies);
     this.servedDirty = true;
     return copies;
@@ -187,8 +244,8 @@ export class ReplicaState {
       served.logId = logId;
       return served;
     }
-    // Another history of our own log begins with a page; a frame that ends a catch-up from 0 is one that we had before.
-    if (served.logId === logId && (frame.cursor?.views.length ?? 0) > 0) return undefined;
+    // Another history begins with a page; a frame that ends a catch-up from 0 is one that we had before.
+    if ((frame.cursor?.views.length ?? 0) > 0) return undefined;
     if (incoming !== undefined) this.#discard(incoming);
     shard.incoming = this.newCopy(frame.shard, logId);
     return shard.incoming;
@@ -208,8 +265,10 @@ export class ReplicaState {
 
   /** Lets incoming copies take over, and rebuilds what is served. */
   settle(): void {
+    for (const shard of this.shards.values()) this.#found(shard);
     const catalog = buildCatalog(this.sets, (id) => this.#tables(id, (shard) => shard.served), this.shardCount);
     this.#takeOver(catalog);
+    for (const shard of this.shards.values()) this.#found(shard);
     this.catalog = buildCatalog(this.sets, (id) => this.#tables(id, (shard) => shard.served), this.shardCount);
     const needed = neededSets(this.sets, this.catalog);
     if (needed.length !== this.sets.length) {
@@ -257,16 +316,27 @@ export class ReplicaState {
     return false;
   }
 
-  /** A view's tables by shard, if they are whole in all of them. */
+  /** A shard that was lost is whole again. */
+  #found(shard: Shard): void {
+    if (!shard.lost || !shard.served.whole) return;
+    shard.lost = false;
+    this.servedDirty = true;
+  }
+
+  /** A view's tables by shard, if they are whole in all of them, but for stand-ins where they were lost. */
   #tables(viewId: string, copyOf: (shard: Shard) => ShardCopy): ViewTable[] | undefined {
     if (this.shardCount === 0) return undefined;
     const tables: ViewTable[] = [];
+    let whole = 0;
     for (let i = 0; i < this.shardCount; i++) {
       const shard = this.shards.get(i);
-      const table = shard === undefined ? undefined : copyOf(shard).tables.get(viewId);
-      if (table === undefined || !table.whole) return undefined;
-      tables.push(table);
+      if (shard === undefined) return undefined;
+      const copy = copyOf(shard);
+      const table = copy.tables.get(viewId);
+      if (table?.whole === true) whole += 1;
+      else if (!shard.lost || copy.whole) return undefined;
+      tables.push(table?.whole === true ? table : ViewTable.lost(viewId));
     }
-    return tables;
+    return whole > 0 ? tables : undefined;
   }
 }

@@ -1,324 +1,260 @@
 /**
- * A replica's disk: one LevelDB with rows, cursors and definitions, so that a node that starts serves at once, whatever
- * it can reach.
+ * A replica's disk: one store with rows, cursors and definitions, so that a node that starts serves at once, whatever it
+ * can reach.
  *
- * Owns: loading, and writing what differs. Does not own: what is known (replica-state.ts).
+ * Owns: opening, loading, and writing what differs; coming back after a write that failed; making the store anew.
+ * Does not own: what is known (replica-state.ts), when the disk is written (disk-keeper.ts).
  *
- * Invariants: R1 (a shard's rows and its cursor are written in one batch: a crash loses the newest, never the
- * agreement of the two); R3 (which copies are served changes in one batch). A table whose rows are damaged or do not
- * add up takes its shard's copy with it: the copy starts again from nothing, and nothing else does.
+ * Invariants: R1 (a shard's rows and its cursor agree at every moment: copy-writer.ts); R3 (which copies are served
+ * changes in one batch). Whatever the disk does, memory stays as it is, and what memory has is right: it was proven when
+ * it was loaded, or came from upstream. So damage to the disk of a replica that runs is mended from memory; only damage
+ * that is found when it starts costs the copies that it touches.
  */
-
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
-import { ShardCursorSchema } from '@freshet/gen/freshet/compute/v1/compute_pb.ts';
 import {
   StoredDefinitionsSchema,
   StoredReplicaSchema,
-  type StoredShard,
   StoredShardSchema,
 } from '@freshet/gen/freshet/serve/v1/storage_pb.ts';
-import { FreshetError, isFreshetError } from '@freshet/kit/errors.ts';
-import { fromHex, toHex } from '@freshet/kit/hex.ts';
-import type { Logger } from '@freshet/kit/logger.ts';
-import { ClassicLevel } from 'classic-level';
+import { must } from '@freshet/kit/assert.ts';
+import { isFreshetError } from '@freshet/kit/errors.ts';
+import type { KeyRange, KeyValueStore, StoreOptions, Stores, WriteBatch } from '@freshet/store/key-value-store.ts';
+import { CopyWriter } from './copy-writer.ts';
+import { loadReplica } from './replica-loader.ts';
 import { ReplicaState } from './replica-state.ts';
-import { type RowKey, rowKeyOfText, rowKeyText } from './row-key.ts';
 import type { ShardCopy } from './shard-copy.ts';
-import {
-  DEFINITIONS_KEY,
-  FORMAT,
-  keyOfRow,
-  REPLICA_KEY,
-  ROWS_RANGE,
-  rowKey,
-  rowParts,
-  rowValue,
-  SHARDS_RANGE,
-  seal,
-  shardKey,
-  shardOfKey,
-  tableOfRow,
-  tableRange,
-  unseal,
-} from './storage-keys.ts';
-import type { ViewTable } from './view-table.ts';
+import { DEFINITIONS_KEY, FORMAT, REPLICA_KEY, shardKey, tableRange } from './storage-keys.ts';
 
-type Db = ClassicLevel<Buffer, Buffer>;
-type Operation = { type: 'put'; key: Buffer; value: Buffer } | { type: 'del'; key: Buffer };
+const OPTIONS: StoreOptions = {
+  what: "the replica's store",
+  remedy: 'nothing: what is lost comes again from upstream',
+  writeBufferBytes: 16 * 1024 * 1024,
+  salvage: true,
+};
 
-const LOAD_CHUNK_ROWS = 1000;
+const BATCH_BYTES = 1024 * 1024;
+/** Keys cleared at once. */
+const CLEAR_KEYS = 10_000;
+
+export interface ReplicaStoreOptions {
+  readonly stores: Stores;
+  readonly directory: string;
+  /** Told what was damaged, in a sentence, and what came of it. */
+  readonly onDamage: (what: string) => void;
+  /** About how many bytes of rows are written at once. Default 1 MiB. */
+  readonly batchBytes?: number | undefined;
+}
 
 export class ReplicaStore {
-  readonly #db: Db;
-  readonly #log: Logger;
+  readonly #options: ReplicaStoreOptions;
+  /** Undefined: it is to be opened. */
+  #store: KeyValueStore | undefined;
+  /** What is stored of each copy. */
+  readonly #writers = new Map<ShardCopy, CopyWriter>();
+  /** The copy whose write failed. */
+  #doubtful: CopyWriter | undefined;
 
-  private constructor(db: Db, log: Logger) {
-    this.#db = db;
-    this.#log = log;
+  private constructor(options: ReplicaStoreOptions) {
+    this.#options = options;
   }
 
-  /** Opens the directory. Throws STORE_LOCKED when another process has it, DATA_DAMAGED when it is no replica's. */
-  static async open(directory: string, log: Logger): Promise<ReplicaStore> {
-    const db: Db = new ClassicLevel<Buffer, Buffer>(directory, {
-      keyEncoding: 'buffer',
-      valueEncoding: 'buffer',
-      createIfMissing: true,
-      compression: true,
-      writeBufferSize: 16 * 1024 * 1024,
-      cacheSize: 8 * 1024 * 1024,
-    });
-    try {
-      await db.open();
-    } catch (cause) {
-      const { code } = (cause as { cause?: { code?: string } }).cause ?? {};
-      if (code !== 'LEVEL_LOCKED')
-        throw new FreshetError('DATA_DAMAGED', `the replica in ${directory} cannot be opened`, {
-          cause,
-          place: directory,
-          remedy: 'move the directory away: the replica is built anew from upstream',
-        });
-      throw new FreshetError('STORE_LOCKED', `another process has ${directory} open`, { cause, place: directory });
-    }
-    return new ReplicaStore(db, log);
+  /**
+   * Opens the directory. A store that cannot be opened for damage is put aside, and an empty one begun. Throws
+   * STORE_LOCKED when another process has it, and whatever the disk does not allow.
+   */
+  static async open(options: ReplicaStoreOptions): Promise<ReplicaStore> {
+    const store = new ReplicaStore(options);
+    await store.#open();
+    return store;
   }
 
-  close(): Promise<void> {
-    return this.#db.close();
+  async close(): Promise<void> {
+    const store = this.#store;
+    this.#store = undefined;
+    await store?.close();
   }
 
-  /** Reads everything. What is damaged is left out, and cleared from the disk. */
+  /** Reads everything; once, after it was opened. What is damaged is left out. Throws INVALID_CONFIG for another format. */
   async load(): Promise<ReplicaState> {
-    const state = new ReplicaState();
-    const served = await this.#loadReplica(state);
-    await this.#loadDefinitions(state);
-    const copies = await this.#loadShards(state, served);
-    await this.#loadRows(state, copies);
-    for (const shard of state.shards.values()) state.dropUnfinished(shard);
-    state.settle();
-    return state;
-  }
-
-  async #loadReplica(state: ReplicaState): Promise<ReadonlyMap<number, number>> {
-    const bytes = await this.#intact(REPLICA_KEY, 'which rows it serves; they are built anew');
-    if (bytes === undefined) return new Map();
-    const stored = fromBinary(StoredReplicaSchema, bytes);
-    if (stored.format !== FORMAT) {
-      throw new FreshetError(
-        'DATA_DAMAGED',
-        `the replica's store has format ${stored.format}, this is format ${FORMAT}`,
-        {
-          remedy: 'run the version that wrote it, or move the directory away: the replica is built anew from upstream',
-        },
-      );
-    }
-    state.shardCount = stored.shardCount;
-    return new Map(stored.served.map(({ shard, copy }) => [shard, copy]));
-  }
-
-  async #loadDefinitions(state: ReplicaState): Promise<void> {
-    const bytes = await this.#intact(
-      DEFINITIONS_KEY,
-      'its definitions; it serves nothing until the registry tells them',
-    );
-    if (bytes !== undefined) state.sets = fromBinary(StoredDefinitionsSchema, bytes).sets;
-  }
-
-  /** The value of a key; undefined when there is none, or when it is damaged: all of it comes again from upstream. */
-  async #intact(key: Buffer, lost: string): Promise<Uint8Array | undefined> {
-    const value = await this.#db.get(key);
-    if (value === undefined) return undefined;
+    const store = must(this.#store, 'an open store');
     try {
-      return unseal(key, value);
+      const { state, copies, losses, keysToDelete, tablesToClear } = await loadReplica(store);
+      for (const loss of losses) this.#options.onDamage(loss);
+      for (const [copy, record] of copies) this.#writer(copy).loaded(record);
+      const { damage } = store;
+      if (damage === undefined) await this.#remove(store, keysToDelete, tablesToClear);
+      else await this.renew(state, damage.message);
+      return state;
     } catch (error) {
       if (!isFreshetError(error, 'DATA_DAMAGED')) throw error;
-      this.#log.warn(`the replica has lost on disk ${lost}`, { error });
-      await this.#db.del(key);
-      return undefined;
+      const state = new ReplicaState();
+      await this.renew(state, error.message);
+      return state;
     }
   }
 
-  async #loadShards(state: ReplicaState, served: ReadonlyMap<number, number>): Promise<Map<ShardCopy, StoredShard>> {
-    const found = new Map<ShardCopy, StoredShard>();
-    for (const [key, value] of await this.#db.iterator(SHARDS_RANGE).all()) {
-      const { shard, copy } = shardOfKey(key);
-      state.reserveNumbers(0, copy);
-      try {
-        const stored = fromBinary(StoredShardSchema, unseal(key, value));
-        const shardCopy = state.newCopy(shard, '', copy);
-        shardCopy.restore(stored.cursor ?? create(ShardCursorSchema, { shard }), Number(stored.completeThroughUs));
-        shardCopy.definitionsGeneration = stored.definitionsGeneration;
-        found.set(shardCopy, stored);
-      } catch (error) {
-        this.#log.warn('the replica has lost a shard on disk; it is built anew', { shard, error });
-        await this.#db.del(key);
-      }
-    }
-    for (const [copy, stored] of found) {
-      for (const t of stored.tables) state.reserveNumbers(t.table, 0);
-      const shard = state.shards.get(copy.shard) ?? state.newShard(copy.shard);
-      if (served.get(copy.shard) === copy.copy) shard.served = copy;
-      else shard.incoming = copy;
-    }
-    return found;
-  }
-
-  /** Fills the copies' tables in one scan over all rows. */
-  async #loadRows(state: ReplicaState, copies: ReadonlyMap<ShardCopy, StoredShard>): Promise<void> {
-    const tables = new Map<number, { table: ViewTable; copy: ShardCopy }>();
-    for (const [copy, stored] of copies) {
-      for (const t of stored.tables) tables.set(t.table, { table: copy.loadTable(toHex(t.viewId), t.table), copy });
-    }
-    const damaged = new Map<ShardCopy, unknown>();
-    const orphans = new Set<number>();
-    const iterator = this.#db.iterator(ROWS_RANGE);
+  /** Leaves what load() found of no use; a disk that takes no writes is no reason not to serve. */
+  async #remove(store: KeyValueStore, keys: readonly Buffer[], tables: readonly number[]): Promise<void> {
     try {
-      for (;;) {
-        const chunk = await iterator.nextv(LOAD_CHUNK_ROWS);
-        if (chunk.length === 0) break;
-        for (const [key, value] of chunk) {
-          const found = tables.get(tableOfRow(key));
-          if (found === undefined) orphans.add(tableOfRow(key));
-          else loadRow(found.table, key, value, (error) => damaged.set(found.copy, error));
-        }
-      }
-    } finally {
-      await iterator.close();
-    }
-    for (const [copy, stored] of copies) {
-      for (const t of stored.tables) {
-        const table = copy.table(toHex(t.viewId));
-        if (table.rows.size === Number(t.rows)) {
-          table.whole = t.whole;
-          table.completeThroughUs = Number(t.completeThroughUs);
-        } else if (!damaged.has(copy)) damaged.set(copy, `${table.rows.size} rows of ${t.rows} are there`);
-      }
-    }
-    await this.#clearDamaged(state, damaged, orphans);
-  }
-
-  async #clearDamaged(
-    state: ReplicaState,
-    damaged: ReadonlyMap<ShardCopy, unknown>,
-    orphans: ReadonlySet<number>,
-  ): Promise<void> {
-    for (const table of orphans) {
-      state.reserveNumbers(table, 0);
-      await this.#db.clear(tableRange(table));
-    }
-    for (const [copy, error] of damaged) {
-      this.#log.warn('the replica has lost rows on disk; the shard is built anew', { shard: copy.shard, error });
-      const shard = state.shards.get(copy.shard);
-      if (shard?.incoming === copy) shard.incoming = undefined;
-      else if (shard !== undefined) {
-        shard.served = state.newCopy(copy.shard, '');
-        state.servedDirty = true;
-      }
-      await this.#discardCopy(copy);
+      // Records first: rows that no record names are nobody's, but a record without its rows is a loss.
+      const batch = store.batch();
+      for (const key of keys) batch.delete(key);
+      if (keys.length > 0) await batch.write({ sync: false });
+      for (const table of tables) await clear(store, tableRange(table));
+    } catch {
+      await this.#abandon();
     }
   }
 
-  async #discardCopy(copy: ShardCopy): Promise<void> {
-    await this.#db.del(shardKey(copy.shard, copy.copy));
-    for (const table of copy.tables.values()) await this.#db.clear(tableRange(table.number));
+  /** Puts the store aside and begins an empty one; all of memory is to be written. */
+  async renew(state: ReplicaState, why: string): Promise<void> {
+    const { stores, directory, onDamage } = this.#options;
+    await this.#abandon();
+    this.#forgetAll(state);
+    const aside = await stores.setAside(directory);
+    onDamage(`${why}; the store was put aside as ${aside}, and is written anew`);
+    await this.#open();
   }
 
-  /** Writes what differs from the disk. One call at a time. What could not be written stays marked as different. */
-  async flush(state: ReplicaState): Promise<void> {
-    const copies = [...state.copies()].filter(differs);
-    const discardedTables = state.discardedTables;
-    const discardedCopies = state.discardedCopies;
+  /** As KeyValueStore.scrub; nothing while the store is not open. */
+  async scrub(pause: (bytes: number) => Promise<void>): Promise<number> {
+    return (await this.#store?.scrub(pause)) ?? 0;
+  }
+
+  /**
+   * Writes what differs from the disk. One call at a time. What could not be written stays marked as different; the
+   * next call opens the store anew first. `onBatch` is called after each batch.
+   */
+  async flush(state: ReplicaState, onBatch: () => void = () => {}): Promise<void> {
+    await this.#reopen(state);
+    const copies = [...state.copies()].map((copy) => this.#writer(copy)).filter(({ differs }) => differs);
+    const { discardedTables, discardedCopies } = state;
     state.discardedTables = [];
     state.discardedCopies = [];
     // What is said to be served is what it was when the copies were taken: it is never ahead of their rows on disk.
     const about = takeAbout(state);
     try {
-      for (const copy of copies) await this.#flushCopy(copy);
-      if (about.length > 0) await this.#db.batch(about);
-      for (const table of discardedTables) await this.#db.clear(tableRange(table.number));
-      for (const copy of discardedCopies) await this.#discardCopy(copy);
+      const store = must(this.#store, 'an open store');
+      for (const writer of copies) {
+        this.#doubtful = writer;
+        await writer.write(store, this.#options.batchBytes ?? BATCH_BYTES, onBatch);
+        this.#doubtful = undefined;
+      }
+      if (about !== undefined) await about(store.batch()).write({ sync: false });
+      // Copies first: the record of one may still list a table that is to go by itself.
+      for (const copy of discardedCopies) await this.#discard(store, copy);
+      for (const table of discardedTables) await clear(store, tableRange(table.number));
     } catch (error) {
       state.discardedTables.push(...discardedTables);
       state.discardedCopies.push(...discardedCopies);
-      if (about.length > 0) {
+      if (about !== undefined) {
         state.servedDirty = true;
         state.setsDirty = true;
       }
+      await this.#abandon();
       throw error;
     }
   }
 
-  async #flushCopy(copy: ShardCopy): Promise<void> {
-    const operations: Operation[] = [];
-    const taken: { table: ViewTable; keys: ReadonlySet<RowKey> }[] = [];
-    for (const table of copy.tables.values()) {
-      if (table.dirty.size === 0) continue;
-      const keys = table.takeDirty();
-      taken.push({ table, keys });
-      for (const dirty of keys) operations.push(operationFor(table, dirty));
-    }
-    const key = shardKey(copy.shard, copy.copy);
-    operations.push({ type: 'put', key, value: seal(key, toBinary(StoredShardSchema, storedShard(copy))) });
-    copy.dirty = false;
+  /** What lies on the disk is known again only once it was opened anew. */
+  async #abandon(): Promise<void> {
+    await this.close().catch(() => undefined);
+  }
+
+  async #open(): Promise<void> {
+    const { stores, directory, onDamage } = this.#options;
     try {
-      await this.#db.batch(operations);
+      this.#store = await stores.open(directory, OPTIONS);
     } catch (error) {
-      copy.dirty = true;
-      for (const { table, keys } of taken) table.redirty(keys);
-      throw error;
+      if (!isFreshetError(error, 'DATA_DAMAGED')) throw error;
+      const aside = await stores.setAside(directory);
+      onDamage(`${error.message}; the store was put aside as ${aside}, and is built anew`);
+      this.#store = await stores.open(directory, OPTIONS);
     }
+  }
+
+  /** After a failed write: opens the store, and finds out whether the write is there. */
+  async #reopen(state: ReplicaState): Promise<void> {
+    if (this.#store !== undefined) return;
+    const { stores, directory } = this.#options;
+    try {
+      this.#store = await stores.open(directory, OPTIONS);
+      if (this.#store.damage !== undefined) throw this.#store.damage;
+      await this.#resolve(this.#store);
+    } catch (error) {
+      if (!isFreshetError(error, 'DATA_DAMAGED')) {
+        await this.#abandon();
+        throw error;
+      }
+      await this.renew(state, error.message);
+    }
+  }
+
+  async #resolve(store: KeyValueStore): Promise<void> {
+    const writer = this.#doubtful;
+    if (writer === undefined) return;
+    const key = shardKey(writer.copy.shard, writer.copy.copy);
+    const bytes = await store.get(key);
+    const known = writer.resolve(bytes === undefined ? undefined : fromBinary(StoredShardSchema, bytes));
+    if (!known) {
+      const batch = store.batch();
+      batch.delete(key);
+      await batch.write({ sync: false });
+      for (const table of writer.copy.tables.values()) await clear(store, tableRange(table.number));
+      writer.forget();
+    }
+    this.#doubtful = undefined;
+  }
+
+  #forgetAll(state: ReplicaState): void {
+    this.#doubtful = undefined;
+    for (const copy of state.copies()) this.#writer(copy).forget();
+    state.servedDirty = true;
+    state.setsDirty = true;
+    state.discardedTables = [];
+    state.discardedCopies = [];
+  }
+
+  async #discard(store: KeyValueStore, copy: ShardCopy): Promise<void> {
+    const batch = store.batch();
+    batch.delete(shardKey(copy.shard, copy.copy));
+    await batch.write({ sync: false });
+    for (const table of copy.tables.values()) await clear(store, tableRange(table.number));
+    this.#writers.delete(copy);
+  }
+
+  #writer(copy: ShardCopy): CopyWriter {
+    let writer = this.#writers.get(copy);
+    if (writer === undefined) {
+      writer = new CopyWriter(copy);
+      this.#writers.set(copy, writer);
+    }
+    return writer;
   }
 }
 
-/** The records about the whole replica, if they differ from the disk. */
-function takeAbout(state: ReplicaState): Operation[] {
-  if (!state.servedDirty && !state.setsDirty) return [];
+async function clear(store: KeyValueStore, range: KeyRange): Promise<void> {
+  while ((await store.clear(range, CLEAR_KEYS)) === CLEAR_KEYS);
+}
+
+/** Puts the records about the whole replica into a batch, if they differ from the disk. */
+function takeAbout(state: ReplicaState): ((batch: WriteBatch) => WriteBatch) | undefined {
+  if (!state.servedDirty && !state.setsDirty) return undefined;
   const replica = create(StoredReplicaSchema, {
     format: FORMAT,
     shardCount: state.shardCount,
-    served: [...state.shards.values()].map(({ served }) => ({ shard: served.shard, copy: served.copy })),
+    // Only what has rows on the disk: a copy that is listed and is not there was lost.
+    served: [...state.shards.values()]
+      .filter(({ served }) => served.whole)
+      .map(({ served }) => ({ shard: served.shard, copy: served.copy })),
+    healing: state.healing,
   });
   const definitions = create(StoredDefinitionsSchema, { sets: [...state.sets] });
   state.servedDirty = false;
   state.setsDirty = false;
-  return [
-    { type: 'put', key: REPLICA_KEY, value: seal(REPLICA_KEY, toBinary(StoredReplicaSchema, replica)) },
-    { type: 'put', key: DEFINITIONS_KEY, value: seal(DEFINITIONS_KEY, toBinary(StoredDefinitionsSchema, definitions)) },
-  ];
-}
-
-function differs(copy: ShardCopy): boolean {
-  if (copy.dirty) return true;
-  for (const table of copy.tables.values()) if (table.dirty.size > 0) return true;
-  return false;
-}
-
-function operationFor(table: ViewTable, dirty: RowKey): Operation {
-  const key = rowKey(table.number, rowKeyText(dirty));
-  const row = table.rows.get(dirty);
-  return row === undefined ? { type: 'del', key } : { type: 'put', key, value: rowValue(key, row.version, row.bytes) };
-}
-
-function storedShard(copy: ShardCopy): StoredShard {
-  return create(StoredShardSchema, {
-    cursor: copy.cursor,
-    completeThroughUs: BigInt(copy.completeThroughUs),
-    definitionsGeneration: copy.definitionsGeneration,
-    tables: [...copy.tables.values()].map((table) => ({
-      table: table.number,
-      viewId: fromHex(table.viewId),
-      whole: table.whole,
-      completeThroughUs: BigInt(table.completeThroughUs),
-      rows: BigInt(table.rows.size),
-    })),
-  });
-}
-
-function loadRow(table: ViewTable, key: Buffer, value: Buffer, onDamage: (error: unknown) => void): void {
-  try {
-    const { version, bytes } = rowParts(key, value);
-    table.load(rowKeyOfText(keyOfRow(key)), version, bytes);
-  } catch (error) {
-    if (!isFreshetError(error, 'DATA_DAMAGED')) throw error;
-    onDamage(error);
-  }
+  return (batch) => {
+    batch.put(REPLICA_KEY, toBinary(StoredReplicaSchema, replica));
+    batch.put(DEFINITIONS_KEY, toBinary(StoredDefinitionsSchema, definitions));
+    return batch;
+  };
 }

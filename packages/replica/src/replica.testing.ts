@@ -210,3 +210,11 @@ export class ModelShard {
 export function int64(value: number | bigint): Value['kind'] {
   return { case: 'int64', value: BigInt(value) };
 }
+
+/** The frames, numbered as a stream numbers them. */
+export async function* numbered(
+  frames: AsyncIterable<SubscribeChangesResponse>,
+): AsyncGenerator<SubscribeChangesResponse> {
+  let sequence = 0n;
+  for await (const frame of frames) yield { ...frame, sequence: sequence++ };
+}

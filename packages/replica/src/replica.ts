@@ -2,38 +2,60 @@
  * A replica: follows changes, applies rows, keeps them on disk, and answers reads from memory. What a serve node and a
  * model server with features in its own process share.
  *
- * Owns: putting the parts together, and when the disk is written. The parts: replica-state.ts (what is known),
- * replica-store.ts (disk), follower.ts (network), row-reader.ts (reads).
+ * Owns: putting the parts together. The parts: replica-state.ts (what is known), replica-store.ts and disk-keeper.ts
+ * (disk), follower.ts (network), replica-watch.ts (what is not as it should be), row-reader.ts (reads).
  *
- * Static stability: everything that reads need is on its own disk. It starts and serves without upstream or registry.
+ * Static stability: everything that reads need is on its own disk. It starts and serves without upstream or registry,
+ * and whatever the disk does later, it follows and serves from memory.
  */
-import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setImmediate as turn } from 'node:timers/promises';
 import { ComputeService } from '@freshet/gen/freshet/compute/v1/compute_pb.ts';
+import type { Condition } from '@freshet/gen/freshet/type/v1/condition_pb.ts';
 import type { DefinitionSet } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import type { Clock } from '@freshet/kit/clock.ts';
+import { ConditionBoard } from '@freshet/kit/conditions.ts';
 import { createGrpcClient } from '@freshet/kit/grpc/client.ts';
 import type { Logger } from '@freshet/kit/logger.ts';
+import type { Stores } from '@freshet/store/key-value-store.ts';
+import { levelStores } from '@freshet/store/level-store.ts';
 import type { Catalog } from './catalog.ts';
-import { type ChangesClient, Follower } from './follower.ts';
-import type { ReplicaState } from './replica-state.ts';
+import type { ChangesClient } from './connections.ts';
+import { DiskKeeper } from './disk-keeper.ts';
+import { Follower } from './follower.ts';
+import type { ReplicaState, Shard } from './replica-state.ts';
 import { ReplicaStore } from './replica-store.ts';
+import { ReplicaWatch } from './replica-watch.ts';
 import { RowReader } from './row-reader.ts';
 import type { Upstream } from './upstreams.ts';
 
 export interface ReplicaOptions {
-  /** Where the replica keeps its LevelDB; made if it is not there. */
+  /** Where the replica keeps its store; made if it is not there. */
   readonly directory: string;
   readonly clock: Clock;
   readonly log: Logger;
+  /** Where stores lie; by default LevelDB. */
+  readonly stores?: Stores | undefined;
   /** Opens a connection to a node; by default gRPC. */
   readonly connect?: ((address: string) => ChangesClient) | undefined;
+  /** Lets others run for a turn. */
+  readonly yieldNow?: (() => Promise<unknown>) | undefined;
+  /** A number in [0, 1), for jitter. */
+  readonly random?: (() => number) | undefined;
+  /** Where the replica says what is not as it should be; by default a board of its own. */
+  readonly conditions?: ConditionBoard | undefined;
   /** The least time between frames of a shard, microseconds; 0: as soon as folded. */
   readonly coalesceUs?: number | undefined;
   /** How often the disk is written, milliseconds. */
   readonly flushIntervalMs?: number | undefined;
   /** The most rows whose values are kept decoded. */
   readonly maxSteps?: number | undefined;
+  /** Bytes that rows may take in memory, about; 0: any. See replica-watch.ts. */
+  readonly memoryBudgetBytes?: number | undefined;
+  /** How often the store's files are looked through for damage, milliseconds; 0: only at the start. */
+  readonly scrubIntervalMs?: number | undefined;
+  /** How many bytes of them a second. */
+  readonly scrubBytesPerS?: number | undefined;
 }
 
 /** How a shard of a replica is. */
@@ -44,56 +66,87 @@ export interface ShardReport {
   readonly position: number;
   readonly completeThroughUs: number;
   readonly connected: boolean;
+  /** The node that it is followed from; undefined while it is not. */
+  readonly upstream: string | undefined;
+  /** Why it is not followed; empty while it is. */
+  readonly reason: string;
+  /** By a clock that does not jump: since completeness last moved, or since the start. */
+  readonly standstillUs: number;
   readonly catchingUp: boolean;
+  /** Its rows were lost to the disk: its keys cannot be read until they are there again. */
+  readonly healing: boolean;
   /** View ids in hex. */
   readonly building: readonly string[];
 }
 
-// The disk is written before its time when this much waits for it: it bounds the pause that a write's encoding makes.
-const FLUSH_BYTES = 1024 * 1024;
-// Followers wait for the disk when this much waits for it.
-const PRESSURE_BYTES = 4 * 1024 * 1024;
+const WATCH_MS = 500;
+
+interface Parts {
+  readonly store: ReplicaStore;
+  readonly state: ReplicaState;
+  readonly conditions: ConditionBoard;
+}
 
 export class Replica {
   readonly #store: ReplicaStore;
   readonly #state: ReplicaState;
+  readonly #conditions: ConditionBoard;
+  readonly #disk: DiskKeeper;
   readonly #follower: Follower;
   readonly #clock: Clock;
-  readonly #log: Logger;
-  readonly #flushIntervalMs: number;
+  readonly #watch: ReplicaWatch;
   readonly reader: RowReader;
-  #wake: AbortController | undefined;
-  #waiting: (() => void)[] = [];
-  #diskFails = false;
-  #flushing: Promise<void> = Promise.resolve();
-  #closed = false;
-  #loop: Promise<void> = Promise.resolve();
+  readonly #stop = new AbortController();
+  readonly #watching: Promise<void>;
 
-  private constructor(options: ReplicaOptions, store: ReplicaStore, state: ReplicaState) {
+  private constructor(options: ReplicaOptions, { store, state, conditions }: Parts) {
+    const { clock, log } = options;
     this.#store = store;
     this.#state = state;
-    this.#clock = options.clock;
-    this.#log = options.log;
-    this.#flushIntervalMs = options.flushIntervalMs ?? 200;
+    this.#conditions = conditions;
+    this.#clock = clock;
     this.reader = new RowReader(options.maxSteps);
+    this.#disk = new DiskKeeper({
+      store,
+      state,
+      clock,
+      log,
+      conditions,
+      flushIntervalMs: options.flushIntervalMs ?? 200,
+      scrubIntervalMs: options.scrubIntervalMs ?? 3_600_000,
+      scrubBytesPerS: options.scrubBytesPerS ?? 16 * 1024 * 1024,
+    });
     this.#follower = new Follower({
       state,
-      clock: options.clock,
-      log: options.log,
+      clock,
+      log,
       connect: options.connect ?? ((address) => createGrpcClient(ComputeService, address)),
-      pressure: () => this.#pressure(),
+      random: options.random ?? Math.random,
+      yieldNow: options.yieldNow ?? turn,
+      pressure: () => this.#disk.pressure(),
       coalesceUs: options.coalesceUs ?? 0,
     });
+    const link = (shard: number): ReturnType<Follower['report']> => this.#follower.report(shard);
+    this.#watch = new ReplicaWatch({ state, conditions, link, budgetBytes: options.memoryBudgetBytes ?? 0 });
+    this.#watching = this.#watchLoop();
   }
 
-  /** Opens the directory and loads what is there. Throws STORE_LOCKED or DATA_DAMAGED. */
+  /**
+   * Opens the directory and loads what is there. What the disk lost or damaged is left out, and told as a condition.
+   * Throws STORE_LOCKED, INVALID_CONFIG, or what the disk says.
+   */
   static async open(options: ReplicaOptions): Promise<Replica> {
-    await mkdir(options.directory, { recursive: true });
-    const store = await ReplicaStore.open(join(options.directory, 'replica'), options.log);
+    const { clock, log } = options;
+    const conditions = options.conditions ?? new ConditionBoard({ clock, log });
+    const directory = join(options.directory, 'replica');
+    const onDamage = (message: string): void => {
+      log.warn('the disk has damaged the replica', { what: message });
+      const remedy = 'nothing for now: it heals itself; look at the disk if it happens again';
+      conditions.raise('replica/damage', { code: 'DATA_DAMAGED', message, remedy, place: directory });
+    };
+    const store = await ReplicaStore.open({ stores: options.stores ?? levelStores, directory, onDamage });
     try {
-      const replica = new Replica(options, store, await store.load());
-      replica.#loop = replica.#flushLoop();
-      return replica;
+      return new Replica(options, { store, state: await store.load(), conditions });
     } catch (error) {
       await store.close();
       throw error;
@@ -123,6 +176,11 @@ export class Replica {
     return this.#state.rowCount;
   }
 
+  /** Bytes of memory that rows take, about. */
+  get rowBytes(): number {
+    return this.#state.bytes;
+  }
+
   /** Takes newer definitions. */
   define(set: DefinitionSet): void {
     this.#state.define(set);
@@ -140,76 +198,59 @@ export class Replica {
 
   /** Every shard, by number. */
   shards(): ShardReport[] {
-    return [...this.#state.shards.values()]
-      .map(({ served, incoming }) => ({
-        shard: served.shard,
-        logId: served.logId,
-        position: served.position,
-        completeThroughUs: served.completeThroughUs,
-        connected: this.#follower.connected(served.shard),
-        catchingUp: served.catchingUp || served.position === 0 || incoming !== undefined,
-        building: [...served.building],
-      }))
-      .sort((a, b) => a.shard - b.shard);
+    return [...this.#state.shards.values()].map((shard) => this.#report(shard)).sort((a, b) => a.shard - b.shard);
   }
 
-  /** Writes what is not on disk yet. */
-  async flush(): Promise<void> {
-    const before = this.#flushing;
-    this.#flushing = (async () => {
-      await before.catch(() => undefined);
-      await this.#store.flush(this.#state);
-    })();
-    await this.#flushing;
+  /** What is not as it should be. */
+  get conditions(): Condition[] {
+    return this.#conditions.list();
+  }
+
+  /** Writes what is not on disk yet. Throws what the disk says. */
+  flush(): Promise<void> {
+    return this.#disk.flush();
+  }
+
+  /** Looks through the store's files now; what is damaged is written anew from memory. Throws what the disk says. */
+  scrub(): Promise<void> {
+    return this.#disk.scrub();
   }
 
   /** Stops following, writes what is left, closes the store. */
   async close(): Promise<void> {
-    if (this.#closed) return;
-    this.#closed = true;
+    if (this.#stop.signal.aborted) return;
+    this.#stop.abort();
     await this.#follower.stop();
-    this.#wake?.abort();
-    await this.#loop;
+    await this.#watching;
     try {
-      await this.flush();
+      await this.#disk.close();
     } finally {
       await this.#store.close();
     }
   }
 
-  get #dirtyBytes(): number {
-    let bytes = 0;
-    for (const copy of this.#state.copies()) for (const table of copy.tables.values()) bytes += table.dirtyBytes;
-    return bytes;
+  #report({ served, incoming, lost }: Shard): ShardReport {
+    const link = this.#follower.report(served.shard);
+    return {
+      shard: served.shard,
+      logId: served.logId,
+      position: served.position,
+      completeThroughUs: served.completeThroughUs,
+      connected: link?.upstream !== undefined,
+      upstream: link?.upstream,
+      reason: link === undefined ? 'no node offers it' : link.reason,
+      standstillUs: link?.standstillUs ?? 0,
+      catchingUp: served.catchingUp || served.position === 0 || incoming !== undefined,
+      healing: lost,
+      building: [...served.building],
+    };
   }
 
-  #pressure(): Promise<void> | undefined {
-    const bytes = this.#dirtyBytes;
-    if (bytes < FLUSH_BYTES) return undefined;
-    this.#wake?.abort();
-    // With a disk that fails, memory goes on: dirty keys are bounded by the rows there are.
-    if (bytes < PRESSURE_BYTES || this.#diskFails || this.#closed) return undefined;
-    return new Promise((resolve) => this.#waiting.push(resolve));
-  }
-
-  async #flushLoop(): Promise<void> {
-    while (!this.#closed) {
-      const wake = new AbortController();
-      this.#wake = wake;
-      if (this.#dirtyBytes < FLUSH_BYTES) {
-        await this.#clock.sleep(this.#flushIntervalMs, wake.signal).catch(() => undefined);
-      }
-      try {
-        await this.flush();
-        this.#diskFails = false;
-      } catch (error) {
-        if (!this.#diskFails) this.#log.error('the replica cannot write to its disk; it serves from memory', { error });
-        this.#diskFails = true;
-        await this.#clock.sleep(1000, wake.signal).catch(() => undefined);
-      }
-      const waiting = this.#waiting;
-      this.#waiting = [];
-      for (const resolve of waiting) resolve();
+  async #watchLoop(): Promise<void> {
+    const { signal } = this.#stop;
+    while (!signal.aborted) {
+      this.#watch.look({ wallUs: this.#clock.nowUs(), monotonicUs: this.#clock.monotonicUs() });
+      await this.#clock.sleep(WATCH_MS, signal).catch(() => undefined);
     }
   }
 }

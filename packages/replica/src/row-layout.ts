@@ -47,7 +47,8 @@ function emptyStep(plans: readonly FeaturePlan[], features: readonly FeatureLayo
   const statuses: ValueStatus[] = [];
   features.forEach((feature, index) => {
     const plan = must(plans[index]);
-    const result = aggregateByName(plan.aggregate)?.accumulator(plan.inputType).result(undefined);
+    const accumulator = aggregateByName(plan.aggregate)?.accumulator(plan.inputType);
+    const result = accumulator?.result(new Array(accumulator.width).fill(0), 0);
     if (feature.kind === Kind.INT64 && (typeof result === 'number' || typeof result === 'bigint')) {
       values.push(result);
       statuses.push(ValueStatus.PRESENT);

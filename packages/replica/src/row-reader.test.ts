@@ -3,12 +3,16 @@
  * Method: a table of rows read in turns, with a cache of a few steps.
  */
 import { create, toBinary } from '@bufbuild/protobuf';
+import { ViewPlanSchema } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { RowSchema } from '@freshet/gen/freshet/type/v1/row_pb.ts';
+import { Kind, ValueStatus } from '@freshet/gen/freshet/type/v1/value_pb.ts';
 import { describe, expect, it } from 'vitest';
 import { toLatin1 } from './latin1.ts';
 import { countRow, countView } from './replica.testing.ts';
+import { RowBatch } from './row-batch.ts';
 import { rowLayout } from './row-layout.ts';
 import { RowReader } from './row-reader.ts';
+import { Step } from './row-step.ts';
 import { ViewTable } from './view-table.ts';
 
 const layout = rowLayout(countView(1));
@@ -42,6 +46,71 @@ describe('RowReader', () => {
     expect(reader.read(table, layout, 'k', 0)).toBe(layout.empty);
     table.put('k', 9, toLatin1(countRow(9)));
     expect(reader.read(table, layout, 'k', 0)).toBe(layout.empty);
+  });
+
+  it('R2: reads many keys as it reads each, and tells whether all is there', () => {
+    const tables = [new ViewTable('', 1), new ViewTable('', 2)];
+    for (let i = 0; i < 30; i += 3) tables[i % 2]?.put(i, i, toLatin1(countRow(i)));
+    const reader = new RowReader(4);
+    const batch = new RowBatch();
+    // Backwards too: what is left of a longer batch is not in a shorter one.
+    for (const count of [30, 7, 0, 12]) {
+      const keys = Array.from({ length: count }, (_, i) => i);
+      // The last keys are in a shard that is not there.
+      const shards = keys.map((key) => (key > 20 ? 9 : key % 2));
+      reader.readAll(batch, { tables, layout }, { keys, shards }, 5);
+      const each = keys.map((key, i) => {
+        const table = tables[shards[i] as number];
+        return table === undefined ? layout.empty : reader.read(table, layout, key, 5);
+      });
+      expect(batch.steps.map((step) => [step.version, step.value(0)])).toEqual(
+        each.map((step) => [step.version, step.value(0)]),
+      );
+      expect(batch.numbers).toEqual(each.map((step) => step.numbers));
+      expect(batch.allPresent).toBe(each.every((step) => step.allPresent));
+      expect(batch.allNumbers).toBe(each.every((step) => step.others === undefined));
+    }
+  });
+
+  it('begins a batch without what the one before was told', () => {
+    const batch = new RowBatch();
+    const span = { from: 0, until: 1 };
+    const absent = new Step(span, [new Uint8Array(0)], [ValueStatus.ABSENT], 1, 0);
+    const present = new Step(span, [7], [ValueStatus.PRESENT], 1, 0);
+    for (const [step, whole] of [
+      [absent, false],
+      [present, true],
+    ] as const) {
+      batch.begin(2);
+      batch.set(0, step);
+      batch.set(1, present);
+      expect([batch.allPresent, batch.allNumbers]).toEqual([whole, whole]);
+    }
+  });
+
+  it('reads rows of every size after each other from the same bytes', () => {
+    const reader = new RowReader(1);
+    const table = new ViewTable('', 1);
+    const texts = rowLayout(
+      create(ViewPlanSchema, {
+        features: [
+          { name: 'page', aggregate: 'last', inputType: { kind: Kind.STRING }, resultType: { kind: Kind.STRING } },
+        ],
+      }),
+    );
+    const sizes = [3, 10_000, 0, 5000, 100_000, 7];
+    sizes.forEach((size, key) => {
+      const row = {
+        version: BigInt(key),
+        timelines: [{ unitUs: 1n, columns: [{ strings: [`${key}`.repeat(size)] }] }],
+      };
+      table.put(key, key, toLatin1(toBinary(RowSchema, create(RowSchema, row))));
+    });
+    // Kept while the others are read: a step owns its bytes.
+    const steps = sizes.map((_, key) => reader.read(table, texts, key, 5));
+    steps.forEach((step, key) => {
+      expect(Buffer.from(step.value(0) as Uint8Array).toString()).toBe(`${key}`.repeat(sizes[key] ?? 0));
+    });
   });
 
   it('F2: takes the step that the time falls into, forwards and backwards', () => {

@@ -5,11 +5,12 @@
  * Owns: the cache of steps. Invariants: R2 (all features of a view and key come from one step, so from one version);
  * R4 (at most twice `maxSteps` steps are kept: those read in the current turn and in the turn before).
  */
-import { fromLatin1 } from './latin1.ts';
+import type { RowBatch } from './row-batch.ts';
 import type { RowKey } from './row-key.ts';
 import type { RowLayout } from './row-layout.ts';
-import { readStep, type Step } from './row-step.ts';
+import { readStepFrom, type Step } from './row-step.ts';
 import type { ReplicaRow, ViewTable } from './view-table.ts';
+import { WireReader } from './wire-reader.ts';
 
 const STEPS_MAX = 100_000;
 
@@ -18,6 +19,9 @@ export class RowReader {
   #turn = 1;
   #current: ReplicaRow[] = [];
   #before: ReplicaRow[] = [];
+  // The bytes of the row being read; as large as the largest row asked for.
+  #bytes: Buffer = Buffer.allocUnsafeSlow(4096);
+  readonly #wire = new WireReader(this.#bytes);
 
   constructor(maxSteps: number = STEPS_MAX) {
     this.#maxSteps = maxSteps;
@@ -26,13 +30,35 @@ export class RowReader {
   /** The values at the time, microseconds, of the table's row for the key; of the empty row when there is none. */
   read(table: ViewTable, layout: RowLayout, key: RowKey, tUs: number): Step {
     const row = table.rows.get(key);
-    if (row === undefined) return layout.empty;
+    return row === undefined ? layout.empty : this.#read(row, layout, tUs);
+  }
+
+  #read(row: ReplicaRow, layout: RowLayout, tUs: number): Step {
     const { step } = row;
     if (step?.holdsAt(tUs) === true) {
       if (step.turn !== this.#turn) this.#touch(row, step);
       return step;
     }
     return this.#compute(row, layout, tUs);
+  }
+
+  /**
+   * Reads many rows at one time: batch.steps[i] becomes the values of keys[i] in tables[shards[i]]. The loop that a serve
+   * node spends its time in, so it finds a row whose step is at hand without a call.
+   */
+  readAll(
+    batch: RowBatch,
+    { tables, layout }: { readonly tables: readonly ViewTable[]; readonly layout: RowLayout },
+    { keys, shards }: { readonly keys: readonly RowKey[]; readonly shards: readonly number[] },
+    tUs: number,
+  ): void {
+    batch.begin(keys.length);
+    for (let i = 0; i < keys.length; i++) {
+      const row = tables[shards[i] as number]?.rows.get(keys[i] as RowKey);
+      const step = row?.step;
+      if (step !== undefined && step.turn === this.#turn && step.holdsAt(tUs)) batch.set(i, step);
+      else batch.set(i, row === undefined ? layout.empty : this.#read(row, layout, tUs));
+    }
   }
 
   /** Steps kept, at most. */
@@ -43,12 +69,20 @@ export class RowReader {
   #compute(row: ReplicaRow, layout: RowLayout, tUs: number): Step {
     if (row.bytes === '') return layout.empty;
     const turn = row.step?.turn;
-    const step = readStep(fromLatin1(row.bytes), layout, tUs);
+    const step = readStepFrom(this.#open(row.bytes), layout, tUs);
     row.step = step;
     // A row that is on the current list already needs no second entry.
     if (turn === this.#turn) step.turn = turn;
     else this.#touch(row, step);
     return step;
+  }
+
+  /** A reader of a row's bytes, which lie where the row before lay: no read pays for a buffer of its own. */
+  #open(bytes: string): WireReader {
+    if (bytes.length > this.#bytes.length) this.#bytes = Buffer.allocUnsafeSlow(bytes.length * 2);
+    this.#bytes.write(bytes, 0, 'latin1');
+    this.#wire.reset(this.#bytes, 0, bytes.length);
+    return this.#wire;
   }
 
   #touch(row: ReplicaRow, step: Step): void {

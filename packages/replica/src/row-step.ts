@@ -9,7 +9,6 @@
  * from `from` up to, but not at, `until`.
  */
 import { Kind, ValueStatus } from '@freshet/gen/freshet/type/v1/value_pb.ts';
-import { must } from '@freshet/kit/assert.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
 import { type Held, isNumberKind, zeroOf } from './held.ts';
 import type { FeatureLayout, RowLayout } from './row-layout.ts';
@@ -63,7 +62,7 @@ export class Step {
     this.numbers = numbers;
     this.others = others;
     this.statuses = statuses;
-    this.allPresent = statuses.every((status) => status === ValueStatus.PRESENT);
+    this.allPresent = areAllPresent(statuses);
     this.version = version;
     this.eventTimeUs = eventTimeUs;
   }
@@ -79,11 +78,26 @@ export class Step {
   }
 }
 
+function areAllPresent(statuses: readonly ValueStatus[]): boolean {
+  for (let i = 0; i < statuses.length; i++) if (statuses[i] !== ValueStatus.PRESENT) return false;
+  return true;
+}
+
 /** The step of an encoded freshet.type.v1.Row that holds at the time. Throws DATA_DAMAGED when it is none. */
 export function readStep(row: Uint8Array, layout: RowLayout, tUs: number): Step {
-  const reader = new WireReader(row);
-  const values = layout.features.map((feature) => zeroOf(feature.kind));
-  const statuses = new Array<ValueStatus>(layout.features.length).fill(ValueStatus.ABSENT);
+  return readStepFrom(new WireReader(row), layout, tUs);
+}
+
+/** readStep for the message that the reader is at the beginning of. Keeps nothing of its bytes. */
+export function readStepFrom(reader: WireReader, layout: RowLayout, tUs: number): Step {
+  const { features, groups } = layout;
+  const { end } = reader;
+  const values: Held[] = [];
+  const statuses: ValueStatus[] = [];
+  for (let i = 0; i < features.length; i++) {
+    values.push(zeroOf((features[i] as FeatureLayout).kind));
+    statuses.push(ValueStatus.ABSENT);
+  }
   const span = { from: Number.NEGATIVE_INFINITY, until: Number.POSITIVE_INFINITY };
   let version = 0;
   let eventTimeUs = 0;
@@ -93,24 +107,30 @@ export function readStep(row: Uint8Array, layout: RowLayout, tUs: number): Step 
     if (tag === 0x08) version = reader.varint();
     else if (tag === 0x18) eventTimeUs = Number(reader.sint64());
     else if (tag === 0x22) {
-      const end = reader.length() + reader.position;
-      const features = layout.groups[group++];
-      if (features === undefined) throw misfit('more timelines than the plan has');
-      readTimeline(new WireReader(row, reader.position, end), layout, features, tUs, span, values, statuses);
-      reader.position = end;
+      const timelineEnd = reader.length() + reader.position;
+      const inGroup = groups[group++];
+      if (inGroup === undefined) throw misfit('more timelines than the plan has');
+      reader.end = timelineEnd;
+      readTimeline(reader, layout, inGroup, tUs, span, values, statuses);
+      reader.within(timelineEnd, end);
     } else reader.skip(tag);
   }
-  if (group !== layout.groups.length) throw misfit('fewer timelines than the plan has');
+  if (group !== groups.length) throw misfit('fewer timelines than the plan has');
   for (let i = 0; i < statuses.length; i++) {
-    const substitute = layout.features[i]?.substitute;
-    if (statuses[i] !== ValueStatus.ABSENT || substitute === undefined) continue;
+    if (statuses[i] !== ValueStatus.ABSENT) continue;
+    const { substitute } = features[i] as FeatureLayout;
+    if (substitute === undefined) continue;
     values[i] = substitute;
     statuses[i] = ValueStatus.DEFAULTED;
   }
   return new Step(span, values, statuses, version, eventTimeUs);
 }
 
-/** Narrows the span to the timeline's step at the time, and takes the step's values. */
+// Where the columns of the timeline being read begin and end; valid within one call of readTimeline.
+const columnStarts: number[] = [];
+const columnEnds: number[] = [];
+
+/** Narrows the span to the timeline's step at the time, and takes the step's values. Leaves the reader anywhere. */
 function readTimeline(
   reader: WireReader,
   layout: RowLayout,
@@ -122,9 +142,10 @@ function readTimeline(
 ): void {
   let unitUs = 0;
   let firstStep = 0;
-  let gaps: WireReader | undefined;
+  let gaps = 0;
+  let gapsEnd = 0;
   let hasSteps = false;
-  const columns: WireReader[] = [];
+  let columns = 0;
   while (reader.more) {
     const tag = reader.varint();
     if (tag === 0x08) unitUs = Number(reader.int64());
@@ -132,17 +153,28 @@ function readTimeline(
     else if (tag === 0x20) hasSteps = reader.varint() !== 0;
     else if (tag === 0x1a || tag === 0x2a) {
       const end = reader.length() + reader.position;
-      const part = new WireReader(reader.buffer, reader.position, end);
-      if (tag === 0x1a) gaps = part;
-      else columns.push(part);
+      if (tag === 0x1a) {
+        gaps = reader.position;
+        gapsEnd = end;
+      } else {
+        if (columns === features.length) throw misfit('another number of columns than the plan has');
+        columnStarts[columns] = reader.position;
+        columnEnds[columns] = end;
+        columns += 1;
+      }
       reader.position = end;
     } else reader.skip(tag);
   }
-  const index = hasSteps ? stepAt(unitUs, firstStep, gaps, tUs, span) : 0;
-  if (columns.length !== features.length) throw misfit('another number of columns than the plan has');
-  for (let i = 0; i < features.length; i++) {
-    const feature = must(features[i]);
-    readValue(must(columns[i]), must(layout.features[feature]), index, feature, values, statuses);
+  if (columns !== features.length) throw misfit('another number of columns than the plan has');
+  let index = 0;
+  if (hasSteps) {
+    reader.within(gaps, gapsEnd);
+    index = stepAt(unitUs, firstStep, reader, tUs, span);
+  }
+  for (let i = 0; i < columns; i++) {
+    reader.within(columnStarts[i] as number, columnEnds[i] as number);
+    const feature = features[i] as number;
+    readValue(reader, layout.features[feature] as FeatureLayout, index, feature, values, statuses);
   }
 }
 
@@ -150,7 +182,7 @@ function readTimeline(
 function stepAt(
   unitUs: number,
   firstStep: number,
-  gaps: WireReader | undefined,
+  gaps: WireReader,
   tUs: number,
   span: { from: number; until: number },
 ): number {
@@ -160,7 +192,7 @@ function stepAt(
     return 0;
   }
   let index = 1;
-  while (gaps?.more) {
+  while (gaps.more) {
     const next = step + gaps.varint();
     if (tUs < next * unitUs) {
       span.until = Math.min(span.until, next * unitUs);
@@ -218,7 +250,7 @@ function readNumber(column: WireReader, kind: Kind, index: number, end: number):
   if (kind === Kind.DOUBLE) {
     const at = column.position + index * 8;
     if (at + 8 > end) throw misfit('a column that ends early');
-    return new DataView(column.buffer.buffer, column.buffer.byteOffset + at, 8).getFloat64(0, true);
+    return column.double(at);
   }
   column.skipVarints(index);
   if (column.position >= end) throw misfit('a column that ends early');

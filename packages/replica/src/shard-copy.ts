@@ -1,10 +1,11 @@
 /**
  * What a replica has of one shard of one log: rows by view, and the cursor up to which they are complete.
  *
- * Owns: applying frames that continue the cursor. Does not own: which log's frames come here (shard.ts), disk
- * (replica-store.ts), the network (follower.ts).
+ * Owns: applying frames that continue the cursor. Does not own: which log's frames come here (replica-state.ts), disk
+ * (copy-writer.ts), the network (shard-link.ts).
  *
- * Invariants: R1 (the cursor moves only with a frame that continues it; completeness moves only with the cursor);
+ * Invariants: R1 (the cursor moves only with a frame that continues it; completeness moves only with the cursor, from
+ * whichever upstream the frame came: log time is a function of the position);
  * R3 (a view counts as whole only once upstream's cursor names it, which is after its pass has ended).
  *
  *     position 0, views []   ──pages, cursor unmoved──▶  still incomplete, still resumes from 0
@@ -59,7 +60,6 @@ export class ShardCopy {
   #views = new Set<string>();
   /**
    * Views that come back after upstream had dropped them: their new rows, beside the old ones that are still served.
-   * Not on disk before they are whole.
    */
   readonly #returning = new Map<string, ViewTable>();
   /** Tables that were replaced by what returned. */
@@ -87,6 +87,23 @@ export class ShardCopy {
     this.logId = toHex(cursor.logId);
     this.#views = new Set(cursor.views.map(toHex));
     this.completeThroughUs = completeThroughUs;
+  }
+
+  /** Bytes of memory that the rows take, about, those on their way included. */
+  get bytes(): number {
+    let bytes = 0;
+    for (const table of this.tables.values()) bytes += table.bytes;
+    for (const table of this.#returning.values()) bytes += table.bytes;
+    return bytes;
+  }
+
+  /** Whether the frame brings rows of a view that is not served from here yet. */
+  builds(frame: SubscribeChangesResponse): boolean {
+    const isNew = (viewId: Uint8Array): boolean => {
+      const id = toHex(viewId);
+      return !this.#views.has(id) || this.tables.get(id)?.whole !== true;
+    };
+    return frame.rows.some(({ viewId }) => isNew(viewId));
   }
 
   /** Whether everything is here at some position. */
@@ -138,6 +155,8 @@ export class ShardCopy {
       return refused(`a frame after ${frame.after}, but the rows reach ${this.position}`);
     }
     if (to < this.position) return refused(`a cursor that goes back from ${this.position} to ${to}`);
+    if (!cursor.views.every((viewId) => this.#isThere(toHex(viewId))))
+      return refused('a cursor with a view that did not come');
     if (frame.pass === undefined) {
       this.#putAll(frame.rows);
     } else {
@@ -153,6 +172,11 @@ export class ShardCopy {
     return { outcome: 'applied', changed: this.#advance(frame, cursor, to), rest: undefined };
   }
 
+  /** Whether a cursor may name the view: it did before, or a pass of it has ended (R3). */
+  #isThere(viewId: string): boolean {
+    return this.#views.has(viewId) || (this.#returning.get(viewId) ?? this.tables.get(viewId))?.passed === true;
+  }
+
   /** The cursor moves only after the sweep: a crash in between repeats the pass. */
   *#endPass(
     table: ViewTable,
@@ -166,9 +190,11 @@ export class ShardCopy {
 
   #putAll(all: readonly ViewRows[]): void {
     for (const { viewId, rows } of all) {
-      const table = this.#target(toHex(viewId));
-      for (const row of rows) {
-        table.put(rowKeyOf(row.key), Number(row.version), row.row.length === 0 ? '' : toLatin1(row.row));
+      const id = toHex(viewId);
+      const table = this.#target(id);
+      const position = this.#views.has(id) ? this.position : 0;
+      for (const { key, version, row } of rows) {
+        table.put(rowKeyOf(key), Number(version), row.length === 0 ? '' : toLatin1(row), position);
       }
     }
   }
@@ -183,11 +209,12 @@ export class ShardCopy {
     const moved = to > this.position;
     const viewsChanged =
       cursor.views.length !== this.#views.size || cursor.views.some((id) => !this.#views.has(toHex(id)));
-    if (!moved && !viewsChanged && through <= this.completeThroughUs) return false;
+    if (!moved && !viewsChanged) return false;
     this.cursor = compactCursor(cursor, viewsChanged ? undefined : this.cursor);
     const begun = this.position === 0 && to > 0;
     this.position = to;
-    if (through > this.completeThroughUs) this.completeThroughUs = through;
+    // A frame that does not move the cursor brings a part of something, whatever it says of log time.
+    if (moved && through > this.completeThroughUs) this.completeThroughUs = through;
     let wholeChanged = false;
     if (viewsChanged) this.#views = new Set(cursor.views.map(toHex));
     for (const id of this.#views) {

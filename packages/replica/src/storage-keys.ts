@@ -7,13 +7,13 @@
  *     's' shard:u32 copy:u32                 StoredShard
  *     'r' table:u32 entity key               a row: its version (varint), then the encoded Row; a tombstone has no Row
  *
- * Integers in keys are big-endian, so that a shard's copies and a table's rows lie together. Every value begins with the
- * CRC-32 of the key and of the rest of the value: LevelDB does not check what it reads back unless told to, and hands out flipped bits.
+ * Integers in keys are big-endian, so that a shard's copies and a table's rows lie together. Each value's checksum is
+ * the store's (packages/store); the digest by which a table proves that no row is missing or old is here.
  */
-import { crc32 } from 'node:zlib';
 import { FreshetError } from '@freshet/kit/errors.ts';
+import { crc32c } from '@freshet/store/crc32c.ts';
 
-export const FORMAT = 1;
+export const FORMAT = 2;
 
 export const REPLICA_KEY: Buffer = Buffer.from('m');
 export const DEFINITIONS_KEY: Buffer = Buffer.from('d');
@@ -54,56 +54,72 @@ export function tableRange(table: number): { gte: Buffer; lt: Buffer } {
   return { gte: rowKey(table, ''), lt: rowKey(table + 1, '') };
 }
 
-/** The value with its checksum before it. */
-export function seal(key: Buffer, body: Uint8Array): Buffer {
-  const value = Buffer.allocUnsafe(4 + body.length);
-  value.set(body, 4);
-  value.writeUInt32LE(crc32(body, crc32(key)), 0);
-  return value;
+/** What the keys of a table's rows begin with. */
+export function rowPrefix(table: number): Buffer {
+  return rowKey(table, '');
 }
 
-/** The value without its checksum. Throws DATA_DAMAGED when they do not agree. */
-export function unseal(key: Buffer, value: Buffer): Buffer {
-  const body = value.subarray(4);
-  if (value.length < 4 || value.readUInt32LE(0) !== crc32(body, crc32(key))) {
-    throw new FreshetError('DATA_DAMAGED', 'a stored value does not agree with its checksum', {
-      place: `key ${key.toString('hex')}`,
-    });
-  }
-  return body;
+// One row at a time is encoded here: key, then value.
+let scratch = Buffer.allocUnsafe(8192);
+
+/** An encoded row; `value` is good until the next call. */
+export interface EncodedRow {
+  readonly value: Buffer;
+  readonly digest: number;
 }
 
-/** A row's sealed value. `bytes` is the encoded Row as a string of one character per byte; empty for a tombstone. */
-export function rowValue(key: Buffer, version: number, bytes: string): Buffer {
-  const value = Buffer.allocUnsafe(4 + 8 + bytes.length);
-  let at = 4;
+/** A row's value. `bytes` is the encoded Row as a string of one character per byte; empty for a tombstone. */
+export function encodeRow(prefix: Buffer, key: string, version: number, bytes: string): EncodedRow {
+  const start = prefix.length + key.length;
+  const most = start + 8 + bytes.length;
+  if (scratch.length < most) scratch = Buffer.allocUnsafe(most * 2);
+  scratch.set(prefix);
+  scratch.write(key, prefix.length, 'latin1');
+  let at = start;
   let rest = version;
   while (rest >= 0x80) {
-    value[at++] = (rest % 0x80) | 0x80;
+    scratch[at++] = (rest % 0x80) | 0x80;
     rest = Math.floor(rest / 0x80);
   }
-  value[at++] = rest;
-  at += value.write(bytes, at, 'latin1');
-  const sealed = value.subarray(0, at);
-  sealed.writeUInt32LE(crc32(sealed.subarray(4), crc32(key)), 0);
-  return sealed;
+  scratch[at++] = rest;
+  at += scratch.write(bytes, at, 'latin1');
+  return { value: scratch.subarray(start, at), digest: mixed(crc32c(scratch, 0, at)) };
 }
 
 export interface RowParts {
   readonly version: number;
   readonly bytes: string;
+  readonly digest: number;
 }
 
-/** A row from its sealed value. Throws DATA_DAMAGED. */
-export function rowParts(key: Buffer, value: Buffer): RowParts {
-  const body = unseal(key, value);
+/** A row from its value. Throws DATA_DAMAGED. */
+export function decodeRow(key: Buffer, value: Buffer): RowParts {
+  const end = key.length + value.length;
+  if (scratch.length < end) scratch = Buffer.allocUnsafe(end * 2);
+  scratch.set(key);
+  scratch.set(value, key.length);
   let version = 0;
   let scale = 1;
-  for (let at = 0; at < body.length; at++) {
-    const byte = body[at] as number;
+  for (let at = 0; at < value.length; at++) {
+    const byte = value[at] as number;
     version += (byte & 0x7f) * scale;
     scale *= 0x80;
-    if (byte < 0x80) return { version, bytes: body.toString('latin1', at + 1) };
+    if (byte >= 0x80) continue;
+    return { version, bytes: value.toString('latin1', at + 1), digest: mixed(crc32c(scratch, 0, end)) };
   }
   throw new FreshetError('DATA_DAMAGED', 'a stored row has no version', { place: `key ${key.toString('hex')}` });
+}
+
+/**
+ * A digest that can be summed, never 0. CRCs themselves cannot: rows that change by the same bits change their CRCs by
+ * the same bits, and two such changes may cancel out in a sum.
+ */
+function mixed(crc: number): number {
+  let h = crc ^ 0x5bd1_e995;
+  h ^= h >>> 16;
+  h = Math.imul(h, 0x85eb_ca6b);
+  h ^= h >>> 13;
+  h = Math.imul(h, 0xc2b2_ae35);
+  h ^= h >>> 16;
+  return h === 0 ? 1 : h;
 }

@@ -1,6 +1,9 @@
 /**
- * Which node each shard is followed from. Owns the choice, which is a pure function of who offers what, what was chosen
- * before, and who is suspect; the streams themselves are follower.ts.
+ * Which node a shard is followed from. Owns the choice: a function of who offers the shard, how each has done, and how
+ * much it is asked already. The streams themselves are shard-link.ts.
+ *
+ * A node that failed for a shard rests for it: a moment at first, twice as long with each failure, up to a bound, with
+ * jitter, so that neither one node that is down nor all of them is asked in a storm.
  */
 
 /** A node that offers changes. */
@@ -10,41 +13,95 @@ export interface Upstream {
   readonly shards: readonly number[];
 }
 
-/** Shards by the address that they are followed from; shards ascending. */
-export type Assignment = ReadonlyMap<string, readonly number[]>;
+/** Why a node was left. */
+export type Fault =
+  /** It cannot be reached, ended the stream, was silent or stood still. */
+  | 'failed'
+  /** It would begin the shard's rows anew: it has another log, or another history of ours. */
+  | 'foreign';
 
-/**
- * Assigns every offered shard to one address. A shard stays where it is as long as that node offers it, unless the node
- * is suspect and another one that offers the shard is not; a shard that moves goes to the node with the fewest shards.
- */
-export function assignShards(
-  upstreams: readonly Upstream[],
-  before: Assignment,
-  suspects: ReadonlySet<string>,
-): Assignment {
-  const offers = new Map<number, string[]>();
-  for (const { address, shards } of upstreams) {
-    for (const shard of new Set(shards)) offers.set(shard, [...(offers.get(shard) ?? []), address]);
-  }
-  const current = new Map<number, string>();
-  for (const [address, shards] of before) for (const shard of shards) current.set(shard, address);
-  const assigned = new Map<string, number[]>();
-  for (const shard of [...offers.keys()].sort((a, b) => a - b)) {
-    const address = choose(offers.get(shard) ?? [], current.get(shard), suspects, assigned);
-    if (address !== undefined) assigned.set(address, [...(assigned.get(address) ?? []), shard]);
-  }
-  return assigned;
+const REST_FIRST_US = 50_000;
+// A node that restarts is back within a second or two; what is lost by asking that often is little.
+const REST_US_MAX = 1_000_000;
+/** A node with another log has it for long: only as long as there is none with ours is it worth asking. */
+const FOREIGN_REST_US = 30_000_000;
+/** A node with our log that failed so often in a row does not keep us from one with another. */
+const GIVEN_UP = 5;
+
+interface Record {
+  failures: number;
+  restsUntilUs: number;
+  foreign: boolean;
 }
 
-function choose(
+/** How the nodes that offer one shard have done for it. */
+export class Standing {
+  readonly #random: () => number;
+  readonly #records = new Map<string, Record>();
+
+  /** @param random a number in [0, 1) */
+  constructor(random: () => number) {
+    this.#random = random;
+  }
+
+  /** Forgets nodes that no longer offer the shard. */
+  keep(addresses: readonly string[]): void {
+    for (const address of this.#records.keys()) if (!addresses.includes(address)) this.#records.delete(address);
+  }
+
+  /** The node does well. */
+  clear(address: string): void {
+    this.#records.delete(address);
+  }
+
+  note(address: string, fault: Fault, nowUs: number): void {
+    const failures = (this.#records.get(address)?.failures ?? 0) + 1;
+    const ceiling =
+      fault === 'foreign' ? FOREIGN_REST_US : Math.min(REST_US_MAX, REST_FIRST_US * 2 ** Math.min(failures - 1, 20));
+    const restsUntilUs = nowUs + Math.ceil(ceiling / 2 + (this.#random() * ceiling) / 2);
+    this.#records.set(address, { failures, restsUntilUs, foreign: fault === 'foreign' });
+  }
+
+  /** When the node is to be asked again, monotonic microseconds; in the past: at once. */
+  restsUntilUs(address: string): number {
+    return this.#records.get(address)?.restsUntilUs ?? -Infinity;
+  }
+
+  /** Whether another of the nodes is worth asking now rather than this one. */
+  hasBetterThan(address: string, offering: readonly string[], nowUs: number): boolean {
+    return offering.some((other) => other !== address && this.restsUntilUs(other) <= nowUs);
+  }
+
+  /** Whether no other node can be hoped to have the rows as we have them, so that beginning anew is right. */
+  mayBeginAnew(address: string, offering: readonly string[]): boolean {
+    return offering.every((other) => {
+      const record = this.#records.get(other);
+      return other === address || record?.foreign === true || (record?.failures ?? 0) >= GIVEN_UP;
+    });
+  }
+}
+
+export interface Choice {
+  readonly address: string;
+  /** Not to be asked before, monotonic microseconds. */
+  readonly notBeforeUs: number;
+}
+
+/**
+ * The node to follow a shard from; undefined when nobody offers it. Of those that do not rest, the one that it was
+ * followed from last, else the one with the least load; when all rest, the one whose rest ends first.
+ */
+export function chooseUpstream(
   offering: readonly string[],
-  current: string | undefined,
-  suspects: ReadonlySet<string>,
-  assigned: ReadonlyMap<string, readonly number[]>,
-): string | undefined {
-  const trusted = offering.filter((address) => !suspects.has(address));
-  const candidates = trusted.length > 0 ? trusted : offering;
-  if (current !== undefined && candidates.includes(current)) return current;
-  const load = (address: string): number => assigned.get(address)?.length ?? 0;
-  return [...candidates].sort((a, b) => load(a) - load(b) || (a < b ? -1 : 1))[0];
+  last: string | undefined,
+  standing: Standing,
+  options: { readonly nowUs: number; readonly load: (address: string) => number },
+): Choice | undefined {
+  const { nowUs, load } = options;
+  const rested = offering.filter((address) => standing.restsUntilUs(address) <= nowUs);
+  if (last !== undefined && rested.includes(last)) return { address: last, notBeforeUs: nowUs };
+  const byLoad = [...rested].sort((a, b) => load(a) - load(b) || (a < b ? -1 : 1));
+  if (byLoad[0] !== undefined) return { address: byLoad[0], notBeforeUs: nowUs };
+  const byRest = [...offering].sort((a, b) => standing.restsUntilUs(a) - standing.restsUntilUs(b) || (a < b ? -1 : 1));
+  return byRest[0] === undefined ? undefined : { address: byRest[0], notBeforeUs: standing.restsUntilUs(byRest[0]) };
 }

@@ -1,11 +1,14 @@
 /**
  * The rows of one view in one shard of one log.
  *
- * Owns: which version of a row is kept, tombstones, the bookkeeping of a pass, what is not on disk yet.
- * Does not own: which frames may be applied (shard-copy.ts), what a row means (row-step.ts).
+ * Owns: which version of a row is kept, tombstones, the bookkeeping of a pass, what is not on disk yet, and what is:
+ * for each row the digest of what the disk has of it, and the sum of those. The sum is stored with the cursor, so that
+ * a row that is missing on the disk, or is an older one of itself, shows when the table is loaded: a count alone does
+ * not see a lost update, and a value that is not there has no checksum.
+ * Does not own: which frames may be applied (shard-copy.ts), what a row means (row-step.ts), the writing (copy-writer.ts).
  *
  * Invariants: R2 (a version never goes back, not even through a deletion: while a catch-up is under way a deleted row
- * leaves a tombstone that holds its version); R4 (rows are copied out of the frame that brought them).
+ * leaves a tombstone that holds its version); R4 (rows are copied out of the frame that brought them, and counted).
  */
 import { type RowKey, rowKeyText } from './row-key.ts';
 import type { Step } from './row-step.ts';
@@ -18,6 +21,8 @@ export class ReplicaRow {
   bytes: string;
   /** The pass that brought it last. */
   mark = 0;
+  /** The digest of what the disk has under the key, a signed 32-bit number; 0: nothing. */
+  stored = 0;
   /** The values at the time of the last read. */
   step: Step | undefined = undefined;
 
@@ -26,6 +31,9 @@ export class ReplicaRow {
     this.bytes = bytes;
   }
 }
+
+/** The keys that a write takes; undefined: all. */
+export type TakenKeys = ReadonlySet<RowKey> | undefined;
 
 /** An ordered pass under way. */
 interface Pass {
@@ -38,6 +46,12 @@ interface Pass {
 
 let lastMark = 0;
 
+/** What a row costs in memory beside its key and its bytes, about (`bench/replica.ts` measured 103). */
+const ROW_BYTES = 110;
+
+/** The completeness of a table that cannot be read: see ViewTable.lost. */
+export const NOT_READABLE_US = -1;
+
 export class ViewTable {
   /** The view's id in hex. */
   readonly viewId: string;
@@ -46,18 +60,39 @@ export class ViewTable {
   readonly rows = new Map<RowKey, ReplicaRow>();
   /** Whether all rows are there, as of completeThroughUs. */
   whole = false;
+  /** A pass has ended on the stream that there is: all rows were brought. */
+  passed = false;
   /** Log time, microseconds, exclusive, through which the rows are complete. Stands still when upstream drops the view. */
   completeThroughUs = 0;
-  /** Keys whose row differs from the one on disk. */
+  /** Keys whose row differs from the one on disk; not kept while all of it is to be written. */
   dirty = new Set<RowKey>();
   /** Bytes of the dirty rows, about. */
   dirtyBytes = 0;
+  /** The next write takes every row: it is not on the disk, or what the disk has of it is not known. */
+  unwritten = true;
+  /** Rows that the disk has, and the sum of their digests modulo 2^32. */
+  storedRows = 0;
+  storedDigest = 0;
+  /** Bytes of memory that the rows take, about. */
+  bytes = 0;
+  /** Keys without a row that the disk has one of, with its digest. */
+  readonly #erased = new Map<RowKey, number>();
   #tombstones = new Set<RowKey>();
   #pass: Pass | undefined;
 
   constructor(viewId: string, number: number) {
     this.viewId = viewId;
     this.number = number;
+  }
+
+  /**
+   * A stand-in for a table that the disk lost, until it is there again from upstream. It has no rows, and a reader must
+   * not take that for an answer: it is told by its completeness, NOT_READABLE_US.
+   */
+  static lost(viewId: string): ViewTable {
+    const table = new ViewTable(viewId, 0);
+    table.completeThroughUs = NOT_READABLE_US;
+    return table;
   }
 
   /** Rows that are there. */
@@ -69,27 +104,37 @@ export class ViewTable {
     return this.#pass !== undefined;
   }
 
-  /** Takes a row (or, with empty bytes, its deletion) if it is newer than what is there. */
-  put(key: RowKey, version: number, bytes: string): void {
+  /**
+   * Takes a row (or, with empty bytes, its deletion) if it is newer than what is there. The rows are complete at
+   * `position`: a key without one had none then, whatever an older commit of upstream shows.
+   */
+  put(key: RowKey, version: number, bytes: string, position = 0): void {
     const row = this.rows.get(key);
     if (row === undefined) {
+      if (version < position) return;
       const fresh = new ReplicaRow(version, bytes);
       fresh.mark = this.#pass?.mark ?? 0;
+      if (this.#erased.size > 0) this.#recall(key, fresh);
       this.rows.set(key, fresh);
+      this.bytes += ROW_BYTES + keyLength(key) + bytes.length;
       this.#changed(key, bytes);
       return;
     }
     if (this.#pass !== undefined) row.mark = this.#pass.mark;
     if (version <= row.version) return;
+    this.bytes += bytes.length - row.bytes.length;
     row.version = version;
     row.bytes = bytes;
     row.step = undefined;
     this.#changed(key, bytes);
   }
 
-  /** Takes a row as it was on disk. */
-  load(key: RowKey, version: number, bytes: string): void {
-    this.rows.set(key, new ReplicaRow(version, bytes));
+  /** Takes a row as it was on disk, with the digest of that. */
+  load(key: RowKey, version: number, bytes: string, digest: number): void {
+    const row = new ReplicaRow(version, bytes);
+    this.rows.set(key, row);
+    this.bytes += ROW_BYTES + keyLength(key) + bytes.length;
+    this.store(key, row, digest);
     if (bytes === '') this.#tombstones.add(key);
   }
 
@@ -122,6 +167,7 @@ export class ViewTable {
   *endPass(): Generator<void, void> {
     const pass = this.#pass;
     this.#pass = undefined;
+    this.passed = true;
     const [only, ...more] = pass?.ranges ?? [];
     if (pass === undefined || only === undefined) return;
     let seen = 0;
@@ -130,6 +176,7 @@ export class ViewTable {
       if (row.mark >= pass.mark || row.bytes === '') continue;
       const asOf = more.length === 0 ? only.asOf : asOfFor(pass, rowKeyText(key));
       if (row.version >= asOf) continue;
+      this.bytes -= row.bytes.length;
       row.version = asOf - 1;
       row.bytes = '';
       row.step = undefined;
@@ -140,6 +187,7 @@ export class ViewTable {
   /** Forgets a pass that will not be continued; its rows stay, they are as good as any. */
   abandonPass(): void {
     this.#pass = undefined;
+    this.passed = false;
   }
 
   /**
@@ -151,30 +199,91 @@ export class ViewTable {
     for (const key of this.#tombstones) {
       const row = this.rows.get(key);
       if (row !== undefined && row.version >= position) continue;
-      this.rows.delete(key);
       this.#tombstones.delete(key);
-      this.dirty.add(key);
+      if (row === undefined) continue;
+      this.rows.delete(key);
+      this.bytes -= ROW_BYTES + keyLength(key);
+      if (row.stored !== 0) this.#erased.set(key, row.stored);
+      if (!this.unwritten) this.dirty.add(key);
     }
   }
 
-  /** Takes the keys that differ from the disk; what is not written is to be given back by `redirty`. */
-  takeDirty(): ReadonlySet<RowKey> {
-    const taken = this.dirty;
+  // What the disk has.
+
+  /** Begins a write of what differs. What changes from here on is for the next one. */
+  takeDirty(): TakenKeys {
+    const taken = this.unwritten ? undefined : this.dirty;
     this.dirty = new Set();
     this.dirtyBytes = 0;
+    this.unwritten = false;
     return taken;
   }
 
-  redirty(keys: ReadonlySet<RowKey>): void {
-    for (const key of keys) this.dirty.add(key);
+  /** The keys of a write, some perhaps without a row. Of a table that is written whole, also rows that came since. */
+  *keysOf(taken: TakenKeys): Generator<RowKey, void> {
+    if (taken !== undefined) {
+      yield* taken;
+      return;
+    }
+    const erased = [...this.#erased.keys()];
+    yield* this.rows.keys();
+    yield* erased;
+  }
+
+  /** Gives back what was taken and not written. */
+  redirty(taken: TakenKeys): void {
+    if (taken === undefined) this.rewrite();
+    else if (!this.unwritten) for (const key of taken) this.dirty.add(key);
+  }
+
+  /** The digest of what the disk has under the key; 0: nothing. */
+  storedUnder(key: RowKey): number {
+    return this.rows.get(key)?.stored ?? this.#erased.get(key) ?? 0;
+  }
+
+  /** Notes what the disk has under the key now; `row` is the key's row, if it has one. */
+  store(key: RowKey, row: ReplicaRow | undefined, digest: number): void {
+    const before = row === undefined ? (this.#erased.get(key) ?? 0) : row.stored;
+    if (row !== undefined) row.stored = digest;
+    else if (digest === 0) this.#erased.delete(key);
+    else this.#erased.set(key, digest);
+    this.storedRows += (digest === 0 ? 0 : 1) - (before === 0 ? 0 : 1);
+    this.storedDigest = (this.storedDigest + digest - before) >>> 0;
+  }
+
+  /** The next write takes every row. */
+  rewrite(): void {
+    this.unwritten = true;
+    this.dirty = new Set();
+    this.dirtyBytes = 0;
+  }
+
+  /** The disk has nothing of the table. */
+  forgetStored(): void {
+    for (const row of this.rows.values()) row.stored = 0;
+    this.#erased.clear();
+    this.storedRows = 0;
+    this.storedDigest = 0;
+    this.rewrite();
+  }
+
+  /** A row that comes where one was erased that is still on the disk. */
+  #recall(key: RowKey, row: ReplicaRow): void {
+    row.stored = this.#erased.get(key) ?? 0;
+    this.#erased.delete(key);
   }
 
   #changed(key: RowKey, bytes: string): void {
     if (bytes === '') this.#tombstones.add(key);
     else if (this.#tombstones.size > 0) this.#tombstones.delete(key);
+    if (this.unwritten) return;
     this.dirty.add(key);
-    this.dirtyBytes += (typeof key === 'number' ? 8 : key.length) + bytes.length + 32;
+    this.dirtyBytes += keyLength(key) + bytes.length + 32;
   }
+}
+
+function keyLength(key: RowKey): number {
+  return typeof key === 'number' ? 8 : key.length;
 }
 
 /** The asOf of the page that covered the key: the first range that reaches to it. */

@@ -13,9 +13,24 @@ export class WireReader {
   buffer: Uint8Array;
   position: number;
   end: number;
+  #view: DataView | undefined;
 
   constructor(buffer: Uint8Array, position = 0, end = buffer.length) {
     this.buffer = buffer;
+    this.position = position;
+    this.end = end;
+  }
+
+  /** Reads from other bytes from now on. */
+  reset(buffer: Uint8Array, position: number, end: number): void {
+    if (buffer !== this.buffer) this.#view = undefined;
+    this.buffer = buffer;
+    this.position = position;
+    this.end = end;
+  }
+
+  /** Goes on with a part of the same bytes. */
+  within(position: number, end: number): void {
     this.position = position;
     this.end = end;
   }
@@ -53,8 +68,35 @@ export class WireReader {
       if (byte < 0x80) return value;
       scale *= 0x80;
     }
+    const last = this.#byte();
+    if (last < 0x10) return value + last * scale;
     this.position = start;
     return narrow(BigInt.asIntN(64, this.#wide()));
+  }
+
+  /** So many int64s, one after the other. */
+  int64s(count: number): Integer[] {
+    const { buffer, end } = this;
+    const values = new Array<Integer>(count);
+    let at = this.position;
+    for (let i = 0; i < count; i++) {
+      // Most have up to four bytes, which are read here, without a call for each.
+      const start = at;
+      let byte = at < end ? (buffer[at++] as number) : 0x80;
+      let value = byte & 0x7f;
+      for (let shift = 7; byte >= 0x80 && shift < 28 && at < end; shift += 7) {
+        byte = buffer[at++] as number;
+        value |= (byte & 0x7f) << shift;
+      }
+      if (byte < 0x80) values[i] = value;
+      else {
+        this.position = start;
+        values[i] = this.int64();
+        at = this.position;
+      }
+    }
+    this.position = at;
+    return values;
   }
 
   /** A sint64 (zigzag). */
@@ -65,12 +107,22 @@ export class WireReader {
     for (let i = 0; i < 7; i++) {
       const byte = this.#byte();
       value += (byte & 0x7f) * scale;
-      if (byte < 0x80) return (value & 1) === 0 ? value / 2 : -(value + 1) / 2;
+      if (byte < 0x80) return unzigzag(value);
       scale *= 0x80;
     }
+    // Times in microseconds have eight bytes. With fewer than four bits in the last the whole is below 2^53.
+    const last = this.#byte();
+    if (last < 0x10) return unzigzag(value + last * scale);
     this.position = start;
     const wide = BigInt.asUintN(64, this.#wide());
     return narrow((wide & 1n) === 0n ? wide >> 1n : -(wide >> 1n) - 1n);
+  }
+
+  /** The double whose eight bytes begin at the place. */
+  double(at: number): number {
+    if (at < 0 || at + 8 > this.end) throw damaged('a double that ends early');
+    this.#view ??= new DataView(this.buffer.buffer, this.buffer.byteOffset, this.buffer.byteLength);
+    return this.#view.getFloat64(at, true);
   }
 
   /** The length of a length-delimited field, checked against what is there. */
@@ -138,6 +190,11 @@ export class WireReader {
     }
     throw damaged('an integer of more than ten bytes');
   }
+}
+
+/** The integer of a zigzag number below 2^53. */
+function unzigzag(value: number): number {
+  return value % 2 === 0 ? value / 2 : -(value + 1) / 2;
 }
 
 function narrow(value: bigint): Integer {
