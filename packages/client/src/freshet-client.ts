@@ -14,6 +14,7 @@ import {
   ServeService,
   type ServiceDescription,
 } from '@freshet/gen/freshet/serve/v1/serve_pb.ts';
+import { type Clock, systemClock } from '@freshet/kit/clock.ts';
 import { FreshetError, isFreshetError } from '@freshet/kit/errors.ts';
 import { createGrpcClient, type GrpcClient } from '@freshet/kit/grpc/client.ts';
 import { type FeatureColumnValues, readColumn } from './columns.ts';
@@ -24,6 +25,8 @@ export interface FreshetClientOptions {
   readonly addresses: readonly string[];
   /** How long a call may take over all its tries, milliseconds; 1,000 unless told. */
   readonly deadlineMs?: number | undefined;
+  /** By which deadlines are kept; the system's unless told. */
+  readonly clock?: Clock | undefined;
 }
 
 export interface GetFeaturesOptions {
@@ -71,9 +74,10 @@ interface ServeNode {
 export class FreshetClient {
   readonly #nodes: readonly ServeNode[];
   readonly #deadlineMs: number;
+  readonly #clock: Clock;
   #turn = 0;
 
-  constructor({ addresses, deadlineMs }: FreshetClientOptions) {
+  constructor({ addresses, deadlineMs, clock }: FreshetClientOptions) {
     if (addresses.length === 0) {
       throw new FreshetError('INVALID_CONFIG', 'a client needs the address of at least one serve node', {
         place: 'addresses',
@@ -82,6 +86,7 @@ export class FreshetClient {
     }
     this.#nodes = addresses.map((address) => ({ client: createGrpcClient(ServeService, address), avoidUntilMs: 0 }));
     this.#deadlineMs = deadlineMs ?? DEADLINE_MS;
+    this.#clock = clock ?? systemClock;
   }
 
   /**
@@ -126,10 +131,10 @@ export class FreshetClient {
       options: { signal: AbortSignal | undefined; deadlineMs: number },
     ) => Promise<T>,
   ): Promise<T> {
-    const endMs = performance.now() + (deadlineMs ?? this.#deadlineMs);
+    const endMs = this.#nowMs() + (deadlineMs ?? this.#deadlineMs);
     let failure: unknown;
     for (const node of this.#candidates()) {
-      const leftMs = endMs - performance.now();
+      const leftMs = endMs - this.#nowMs();
       if (leftMs <= 0) break;
       try {
         const answer = await call(node.client, { signal, deadlineMs: leftMs });
@@ -137,16 +142,20 @@ export class FreshetClient {
         return answer;
       } catch (error) {
         if (!isFreshetError(error, 'UNAVAILABLE')) throw error;
-        node.avoidUntilMs = performance.now() + AVOID_MS;
+        node.avoidUntilMs = this.#nowMs() + AVOID_MS;
         failure = error;
       }
     }
     throw failure ?? new FreshetError('DEADLINE_EXCEEDED', 'the deadline passed before a node could be asked');
   }
 
+  #nowMs(): number {
+    return this.#clock.monotonicUs() / 1000;
+  }
+
   /** The nodes, beginning with the next in turn, those that could not be reached just now last. */
   #candidates(): readonly ServeNode[] {
-    const nowMs = performance.now();
+    const nowMs = this.#nowMs();
     const first = this.#turn++ % this.#nodes.length;
     const inTurn = [...this.#nodes.slice(first), ...this.#nodes.slice(0, first)];
     return [

@@ -56,6 +56,24 @@ export const OPTIONS = {
     parse: parsers.milliseconds,
     fallback: '200ms',
   },
+  memoryBudget: {
+    description: 'what rows may take of memory; beyond it the replica takes no more and says so; 0: as the heap allows',
+    form: 'bytes',
+    parse: parsers.bytes,
+    fallback: '0',
+  },
+  scrubInterval: {
+    description: "how often the replica's files are looked through for damage; 0s: only at the start",
+    form: 'duration',
+    parse: parsers.milliseconds,
+    fallback: '1h',
+  },
+  scrubRate: {
+    description: 'how much of them a second',
+    form: 'bytes',
+    parse: parsers.bytes,
+    fallback: '16MiB',
+  },
   decodedRows: {
     description: 'rows whose values of the moment are kept decoded',
     form: 'number',

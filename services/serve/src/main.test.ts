@@ -57,9 +57,11 @@ async function fakeCompute(): Promise<{ address: string; server: GrpcServer }> {
   const server = createGrpcServer({ log: silentLogger }).add(ComputeService, {
     getComputeStatus: async () => ({ shards: models.map(({ shard }) => ({ shard })), partitions: SHARDS }),
     subscribeChanges: async function* (request, { signal }) {
+      let sequence = 0n;
       for (const { shard, position } of request.shards) {
         const model = models[shard];
-        if (model !== undefined && position === 0n) yield* model.pass(model.cursor(0), model.end, 2);
+        if (model === undefined || position !== 0n) continue;
+        for (const frame of model.pass(model.cursor(0), model.end, 2)) yield { ...frame, sequence: sequence++ };
       }
       await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
     },
@@ -90,6 +92,8 @@ async function fakeRegistry(
           address: '',
           httpAddress: '',
           partitions: 0,
+          version: '',
+          runtime: '',
           ...node,
           role: node.role ?? Role.COMPUTE,
         })),

@@ -8,14 +8,17 @@
  *
  * It starts from its own disk and serves at once, whatever of the mesh it can reach.
  */
+import { getHeapStatistics } from 'node:v8';
 import { Role } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
 import { ServeService } from '@freshet/gen/freshet/serve/v1/serve_pb.ts';
 import { systemClock } from '@freshet/kit/clock.ts';
+import { ConditionBoard } from '@freshet/kit/conditions.ts';
 import { createGrpcServer } from '@freshet/kit/grpc/server.ts';
 import { connectHandlers, createHttpHost } from '@freshet/kit/http/host.ts';
 import type { ServiceContext } from '@freshet/kit/lifecycle.ts';
 import { runMain } from '@freshet/kit/main.ts';
 import { loadNodeId } from '@freshet/kit/node-id.ts';
+import { watchOpenFiles } from '@freshet/kit/open-files.ts';
 import { RegistryLink } from '@freshet/kit/registry-link.ts';
 import { followMesh, keepGoing } from '@freshet/replica/mesh-link.ts';
 import { Replica } from '@freshet/replica/replica.ts';
@@ -41,13 +44,20 @@ export async function startServe(
   const clock = systemClock;
   Buffer.poolSize = BUFFER_POOL_BYTES;
 
+  const conditions = new ConditionBoard({ clock, log });
+  const watching = watchOpenFiles({ conditions, clock, signal });
+  context.onStop('watching open files', () => watching);
   const replica = await Replica.open({
     directory: config.dataDir,
     clock,
     log,
+    conditions,
     coalesceUs: config.coalesce * 1000,
     flushIntervalMs: config.flushInterval,
     maxSteps: config.decodedRows,
+    memoryBudgetBytes: config.memoryBudget || heapForRows(),
+    scrubIntervalMs: config.scrubInterval,
+    scrubBytesPerS: Math.max(1, config.scrubRate),
   });
   context.onStop('the replica', () => replica.close());
   if (config.partitions > 0) replica.learnShardCount(config.partitions);
@@ -59,7 +69,7 @@ export async function startServe(
     .addRawUnary(ServeService, 'getFeatures', features);
   const http = createHttpHost({
     log,
-    routes: (router) => connectHandlers(router, ServeService, handlers, log),
+    routes: (router, stopping) => connectHandlers(router, ServeService, handlers, log, stopping),
     maxReceiveBytes: RECEIVE_BYTES_MAX,
   });
   const { address: httpAddress } = await http.listen(config.httpListen);
@@ -99,6 +109,11 @@ export async function startServe(
     server.setReady(true);
     log.info('serve is ready', { generation: replica.catalog.generation, rows: replica.rowCount });
   }
+}
+
+/** What rows may take of the heap, bytes: the rest is for answers, and for the collector to work in. */
+function heapForRows(): number {
+  return Math.floor(getHeapStatistics().heap_size_limit * 0.7);
 }
 
 if (import.meta.main) {

@@ -11,6 +11,8 @@ const KEPT_BYTES = 4 * 1024 * 1024;
 
 export class BackwardWriter {
   buffer: Buffer = Buffer.allocUnsafeSlow(INITIAL_BYTES);
+  /** The same bytes. */
+  view: DataView = viewOf(this.buffer);
   /** Where the bytes written so far begin. */
   position: number = INITIAL_BYTES;
 
@@ -26,6 +28,7 @@ export class BackwardWriter {
     const grown = Buffer.allocUnsafeSlow(Math.max(this.buffer.length * 2, used + bytes));
     this.buffer.copy(grown, grown.length - used, this.position);
     this.buffer = grown;
+    this.view = viewOf(grown);
     this.position = grown.length - used;
   }
 
@@ -66,9 +69,14 @@ export class BackwardWriter {
   reset(): void {
     if (this.buffer.length > KEPT_BYTES) {
       this.buffer = Buffer.allocUnsafeSlow(INITIAL_BYTES);
+      this.view = viewOf(this.buffer);
     }
     this.position = this.buffer.length;
   }
+}
+
+function viewOf({ buffer, byteOffset, byteLength }: Buffer): DataView {
+  return new DataView(buffer, byteOffset, byteLength);
 }
 
 // What four bytes of a varint hold.

@@ -17,6 +17,7 @@ import {
 } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { Kind, ValueStatus } from '@freshet/gen/freshet/type/v1/value_pb.ts';
 import type { FreshetError } from '@freshet/kit/errors.ts';
+import { ViewTable } from '@freshet/replica/view-table.ts';
 import { describe, expect, it } from 'vitest';
 import { createFeatureHandler, type FeatureSource } from './get-features.ts';
 import { handClock, testSource } from './source.testing.ts';
@@ -203,6 +204,29 @@ describe('GetFeatures', () => {
     expect(new Set(each)).toEqual(new Set([1000n, 1001n, 1002n, 1003n]));
     expect(through(...Array.from({ length: 40 }, (_, id) => BigInt(id)))).toBe(1000n);
     expect(through()).toBe(1000n);
+  });
+
+  it('R3: is UNAVAILABLE for keys of a shard whose rows the disk lost, and for no others', () => {
+    const { views, services, ...catalog } = source.catalog;
+    const lostShard = 2;
+    const harmed = new Map(
+      [...views].map(([name, view]) => {
+        const tables = view.tables.map((table, shard) => (shard === lostShard ? ViewTable.lost(table.viewId) : table));
+        return [name, { ...view, tables }];
+      }),
+    );
+    const { get } = reader(950e6, { ...source, catalog: { ...catalog, services, views: harmed } });
+    const answers = Array.from({ length: 40 }, (_, id) => {
+      try {
+        return String(get({ features: ['clicks:spend'], keys: ids(BigInt(id)) }).completeThroughUs);
+      } catch (error) {
+        return (error as FreshetError).code;
+      }
+    });
+    expect(new Set(answers)).toEqual(new Set(['1000', '1001', 'UNAVAILABLE', '1003']));
+    expect(() => get({ features: ['clicks:spend'], keys: ids(0n, 1n, 2n, 3n, 4n, 5n, 6n, 7n, 8n, 9n) })).toThrow(
+      expect.objectContaining({ code: 'UNAVAILABLE' }),
+    );
   });
 
   it('answers no entities with empty columns', () => {

@@ -7,15 +7,14 @@
 import type { Clock } from '@freshet/kit/clock.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
 import type { Catalog, ServedView } from '@freshet/replica/catalog.ts';
-import type { RowKey } from '@freshet/replica/row-key.ts';
+import { RowBatch } from '@freshet/replica/row-batch.ts';
 import type { RowReader } from '@freshet/replica/row-reader.ts';
-import type { Step } from '@freshet/replica/row-step.ts';
+import { NOT_READABLE_US } from '@freshet/replica/view-table.ts';
 import { BackwardWriter } from './backward-writer.ts';
-import { Gather } from './gather.ts';
 import { type EntityRows, requestedRows } from './keys.ts';
 import { checkLimit, VALUES_MAX } from './limits.ts';
 import { readRequest } from './read-request.ts';
-import { Selections } from './selection.ts';
+import { type SelectedView, Selections } from './selection.ts';
 import { writeResponse } from './write-response.ts';
 
 /** What is read from: a Replica. */
@@ -32,8 +31,8 @@ export type FeatureHandler = (request: Buffer) => Buffer;
 export function createFeatureHandler(source: FeatureSource, clock: Clock): FeatureHandler {
   const selections = new Selections();
   const writer = new BackwardWriter();
-  const gather = new Gather();
-  const steps: Step[] = [];
+  // One for each view of an answer, used again by every call.
+  const batches: RowBatch[] = [];
   const { reader } = source;
   return (bytes) => {
     const asOfUs = clock.nowUs();
@@ -48,31 +47,18 @@ export function createFeatureHandler(source: FeatureSource, clock: Clock): Featu
       'values (entities × features)',
       'Ask for fewer entities or features at once.',
     );
-    const answer = gather.begin(selection, rows.count);
     let completeThroughUs = Number.POSITIVE_INFINITY;
-    for (const selected of selection.views) {
-      const wanted = rows.entities[selected.entity] as EntityRows;
-      completeThroughUs = Math.min(completeThroughUs, completeness(selected.view, wanted));
-      readAll(steps, reader, selected.view, wanted, asOfUs);
-      answer.take(selected, steps, request.rowInfo);
+    for (let i = 0; i < selection.views.length; i++) {
+      const { view, entity } = selection.views[i] as SelectedView;
+      const wanted = rows.entities[entity] as EntityRows;
+      completeThroughUs = Math.min(completeThroughUs, completeness(view, wanted));
+      batches[i] ??= new RowBatch();
+      reader.readAll(batches[i] as RowBatch, view, wanted, asOfUs);
     }
+    if (completeThroughUs === NOT_READABLE_US) throw healing();
+    const answer = { selection, count: rows.count, batches, rowInfo: request.rowInfo };
     return writeResponse(writer, answer, asOfUs, completeThroughUs);
   };
-}
-
-/** Reads the rows of a view into an array that is used again and again. */
-function readAll(
-  steps: Step[],
-  reader: RowReader,
-  { tables, layout }: ServedView,
-  { keys, shards }: EntityRows,
-  asOfUs: number,
-): void {
-  steps.length = keys.length;
-  for (let i = 0; i < keys.length; i++) {
-    const table = tables[shards[i] as number];
-    steps[i] = table === undefined ? layout.empty : reader.read(table, layout, keys[i] as RowKey, asOfUs);
-  }
 }
 
 /** The least completeness over the shards of the keys; over all shards when there are no keys. */
@@ -87,6 +73,16 @@ function completeness({ tables }: ServedView, { shards }: EntityRows): number {
     if (through < least) least = through;
   }
   return least;
+}
+
+function healing(): FreshetError {
+  return new FreshetError(
+    'UNAVAILABLE',
+    'the rows of a shard that the request needs were damaged on the disk of this node',
+    {
+      remedy: 'ask another node; this one has them again once upstream has sent them, and GetServeStatus tells when',
+    },
+  );
 }
 
 function notReady(): FreshetError {

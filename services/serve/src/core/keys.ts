@@ -4,7 +4,7 @@
  * Owns checking the columns against what the selection needs, with errors that name the column, what it expects and
  * what was sent. Does not own the encoding of keys (packages/values/src/key.ts).
  */
-import type { EntityPlan, KeyColumn } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
+import type { KeyColumn } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { Kind } from '@freshet/gen/freshet/type/v1/value_pb.ts';
 import { must } from '@freshet/kit/assert.ts';
 import { closest } from '@freshet/kit/closest.ts';
@@ -16,7 +16,7 @@ import { partitionOfKeyString } from '@freshet/values/partition.ts';
 import type { Scalar } from '@freshet/values/scalar.ts';
 import { kindName } from '@freshet/values/type-name.ts';
 import type { KeyValues, RequestKeys } from './read-request.ts';
-import type { Selection } from './selection.ts';
+import type { SelectedEntity, Selection } from './selection.ts';
 
 /** The rows asked for, of one entity. */
 export interface EntityRows {
@@ -31,6 +31,9 @@ export interface RequestedRows {
   /** By the selection's entities. */
   readonly entities: readonly EntityRows[];
 }
+
+/** By the selection's key columns. */
+type Columns = readonly KeyValues[];
 
 const FORMS: Readonly<Partial<Record<Kind, KeyValues['form']>>> = {
   [Kind.INT64]: 'int64s',
@@ -47,28 +50,44 @@ const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /** Throws WRONG_KEY when a column is missing, unknown, doubled, of another kind, or of another length than the rest. */
 export function requestedRows(selection: Selection, given: readonly RequestKeys[], shardCount: number): RequestedRows {
-  const columns = new Map<string, KeyValues>();
-  for (const column of given) takeColumn(columns, column, selection.keyColumns);
-  for (const { name, kind } of selection.keyColumns) {
-    if (!columns.has(name))
-      throw wrongKey(name, `the key column "${name}" is missing`, `give "${name}" as ${formOf(kind)}`);
+  const columns = placed(selection.keyColumns, given);
+  const count = columns[0]?.values.length ?? 0;
+  const entities = new Array<EntityRows>(selection.entities.length);
+  for (let i = 0; i < entities.length; i++) {
+    const keys = rowKeys(selection.entities[i] as SelectedEntity, selection.keyColumns, columns, count);
+    entities[i] = { keys, shards: shardsOf(keys, shardCount) };
   }
-  const counts = [...columns].map(([name, { values }]) => [name, values.length] as const);
-  const [first] = counts;
-  const count = first?.[1] ?? 0;
-  const odd = counts.find(([, length]) => length !== count);
-  if (odd !== undefined && first !== undefined) {
+  return { count, entities };
+}
+
+/** The columns given, each in its place. */
+function placed(needed: readonly KeyColumn[], given: readonly RequestKeys[]): Columns {
+  const columns = new Array<KeyValues | undefined>(needed.length).fill(undefined);
+  for (let i = 0; i < given.length; i++) place(columns, given[i] as RequestKeys, needed);
+  for (let i = 0; i < columns.length; i++) {
+    if (columns[i] !== undefined) continue;
+    const { name, kind } = must(needed[i]);
+    throw wrongKey(name, `the key column "${name}" is missing`, `give "${name}" as ${formOf(kind)}`);
+  }
+  const all = columns as KeyValues[];
+  const first = given[0]?.keys?.values.length ?? 0;
+  for (let i = 0; i < all.length; i++) {
+    const { length } = (all[i] as KeyValues).values;
+    if (length === first) continue;
+    const { name } = must(needed[i]);
     throw wrongKey(
-      odd[0],
-      `the key column "${odd[0]}" has ${odd[1]} values, but "${first[0]}" has ${count}`,
+      name,
+      `the key column "${name}" has ${length} values, but "${must(given[0]).name}" has ${first}`,
       'give one value per entity in every key column',
     );
   }
-  return { count, entities: selection.entities.map((entity) => entityRows(entity, columns, count, shardCount)) };
+  return all;
 }
 
-function takeColumn(columns: Map<string, KeyValues>, { name, keys }: RequestKeys, needed: readonly KeyColumn[]): void {
-  const column = needed.find((c) => c.name === name);
+function place(columns: (KeyValues | undefined)[], { name, keys }: RequestKeys, needed: readonly KeyColumn[]): void {
+  let index = 0;
+  while (index < needed.length && (needed[index] as KeyColumn).name !== name) index += 1;
+  const column = needed[index];
   if (column === undefined) {
     const names = needed.map((c) => c.name);
     const near = closest(name, names);
@@ -78,7 +97,7 @@ function takeColumn(columns: Map<string, KeyValues>, { name, keys }: RequestKeys
       near === undefined ? `the key columns are ${names.join(', ')}` : `did you mean "${near}"?`,
     );
   }
-  if (columns.has(name))
+  if (columns[index] !== undefined)
     throw wrongKey(name, `the key column "${name}" is given twice`, 'give each key column once, with all its values');
   if (keys === undefined)
     throw wrongKey(name, `the key column "${name}" has no values`, `give "${name}" as ${formOf(column.kind)}`);
@@ -89,35 +108,33 @@ function takeColumn(columns: Map<string, KeyValues>, { name, keys }: RequestKeys
       `give "${name}" as ${formOf(column.kind)}`,
     );
   }
-  columns.set(name, keys);
+  columns[index] = keys;
 }
 
-function entityRows(
-  entity: EntityPlan,
-  columns: ReadonlyMap<string, KeyValues>,
-  count: number,
-  shardCount: number,
-): EntityRows {
-  const keys = rowKeys(entity, columns, count);
-  const shards = new Array<number>(count);
-  for (let i = 0; i < count; i++) {
+function shardsOf(keys: readonly RowKey[], shardCount: number): readonly number[] {
+  const shards = new Array<number>(keys.length);
+  for (let i = 0; i < keys.length; i++) {
     const key = keys[i] as RowKey;
     shards[i] = typeof key === 'number' ? partitionOfInt64(key, shardCount) : partitionOfKeyString(key, shardCount);
   }
-  return { keys, shards };
+  return shards;
 }
 
-function rowKeys(entity: EntityPlan, columns: ReadonlyMap<string, KeyValues>, count: number): readonly RowKey[] {
-  const [column, more] = entity.key;
-  if (column !== undefined && more === undefined) {
-    const values = must(columns.get(column.name));
-    if (column.kind === Kind.INT64 && values.form === 'int64s') return int64Keys(values.values);
-    if (column.kind === Kind.STRING && values.form === 'strings') {
-      return values.values.map((text, i) => plainStringKey(text) ?? keyOf(entity, columns, i));
+function rowKeys(
+  entity: SelectedEntity,
+  names: readonly KeyColumn[],
+  columns: Columns,
+  count: number,
+): readonly RowKey[] {
+  if (entity.columns.length === 1) {
+    const { form, values } = columns[entity.columns[0] as number] as KeyValues;
+    if (form === 'int64s' && entity.kinds[0] === Kind.INT64) return int64Keys(values);
+    if (form === 'strings' && entity.kinds[0] === Kind.STRING) {
+      return values.map((text, i) => plainStringKey(text) ?? keyOf(entity, names, columns, i));
     }
   }
   const keys: RowKey[] = [];
-  for (let i = 0; i < count; i++) keys.push(keyOf(entity, columns, i));
+  for (let i = 0; i < count; i++) keys.push(keyOf(entity, names, columns, i));
   return keys;
 }
 
@@ -135,15 +152,19 @@ function plainStringKey(bytes: Buffer): string | undefined {
 }
 
 /** The key string by the general encoding; never that of one int64, which has its own form. */
-function keyOf(entity: EntityPlan, columns: ReadonlyMap<string, KeyValues>, index: number): string {
-  const kinds = entity.key.map(({ kind }) => kind);
-  const scalars = entity.key.map(({ name }) => scalarAt(must(columns.get(name)), index, name));
+function keyOf(
+  { kinds, columns: indexes }: SelectedEntity,
+  names: readonly KeyColumn[],
+  columns: Columns,
+  index: number,
+): string {
+  const nameOf = (at: number): string => names[indexes[at] ?? -1]?.name ?? '';
+  const scalars = indexes.map((column, at) => scalarAt(must(columns[column]), index, nameOf(at)));
   try {
     return keyString(encodeKey(kinds, scalars));
   } catch (error) {
     if (!isFreshetError(error, 'WRONG_KEY')) throw error;
-    const at = Number(/^key column (\d+)/.exec(error.place)?.[1] ?? 0);
-    const name = entity.key[at]?.name ?? '';
+    const name = nameOf(Number(/^key column (\d+)/.exec(error.place)?.[1] ?? 0));
     throw wrongKey(name, `the key column "${name}", entity ${index}: ${error.message}`, error.remedy);
   }
 }

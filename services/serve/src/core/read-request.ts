@@ -7,6 +7,7 @@
 import { FreshetError, isFreshetError } from '@freshet/kit/errors.ts';
 import { type Integer, WireReader } from '@freshet/replica/wire-reader.ts';
 import { checkLimit, ENTITIES_MAX, FEATURES_MAX, REQUEST_BYTES_MAX } from './limits.ts';
+import { Names } from './names.ts';
 
 /** One key column of a request: the member of its oneof that was set last, as Protobuf has it. */
 export type KeyValues =
@@ -26,6 +27,8 @@ export interface ReadRequest {
   readonly keys: readonly RequestKeys[];
   readonly rowInfo: boolean;
 }
+
+const names = new Names();
 
 /** Throws INVALID_REQUEST when the bytes are no request, REQUEST_TOO_LARGE when they are over a limit. */
 export function readRequest(bytes: Buffer): ReadRequest {
@@ -104,8 +107,7 @@ function readInt64s(reader: WireReader, before: Integer[]): Integer[] {
 function readPackedInt64s(packed: WireReader): Integer[] {
   const count = packed.countVarints();
   checkEntities(count);
-  const values = new Array<Integer>(count);
-  for (let i = 0; i < count; i++) values[i] = packed.int64();
+  const values = packed.int64s(count);
   // Bytes after the last whole integer are damage, and are told so.
   if (packed.more) packed.int64();
   return values;
@@ -148,7 +150,7 @@ function readText(reader: WireReader, bytes: Buffer): string {
   const length = reader.length();
   const start = reader.position;
   reader.advance(length);
-  return bytes.toString('utf8', start, start + length);
+  return names.text(bytes, start, start + length);
 }
 
 /** A reader of the message that lies at the reader's position; the reader goes on after it. */

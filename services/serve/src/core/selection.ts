@@ -15,6 +15,9 @@ import { checkLimit, FEATURES_MAX } from './limits.ts';
 /** An output as the answer's writer needs it. */
 export interface SelectedOutput {
   readonly kind: Kind;
+  /** The index of its view in the selection, and of its feature in the view. */
+  readonly view: number;
+  readonly feature: number;
   /** FeatureColumn.name, encoded with tag and length. */
   readonly encodedName: Uint8Array;
 }
@@ -23,18 +26,21 @@ export interface SelectedView {
   readonly view: ServedView;
   /** The index of its entity in the selection. */
   readonly entity: number;
-  /** The features wanted, by their index in the view, and for each the index of its output. */
-  readonly features: Int32Array;
-  readonly outputs: Int32Array;
 }
 
 export interface Selection {
   readonly outputs: readonly SelectedOutput[];
   /** In the order of the first output of each. */
   readonly views: readonly SelectedView[];
-  readonly entities: readonly EntityPlan[];
+  readonly entities: readonly SelectedEntity[];
   /** The key columns of all entities, each name once. */
   readonly keyColumns: readonly KeyColumn[];
+}
+
+/** The key of an entity: which of the selection's key columns it is made of. */
+export interface SelectedEntity {
+  readonly columns: readonly number[];
+  readonly kinds: readonly Kind[];
 }
 
 const CACHED_MAX = 1000;
@@ -42,20 +48,23 @@ const CACHED_MAX = 1000;
 /** Compiles selections and remembers them for as long as the catalogue is the same object. */
 export class Selections {
   #catalog: Catalog | undefined;
-  #known = new Map<string, Selection>();
+  readonly #services = new Map<string, Selection>();
+  readonly #lists = new Map<string, Selection>();
 
   /** Throws INVALID_REQUEST, UNKNOWN_SERVICE, UNKNOWN_FEATURE, UNAVAILABLE or REQUEST_TOO_LARGE. */
   select(catalog: Catalog, service: string, features: readonly string[]): Selection {
     if (this.#catalog !== catalog) {
       this.#catalog = catalog;
-      this.#known.clear();
+      this.#services.clear();
+      this.#lists.clear();
     }
-    const name = features.length === 0 ? `service ${service}` : JSON.stringify([service, ...features]);
-    const known = this.#known.get(name);
-    if (known !== undefined) return known;
+    const known = features.length === 0 ? this.#services : this.#lists;
+    const name = features.length === 0 ? service : JSON.stringify([service, ...features]);
+    const found = known.get(name);
+    if (found !== undefined) return found;
     const selection = compile(outputsOf(catalog, service, features));
-    if (this.#known.size >= CACHED_MAX) this.#known.clear();
-    this.#known.set(name, selection);
+    if (known.size >= CACHED_MAX) known.clear();
+    known.set(name, selection);
     return selection;
   }
 }
@@ -141,23 +150,33 @@ function suggest(name: string, candidates: readonly string[], otherwise: string)
 
 function compile(outputs: readonly Output[]): Selection {
   checkLimit(outputs.length, FEATURES_MAX, 'features', 'Ask for fewer features at once.');
-  const byView = new Map<ServedView, { features: number[]; outputs: number[] }>();
-  outputs.forEach(({ view, feature }, index) => {
-    const wanted = byView.get(view) ?? { features: [], outputs: [] };
-    wanted.features.push(feature);
-    wanted.outputs.push(index);
-    byView.set(view, wanted);
-  });
+  const views: SelectedView[] = [];
   const entities: EntityPlan[] = [];
-  const views = [...byView].map(([view, wanted]): SelectedView => {
-    let entity = entities.findIndex((e) => sameKey(e, view.entity));
-    if (entity < 0) entity = entities.push(view.entity) - 1;
-    return { view, entity, features: Int32Array.from(wanted.features), outputs: Int32Array.from(wanted.outputs) };
+  const selected = outputs.map(({ name, view, feature, layout }): SelectedOutput => {
+    let index = views.findIndex((known) => known.view === view);
+    if (index < 0) index = views.push({ view, entity: entityOf(view, entities) }) - 1;
+    return { kind: layout.kind, view: index, feature, encodedName: encodeName(name) };
   });
-  const selected = outputs.map(({ name, layout: { kind } }): SelectedOutput => {
-    return { kind, encodedName: encodeName(name) };
-  });
-  return { outputs: selected, views, entities, keyColumns: keyColumnsOf(entities) };
+  const keyColumns = keyColumnsOf(entities);
+  return {
+    outputs: selected,
+    views,
+    entities: entities.map((entity) => selectedEntity(entity, keyColumns)),
+    keyColumns,
+  };
+}
+
+/** The index of the view's entity; added if none with the same key is there. */
+function entityOf({ entity }: ServedView, entities: EntityPlan[]): number {
+  const index = entities.findIndex((known) => sameKey(known, entity));
+  return index < 0 ? entities.push(entity) - 1 : index;
+}
+
+function selectedEntity({ key }: EntityPlan, keyColumns: readonly KeyColumn[]): SelectedEntity {
+  return {
+    columns: key.map(({ name }) => keyColumns.findIndex((column) => column.name === name)),
+    kinds: key.map(({ kind }) => kind),
+  };
 }
 
 /** Whether two entities have the same key columns: their encoded keys are then the same. */

@@ -16,12 +16,12 @@ import type { Catalog } from '@freshet/replica/catalog.ts';
 import { buildCatalog } from '@freshet/replica/catalog.ts';
 import type { Held } from '@freshet/replica/held.ts';
 import { definitions } from '@freshet/replica/replica.testing.ts';
+import { RowBatch } from '@freshet/replica/row-batch.ts';
 import { Step } from '@freshet/replica/row-step.ts';
 import { ViewTable } from '@freshet/replica/view-table.ts';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { BackwardWriter } from './backward-writer.ts';
-import { Gather } from './gather.ts';
 import { readRequest } from './read-request.ts';
 import { Selections } from './selection.ts';
 import { writeResponse } from './write-response.ts';
@@ -195,7 +195,7 @@ const arbitraryAnswer = fc
 describe('writeResponse', () => {
   it('writes what protobuf-es would, whatever the values', () => {
     const writer = new BackwardWriter();
-    const gather = new Gather();
+    const batch = new RowBatch();
     fc.assert(
       fc.property(arbitraryAnswer, ({ kinds, steps, asOfUs, completeThroughUs, rowInfo }) => {
         const selection = new Selections().select(catalogOf(kinds), '', ['v:*']);
@@ -203,8 +203,11 @@ describe('writeResponse', () => {
           ([values, statuses, version, eventTimeUs]) =>
             new Step({ from: 0, until: 1 }, values, statuses, version, eventTimeUs),
         );
-        const answer = gather.begin(selection, rows.length);
-        answer.take(selection.views[0]!, rows, rowInfo);
+        batch.begin(rows.length);
+        rows.forEach((row, i) => {
+          batch.set(i, row);
+        });
+        const answer = { selection, count: rows.length, batches: [batch], rowInfo };
         const bytes = writeResponse(writer, answer, asOfUs, completeThroughUs);
         const response = create(GetFeaturesResponseSchema, {
           columns: kinds.map((kind, f) => {

@@ -4,25 +4,37 @@
  *
  * Owns the wire format of the answer. Statuses are written only for a column in which some value is not PRESENT.
  */
-import { Kind } from '@freshet/gen/freshet/type/v1/value_pb.ts';
+import { Kind, ValueStatus } from '@freshet/gen/freshet/type/v1/value_pb.ts';
 import { must } from '@freshet/kit/assert.ts';
-import type { Held } from '@freshet/replica/held.ts';
-import type { Step } from '@freshet/replica/row-step.ts';
+import type { RowBatch } from '@freshet/replica/row-batch.ts';
+import { FIRST_NUMBER, type Step } from '@freshet/replica/row-step.ts';
+import type { Integer } from '@freshet/replica/wire-reader.ts';
 import { type BackwardWriter, putSint64 } from './backward-writer.ts';
-import type { Gather } from './gather.ts';
+import type { SelectedOutput, Selection } from './selection.ts';
 
 const STATUSES_FIELD = 15;
 const LENGTH_DELIMITED = 2;
 
+/** What an answer is written from. */
+export interface Answer {
+  readonly selection: Selection;
+  /** Entities asked for. */
+  readonly count: number;
+  /** By the selection's views; there may be more. */
+  readonly batches: readonly RowBatch[];
+  /** Whether rows' versions and event times are asked for. */
+  readonly rowInfo: boolean;
+}
+
 /** The encoded response. Times in microseconds. */
 export function writeResponse(
   writer: BackwardWriter,
-  answer: Gather,
+  { selection: { outputs, views }, count, batches, rowInfo }: Answer,
   asOfUs: number,
   completeThroughUs: number,
 ): Buffer {
-  for (let i = answer.rows.length - 1; i >= 0; i--) {
-    writeRowInfo(writer, must(answer.selection.views[i]).view.name, must(answer.rows[i]));
+  for (let i = rowInfo ? views.length - 1 : -1; i >= 0; i--) {
+    writeRowInfo(writer, must(views[i]).view.name, must(batches[i]).steps);
   }
   if (completeThroughUs !== 0) {
     writer.sint64(completeThroughUs);
@@ -32,57 +44,61 @@ export function writeResponse(
     writer.sint64(asOfUs);
     writer.varint(0x10);
   }
-  const { outputs } = answer.selection;
   for (let i = outputs.length - 1; i >= 0; i--) {
-    const { kind, encodedName } = must(outputs[i]);
+    const output = outputs[i] as SelectedOutput;
+    const batch = batches[output.view] as RowBatch;
     const mark = writer.length;
-    if (answer.sparse[i] !== 0) writeStatuses(writer, answer, i);
-    if (answer.count > 0) writeValues(writer, answer, i, kind);
+    if (!batch.allPresent) writeStatuses(writer, batch.steps, output.feature);
+    if (count > 0) writeValues(writer, batch, output);
     writer.delimit(0x12, mark);
-    writer.bytes(encodedName);
+    writer.bytes(output.encodedName);
     writer.delimit(0x0a, mark);
   }
   return writer.finish();
 }
 
-function writeStatuses(writer: BackwardWriter, { statuses, count }: Gather, output: number): void {
+function writeStatuses(writer: BackwardWriter, steps: readonly Step[], feature: number): void {
+  if (steps.every(({ statuses }) => statuses[feature] === ValueStatus.PRESENT)) return;
   const mark = writer.length;
   // Every status is one byte as a varint.
-  writer.bytes(statuses.subarray(output * count, (output + 1) * count));
+  writer.ensure(steps.length);
+  for (let i = steps.length - 1; i >= 0; i--) {
+    writer.position -= 1;
+    writer.buffer[writer.position] = (steps[i] as Step).statuses[feature] as ValueStatus;
+  }
   writer.delimit((STATUSES_FIELD << 3) | LENGTH_DELIMITED, mark);
 }
 
-function writeValues(writer: BackwardWriter, answer: Gather, output: number, kind: Kind): void {
+function writeValues(writer: BackwardWriter, batch: RowBatch, { kind, feature }: SelectedOutput): void {
   // The list's field number is the kind's number.
   const tag = (kind << 3) | LENGTH_DELIMITED;
   const mark = writer.length;
-  const base = output * answer.count;
-  const others = answer.others[output];
   switch (kind) {
     case Kind.INT64:
     case Kind.TIMESTAMP:
-      if (others === undefined) writeIntegers(writer, answer, base);
-      else writeMixedIntegers(writer, answer, base, others);
+      if (batch.allNumbers || areNumbers(batch.steps, feature))
+        writeIntegers(writer, batch.numbers, FIRST_NUMBER + feature);
+      else writeMixedIntegers(writer, batch.steps, feature);
       break;
     case Kind.DOUBLE:
-      writeDoubles(writer, answer, base);
+      writeDoubles(writer, batch.numbers, FIRST_NUMBER + feature);
       break;
     case Kind.BOOL:
-      writeBools(writer, answer, base);
+      writeBools(writer, batch.numbers, FIRST_NUMBER + feature);
       break;
     default:
-      writeTexts(writer, must(others), tag);
+      writeTexts(writer, batch.steps, feature, tag);
       return;
   }
   writer.delimit(tag, mark);
 }
 
-function writeIntegers(writer: BackwardWriter, { numbers, count }: Gather, base: number): void {
-  writer.ensure(count * 10);
+function writeIntegers(writer: BackwardWriter, rows: readonly (readonly number[])[], index: number): void {
+  writer.ensure(rows.length * 10);
   const { buffer } = writer;
   let at = writer.position;
-  for (let i = base + count - 1; i >= base; i--) {
-    const value = numbers[i] as number;
+  for (let i = rows.length - 1; i >= 0; i--) {
+    const value = (rows[i] as readonly number[])[index] as number;
     // Most values are small: their zigzag form has one or two bytes.
     if (value < 0x2000 && value >= -0x2000) {
       const zigzag = (value << 1) ^ (value >> 31);
@@ -96,42 +112,38 @@ function writeIntegers(writer: BackwardWriter, { numbers, count }: Gather, base:
   writer.position = at;
 }
 
-function writeMixedIntegers(
-  writer: BackwardWriter,
-  { numbers, count }: Gather,
-  base: number,
-  others: readonly (Held | undefined)[],
-): void {
-  for (let i = count - 1; i >= 0; i--)
-    writer.sint64((others[i] as bigint | undefined) ?? (numbers[base + i] as number));
+/** Whether every value of the feature is a number, whatever the row's other features are. */
+function areNumbers(steps: readonly Step[], feature: number): boolean {
+  for (let i = 0; i < steps.length; i++) if ((steps[i] as Step).others?.[feature] !== undefined) return false;
+  return true;
 }
 
-// Protobuf's doubles are little-endian, as is memory on every platform that Node is released for but one.
-const LITTLE_ENDIAN = new Uint8Array(Uint16Array.of(1).buffer)[0] === 1;
-
-function writeDoubles(writer: BackwardWriter, { numbers, count }: Gather, base: number): void {
-  if (LITTLE_ENDIAN) {
-    writer.bytes(new Uint8Array(numbers.buffer, base * 8, count * 8));
-    return;
-  }
-  writer.ensure(count * 8);
-  for (let i = base + count - 1; i >= base; i--) {
-    writer.position -= 8;
-    writer.buffer.writeDoubleLE(numbers[i] as number, writer.position);
-  }
+function writeMixedIntegers(writer: BackwardWriter, steps: readonly Step[], feature: number): void {
+  for (let i = steps.length - 1; i >= 0; i--) writer.sint64((steps[i] as Step).value(feature) as Integer);
 }
 
-function writeBools(writer: BackwardWriter, { numbers, count }: Gather, base: number): void {
-  writer.ensure(count);
-  const { buffer } = writer;
+function writeDoubles(writer: BackwardWriter, rows: readonly (readonly number[])[], index: number): void {
+  writer.ensure(rows.length * 8);
+  const { view } = writer;
   let at = writer.position;
-  for (let i = base + count - 1; i >= base; i--) buffer[--at] = numbers[i] as number;
+  for (let i = rows.length - 1; i >= 0; i--) {
+    at -= 8;
+    view.setFloat64(at, (rows[i] as readonly number[])[index] as number, true);
+  }
   writer.position = at;
 }
 
-function writeTexts(writer: BackwardWriter, texts: readonly (Held | undefined)[], tag: number): void {
-  for (let i = texts.length - 1; i >= 0; i--) {
-    const bytes = texts[i] as Uint8Array;
+function writeBools(writer: BackwardWriter, rows: readonly (readonly number[])[], index: number): void {
+  writer.ensure(rows.length);
+  const { buffer } = writer;
+  let at = writer.position;
+  for (let i = rows.length - 1; i >= 0; i--) buffer[--at] = (rows[i] as readonly number[])[index] as number;
+  writer.position = at;
+}
+
+function writeTexts(writer: BackwardWriter, steps: readonly Step[], feature: number, tag: number): void {
+  for (let i = steps.length - 1; i >= 0; i--) {
+    const bytes = (steps[i] as Step).value(feature) as Uint8Array;
     writer.bytes(bytes);
     writer.varint(bytes.length);
     writer.varint(tag);

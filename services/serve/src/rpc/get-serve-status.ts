@@ -16,9 +16,15 @@ export function getServeStatus(replica: Replica): () => Promise<GetServeStatusRe
         connected: shard.connected,
         catchingUp: shard.catchingUp,
         building: shard.building.map(fromHex),
+        healing: shard.healing,
+        upstream: shard.upstream ?? '',
+        reason: shard.reason,
+        standstillUs: BigInt(Math.round(shard.standstillUs)),
       })),
       servingGeneration: replica.catalog.generation,
       knownGeneration: replica.knownGeneration,
       rows: BigInt(replica.rowCount),
+      conditions: replica.conditions,
+      rowBytes: BigInt(replica.rowBytes),
     });
 }
