@@ -59,7 +59,7 @@ describe('usage', () => {
     const { code, out } = await freshet(['--help']);
     expect(code).toBe(0);
     expect(out).toMatchSnapshot();
-    for (const command of ['up', 'plan', 'apply', 'get', 'status']) {
+    for (const command of ['up', 'plan', 'apply', 'get', 'status', 'doctor']) {
       const help = await freshet([command, '--help']);
       expect(help.code).toBe(0);
       expect(help.out).toContain('Examples:');

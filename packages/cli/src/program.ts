@@ -4,8 +4,11 @@
  */
 
 import { parsers } from '@freshet/kit/config.ts';
+import { VERSION } from '@freshet/kit/version.ts';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { applyCommand } from './commands/apply.ts';
+import { checkpointFilesCommand, takeCheckpointCommand } from './commands/checkpoint.ts';
+import { doctorCommand } from './commands/doctor.ts';
 import { getCommand } from './commands/get.ts';
 import { planCommand } from './commands/plan.ts';
 import { statusCommand } from './commands/status.ts';
@@ -13,7 +16,6 @@ import { upCommand } from './commands/up.ts';
 import { EXIT, reportError } from './output/errors.ts';
 import type { Terminal } from './output/terminal.ts';
 
-export const VERSION = '0.1.0';
 const HELP_WIDTH = 100;
 
 /** Runs the command with its arguments (without node and the file) and returns the exit code. Never throws. */
@@ -25,6 +27,7 @@ export async function runCli(args: readonly string[], terminal: Terminal): Promi
     await program.parseAsync([...args], { from: 'user' });
     return EXIT.ok;
   } catch (error) {
+    if (error instanceof FoundProblems) return EXIT.failed;
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
     return reportError(terminal, error, json);
   }
@@ -52,6 +55,7 @@ export function createProgram(terminal: Terminal): Command {
         ['freshet apply features/', 'make it so, and wait until it is served'],
         ['freshet get recommendations --key user_id=42', "read one user's features"],
         ['freshet status', 'what every node is doing'],
+        ['freshet doctor', 'what keeps a mesh from working, and what to do about it'],
       )}\nExit codes: 0 done, 1 failed, 2 used wrongly, 78 bad configuration.\n`,
     );
   addUp(program, terminal);
@@ -59,6 +63,8 @@ export function createProgram(terminal: Terminal): Command {
   addApply(program, terminal);
   addGet(program, terminal);
   addStatus(program, terminal);
+  addDoctor(program, terminal);
+  addCheckpoint(program, terminal);
   return program;
 }
 
@@ -161,6 +167,72 @@ function addStatus(program: Command, terminal: Terminal): void {
     .action((options: { registry: string; json?: boolean }) => statusCommand(terminal, options));
 }
 
+function addDoctor(program: Command, terminal: Terminal): void {
+  sub(program, 'doctor')
+    .summary('find what keeps a mesh from working')
+    .description(
+      'Looks at the configuration, this machine, its disks, ports and processes, the databases with their replication ' +
+        'slots, the clocks, and a running mesh, and tells what is wrong with the remedy of each. Changes nothing.',
+    )
+    .option('-f, --file <file>', 'the configuration of freshet up (default: freshet.yaml)')
+    .addOption(
+      new Option(
+        '--registry <address>',
+        'a running registry, if not that of the configuration; or FRESHET_REGISTRY',
+      ).argParser(address),
+    )
+    .option('--all', 'tell also what is well')
+    .option('--json', 'the findings as JSON')
+    .addHelpText(
+      'after',
+      `${examples(['freshet doctor'], ['freshet doctor -f deploy/mesh.yaml --all'], ['freshet doctor --registry 10.0.0.7:7404 --json'])}\nThe exit code is 1 when there is a problem; warnings and notes are none.\n`,
+    )
+    .action(async (options: { file?: string; registry?: string; all?: boolean; json?: boolean }) => {
+      if (!(await doctorCommand(terminal, options))) throw new FoundProblems();
+    });
+}
+
+/** What was found is told already; only the exit code is left. */
+class FoundProblems extends Error {
+  override readonly name = 'FoundProblems';
+}
+
+function addCheckpoint(program: Command, terminal: Terminal): void {
+  const group = sub(program, 'checkpoint')
+    .summary("list, verify, restore and take checkpoints of compute's state")
+    .description(
+      'Compute writes a verified copy of each shard every ten minutes, and restores one by itself when its store is ' +
+        'damaged. These commands are for looking, and for a restore by hand.',
+    );
+  const actions = {
+    list: 'the checkpoints there are',
+    verify: 'read every checkpoint whole, and say whether it is right',
+    restore: "put a shard's store aside and fill a new one from a checkpoint; compute must not run",
+  } as const;
+  for (const action of ['list', 'verify', 'restore'] as const) {
+    const command = sub(group, action)
+      .summary(actions[action])
+      .requiredOption('--data-dir <dir>', "compute's data directory; below `freshet up` it is <data_dir>/compute")
+      .option('--json', 'the result as JSON');
+    if (action === 'restore') {
+      command.requiredOption('--shard <number>', 'the shard').option('--file <name>', 'instead of the newest');
+    } else {
+      command.option('--shards <list>', 'some shards, such as 0,1,4-7');
+    }
+    command.action((options: { dataDir: string; shard?: string; shards?: string; file?: string; json?: boolean }) =>
+      checkpointFilesCommand(terminal, action, { ...options, shards: options.shard ?? options.shards }),
+    );
+  }
+  sub(group, 'take')
+    .summary('take a checkpoint of a running compute node now')
+    .addOption(addressOption(terminal, 'compute', 'the compute node', '127.0.0.1:7402'))
+    .option('--shard <number>', 'a shard; may be repeated', collectNumber)
+    .option('--json', 'the result as JSON')
+    .action((options: { compute: string; shard?: number[]; json?: boolean }) =>
+      takeCheckpointCommand(terminal, { ...options, shards: options.shard }),
+    );
+}
+
 /** A subcommand with what all of them share. */
 function sub(program: Command, name: string): Command {
   return program.command(name).showHelpAfterError(`('freshet ${name} --help' shows how it is used)`);
@@ -225,4 +297,8 @@ function list(text: string): string[] {
 function collect(value: string, previous: string[] = []): string[] {
   if (!/^[^=]+=/.test(value)) throw new InvalidArgumentError('write it as column=value, such as user_id=42');
   return [...previous, value];
+}
+
+function collectNumber(text: string, previous: number[] = []): number[] {
+  return [...previous, parsed(parsers.integer(0, 4095), text)];
 }

@@ -1,7 +1,7 @@
 /**
  * The registry: what the mesh agrees on.
  *
- *     freshet plan, apply ──▶ PlanDefinitions, ApplyDefinitions ──▶ definition keeper ──▶ LevelDB
+ *     freshet plan, apply ──▶ PlanDefinitions, ApplyDefinitions ──▶ definition keeper ──▶ store (LevelDB)
  *                                    tables' shapes ◀── ingest           │
  *     ingest, compute, serve ◀────────── WatchDefinitions ◀──────────────┘
  *     ingest, compute, serve ──▶ AnnounceNode ──▶ topology (leases) ──▶ WatchTopology ──▶ serve, freshet status
@@ -9,10 +9,13 @@
 import { join } from 'node:path';
 import { RegistryService } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
 import { systemClock } from '@freshet/kit/clock.ts';
+import { ConditionBoard } from '@freshet/kit/conditions.ts';
 import { createGrpcServer } from '@freshet/kit/grpc/server.ts';
 import { connectHandlers, createHttpHost } from '@freshet/kit/http/host.ts';
 import type { ServiceContext } from '@freshet/kit/lifecycle.ts';
 import { runMain } from '@freshet/kit/main.ts';
+import { watchOpenFiles } from '@freshet/kit/open-files.ts';
+import { levelStores } from '@freshet/store/level-store.ts';
 import { OPTIONS, type RegistryConfig } from './config.ts';
 import { DefinitionKeeper } from './core/definition-keeper.ts';
 import { Topology } from './core/topology.ts';
@@ -30,24 +33,27 @@ export async function startRegistry(
 ): Promise<{ address: string; httpAddress: string }> {
   const { signal, log } = context;
   const clock = systemClock;
+  const conditions = new ConditionBoard({ clock, log });
 
-  const store = await RegistryStore.open(join(config.dataDir, 'definitions'));
+  const store = await RegistryStore.open(levelStores, join(config.dataDir, 'definitions'));
   context.onStop('the store', () => store.close());
 
-  const topology = await Topology.open({ store, clock, log });
+  const topology = await Topology.open({ store, clock, log, conditions });
   context.onStop('keeping the nodes', () => topology.settle());
   const tables = new IngestTables((role) => topology.nodesOf(role));
-  const keeper = await DefinitionKeeper.open({ store, tables, clock, log });
+  const keeper = await DefinitionKeeper.open({ store, tables, clock, log, conditions });
 
-  const handlers = registryHandlers(keeper, topology);
+  const handlers = registryHandlers({ keeper, topology, conditions, clock });
   const server = createGrpcServer({ log, maxReceiveBytes: REQUEST_BYTES_MAX }).add(RegistryService, handlers);
   const http = createHttpHost({
     log,
-    routes: (router) => connectHandlers(router, RegistryService, handlers, log),
+    routes: (router, stopping) => connectHandlers(router, RegistryService, handlers, log, stopping),
     maxReceiveBytes: REQUEST_BYTES_MAX,
   });
   const expiry = topology.run(signal);
   context.onStop('lease expiry', () => expiry);
+  const watching = watchOpenFiles({ conditions, clock, signal });
+  context.onStop('watching open files', () => watching);
 
   const { address: httpAddress } = await http.listen(config.httpListen);
   context.onStop('the HTTP port', () => http.close());

@@ -2,9 +2,11 @@
  * Goal: the status shows every node, one that does not answer and none at all. Method: the command in this process
  * against fake nodes over real gRPC.
  */
+import type { MessageInitShape } from '@bufbuild/protobuf';
+import { type ConditionSchema, Severity } from '@freshet/gen/freshet/type/v1/condition_pb.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
 import { afterEach, describe, expect, it } from 'vitest';
-import { type FakeMesh, runFreshet as freshet, startFakeMesh } from '../testing/fake-mesh.ts';
+import { type FakeMesh, runFreshet as freshet, NOW_US, startFakeMesh } from '../testing/fake-mesh.ts';
 
 const meshes: FakeMesh[] = [];
 afterEach(async () => {
@@ -62,6 +64,26 @@ describe('status', () => {
       status: { shards: [{ shard: 0, position: '500' }, { shard: 1 }] },
     });
     expect(status.serve[0]).toMatchObject({ error: { code: 'UNAVAILABLE', message: 'not yet' } });
+  });
+
+  it('shows what a node says is not as it should be, whatever it is', async () => {
+    const conditions: MessageInitShape<typeof ConditionSchema>[] = [
+      {
+        id: 'shard/0/damaged',
+        code: 'DATA_DAMAGED',
+        message: 'the shard is restored from its checkpoint',
+        place: 'shard 0',
+        sinceUs: BigInt(NOW_US - 90_000_000),
+        severity: Severity.NOTE,
+      },
+      { id: 'x', code: 'NEW_CODE', message: 'something new', remedy: 'do this', sinceUs: BigInt(NOW_US) },
+    ];
+    const { registry } = await fakeMesh({ shards: () => ({ shards: [], conditions }) });
+    const { out } = await freshet(['status', '--registry', registry]);
+    expect(out).toContain('note shard 0: the shard is restored from its checkpoint (since 90.0 s ago)\n');
+    expect(out).toContain('warning something new (since 0 µs ago)\n  fix do this\n');
+    const status = JSON.parse((await freshet(['status', '--json', '--registry', registry])).out);
+    expect(status.compute[0].status.conditions).toHaveLength(2);
   });
 
   it('says when nobody is there', async () => {

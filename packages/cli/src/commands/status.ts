@@ -11,19 +11,26 @@ import {
   IngestService,
   SourceState,
 } from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
-import { type Node, RegistryService, Role } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
+import {
+  type GetRegistryStatusResponse,
+  GetRegistryStatusResponseSchema,
+  type Node,
+  RegistryService,
+  Role,
+} from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
 import {
   type GetServeStatusResponse,
   GetServeStatusResponseSchema,
   ServeService,
 } from '@freshet/gen/freshet/serve/v1/serve_pb.ts';
+import { type Condition, Severity } from '@freshet/gen/freshet/type/v1/condition_pb.ts';
 import type { DefinitionSet } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
-import type { FreshetError } from '@freshet/kit/errors.ts';
+import { type FreshetError, isFreshetError } from '@freshet/kit/errors.ts';
 import { createGrpcClient } from '@freshet/kit/grpc/client.ts';
 import { toFreshetError } from '@freshet/kit/grpc/error-mapping.ts';
 import { liveNodes } from '../mesh-nodes.ts';
 import { table } from '../output/table.ts';
-import { paint, type Terminal } from '../output/terminal.ts';
+import { type Colour, paint, type Terminal } from '../output/terminal.ts';
 import { countText, durationText } from '../output/values.ts';
 import { setText } from './plan.ts';
 
@@ -35,6 +42,8 @@ interface Answer<T> {
 }
 
 interface MeshStatus {
+  /** Unset: the registry is older than the question. */
+  readonly registry: GetRegistryStatusResponse | undefined;
   readonly definitions: DefinitionSet | undefined;
   readonly ingest: readonly Answer<GetIngestStatusResponse>[];
   readonly compute: readonly Answer<GetComputeStatusResponse>[];
@@ -48,11 +57,12 @@ export async function statusCommand(
   const { signal } = terminal;
   const registry = createGrpcClient(RegistryService, options.registry);
   try {
-    const [{ resolved }, nodes] = await Promise.all([
+    const [{ resolved }, about, nodes] = await Promise.all([
       registry.getDefinitions({}, { signal }),
+      registry.getRegistryStatus({}, { signal }).catch(ifOlder),
       liveNodes(registry, signal),
     ]);
-    const status = await askAll(resolved, nodes, signal);
+    const status = { registry: about, ...(await askAll(resolved, nodes, signal)) };
     terminal.out(
       options.json === true
         ? `${JSON.stringify(statusJson(options.registry, status))}\n`
@@ -67,7 +77,7 @@ async function askAll(
   definitions: DefinitionSet | undefined,
   nodes: readonly Node[],
   signal: AbortSignal,
-): Promise<MeshStatus> {
+): Promise<Omit<MeshStatus, 'registry'>> {
   const of = (role: Role): Node[] => nodes.filter((node) => node.role === role);
   const [ingest, compute, serve] = await Promise.all([
     ask(of(Role.INGEST), async (address) => {
@@ -84,6 +94,10 @@ async function askAll(
     }),
   ]);
   return { definitions, ingest, compute, serve };
+}
+
+function ifOlder(error: unknown): undefined {
+  if (!isFreshetError(error, 'UNIMPLEMENTED')) throw error;
 }
 
 /** Asks every node; one that does not answer is part of the status and not a failure of the command. */
@@ -103,16 +117,22 @@ function statusText(terminal: Terminal, registry: string, status: MeshStatus): s
   const nowUs = terminal.clock.nowUs();
   return [
     registryText(terminal, registry, status),
-    section(terminal, 'ingest', status.ingest, ingestText),
-    section(terminal, 'compute', status.compute, (t, a) => computeText(t, a, nowUs)),
-    section(terminal, 'serve', status.serve, (t, a) => serveText(t, a, nowUs)),
+    section(terminal, 'ingest', status.ingest, (t, a) => ingestText(t, a) + conditionsText(t, a.conditions, nowUs)),
+    section(
+      terminal,
+      'compute',
+      status.compute,
+      (t, a) => computeText(t, a, nowUs) + conditionsText(t, a.conditions, nowUs),
+    ),
+    section(terminal, 'serve', status.serve, (t, a) => serveText(t, a, nowUs) + conditionsText(t, a.conditions, nowUs)),
   ].join('\n');
 }
 
-function registryText(terminal: Terminal, address: string, { definitions }: MeshStatus): string {
+function registryText(terminal: Terminal, address: string, { definitions, registry }: MeshStatus): string {
   const generation = definitions?.generation ?? 0n;
   const about = generation === 0n ? 'nothing was applied yet' : `generation ${generation}: ${setText(definitions)}`;
-  return `${paint(terminal, 'bold', `registry ${address}`)}\n${about}\n`;
+  const conditions = conditionsText(terminal, registry?.conditions ?? [], terminal.clock.nowUs());
+  return `${paint(terminal, 'bold', `registry ${address}`)}\n${about}\n${conditions}`;
 }
 
 function section<T>(
@@ -133,6 +153,24 @@ function section<T>(
       return `${title}\n${body}`;
     })
     .join('\n');
+}
+
+const SEVERITIES: Readonly<Record<number, readonly [word: string, colour: Colour]>> = {
+  [Severity.NOTE]: ['note', 'blue'],
+  [Severity.PROBLEM]: ['problem', 'red'],
+};
+
+/** What a node says is not as it should be, whatever it is. */
+function conditionsText(terminal: Terminal, conditions: readonly Condition[], nowUs: number): string {
+  return conditions
+    .map(({ severity, message, remedy, place, sinceUs }) => {
+      const [word, colour] = SEVERITIES[severity] ?? ['warning', 'yellow'];
+      const at = place === '' ? '' : `${place}: `;
+      const since = paint(terminal, 'dim', `(since ${agoText(sinceUs, nowUs)})`);
+      const fix = remedy === '' ? '' : `  ${paint(terminal, 'green', 'fix')} ${remedy.replaceAll('\n', '\n      ')}\n`;
+      return `${paint(terminal, colour, word)} ${at}${message} ${since}\n${fix}`;
+    })
+    .join('');
 }
 
 const SOURCE_STATES: Readonly<Record<number, string>> = {
@@ -235,13 +273,15 @@ function lsnText(lsn: bigint): string {
   return `${(lsn >> 32n).toString(16)}/${(lsn & 0xffff_ffffn).toString(16)}`.toUpperCase();
 }
 
-function statusJson(registry: string, { definitions, ingest, compute, serve }: MeshStatus): Record<string, unknown> {
+function statusJson(address: string, status: MeshStatus): Record<string, unknown> {
+  const { registry, definitions, ingest, compute, serve } = status;
   return {
     registry: {
-      address: registry,
+      address,
       generation: (definitions?.generation ?? 0n).toString(),
       views: definitions?.views.map((view) => view.name) ?? [],
       services: definitions?.services.map((service) => service.name) ?? [],
+      ...(registry && { status: toJson(GetRegistryStatusResponseSchema, registry, { alwaysEmitImplicit: true }) }),
     },
     ingest: ingest.map((answer) => answerJson(GetIngestStatusResponseSchema, answer)),
     compute: compute.map((answer) => answerJson(GetComputeStatusResponseSchema, answer)),

@@ -30,6 +30,12 @@ export interface Program {
 
 const SERVICES = fileURLToPath(new URL('../../../../services', import.meta.url));
 
+/** The program that looks at databases for the doctor, when no ingest runs. */
+export const DIAGNOSE_PROGRAM = join(SERVICES, 'ingest', 'src', 'diagnose.ts');
+
+/** The program that lists, verifies and restores checkpoints, while no compute runs. */
+export const CHECKPOINT_PROGRAM = join(SERVICES, 'compute', 'src', 'checkpoints.ts');
+
 /**
  * The programs in the order in which they start; they stop in the opposite one, user-facing first. `databases`: for each
  * database the file that holds its URL, because arguments are there for everybody on the machine to see.

@@ -80,6 +80,22 @@ describe('SupervisedProcess', () => {
     expect(supervised.starts).toBe(4);
   });
 
+  it('tells with each restart how the process ended and what it said last, of that run only', async () => {
+    const warnings: Record<string, unknown>[] = [];
+    const log = createLogger({ name: 'up', write: (line) => warnings.push(JSON.parse(line)) });
+    const error = JSON.stringify({ time: '', level: 'error', service: 'x', message: 'the disk is full' });
+    const mark = join(directory, 'ran-once');
+    const script = `const { existsSync, writeFileSync } = require('node:fs');
+      if (existsSync('${mark}')) process.kill(process.pid, 'SIGKILL');
+      else { writeFileSync('${mark}', ''); console.error(${JSON.stringify(error)}); console.error('a trace'); process.exitCode = 3; }`;
+    const { process: supervised } = supervise(script, {}, { log });
+    await expect(supervised.done).rejects.toThrow();
+    expect(warnings[0]).toMatchObject({ level: 'warn', lastLine: 'the disk is full' });
+    expect(warnings[0]?.['message']).toBe('child ended (exit code 3) and is started again');
+    expect(warnings[1]).toMatchObject({ message: 'child ended (SIGKILL) and is started again' });
+    expect(warnings[1]).not.toHaveProperty('lastLine');
+  });
+
   it('gives up at once a process that refuses its configuration (exit 78), and tells every problem', async () => {
     const line = (message: string, remedy: string) =>
       JSON.stringify({ time: '', level: 'error', service: 'x', message, code: 'INVALID_CONFIG', remedy });

@@ -46,6 +46,7 @@ interface End {
 
 /** The last lines of a process are told when it is given up. */
 const TAIL_LINES = 20;
+const LAST_LINE_CHARS = 500;
 /** A longer line is passed on in pieces, so that memory stays bounded. */
 const LINE_CHARS_MAX = 64 * 1024;
 const DRAIN_MS = 500;
@@ -136,6 +137,7 @@ export class SupervisedProcess {
       } else if (!deliberate) {
         log.warn(`${this.spec.name} ended (${endText(end)}) and is started again`, {
           delayMs: Math.round(decision.delayMs),
+          ...this.#lastWords(),
         });
       }
       await clock.sleep(decision.delayMs, signal).catch(() => undefined);
@@ -147,6 +149,8 @@ export class SupervisedProcess {
     const child = spawn(command, [...args], { env, detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
     this.#child = child;
     this.#starts += 1;
+    // What an earlier run wrote does not tell why this one ends.
+    this.#tail.length = 0;
     this.#ended = new Promise((resolve) => {
       child.once('error', (error) => {
         this.#line(`cannot be started: ${error.message}`);
@@ -205,6 +209,12 @@ export class SupervisedProcess {
     this.#tail.push(line);
     if (this.#tail.length > TAIL_LINES) this.#tail.shift();
     this.#options.onLine(line);
+  }
+
+  /** What it wrote last of what was wrong, or else at all: for the line that tells of its end. */
+  #lastWords(): { readonly lastLine?: string } {
+    const told = this.#tail.flatMap((line) => loggedError(line, this.spec.name)).at(-1)?.message ?? this.#tail.at(-1);
+    return told === undefined ? {} : { lastLine: told.slice(0, LAST_LINE_CHARS) };
   }
 
   #givenUp(end: End, failures: number): FreshetError {

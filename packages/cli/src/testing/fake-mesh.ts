@@ -16,6 +16,7 @@ import { Kind, ValueStatus } from '@freshet/gen/freshet/type/v1/value_pb.ts';
 import { type Clock, systemClock } from '@freshet/kit/clock.ts';
 import { createGrpcServer, type GrpcServer, type Handlers } from '@freshet/kit/grpc/server.ts';
 import { silentLogger } from '@freshet/kit/logger.ts';
+import { VERSION } from '@freshet/kit/version.ts';
 import type { Terminal } from '../output/terminal.ts';
 import { runCli } from '../program.ts';
 
@@ -121,6 +122,9 @@ export async function startFakeMesh(
           },
         ],
       }),
+      diagnoseSources: async () => ({
+        databases: [{ database: 'default', target: 'app@db:5432/shop', failure: { message: 'nobody answers' } }],
+      }),
     }),
   );
   const shards =
@@ -190,6 +194,7 @@ export async function startFakeMesh(
           views: [{ name: 'user_clicks', entity: { name: 'user', key: [{ name: 'user_id', kind: Kind.STRING }] } }],
         },
       }),
+      getRegistryStatus: async () => ({ version: VERSION, generation: 3n, nowUs: BigInt(NOW_US) }),
       async *watchTopology() {
         yield over.withoutNodes === true
           ? { nodes: [] }

@@ -4,10 +4,11 @@
  * Owns the order of applies (one at a time) and what is in force. Does not own storage (DefinitionStore), the live shape
  * of tables (TableDescriber), or what definitions mean (@freshet/definitions).
  *
+ * R4: resolved definitions are bounded in bytes, at the plan.
  * Invariants: a generation is durable before anybody hears of it; generations only go up, by one; a route's number is
  * never given twice; what was planned is what is applied (the plan's hash covers definitions, contracts, generation).
  */
-import { clone, create, equals } from '@bufbuild/protobuf';
+import { clone, create, equals, toBinary } from '@bufbuild/protobuf';
 import { diffDefinitions } from '@freshet/definitions/diff.ts';
 import { planHash } from '@freshet/definitions/plan-hash.ts';
 import { resolveDefinitions } from '@freshet/definitions/resolve.ts';
@@ -19,9 +20,11 @@ import {
   type StoredDefinitions,
   StoredDefinitionsSchema,
 } from '@freshet/gen/freshet/registry/v1/storage_pb.ts';
-import type { DefinitionSet } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
+import { type DefinitionSet, DefinitionSetSchema, ViewPlanSchema } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import type { Clock } from '@freshet/kit/clock.ts';
+import type { ConditionBoard } from '@freshet/kit/conditions.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
+import { toFreshetError } from '@freshet/kit/grpc/error-mapping.ts';
 import type { Logger } from '@freshet/kit/logger.ts';
 import { judgeAnswers, type TableDescriber, tableQuestions } from './contracts.ts';
 import { Published } from './published.ts';
@@ -39,7 +42,17 @@ export interface DefinitionKeeperOptions {
   readonly tables: TableDescriber;
   readonly clock: Clock;
   readonly log: Logger;
+  readonly conditions: ConditionBoard;
+  /** The most that resolved definitions may take; tests bring less. */
+  readonly definitionsBytesMax?: number | undefined;
 }
+
+/**
+ * The most that resolved definitions may take. They are one record of every partition of the log, whose records end at
+ * 16 MiB, and lie whole in each shard's commits and on each replica's disk. A view of ten features takes about a
+ * kilobyte.
+ */
+export const DEFINITIONS_BYTES_MAX = 8 * 1024 * 1024;
 
 /** What applying would do. */
 export interface Plan {
@@ -83,6 +96,12 @@ export class DefinitionKeeper {
     return this.current.resolved?.generation ?? 0n;
   }
 
+  /** How many bytes the definitions in force take as a record of the log. */
+  get definitionsBytes(): number {
+    const { resolved } = this.current;
+    return resolved === undefined ? 0 : toBinary(DefinitionSetSchema, resolved).length;
+  }
+
   /** Says what applying would do. Throws INVALID_DEFINITION, SOURCE_NOT_READY or UNAVAILABLE, with all problems at once. */
   async plan(definitions: Definitions, signal: AbortSignal): Promise<Plan> {
     const before = this.current;
@@ -92,6 +111,7 @@ export class DefinitionKeeper {
     const contracts = judgeAnswers(definitions, answers);
     const resolution = resolveDefinitions({ definitions, contracts, previous, highestRoute: before.highestRoute });
     const { resolved, notes, changed, highestRoute } = resolution;
+    checkSize(resolved, this.#options.definitionsBytesMax ?? DEFINITIONS_BYTES_MAX);
     const changes = changed ? changesOf(diffDefinitions(previous, resolved)) : [];
     return { hash: planHash(resolved, this.generation), changes, resolved, notes, highestRoute };
   }
@@ -125,16 +145,28 @@ export class DefinitionKeeper {
   notice(known: bigint, peer: string): void {
     if (known <= this.generation || known <= (this.#stranger?.generation ?? 0n)) return;
     this.#stranger = { generation: known, peer };
-    this.#options.log.error('a node has definitions that this registry does not know', {
-      known,
-      generation: this.generation,
-      peer,
-    });
+    this.#options.conditions.raise('definitions/unknown', strangerError(this.#stranger, this.generation), 'problem');
   }
 
   #refuseStranger(): void {
     if (this.#stranger !== undefined && this.#stranger.generation > this.generation)
       throw strangerError(this.#stranger, this.generation);
+  }
+
+  async #save(stored: StoredDefinitions, audit: AuditEntry): Promise<void> {
+    const { store, conditions } = this.#options;
+    try {
+      await store.save(stored, audit);
+    } catch (error) {
+      const { code, message, remedy, place } = toFreshetError(error);
+      conditions.raise(
+        'definitions/not-kept',
+        { code, message: `nothing can be applied: ${message}`, remedy, place },
+        'problem',
+      );
+      throw error;
+    }
+    conditions.clear('definitions/not-kept');
   }
 
   async #apply(definitions: Definitions, hash: Uint8Array, peer: string, signal: AbortSignal): Promise<bigint> {
@@ -168,7 +200,7 @@ export class DefinitionKeeper {
       changes: [...plan.changes],
       peer,
     });
-    await this.#options.store.save(stored, audit);
+    await this.#save(stored, audit);
     this.#current.publish(stored);
     const message = plan.changes.length === 0 ? 'definitions written anew; nothing changes' : 'definitions applied';
     this.#options.log.info(message, { generation: this.generation, changes: plan.changes.length, peer });
@@ -185,6 +217,25 @@ function strangerError({ generation, peer }: Stranger, own: bigint): FreshetErro
         "restore the registry's data directory, or start every node of the mesh with an empty one; " +
         'if the node belongs to another mesh, correct its --registry and restart this registry',
       place: peer,
+    },
+  );
+}
+
+function checkSize(resolved: DefinitionSet, bytesMax: number): void {
+  const bytes = toBinary(DefinitionSetSchema, resolved).length;
+  if (bytes <= bytesMax) return;
+  const [largest] = resolved.views
+    .map((view) => ({ name: view.name, bytes: toBinary(ViewPlanSchema, view).length }))
+    .sort((a, b) => b.bytes - a.bytes);
+  const mib = (n: number): string => `${(n / 1024 ** 2).toFixed(1)} MiB`;
+  throw new FreshetError(
+    'INVALID_DEFINITION',
+    `the definitions resolve to ${mib(bytes)} in ${resolved.views.length} views; ${mib(bytesMax)} is the limit`,
+    {
+      remedy:
+        'take features that nobody reads out, or divide the definitions between two meshes; ' +
+        `the largest view is ${largest?.name ?? ''} with ${mib(largest?.bytes ?? 0)}`,
+      ...(largest === undefined ? {} : { place: `view ${largest.name}` }),
     },
   );
 }

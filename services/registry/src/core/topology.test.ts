@@ -4,6 +4,7 @@
  */
 import { create } from '@bufbuild/protobuf';
 import { type Node, NodeSchema, Role } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
+import { ConditionBoard } from '@freshet/kit/conditions.ts';
 import { silentLogger } from '@freshet/kit/logger.ts';
 import { VirtualClock } from '@freshet/testkit/virtual-clock.ts';
 import { describe, expect, it } from 'vitest';
@@ -12,6 +13,8 @@ import { type NodeStore, Topology } from './topology.ts';
 function node(nodeId: string, role: Role): Node {
   return create(NodeSchema, { nodeId, role, address: '127.0.0.1:1' });
 }
+
+const board = new ConditionBoard({ clock: { nowUs: () => 0 }, log: silentLogger });
 
 class MemoryStore implements NodeStore {
   nodes: readonly Node[] = [];
@@ -28,7 +31,13 @@ class MemoryStore implements NodeStore {
 describe('Topology', () => {
   it('tells followers now, at each change and when a lease runs out', async () => {
     const clock = new VirtualClock();
-    const topology = await Topology.open({ store: new MemoryStore(), clock, log: silentLogger, leaseUs: 9_000_000 });
+    const topology = await Topology.open({
+      store: new MemoryStore(),
+      clock,
+      log: silentLogger,
+      conditions: board,
+      leaseUs: 9_000_000,
+    });
     const stop = new AbortController();
     const running = topology.run(stop.signal);
     const seen: string[][] = [];
@@ -52,8 +61,31 @@ describe('Topology', () => {
     expect(seen).toEqual([[], ['compute-1'], ['compute-1', 'ingest-1'], ['ingest-1'], []]);
   });
 
+  it('a step of the wall clock neither ends a lease nor makes it last', async () => {
+    for (const stepUs of [86_400_000_000, -86_400_000_000]) {
+      const clock = new VirtualClock();
+      const options = { store: new MemoryStore(), clock, log: silentLogger, conditions: board, leaseUs: 9_000_000 };
+      const topology = await Topology.open(options);
+      const stop = new AbortController();
+      const running = topology.run(stop.signal);
+      topology.announce(node('compute-1', Role.COMPUTE));
+      clock.setWallUs(clock.nowUs() + stepUs);
+      await clock.advance(8_999_999);
+      expect(topology.nodesOf(Role.COMPUTE)).toHaveLength(1);
+      await clock.advance(1);
+      expect(topology.nodesOf(Role.COMPUTE)).toHaveLength(0);
+      stop.abort();
+      await running;
+    }
+  });
+
   it('R4: a slow follower gets the newest topology, not the history', async () => {
-    const topology = await Topology.open({ store: new MemoryStore(), clock: new VirtualClock(), log: silentLogger });
+    const topology = await Topology.open({
+      store: new MemoryStore(),
+      clock: new VirtualClock(),
+      log: silentLogger,
+      conditions: board,
+    });
     const stop = new AbortController();
     const follower = topology.follow(stop.signal)[Symbol.asyncIterator]();
     await follower.next();
@@ -66,7 +98,7 @@ describe('Topology', () => {
   it('after a restart knows who was there, for one lease', async () => {
     const clock = new VirtualClock();
     const store = new MemoryStore();
-    const options = { store, clock, log: silentLogger, leaseUs: 9_000_000 };
+    const options = { store, clock, log: silentLogger, conditions: board, leaseUs: 9_000_000 };
     const before = await Topology.open(options);
     for (const id of ['a', 'b', 'c']) before.announce(node(id, Role.COMPUTE));
     before.leave('c');
@@ -87,7 +119,7 @@ describe('Topology', () => {
       loadNodes: async () => Promise.reject(new Error('damaged')),
       saveNodes: async () => Promise.reject(new Error('disk full')),
     };
-    const topology = await Topology.open({ store, clock: new VirtualClock(), log: silentLogger });
+    const topology = await Topology.open({ store, clock: new VirtualClock(), log: silentLogger, conditions: board });
     topology.announce(node('a', Role.SERVE));
     await topology.settle();
     expect(topology.nodesOf(Role.SERVE)).toHaveLength(1);

@@ -7,6 +7,8 @@
  */
 import type { Node, Role } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
 import type { Clock } from '@freshet/kit/clock.ts';
+import type { ConditionBoard } from '@freshet/kit/conditions.ts';
+import { toFreshetError } from '@freshet/kit/grpc/error-mapping.ts';
 import type { Logger } from '@freshet/kit/logger.ts';
 import { LEASE_US, LeaseTable } from './lease-table.ts';
 import { Published } from './published.ts';
@@ -21,6 +23,7 @@ export interface TopologyOptions {
   readonly store: NodeStore;
   readonly clock: Clock;
   readonly log: Logger;
+  readonly conditions: ConditionBoard;
   readonly leaseUs?: number | undefined;
 }
 
@@ -28,6 +31,7 @@ export class Topology {
   readonly leaseUs: number;
   readonly #clock: Clock;
   readonly #log: Logger;
+  readonly #conditions: ConditionBoard;
   readonly #leases: LeaseTable;
   readonly #nodes = new Published<readonly Node[]>([]);
   readonly #store: NodeStore;
@@ -38,6 +42,7 @@ export class Topology {
     this.leaseUs = options.leaseUs ?? LEASE_US;
     this.#clock = options.clock;
     this.#log = options.log;
+    this.#conditions = options.conditions;
     this.#leases = new LeaseTable(this.leaseUs);
     this.#store = options.store;
   }
@@ -65,6 +70,12 @@ export class Topology {
     if (!this.#leases.leave(nodeId)) return;
     this.#log.info('node left', { node: nodeId });
     this.#publish();
+  }
+
+  /** How many nodes have a lease. */
+  get size(): number {
+    this.#expire();
+    return this.#nodes.value.length;
   }
 
   /** The live nodes of a role, by node id ascending. */
@@ -107,8 +118,11 @@ export class Topology {
         saved = this.#nodes.value;
         await this.#store.saveNodes(saved);
       }
+      this.#conditions.clear('nodes/not-kept');
     } catch (error) {
-      this.#log.warn('the nodes cannot be kept; after a restart they will announce themselves', { error });
+      const { code, message, remedy, place } = toFreshetError(error);
+      const text = `the nodes cannot be kept; after a restart they will announce themselves: ${message}`;
+      this.#conditions.raise('nodes/not-kept', { code, message: text, remedy, place });
     } finally {
       this.#saving = undefined;
     }

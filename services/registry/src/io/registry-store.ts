@@ -1,14 +1,17 @@
 /**
- * The registry's LevelDB.
+ * What the registry keeps, in a key-value store whose values are checked.
  *
  *     "current"                the StoredDefinitions in force
  *     "audit/" + 16 digits     AuditEntry by number, the newest AUDIT_MAX of them
+ *     "applied"                how many applies there were, as 8 bytes: written after each, by itself
  *     "nodes"                  the StoredNodes that had a lease
  *
- * Every value lies in a StoredValue with its CRC-32, because LevelDB does not verify what it reads. An apply is one
- * synced batch: both keys or none. Owns bytes at rest; does not own what they mean (core/definition-keeper.ts).
+ * An apply is one synced batch: both keys or none. What comes after it ("applied") is there so that it is not the last
+ * record of LevelDB's log: a damaged last record looks like one that a crash cut off, and would be dropped in silence. After a failed write (a full disk) the store is opened anew before
+ * the next one, so that the registry works again by itself once the disk does.
+ *
+ * Owns bytes at rest; does not own what they mean (core/definition-keeper.ts) or how they are sealed (@freshet/store).
  */
-import { crc32 } from 'node:zlib';
 import { create, type DescMessage, fromBinary, type MessageShape, toBinary } from '@bufbuild/protobuf';
 import type { Node } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
 import {
@@ -17,116 +20,155 @@ import {
   type StoredDefinitions,
   StoredDefinitionsSchema,
   StoredNodesSchema,
-  StoredValueSchema,
 } from '@freshet/gen/freshet/registry/v1/storage_pb.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
-import { ClassicLevel } from 'classic-level';
+import type { KeyValueStore, StoreOptions, Stores, WriteBatch } from '@freshet/store/key-value-store.ts';
 import type { DefinitionStore } from '../core/definition-keeper.ts';
 import type { NodeStore } from '../core/topology.ts';
 
-const CURRENT = 'current';
-const NODES = 'nodes';
+const CURRENT = Buffer.from('current');
+const APPLIED = Buffer.from('applied');
+const NODES = Buffer.from('nodes');
+const AUDIT_END = Buffer.from('audit0');
 const AUDIT_MAX = 10_000n;
 
+/**
+ * Not opened when a file is damaged (no salvage): what is missing could be the newest definitions, and with older ones
+ * in force generations and route numbers would be given twice.
+ */
+const OPTIONS: StoreOptions = {
+  what: "the registry's store",
+  remedy:
+    'restore the directory from a copy; without one, start every node of the mesh with an empty data directory and ' +
+    'apply the definitions again (what the mesh serves meanwhile stays right: no node needs the registry for it)',
+};
+
 export class RegistryStore implements DefinitionStore, NodeStore {
+  readonly #stores: Stores;
   readonly #directory: string;
-  readonly #db: ClassicLevel<string, Uint8Array>;
+  #store: KeyValueStore;
+  /** A write failed: the store takes no more until it is opened anew. */
+  #broken = false;
+  /** The end of the last write begun; writes queue behind it, because one of them may open the store anew. */
+  #lastWrite: Promise<unknown> = Promise.resolve();
 
-  private constructor(directory: string, db: ClassicLevel<string, Uint8Array>) {
+  private constructor(stores: Stores, directory: string, store: KeyValueStore) {
+    this.#stores = stores;
     this.#directory = directory;
-    this.#db = db;
+    this.#store = store;
   }
 
-  /** Opens the store, making it when it is not there. Throws STORE_LOCKED, or DATA_DAMAGED when it cannot be read. */
-  static async open(directory: string): Promise<RegistryStore> {
-    const db = new ClassicLevel<string, Uint8Array>(directory, {
-      keyEncoding: 'utf8',
-      valueEncoding: 'view',
-      createIfMissing: true,
-    });
-    try {
-      await db.open();
-    } catch (cause) {
-      throw openError(directory, cause);
-    }
-    return new RegistryStore(directory, db);
+  /** Opens the store, making it when it is not there. Throws STORE_LOCKED, DATA_DAMAGED, or what the disk says. */
+  static async open(stores: Stores, directory: string): Promise<RegistryStore> {
+    return new RegistryStore(stores, directory, await stores.open(directory, OPTIONS));
   }
 
+  /**
+   * What was saved last. Throws DATA_DAMAGED also when the audit says that something newer was: what the disk lost has no
+   * checksum that could be wrong.
+   */
   async load(): Promise<StoredDefinitions | undefined> {
-    const bytes = await this.#db.get(CURRENT);
-    return bytes === undefined ? undefined : this.#decode(StoredDefinitionsSchema, CURRENT, bytes);
+    const bytes = await this.#store.get(CURRENT);
+    const stored = bytes === undefined ? undefined : this.#decode(StoredDefinitionsSchema, 'current', bytes);
+    const entries = stored?.auditEntries ?? 0n;
+    const applied = await this.#store.get(APPLIED);
+    if (applied !== undefined && applied.readBigUInt64BE() > entries)
+      throw this.#damaged(`there were ${applied.readBigUInt64BE()} applies, and only ${entries} are there`);
+    const [newer] = await this.#store.keys({ gte: auditKey(entries), lt: AUDIT_END }, 1);
+    if (newer !== undefined)
+      throw this.#damaged(`there is an audit entry of an apply after ${entries}, which is not there`);
+    const newest = entries === 0n ? undefined : await this.#store.get(auditKey(entries - 1n));
+    if (entries > 0n && newest === undefined) throw this.#damaged(`the audit entry of apply ${entries} is not there`);
+    return stored;
   }
 
   async save(stored: StoredDefinitions, audit: AuditEntry): Promise<void> {
     const number = stored.auditEntries - 1n;
-    const batch = this.#db
-      .batch()
-      .put(CURRENT, encode(StoredDefinitionsSchema, stored))
-      .put(auditKey(number), encode(AuditEntrySchema, audit));
-    if (number >= AUDIT_MAX) batch.del(auditKey(number - AUDIT_MAX));
-    await batch.write({ sync: true });
+    await this.#write(true, (batch) => {
+      batch.put(CURRENT, toBinary(StoredDefinitionsSchema, stored));
+      batch.put(auditKey(number), toBinary(AuditEntrySchema, audit));
+      if (number >= AUDIT_MAX) batch.delete(auditKey(number - AUDIT_MAX));
+    });
+    const applied = Buffer.alloc(8);
+    applied.writeBigUInt64BE(stored.auditEntries);
+    // The apply is durable without it: that it fails is told by the next write, which finds the same disk.
+    await this.#write(true, (batch) => batch.put(APPLIED, applied)).catch(() => undefined);
   }
 
-  /** The newest audit entries, newest first. */
+  /** The newest audit entries, newest first. One that is damaged throws DATA_DAMAGED. */
   async audit(limit: number): Promise<AuditEntry[]> {
-    const entries: AuditEntry[] = [];
-    for await (const [key, bytes] of this.#db.iterator({ gte: 'audit/', lt: 'audit0', reverse: true, limit })) {
-      entries.push(this.#decode(AuditEntrySchema, key, bytes));
+    const { auditEntries: end } = (await this.load()) ?? create(StoredDefinitionsSchema);
+    const first = end > BigInt(limit) ? end - BigInt(limit) : 0n;
+    const scan = this.#store.entries({ gte: auditKey(first), lt: AUDIT_END });
+    try {
+      const entries = await scan.next(limit);
+      return entries.map(([key, bytes]) => this.#decode(AuditEntrySchema, key.toString(), bytes)).reverse();
+    } finally {
+      await scan.close();
     }
-    return entries;
   }
 
   async loadNodes(): Promise<readonly Node[]> {
-    const bytes = await this.#db.get(NODES);
-    return bytes === undefined ? [] : this.#decode(StoredNodesSchema, NODES, bytes).nodes;
+    const bytes = await this.#store.get(NODES);
+    return bytes === undefined ? [] : this.#decode(StoredNodesSchema, 'nodes', bytes).nodes;
   }
 
   /** Not synced: what is lost by it comes back with the nodes' next announcements. */
-  async saveNodes(nodes: readonly Node[]): Promise<void> {
-    await this.#db.put(NODES, encode(StoredNodesSchema, create(StoredNodesSchema, { nodes: [...nodes] })));
+  saveNodes(nodes: readonly Node[]): Promise<void> {
+    const bytes = toBinary(StoredNodesSchema, create(StoredNodesSchema, { nodes: [...nodes] }));
+    return this.#write(false, (batch) => batch.put(NODES, bytes));
   }
 
   async close(): Promise<void> {
-    await this.#db.close();
+    await this.#lastWrite;
+    await this.#store.close();
+  }
+
+  #write(sync: boolean, fill: (batch: WriteBatch) => void): Promise<void> {
+    const turn = this.#lastWrite.then(async () => {
+      if (this.#broken) await this.#reopen();
+      const batch = this.#store.batch();
+      fill(batch);
+      try {
+        await batch.write({ sync });
+      } catch (error) {
+        this.#broken = true;
+        throw error;
+      }
+    });
+    this.#lastWrite = turn.catch(() => undefined);
+    return turn;
+  }
+
+  /**
+   * What the failed write left is known again only now: its batch is there whole, or not at all. Nobody was told of an
+   * apply that failed, so the next one may take its generation.
+   */
+  async #reopen(): Promise<void> {
+    await this.#store.close();
+    this.#store = await this.#stores.open(this.#directory, OPTIONS);
+    this.#broken = false;
   }
 
   #decode<S extends DescMessage>(schema: S, key: string, bytes: Uint8Array): MessageShape<S> {
     try {
-      const value = fromBinary(StoredValueSchema, bytes);
-      if (crc32(value.body) === value.crc32) return fromBinary(schema, value.body);
-    } catch {
-      // Told below: what cannot be decoded is as damaged as what has another checksum.
+      return fromBinary(schema, bytes);
+    } catch (cause) {
+      throw this.#damaged(`the value of "${key}" is no ${schema.name}`, cause);
     }
-    throw damaged(this.#directory, `the value of "${key}" is not what was written`);
   }
-}
 
-function encode<S extends DescMessage>(schema: S, message: MessageShape<S>): Uint8Array {
-  const body = toBinary(schema, message);
-  return toBinary(StoredValueSchema, create(StoredValueSchema, { crc32: crc32(body), body }));
-}
-
-/** Decimal digits of one width sort like the numbers. */
-function auditKey(number: bigint): string {
-  return `audit/${number.toString().padStart(16, '0')}`;
-}
-
-function openError(directory: string, error: unknown): FreshetError {
-  const cause = error instanceof Error && error.cause !== undefined ? error.cause : error;
-  if (cause instanceof Error && 'code' in cause && cause.code === 'LEVEL_LOCKED') {
-    return new FreshetError('STORE_LOCKED', `another process has ${directory} open`, {
-      remedy: 'stop the other registry, or give this one another --data-dir',
-      place: directory,
+  #damaged(message: string, cause?: unknown): FreshetError {
+    const { what, remedy } = OPTIONS;
+    return new FreshetError('DATA_DAMAGED', `${what} is damaged: ${message}`, {
+      remedy,
+      place: this.#directory,
       cause,
     });
   }
-  return damaged(directory, cause instanceof Error ? cause.message : String(cause), cause);
 }
 
-function damaged(directory: string, message: string, cause?: unknown): FreshetError {
-  return new FreshetError('DATA_DAMAGED', `the registry's store cannot be read: ${message}`, {
-    remedy: `check the disk and the permissions of ${directory}, and restore the directory from a copy`,
-    place: directory,
-    cause,
-  });
+/** Decimal digits of one width sort like the numbers. */
+function auditKey(number: bigint): Buffer {
+  return Buffer.from(`audit/${number.toString().padStart(16, '0')}`);
 }

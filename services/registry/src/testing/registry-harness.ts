@@ -9,9 +9,12 @@ import {
 } from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
 import { RegistryService, Role } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
 import { type Clock, systemClock } from '@freshet/kit/clock.ts';
+import { ConditionBoard } from '@freshet/kit/conditions.ts';
 import { createGrpcClient, type GrpcClient } from '@freshet/kit/grpc/client.ts';
 import { createGrpcServer } from '@freshet/kit/grpc/server.ts';
 import { silentLogger } from '@freshet/kit/logger.ts';
+import type { Stores } from '@freshet/store/key-value-store.ts';
+import { levelStores } from '@freshet/store/level-store.ts';
 import { DefinitionKeeper } from '../core/definition-keeper.ts';
 import { Topology } from '../core/topology.ts';
 import { IngestTables } from '../io/ingest-tables.ts';
@@ -30,14 +33,23 @@ export interface RegistryHarness {
 
 export async function startRegistryHarness(options: {
   readonly directory: string;
+  /** Where the store lies; LevelDB by default. */
+  readonly stores?: Stores;
   readonly clock?: Clock;
+  readonly definitionsBytesMax?: number;
 }): Promise<RegistryHarness> {
   const clock = options.clock ?? systemClock;
-  const store = await RegistryStore.open(options.directory);
-  const topology = await Topology.open({ store, clock, log: silentLogger });
+  const log = silentLogger;
+  const conditions = new ConditionBoard({ clock, log });
+  const store = await RegistryStore.open(options.stores ?? levelStores, options.directory);
+  const topology = await Topology.open({ store, clock, log, conditions });
   const tables = new IngestTables((role) => topology.nodesOf(role));
-  const keeper = await DefinitionKeeper.open({ store, tables, clock, log: silentLogger });
-  const server = createGrpcServer({ log: silentLogger }).add(RegistryService, registryHandlers(keeper, topology));
+  const { definitionsBytesMax } = options;
+  const keeper = await DefinitionKeeper.open({ store, tables, clock, log, conditions, definitionsBytesMax });
+  const server = createGrpcServer({ log }).add(
+    RegistryService,
+    registryHandlers({ keeper, topology, conditions, clock }),
+  );
   const { address } = await server.listen('127.0.0.1:0');
   const client = createGrpcClient(RegistryService, address);
   return {

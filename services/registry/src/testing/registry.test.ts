@@ -2,15 +2,17 @@
  * Goal: plans are what gets applied, applies are durable, ordered and heard of, and everything that stops a plan is
  * told at once with its place. Method: a real registry on LevelDB and a fake ingest over real gRPC.
  */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { create, type MessageInitShape } from '@bufbuild/protobuf';
 import { DefinitionsSchema } from '@freshet/gen/freshet/registry/v1/definition_pb.ts';
 import { Role } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
+import { Severity } from '@freshet/gen/freshet/type/v1/condition_pb.ts';
 import { type ColumnSchema, SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import { Kind } from '@freshet/gen/freshet/type/v1/value_pb.ts';
-import { ClassicLevel } from 'classic-level';
+import { must } from '@freshet/kit/assert.ts';
+import { VERSION } from '@freshet/kit/version.ts';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
   type DescribeTables,
@@ -74,14 +76,19 @@ const describeWell: DescribeTables = ({ tables }) => ({
   tables: tables.map(({ source }) => ({ contract: { source, version: 1, columns } })),
 });
 
-async function registry(): Promise<RegistryHarness> {
-  const harness = await startRegistryHarness({ directory: join(directory, 'store') });
+type Limits = { readonly definitionsBytesMax?: number };
+
+async function registry(limits: Limits = {}): Promise<RegistryHarness> {
+  const harness = await startRegistryHarness({ directory: join(directory, 'store'), ...limits });
   open.push(harness);
   return harness;
 }
 
-async function registryWithIngest(describeTables: DescribeTables = describeWell): Promise<RegistryHarness> {
-  const harness = await registry();
+async function registryWithIngest(
+  describeTables: DescribeTables = describeWell,
+  limits: Limits = {},
+): Promise<RegistryHarness> {
+  const harness = await registry(limits);
   open.push(await startFakeIngest(harness, describeTables));
   return harness;
 }
@@ -171,6 +178,25 @@ describe('PlanDefinitions', () => {
         { code: 'SOURCE_NOT_READY' },
       ],
     });
+  });
+
+  it('R4: definitions that would be too large a record of the log are refused, and the message names the largest', async () => {
+    const harness = await registryWithIngest(describeWell, { definitionsBytesMax: 1024 ** 2 });
+    const wide = Array.from({ length: 1_598 }, (_, i) => ({ ...EXTRA, name: `${'c'.repeat(56)}_${i}` }));
+    columns = [...COLUMNS, ...wide];
+    const sources = (count: number) => ['clicks', ...Array.from({ length: count - 1 }, (_, i) => `t${i}`)];
+    const error = await harness.client
+      .planDefinitions({ definitions: definitions(['a'], sources(12)) })
+      .catch((e: unknown) => e);
+    expect(error).toMatchObject({
+      code: 'INVALID_DEFINITION',
+      message: expect.stringMatching(/resolve to 1\.\d MiB in 12 views; 1\.0 MiB is the limit/),
+      remedy: expect.stringContaining('the largest view is'),
+    });
+    await planAndApply(harness, definitions(['a'], sources(5)));
+    const { definitionsBytes } = await harness.client.getRegistryStatus({});
+    expect(Number(definitionsBytes)).toBeGreaterThan(400_000);
+    expect(Number(definitionsBytes)).toBeLessThanOrEqual(1024 ** 2);
   });
 
   it('a table without a shape and without a reason is a problem too', async () => {
@@ -283,6 +309,12 @@ describe('ApplyDefinitions', () => {
       code: 'DATA_DAMAGED',
       message: expect.stringContaining('generation 7'),
     });
+    expect(await harness.client.getRegistryStatus({})).toMatchObject({
+      version: VERSION,
+      runtime: expect.stringMatching(/^node v/),
+      nodes: 2,
+      conditions: [{ id: 'definitions/unknown', code: 'DATA_DAMAGED', severity: Severity.PROBLEM }],
+    });
   });
 
   it('is refused when a node has definitions that this registry never gave', async () => {
@@ -385,11 +417,15 @@ describe('the store', () => {
       remedy: expect.stringContaining('--data-dir'),
     });
     for (const thing of open.splice(0).reverse()) await thing.close();
-    const db = new ClassicLevel<string, Uint8Array>(join(directory, 'store'), { valueEncoding: 'view' });
-    const value = await db.get('current');
-    value![value!.length >> 1]! ^= 1;
-    await db.put('current', value!);
-    await db.close();
-    await expect(registry()).rejects.toMatchObject({ code: 'DATA_DAMAGED', place: join(directory, 'store') });
+    const path = join(directory, 'store');
+    const log = join(path, must(readdirSync(path).find((file) => file.endsWith('.log'))));
+    const bytes = readFileSync(log);
+    bytes[Math.floor(bytes.length / 2)]! ^= 1;
+    writeFileSync(log, bytes);
+    await expect(registry()).rejects.toMatchObject({
+      code: 'DATA_DAMAGED',
+      place: join(directory, 'store'),
+      remedy: expect.stringContaining('restore the directory from a copy'),
+    });
   });
 });
