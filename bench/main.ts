@@ -1,12 +1,18 @@
 /**
- * npm run bench -- fold | serve | freshness [--json] [--runs N]
+ * npm run bench -- fold | serve | freshness | followers | bootstrap [--json] [--runs N]
  *
  * Each prints one JSON line with --json, else a short table: medians of interleaved runs with a baseline of the same
  * run. What is measured, against what, and what is not: docs/benchmarks.md.
  */
 import { Command } from 'commander';
+import { benchBootstrap } from './bootstrap.ts';
+import { benchCheckpoint } from './checkpoint.ts';
 import { benchFold } from './fold.ts';
+import { benchFollowers } from './followers.ts';
 import { benchFreshness } from './freshness.ts';
+import { benchLog } from './log.ts';
+import { benchReplica } from './replica.ts';
+import { benchReplicaReads } from './replica-reads.ts';
 import { benchServe } from './serve.ts';
 
 export type BenchResult = Readonly<Record<string, number | string>>;
@@ -14,10 +20,28 @@ export type BenchResult = Readonly<Record<string, number | string>>;
 const BENCHES: Readonly<
   Record<string, { readonly about: string; readonly run: (runs: number) => Promise<BenchResult> }>
 > = {
+  followers: {
+    about: 'what a hundred followers cost a compute node, by delivered row, against what one costs',
+    run: benchFollowers,
+  },
+  bootstrap: { about: 'how fast a follower with nothing gets every row of a compute node', run: benchBootstrap },
   fold: { about: 'events per second through the engine and through a shard, on one core', run: benchFold },
+  log: { about: 'append with fsync, checked read and scrub of the log, against bare files', run: benchLog },
   serve: {
     about: 'GetFeatures against a bare grpc-js server that returns as many bytes (needs h2load)',
     run: benchServe,
+  },
+  replica: {
+    about: 'a replica takes, writes and loads a million rows, and what they cost in memory',
+    run: benchReplica,
+  },
+  'replica-reads': {
+    about: 'reads of a replica in the same process, against a bare Map of objects',
+    run: benchReplicaReads,
+  },
+  checkpoint: {
+    about: 'checkpoint, verify, restore and scrub of a shard, and its restart, against bare writing',
+    run: benchCheckpoint,
   },
   freshness: { about: 'commit to readable, against commit to a bare replication client', run: benchFreshness },
 };
