@@ -11,10 +11,13 @@ import { untilServing } from '../../examples/storefront/quiesce.ts';
 
 export interface MeshUnderTest {
   readonly mesh: Mesh;
+  /** The database as it runs now; another object after restartDatabase(). */
   readonly database: RunningPostgres;
   readonly sql: Sql;
   readonly client: FreshetClient;
   readonly directory: string;
+  /** Starts the database again, on its files and its port, after it was killed. */
+  restartDatabase(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -36,7 +39,9 @@ export async function startMeshUnderTest(options: MeshUnderTestOptions): Promise
     for (const closer of closers.splice(0).reverse()) await closer();
   };
   try {
-    const database = await startPostgres({ settings: options.postgresSettings ?? {} });
+    const settings = options.postgresSettings ?? {};
+    const home = join(directory, 'postgres');
+    let database = await startPostgres({ directory: home, settings });
     closers.push(() => database.stop());
     const sql = postgres(database.url, { max: 10, onnotice: () => {} });
     closers.push(() => sql.end({ timeout: 1 }));
@@ -59,7 +64,19 @@ export async function startMeshUnderTest(options: MeshUnderTestOptions): Promise
     await untilServing(mesh.addresses, controller.signal);
     const client = createFreshetClient({ addresses: [mesh.addresses.serve] });
     closers.push(async () => client.close());
-    return { mesh, database, sql, client, directory, close };
+    return {
+      mesh,
+      get database() {
+        return database;
+      },
+      sql,
+      client,
+      directory,
+      restartDatabase: async () => {
+        database = await startPostgres({ directory: home, port: database.port, settings });
+      },
+      close,
+    };
   } catch (error) {
     await close();
     throw error;

@@ -1,0 +1,79 @@
+/**
+ * npm run soak -- NAME: the long campaigns, of which `npm test` runs a short one each.
+ *
+ * Owns the list: what each campaign runs, and how much longer than in CI. Progress goes to stderr; the exit code says
+ * whether anything failed.
+ */
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
+
+interface Campaign {
+  readonly about: string;
+  /** Files that vitest runs, in its project. */
+  readonly project: string;
+  readonly files: readonly string[];
+  /** Environment that makes them long. */
+  readonly env: Readonly<Record<string, string>>;
+}
+
+const CAMPAIGNS: Readonly<Record<string, Campaign>> = {
+  chaos: {
+    about: '300 rounds of SIGKILL and SIGSTOP of any process, Postgres included, under load; then SQL has the word',
+    project: 'mesh',
+    files: ['test/e2e/chaos.e2e.test.ts'],
+    env: { FRESHET_CHAOS_ROUNDS: '300' },
+  },
+  oracle: {
+    about: 'ten thousand histories through the fold and the serve handler, against the oracle',
+    project: 'unit',
+    files: ['packages/testkit/src/differential', 'test/differential'],
+    env: { FRESHET_FUZZ_RUNS: '35' },
+  },
+  damage: {
+    about: '2,000 damaged stores and logs: the right answer, or damage that is told',
+    project: 'unit',
+    files: ['packages/store', 'packages/log', 'packages/replica', 'services/compute/src/io'],
+    env: { FRESHET_FUZZ_RUNS: '10' },
+  },
+  'crash-points': {
+    about:
+      'every I/O of ingest, log, compute and replica as the last one, with many ways for what was not synced to go',
+    project: 'unit',
+    files: ['packages/log', 'packages/replica', 'services/compute', 'services/ingest'],
+    env: { FRESHET_FUZZ_RUNS: '20' },
+  },
+};
+
+function usage(): string {
+  const lines = Object.entries(CAMPAIGNS).map(([name, { about }]) => `  ${name.padEnd(14)} ${about}`);
+  return [
+    'npm run soak -- NAME [options]',
+    '',
+    ...lines,
+    `  ${'simulate'.padEnd(14)} whole meshes under simulated faults, by seed (--help says more)`,
+    '',
+    'FRESHET_FUZZ_SEED=… repeats the random choices of a run; FRESHET_FUZZ_RUNS=… makes one longer still.',
+    '',
+  ].join('\n');
+}
+
+function main(name: string | undefined, rest: readonly string[]): number {
+  if (name === 'simulate') {
+    const program = join(import.meta.dirname, '../test/simulation/main.ts');
+    return spawnSync(process.execPath, [program, ...rest], { stdio: 'inherit' }).status ?? 1;
+  }
+  const campaign = name === undefined ? undefined : CAMPAIGNS[name];
+  if (campaign === undefined) {
+    const asked = name === undefined || name === '--help' || name === '-h';
+    (asked ? process.stdout : process.stderr).write(asked ? usage() : `There is no campaign ${name}.\n\n${usage()}`);
+    return asked ? 0 : 2;
+  }
+  const { project, files, env } = campaign;
+  const vitest = spawnSync('vitest', ['run', '--project', project, '--testTimeout', '86400000', ...files, ...rest], {
+    stdio: 'inherit',
+    env: { ...env, ...process.env },
+  });
+  return vitest.status ?? 1;
+}
+
+process.exitCode = main(process.argv[2], process.argv.slice(3));

@@ -1,0 +1,75 @@
+/** A compute node in a simulation: the production shards, their stores and checkpoints, and what followers call. */
+import { ConditionBoard } from '@freshet/kit/conditions.ts';
+import type { Network } from '@freshet/testkit/simulation/network.ts';
+import { shardBudget } from '../../services/compute/src/core/budget.ts';
+import { Gate } from '../../services/compute/src/core/gate.ts';
+import type { NodeUpkeep } from '../../services/compute/src/core/node-upkeep.ts';
+import { FRAME_LIMITS } from '../../services/compute/src/core/shard.ts';
+import { ShardHost } from '../../services/compute/src/core/shard-host.ts';
+import { tellCheckpoints } from '../../services/compute/src/core/tell-checkpoints.ts';
+import { Wake } from '../../services/compute/src/core/wake.ts';
+import { createEngineFold, ENGINE_FORMAT } from '../../services/compute/src/io/engine.ts';
+import { nodeStorage } from '../../services/compute/src/io/node-storage.ts';
+import { computeHandlers } from '../../services/compute/src/rpc/handlers.ts';
+import type { Life } from './machine.ts';
+import { SimLogReader } from './sim-log-reader.ts';
+
+export interface ComputeWorld {
+  readonly network: Network;
+  readonly partitions: number;
+  readonly address: string;
+  readonly onHost: (host: NodeUpkeep) => void;
+}
+
+const DIRECTORY = '/compute';
+/** Small, so that state is evicted, journals expire, frames fill and passes take several pages within one run. */
+const CACHE_BYTES = 16 * 1024;
+const COMMIT_MS = 300;
+const CHECKPOINT_MS = 3_000;
+const SCRUB_MS = 4_000;
+const JOURNAL = { ageUs: 3_000_000, bytes: 4 * 1024 };
+const FRAME = { ...FRAME_LIMITS, bytes: 2_000, pageRows: 3, keys: 8 };
+
+/** Runs until something ends it. */
+export async function runCompute(life: Life, world: ComputeWorld): Promise<void> {
+  const { process: clock, stores, files, logger, signal } = life;
+  const { network, partitions, address } = world;
+  const { yieldNow } = clock;
+  const numbers = Array.from({ length: partitions }, (_, number) => number);
+  await files.makeDirectory(DIRECTORY);
+  const source = new SimLogReader(clock, network, 'ingest');
+  const taken = new Wake();
+  const host = new ShardHost({
+    log: source,
+    ...nodeStorage({ stores, files, dataDir: DIRECTORY, clock, yieldNow, format: ENGINE_FORMAT, checkpointsKept: 2 }),
+    createFold: createEngineFold,
+    createDigest: ENGINE_FORMAT.createDigest,
+    conditions: new ConditionBoard({ clock, log: logger }),
+    upkeep: {
+      checkpointIntervalMs: CHECKPOINT_MS,
+      scrubIntervalMs: SCRUB_MS,
+      scrubBytesPerSecond: 1_000_000,
+      gate: new Gate(1),
+    },
+    clock,
+    logger,
+    yieldNow,
+    random: () => life.random.real(),
+    pages: new Gate(2),
+    limits: {
+      ...shardBudget(64 * 1024 * 1024, partitions),
+      cacheBytes: CACHE_BYTES,
+      commitBytes: 8 * 1024,
+      tailBytes: 2 * 1024,
+      rowCacheBytes: 4 * 1024,
+      commitIntervalMs: COMMIT_MS,
+      frame: FRAME,
+      journal: JOURNAL,
+    },
+    onCheckpoint: () => taken.set(),
+  });
+  world.onHost(host);
+  network.listen(address, clock, computeHandlers(host, { clock, yieldNow, partitions, upkeep: host }));
+  void tellCheckpoints(host, { source, node: address, taken, clock, signal, log: logger });
+  await host.run(numbers, signal);
+}

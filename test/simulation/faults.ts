@@ -1,0 +1,145 @@
+/** What each action of a plan does to the world. Owns nothing: a table of hands. */
+import { must } from '@freshet/kit/assert.ts';
+import type { Action } from './plan.ts';
+import type { World } from './world.ts';
+
+const INGEST_BEHIND_US_MAX = 4_000_000;
+
+/** Does it, and undoes it when its time is over. */
+export function act(world: World, action: Action): void {
+  world.note(`did: ${action.kind}`);
+  const later = (forUs: number, undo: () => void): void => world.scheduler.after(forUs, undo);
+  switch (action.kind) {
+    case 'commit':
+      if (!world.postgres.isAway) world.postgres.commit(action.rows);
+      return;
+    case 'rollback':
+      world.postgres.rollback();
+      return;
+    case 'define':
+      world.define(action.set);
+      return;
+    case 'kill':
+      world.machine(action.machine).kill();
+      later(action.forUs, () => world.machine(action.machine).start());
+      return;
+    case 'power':
+      world.machine(action.machine).powerOff(action.keep);
+      later(action.forUs, () => world.machine(action.machine).start());
+      return;
+    case 'stop': {
+      const { process } = world.machine(action.machine);
+      process?.stop();
+      later(action.forUs, () => process?.resume());
+      return;
+    }
+    case 'slow': {
+      const { process } = world.machine(action.machine);
+      if (process === undefined) return;
+      process.slowness = action.times;
+      later(action.forUs, () => {
+        process.slowness = 1;
+      });
+      return;
+    }
+    case 'cut': {
+      const link = world.network.link(...action.link);
+      link.cut = true;
+      later(action.forUs, () => {
+        link.cut = false;
+      });
+      return;
+    }
+    case 'reset':
+      world.network.reset(...action.link);
+      return;
+    case 'lag': {
+      const link = world.network.link(...action.link);
+      const before = link.delayUs;
+      link.delayUs = [action.us / 2, action.us];
+      later(action.forUs, () => {
+        link.delayUs = before;
+      });
+      return;
+    }
+    case 'scramble': {
+      const link = world.network.link(...action.link);
+      const field = `${action.how}OneIn` as const;
+      link[field] = 5;
+      later(action.forUs, () => {
+        link[field] = 0;
+      });
+      return;
+    }
+    default:
+      actOnDisk(world, action);
+  }
+}
+
+type DiskAction = Extract<
+  Action,
+  { kind: 'flip' | 'lose-key' | 'full' | 'clock' | 'checkpoint' | 'database-away' | 'database-silent' }
+>;
+
+function actOnDisk(world: World, action: DiskAction): void {
+  const later = (forUs: number, undo: () => void): void => world.scheduler.after(forUs, undo);
+  switch (action.kind) {
+    case 'flip':
+      damageStore(world, action, (directory, key, stores) => {
+        stores.damage(directory, key, (sealed) => {
+          const at = Math.floor(action.where * 997) % Math.max(1, sealed.length);
+          if (sealed.length > 0) sealed[at] = (sealed[at] ?? 0) ^ (1 << (at & 7));
+          return sealed;
+        });
+      });
+      return;
+    case 'lose-key': {
+      // At rest: what a running process reads of a block that lost its keys, LevelDB does not tell it.
+      const machine = world.machine(action.machine);
+      machine.kill();
+      damageStore(world, action, (directory, key, stores) => {
+        stores.lose(directory, key, action.machine.startsWith('compute') || action.where < 0.5);
+      });
+      later(100_000, () => machine.start());
+      return;
+    }
+    case 'full': {
+      const machine = world.machine(action.machine);
+      machine.isFull = true;
+      later(action.forUs, () => {
+        machine.isFull = false;
+      });
+      return;
+    }
+    case 'clock': {
+      const { clock } = world.machine(action.machine);
+      const skewUs = clock.skewUs + action.jumpUs;
+      // An ingest node whose clock is behind by more than max_skew puts every row in quarantine, as it should.
+      clock.skewUs = action.machine === 'ingest' ? Math.max(-INGEST_BEHIND_US_MAX, skewUs) : skewUs;
+      return;
+    }
+    case 'checkpoint':
+      world.askCheckpoint(action.machine);
+      return;
+    case 'database-away':
+      world.postgres.goAway();
+      later(action.forUs, () => world.postgres.comeBack());
+      return;
+    default:
+      world.postgres.isSilent = true;
+      later(action.forUs, () => world.postgres.comeBack());
+  }
+}
+
+function damageStore(
+  world: World,
+  { machine, where }: { readonly machine: Parameters<World['machine']>[0]; readonly where: number },
+  damage: (directory: string, key: string, stores: ReturnType<World['machine']>['stores']) => void,
+): void {
+  const { stores } = world.machine(machine);
+  const { directories } = stores;
+  if (directories.length === 0) return;
+  const directory = must(directories[Math.floor(where * directories.length)]);
+  const keys = stores.keysOf(directory);
+  if (keys.length > 0) damage(directory, must(keys[Math.floor(((where * 31) % 1) * keys.length)]), stores);
+}

@@ -1,0 +1,128 @@
+/** Ingest in a simulation: the production capture, log and reading of the log, wired as services/ingest/src/main.ts does. */
+
+import type { DefinitionSet } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
+import { ConditionBoard } from '@freshet/kit/conditions.ts';
+import type { Log } from '@freshet/log/log.ts';
+import { createRetentionKeeper } from '@freshet/log/retention-keeper.ts';
+import { openSegmentLog, type SegmentLog } from '@freshet/log/segment-log.ts';
+import { startTicker } from '@freshet/log/ticker.ts';
+import type { Network } from '@freshet/testkit/simulation/network.ts';
+import { CheckpointFile } from '../../services/ingest/src/io/checkpoint-file.ts';
+import { IngestNode } from '../../services/ingest/src/io/ingest-node.ts';
+import { PostgresSource } from '../../services/ingest/src/io/postgres-source.ts';
+import { QuarantineFile } from '../../services/ingest/src/io/quarantine-file.ts';
+import { keepOnce } from '../../services/ingest/src/io/retention.ts';
+import { noteCheckpoints } from '../../services/ingest/src/rpc/note-checkpoints.ts';
+import type { Life } from './machine.ts';
+import type { SimPostgres } from './sim-postgres.ts';
+
+const DIRECTORY = '/ingest';
+const SEGMENT_BYTES = 4 * 1024;
+/** What is kept of the log beyond what checkpoints need, microseconds: little, so that trimming matters within a run. */
+const RETAIN_US = 2_000_000;
+const RETAIN_EVERY_MS = 1_500;
+
+export interface IngestWorld {
+  readonly network: Network;
+  readonly postgres: SimPostgres;
+  readonly partitions: number;
+  readonly trims: boolean;
+  /** The definitions in force, at the registry. */
+  readonly definitions: () => DefinitionSet | undefined;
+  /** Called with each log that is open, for whoever knows the truth. */
+  readonly onLog: (log: SegmentLog) => void;
+}
+
+/** How often the node asks for definitions, milliseconds. */
+const DEFINITIONS_MS = 300;
+
+/** Runs until something ends it. */
+export async function runIngest(life: Life, world: IngestWorld): Promise<void> {
+  const { process: clock, files, logger, signal } = life;
+  const random = (): number => life.random.real();
+  const conditions = new ConditionBoard({ clock, log: logger });
+  const log = await openSegmentLog({
+    directory: `${DIRECTORY}/log`,
+    partitions: world.partitions,
+    clock,
+    log: logger,
+    segmentBytes: SEGMENT_BYTES,
+    files,
+    makeLogId: () => life.random.branch('log id').uint32().toString(16).padStart(32, '0'),
+  });
+  world.onLog(log);
+  startTicker({ log, clock, onError: () => undefined });
+  const quarantine = await QuarantineFile.open(files, `${DIRECTORY}/quarantine.jsonl`);
+  const source = new PostgresSource({
+    name: 'default',
+    database: world.postgres.connection(clock),
+    slotName: 'freshet',
+    directory: `${DIRECTORY}/postgres`,
+    files,
+    log,
+    quarantine,
+    clock,
+    random,
+    logger,
+    conditions,
+    inFlightBytesMax: 64 * 1024,
+    recheckMs: 500,
+    tableCheckMs: 2_000,
+  });
+  const node = await IngestNode.open({
+    directory: DIRECTORY,
+    files,
+    log,
+    sources: [source],
+    clock,
+    random,
+    logger,
+    conditions,
+  });
+  const checkpoints = await CheckpointFile.open({
+    files,
+    path: `${DIRECTORY}/checkpoints.json`,
+    logId: log.logId,
+    clock,
+    logger,
+    nodeTimeoutUs: Number.MAX_SAFE_INTEGER,
+  });
+  const keeper = createRetentionKeeper({
+    log,
+    limits: { ageUs: world.trims ? RETAIN_US : undefined, bytes: undefined },
+    clock,
+    logger,
+    allowedBelow: (partition) => checkpoints.allowedBelow(partition),
+  });
+  const service: SimLogService = { log, noteCheckpoints: noteCheckpoints(log, checkpoints) };
+  world.network.listen('ingest', clock, service);
+  const keep = async (): Promise<void> => {
+    for (;;) {
+      await clock.sleep(RETAIN_EVERY_MS);
+      await keepOnce({ keeper, checkpoints, conditions });
+    }
+  };
+  await Promise.race([node.run(signal), followDefinitions(life, world, node), halted(life, log), keep()]);
+}
+
+/** What ingest offers at its address. */
+export interface SimLogService {
+  readonly log: Log;
+  readonly noteCheckpoints: ReturnType<typeof noteCheckpoints>;
+}
+
+async function followDefinitions({ process: clock }: Life, world: IngestWorld, node: IngestNode): Promise<void> {
+  for (;;) {
+    const definitions = world.definitions();
+    if (definitions !== undefined) await node.apply(definitions);
+    await clock.sleep(DEFINITIONS_MS);
+  }
+}
+
+/** A log that takes no more records ends the process, so that it is opened anew. */
+async function halted({ process: clock }: Life, log: SegmentLog): Promise<void> {
+  for (;;) {
+    if (log.fault !== undefined) throw log.fault;
+    await clock.sleep(1_000);
+  }
+}

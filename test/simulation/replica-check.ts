@@ -1,0 +1,114 @@
+/**
+ * Whether what a replica would answer now is right, by the truth: R1 (all it says it is complete through is there,
+ * equal bytes at equal versions), R2 (no version goes back while its process lives).
+ *
+ * Looks at what can be read, as a reader finds it (the catalogue's tables), and at nothing else of the replica.
+ */
+import { decodeRow } from '@freshet/engine/rows/row-codec.ts';
+import { rowLayout, valuesAt } from '@freshet/engine/rows/row-reader.ts';
+import type { DefinitionSet } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
+import { fromLatin1 } from '@freshet/replica/latin1.ts';
+import type { Replica } from '@freshet/replica/replica.ts';
+import { rowKeyOfText, rowKeyText } from '@freshet/replica/row-key.ts';
+import { int64KeyString } from '@freshet/values/key.ts';
+import { partitionOfKeyString } from '@freshet/values/partition.ts';
+import type { Total } from './shop.ts';
+import type { LogTruth, PartitionTruth } from './truth.ts';
+
+export class ReplicaCheck {
+  /** The newest version shown of each view, shard and key, while the process lives. */
+  readonly #shown = new Map<string, number>();
+  rowsChecked = 0;
+
+  /** What is wrong, in words; undefined: nothing. */
+  check(replica: Replica, truth: LogTruth, logId: string): string | undefined {
+    const positions = new Map(replica.shards().map((shard) => [shard.shard, shard]));
+    for (const view of replica.catalog.views.values()) {
+      for (const [shard, table] of view.tables.entries()) {
+        const report = positions.get(shard);
+        const partition = truth.partitions[shard];
+        if (report === undefined || partition === undefined) continue;
+        if (report.logId !== '' && report.logId !== logId) continue;
+        const wrong =
+          this.#rows(table.viewId, shard, table.rows, partition) ??
+          complete(table.viewId, table.rows, Math.min(report.completeThroughUs, table.completeThroughUs), partition);
+        if (wrong !== undefined) return `shard ${shard}, view ${view.name}: ${wrong}`;
+      }
+    }
+    return undefined;
+  }
+
+  /**
+   * What is not served yet, in words; undefined: everything. By the truth's records, and by the database's own rows, which
+   * know nothing of a log. `mayBePending`: new views may be impossible to build, because the log was trimmed.
+   */
+  unsettled(
+    replica: Replica,
+    truth: LogTruth,
+    totals: ReadonlyMap<number, Total>,
+    definitions: DefinitionSet | undefined,
+    mayBePending: boolean,
+  ): string | undefined {
+    const { catalog } = replica;
+    if (!mayBePending && catalog.generation !== definitions?.generation)
+      return `serves generation ${catalog.generation}`;
+    const behind = replica.shards().find(({ shard, position }) => position < (truth.partitions[shard]?.end ?? 0));
+    if (behind !== undefined) return `shard ${behind.shard} is at ${behind.position}`;
+    const view = catalog.views.get('totals');
+    if (view === undefined) return 'view totals is not served';
+    const layout = rowLayout(view.plan);
+    for (const [user, total] of totals) {
+      const key = int64KeyString(BigInt(user));
+      const row = view.tables[partitionOfKeyString(key, truth.partitions.length)]?.rows.get(rowKeyOfText(key));
+      const values = row === undefined || row.bytes === '' ? [] : valuesAt(decodeRow(fromLatin1(row.bytes)), 0, layout);
+      const [n, spent] = ['n', 'spent'].map((name) => values[view.plan.features.findIndex((f) => f.name === name)]);
+      if (n?.value !== total.n || spent?.value !== total.spent) {
+        return `user ${user} has ${String(n?.value)} events of ${String(spent?.value)}, the database ${total.n} of ${total.spent}`;
+      }
+    }
+    return undefined;
+  }
+
+  #rows(viewId: string, shard: number, rows: Rows, truth: PartitionTruth): string | undefined {
+    for (const [rowKey, { version, bytes }] of rows) {
+      const key = rowKeyText(rowKey);
+      const name = `${viewId} ${shard} ${key}`;
+      const shown = this.#shown.get(name) ?? -1;
+      if (version < shown) return `R2: ${hex(key)} went from version ${shown} back to ${version}`;
+      this.#shown.set(name, version);
+      if (bytes === '') continue;
+      this.rowsChecked += 1;
+      const right = truth.row(viewId, key, version);
+      if (right === undefined) return `R1: ${hex(key)} has version ${version}, which it never had`;
+      if (right.bytes !== bytes) return `R1: ${hex(key)} at version ${version} has other bytes`;
+    }
+    return undefined;
+  }
+}
+
+type Rows = ReadonlyMap<number | string, { readonly version: number; readonly bytes: string }>;
+
+/** Whether every row that changed before the time is there, at that version or a newer one, and none of an earlier life. */
+function complete(viewId: string, rows: Rows, throughUs: number, truth: PartitionTruth): string | undefined {
+  const view = truth.views.get(viewId);
+  if (view === undefined || throughUs <= 0) return undefined;
+  const life = truth.lifeAt(viewId, truth.positionBefore(throughUs));
+  if (life < 0) return undefined;
+  const present = [...rows].filter(([, { bytes }]) => bytes !== '');
+  const versions = new Map(present.map(([key, { version }]) => [rowKeyText(key as never), version]));
+  const through = `complete through ${throughUs}`;
+  for (const [key, moments] of view.keys) {
+    const version = versions.get(key);
+    const due = moments.findLast((moment) => moment.logTimeUs < throughUs && moment.life >= life);
+    if (due !== undefined && (version ?? -1) < due.version) {
+      return `R1: ${through}, but ${hex(key)} is at version ${version ?? 'none'}, not ${due.version}`;
+    }
+    const old = version === undefined ? undefined : truth.row(viewId, key, version);
+    if (old !== undefined && old.life < life) return `R1: ${through}, but ${hex(key)} is of an earlier life`;
+  }
+  return undefined;
+}
+
+function hex(key: string): string {
+  return Buffer.from(key, 'latin1').toString('hex');
+}

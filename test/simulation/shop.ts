@@ -1,0 +1,119 @@
+/**
+ * The table and the definitions of the simulations, resolved as the registry resolves them: a few sets of views over one
+ * source, so that a plan can go from one to another; and what each feature must be in the end, straight from the rows.
+ */
+import { create } from '@bufbuild/protobuf';
+import { parseDefinitions } from '@freshet/definitions/parse.ts';
+import { resolveDefinitions } from '@freshet/definitions/resolve.ts';
+import { type Contract, ContractSchema, ReplicaIdentity } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import type { DefinitionSet } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
+import { Kind } from '@freshet/gen/freshet/type/v1/value_pb.ts';
+
+export const ACTIVITY = {
+  schema: 'public',
+  table: 'activity',
+  columns: [
+    { name: 'id', oid: 20, sql: 'bigint', kind: Kind.INT64 },
+    { name: 'user_id', oid: 20, sql: 'bigint', kind: Kind.INT64 },
+    { name: 'amount', oid: 20, sql: 'bigint', kind: Kind.INT64 },
+    { name: 'at', oid: 1184, sql: 'timestamp with time zone', kind: Kind.TIMESTAMP },
+  ],
+} as const;
+
+const CONTRACT: Contract = create(ContractSchema, {
+  source: 'activity',
+  version: 1,
+  primaryKey: ['id'],
+  replicaIdentity: ReplicaIdentity.DEFAULT,
+  columns: ACTIVITY.columns.map(({ name, oid, sql, kind }) => ({
+    name,
+    type: { kind },
+    nullable: false,
+    sourceType: sql,
+    sourceTypeOid: oid,
+  })),
+});
+
+const HEAD = `
+kind: Entity
+name: user
+key: { user_id: int64 }
+---
+kind: Source
+name: activity
+mode: append
+postgres: { table: public.activity }
+event_time: at
+`;
+
+const VIEWS = {
+  totals: `
+kind: FeatureView
+name: totals
+entity: user
+source: activity
+features:
+  n: { count: {} }
+  spent: { sum: amount }
+  n_20s: { count: {}, rolling: 20s }
+`,
+  recent: `
+kind: FeatureView
+name: recent
+entity: user
+source: activity
+where: amount > 100
+features:
+  large_10s: { count: {}, rolling: 10s }
+  largest: { max: amount }
+  last_amount: { last: amount }
+`,
+  minutes: `
+kind: FeatureView
+name: minutes
+entity: user
+source: activity
+features:
+  n_minute: { count: {}, tumbling: 5s }
+  mean_amount: { mean: amount }
+`,
+} as const;
+
+const SETS: readonly (readonly (keyof typeof VIEWS)[])[] = [
+  ['totals', 'recent'],
+  ['totals', 'recent', 'minutes'],
+  ['totals'],
+  ['totals', 'minutes'],
+];
+
+/** The definitions of a set, with a generation above that of the set in force. */
+export function definitionsOf(set: number, previous: DefinitionSet | undefined): DefinitionSet {
+  const views = SETS[set] ?? [];
+  const service = `
+kind: FeatureService
+name: all
+features: [${views.map((view) => `"${view}:*"`).join(', ')}]
+`;
+  const text = [HEAD, ...views.map((view) => VIEWS[view]), service].join('\n---\n');
+  const definitions = parseDefinitions([{ path: 'shop.yaml', text }]);
+  const { resolved } = resolveDefinitions({ definitions, contracts: new Map([['activity', CONTRACT]]), previous });
+  return resolved;
+}
+
+/** What the view "totals" must say of a user over all time. */
+export interface Total {
+  readonly n: bigint;
+  readonly spent: bigint;
+}
+
+/** By user, straight from the rows. */
+export function totalsOf(
+  rows: readonly { readonly user: number; readonly amount: number }[],
+): ReadonlyMap<number, Total> {
+  const totals = new Map<number, Total>();
+  for (const { user, amount } of rows) {
+    const { n, spent } = totals.get(user) ?? { n: 0n, spent: 0n };
+    totals.set(user, { n: n + 1n, spent: spent + BigInt(amount) });
+  }
+  return totals;
+}

@@ -1,0 +1,145 @@
+/**
+ * What is right, known to nobody in the simulation: the log as it became durable, folded one record at a time by a fold
+ * that never crashes, never commits and never evicts.
+ *
+ * Owns what a row of a version must be, which versions a key went through and when, and what a replica that says it is
+ * complete must have. Its fold is the engine's own: that the engine is right is the oracle's business
+ * (packages/testkit/src/oracle); here the question is whether all copies agree with it whatever happens to them.
+ */
+import { type FoldEntry, ShardFold } from '@freshet/engine/shard-fold.ts';
+import { toLatin1 } from '@freshet/replica/latin1.ts';
+
+/** A row at the moment at which it came to be. */
+interface Moment {
+  readonly version: number;
+  readonly logTimeUs: number;
+  /** The encoded row, a character per byte. */
+  readonly bytes: string;
+  /** The newest of the view's lives in which the key had it. */
+  life: number;
+}
+
+export interface ViewTruth {
+  /**
+   * The positions from which on the view was complete without a break, one for each of its lives: one that begins anew
+   * has none of the rows of the one before.
+   */
+  readonly livesFrom: number[];
+  readonly keys: Map<string, Moment[]>;
+}
+
+export class PartitionTruth {
+  readonly #fold = new ShardFold({ cold: { load: () => undefined }, cacheBytes: Number.MAX_SAFE_INTEGER });
+  readonly entries: FoldEntry[] = [];
+  readonly views = new Map<string, ViewTruth>();
+
+  get end(): number {
+    return this.entries.length;
+  }
+
+  get logTimeUs(): number {
+    return this.entries.at(-1)?.logTimeUs ?? 0;
+  }
+
+  /** Takes the next record, or checks that one that is known is what it was. Returns what is wrong. */
+  take(entry: FoldEntry): string | undefined {
+    const known = this.entries[entry.offset];
+    if (known !== undefined) {
+      const isSame = known.crc === entry.crc && known.logTimeUs === entry.logTimeUs;
+      return isSame ? undefined : `L1: record ${entry.offset} was another one before`;
+    }
+    if (entry.offset !== this.end) return `L1: record ${entry.offset} follows ${this.end - 1}`;
+    if (entry.logTimeUs < this.logTimeUs) return `L1: log time goes back at ${entry.offset}`;
+    const kept = { ...entry, record: Uint8Array.from(entry.record) };
+    this.entries.push(kept);
+    this.#advance(kept);
+    return undefined;
+  }
+
+  /** The views in force that have rows now. */
+  complete(): readonly string[] {
+    return this.#fold.completeViews();
+  }
+
+  /** The row of a version; undefined when the key never had that version. */
+  row(viewId: string, key: string, version: number): Moment | undefined {
+    const moments = this.views.get(viewId)?.keys.get(key) ?? [];
+    let low = 0;
+    let high = moments.length - 1;
+    while (low <= high) {
+      const middle = (low + high) >> 1;
+      const moment = moments[middle] as Moment;
+      if (moment.version === version) return moment;
+      if (moment.version < version) low = middle + 1;
+      else high = middle - 1;
+    }
+    return undefined;
+  }
+
+  /** The view's life at a position; -1 before the first. */
+  lifeAt(viewId: string, position: number): number {
+    return this.views.get(viewId)?.livesFrom.findLastIndex((from) => from <= position) ?? -1;
+  }
+
+  /** The records before a log time. */
+  positionBefore(logTimeUs: number): number {
+    let low = 0;
+    let high = this.entries.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if ((this.entries[middle] as FoldEntry).logTimeUs < logTimeUs) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
+  #advance(entry: FoldEntry): void {
+    const before = new Map(this.#fold.completeViews().map((id) => [id, this.#fold.completeAt(id)]));
+    this.#fold.fold([entry]);
+    for (const { viewId, position } of this.#fold.builds()) this.#fold.foldBuild(viewId, this.entries.slice(position));
+    for (const viewId of this.#fold.completeViews()) {
+      const at = this.#fold.completeAt(viewId);
+      if (before.get(viewId) === at) continue;
+      this.#view(viewId).livesFrom.push(at ?? 0);
+      for (const key of this.#fold.keys(viewId)) this.#note(viewId, key, entry.logTimeUs);
+    }
+    for (const [viewId, keys] of this.#fold.takeDirty()) {
+      for (const key of keys) this.#note(viewId, key, entry.logTimeUs);
+    }
+  }
+
+  #note(viewId: string, key: string, logTimeUs: number): void {
+    const row = this.#fold.row(viewId, key);
+    if (row === undefined) return;
+    const { keys, livesFrom } = this.#view(viewId);
+    const life = livesFrom.length - 1;
+    const moments = keys.get(key) ?? [];
+    keys.set(key, moments);
+    const newest = moments.at(-1);
+    if (newest !== undefined && newest.version >= row.version) {
+      newest.life = life;
+      return;
+    }
+    // A build makes rows of records that are long past: their log time is theirs, not this record's.
+    const at = this.entries[row.version]?.logTimeUs ?? logTimeUs;
+    moments.push({ version: row.version, logTimeUs: at, bytes: toLatin1(row.bytes), life });
+  }
+
+  #view(viewId: string): ViewTruth {
+    let view = this.views.get(viewId);
+    if (view === undefined) {
+      view = { livesFrom: [], keys: new Map() };
+      this.views.set(viewId, view);
+    }
+    return view;
+  }
+}
+
+/** The truth of one log. */
+export class LogTruth {
+  readonly partitions: readonly PartitionTruth[];
+
+  constructor(partitions: number) {
+    this.partitions = Array.from({ length: partitions }, () => new PartitionTruth());
+  }
+}
