@@ -14,14 +14,12 @@ if (name !== undefined) {
   registerHooks({
     load: (url, context, next) => {
       if (!url.startsWith('file:') || !fileURLToPath(url).endsWith(broken.file)) return next(url, context);
-      const source = readFileSync(fileURLToPath(url), 'utf8');
-      if (source.split(broken.find).length !== 2)
-        throw new Error(`${name}: ${broken.file} does not have the text once`);
-      return {
-        format: 'module-typescript',
-        source: source.replace(broken.find, () => broken.replace),
-        shortCircuit: true,
-      };
+      let source = readFileSync(fileURLToPath(url), 'utf8');
+      for (const { find, replace } of broken.changes) {
+        if (source.split(find).length !== 2) throw new Error(`${name}: ${broken.file} does not have "${find}" once`);
+        source = source.replace(find, () => replace);
+      }
+      return { format: 'module-typescript', source, shortCircuit: true };
     },
   });
 }

@@ -9,8 +9,183 @@ export interface BrokenBuild {
   readonly name: string;
   readonly about: string;
   readonly file: string;
-  readonly find: string;
-  readonly replace: string;
+  readonly changes: readonly { readonly find: string; readonly replace: string }[];
 }
 
-export const BROKEN_BUILDS: readonly BrokenBuild[] = [];
+export const BROKEN_BUILDS: readonly BrokenBuild[] = [
+  {
+    name: 'accept-repetitions',
+    about: 'a shard folds what it has folded already (F3)',
+    file: 'packages/engine/src/fold/route-progress.ts',
+    changes: [{ find: '    if (!isNewer(record, mark)) return false;\n', replace: '' }],
+  },
+  {
+    name: 'forget-marks',
+    about: 'lane marks are not restored from a commit (F3)',
+    file: 'packages/engine/src/fold/route-progress.ts',
+    changes: [
+      {
+        find: '      progress.#marks.set(lane, { major: normaliseInteger(major), minor: normaliseInteger(minor), part });',
+        replace: '      void [lane, major, minor, part, normaliseInteger];',
+      },
+    ],
+  },
+  {
+    name: 'evict-dirty',
+    about: 'a state that is not committed is dropped from memory (F1)',
+    file: 'packages/engine/src/fold/state-cache.ts',
+    changes: [{ find: '} else if (state.stage === Stage.CLEAN) {', replace: '} else {' }],
+  },
+  {
+    name: 'evict-before-durable',
+    about: 'states are dropped before the commit that has them is written (F1)',
+    file: 'services/compute/src/core/shard.ts',
+    changes: [
+      {
+        find: '    const taken = this.#fold.takeCommit();',
+        replace: '    const taken = this.#fold.takeCommit();\n    this.#fold.evict();',
+      },
+    ],
+  },
+  {
+    name: 'journal-forgets',
+    about: "a commit's journal entry names only some of the keys that changed (R1)",
+    file: 'packages/engine/src/shard-fold.ts',
+    changes: [
+      {
+        find: 'if (state.version >= completeAt) keys.add(state.key);',
+        replace: 'if (state.version >= completeAt && keys.size < 1) keys.add(state.key);',
+      },
+    ],
+  },
+  {
+    name: 'drop-value-crc',
+    about: 'the checksum of a stored value is not compared',
+    file: 'packages/store/src/sealed-value.ts',
+    changes: [
+      {
+        find: '  return crc32c(scratch, 0, end) === sealed.readUInt32LE(length) ? value : undefined;',
+        replace: '  return crc32c(scratch, 0, end) === -1 ? undefined : value;',
+      },
+    ],
+  },
+  {
+    name: 'states-after-commit',
+    about: "a commit's states are written after the commit that they go with",
+    file: 'services/compute/src/io/shard-store.ts',
+    changes: [
+      {
+        find: 'const { keySets, bytes } = await this.#putStates(batch, next, taken);',
+        replace:
+          'const later = this.#store.batch();\n      const { keySets, bytes } = await this.#putStates(later, next, taken);',
+      },
+      {
+        find: '      await batch.write({ sync: false });\n      link.done();',
+        replace:
+          '      await batch.write({ sync: false });\n      await later.write({ sync: false });\n      link.done();',
+      },
+    ],
+  },
+  {
+    name: 'gap-is-an-end',
+    about: 'a journal that no longer reaches back is taken for one without changes (R1)',
+    file: 'services/compute/src/core/shard-follower.ts',
+    changes: [
+      {
+        find: "      if (changes === undefined) return 'gap';",
+        replace: "      if (changes === undefined) return 'done';",
+      },
+    ],
+  },
+  {
+    name: 'complete-too-early',
+    about: 'frames say complete through the head, not through what was sent (R1)',
+    file: 'services/compute/src/core/shard-follower.ts',
+    changes: [
+      {
+        find: '      this.#completeThroughUs = logTimeUs;\n    }',
+        replace: '      this.#completeThroughUs = Math.max(logTimeUs, this.#shard.head.logTimeUs);\n    }',
+      },
+    ],
+  },
+  {
+    name: 'left-for-later',
+    about: 'a key that changes again later is left out of the round that it belongs to (R1)',
+    file: 'services/compute/src/core/shard-follower.ts',
+    changes: [
+      {
+        find: 'version !== undefined && version >= at && version < to;',
+        replace: 'version !== undefined && version >= at;',
+      },
+    ],
+  },
+  {
+    name: 'pass-skips-changes',
+    about: 'changes since a pass began are not sent (R1)',
+    file: 'services/compute/src/core/shard-follower.ts',
+    changes: [{ find: '    if (committed.position < this.#live.position) this.#live = committed;\n', replace: '' }],
+  },
+  {
+    name: 'apply-older-rows',
+    about: 'a replica takes an older row for a newer one (R2)',
+    file: 'packages/replica/src/view-table.ts',
+    changes: [{ find: '    if (version <= row.version) return;', replace: '    if (version === row.version) return;' }],
+  },
+  {
+    name: 'ignore-sequence',
+    about: 'frames that are lost, doubled or out of place are not noticed (R1)',
+    file: 'packages/replica/src/frame-sequence.ts',
+    changes: [{ find: '    if (frame.sequence !== next) {', replace: '    if (frame.sequence < 0n) {' }],
+  },
+  {
+    name: 'ignore-row-digest',
+    about: "a replica's rows on disk are not compared with their digest (R1)",
+    file: 'packages/replica/src/replica-loader.ts',
+    changes: [
+      { find: '    if (table.storedDigest !== record.digest) return', replace: '    if (record.digest < 0) return' },
+    ],
+  },
+  {
+    name: 'acknowledge-too-early',
+    about: 'a position is acknowledged before what lies before it is durable (I1)',
+    file: 'services/ingest/src/core/acknowledger.ts',
+    changes: [
+      { find: '    while (this.#flights[0]?.settled === true) {', replace: '    while (this.#flights.length > 0) {' },
+    ],
+  },
+  {
+    name: 'no-fsync',
+    about: 'append resolves without an fsync (L1)',
+    file: 'packages/log/src/segment-writer.ts',
+    changes: [{ find: '    await known(() => file.sync());\n    for', replace: '    for' }],
+  },
+  {
+    name: 'trim-too-far',
+    about: 'the log is trimmed without asking for checkpoints (L2)',
+    file: 'services/ingest/src/core/checkpoint-book.ts',
+    changes: [
+      {
+        find: '    return offsets.length === 0 || least === 0 ? undefined : least;',
+        replace: '    return Number.isNaN(least) ? undefined : Number.MAX_SAFE_INTEGER;',
+      },
+    ],
+  },
+  {
+    name: 'snapshot-and-stream',
+    about: 'rows of the snapshot come by the stream once more (F3)',
+    file: 'services/ingest/src/core/change-stream.ts',
+    changes: [{ find: '      if (transaction.commitLsn < binding.live.fromLsn) continue;\n', replace: '' }],
+  },
+  {
+    name: 'restore-anything',
+    about: 'a checkpoint is restored into a store without saying where it is',
+    file: 'services/compute/src/io/shard-restore.ts',
+    changes: [
+      {
+        find: '    for (; next.done !== true; next = await states.next()) {\n      for (const [instance, key, state] of next.value)',
+        replace:
+          '    for (; next.done !== true; next = await states.next()) {\n      for (const [instance, key, state] of next.value.slice(1))',
+      },
+    ],
+  },
+];

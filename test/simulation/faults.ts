@@ -78,7 +78,7 @@ export function act(world: World, action: Action): void {
 
 type DiskAction = Extract<
   Action,
-  { kind: 'flip' | 'lose-key' | 'full' | 'clock' | 'checkpoint' | 'database-away' | 'database-silent' }
+  { kind: 'flip' | 'lose-key' | 'old-row' | 'full' | 'clock' | 'checkpoint' | 'database-away' | 'database-silent' }
 >;
 
 function actOnDisk(world: World, action: DiskAction): void {
@@ -99,6 +99,15 @@ function actOnDisk(world: World, action: DiskAction): void {
       machine.kill();
       damageStore(world, action, (directory, key, stores) => {
         stores.lose(directory, key, action.machine.startsWith('compute') || action.where < 0.5);
+      });
+      later(100_000, () => machine.start());
+      return;
+    }
+    case 'old-row': {
+      const machine = world.machine(action.machine);
+      machine.kill();
+      damageStore(world, action, (directory, key, stores) => {
+        stores.revert(directory, key);
       });
       later(100_000, () => machine.start());
       return;

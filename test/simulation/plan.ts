@@ -46,6 +46,7 @@ export type Action =
     }
   | { readonly kind: 'flip'; readonly machine: Machine; readonly where: number }
   | { readonly kind: 'lose-key'; readonly machine: Machine; readonly where: number }
+  | { readonly kind: 'old-row'; readonly machine: Machine; readonly where: number }
   | { readonly kind: 'full'; readonly machine: Machine; readonly forUs: number }
   | { readonly kind: 'clock'; readonly machine: Machine; readonly jumpUs: number }
   | { readonly kind: 'checkpoint'; readonly machine: Machine }
@@ -115,7 +116,7 @@ function commits(random: Random, durationUs: number, users: number): TimedAction
 
 function faults(random: Random, durationUs: number): TimedAction[] {
   // Some runs have none: a fault that is always there hides what only shows without it.
-  const count = random.pick([0, 1, 2, 4, 8, 16]);
+  const count = random.pick([0, 1, 2, 4, 8, 16, 32]);
   return Array.from({ length: count }, () => ({ atUs: random.between(0, durationUs), action: fault(random) }));
 }
 
@@ -135,6 +136,7 @@ function fault(random: Random): Action {
     () => ({ kind: 'scramble', link, forUs, how: random.pick(['duplicate', 'reorder', 'lose'] as const) }),
     () => ({ kind: 'flip', machine, where: random.real() }),
     () => ({ kind: 'lose-key', machine, where: random.real() }),
+    () => ({ kind: 'old-row', machine: random.pick(['edge-1', 'edge-2'] as const), where: random.real() }),
     () => ({ kind: 'full', machine, forUs }),
     () => ({ kind: 'clock', machine, jumpUs: random.between(-20, 20) * SECOND }),
     () => ({ kind: 'checkpoint', machine: random.pick(['compute-a', 'compute-b'] as const) }),

@@ -1,14 +1,47 @@
 /**
  * What must happen sometimes, over many seeds: every fault, and every path by which the mesh recovers from one. A
- * simulator in which a path is never taken proves nothing about it. Pure.
+ * simulator in which a path is never taken proves nothing about it. Pure. Paths are known by what is logged on them.
  */
-const MUST_HAPPEN: readonly RegExp[] = [
+const KINDS = [
   ...['commit', 'rollback', 'define', 'kill', 'power', 'stop', 'slow', 'cut', 'reset', 'lag', 'scramble', 'flip'],
-  ...['lose-key', 'full', 'clock', 'checkpoint', 'database-away', 'database-silent'],
-].map((kind) => (typeof kind === 'string' ? new RegExp(`^did: ${kind}$`) : kind));
+  ...['lose-key', 'old-row', 'full', 'clock', 'checkpoint', 'database-away', 'database-silent'],
+];
 
-/** What never happened. */
-export function unseenPaths(seen: Readonly<Record<string, number>>): string[] {
-  const names = Object.keys(seen);
-  return MUST_HAPPEN.filter((pattern) => !names.some((name) => pattern.test(name))).map(String);
+/** Every fault and every other action. */
+export const FAULTS: readonly RegExp[] = KINDS.map((kind) => new RegExp(`^did: ${kind}$`));
+
+/** Every path of recovery. */
+export const RECOVERIES: readonly RegExp[] = [
+  /^ingest info: snapshot appended/,
+  /^ingest info: trimmed/,
+  /^ingest warn: cut a torn tail/,
+  /^ingest warn: the disk is full/,
+  /^ingest warn: partition \d+ keeps records that are/,
+  /^ingest info: the log is within its limits again/,
+  /^ingest (warn|info): appending failed/,
+  /^ingest error: the log takes no more records: the clock leapt/,
+  /^ingest exit: CLOCK_JUMP/,
+  /^ingest info: capturing default failed/,
+  /^compute info: took a checkpoint/,
+  /^compute info: scrubbed a shard/,
+  /^compute info: restored a shard/,
+  /^compute info: the store of shard \d+ is damaged: a block/,
+  /^compute info: the store of shard \d+ is damaged: the value of key/,
+  /^compute error: shard \d+ cannot be written: the disk is full/,
+  /^compute error: shard \d+ cannot build/,
+  /^compute error: the log is damaged at partition/,
+  /^compute (debug|info|warn): checking a cursor against the log failed/,
+  /^edge warn: the replica lost rows of shard \d+: \d+ rows of/,
+  /^edge warn: the replica lost rows of shard \d+: its rows are not those/,
+  /^edge warn: the rows of shard \d+ were damaged on disk/,
+  /^edge warn: the replica's store is damaged/,
+  /^edge error: the replica cannot be written to disk/,
+  /^edge warn: the wall clock jumped/,
+  /^edge debug: a shard is no longer followed/,
+];
+
+/** Of what must happen, what never did. */
+export function unseen(must: readonly RegExp[], seen: Iterable<string>): string[] {
+  const names = [...seen];
+  return must.filter((pattern) => !names.some((name) => pattern.test(name))).map(String);
 }

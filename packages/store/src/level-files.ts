@@ -14,7 +14,6 @@ const MAGIC = Buffer.from('57fb808b247547db', 'hex');
 const NO_COMPRESSION = 0;
 const SNAPPY = 1;
 
-const LOG_BLOCK_BYTES = 32_768;
 const LOG_HEADER_BYTES = 7;
 const LOG_TYPE_MAX = 4;
 const FULL = 1;
@@ -110,63 +109,89 @@ function handlesOf(block: Buffer): Handle[] | undefined {
   return reader.overrun ? undefined : handles;
 }
 
+/** The length of the blocks that LogScan is to be given. */
+export const LOG_BLOCK_BYTES = 32_768;
+
 /**
- * What is wrong with a file in LevelDB's log format; undefined: nothing that a crash could not have left. A crash tears
- * the end. A record that is not whole with a whole one behind it is damage, and LevelDB would skip it in silence.
+ * A file in LevelDB's log format, looked at a block at a time: a log or a manifest may be longer than is read at once.
+ * A crash tears the end. A record that is not whole with a whole one behind it is damage, and LevelDB would skip it in
+ * silence.
  */
-export function logFault(file: Buffer): string | undefined {
-  let torn: number | undefined;
-  for (let block = 0; block < file.length; block += LOG_BLOCK_BYTES) {
-    const end = Math.min(file.length, block + LOG_BLOCK_BYTES);
-    let at = block;
-    while (end - at >= LOG_HEADER_BYTES) {
-      const next = recordEnd(file, at, end);
+export class LogScan {
+  readonly #onRecord: (record: Buffer) => void;
+  #blockStart = 0;
+  #torn: number | undefined;
+  #parts: Buffer[] = [];
+  #fault: string | undefined;
+
+  /** `onRecord` is given the whole records up to the first that is not whole; it must not keep them. */
+  constructor(onRecord: (record: Buffer) => void = () => {}) {
+    this.#onRecord = onRecord;
+  }
+
+  /** What is wrong, in a few words; undefined: nothing that a crash could not have left. */
+  get fault(): string | undefined {
+    return this.#fault;
+  }
+
+  /** Takes some whole blocks; at the file's end also a part of one. */
+  push(blocks: Buffer): void {
+    for (let start = 0; start < blocks.length; start += LOG_BLOCK_BYTES) {
+      this.#block(blocks.subarray(start, start + LOG_BLOCK_BYTES));
+      this.#blockStart += LOG_BLOCK_BYTES;
+    }
+    // What is not whole yet must outlive the blocks, which may be overwritten.
+    this.#parts = this.#parts.map((part) => Buffer.from(part));
+  }
+
+  #block(block: Buffer): void {
+    for (let at = 0; block.length - at >= LOG_HEADER_BYTES; ) {
+      const next = recordEnd(block, at, block.length);
       if (next === undefined) {
-        torn ??= at;
-        break;
+        if (this.#torn !== undefined) return;
+        this.#torn = this.#blockStart + at;
+        // Within the torn block a whole record may still follow: look for one at each byte.
+        if (hasRecord(block, at + 1)) this.#damaged(this.#torn);
+        return;
       }
-      if (torn !== undefined) return `a record at ${torn} is damaged, and there are whole ones behind it`;
+      if (this.#torn === undefined) this.#take(block, at, next);
+      else this.#damaged(this.#torn);
       at = next;
     }
   }
-  // Within the torn block a whole record may still follow: look for one at each byte.
-  if (torn !== undefined && hasRecord(file, torn + 1)) {
-    return `a record at ${torn} is damaged, and there are whole ones behind it`;
-  }
-  return undefined;
-}
 
-/** The whole records of a file in LevelDB's log format, up to the first that is not whole. */
-function recordsOf(file: Buffer): Buffer[] {
-  const records: Buffer[] = [];
-  let parts: Buffer[] = [];
-  for (let block = 0; block < file.length; block += LOG_BLOCK_BYTES) {
-    const end = Math.min(file.length, block + LOG_BLOCK_BYTES);
-    for (let at = block; end - at >= LOG_HEADER_BYTES; ) {
-      const next = recordEnd(file, at, end);
-      if (next === undefined) return records;
-      const type = file[at + 6];
-      if (type === FULL || type === FIRST) parts = [];
-      parts.push(file.subarray(at + LOG_HEADER_BYTES, next));
-      if (type === FULL || type === LAST) records.push(Buffer.concat(parts));
-      at = next;
-    }
+  #take(block: Buffer, at: number, end: number): void {
+    const type = block[at + 6];
+    if (type === FULL || type === FIRST) this.#parts = [];
+    this.#parts.push(block.subarray(at + LOG_HEADER_BYTES, end));
+    if (type !== FULL && type !== LAST) return;
+    this.#onRecord(Buffer.concat(this.#parts));
+    this.#parts = [];
   }
-  return records;
+
+  #damaged(torn: number): void {
+    this.#fault ??= `a record at ${torn} is damaged, and there are whole ones behind it`;
+  }
 }
 
 /**
- * The numbers of the tables that a manifest names; undefined when it says something that is not known here. Others may
- * lie beside them: a compaction that did not come to its end leaves a part of one, which LevelDB removes.
+ * The numbers of the tables that a manifest names, from its records in order. Others may lie beside them: a compaction
+ * that did not come to its end leaves a part of one, which LevelDB removes.
  */
-export function namedTables(manifest: Buffer): ReadonlySet<number> | undefined {
-  const named = new Set<number>();
-  for (const record of recordsOf(manifest)) {
-    const reader = new Reader(record);
-    while (!reader.done) if (!readEdit(reader, named)) return undefined;
-    if (reader.overrun) return undefined;
+export class NamedTables {
+  readonly #named = new Set<number>();
+  #unknown = false;
+
+  /** Undefined when the manifest says something that is not known here. */
+  get numbers(): ReadonlySet<number> | undefined {
+    return this.#unknown ? undefined : this.#named;
   }
-  return named;
+
+  take(record: Buffer): void {
+    const reader = new Reader(record);
+    while (!reader.done && !this.#unknown) this.#unknown = !readEdit(reader, this.#named);
+    this.#unknown ||= reader.overrun;
+  }
 }
 
 /** Reads one field of a version edit (LevelDB's version_edit.cc); false when it is none. */
@@ -210,11 +235,10 @@ function recordEnd(file: Buffer, at: number, blockEnd: number): number | undefin
   return masked(crc32c(file, at + 6, end)) === file.readUInt32LE(at) ? end : undefined;
 }
 
-/** Whether a whole record begins anywhere in the rest of the block that `from` is in. */
-function hasRecord(file: Buffer, from: number): boolean {
-  const blockEnd = Math.min(file.length, Math.ceil(from / LOG_BLOCK_BYTES) * LOG_BLOCK_BYTES || LOG_BLOCK_BYTES);
-  for (let at = from; at + LOG_HEADER_BYTES <= blockEnd; at++) {
-    if (recordEnd(file, at, blockEnd) !== undefined) return true;
+/** Whether a whole record begins anywhere in the rest of a block. */
+function hasRecord(block: Buffer, from: number): boolean {
+  for (let at = from; at + LOG_HEADER_BYTES <= block.length; at++) {
+    if (recordEnd(block, at, block.length) !== undefined) return true;
   }
   return false;
 }

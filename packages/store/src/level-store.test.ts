@@ -10,7 +10,8 @@ import { isFreshetError } from '@freshet/kit/errors.ts';
 import { fuzzParameters } from '@freshet/testkit/differential/fuzz-options.ts';
 import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
-import { logFault, namedTables, tableFault } from './level-files.ts';
+import { LOG_BLOCK_BYTES, LogScan, NamedTables, tableFault } from './level-files.ts';
+import { scrubDirectory } from './level-scrub.ts';
 import { levelStores } from './level-store.ts';
 import { storeContractSuite } from './store-contract-suite.ts';
 
@@ -27,8 +28,27 @@ const KEYS = 4000;
 const keyOf = (i: number): Buffer => Buffer.from(`key-${String(i).padStart(6, '0')}`);
 const contentOf = (i: number): Buffer => Buffer.from(`${i} `.repeat(1 + (i % 20)));
 
-/** A store of several tables with something left in its log. */
+/** The numbers of the tables that a closed store is made of. */
+function namedIn(at: string): number[] {
+  const manifest = readdirSync(at).find((name) => name.startsWith('MANIFEST')) as string;
+  const named = new NamedTables();
+  new LogScan((record) => named.take(record)).push(readFileSync(join(at, manifest)));
+  return [...(named.numbers ?? [])];
+}
+
+function tablesIn(at: string): string[] {
+  return readdirSync(at).filter((name) => name.endsWith('.ldb'));
+}
+
+/** A store of several tables with something left in its log, and nothing of a compaction that closing it cut short. */
 async function filled(): Promise<string> {
+  const at = await written();
+  const named = namedIn(at);
+  for (const table of tablesIn(at)) if (!named.includes(Number.parseInt(table, 10))) rmSync(join(at, table));
+  return at;
+}
+
+async function written(): Promise<string> {
   const at = directory();
   const store = await levelStores.open(at, OPTIONS);
   for (let from = 0; from < KEYS; from += 100) {
@@ -38,6 +58,18 @@ async function filled(): Promise<string> {
   }
   await store.close();
   return at;
+}
+
+/** What is wrong with a log that is given in pieces of so many blocks. */
+function logFault(file: Buffer, blocks = 1000, records: string[] = []): string | undefined {
+  const scan = new LogScan((record) => records.push(record.toString('hex')));
+  for (let from = 0; from < file.length; from += blocks * LOG_BLOCK_BYTES) {
+    // Overwritten afterwards, as a buffer that is read into again and again.
+    const piece = Buffer.from(file.subarray(from, from + blocks * LOG_BLOCK_BYTES));
+    scan.push(piece);
+    piece.fill(0xdb);
+  }
+  return scan.fault;
 }
 
 type Damage = (file: Buffer, at: number) => Buffer;
@@ -125,6 +157,26 @@ describe('damage to the files of a LevelDB', () => {
     }
   });
 
+  it('is salvaged also when a table is gone, as after a salvage that a crash cut short', async () => {
+    const at = await filled();
+    const [table = '', ...others] = readdirSync(at).filter((file) => file.endsWith('.ldb'));
+    expect(others.length).toBeGreaterThan(0);
+    rmSync(join(at, table));
+    await expect(levelStores.open(at, OPTIONS)).rejects.toMatchObject({
+      code: 'DATA_DAMAGED',
+      message: expect.stringContaining(table),
+    });
+    const store = await levelStores.open(at, { ...OPTIONS, salvage: true });
+    expect(store.damage?.message).toContain(table);
+    const found = Array.from({ length: KEYS }, (_, i) => store.getSync(keyOf(i))?.equals(contentOf(i)));
+    expect(found).not.toContain(false);
+    expect(found).toContain(true);
+    await store.close();
+    const again = await levelStores.open(at, OPTIONS);
+    expect(again.damage).toBeUndefined();
+    await again.close();
+  });
+
   it('is not found in a table that a compaction began and never named', async () => {
     const at = await filled();
     const table = readdirSync(at).find((file) => file.endsWith('.ldb')) as string;
@@ -169,11 +221,50 @@ describe('the formats', () => {
   });
 
   it('names exactly the tables that the database has', async () => {
+    const at = await written();
+    const there = tablesIn(at).map((name) => Number.parseInt(name, 10));
+    const named = namedIn(at);
+    expect(named.filter((number) => !there.includes(number))).toEqual([]);
+    // Beside them lies at most what a compaction had made when closing the store cut it short.
+    expect(there.filter((number) => !named.includes(number)).length).toBeLessThanOrEqual(1);
+    expect(named.length).toBeGreaterThan(1);
+  });
+
+  it('says the same of a log, whole or damaged, in however small pieces it is read', async () => {
+    const at = directory();
+    const store = await levelStores.open(at, { ...OPTIONS, writeBufferBytes: 16 * 2 ** 20 });
+    for (let from = 0; from < 3; from++) {
+      const batch = store.batch();
+      for (let i = 0; i < 800; i++) batch.put(keyOf(i), Buffer.alloc(60, i));
+      await batch.write({ sync: false });
+    }
+    await store.close();
+    const file = readdirSync(at).find((name) => name.endsWith('.log')) as string;
+    const content = readFileSync(join(at, file));
+    expect(content.length).toBeGreaterThan(5 * LOG_BLOCK_BYTES);
+    const damage = fc.option(fc.tuple(fc.nat(content.length - 1), fc.integer({ min: 1, max: 70_000 })), {
+      nil: undefined,
+    });
+    fc.assert(
+      fc.property(damage, fc.integer({ min: 1, max: 5 }), (hole, blocks) => {
+        const damaged = Buffer.from(content);
+        if (hole !== undefined) damaged.fill(0, hole[0], Math.min(damaged.length, hole[0] + hole[1]));
+        const [whole, inPieces]: string[][] = [[], []];
+        expect(logFault(damaged, blocks, inPieces)).toBe(logFault(damaged, 1000, whole));
+        expect(inPieces).toEqual(whole);
+        if (hole === undefined) expect(whole).toHaveLength(3);
+      }),
+      { numRuns: 100 },
+    );
+  });
+
+  it('takes a manifest of any length', async () => {
     const at = await filled();
-    const manifest = readdirSync(at).find((name) => name.startsWith('MANIFEST')) as string;
-    const tables = readdirSync(at).filter((name) => name.endsWith('.ldb'));
-    const named = namedTables(readFileSync(join(at, manifest)));
-    expect(named).toEqual(new Set(tables.map((name) => Number.parseInt(name, 10))));
+    const manifest = join(at, readdirSync(at).find((name) => name.startsWith('MANIFEST')) as string);
+    // What is beyond its end is as a crash leaves it; most of it is a hole, which takes no room.
+    truncateSync(manifest, 260 * 1024 * 1024);
+    const { faults } = await scrubDirectory(at, { isOpen: false, pause: () => Promise.resolve() });
+    expect(faults).toEqual([]);
   });
 
   it('takes a torn tail of a log for a crash, and a hole for damage', async () => {

@@ -6,8 +6,9 @@
  *
  * LevelDB as built here verifies no checksum on read, ends the process where damaged bytes break its assertions, skips
  * damaged parts of its log in silence, and begins an empty database where the file that names its state is gone. So: the
- * files are scrubbed before it opens them, every value has a checksum, and files without a CURRENT are damage. After a failed write its log may have a torn
- * record in the middle, which recovery would skip with all that follows: the store then takes no further writes.
+ * files are scrubbed before it opens them, every value has a checksum, and files without a CURRENT are damage. After a
+ * failed write its log may have a torn record in the middle, which recovery would skip with all that follows: the store
+ * then takes no further writes.
  */
 import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
@@ -51,13 +52,17 @@ export const levelStores: Stores = {
 
   async setAside(directory) {
     const parent = dirname(directory);
-    const names = await readdir(parent);
-    const aside = nextAside(basename(directory), names);
-    await rename(directory, join(parent, aside));
-    for (const old of asidesToRemove(basename(directory), [...names, aside])) {
-      await rm(join(parent, old), { recursive: true, force: true });
+    try {
+      const names = await readdir(parent);
+      const aside = nextAside(basename(directory), names);
+      await rename(directory, join(parent, aside));
+      for (const old of asidesToRemove(basename(directory), [...names, aside])) {
+        await rm(join(parent, old), { recursive: true, force: true });
+      }
+      return join(parent, aside);
+    } catch (error) {
+      throw diskError(error, parent) ?? error;
     }
-    return join(parent, aside);
   },
 };
 
@@ -111,12 +116,19 @@ async function salvage(directory: string, faults: readonly FileFault[]): Promise
   const lost = join(directory, 'lost');
   try {
     await mkdir(lost, { recursive: true });
-    for (const { file } of faults) {
-      if (/\.(ldb|sst)$/.test(file)) await rename(join(directory, file), join(lost, file));
-    }
+    for (const { file } of faults) if (/\.(ldb|sst)$/.test(file)) await takeAway(directory, file, lost);
     await ClassicLevel.repair(directory);
   } catch (error) {
     throw diskError(error, directory) ?? error;
+  }
+}
+
+/** Moves a file, unless it is gone: an earlier salvage may have come no further than this. */
+async function takeAway(directory: string, file: string, to: string): Promise<void> {
+  try {
+    await rename(join(directory, file), join(to, file));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
   }
 }
 

@@ -41,6 +41,8 @@ interface Files {
   unsynced: (readonly Operation[])[];
   /** What all of these make. */
   readonly now: Map<string, Buffer>;
+  /** What the newest write of a key replaced. */
+  readonly replaced: Map<string, Buffer>;
   /** The keys of `now` in order; undefined when they are to be sorted again. */
   order: string[] | undefined;
   /** Damage that LevelDB's block checksums would show. */
@@ -69,6 +71,7 @@ export class MemoryDisk implements Stores {
         durable: new Map(),
         unsynced: [],
         now: new Map(),
+        replaced: new Map(),
         order: undefined,
         fault: undefined,
         lockedBy: undefined,
@@ -167,6 +170,16 @@ export class MemoryDisk implements Stores {
     files.durable.delete(key);
     files.order = undefined;
     if (shows) files.fault ??= 'a block does not agree with its checksum';
+    return true;
+  }
+
+  /** Brings back what a key had before: an older, whole file. False when it was written but once. */
+  revert(directory: string, key: string): boolean {
+    const files = this.#stores.get(directory);
+    const before = files?.replaced.get(key);
+    if (files === undefined || before === undefined || !files.now.has(key)) return false;
+    files.now.set(key, before);
+    files.durable.set(key, before);
     return true;
   }
 
@@ -296,7 +309,11 @@ class MemoryStore implements KeyValueStore {
     if (this.#broken !== undefined) throw this.#broken;
     try {
       await this.#step('write');
-      const { now, unsynced, durable } = this.#files;
+      const { now, unsynced, durable, replaced } = this.#files;
+      for (const [key] of operations) {
+        const before = now.get(key);
+        if (before !== undefined) replaced.set(key, before);
+      }
       if (apply(now, operations)) this.#files.order = undefined;
       unsynced.push(operations);
       if (!sync) return;

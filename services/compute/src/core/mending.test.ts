@@ -152,6 +152,23 @@ describe('a shard whose store is damaged', () => {
     expect(host.repairs(1)).toBe(0);
   });
 
+  it('L2: is restored when a power cut left it behind its own checkpoint, up to which the log may be trimmed', async () => {
+    const log = await filledLog('11'.repeat(16), [1]);
+    const first = start(log);
+    await until(() => bothAt(first.host, 2));
+    await must(first.host.shard(0)).digest();
+    await log.append(0, [insert(2), insert(1)]);
+    await until(() => isAt(first.host, 0, 4));
+    expect((await first.host.takeCheckpoint(0)).position).toBe(4);
+    await first.stop();
+    // Of the commits, none of which was synced, only the oldest is left.
+    disk.crash(() => 1);
+    const { host } = start(log);
+    await until(() => host.repairs(0) === 1 && isAt(host, 0, 4));
+    expect(countOf(host, 1)).toBe('2@3');
+    expect(host.shard(0)?.committed?.position).toBe(4);
+  });
+
   it('F1: falls back to the checkpoint before, or to the log, when the newest checkpoint is damaged too', async () => {
     const log = await filledLog('11'.repeat(16), [1, 2]);
     const { host, stop } = start(log);
@@ -180,15 +197,36 @@ describe('a shard whose store is damaged', () => {
     await until(() => bothAt(first.host, 4));
     await first.host.takeCheckpoint(0);
     await first.stop();
-    for (const log of [await filledLog('22'.repeat(16), [4, 5, 6]), await filledLog('11'.repeat(16), [1, 7, 8, 9])]) {
+    const other = await filledLog('22'.repeat(16), [4, 5, 6]);
+    const history = await filledLog('11'.repeat(16), [1, 7, 8, 9]);
+    for (const log of [other, history]) {
       const end = must((await log.describe()).partitions[0]).end;
       const { host, stop } = start(log);
       await until(() => bothAt(host, end), 10_000);
       expect(countOf(host, 2)).toBeUndefined();
       expect(countOf(host, 3)).toBeUndefined();
-      expect(host.checkpoints(0)).toHaveLength(1);
+      // L2: one of another history is of no use to fold on from; one of another log may be again.
+      expect(host.checkpoints(0)).toHaveLength(log === other ? 1 : 0);
       await stop();
     }
+    expect(checkpointFiles()).toHaveLength(1);
+  });
+
+  it('L2: keeps no checkpoint of another history of the log, which is further than the newest', async () => {
+    const first = start(await filledLog('11'.repeat(16), [1, 2, 3, 4, 5, 6]));
+    await until(() => bothAt(first.host, 7));
+    await first.host.takeCheckpoint(0);
+    await first.stop();
+    const log = await filledLog('11'.repeat(16), [1, 9]);
+    const second = start(log);
+    await until(() => bothAt(second.host, 3), 10_000);
+    for (const n of [7, 8, 9]) {
+      await log.append(0, [insert(n)]);
+      await until(() => isAt(second.host, 0, n - 3));
+      await second.host.takeCheckpoint(0);
+    }
+    expect(second.host.checkpoints(0).map(({ position }) => position)).toEqual([6, 5, 4]);
+    expect(checkpointFiles()).toHaveLength(3);
   });
 
   it('is found by the scrub when a key vanished that nobody asks for', async () => {
@@ -296,6 +334,41 @@ describe('a node with a shard that cannot run', () => {
     beforeStep = () => undefined;
     await until(() => isAt(host, 0, 2), 1_000_000);
     expect(conditionsOf(host)).toEqual([]);
+  });
+
+  it('is not tried again and again without a pause, though each life gets going', async () => {
+    const log = await filledLog('11'.repeat(16), [1]);
+    let lives = 0;
+    const refusing: LogReader = {
+      describe: () => log.describe(),
+      read: (partition, from, signal) => {
+        if (partition !== 0) return log.read(partition, from, signal);
+        lives += 1;
+        throw new FreshetError('INVALID_DEFINITION', 'a view needs a newer engine');
+      },
+    };
+    const { host } = start(refusing);
+    await until(() => isAt(host, 1, 2));
+    for (let i = 0; i < 2_000; i++) await turn();
+    expect(conditionsOf(host)).toEqual(['shard/0/down INVALID_DEFINITION']);
+    expect(lives).toBe(2);
+    await until(() => lives === 6, 100_000);
+  });
+
+  it('stops at once, though its upkeep waits for that of another', async () => {
+    const log = await filledLog('11'.repeat(16), [1]);
+    const gate = new Gate(1);
+    let finish = (): void => undefined;
+    const busy = gate.run(() => new Promise<void>((resolve) => (finish = resolve)));
+    const { host, stop } = start(log, { gate, checkpointIntervalMs: 1_000 });
+    await until(() => bothAt(host, 2));
+    await host.shard(0)?.digest();
+    await clock.advance(2_000_000);
+    for (let i = 0; i < 100; i++) await turn();
+    await stop();
+    expect(host.shards).toEqual([]);
+    finish();
+    await busy;
   });
 
   it('keeps the newest checkpoints, and takes none when nothing changed', async () => {

@@ -15,7 +15,7 @@ import type { CheckpointInfo, ShardCheckpoints } from './checkpoint.ts';
 import { readHead } from './read-head.ts';
 import { runLoops } from './run-loops.ts';
 import { Shard, type ShardOptions } from './shard.ts';
-import type { ShardStorage } from './shard-storage.ts';
+import type { Commit, ShardStorage } from './shard-storage.ts';
 import { ShardUpkeep, type UpkeepLimits } from './shard-upkeep.ts';
 
 export interface ShardLifeOptions
@@ -93,10 +93,35 @@ async function openOrRestore(
 ): Promise<ShardStorage> {
   const { openStorage, checkpoints } = options;
   const storage = await openStorage(number);
-  if (storage.committed !== undefined || checkpoints.list.length === 0) return storage;
+  const { committed } = storage;
+  if (committed === undefined ? checkpoints.list.length === 0 : !(await isBehind(number, committed, signal, options)))
+    return storage;
   await storage.close();
+  if (committed !== undefined) throw behind(number, committed.position);
   await restoreNewest(number, signal, options);
   return openStorage(number);
+}
+
+/**
+ * Whether a store is behind a checkpoint that was made of it: commits are not synced, so the power may take some away, and
+ * the log may be trimmed up to the checkpoint (L2).
+ */
+async function isBehind(
+  number: number,
+  committed: Commit,
+  signal: AbortSignal,
+  options: ShardLifeOptions,
+): Promise<boolean> {
+  const ahead = options.checkpoints.list.find(
+    ({ logId, position }) => logId === committed.logId && position > committed.position,
+  );
+  return ahead !== undefined && (await isOfLog(number, ahead, signal, options));
+}
+
+function behind(shard: number, position: number): FreshetError {
+  return new FreshetError('DATA_DAMAGED', `the store of shard ${shard} is at ${position}, behind its own checkpoint`, {
+    remedy: 'nothing needs to be done: a power cut took its newest commits, and the checkpoint is restored',
+  });
 }
 
 /** Restores the newest checkpoint that is of this log and right; nothing when there is none. */
@@ -108,7 +133,7 @@ async function restoreNewest(
   const { checkpoints, conditions, logger, clock, onRestoring } = options;
   for (const info of [...checkpoints.list]) {
     if (!(await isOfLog(number, info, signal, options))) {
-      logger.warn('a checkpoint is of another log or history, and is left alone', { shard: number, file: info.file });
+      logger.warn('a checkpoint is of another log or history, and is not restored', { shard: number, file: info.file });
       continue;
     }
     const what = `shard ${number} is being restored from its checkpoint at ${info.position}`;
@@ -133,13 +158,13 @@ async function restoreNewest(
 
 /**
  * Whether the log has the history that a checkpoint was folded from. A log that does not answer is taken to have it: if
- * it turns out otherwise the state is put aside, and asked about again.
+ * it turns out otherwise the state is put aside, and asked about again. One of another history is forgotten.
  */
 async function isOfLog(
   number: number,
   info: CheckpointInfo,
   signal: AbortSignal,
-  { log, clock }: Pick<ShardLifeOptions, 'log' | 'clock'>,
+  { log, clock, checkpoints }: Pick<ShardLifeOptions, 'log' | 'clock' | 'checkpoints'>,
 ): Promise<boolean> {
   const asking = new AbortController();
   const stop = (): void => asking.abort(signal.reason);
@@ -147,10 +172,14 @@ async function isOfLog(
   clock.sleep(ASK_LOG_MS, asking.signal).then(stop, () => undefined);
   try {
     const { logId, partitions } = await log.describe(asking.signal);
-    if (logId !== info.logId || info.position > (partitions[number]?.end ?? 0)) return false;
+    if (logId !== info.logId) return false;
     if (info.position === 0) return true;
-    const there = await readHead(log, number, info.position, asking.signal);
-    return there === undefined || there.recordCrc === info.recordCrc;
+    const { end } = partitions[number] ?? { end: 0 };
+    const there = info.position > end ? 'beyond' : await readHead(log, number, info.position, asking.signal);
+    if (there === undefined || (there !== 'beyond' && there.recordCrc === info.recordCrc)) return true;
+    // L2: the log is not to be kept from there on only, as if this could ever be folded on from.
+    checkpoints.forget(info);
+    return false;
   } catch (error) {
     signal.throwIfAborted();
     if (!isFreshetError(error) && !asking.signal.aborted) throw error;

@@ -1,0 +1,63 @@
+/**
+ * Goal: whole meshes under simulated faults are never wrong and always come to rest (L1, L2, F1, F3, R1, R2, R3, I1); the
+ * simulator itself is repeatable, takes its paths, and catches builds that are broken. Method: some seeds of what
+ * `npm run soak -- simulate` runs ten thousand of. FRESHET_FUZZ_SEED: the first seed; FRESHET_FUZZ_RUNS: times as many.
+ */
+import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { BROKEN_BUILDS } from './broken-builds.ts';
+import { makePlan } from './plan.ts';
+import { shrink } from './shrink.ts';
+import { FAULTS, unseen } from './sometimes.ts';
+import { World } from './world.ts';
+
+const SEEDS = Math.round(60 * Number(process.env['FRESHET_FUZZ_RUNS'] ?? '1'));
+const FIRST = Number(process.env['FRESHET_FUZZ_SEED'] ?? Date.now() % 1_000_000);
+/** Caught within a few seeds, so that CI sees the simulator catch something. */
+const QUICK = ['pass-skips-changes', 'gap-is-an-end', 'snapshot-and-stream'];
+
+describe('the simulation', () => {
+  it(`L1 L2 F1 F3 R1 R2 R3 I1: ${SEEDS} seeds from ${FIRST} on are never wrong and come to rest`, async () => {
+    const seen = new Set<string>();
+    for (let seed = FIRST; seed < FIRST + SEEDS; seed++) {
+      const verdict = await new World(makePlan(seed)).run();
+      expect(verdict.wrong, `npm run soak -- simulate --seed ${seed} --shrink`).toBeUndefined();
+      for (const what of verdict.seen.keys()) seen.add(what);
+    }
+    expect(unseen(FAULTS, seen)).toEqual([]);
+  }, 300_000);
+
+  it('replays a seed to the last event', async () => {
+    const [once, again] = [await new World(makePlan(FIRST)).run(), await new World(makePlan(FIRST)).run()];
+    expect(again).toEqual(once);
+    expect(once.steps).toBeGreaterThan(1_000);
+  }, 60_000);
+
+  it('shrinks a plan to what makes it fail', async () => {
+    const plan = makePlan(FIRST);
+    const kinds = plan.actions.map(({ action }) => action.kind);
+    const culprit = plan.actions[Math.floor(kinds.length / 2)];
+    const smallest = await shrink(plan, async ({ actions }) => actions.includes(culprit as never), 1_000);
+    expect(smallest.actions).toEqual([culprit]);
+  });
+
+  it.each(QUICK)(
+    'catches the broken build %s',
+    (name) => {
+      const program = join(import.meta.dirname, 'main.ts');
+      const run = spawnSync(process.execPath, [program, '--broken', name, '--seeds', '100', '--jobs', '1'], {
+        encoding: 'utf8',
+      });
+      expect(run.stderr).toContain('caught by seed');
+      expect(run.status).toBe(0);
+    },
+    120_000,
+  );
+
+  it('has a line in the docs for every broken build', () => {
+    const docs = readFileSync(join(import.meta.dirname, '../../docs/simulation.md'), 'utf8');
+    for (const { name } of BROKEN_BUILDS) expect(docs).toContain(`\`${name}\``);
+  });
+});
