@@ -8,15 +8,15 @@
  */
 import { dirname } from 'node:path';
 import { assert, must } from '@freshet/kit/assert.ts';
+import { diskError } from '@freshet/kit/disk-errors.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
-
 import { type FileSystem, isErrno } from './file-system.ts';
-import { followFrames } from './follow.ts';
+import { damaged, followFrames } from './follow.ts';
 import type { FrameBatch, SegmentSummary } from './log.ts';
 import { type CleanEnd, type LogIdentity, partitionDirectory } from './log-directory.ts';
 import { PartitionFeed } from './partition-feed.ts';
 import { ExtentFile } from './partition-file.ts';
-import type { Segment } from './segment-file.ts';
+import type { Segment, SegmentFault } from './segment-file.ts';
 import { SegmentReader } from './segment-reader.ts';
 import { type RecoveredPartition, recoverPartition } from './segment-recovery.ts';
 import { scrubSegment } from './segment-scrub.ts';
@@ -84,17 +84,17 @@ export class Partition {
   }
 
   summaries(): SegmentSummary[] {
-    return this.#segments.map((segment, index) => {
-      const next = this.#segments[index + 1];
-      const end = next?.firstOffset ?? this.feed.end;
-      const newestUs = next === undefined ? this.writer.lastLogTimeUs : next.header?.before?.logTimeUs;
-      return {
-        firstOffset: segment.firstOffset,
-        end,
-        bytes: segment.bytes,
-        newestLogTimeUs: end === segment.firstOffset || newestUs === -Infinity ? undefined : newestUs,
-      };
-    });
+    let end = this.feed.end;
+    let newestUs = this.writer.lastLogTimeUs;
+    const found: SegmentSummary[] = [];
+    for (const { firstOffset, bytes, header } of this.#segments.toReversed()) {
+      const newestLogTimeUs = end === firstOffset || newestUs === -Infinity ? undefined : newestUs;
+      found.push({ firstOffset, end, bytes, newestLogTimeUs });
+      end = firstOffset;
+      // Its head says when the one before ended; damaged, that one passes for as young as this one, not for older than all.
+      newestUs = header === undefined ? newestUs : (header.before?.logTimeUs ?? -Infinity);
+    }
+    return found.reverse();
   }
 
   readFrames(from: number, signal: AbortSignal): AsyncGenerator<FrameBatch> {
@@ -159,7 +159,11 @@ export class Partition {
         if (result.fault === undefined) segment.bytes = result.length;
       } catch (error) {
         // Trimmed meanwhile.
-        if (!isErrno(error, 'ENOENT') || this.#segments.includes(segment)) throw error;
+        if (!this.#segments.includes(segment)) continue;
+        const fault = unreadable(segment, error);
+        if (fault === undefined) throw error;
+        // The others are still looked at: a sector that fails would else hide what is wrong with them, for ever.
+        segment.fault = fault;
       }
     }
     return bytes;
@@ -172,4 +176,12 @@ export class Partition {
     await this.writer.close();
     assert(this.#segments.length === 0 || this.#segments[0]?.firstOffset === this.feed.bounds.start, 'L1: the start');
   }
+}
+
+/** What a segment has that the disk does not give; undefined when the error is not one of this file. */
+function unreadable({ path }: Segment, error: unknown): SegmentFault | undefined {
+  if (isErrno(error, 'ENOENT')) return { error: damaged(path, 'the file is gone'), whole: true };
+  const failed = isErrno(error, 'EIO') ? diskError(error, path) : undefined;
+  // What of it can still be read is.
+  return failed === undefined ? undefined : { error: failed, whole: false };
 }

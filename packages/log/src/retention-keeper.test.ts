@@ -3,11 +3,13 @@
  * a virtual clock over the log in memory, where each append is a segment, and over one whose trims fail.
  */
 import { createLogger } from '@freshet/kit/logger.ts';
+import { diskFailure, SimulatedDisk } from '@freshet/testkit/simulation/simulated-disk.ts';
 import { VirtualClock } from '@freshet/testkit/virtual-clock.ts';
 import { describe, expect, it } from 'vitest';
 import { bytesOf } from './log-contract-suite.ts';
 import { createMemoryLog } from './memory-log.ts';
 import { createRetentionKeeper, type RetentionKeeper } from './retention-keeper.ts';
+import { openSegmentLog } from './segment-log.ts';
 
 const MINUTE_US = 60_000_000;
 
@@ -83,6 +85,28 @@ describe('the keeper', () => {
       expect(texts().filter((text) => text.includes('within its limits again')).length).toBe(1);
     });
     expect((await log.describe()).partitions[0]?.start).toBe(4);
+  });
+
+  it('removes what a failed trim left, also when nothing more is to go', async () => {
+    const disk = new SimulatedDisk();
+    const clock = new VirtualClock();
+    const log = await openSegmentLog({ directory: '/log', partitions: 1, clock, files: disk, segmentBytes: 1_000 });
+    for (let n = 0; n < 10; n++) await log.append(0, [bytesOf(`${n}`.padEnd(500, '.'))]);
+    const files = (): number => disk.paths().filter((path) => path.endsWith('.log')).length;
+    expect(files()).toBeGreaterThan(3);
+    disk.step = ({ kind }) => {
+      if (kind === 'remove') throw diskFailure('EIO');
+    };
+    const keeper = createRetentionKeeper({ log, limits: { bytes: 0 }, clock, allowedBelow: () => 10 });
+    for (let minute = 0; minute < 2; minute++) {
+      await keeper.apply();
+      expect(keeper.state.fault).toMatchObject({ code: 'DISK_FAILED' });
+    }
+    disk.step = () => {};
+    await keeper.apply();
+    expect(keeper.state.fault).toBeUndefined();
+    expect(files()).toBe(1);
+    await log.close();
   });
 
   it('goes on after a trim that failed, and shows it meanwhile', async () => {

@@ -17,6 +17,7 @@ import {
   type RetentionLimits,
   type RetentionOverrun,
   size,
+  type Trim,
 } from './retention.ts';
 
 const INTERVAL_MS = 60_000;
@@ -78,6 +79,8 @@ class RetentionKeeperImpl implements RetentionKeeper {
   #overruns: readonly RetentionOverrun[] = [];
   #fault: FreshetError | undefined;
   #trimmedBytes = 0;
+  /** Partitions whose last trim failed: their files may still be there though they are no longer the partition's. */
+  #unfinished: readonly number[] = [];
   /** What was told and still holds, so that the log of the process has a line for each beginning, not each minute. */
   #told = new Set<string>();
 
@@ -116,16 +119,26 @@ class RetentionKeeperImpl implements RetentionKeeper {
   async apply(): Promise<void> {
     const { trims, overruns } = decideRetention(this.#retained(), this.#options.limits);
     let fault: FreshetError | undefined;
-    for (const { partition, below } of trims) {
+    const failed: number[] = [];
+    for (const { partition, below } of [...trims, ...this.#resumed(trims)]) {
       try {
         await this.#trim(partition, below);
       } catch (error) {
+        failed.push(partition);
         fault ??= trimFault(partition, error);
       }
     }
+    this.#unfinished = failed;
     this.#overruns = overruns;
     this.#fault = fault;
     this.#tell(overruns, fault);
+  }
+
+  /** Trims to where a partition starts already, which ends what a failed one left, where nothing more is to go. */
+  #resumed(trims: readonly Trim[]): Trim[] {
+    return this.#unfinished
+      .filter((partition) => !trims.some((trim) => trim.partition === partition))
+      .map((partition) => ({ partition, below: this.#options.log.segments(partition)[0]?.firstOffset ?? 0 }));
   }
 
   async #trim(partition: number, below: number): Promise<void> {

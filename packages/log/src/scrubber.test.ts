@@ -76,24 +76,71 @@ describe('the scrub', () => {
     await log.close();
   });
 
+  it('goes on behind a file that is gone and one that the disk does not give, and says which', async () => {
+    const disk = new SimulatedDisk();
+    const clock = new VirtualClock();
+    const log = await written(disk, clock);
+    const [first = '', second = '', , fourth = ''] = segments(disk);
+    disk.takeAway(first);
+    disk.step = ({ kind, path }) => {
+      if (kind === 'read' && path === second) throw diskFailure('EIO');
+    };
+    const content = disk.content(fourth);
+    content[content.length - 20]! ^= 8;
+    disk.setContent(fourth, content);
+    await expect(readSome(log, 0, 0, 1)).rejects.toMatchObject({ code: 'DATA_DAMAGED', place: first });
+    const scrubber = createLogScrubber({ log, clock, bytesPerSecond: Infinity });
+    const stop = new AbortController();
+    const ran = scrubber.run(stop.signal);
+    await clock.advance(1_000_000);
+    expect(log.damage).toMatchObject([
+      { code: 'DATA_DAMAGED', place: first },
+      { code: 'DISK_FAILED', place: second },
+      { code: 'DATA_DAMAGED', place: expect.stringContaining(fourth) },
+    ]);
+    expect(scrubber.state).toMatchObject({ endedUs: expect.any(Number), fault: undefined });
+    disk.step = () => {};
+    await clock.advance(DAY_US);
+    expect(log.damage.map(({ place }) => place)).not.toContain(second);
+    stop.abort();
+    await ran;
+    await log.close();
+  });
+
   it('that a failing disk ends says so, and is whole the next day', async () => {
     const disk = new SimulatedDisk();
     const clock = new VirtualClock();
     const log = await written(disk, clock);
-    disk.step = ({ kind }) => {
-      if (kind === 'read') throw diskFailure('EIO');
+    disk.step = ({ kind, path }) => {
+      if (kind === 'open' && path.endsWith('.log')) throw diskFailure('EMFILE');
     };
     const scrubber = createLogScrubber({ log, clock });
     const stop = new AbortController();
     const ran = scrubber.run(stop.signal);
     await clock.advance(1_000_000);
-    expect(scrubber.state).toMatchObject({ endedUs: undefined, fault: { code: 'DISK_FAILED' } });
+    expect(scrubber.state).toMatchObject({ endedUs: undefined, fault: { code: 'TOO_MANY_OPEN_FILES' } });
     disk.step = () => {};
     await clock.advance(DAY_US);
     expect(scrubber.state.fault).toBeUndefined();
     stop.abort();
     await ran;
     await log.close();
+  });
+
+  it('L2: a segment whose successor has a damaged head does not pass for older than all', async () => {
+    const disk = new SimulatedDisk();
+    const clock = new VirtualClock();
+    const log = await written(disk, clock);
+    const before = log.segments(0);
+    await log.close();
+    const path = must(segments(disk)[1]);
+    disk.setContent(path, disk.content(path).fill(0, 0, 8));
+    const again = await openSegmentLog({ directory: '/log', partitions: 1, clock, files: disk, segmentBytes: 2_000 });
+    expect(again.damage).toHaveLength(1);
+    const after = again.segments(0);
+    expect(after[0]?.newestLogTimeUs).toBe(before[1]?.newestLogTimeUs);
+    expect(after.slice(1)).toEqual(before.slice(1));
+    await again.close();
   });
 
   it('a segment that is trimmed while it is scrubbed is no damage', async () => {

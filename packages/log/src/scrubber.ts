@@ -2,8 +2,9 @@
  * Reads the whole log once a day and judges it, so that damage is found while a copy of the file may still exist, and
  * not by the reader who needs it.
  *
- * Owns the pace: a bounded share of the disk, by the clock. What is found is the log's to tell (SegmentLog.damage). A
- * pass that the disk ends is told and begun again at the next time.
+ * Owns the pace: a bounded share of the disk, by the clock. What is found, a segment that the disk does not give among it,
+ * is the log's to tell (SegmentLog.damage). A pass that something else ends (no file handle is free) is told and begun
+ * again at the next time.
  */
 import type { Clock } from '@freshet/kit/clock.ts';
 import { diskError } from '@freshet/kit/disk-errors.ts';

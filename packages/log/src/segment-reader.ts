@@ -6,7 +6,7 @@
  * one check of them, at the end. Invariants: F3; R4 (one buffer, whatever the file holds).
  */
 import { must } from '@freshet/kit/assert.ts';
-import type { DiskFile, FileSystem } from './file-system.ts';
+import { type DiskFile, type FileSystem, isErrno } from './file-system.ts';
 import { damaged, type OlderRecords } from './follow.ts';
 import { FRAME_HEADER_BYTES, frameBytesAt, walkFrames } from './frame.ts';
 import { BATCH_BYTES } from './limits.ts';
@@ -62,10 +62,19 @@ export class SegmentReader implements OlderRecords {
   async #open(segment: Segment, offset: number): Promise<void> {
     if (segment !== this.#segment) await this.close();
     this.#segment = segment;
-    this.#file ??= await this.#files.open(segment.path, 'read');
+    this.#file ??= await this.#opened(segment.path);
     const place = segment.placeBefore(offset);
     this.#offset = place.offset;
     this.#position = place.position;
+  }
+
+  async #opened(path: string): Promise<DiskFile> {
+    try {
+      return await this.#files.open(path, 'read');
+    } catch (error) {
+      // Or it was trimmed: whoever follows the partition looks, see above.
+      throw isErrno(error, 'ENOENT') ? damaged(path, 'the file is gone') : error;
+    }
   }
 
   /** The next frames of the open segment; undefined at its end. */

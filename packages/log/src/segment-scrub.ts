@@ -5,7 +5,7 @@
  * Owns one pass over one file, in pieces, with one buffer (R4). Changes nothing. What is found is a fault of the
  * segment, told by the log; reads of the damaged records fail on their own.
  */
-import { type DiskFile, type FileSystem, isErrno } from './file-system.ts';
+import type { DiskFile, FileSystem } from './file-system.ts';
 import { damaged } from './follow.ts';
 import { FRAME_HEADER_BYTES, frameBytesAt, scanFrames } from './frame.ts';
 import { SCRUB_BYTES } from './limits.ts';
@@ -37,13 +37,7 @@ export interface ScrubResult {
 /** Judges a segment. Throws ENOENT when it is not there and what else the disk throws. */
 export async function scrubSegment(options: ScrubOptions): Promise<ScrubResult> {
   const { files, segment } = options;
-  let file: DiskFile;
-  try {
-    file = await files.open(segment.path, 'read');
-  } catch (error) {
-    if (!isErrno(error, 'ENOENT') || segment.fault === undefined) throw error;
-    return { bytes: 0, length: 0, fault: segment.fault };
-  }
+  const file = await files.open(segment.path, 'read');
   try {
     return await new Scrub(options, file).run();
   } finally {

@@ -28,6 +28,19 @@ describe('the ticker', () => {
     expect(new Set(await kinds(1))).toEqual(new Set(['routeBegin']));
   });
 
+  it('writes nothing before the clock is known to be right: log time would never come back', async () => {
+    const clock = new VirtualClock();
+    const log = createMemoryLog({ partitions: 1, clock });
+    let isRight = false;
+    const ticker = startTicker({ log, clock, isClockRight: () => isRight });
+    await clock.advance(60_000_000);
+    expect(await log.records(0)).toEqual([]);
+    isRight = true;
+    await clock.advance(3_000_000);
+    expect((await log.records(0)).length).toBeGreaterThan(0);
+    await ticker.stop();
+  });
+
   it('tells the first failure of a row of them, and goes on when it can again', async () => {
     const clock = new VirtualClock();
     let broken = true;

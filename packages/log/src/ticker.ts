@@ -19,6 +19,11 @@ export interface TickerOptions {
   readonly clock: Clock;
   /** How long a partition is quiet before it gets a tick, in milliseconds. Default 1,000. */
   readonly quietMs?: number | undefined;
+  /**
+   * Whether the clock is known to be right; no tick is written before. A log that was opened takes the wall clock at its
+   * word, and log time never goes back: one tick of a clock that is a year ahead would hold it there for a year.
+   */
+  readonly isClockRight?: (() => boolean) | undefined;
   /** Told of the first of a row of failures. */
   readonly onError?: ((error: unknown) => void) | undefined;
 }
@@ -72,7 +77,8 @@ class TickLoop {
 
   /** Appends a tick to every partition that was quiet for long enough; all share one fsync. */
   async #look(): Promise<void> {
-    const { log, clock } = this.#options;
+    const { log, clock, isClockRight } = this.#options;
+    if (isClockRight?.() === false) return;
     const { partitions } = await log.describe();
     const nowUs = clock.monotonicUs();
     const ticks: Promise<void>[] = [];

@@ -68,12 +68,6 @@ export async function startIngest(
   // Noticed also when no source appends: a node that can write nothing must not look well.
   const halted = logFault(log, conditions, clock, signal);
   halted.catch(() => {}); // whoever runs the node hears of it
-  const ticker = startTicker({
-    log,
-    clock,
-    onError: (error) => logger.error('a tick could not be written', { error }),
-  });
-  context.onStop('the ticker', () => ticker.stop());
   const { keeper, checkpoints } = await keepLog(config, log, shared);
   const keeping = runRetention({ keeper, checkpoints, conditions, clock }, signal);
   context.onStop('keeping the log', () => keeping);
@@ -88,6 +82,13 @@ export async function startIngest(
       new PostgresDatabase({ name, target: parseConnectionUrl(url), clock, logger: logger.child({ database: name }) }),
   );
   const sources = openSources(config, databases, log, quarantine, shared);
+  const ticker = startTicker({
+    log,
+    clock,
+    isClockRight: () => sources.length === 0 || sources.some(({ clockAgreed }) => clockAgreed),
+    onError: (error) => logger.error('a tick could not be written', { error }),
+  });
+  context.onStop('the ticker', () => ticker.stop());
   const node = await IngestNode.open({
     directory: config.dataDir,
     files: nodeFileSystem,

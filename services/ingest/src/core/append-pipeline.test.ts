@@ -2,6 +2,7 @@
  * Goal: batches reach the log in order and settle only when durable; a failure leaves no later record of its partition
  * behind; memory is bounded. Method: a log driven by hand, with random batches and random completions.
  */
+import { FreshetError } from '@freshet/kit/errors.ts';
 import type { LogWriter } from '@freshet/log/log.ts';
 import { VirtualClock } from '@freshet/testkit/virtual-clock.ts';
 import fc from 'fast-check';
@@ -136,5 +137,36 @@ describe('AppendPipeline', () => {
     durable?.();
     await settle();
     expect(settled).toBe(true);
+  });
+
+  it('C1: puts rows aside in order, also when the first of them must wait for room', async () => {
+    const clock = new VirtualClock();
+    const taken: number[] = [];
+    let full = true;
+    const quarantine = {
+      append: async (entries: readonly QuarantineEntry[]) => {
+        await Promise.resolve();
+        if (full) throw new FreshetError('DISK_FULL', 'no room');
+        for (const { minor } of entries) {
+          // As the file does: what is not beyond the newest of its lane is there already.
+          if (minor > (taken.at(-1) ?? -1)) taken.push(minor);
+        }
+      },
+    };
+    const pipeline = new AppendPipeline({ log: new HeldLog(), quarantine, clock, random: () => 0.5, bytesMax: 1e9 });
+    let settled = 0;
+    const putAside = (minor: number): void => {
+      const batch = new Batch();
+      batch.addEntry({ minor, values: { a: 'x' } } as unknown as QuarantineEntry);
+      pipeline.push(batch, () => settled++);
+    };
+    for (let minor = 0; minor < 20; minor++) putAside(minor);
+    await clock.advance(1_000);
+    full = false;
+    putAside(20);
+    await clock.advance(5_000_000);
+    expect(taken).toEqual(Array.from({ length: 21 }, (_, minor) => minor));
+    expect(settled).toBe(21);
+    await pipeline.drained();
   });
 });

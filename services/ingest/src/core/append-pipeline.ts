@@ -10,12 +10,16 @@
  *     open ──retire()──▶ nothing more is handed over ──what was handed over has settled──▶ retired
  *       └──an append fails for good──▶ failed: everything since the last acknowledged commit must be sent again
  *
+ * The quarantine is handed one append at a time as well: it passes over what is not beyond the newest entry of its lane,
+ * so an entry that overtook one that waits for room would be the end of that one.
+ *
  * What may be better later (a full disk, a log with no room) is tried again in place, so that back-pressure holds the
  * database off meanwhile: nothing is dropped, nothing overtakes, and work goes on by itself.
  *
  * Owns: the queues and their bound. Limit: `bytesMax`, in memory, queued and on its way; policy: the caller waits in
  * room(); gauge: `bytes`. Its clock is its caller's; uses no node API.
- * Invariants: I1 (settles a batch only when all of it is durable), F3 (two pipelines of a source never append at once), R4.
+ * Invariants: I1 (settles a batch only when all of it is durable), F3 (two pipelines of a source never append at once),
+ * C1 (what is put aside comes to the quarantine in order, all of it), R4.
  */
 import type { Clock } from '@freshet/kit/clock.ts';
 import { FreshetError, isFreshetError } from '@freshet/kit/errors.ts';
@@ -27,6 +31,8 @@ import type { QuarantineEntry } from './quarantine.ts';
 
 /** The most that goes in one append; a batch of one large transaction must not become one large write. */
 const APPEND_BYTES_MAX = 1024 * 1024;
+/** The most batches whose rows go aside in one write, so that rare rows need not an fsync each. */
+const ASIDE_BATCHES_MAX = 16;
 /** Between two tries of what may be better later: soon enough not to be noticed, rare enough to cost nothing. */
 const RETRY_FIRST_MS = 20;
 const RETRY_MS_MAX = 1_000;
@@ -57,6 +63,12 @@ interface Load {
   readonly done: () => void;
 }
 
+/** What a batch puts aside. */
+interface Aside {
+  readonly entries: readonly QuarantineEntry[];
+  readonly done: () => void;
+}
+
 interface Queue {
   readonly loads: Load[];
   busy: boolean;
@@ -65,6 +77,8 @@ interface Queue {
 export class AppendPipeline {
   readonly #options: AppendPipelineOptions;
   readonly #queues = new Map<number, Queue>();
+  readonly #asides: Aside[] = [];
+  #puttingAside = false;
   readonly #retiring = new AbortController();
   #bytes = 0;
   /** Appends that the log or the quarantine has in hand, or that wait to be tried again. */
@@ -107,7 +121,10 @@ export class AppendPipeline {
       durable();
       this.#wake();
     };
-    if (batch.quarantine.length > 0) void this.#putAside(batch.quarantine, done);
+    if (batch.quarantine.length > 0) {
+      this.#asides.push({ entries: batch.quarantine, done });
+      if (!this.#puttingAside) void this.#putAside();
+    }
     for (const [partition, records] of batch.records) {
       this.#enqueue(partition, { records, bytes: records.reduce((sum, record) => sum + record.length, 0), done });
     }
@@ -130,6 +147,7 @@ export class AppendPipeline {
   async retire(): Promise<void> {
     this.#retiring.abort(new DOMException('the pipeline was retired', 'AbortError'));
     for (const { loads } of this.#queues.values()) loads.length = 0;
+    this.#asides.length = 0;
     while (this.#inHand > 0) await this.#change();
     this.#wake();
   }
@@ -159,8 +177,15 @@ export class AppendPipeline {
     queue.busy = false;
   }
 
-  async #putAside(entries: readonly QuarantineEntry[], done: () => void): Promise<void> {
-    if (await this.#handOver(() => this.#options.quarantine.append(entries))) done();
+  async #putAside(): Promise<void> {
+    this.#puttingAside = true;
+    while (this.#asides.length > 0 && this.#failure === undefined) {
+      const some = this.#asides.splice(0, ASIDE_BATCHES_MAX);
+      const entries = some.flatMap((aside) => aside.entries);
+      if (!(await this.#handOver(() => this.#options.quarantine.append(entries)))) break;
+      for (const { done } of some) done();
+    }
+    this.#puttingAside = false;
   }
 
   /** Whether it became durable; not when the pipeline failed or was retired before. */

@@ -20,8 +20,9 @@ export class Batch {
   /** The end of the last commit that is wholly in this batch or before it. */
   position: bigint | undefined;
 
+  /** Whether there is nothing to send and nothing to count. */
   get isEmpty(): boolean {
-    return this.count === 0 && this.quarantine.length === 0;
+    return this.count === 0 && this.quarantine.length === 0 && this.unkeyed === 0;
   }
 
   add(routed: Routed): void {

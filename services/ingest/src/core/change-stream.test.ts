@@ -222,6 +222,12 @@ describe('ChangeStream', () => {
     expect(batch.position).toBe(9n);
   });
 
+  it('counts rows that belong to no entity, also when a batch has no others', () => {
+    const stream = new ChangeStream([live(1, 0n)]);
+    const batch = feed(stream, begin(1n), relation(), insert([null, '1', null]), commit(1n));
+    expect(batch).toMatchObject({ isEmpty: false, count: 0, unkeyed: 1, position: 9n });
+  });
+
   it('refuses the first row of a shape that breaks the contract, not the relation alone', () => {
     const stream = new ChangeStream([live(1, 50n)]);
     const broken = relation([

@@ -8,6 +8,7 @@ import { VirtualClock } from '@freshet/testkit/virtual-clock.ts';
 import { describe, expect, it } from 'vitest';
 import { AppendPipeline } from './append-pipeline.ts';
 import { ChangeStream } from './change-stream.ts';
+import type { PgOutputMessage } from './pgoutput/messages.ts';
 import { Replication, type ReplicationOptions } from './replication.ts';
 import type { ReplicationStream, StreamMessage } from './source-database.ts';
 
@@ -124,6 +125,21 @@ describe('Replication', () => {
     expect(notes.at(-1)).toBeUndefined();
     stop.abort();
     await ended;
+  });
+
+  it('I1: settles what came before a message that cannot be read, so that it does not come again', async () => {
+    const { clock, connection, saved, ended } = run();
+    const change = (message: PgOutputMessage): StreamMessage => ({ kind: 'change', serverLsn: 9n, message });
+    await clock.advance(0);
+    connection.give(
+      change({ kind: 'begin', commitLsn: 4n, commitTimeUs: 0, xid: 1 }),
+      change({ kind: 'commit', commitLsn: 4n, endLsn: 5n, commitTimeUs: 0 }),
+      change({ kind: 'begin', commitLsn: 6n, commitTimeUs: 0, xid: 2 }),
+      change({ kind: 'insert', relationId: 7, row: [] }),
+    );
+    await expect(ended).rejects.toMatchObject({ code: 'DATA_DAMAGED' });
+    expect(saved).toEqual([5n]);
+    expect(connection.told.at(-1)).toBe(5n);
   });
 
   it('ends a stream on which no byte comes for twice the time that the server would wait', async () => {

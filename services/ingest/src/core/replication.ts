@@ -89,8 +89,9 @@ export class Replication {
     try {
       await this.#read(onStreaming);
     } catch (error) {
-      // What came before a broken contract is settled, so that it does not come again under the contract after it.
-      if (isFreshetError(error, 'CONTRACT_BROKEN')) broken = error;
+      // What came before a broken contract is settled, so that it does not come again under the contract after it; and
+      // before a message that cannot be read, so that it does not come to the log again at each look.
+      if (isFreshetError(error, 'CONTRACT_BROKEN', 'DATA_DAMAGED')) broken = error;
       else if (!signal.aborted || !isAbort(error)) throw error;
     } finally {
       ended.abort();

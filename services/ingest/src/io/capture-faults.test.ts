@@ -17,10 +17,13 @@ let clock: VirtualClock;
 let database: ScriptedDatabase;
 let disk: SimulatedDisk;
 let next: number;
+/** By how much the database's clock is behind ours. */
+let behindUs: number;
 
 beforeEach(() => {
   clock = new VirtualClock();
-  database = new ScriptedDatabase({ name: 'shop', nowUs: () => clock.nowUs(), random: () => 0.5 });
+  behindUs = 0;
+  database = new ScriptedDatabase({ name: 'shop', nowUs: () => clock.nowUs() - behindUs, random: () => 0.5 });
   database.createTable('events', ['id', 'value']);
   disk = new SimulatedDisk();
   next = 1;
@@ -156,6 +159,19 @@ describe('damaged files', () => {
     expect(disk.paths()).toEqual(
       expect.arrayContaining(['/ingest/definitions.binpb.damaged-1', '/ingest/node.json.damaged-1']),
     );
+    await stop(capture);
+  });
+});
+
+describe('a clock that is not the database’s', () => {
+  it('holds capture off, and ticks with it, until the clocks agree', async () => {
+    behindUs = 365 * 86_400 * SECOND;
+    const capture = await start();
+    expect(capture.source.status()).toMatchObject({ phase: SourceState.HALTED, problem: { code: 'CLOCK_JUMP' } });
+    expect(capture.source.clockAgreed).toBe(false);
+    behindUs = 0;
+    await expectWhole(capture);
+    expect(capture.source.clockAgreed).toBe(true);
     await stop(capture);
   });
 });

@@ -83,12 +83,16 @@ export class CheckpointFile {
     });
   }
 
-  /** Counts the time since the last call; whoever was silent for too long is forgotten, loudly. */
+  /**
+   * Counts the time since the last call, but no more than a few minutes: of a process that stood still (SIGSTOP, a machine
+   * that was paused) nobody could be heard. Whoever was silent for too long is forgotten, loudly.
+   */
   count(): Promise<void> {
     return this.#inTurn(async () => {
       const { clock, nodeTimeoutUs, logger } = this.#options;
       const nowUs = clock.monotonicUs();
-      const { book, forgotten } = this.#book.elapsed(nowUs - this.#countedUs, nodeTimeoutUs);
+      const elapsedUs = Math.min(nowUs - this.#countedUs, COUNT_US_MAX);
+      const { book, forgotten } = this.#book.elapsed(elapsedUs, nodeTimeoutUs);
       if (book.nodes.length > 0 || forgotten.length > 0) await this.#save(book);
       this.#countedUs = nowUs;
       this.#book = book;
@@ -129,3 +133,5 @@ export class CheckpointFile {
 }
 
 const FORGOTTEN_MAX = 16;
+/** What one count counts at most; it is made once a minute. */
+const COUNT_US_MAX = 300_000_000;

@@ -28,7 +28,7 @@ import { ChangeStream, type LiveRoute } from '../core/change-stream.ts';
 import { type ContractHistory, plansByContract } from '../core/contract-history.ts';
 import { laterLsn } from '../core/lsn.ts';
 import { Replication } from '../core/replication.ts';
-import { prepareRoute, SNAPSHOT_LANE } from '../core/route.ts';
+import { prepareRoute, SLOT_LANE, SNAPSHOT_LANE } from '../core/route.ts';
 import { slotDanger } from '../core/slot-danger.ts';
 import type { DatabaseSession, ReplicationStream, SourceDatabase, TableToStage } from '../core/source-database.ts';
 import { SourcePipelines } from '../core/source-pipelines.ts';
@@ -103,6 +103,7 @@ export class PostgresSource {
   #commits = 0;
   #rows = 0;
   #phase: SourcePhase = SourcePhase.CONNECTING;
+  #clockAgreed = false;
   #problem: FreshetError | undefined;
 
   constructor(options: PostgresSourceOptions) {
@@ -124,6 +125,11 @@ export class PostgresSource {
 
   get name(): string {
     return this.#options.name;
+  }
+
+  /** Whether the database's clock agreed with ours once; a clock that leaps since is noticed by the log. */
+  get clockAgreed(): boolean {
+    return this.#clockAgreed;
   }
 
   /** What it is doing. Counts are since start. */
@@ -224,7 +230,10 @@ export class PostgresSource {
   ): Promise<readonly RouteState[] | undefined> {
     const { database, slotName, clock, logger, resync } = this.#options;
     if (resync !== undefined && resync !== this.#state.resync) await this.#startOver(session, resync);
-    const tables = await preflight({ wanted, state: this.#state, session, clock, logger });
+    const onClockAgreed = (): void => {
+      this.#clockAgreed = true;
+    };
+    const tables = await preflight({ wanted, state: this.#state, session, clock, logger, onClockAgreed });
     const identity = await database.identify(signal);
     for (;;) {
       const stages = await this.#stages.load();
@@ -314,7 +323,7 @@ export class PostgresSource {
   ): Promise<void> {
     const { log, clock, logger } = this.#options;
     const plans = new Map(wanted.map((plan) => [plan.route, plan]));
-    const ahead = await this.#heldAhead(states);
+    const ahead = await this.#heldAhead(states, SNAPSHOT_LANE);
     const routes = states.map(({ route, generation }) =>
       prepareRoute(must(plans.get(route)), generation, log.partitionCount, ahead),
     );
@@ -354,7 +363,7 @@ export class PostgresSource {
     const connection = await database.openStream(slotName, signal);
     try {
       this.#retireStream();
-      const ahead = await this.#heldAhead(states);
+      const ahead = await this.#heldAhead(states, SLOT_LANE);
       const stream = new ChangeStream(this.#liveRoutes(wanted, states, ahead));
       this.#stream = stream;
       const replication = new Replication({
@@ -388,15 +397,16 @@ export class PostgresSource {
     }
   }
 
-  /** Rows in quarantine whose event time was ahead, of those that may come again. */
-  #heldAhead(states: readonly RouteState[]): Promise<ReadonlySet<string>> {
+  /** Rows in quarantine whose event time was ahead, of those that may come again in the lane. */
+  #heldAhead(states: readonly RouteState[], lane: number): Promise<ReadonlySet<string>> {
     const generations = new Map(states.map(({ route, generation }) => [route, generation]));
     const { acknowledgedLsn } = this.#state;
     return this.#options.quarantine.places(
-      ({ reason, route, generation, lane, major }) =>
-        reason === 'event_time_ahead' &&
-        generations.get(route) === generation &&
-        (lane === SNAPSHOT_LANE || major >= acknowledgedLsn),
+      (entry) =>
+        entry.reason === 'event_time_ahead' &&
+        entry.lane === lane &&
+        generations.get(entry.route) === entry.generation &&
+        (lane === SNAPSHOT_LANE || entry.major >= acknowledgedLsn),
     );
   }
 

@@ -20,7 +20,7 @@ export interface SnapshotAppend {
   readonly signal: AbortSignal;
 }
 
-/** Resolves with the number of rows once everything is durable. */
+/** Resolves with the number of rows once everything is durable. Throws the signal's reason, between two pieces of a stage. */
 export async function appendSnapshot(options: SnapshotAppend): Promise<number> {
   const { stage, routes, pipeline, signal } = options;
   await appendMarks(options, 'routeBegin');
@@ -56,6 +56,8 @@ async function appendTable(options: SnapshotAppend, table: StagedTable, routes: 
   });
   let number = 0;
   for await (const rows of store.rows(stage, table)) {
+    // A log that keeps up never makes us wait, and waiting is all that the signal would end.
+    signal.throwIfAborted();
     const nowUs = clock.nowUs();
     const batch = new Batch();
     for (const row of rows) {

@@ -23,6 +23,8 @@ export async function preflight(options: {
   readonly session: DatabaseSession;
   readonly clock: Clock;
   readonly logger: Logger;
+  /** Told when the clocks agree, whatever else is found. */
+  readonly onClockAgreed?: (() => void) | undefined;
 }): Promise<readonly TableToStage[]> {
   const { wanted, state, session, clock, logger } = options;
   const beforeUs = clock.monotonicUs();
@@ -30,6 +32,7 @@ export async function preflight(options: {
   const roundTripUs = clock.monotonicUs() - beforeUs;
   const clocks = { localUs: clock.nowUs(), databaseUs: server.databaseUs, roundTripUs };
   checkClock(clocks);
+  options.onClockAgreed?.();
   const differenceUs = Math.abs(clocks.localUs - clocks.databaseUs) - roundTripUs;
   if (differenceUs > CLOCK_WARN_US) logger.warn('the clocks differ', { ms: Math.round(differenceUs / 1000) });
   const findings = serverFindings(server, wanted.length === 0 ? 0 : slotsNeeded(wanted, state));
