@@ -15,6 +15,8 @@ import type { Replica } from './replica.ts';
 import type { Upstream } from './upstreams.ts';
 
 const RESTART_MS = 5000;
+/** How often nodes that were named by hand are asked for their shards: one that is down now may run in a while. */
+const ASK_AGAIN_MS = 10_000;
 
 export interface MeshLinkOptions {
   readonly replica: Replica;
@@ -98,33 +100,37 @@ async function askDefinitions(options: MeshLinkOptions, registry: string, onRegi
   }
 }
 
-/** Asks compute nodes that were named by hand which shards they fold, and follows them. */
+/**
+ * Asks compute nodes that were named by hand which shards they fold, again and again, and follows them. A shard that a
+ * node once had is looked for there ever after: it is told by the node itself when it does not run for now.
+ */
 async function followFixed(options: MeshLinkOptions): Promise<void> {
-  const { replica, compute, signal } = options;
-  const known = new Map<string, readonly number[]>();
-  await Promise.all(
-    compute.map(async (address) => {
-      const client = createGrpcClient(ComputeService, address);
-      try {
-        const { shards, partitions } = await forever(options, `asking ${address} for its shards`, async () => {
-          const status = await client.getComputeStatus({}, { signal });
-          if (status.shards.length === 0) throw new Error(`${address} folds no shards yet`);
-          return status;
-        });
-        replica.learnShardCount(partitions);
-        known.set(
-          address,
-          shards.map(({ shard }) => shard),
-        );
-      } catch (error) {
-        if (signal.aborted || isAbort(error)) return;
-        throw error;
-      } finally {
-        client.close();
-      }
-      replica.setUpstreams([...known].map(([upstream, shards]) => ({ address: upstream, shards })));
-    }),
-  );
+  const known = new Map<string, Set<number>>();
+  await Promise.all(options.compute.map((address) => askForShards(options, address, known)));
+}
+
+async function askForShards(options: MeshLinkOptions, address: string, known: Map<string, Set<number>>): Promise<void> {
+  const { replica, signal, clock } = options;
+  const client = createGrpcClient(ComputeService, address);
+  const mine = new Set<number>();
+  try {
+    while (!signal.aborted) {
+      const { shards, partitions } = await forever(options, `asking ${address} for its shards`, async () => {
+        const status = await client.getComputeStatus({}, { signal });
+        if (status.shards.length === 0 && mine.size === 0) throw new Error(`${address} folds no shards yet`);
+        return status;
+      });
+      replica.learnShardCount(partitions);
+      for (const { shard } of shards) mine.add(shard);
+      known.set(address, mine);
+      replica.setUpstreams([...known].map(([upstream, some]) => ({ address: upstream, shards: [...some] })));
+      await clock.sleep(ASK_AGAIN_MS, signal);
+    }
+  } catch (error) {
+    if (!signal.aborted && !isAbort(error)) throw error;
+  } finally {
+    client.close();
+  }
 }
 
 function forever<T>(options: MeshLinkOptions, what: string, operation: () => Promise<T>): Promise<T> {

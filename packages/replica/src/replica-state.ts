@@ -35,6 +35,14 @@ export interface Shard {
   lost: boolean;
 }
 
+/** What of a copy that is no more lies on the disk, perhaps. */
+export interface DiscardedCopy {
+  readonly shard: number;
+  readonly copy: number;
+  /** The numbers of its tables. */
+  readonly tables: readonly number[];
+}
+
 /** Which frames may bring rows: all, those of views that are served already, none. By the memory that there is. */
 export type Admission = 'all' | 'served' | 'none';
 
@@ -51,10 +59,10 @@ export class ReplicaState {
   catalog: Catalog = EMPTY_CATALOG;
   /** The number of shards of the deployment; 0: not known yet. */
   shardCount = 0;
-  /** Tables that nobody reads any more and whose rows are to go from the disk. */
-  discardedTables: ViewTable[] = [];
-  /** Copies that are to go from the disk. */
-  discardedCopies: ShardCopy[] = [];
+  /** The numbers of tables that nobody reads any more and whose rows are to go from the disk. */
+  discardedTables: number[] = [];
+  /** Copies that are to go from the disk. R4: not the copies themselves, whose rows memory must not keep for that. */
+  discardedCopies: DiscardedCopy[] = [];
   /** Which copies are served, or the number of shards, differs from the disk. */
   servedDirty = false;
   /** The definitions differ from the disk. */
@@ -260,7 +268,10 @@ export class ReplicaState {
   }
 
   #discard(copy: ShardCopy): void {
-    this.discardedCopies.push(copy);
+    // Half a copy is never written.
+    if (!copy.whole) return;
+    const tables = [...copy.tables.values()].map(({ number }) => number);
+    this.discardedCopies.push({ shard: copy.shard, copy: copy.copy, tables });
   }
 
   /** Lets incoming copies take over, and rebuilds what is served. */
@@ -277,7 +288,8 @@ export class ReplicaState {
     }
     const named = new Set(this.sets.flatMap((set) => set.views.map((view) => toHex(view.viewId))));
     for (const copy of this.copies()) {
-      this.discardedTables.push(...copy.replaced, ...copy.dropTables((id) => named.has(id), this.knownGeneration));
+      const dropped = copy.dropTables((id) => named.has(id), this.knownGeneration);
+      for (const { number } of [...copy.replaced, ...dropped]) this.discardedTables.push(number);
       copy.replaced = [];
     }
   }

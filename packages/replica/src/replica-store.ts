@@ -21,7 +21,7 @@ import { isFreshetError } from '@freshet/kit/errors.ts';
 import type { KeyRange, KeyValueStore, StoreOptions, Stores, WriteBatch } from '@freshet/store/key-value-store.ts';
 import { CopyWriter } from './copy-writer.ts';
 import { loadReplica } from './replica-loader.ts';
-import { ReplicaState } from './replica-state.ts';
+import { type DiscardedCopy, ReplicaState } from './replica-state.ts';
 import type { ShardCopy } from './shard-copy.ts';
 import { DEFINITIONS_KEY, FORMAT, REPLICA_KEY, shardKey, tableRange } from './storage-keys.ts';
 
@@ -127,7 +127,9 @@ export class ReplicaStore {
    */
   async flush(state: ReplicaState, onBatch: () => void = () => {}): Promise<void> {
     await this.#reopen(state);
-    const copies = [...state.copies()].map((copy) => this.#writer(copy)).filter(({ differs }) => differs);
+    const live = new Set(state.copies());
+    for (const copy of this.#writers.keys()) if (!live.has(copy)) this.#writers.delete(copy);
+    const copies = [...live].map((copy) => this.#writer(copy)).filter(({ differs }) => differs);
     const { discardedTables, discardedCopies } = state;
     state.discardedTables = [];
     state.discardedCopies = [];
@@ -143,7 +145,7 @@ export class ReplicaStore {
       if (about !== undefined) await about(store.batch()).write({ sync: false });
       // Copies first: the record of one may still list a table that is to go by itself.
       for (const copy of discardedCopies) await this.#discard(store, copy);
-      for (const table of discardedTables) await clear(store, tableRange(table.number));
+      for (const table of discardedTables) await clear(store, tableRange(table));
     } catch (error) {
       state.discardedTables.push(...discardedTables);
       state.discardedCopies.push(...discardedCopies);
@@ -215,12 +217,11 @@ export class ReplicaStore {
     state.discardedCopies = [];
   }
 
-  async #discard(store: KeyValueStore, copy: ShardCopy): Promise<void> {
+  async #discard(store: KeyValueStore, { shard, copy, tables }: DiscardedCopy): Promise<void> {
     const batch = store.batch();
-    batch.delete(shardKey(copy.shard, copy.copy));
+    batch.delete(shardKey(shard, copy));
     await batch.write({ sync: false });
-    for (const table of copy.tables.values()) await clear(store, tableRange(table.number));
-    this.#writers.delete(copy);
+    for (const table of tables) await clear(store, tableRange(table));
   }
 
   #writer(copy: ShardCopy): CopyWriter {

@@ -11,11 +11,18 @@ import { toLatin1 } from './latin1.ts';
 import { countRow, countView } from './replica.testing.ts';
 import { RowBatch } from './row-batch.ts';
 import { rowLayout } from './row-layout.ts';
-import { RowReader } from './row-reader.ts';
+import { RowReader, STEP_BYTES } from './row-reader.ts';
 import { Step } from './row-step.ts';
 import { ViewTable } from './view-table.ts';
 
 const layout = rowLayout(countView(1));
+const texts = rowLayout(
+  create(ViewPlanSchema, {
+    features: [
+      { name: 'page', aggregate: 'last', inputType: { kind: Kind.STRING }, resultType: { kind: Kind.STRING } },
+    ],
+  }),
+);
 
 describe('RowReader', () => {
   it('R4: keeps at most twice its limit of steps', () => {
@@ -91,13 +98,6 @@ describe('RowReader', () => {
   it('reads rows of every size after each other from the same bytes', () => {
     const reader = new RowReader(1);
     const table = new ViewTable('', 1);
-    const texts = rowLayout(
-      create(ViewPlanSchema, {
-        features: [
-          { name: 'page', aggregate: 'last', inputType: { kind: Kind.STRING }, resultType: { kind: Kind.STRING } },
-        ],
-      }),
-    );
     const sizes = [3, 10_000, 0, 5000, 100_000, 7];
     sizes.forEach((size, key) => {
       const row = {
@@ -111,6 +111,28 @@ describe('RowReader', () => {
     steps.forEach((step, key) => {
       expect(Buffer.from(step.value(0) as Uint8Array).toString()).toBe(`${key}`.repeat(sizes[key] ?? 0));
     });
+  });
+
+  it('R4: keeps no more bytes of long values than of so many steps, and none of them for long', () => {
+    const table = new ViewTable('', 1);
+    const size = 10_000;
+    const rows = 200;
+    for (let key = 0; key < rows; key++) {
+      const row = { version: 1n, timelines: [{ columns: [{ strings: [`${key % 10}`.repeat(size)] }] }] };
+      table.put(key, 1, toLatin1(toBinary(RowSchema, create(RowSchema, row))));
+    }
+    const reader = new RowReader(rows);
+    let most = 0;
+    for (let read = 0; read < 3 * rows; read++) {
+      const step = reader.read(table, texts, read % rows, 5);
+      expect((step.value(0) as Uint8Array)[0]).toBe(48 + ((read % rows) % 10));
+      most = Math.max(
+        most,
+        [...table.rows.values()].reduce((sum, row) => sum + (row.step?.bytes ?? 0), 0),
+      );
+    }
+    expect(most).toBeGreaterThan(size);
+    expect(most).toBeLessThanOrEqual(2 * (rows * STEP_BYTES + size));
   });
 
   it('F2: takes the step that the time falls into, forwards and backwards', () => {

@@ -3,7 +3,8 @@
  * falls due or a newer version comes.
  *
  * Owns: the cache of steps. Invariants: R2 (all features of a view and key come from one step, so from one version);
- * R4 (at most twice `maxSteps` steps are kept: those read in the current turn and in the turn before).
+ * R4 (at most twice `maxSteps` steps are kept, with values of STEP_BYTES on average: those read in the current turn and in
+ * the turn before).
  */
 import type { RowBatch } from './row-batch.ts';
 import type { RowKey } from './row-key.ts';
@@ -13,11 +14,15 @@ import type { ReplicaRow, ViewTable } from './view-table.ts';
 import { WireReader } from './wire-reader.ts';
 
 const STEPS_MAX = 100_000;
+/** Values that are no numbers may take so many bytes a step, on average; a single row of texts may have half a MiB. */
+export const STEP_BYTES = 256;
 
 export class RowReader {
   readonly #maxSteps: number;
   #turn = 1;
   #current: ReplicaRow[] = [];
+  /** What the values of the steps computed or read in the current turn take, bytes. */
+  #currentBytes = 0;
   #before: ReplicaRow[] = [];
   // The bytes of the row being read; as large as the largest row asked for.
   #bytes: Buffer = Buffer.allocUnsafeSlow(4096);
@@ -72,8 +77,10 @@ export class RowReader {
     const step = readStepFrom(this.#open(row.bytes), layout, tUs);
     row.step = step;
     // A row that is on the current list already needs no second entry.
-    if (turn === this.#turn) step.turn = turn;
-    else this.#touch(row, step);
+    if (turn === this.#turn) {
+      step.turn = turn;
+      this.#currentBytes += step.bytes;
+    } else this.#touch(row, step);
     return step;
   }
 
@@ -88,12 +95,14 @@ export class RowReader {
   #touch(row: ReplicaRow, step: Step): void {
     step.turn = this.#turn;
     this.#current.push(row);
-    if (this.#current.length < this.#maxSteps) return;
+    this.#currentBytes += step.bytes;
+    if (this.#current.length < this.#maxSteps && this.#currentBytes < this.#maxSteps * STEP_BYTES) return;
     for (const old of this.#before) {
       if (old.step !== undefined && old.step.turn !== this.#turn) old.step = undefined;
     }
     this.#before = this.#current;
     this.#current = [];
+    this.#currentBytes = 0;
     this.#turn += 1;
   }
 }

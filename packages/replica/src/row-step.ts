@@ -17,6 +17,8 @@ import { WireReader } from './wire-reader.ts';
 /** Where a feature's number is in Step.numbers: after the times between which the step holds. */
 export const FIRST_NUMBER = 2;
 
+const BIGINT_BYTES = 24;
+
 /**
  * A row's values for as long as none of them changes. Laid out for reading many of them: everything that a read of
  * numbers needs is in one array of doubles, so that a row costs few cache misses (an object with doubles in its fields,
@@ -38,6 +40,8 @@ export class Step {
   readonly version: number;
   /** The newest event time, microseconds; 0: none. */
   readonly eventTimeUs: number;
+  /** What the values in `others` take, bytes, about. */
+  readonly bytes: number;
   /** When it was last read, in turns of the step cache. */
   turn = 0;
 
@@ -50,6 +54,7 @@ export class Step {
   ) {
     const numbers = [span.from, span.until];
     let others: (Held | undefined)[] | undefined;
+    let bytes = 0;
     for (let i = 0; i < values.length; i++) {
       const value = values[i] as Held;
       if (typeof value === 'number') numbers.push(value);
@@ -57,10 +62,12 @@ export class Step {
         numbers.push(0);
         others ??= new Array<Held | undefined>(values.length).fill(undefined);
         others[i] = value;
+        bytes += typeof value === 'bigint' ? BIGINT_BYTES : value.length;
       }
     }
     this.numbers = numbers;
     this.others = others;
+    this.bytes = bytes;
     this.statuses = statuses;
     this.allPresent = areAllPresent(statuses);
     this.version = version;

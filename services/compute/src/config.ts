@@ -39,7 +39,7 @@ export const OPTIONS = {
   },
   cacheBytes: {
     description:
-      'what all shards together may take of memory: state, changes for followers, stores; beside it about 150MiB',
+      'what all shards together may take of memory: state, changes for followers, stores; beside it up to 550MiB',
     form: 'size',
     parse: parsers.bytes,
     fallback: '512MiB',

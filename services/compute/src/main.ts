@@ -171,11 +171,17 @@ function hostOptions(
   };
 }
 
-/** Starts the shards; resolves once all are open, with what ends when they do. Throws what keeps one from opening. */
-async function openShards(
-  host: ShardHost,
+/**
+ * Starts the shards; resolves once all are open, with what ends when they do. Throws what keeps one from opening. A fault
+ * of ours later on is thrown where nobody catches it, which ends the process: without shards it is of no use.
+ */
+export async function openShards(
+  host: Pick<ShardHost, 'run'>,
   numbers: readonly number[],
   signal: AbortSignal,
+  onFault: (error: unknown) => void = (error) => {
+    throw error;
+  },
 ): Promise<{ running: Promise<void> }> {
   let opened = (): void => undefined;
   const allOpen = new Promise<void>((resolve) => {
@@ -183,6 +189,8 @@ async function openShards(
   });
   const running = host.run(numbers, signal, opened);
   await Promise.race([allOpen, running]);
+  // The race has taken notice of whatever `running` becomes; without this nobody would hear of it.
+  void running.catch(onFault);
   return { running };
 }
 

@@ -10,7 +10,8 @@
  *     1/32   the store's block cache
  *     1/16   the store's writes that are no table yet, twice
  *
- * The rest, a tenth, is for pages, frames and checkpoints under way. The process itself takes about 150 MiB beside that.
+ * The rest, a tenth, is for pages, frames and checkpoints under way. What the process takes beside that is told by
+ * docs/running.md.
  */
 import { FreshetError } from '@freshet/kit/errors.ts';
 

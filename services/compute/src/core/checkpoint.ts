@@ -53,6 +53,11 @@ export interface ShardCheckpoints {
    * is not right: it is then out of the list, and the store holds nothing still.
    */
   restore(info: CheckpointInfo, signal: AbortSignal): Promise<void>;
+  /**
+   * Takes one out of the list that is of another history of the log, which has the same id. Its file goes when the next
+   * checkpoint was taken.
+   */
+  forget(info: CheckpointInfo): void;
 }
 
 /** Newest first: the furthest, of those the one taken last. */
@@ -61,13 +66,21 @@ export function newestFirst(a: CheckpointInfo, b: CheckpointInfo): number {
 }
 
 /**
- * Those that need not be kept, given the log that is folded: its newest `kept` stay, and of other logs the one taken
- * last, so that a wrong --log is undone by giving the right one again.
+ * Those that need not be kept once one was taken: of its log the newest `kept` up to it stay, and of other logs the one
+ * taken last, so that a wrong --log is undone by giving the right one again. Those of its log that are further are not
+ * newer: the shard was further in another history of the log, or will be there again.
  */
-export function checkpointsToRemove(all: readonly CheckpointInfo[], logId: string, kept: number): CheckpointInfo[] {
+export function checkpointsToRemove(
+  all: readonly CheckpointInfo[],
+  taken: CheckpointInfo,
+  kept: number,
+): CheckpointInfo[] {
+  const { logId, position } = taken;
   const ours = all.filter((info) => info.logId === logId).sort(newestFirst);
+  const upToIt = ours.filter((info) => info.position <= position);
   const others = all.filter((info) => info.logId !== logId).sort((a, b) => b.takenAtUs - a.takenAtUs);
-  return [...ours.slice(Math.max(1, kept)), ...others.slice(1)];
+  const further = ours.filter((info) => info.position > position);
+  return [...further, ...upToIt.slice(Math.max(1, kept)), ...others.slice(1)];
 }
 
 /** The position from which on a log must be kept for these; 0: all of it. */

@@ -32,9 +32,9 @@ export async function runCommits(shard: Shard, signal: AbortSignal): Promise<voi
       intervals = 0;
       clearing ||= epoch !== shard.views.epoch;
       epoch = shard.views.epoch;
-      await commit(shard, signal);
+      await writing(shard, signal, () => shard.commit());
       // What dropped views leave behind goes a piece at a time, so that commits stay short.
-      if (clearing) clearing = await storage.clearDropped();
+      if (clearing) clearing = await writing(shard, signal, () => storage.clearDropped());
       if (clearing) shard.askCommit();
       await yieldNow();
     }
@@ -43,9 +43,10 @@ export async function runCommits(shard: Shard, signal: AbortSignal): Promise<voi
   }
 }
 
-async function commit(shard: Shard, signal: AbortSignal): Promise<void> {
+/** Writes; when the disk does not take it, throws only once it may. */
+async function writing<T>(shard: Shard, signal: AbortSignal, write: () => Promise<T>): Promise<T> {
   try {
-    await shard.commit();
+    return await write();
   } catch (error) {
     if (isFreshetError(error, ...DISK_ERRORS)) await shard.options.waitForDisk?.(error, signal);
     throw error;

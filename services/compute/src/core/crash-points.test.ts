@@ -172,7 +172,8 @@ class Machine {
   async #until(what: () => boolean): Promise<boolean> {
     for (let turns = 1; !what(); turns++) {
       if (this.isDead) return false;
-      assert(turns < 5_000, 'it comes to pass');
+      // A third repair within the hour (a power cut, damage, a lost key) waits a minute: 100 s are more than that.
+      assert(turns < 10_000, 'it comes to pass');
       if (turns % 100 === 0) await this.clock.advance(1_000_000);
       await turn();
     }

@@ -32,6 +32,8 @@ const HALTED_MS = 5_000;
 /** Between tries of a shard that does not get going, in milliseconds: the first comes at once. */
 const RETRY_FIRST_MS = 1_000;
 const RETRY_MAX_MS = 30_000;
+/** A life that went well for so long makes up for failures before it, microseconds: one that ends again and again never does. */
+const WELL_US = 10_000_000;
 
 /** What is known of a shard beyond one life. */
 interface Kept {
@@ -40,8 +42,10 @@ interface Kept {
   running: { readonly shard: Shard; readonly upkeep: ShardUpkeep } | undefined;
   scrubbedAtUs: number;
   down: FreshetError | undefined;
-  /** Lives that ended since the last one that got going. */
+  /** Lives that ended one after the other without having gone well. */
   failures: number;
+  /** Since when the life that runs goes well, monotonic microseconds; undefined while it does not yet. */
+  wellSinceUs: number | undefined;
 }
 
 export class ShardHost implements ShardSource, NodeUpkeep {
@@ -117,7 +121,7 @@ export class ShardHost implements ShardSource, NodeUpkeep {
     };
     for (const number of numbers) {
       const mends = new MendHistory();
-      const nothing = { checkpoints: undefined, running: undefined, down: undefined };
+      const nothing = { checkpoints: undefined, running: undefined, down: undefined, wellSinceUs: undefined };
       this.#kept.set(number, { mends, ...nothing, scrubbedAtUs: 0, failures: 0 });
     }
     const stop = new AbortController();
@@ -140,13 +144,15 @@ export class ShardHost implements ShardSource, NodeUpkeep {
   async #keep(number: number, kept: Kept, signal: AbortSignal): Promise<void> {
     const { clock } = this.#options;
     while (!signal.aborted) {
+      kept.wellSinceUs = undefined;
       try {
         await this.#once(number, kept, signal);
       } catch (error) {
         if (signal.aborted) return;
         if (!isFreshetError(error) || isFreshetError(error, 'INTERNAL')) throw error;
         kept.down = error;
-        kept.failures += 1;
+        const wentWell = clock.monotonicUs() - (kept.wellSinceUs ?? Infinity) >= WELL_US;
+        kept.failures = wentWell ? 1 : kept.failures + 1;
         this.#onSettled(number);
         this.#notify();
         const waitMs = await this.#judge(number, kept, error);
@@ -195,13 +201,13 @@ export class ShardHost implements ShardSource, NodeUpkeep {
   }
 
   async #once(number: number, kept: Kept, signal: AbortSignal): Promise<void> {
-    const { openCheckpoints, conditions } = this.#options;
+    const { openCheckpoints, conditions, clock } = this.#options;
     kept.checkpoints ??= await openCheckpoints(number);
     await liveOnce(number, signal, {
       ...this.#options,
       checkpoints: kept.checkpoints,
       onHealthy: () => {
-        kept.failures = 0;
+        kept.wellSinceUs ??= clock.monotonicUs();
         conditions.clear(`shard/${number}/down`);
       },
       onRestoring: (why) => {

@@ -89,10 +89,10 @@ export class ShardUpkeep {
         if (signal.aborted) return;
         const nowUs = clock.monotonicUs();
         if (this.#asked.length > 0 || nowUs >= checkpointAtUs) {
-          const isFine = this.#isIdle() || (await gate.run(() => this.#checkpoint(signal)));
+          const isFine = this.#isIdle() || (await gate.run(() => this.#checkpoint(signal), signal));
           checkpointAtUs = soon(isFine ? checkpointIntervalMs : Math.min(RETRY_MS, checkpointIntervalMs));
         } else if (nowUs >= scrubAtUs) {
-          await gate.run(() => this.#scrub(signal));
+          await gate.run(() => this.#scrub(signal), signal);
           scrubAtUs = soon(scrubIntervalMs);
         }
       }

@@ -62,6 +62,11 @@ export async function tellCheckpoints(
   }
 }
 
-function neededBy(host: NodeUpkeep, logId: string): NeededFrom[] {
-  return host.numbers.map((shard) => ({ shard, position: neededFrom(host.checkpoints(shard), logId) }));
+/** A checkpoint that is further than its shard does not count: it may be of a history that the log no longer has. */
+function neededBy(host: NodeUpkeep & ShardSource, logId: string): NeededFrom[] {
+  return host.numbers.map((shard) => {
+    const reached = host.shard(shard)?.position ?? Infinity;
+    const some = host.checkpoints(shard).filter(({ position }) => position <= reached);
+    return { shard, position: neededFrom(some, logId) };
+  });
 }

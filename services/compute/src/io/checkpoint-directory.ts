@@ -59,7 +59,7 @@ export interface CheckpointDirectoryOptions extends CheckpointFormat {
 export class CheckpointDirectory implements ShardCheckpoints {
   readonly #options: CheckpointDirectoryOptions;
   #list: CheckpointInfo[] = [];
-  /** Files of another version of the engine, or that were copied here from another shard. */
+  /** Files of another version of the engine, of another history, or that were copied here from another shard. */
   #useless: string[] = [];
 
   private constructor(options: CheckpointDirectoryOptions) {
@@ -103,7 +103,7 @@ export class CheckpointDirectory implements ShardCheckpoints {
       await onDisk(draft, () => files.rename(draft, join(directory, info.file)));
       await onDisk(directory, () => files.syncDirectory(directory));
       this.#list = [info, ...this.#list.filter(({ file }) => file !== info.file)].sort(newestFirst);
-      await this.#prune(info.logId, kept);
+      await this.#prune(info, kept);
       return info;
     } catch (error) {
       await files.remove(draft).catch(() => undefined);
@@ -132,20 +132,30 @@ export class CheckpointDirectory implements ShardCheckpoints {
     }
   }
 
+  forget(info: CheckpointInfo): void {
+    this.#list = this.#list.filter((one) => one !== info);
+    this.#useless.push(info.file);
+  }
+
   /** Puts a file that is not right out of the way, in place of one put there before. */
   async #disown(name: string): Promise<void> {
     const { files, directory } = this.#options;
-    for (const entry of await files.list(directory)) {
-      if (entry.name.endsWith(DAMAGED)) await files.remove(join(directory, entry.name));
-    }
-    await files.rename(join(directory, name), join(directory, name + DAMAGED));
+    await onDisk(directory, async () => {
+      for (const entry of await files.list(directory)) {
+        if (entry.name.endsWith(DAMAGED)) await files.remove(join(directory, entry.name));
+      }
+      await files.rename(join(directory, name), join(directory, name + DAMAGED));
+    });
   }
 
-  async #prune(logId: string, kept: number): Promise<void> {
+  async #prune(taken: CheckpointInfo, kept: number): Promise<void> {
     const { files, directory } = this.#options;
-    for (const file of this.#useless) await onDisk(directory, () => files.remove(join(directory, file)));
+    for (const file of this.#useless) {
+      // One of another history may have had the name that this one has.
+      if (file !== taken.file) await onDisk(directory, () => files.remove(join(directory, file)));
+    }
     this.#useless = [];
-    for (const old of checkpointsToRemove(this.#list, logId, kept)) {
+    for (const old of checkpointsToRemove(this.#list, taken, kept)) {
       await onDisk(directory, () => files.remove(join(directory, old.file)));
       this.#list = this.#list.filter((info) => info !== old);
     }

@@ -1,0 +1,55 @@
+/**
+ * Goal: L2, what is told of checkpoints never lets the log go that a shard needs.
+ * Method: a host of two shards made up, told once.
+ */
+import { silentLogger } from '@freshet/kit/logger.ts';
+import { VirtualClock } from '@freshet/testkit/virtual-clock.ts';
+import { expect, it } from 'vitest';
+import type { CheckpointInfo } from './checkpoint.ts';
+import type { NodeUpkeep } from './node-upkeep.ts';
+import type { Shard } from './shard.ts';
+import type { ShardSource } from './shard-source.ts';
+import { type NeededFrom, tellCheckpoints } from './tell-checkpoints.ts';
+import { Wake } from './wake.ts';
+
+const LOG = '11'.repeat(16);
+const taken = (position: number): CheckpointInfo => ({ position, logId: LOG }) as CheckpointInfo;
+
+function hostOf(positions: readonly number[], checkpoints: readonly (readonly number[])[]): NodeUpkeep & ShardSource {
+  const shards = positions.map((position, shard) => ({ shard, position, logId: LOG }) as Shard);
+  return {
+    shards,
+    numbers: positions.map((_, shard) => shard),
+    shard: (number: number) => shards[number],
+    checkpoints: (number: number) => (checkpoints[number] ?? []).map(taken),
+  } as unknown as NodeUpkeep & ShardSource;
+}
+
+async function told(host: NodeUpkeep & ShardSource): Promise<readonly NeededFrom[]> {
+  const stop = new AbortController();
+  let needed: readonly NeededFrom[] = [];
+  const source = {
+    noteCheckpoints: (_node: string, _log: string, some: readonly NeededFrom[]): Promise<void> => {
+      needed = some;
+      stop.abort();
+      return Promise.resolve();
+    },
+  };
+  const clock = new VirtualClock();
+  await tellCheckpoints(host, { source, node: 'n', taken: new Wake(), clock, signal: stop.signal, log: silentLogger });
+  return needed;
+}
+
+it('L2: tells the oldest checkpoint of each shard, and 0 of one without', async () => {
+  expect(await told(hostOf([9, 9], [[8, 6, 4], []]))).toEqual([
+    { shard: 0, position: 4 },
+    { shard: 1, position: 0 },
+  ]);
+});
+
+it('L2: a checkpoint that is further than its shard does not count: it may be of another history', async () => {
+  expect(await told(hostOf([5, 3], [[8, 4], [8]]))).toEqual([
+    { shard: 0, position: 4 },
+    { shard: 1, position: 0 },
+  ]);
+});
