@@ -68,7 +68,9 @@ function optionsPage(): string {
     '',
     'Each service is a process: `node services/<name>/src/main.ts --help` prints the same. An unknown option, an unknown',
     '`FRESHET_` variable or an unreadable value stops it before it does anything, with exit code 78. In the file of',
-    '`freshet up`, options stand below the name of the service, without the dashes.',
+    '`freshet up`, options stand below the name of the service, without the dashes; those by which its services find each',
+    'other (`listen`, `http-listen`, `registry`, `log`, `partitions`, `postgres`) are told by `host:`, `ports:`, `partitions:`',
+    'and `postgres:` at its top.',
     '',
     ...sections,
   ].join('\n');

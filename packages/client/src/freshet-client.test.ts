@@ -23,9 +23,9 @@ afterEach(async () => {
   await Promise.all(servers.splice(0).map((server) => server.drain(100)));
 });
 
-async function node(
-  answer: (request: GetFeaturesRequest) => MessageInitShape<typeof GetFeaturesResponseSchema>,
-): Promise<string> {
+type Answer = MessageInitShape<typeof GetFeaturesResponseSchema>;
+
+async function node(answer: (request: GetFeaturesRequest) => Answer | Promise<Answer>): Promise<string> {
   const server = createGrpcServer({ log: silentLogger }).add(ServeService, {
     getFeatures: async (request) => answer(request),
   });
@@ -100,6 +100,23 @@ describe('FreshetClient', () => {
     await servers.shift()?.drain(10);
     for (let i = 0; i < 6; i++) await client.getFeatures({ service: 's', keys: {} });
     expect(counts).toEqual([3, 9]);
+  });
+
+  it('goes to another node after one that hung, as long as that is not the only one', async () => {
+    let hung = 0;
+    const hanging = await node(() => {
+      hung += 1;
+      return new Promise(() => {});
+    });
+    const client = clientOf(hanging, await node(() => ({})));
+    const call = { service: 's', keys: {} };
+    await expect(client.getFeatures({ ...call, deadlineMs: 200 })).rejects.toMatchObject({ code: 'DEADLINE_EXCEEDED' });
+    for (let i = 0; i < 4; i++) await client.getFeatures(call);
+    expect(hung).toBe(1);
+    const alone = clientOf(hanging);
+    for (let i = 0; i < 2; i++)
+      await expect(alone.getFeatures({ ...call, deadlineMs: 50 })).rejects.toMatchObject({ code: 'DEADLINE_EXCEEDED' });
+    expect(hung).toBe(3);
   });
 
   it('passes on what a node refuses, and asks nobody else', async () => {

@@ -63,7 +63,7 @@ export interface Features {
 }
 
 const DEADLINE_MS = 1000;
-// A node that could not be reached is passed over for so long, unless all are.
+// A node that could not be reached, or did not answer in time, is passed over for so long, unless all are.
 const AVOID_MS = 1000;
 
 interface ServeNode {
@@ -141,8 +141,10 @@ export class FreshetClient {
         node.avoidUntilMs = 0;
         return answer;
       } catch (error) {
-        if (!isFreshetError(error, 'UNAVAILABLE')) throw error;
+        if (!isFreshetError(error, 'UNAVAILABLE', 'DEADLINE_EXCEEDED')) throw error;
+        // One that is late may hang, or be where nothing comes back from: that call is over, the next goes elsewhere.
         node.avoidUntilMs = this.#nowMs() + AVOID_MS;
+        if (error.code === 'DEADLINE_EXCEEDED') throw error;
         failure = error;
       }
     }

@@ -84,6 +84,10 @@ describe('parsers', () => {
     [parsers.integer(1, 10), '11', 'from 1 to 10'],
     [parsers.integer(1, 10), '1.5', 'whole number'],
     [parsers.milliseconds, '5', 'duration'],
+    [parsers.milliseconds, '99999999h', 'more than 87600h'],
+    [parsers.bytes, '9999999999GiB', 'more than 1048576GiB'],
+    [parsers.bytes, '9'.repeat(400), 'more than'],
+    [parsers.address, 'localhost:65536', 'above 65535'],
     [parsers.oneOf('a', 'b'), 'c', 'one of a, b'],
   ] as const)('refuse what they cannot read %#', (parse, text, says) => {
     expect(() => parse(text)).toThrow(says);

@@ -150,11 +150,22 @@ function problem(message: string, remedy: string): FreshetError {
   return new FreshetError('INVALID_CONFIG', message, { remedy });
 }
 
+// A pebibyte and ten years: more is a slip of the hand, and what is computed from either stays exact.
+const BYTES_MAX = 2 ** 50;
+const MILLISECONDS_MAX = 87_600 * 3_600_000;
+
+function atMost(text: string, value: number, most: number, mostText: string): number {
+  if (value > most) throw new Error(`"${text}" is more than ${mostText}`);
+  return value;
+}
+
 /** Parsers of option values. */
 export const parsers = {
   text: (text: string): string => text,
   address: (text: string): string => {
-    if (!/^[^\s:]+:\d{1,5}$|^\[[0-9a-fA-F:]+\]:\d{1,5}$/.test(text)) throw new Error(`"${text}" is not host:port`);
+    const match = /^(?:[^\s:]+|\[[0-9a-fA-F:]+\]):(\d{1,5})$/.exec(text);
+    if (match === null) throw new Error(`"${text}" is not host:port`);
+    if (Number(match[1]) > 65_535) throw new Error(`"${text}" has a port above 65535`);
     return text;
   },
   integer:
@@ -168,14 +179,14 @@ export const parsers = {
   bytes: (text: string): number => {
     const match = /^(\d+)\s*(|KiB|MiB|GiB)$/.exec(text);
     if (match === null) throw new Error(`"${text}" is not a size such as 512MiB`);
-    return (
-      Number(match[1]) * { '': 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 }[match[2] as '' | 'KiB' | 'MiB' | 'GiB']
-    );
+    const unit = { '': 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 }[match[2] as '' | 'KiB' | 'MiB' | 'GiB'];
+    return atMost(text, Number(match[1]) * unit, BYTES_MAX, '1048576GiB');
   },
   milliseconds: (text: string): number => {
     const match = /^(\d+)(ms|s|m|h)$/.exec(text);
     if (match === null) throw new Error(`"${text}" is not a duration such as 500ms or 30s`);
-    return Number(match[1]) * { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }[match[2] as 'ms' | 's' | 'm' | 'h'];
+    const unit = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }[match[2] as 'ms' | 's' | 'm' | 'h'];
+    return atMost(text, Number(match[1]) * unit, MILLISECONDS_MAX, '87600h');
   },
   oneOf:
     <T extends string>(...allowed: readonly T[]) =>

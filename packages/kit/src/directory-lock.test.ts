@@ -2,6 +2,7 @@
  * Goal: of any number that claim a directory at once one gets it, whatever a process that is gone left there.
  * Method: many claims at the same moment, in this process, over many kinds of stale locks.
  */
+import { createHash } from 'node:crypto';
 import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -35,6 +36,27 @@ it('two claims at once never both win, over no lock and over one of a process th
       expect(won.length).toBe(1);
       await won[0]?.release();
       expect(await readdir(directory)).toEqual([]);
+    }
+  }
+});
+
+it('a takeover that a crash cut off keeps nobody away, and neither do two', async () => {
+  const names = async (): Promise<string[]> => (await readdir(directory)).filter((name) => name !== 'LOCK');
+  const stale = '{"pid":4194303,"nonce":"a"}';
+  const path = join(directory, 'LOCK');
+  // What somebody leaves who dies with the guard in his hand, and somebody who dies while he takes over from him.
+  const guardOf = (text: string): string =>
+    `${path}.takeover-${createHash('sha256').update(text).digest('hex').slice(0, 16)}`;
+  const dead = ['{"pid":4194303,"nonce":"b"}', '{"pid":4194303,"nonce":"c"}'];
+  for (let crashes = 1; crashes <= dead.length; crashes++) {
+    for (let round = 0; round < 20; round++) {
+      await writeFile(path, stale);
+      for (let i = 0; i < crashes; i++) await writeFile(guardOf([stale, ...dead][i]!), dead[i]!);
+      const tries = await Promise.allSettled([0, 1, 2, 3, 4].map(() => lockDirectory(directory, 'the mesh')));
+      const won = tries.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
+      expect(won.length).toBe(1);
+      expect(await names()).toEqual([]);
+      await won[0]?.release();
     }
   }
 });

@@ -3,11 +3,12 @@
  *
  * The holder is a process id with the time the process started and the boot it belongs to, so that a number that was
  * given to another process since, or to the first process of another container, does not count as the holder. A lock
- * whose holder is gone is taken over. Two that take over at once are kept apart by a second file, made for the lock
- * that is taken over and checked again once it is held.
+ * whose holder is gone is taken over. Two that take over at once are kept apart by a second file, a guard, made for the
+ * lock that is taken over and checked again once it is held. A guard whose maker died in the middle of that is taken
+ * over in the same way, by a guard of its own: nothing that a crash leaves behind keeps the directory locked.
  */
-import { randomBytes } from 'node:crypto';
-import { link, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { createHash, randomBytes } from 'node:crypto';
+import { link, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { diskError } from './disk-errors.ts';
 import { FreshetError } from './errors.ts';
@@ -55,20 +56,33 @@ function holding(path: string, mine: string): DirectoryLock {
   };
 }
 
+/** So many takeovers of one lock may have been cut off by crashes, one after the other. */
+const GUARDS_MAX = 20;
+
+/**
+ * Puts our draft in place of a lock whose holder is gone. False when somebody else does, or did. A guard is named after
+ * what it guards, so that whoever holds the last one of the chain is alone, and holds what is there as whoever died.
+ */
 async function takeOver(draft: string, path: string, stale: string): Promise<boolean> {
-  const guard = `${path}.takeover`;
-  try {
-    await (await open(guard, 'wx')).close();
-  } catch (error) {
-    if (isCode(error, 'EEXIST')) return false;
-    throw error;
+  const guards: string[] = [];
+  let guarded = stale;
+  for (;;) {
+    if (guards.length === GUARDS_MAX) return false;
+    const guard = `${path}.takeover-${createHash('sha256').update(guarded).digest('hex').slice(0, 16)}`;
+    guards.push(guard);
+    if (await tryLink(draft, guard)) break;
+    const held = await readIfThere(guard);
+    if (held === undefined || (await isAlive(held))) return false;
+    guarded = held;
   }
+  let won = false;
   try {
-    if ((await readIfThere(path)) !== stale) return false;
-    await rename(draft, path);
-    return true;
+    won = (await readIfThere(path)) === stale;
+    if (won) await rename(draft, path);
+    return won;
   } finally {
-    await rm(guard, { force: true });
+    // The first last: as long as it is there, whoever saw the stale lock finds a guard.
+    for (const guard of won ? guards.toReversed() : guards.slice(-1)) await rm(guard, { force: true });
   }
 }
 
@@ -125,7 +139,7 @@ function locked(directory: string, what: string, held: string): FreshetError {
     {
       place: directory,
       remedy:
-        'stop that process, or give this one a data directory of its own (--data-dir); if no process has it open, remove LOCK and LOCK.takeover there',
+        'stop that process, or give this one a data directory of its own (--data-dir); if no process has it open, remove LOCK there',
     },
   );
 }

@@ -71,6 +71,25 @@ describe('RegistryLink', () => {
     expect(generations).toEqual([7n, 7n]);
   });
 
+  it('announces itself again in time when an announcement is never answered', async () => {
+    let heard = 0;
+    server = createGrpcServer({ log: silentLogger }).add(RegistryService, {
+      announceNode: async () => {
+        heard += 1;
+        if (heard === 2) await new Promise(() => {});
+        return { leaseUs: 150_000n };
+      },
+    });
+    const { address } = await server.listen('127.0.0.1:0');
+    const { signal } = controller;
+    const link = new RegistryLink({ registry: address, signal, clock: systemClock, log: silentLogger });
+    const announcing = link.announce(() => ({ nodeId: 'n', role: Role.SERVE, address: 'a:1' }));
+    // A call without a deadline of its own has ten seconds.
+    await expect.poll(() => heard, { timeout: 5_000 }).toBeGreaterThanOrEqual(3);
+    controller.abort();
+    await announcing;
+  });
+
   it('goes on after faults of the registry, and ends with a fault of its own', async () => {
     const seen: bigint[] = [];
     const following = follow(

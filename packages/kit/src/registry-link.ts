@@ -15,6 +15,9 @@ import { retry } from './retry.ts';
 import { RUNTIME, VERSION } from './version.ts';
 
 const LEAVING_MS = 500;
+/** How long an announcement may take at first, and at least; in between a third of the lease, which must not end by one. */
+const ANNOUNCING_MS = 3_000;
+const ANNOUNCING_LEAST_MS = 500;
 
 export interface RegistryLinkOptions {
   /** The registry's "host:port". */
@@ -45,13 +48,17 @@ export class RegistryLink {
     const { registry, signal, clock } = this.#options;
     // A client of its own: it has to outlive the signal by one call.
     const client = createGrpcClient(RegistryService, registry);
+    let deadlineMs = ANNOUNCING_MS;
     try {
       await this.#forever('announcing to the registry', async (healthy) => {
         for (;;) {
           const self = { version: VERSION, runtime: RUNTIME, ...node() };
-          const { leaseUs } = await client.announceNode({ node: self, definitionsGeneration: known() }, { signal });
+          const request = { node: self, definitionsGeneration: known() };
+          const { leaseUs } = await client.announceNode(request, { signal, deadlineMs });
           healthy();
-          await clock.sleep(Math.max(50, Number(leaseUs) / 3000), signal);
+          const thirdMs = Number(leaseUs) / 3000;
+          deadlineMs = Math.max(ANNOUNCING_LEAST_MS, thirdMs);
+          await clock.sleep(Math.max(50, thirdMs), signal);
         }
       });
       // A registry that is gone cannot be told; the lease ends by itself.

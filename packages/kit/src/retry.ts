@@ -1,5 +1,5 @@
 /**
- * The one retry loop: exponential with full jitter, capped, without an end of its own (the signal ends it), reset by
+ * The one retry loop: exponential, from half of each delay to the whole at random, capped, without an end of its own (the signal ends it), reset by
  * `healthy`. Only retryable operating errors are retried; everything else is the caller's to see.
  */
 import type { Clock } from './clock.ts';

@@ -75,7 +75,8 @@ export const OPTIONS = {
     fallback: '16MiB',
   },
   decodedRows: {
-    description: 'rows whose values of the moment are kept decoded',
+    description:
+      'rows whose values of the moment are kept decoded; fewer where texts or lists are longer than 256 bytes',
     form: 'number',
     parse: parsers.integer(1, 100_000_000),
     fallback: '100000',

@@ -47,6 +47,13 @@ describe('checkpoint', () => {
     });
   });
 
+  it('ends as interrupted by Ctrl-C, whatever of a line had come', async () => {
+    const stop = new AbortController();
+    const running = freshet(['checkpoint', 'list', '--data-dir', dataDir], { signal: stop.signal });
+    stop.abort(new DOMException('interrupted', 'AbortError'));
+    expect(await running).toEqual({ code: 130, out: '', err: '' });
+  });
+
   it('restores nothing where there is nothing, and wants to know which shard', async () => {
     const none = await freshet(['checkpoint', 'restore', '--data-dir', dataDir, '--shard', '3']);
     expect(none.code).toBe(1);

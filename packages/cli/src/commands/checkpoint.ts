@@ -166,7 +166,11 @@ async function runProgram(terminal: Terminal, args: readonly string[], tell: (ne
     child.once('error', reject);
     child.once('close', resolve);
   });
+  // Looked at only when everything it wrote is read; by then it may have failed long ago.
+  ended.catch(() => undefined);
   for await (const line of createInterface({ input: child.stdout })) {
+    // Its last line may be half a one.
+    if (terminal.signal.aborted) break;
     const news = JSON.parse(line) as News;
     said ||= news.error !== undefined;
     tell(news);

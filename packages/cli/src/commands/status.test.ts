@@ -66,6 +66,14 @@ describe('status', () => {
     expect(status.serve[0]).toMatchObject({ error: { code: 'UNAVAILABLE', message: 'not yet' } });
   });
 
+  it('shows a shard whose rows the disk lost as one that cannot be read', async () => {
+    const { registry } = await fakeMesh({
+      serve: { getServeStatus: async () => ({ shards: [{ shard: 5, position: 7n, connected: true, healing: true }] }) },
+    });
+    const { out } = await freshet(['status', '--registry', registry]);
+    expect(out).toMatch(/^ *5 +7 .* connected +healing$/m);
+  });
+
   it('shows what a node says is not as it should be, whatever it is', async () => {
     const conditions: MessageInitShape<typeof ConditionSchema>[] = [
       {

@@ -21,6 +21,7 @@ import {
 import {
   type GetServeStatusResponse,
   GetServeStatusResponseSchema,
+  type ReplicaShardStatus,
   ServeService,
 } from '@freshet/gen/freshet/serve/v1/serve_pb.ts';
 import { type Condition, Severity } from '@freshet/gen/freshet/type/v1/condition_pb.ts';
@@ -258,10 +259,17 @@ function serveText(terminal: Terminal, status: GetServeStatusResponse, nowUs: nu
     countText(shard.position),
     agoText(shard.completeThroughUs, nowUs),
     shard.connected ? 'connected' : paint(terminal, 'yellow', 'not connected'),
-    shard.catchingUp ? 'catching up' : shard.building.length > 0 ? `${shard.building.length} views incomplete` : 'live',
+    stateText(terminal, shard),
   ]);
   const newer = status.knownGeneration > status.servingGeneration ? ` (${status.knownGeneration} is being built)` : '';
   return `${table(terminal, columns, rows)}${countText(status.rows)} rows, serving generation ${status.servingGeneration}${newer}\n`;
+}
+
+function stateText(terminal: Terminal, shard: ReplicaShardStatus): string {
+  // Its keys cannot be read until upstream has brought their rows again.
+  if (shard.healing) return paint(terminal, 'red', 'healing');
+  if (shard.catchingUp) return 'catching up';
+  return shard.building.length > 0 ? `${shard.building.length} views incomplete` : 'live';
 }
 
 function agoText(us: bigint, nowUs: number): string {

@@ -139,7 +139,7 @@ function judgeSlot(findings: Findings, diagnosis: DatabaseDiagnosis, context: Da
     else {
       findings.problem({
         message: `slot ${slotName} is gone, although ${tables.length} tables are published for it`,
-        remedy: `start ingest with --resync=${diagnosis.database}: it makes a new slot and reads the tables anew`,
+        remedy: resyncText(diagnosis.database),
         place,
       });
     }
@@ -150,7 +150,7 @@ function judgeSlot(findings: Findings, diagnosis: DatabaseDiagnosis, context: Da
     const why = slot.invalidationReason === '' ? '' : ` (${slot.invalidationReason})`;
     findings.problem({
       message: `the server gave slot ${slotName} up${why}: changes since are lost to it`,
-      remedy: `start ingest with --resync=${diagnosis.database}: it makes a new slot and reads the tables anew`,
+      remedy: resyncText(diagnosis.database),
       place,
     });
     return;
@@ -164,6 +164,10 @@ function judgeSlot(findings: Findings, diagnosis: DatabaseDiagnosis, context: Da
   }
   judgeReader(findings, slot, { ...context, slotName, drop, place });
   judgeRetained(findings, slot, diagnosis, place);
+}
+
+function resyncText(database: string): string {
+  return `start ingest with --resync=${database}=<a word not used before>: it makes a new slot and reads the tables anew`;
 }
 
 interface ReaderContext extends DatabasesContext {

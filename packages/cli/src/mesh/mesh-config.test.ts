@@ -71,6 +71,19 @@ data_dir: [a]
     ]);
   });
 
+  it('refuses options of a service that the mesh gives it: it would be looked for where it is not', () => {
+    const text = `
+postgres: { default: "postgres://x" }
+serve: { http_listen: "0.0.0.0:80", partitions: 4, coalesce: 5ms, data-dir: /ssd/serve }
+compute: { log: "other:7401" }
+`;
+    expect(problems(text)).toEqual([
+      ['4:17', "compute.log is the mesh's to say", 'write it as host: and ports:'],
+      ['3:23', "serve.http_listen is the mesh's to say", 'write it as host: and ports:'],
+      ['3:49', "serve.partitions is the mesh's to say", 'write it as partitions: at the top'],
+    ]);
+  });
+
   it('refuses a URL that is none, a port used twice, YAML that is none, and a file that is not there', async () => {
     expect(problems('postgres: { default: "mysql://x" }')[0]?.[1]).toBe('postgres.default is not a URL of a database');
     expect(problems('postgres: { default: "postgres://x" }\nports: { serve: 7401 }')[0]?.[1]).toBe(

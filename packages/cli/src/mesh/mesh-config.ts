@@ -194,6 +194,16 @@ function readDefinitions(reader: ConfigReader, node: Node | undefined): string[]
   return items.flatMap((item, i) => reader.path(item, `definitions[${i}]`) ?? []);
 }
 
+/** What the mesh itself says to its services, and where the configuration says it instead. */
+const OWN_OPTIONS: Readonly<Record<string, string>> = {
+  listen: 'host: and ports:',
+  'http-listen': 'host: and ports:',
+  registry: 'host: and ports:',
+  log: 'host: and ports:',
+  partitions: 'partitions: at the top',
+  postgres: 'postgres: at the top',
+};
+
 function readOptions(reader: ConfigReader, node: Node | undefined, role: Role): ServiceOptions {
   const options: Record<string, string | string[]> = {};
   if (node === undefined) return options;
@@ -203,7 +213,11 @@ function readOptions(reader: ConfigReader, node: Node | undefined, role: Role): 
     if (texts.length < items.length) {
       reader.at(value, `${role}.${key} is not a value`, `write it as the option's help shows it: ${role} --help`);
     }
-    options[key.replaceAll('_', '-')] = isSeq(value) ? texts : (texts[0] ?? '');
+    const flag = key.replaceAll('_', '-');
+    const instead = Object.hasOwn(OWN_OPTIONS, flag) ? OWN_OPTIONS[flag] : undefined;
+    // A service that listens elsewhere than it is looked for would be waited for without end.
+    if (instead !== undefined) reader.at(value, `${role}.${key} is the mesh's to say`, `write it as ${instead}`);
+    options[flag] = isSeq(value) ? texts : (texts[0] ?? '');
   }
   return options;
 }

@@ -23,12 +23,20 @@ export function toFreshetError(thrown: unknown): FreshetError {
 export function toErrorDetail(error: FreshetError): ErrorDetail {
   return create(ErrorDetailSchema, {
     code: error.code,
-    message: error.message.slice(0, TEXT_MAX),
-    remedy: error.remedy.slice(0, TEXT_MAX),
-    place: error.place.slice(0, TEXT_MAX),
+    message: cut(error.message),
+    remedy: cut(error.remedy),
+    place: cut(error.place),
     retryable: error.retryable,
     also: error.also.slice(0, ALSO_MAX).map(toErrorDetail),
   });
+}
+
+/**
+ * The beginning of a text, never with half a character: what a caller sent is in it, and grpc-js throws where nobody
+ * catches, which ends the process, when it is to send one.
+ */
+function cut(text: string): string {
+  return text.slice(0, TEXT_MAX).toWellFormed();
 }
 
 export function fromErrorDetail(detail: ErrorDetail, cause?: unknown): FreshetError {
@@ -41,7 +49,7 @@ export function fromErrorDetail(detail: ErrorDetail, cause?: unknown): FreshetEr
   });
 }
 
-/** What grpc-js sends for an error. Further errors are left out one by one until the trailer is small enough. */
+/** What grpc-js sends for an error. Of further errors the last half is left out until the trailer is small enough. */
 export function toGrpcError(error: FreshetError): { code: number; details: string; metadata: Metadata } {
   const detail = toErrorDetail(error);
   let bytes = toBinary(ErrorDetailSchema, detail);

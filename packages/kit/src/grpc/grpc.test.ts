@@ -60,6 +60,27 @@ describe('unary calls', () => {
     expect((error as FreshetError).also[0]?.code).toBe('SLOT_LOST');
   });
 
+  it('carry texts of any characters and length, cut where they are too long, and survive it', async () => {
+    const texts = ['x'.repeat(1_999), 'x'.repeat(2_000), ''].flatMap((start) =>
+      ['😀'.repeat(1_500), '\u20ac'.repeat(3_000), '\ud800 and half', '\udc00'].map((rest) => start + rest),
+    );
+    let text = '';
+    const { client } = await host({
+      describeLog: async () => {
+        throw new FreshetError('WRONG_KEY', text, { remedy: text, place: text });
+      },
+    });
+    for (text of texts) {
+      const cut = text.slice(0, 2_000).toWellFormed();
+      await expect(client.describeLog({})).rejects.toMatchObject({
+        code: 'WRONG_KEY',
+        message: cut,
+        remedy: cut,
+        place: cut,
+      });
+    }
+  });
+
   it('hide the text of a fault of ours', async () => {
     const { client } = await host({
       describeLog: async () => {

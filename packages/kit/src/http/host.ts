@@ -145,7 +145,7 @@ export function toConnectError(thrown: unknown, log: Logger): ConnectError {
   if (error.code === 'INTERNAL') log.error('a call failed', { error: error.cause ?? error });
   const detail = { desc: ErrorDetailSchema, value: toErrorDetail(error) };
   const text = error.remedy === '' ? error.message : `${error.message}. ${error.remedy}`;
-  return new ConnectError(text, GrpcStatus[ERROR_CODES[error.code].grpc] as Code, undefined, [detail]);
+  return new ConnectError(text.toWellFormed(), GrpcStatus[ERROR_CODES[error.code].grpc] as Code, undefined, [detail]);
 }
 
 async function listen(server: Server, address: string): Promise<{ address: string }> {

@@ -104,8 +104,9 @@ export class DefinitionKeeper {
 
   /** Says what applying would do. Throws INVALID_DEFINITION, SOURCE_NOT_READY or UNAVAILABLE, with all problems at once. */
   async plan(definitions: Definitions, signal: AbortSignal): Promise<Plan> {
-    const before = this.current;
-    const previous = this.generation === 0n ? undefined : before.resolved;
+    // Taken once: another plan may be applied while the tables are asked for, and this one is not against that.
+    const { current: before, generation } = this;
+    const previous = generation === 0n ? undefined : before.resolved;
     const questions = tableQuestions(definitions);
     const answers = questions.length === 0 ? [] : await this.#options.tables.describe(questions, signal);
     const contracts = judgeAnswers(definitions, answers);
@@ -113,7 +114,7 @@ export class DefinitionKeeper {
     const { resolved, notes, changed, highestRoute } = resolution;
     checkSize(resolved, this.#options.definitionsBytesMax ?? DEFINITIONS_BYTES_MAX);
     const changes = changed ? changesOf(diffDefinitions(previous, resolved)) : [];
-    return { hash: planHash(resolved, this.generation), changes, resolved, notes, highestRoute };
+    return { hash: planHash(resolved, generation), changes, resolved, notes, highestRoute };
   }
 
   /**

@@ -62,6 +62,11 @@ export class LeaseTable {
     return gone;
   }
 
+  /** Renews every lease. */
+  renewAll(nowUs: number): void {
+    for (const [nodeId, { node }] of this.#leases) this.#leases.set(nodeId, { node, endsUs: nowUs + this.#leaseUs });
+  }
+
   /** When the next lease ends; undefined when there is none. */
   nextEndUs(): number | undefined {
     let next: number | undefined;

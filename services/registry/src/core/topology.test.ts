@@ -4,6 +4,7 @@
  */
 import { create } from '@bufbuild/protobuf';
 import { type Node, NodeSchema, Role } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
+import type { Clock } from '@freshet/kit/clock.ts';
 import { ConditionBoard } from '@freshet/kit/conditions.ts';
 import { silentLogger } from '@freshet/kit/logger.ts';
 import { VirtualClock } from '@freshet/testkit/virtual-clock.ts';
@@ -12,6 +13,15 @@ import { type NodeStore, Topology } from './topology.ts';
 
 function node(nodeId: string, role: Role): Node {
   return create(NodeSchema, { nodeId, role, address: '127.0.0.1:1' });
+}
+
+/** The clock's methods, to be put together with others. */
+function handOf(clock: VirtualClock): Clock {
+  return {
+    nowUs: () => clock.nowUs(),
+    monotonicUs: () => clock.monotonicUs(),
+    sleep: (ms, signal) => clock.sleep(ms, signal),
+  };
 }
 
 const board = new ConditionBoard({ clock: { nowUs: () => 0 }, log: silentLogger });
@@ -74,6 +84,31 @@ describe('Topology', () => {
       expect(topology.nodesOf(Role.COMPUTE)).toHaveLength(1);
       await clock.advance(1);
       expect(topology.nodesOf(Role.COMPUTE)).toHaveLength(0);
+      stop.abort();
+      await running;
+    }
+  });
+
+  it('a registry that did not run for a while does not tell that everybody is gone', async () => {
+    for (const stoppedUs of [4_000_000, 8_000_000, 60_000_000]) {
+      const clock = new VirtualClock();
+      // As after SIGCONT: the clock has moved on, and calls that waited are heard before timers.
+      let skippedUs = 0;
+      const stopped = { ...handOf(clock), monotonicUs: () => clock.monotonicUs() + skippedUs };
+      const options = { store: new MemoryStore(), clock: stopped, log: silentLogger, conditions: board };
+      const topology = await Topology.open({ ...options, leaseUs: 9_000_000 });
+      const stop = new AbortController();
+      const running = topology.run(stop.signal);
+      for (const id of ['a', 'b']) topology.announce(node(id, Role.COMPUTE));
+      await clock.advance(5_500_000);
+      skippedUs = stoppedUs;
+      topology.announce(node('a', Role.COMPUTE));
+      expect(topology.nodesOf(Role.COMPUTE)).toHaveLength(2);
+      await clock.advance(8_900_000);
+      topology.announce(node('a', Role.COMPUTE));
+      expect(topology.nodesOf(Role.COMPUTE)).toHaveLength(2);
+      await clock.advance(200_000);
+      expect(topology.nodesOf(Role.COMPUTE).map((n) => n.nodeId)).toEqual(['a']);
       stop.abort();
       await running;
     }

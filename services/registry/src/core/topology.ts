@@ -1,8 +1,9 @@
 /**
  * The live nodes, published. Joins the lease table with time: announcements come by rpc, endings by `run`.
  *
- * Owns when followers are told, and that a restart of the registry is no news to them: nobody needs the registry to go
- * on working, so a serve node must not hear that compute is gone because nobody had announced himself yet.
+ * Owns when followers are told, and that neither a restart of the registry nor a time in which it did not run (it was
+ * stopped, its machine slept) is news to them: nobody needs the registry to go on working, so a serve node must not hear
+ * that compute is gone because nobody could announce himself.
  * Does not own leases (lease-table.ts) or where nodes are kept (NodeStore).
  */
 import type { Node, Role } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
@@ -12,6 +13,9 @@ import { toFreshetError } from '@freshet/kit/grpc/error-mapping.ts';
 import type { Logger } from '@freshet/kit/logger.ts';
 import { LEASE_US, LeaseTable } from './lease-table.ts';
 import { Published } from './published.ts';
+
+/** So often within a lease is looked for those that ended, so that a look that comes late tells a time of standstill. */
+const LOOKS = 9;
 
 /** Keeps the nodes over restarts. */
 export interface NodeStore {
@@ -35,6 +39,8 @@ export class Topology {
   readonly #leases: LeaseTable;
   readonly #nodes = new Published<readonly Node[]>([]);
   readonly #store: NodeStore;
+  /** When `run` looks next; undefined while it does not. */
+  #lookUs: number | undefined;
   /** The save under way; undefined when what is kept is what is live. */
   #saving: Promise<void> | undefined;
 
@@ -94,10 +100,13 @@ export class Topology {
     while (!signal.aborted) {
       this.#expire();
       const end = this.#leases.nextEndUs();
-      // Without a lease there is nothing to end for at least one lease's length.
-      const waitUs = end === undefined ? this.leaseUs : end - this.#clock.monotonicUs();
-      await this.#clock.sleep(Math.max(1, Math.ceil(waitUs / 1000)), signal).catch(() => undefined);
+      const nowUs = this.#clock.monotonicUs();
+      const waitUs = Math.min(this.leaseUs / LOOKS, end === undefined ? Infinity : end - nowUs);
+      const waitMs = Math.max(1, Math.ceil(waitUs / 1000));
+      this.#lookUs = nowUs + waitMs * 1000;
+      await this.#clock.sleep(waitMs, signal).catch(() => undefined);
     }
+    this.#lookUs = undefined;
   }
 
   /** Resolves when everything that was announced is kept. */
@@ -129,7 +138,14 @@ export class Topology {
   }
 
   #expire(): void {
-    const gone = this.#leases.expire(this.#clock.monotonicUs());
+    const nowUs = this.#clock.monotonicUs();
+    const lateUs = nowUs - (this.#lookUs ?? nowUs);
+    if (lateUs > this.leaseUs / LOOKS) {
+      this.#log.warn('the registry did not run for a while; every node gets a new lease', { lateUs });
+      this.#leases.renewAll(nowUs);
+      this.#lookUs = nowUs;
+    }
+    const gone = this.#leases.expire(nowUs);
     if (gone.length === 0) return;
     for (const node of gone) this.#log.warn('lease ran out', { node: node.nodeId, address: node.address });
     this.#publish();

@@ -21,7 +21,8 @@ import { IngestTables } from '../io/ingest-tables.ts';
 import { RegistryStore } from '../io/registry-store.ts';
 import { registryHandlers } from '../rpc/handlers.ts';
 
-export type DescribeTables = (request: DescribeTablesRequest) => MessageInitShape<typeof DescribeTablesResponseSchema>;
+type TableShapes = MessageInitShape<typeof DescribeTablesResponseSchema>;
+export type DescribeTables = (request: DescribeTablesRequest) => TableShapes | Promise<TableShapes>;
 
 export interface RegistryHarness {
   readonly client: GrpcClient<typeof RegistryService>;

@@ -229,6 +229,26 @@ describe('ApplyDefinitions', () => {
     expect((await harness.client.getDefinitions({})).definitions?.views[0]?.description).toBe('clicks by user');
   });
 
+  it('refuses a plan that another apply came in the middle of: nobody was shown what it would drop', async () => {
+    const shapes: Promise<void>[] = [];
+    const harness = await registryWithIngest(async (request) => {
+      await shapes.shift();
+      return describeWell(request);
+    });
+    await planAndApply(harness, definitions(['a']));
+    const asked = Promise.withResolvers<void>();
+    shapes.push(asked.promise);
+    const planning = harness.client.planDefinitions({ definitions: definitions(['a', 'c']) });
+    await expect.poll(() => shapes.length, SOON).toBe(0);
+    await planAndApply(harness, definitions(['a', 'b']));
+    asked.resolve();
+    const { planHash, changes } = await planning;
+    expect(changes.map(({ subject }) => subject)).toEqual(['view c']);
+    await expect(
+      harness.client.applyDefinitions({ definitions: definitions(['a', 'c']), planHash }),
+    ).rejects.toMatchObject({ code: 'PLAN_OUTDATED' });
+  });
+
   it('refuses a plan that is outdated by another apply or by a changed table', async () => {
     const harness = await registryWithIngest();
     const stale = await harness.client.planDefinitions({ definitions: definitions(['a']) });

@@ -4,10 +4,16 @@
  *
  * Owns the buffer. Every method puts its bytes before what was written so far; a message's fields are written in
  * reverse, then its length and tag.
+ *
+ * R4: an answer of more than ANSWER_BYTES_MAX is refused before it is made. A value may have 64 KiB and a call may ask
+ * for 50,000 of them.
  */
+import { ANSWER_BYTES_MAX, checkLimit } from './limits.ts';
+
 const INITIAL_BYTES = 64 * 1024;
 // A buffer that one very large answer made larger than this is given back.
 const KEPT_BYTES = 4 * 1024 * 1024;
+const TOO_LARGE = { what: 'bytes to be answered with', remedy: 'Ask for fewer entities or features at once.' } as const;
 
 export class BackwardWriter {
   buffer: Buffer = Buffer.allocUnsafeSlow(INITIAL_BYTES);
@@ -21,11 +27,16 @@ export class BackwardWriter {
     return this.buffer.length - this.position;
   }
 
-  /** Makes room; the caller may then write so many bytes into the buffer itself. */
+  /**
+   * Makes room; the caller may then write so many bytes into the buffer itself. Throws REQUEST_TOO_LARGE when that would
+   * be more than an answer may have.
+   */
   ensure(bytes: number): void {
     if (bytes <= this.position) return;
     const used = this.length;
-    const grown = Buffer.allocUnsafeSlow(Math.max(this.buffer.length * 2, used + bytes));
+    const { remedy, what } = TOO_LARGE;
+    checkLimit(used + bytes, ANSWER_BYTES_MAX, what, remedy);
+    const grown = Buffer.allocUnsafeSlow(Math.max(Math.min(this.buffer.length * 2, ANSWER_BYTES_MAX), used + bytes));
     this.buffer.copy(grown, grown.length - used, this.position);
     this.buffer = grown;
     this.view = viewOf(grown);

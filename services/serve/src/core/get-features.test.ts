@@ -20,6 +20,7 @@ import type { FreshetError } from '@freshet/kit/errors.ts';
 import { ViewTable } from '@freshet/replica/view-table.ts';
 import { describe, expect, it } from 'vitest';
 import { createFeatureHandler, type FeatureSource } from './get-features.ts';
+import { Selections } from './selection.ts';
 import { handClock, testSource } from './source.testing.ts';
 
 const SECOND = 1_000_000n;
@@ -235,6 +236,20 @@ describe('GetFeatures', () => {
   });
 });
 
+it('R4: lists of features are remembered only as far as they have so many outputs together', () => {
+  const selections = new Selections();
+  const names = ['clicks:spend', 'clicks:count_5min', 'clicks:last_page'];
+  let most = 0;
+  for (let i = 0; i < 500; i++) {
+    const list = Array.from({ length: 480 }, (_, at) => names[(i >> (at % 9)) % 3] ?? '');
+    const selection = selections.select(source.catalog, '', list);
+    expect(selections.select(source.catalog, '', list)).toBe(selection);
+    most = Math.max(most, selections.listedOutputs);
+  }
+  expect(most).toBeGreaterThan(10_000);
+  expect(most).toBeLessThanOrEqual(50_000);
+});
+
 describe('a bad request', () => {
   const fails = (request: MessageInitShape<typeof GetFeaturesRequestSchema>, from?: FeatureSource): FreshetError => {
     try {
@@ -320,6 +335,30 @@ describe('a bad request', () => {
       code: 'REQUEST_TOO_LARGE',
       message: expect.stringContaining('the limit is 1048576'),
     });
+  });
+
+  it('R4: an answer that would be too large is refused, and leaves nothing behind in the next', () => {
+    const page = 'p'.repeat(65_536);
+    const row = {
+      version: 1n,
+      timelines: [{ columns: [{ int64s: [1n] }] }, { columns: [{ strings: [page] }, { int64s: [1n] }] }],
+    };
+    const large = testSource(definitions, [{ view: clicks, key: [1n], row }]);
+    const pages = (count: number) => ({
+      features: new Array<string>(count).fill('clicks:last_page'),
+      keys: ids(...new Array<bigint>(10).fill(1n)),
+    });
+    const { get } = reader(0, large);
+    const before = get(pages(2));
+    expect(before.columns[1]?.values?.strings).toEqual(new Array<string>(10).fill(page));
+    expect(fails(pages(500), large)).toMatchObject({
+      code: 'REQUEST_TOO_LARGE',
+      message: expect.stringMatching(/has \d+ bytes to be answered with; the limit is 67108864$/),
+      remedy: expect.stringContaining('fewer'),
+    });
+    expect(() => get(pages(500))).toThrow();
+    expect(get(pages(2))).toEqual(before);
+    expect(get(pages(100)).columns).toHaveLength(100);
   });
 
   it('garbage is INVALID_REQUEST, whatever it is', () => {

@@ -5,6 +5,8 @@ export const ENTITIES_MAX = 1000;
 export const FEATURES_MAX = 500;
 export const VALUES_MAX = 50_000;
 export const REQUEST_BYTES_MAX = 1024 * 1024;
+/** What the gRPC port sends at most (packages/kit/src/grpc/server.ts). */
+export const ANSWER_BYTES_MAX = 64 * 1024 * 1024;
 
 /** Throws REQUEST_TOO_LARGE, with the limit and what to do instead, when there are too many. */
 export function checkLimit(count: number, max: number, what: string, remedy: string): void {

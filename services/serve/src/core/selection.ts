@@ -44,28 +44,46 @@ export interface SelectedEntity {
 }
 
 const CACHED_MAX = 1000;
+// Of all lists remembered: a list may have 500 outputs, and there are as many lists as callers care to send.
+const CACHED_OUTPUTS_MAX = 50_000;
 
-/** Compiles selections and remembers them for as long as the catalogue is the same object. */
+/** Compiles selections and remembers them for as long as the catalogue is the same object. R4: so many of so many. */
 export class Selections {
   #catalog: Catalog | undefined;
   readonly #services = new Map<string, Selection>();
   readonly #lists = new Map<string, Selection>();
+  #listedOutputs = 0;
 
   /** Throws INVALID_REQUEST, UNKNOWN_SERVICE, UNKNOWN_FEATURE, UNAVAILABLE or REQUEST_TOO_LARGE. */
   select(catalog: Catalog, service: string, features: readonly string[]): Selection {
     if (this.#catalog !== catalog) {
       this.#catalog = catalog;
       this.#services.clear();
-      this.#lists.clear();
+      this.#forgetLists();
     }
     const known = features.length === 0 ? this.#services : this.#lists;
     const name = features.length === 0 ? service : JSON.stringify([service, ...features]);
     const found = known.get(name);
     if (found !== undefined) return found;
     const selection = compile(outputsOf(catalog, service, features));
-    if (known.size >= CACHED_MAX) known.clear();
+    if (known === this.#lists) this.#makeRoom(selection.outputs.length);
     known.set(name, selection);
     return selection;
+  }
+
+  /** How many outputs the remembered lists have together. */
+  get listedOutputs(): number {
+    return this.#listedOutputs;
+  }
+
+  #makeRoom(outputs: number): void {
+    if (this.#lists.size >= CACHED_MAX || this.#listedOutputs + outputs > CACHED_OUTPUTS_MAX) this.#forgetLists();
+    this.#listedOutputs += outputs;
+  }
+
+  #forgetLists(): void {
+    this.#lists.clear();
+    this.#listedOutputs = 0;
   }
 }
 

@@ -26,13 +26,15 @@ export interface Answer {
   readonly rowInfo: boolean;
 }
 
-/** The encoded response. Times in microseconds. */
+/** The encoded response. Times in microseconds. Throws REQUEST_TOO_LARGE. */
 export function writeResponse(
   writer: BackwardWriter,
   { selection: { outputs, views }, count, batches, rowInfo }: Answer,
   asOfUs: number,
   completeThroughUs: number,
 ): Buffer {
+  // What an answer that could not be finished left behind must not be the end of this one.
+  writer.reset();
   for (let i = rowInfo ? views.length - 1 : -1; i >= 0; i--) {
     writeRowInfo(writer, must(views[i]).view.name, must(batches[i]).steps);
   }

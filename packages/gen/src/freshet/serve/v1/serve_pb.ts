@@ -6,6 +6,7 @@
 // History: 2026-11-22 first version.
 // 2026-11-23 conditions in the status; additive, any order of deployment.
 // 2026-11-23 healing, upstream, standstill and memory in the status; additive, any order of deployment.
+// 2026-11-23 the answer's limit told; it was refused before as well, by gRPC.
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
@@ -168,7 +169,7 @@ export const EntityKeysSchema: GenMessage<EntityKeys> = /*@__PURE__*/
   messageDesc(file_freshet_serve_v1_serve, 4);
 
 /**
- * Asks for features. Limits: 1,000 entities, 500 features, 50,000 values, 1 MiB.
+ * Asks for features. Limits: 1,000 entities, 500 features, 50,000 values, 1 MiB; the answer has at most 64 MiB.
  *
  * @generated from message freshet.serve.v1.GetFeaturesRequest
  */
