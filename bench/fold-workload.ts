@@ -58,24 +58,46 @@ export interface WorkloadRecord {
   readonly logTimeUs: number;
 }
 
+/** A change, with the key that says its partition. */
+export interface WorkloadChange extends WorkloadRecord {
+  readonly entityKey: Uint8Array;
+}
+
 /** Definitions, the route's beginning, then `events` changes. */
 export function foldWorkload(events: number, distribution: Distribution, keys = KEYS): WorkloadRecord[] {
+  const records = openingRecords();
+  for (const { record, logTimeUs } of changes(events, distribution, keys)) records.push({ record, logTimeUs });
+  return records;
+}
+
+/** Definitions and the route's beginning: what every partition begins with. */
+export function openingRecords(): WorkloadRecord[] {
   const definitions = parseDefinitions([{ path: 'bench.yaml', text: DEFINITIONS }]);
   const { resolved } = resolveDefinitions({
     definitions,
     contracts: new Map([['activity', CONTRACT]]),
     previous: undefined,
   });
-  const types = CONTRACT.columns.map((column) => must(column.type));
-  const pick = PICKS[distribution](keys);
-  const records: WorkloadRecord[] = [
+  return [
     { record: encodeRecord({ case: 'definitions', value: resolved }), logTimeUs: START_US },
     { record: encodeRecord({ case: 'routeBegin', value: { route: 1, generation: 1 } }), logTimeUs: START_US },
     { record: encodeRecord({ case: 'snapshotEnd', value: { route: 1, generation: 1 } }), logTimeUs: START_US },
   ];
-  for (let i = 0; i < events; i++) {
+}
+
+/** Changes one at a time, for more of them than memory should hold; `first` is how many came before these. */
+export function* changes(
+  events: number,
+  distribution: Distribution,
+  keys = KEYS,
+  first = 0,
+): Generator<WorkloadChange, void, void> {
+  const types = CONTRACT.columns.map((column) => must(column.type));
+  const pick = PICKS[distribution](keys);
+  for (let i = first; i < first + events; i++) {
     const user = BigInt(pick());
     const atUs = START_US + Math.floor((i / EVENTS_PER_LOG_SECOND) * 1_000_000);
+    const entityKey = encodeKey([Kind.INT64], [user]);
     const head = {
       route: 1,
       generation: 1,
@@ -83,16 +105,13 @@ export function foldWorkload(events: number, distribution: Distribution, keys = 
       major: i + 1,
       minor: 0,
       operation: Operation.INSERT,
-      entityKey: encodeKey([Kind.INT64], [user]),
+      entityKey,
       contractVersion: 1,
       eventTimeUs: atUs,
     };
-    records.push({
-      record: encodeChange(head, [BigInt(i), user, 'click', ((i * 31) % 10_000) / 100, BigInt(atUs)], types),
-      logTimeUs: atUs,
-    });
+    const record = encodeChange(head, [BigInt(i), user, 'click', ((i * 31) % 10_000) / 100, BigInt(atUs)], types);
+    yield { record, logTimeUs: atUs, entityKey };
   }
-  return records;
 }
 
 const PICKS: Readonly<Record<Distribution, (keys: number) => () => number>> = { uniform, zipf, each };

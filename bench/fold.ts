@@ -72,6 +72,13 @@ function naive(workload: readonly WorkloadRecord[]): number {
 
 /** From a log on disk until everything is committed and every follower frame was taken, in events per second. */
 async function logToRows(workload: readonly WorkloadRecord[]): Promise<number> {
+  return (await foldFromLog(workload)).eventsPerS;
+}
+
+/** The same, with the processor time of it: of all threads and of the main one, microseconds. */
+export async function foldFromLog(
+  workload: readonly WorkloadRecord[],
+): Promise<{ eventsPerS: number; cpuUs: number; threadUs: number }> {
   const directory = mkdtempSync(join(tmpdir(), 'freshet-bench-'));
   // The log stamps its own time: the clock is the workload's, so that windows are as full as they would be.
   let nowUs = workload[0]?.logTimeUs ?? 0;
@@ -113,6 +120,8 @@ async function logToRows(workload: readonly WorkloadRecord[]): Promise<number> {
     },
   });
   const stop = new AbortController();
+  const cpu = process.cpuUsage();
+  const thread = process.threadCpuUsage();
   const startedAt = performance.now();
   const loops = runLoops(shard, stop.signal);
   const handlers = computeHandlers(singleShard(shard), { clock: systemClock, yieldNow, partitions: 1 });
@@ -128,10 +137,12 @@ async function logToRows(workload: readonly WorkloadRecord[]): Promise<number> {
   shard.askCommit();
   while ((shard.committed?.position ?? 0) < workload.length) await yieldNow();
   const seconds = (performance.now() - startedAt) / 1000;
+  const { user, system } = process.cpuUsage(cpu);
+  const own = process.threadCpuUsage(thread);
   stop.abort();
   await loops;
   await storage.close();
   await log.close();
   rmSync(directory, { recursive: true, force: true });
-  return EVENTS / seconds;
+  return { eventsPerS: workload.length / seconds, cpuUs: user + system, threadUs: own.user + own.system };
 }

@@ -7,9 +7,11 @@
 import { Command } from 'commander';
 import { benchBootstrap } from './bootstrap.ts';
 import { benchCheckpoint } from './checkpoint.ts';
+import { benchCrc } from './crc.ts';
 import { benchFold } from './fold.ts';
 import { benchFollowers } from './followers.ts';
 import { benchFreshness } from './freshness.ts';
+import { benchKeys } from './keys.ts';
 import { benchLog } from './log.ts';
 import { benchReplica } from './replica.ts';
 import { benchReplicaReads } from './replica-reads.ts';
@@ -43,6 +45,11 @@ const BENCHES: Readonly<
     about: 'checkpoint, verify, restore and scrub of a shard, and its restart, against bare writing',
     run: benchCheckpoint,
   },
+  keys: {
+    about: 'a compute process with a thousand to a million keys: events a second, bytes a key, memory',
+    run: benchKeys,
+  },
+  crc: { about: 'what checksums cost the fold and the reads of a store, against a constant', run: benchCrc },
   freshness: { about: 'commit to readable, against commit to a bare replication client', run: benchFreshness },
 };
 

@@ -23,6 +23,12 @@ const CAMPAIGNS: Readonly<Record<string, Campaign>> = {
     files: ['test/e2e/chaos.e2e.test.ts'],
     env: { FRESHET_CHAOS_ROUNDS: '300' },
   },
+  memory: {
+    about: 'a transaction of a million rows, a hot key, followers that stopped: every process inside its memory',
+    project: 'mesh',
+    files: ['test/e2e/memory.e2e.test.ts'],
+    env: { FRESHET_MEMORY_ROWS: '1000000' },
+  },
   oracle: {
     about: 'ten thousand histories through the fold and the serve handler, against the oracle',
     project: 'unit',

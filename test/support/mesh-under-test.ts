@@ -2,7 +2,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Mesh, type MeshOptions, startMesh } from '@freshet/cli/mesh/mesh.ts';
+import { type Mesh, type MeshConfigInput, type MeshOptions, startMesh } from '@freshet/cli/mesh/mesh.ts';
 import { createFreshetClient, type FreshetClient } from '@freshet/client/freshet-client.ts';
 import { createLogger } from '@freshet/kit/logger.ts';
 import { type RunningPostgres, startPostgres } from '@freshet/testkit/postgres/embedded-postgres.ts';
@@ -28,6 +28,8 @@ export interface MeshUnderTestOptions {
   readonly definitions: string;
   readonly partitions?: number;
   readonly postgresSettings?: Readonly<Record<string, string>>;
+  /** Further options of a service, by flag. */
+  readonly services?: MeshConfigInput['options'];
   readonly onLine?: MeshOptions['onLine'];
 }
 
@@ -55,6 +57,7 @@ export async function startMeshUnderTest(options: MeshUnderTestOptions): Promise
         partitions: options.partitions ?? 8,
         postgres: { default: database.url },
         definitions: [file],
+        options: options.services,
       },
       log: createLogger({ name: 'mesh', level: 'error' }),
       signal: controller.signal,

@@ -69,6 +69,9 @@ const FALLBACK_CODES: Readonly<Record<number, ErrorCode>> = {
   [GrpcStatus.RESOURCE_EXHAUSTED]: 'REQUEST_TOO_LARGE',
   [GrpcStatus.UNIMPLEMENTED]: 'UNIMPLEMENTED',
   [GrpcStatus.UNAVAILABLE]: 'UNAVAILABLE',
+  // Our servers never send these without a trailer: they are the transport's, as when a connection ends in a call.
+  [GrpcStatus.INTERNAL]: 'UNAVAILABLE',
+  [GrpcStatus.UNKNOWN]: 'UNAVAILABLE',
 };
 
 /** The error that a call of grpc-js ended with, as the server threw it. */

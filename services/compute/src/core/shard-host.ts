@@ -149,7 +149,8 @@ export class ShardHost implements ShardSource, NodeUpkeep {
         await this.#once(number, kept, signal);
       } catch (error) {
         if (signal.aborted) return;
-        if (!isFreshetError(error) || isFreshetError(error, 'INTERNAL')) throw error;
+        // A fault of ours comes as it is; one that a peer tells of is the peer's.
+        if (!isFreshetError(error)) throw error;
         kept.down = error;
         const wentWell = clock.monotonicUs() - (kept.wellSinceUs ?? Infinity) >= WELL_US;
         kept.failures = wentWell ? 1 : kept.failures + 1;
