@@ -38,6 +38,8 @@ export interface FoldStats {
   readonly keys: number;
   readonly expiredEvents: number;
   readonly expressionErrors: number;
+  /** Rows that were left out because their contract is not known. */
+  readonly unknownContracts: number;
   readonly cacheBytes: number;
 }
 

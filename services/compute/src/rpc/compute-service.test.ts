@@ -94,6 +94,16 @@ describe('SubscribeChanges', () => {
 });
 
 describe('GetComputeStatus', () => {
+  it('tells of rows that were left out, as a condition too', async () => {
+    expect((await client.getComputeStatus({})).conditions).toEqual([]);
+    const { fold } = rig.shard;
+    const stats = fold.stats();
+    fold.stats = () => ({ ...stats, unknownContracts: 3 });
+    const { shards, conditions } = await client.getComputeStatus({});
+    expect(shards[0]?.unknownContracts).toBe(3n);
+    expect(conditions).toMatchObject([{ id: 'shard/0/contracts', message: expect.stringContaining('left out 3 row') }]);
+  });
+
   it('F1: says where the shards are, with a digest when asked', async () => {
     const { shards } = await client.getComputeStatus({});
     expect(shards).toHaveLength(1);

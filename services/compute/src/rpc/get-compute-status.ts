@@ -1,6 +1,7 @@
 /** GetComputeStatus: what the shards are doing. */
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import type { ShardStatusSchema } from '@freshet/gen/freshet/compute/v1/compute_pb.ts';
+import { type ConditionSchema, Severity } from '@freshet/gen/freshet/type/v1/condition_pb.ts';
 import { fromHex } from '@freshet/kit/hex.ts';
 import type { NodeUpkeep } from '../core/node-upkeep.ts';
 import type { Shard } from '../core/shard.ts';
@@ -18,8 +19,24 @@ export function getComputeStatus(
     for (const shard of running.shards) {
       shards.push(await statusOf(shard, request.digests, upkeep));
     }
-    return { shards, partitions, conditions: [...(upkeep?.conditionList ?? [])] };
+    const conditions = [...(upkeep?.conditionList ?? []), ...running.shards.flatMap(leftOut)];
+    return { shards, partitions, conditions };
   };
+}
+
+/** Rows left out are a condition for as long as the state lacks them. */
+function leftOut({ shard, fold }: Shard): MessageInitShape<typeof ConditionSchema>[] {
+  const { unknownContracts } = fold.stats();
+  if (unknownContracts === 0) return [];
+  return [
+    {
+      id: `shard/${shard}/contracts`,
+      code: 'CONTRACT_BROKEN',
+      message: `shard ${shard} left out ${unknownContracts} row(s): the log never told the contract that they name`,
+      remedy: 'start ingest with --resync <database>=<a word not used before>, so that the rows are read anew',
+      severity: Severity.PROBLEM,
+    },
+  ];
 }
 
 async function statusOf(
@@ -43,6 +60,7 @@ async function statusOf(
     keys: BigInt(stats.keys),
     expiredEvents: BigInt(stats.expiredEvents),
     expressionErrors: BigInt(stats.expressionErrors),
+    unknownContracts: BigInt(stats.unknownContracts),
     cacheBytes: BigInt(stats.cacheBytes),
     followers: shard.followers,
     checkpoints: (upkeep?.checkpoints(shard.shard) ?? []).map(checkpointMessage),

@@ -10,7 +10,16 @@ import { assert } from '@freshet/kit/assert.ts';
 import { toHex } from '@freshet/kit/hex.ts';
 import type { LogEntry } from '@freshet/log/log.ts';
 import { keyString } from '@freshet/values/key.ts';
-import type { Build, ColdState, EncodedRow, Fold, FoldCommit, FoldOptions, StateDigest } from '../core/fold-port.ts';
+import type {
+  Build,
+  ColdState,
+  EncodedRow,
+  Fold,
+  FoldCommit,
+  FoldOptions,
+  FoldStats,
+  StateDigest,
+} from '../core/fold-port.ts';
 
 interface View {
   readonly instance: string;
@@ -171,8 +180,8 @@ export class CountingFold implements Fold {
     }
   }
 
-  stats(): { keys: number; expiredEvents: number; expressionErrors: number; cacheBytes: number } {
-    return { keys: 0, expiredEvents: 0, expressionErrors: 0, cacheBytes: 0 };
+  stats(): FoldStats {
+    return { keys: 0, expiredEvents: 0, expressionErrors: 0, unknownContracts: 0, cacheBytes: 0 };
   }
 
   #define(set: DefinitionSet): void {
