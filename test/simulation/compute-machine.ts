@@ -50,6 +50,7 @@ export async function runCompute(life: Life, world: ComputeWorld): Promise<void>
       scrubIntervalMs: SCRUB_MS,
       scrubBytesPerSecond: 1_000_000,
       gate: new Gate(1),
+      scrubGate: new Gate(1),
     },
     clock,
     logger,

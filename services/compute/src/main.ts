@@ -157,6 +157,7 @@ function hostOptions(
       scrubIntervalMs: config.scrubInterval,
       scrubBytesPerSecond: config.scrubRate,
       gate: new Gate(1),
+      scrubGate: new Gate(1),
     },
     clock,
     logger: log,

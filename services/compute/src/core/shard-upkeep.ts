@@ -2,7 +2,7 @@
  * What keeps a running shard safe from its own disk: a checkpoint every so often, and a scrub now and then.
  *
  * Owns when either is done, and their pace. Both read all state of a commit from a snapshot, apart from folding, one
- * shard at a time in the process; and both compare what they read with what was committed, so damage that no reader
+ * checkpoint and one scrub at a time in the process; and both compare what they read with what was committed, so damage that no reader
  * meets is found at the latest with the next checkpoint, and never becomes one. Does not own what is done about damage: it
  * ends the life of the shard (shard-host.ts).
  *
@@ -23,8 +23,10 @@ export interface UpkeepLimits {
   readonly scrubIntervalMs: number;
   /** What a scrub reads a second, at most. */
   readonly scrubBytesPerSecond: number;
-  /** One of these at a time in the process. */
+  /** One checkpoint at a time in the process. */
   readonly gate: Gate;
+  /** One scrub at a time in the process; they are slow on purpose, and hold up no checkpoint of another shard. */
+  readonly scrubGate: Gate;
 }
 
 interface UpkeepOptions {
@@ -77,7 +79,7 @@ export class ShardUpkeep {
   /** Runs until the signal aborts. Throws DATA_DAMAGED when the shard's store is. */
   async run(signal: AbortSignal): Promise<void> {
     const { clock } = this.#shard.options;
-    const { checkpointIntervalMs, scrubIntervalMs, gate } = this.#options.upkeep;
+    const { checkpointIntervalMs, scrubIntervalMs, gate, scrubGate } = this.#options.upkeep;
     const forget = this.#wake.onAbort(signal);
     const soon = (ms: number): number => clock.monotonicUs() + ms * 1000;
     let checkpointAtUs = soon(checkpointIntervalMs);
@@ -92,7 +94,7 @@ export class ShardUpkeep {
           const isFine = this.#isIdle() || (await gate.run(() => this.#checkpoint(signal), signal));
           checkpointAtUs = soon(isFine ? checkpointIntervalMs : Math.min(RETRY_MS, checkpointIntervalMs));
         } else if (nowUs >= scrubAtUs) {
-          await gate.run(() => this.#scrub(signal), signal);
+          await scrubGate.run(() => this.#scrub(signal), signal);
           scrubAtUs = soon(scrubIntervalMs);
         }
       }

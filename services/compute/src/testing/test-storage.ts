@@ -49,6 +49,7 @@ export function testStorage(
       scrubIntervalMs: NEVER_MS,
       scrubBytesPerSecond: Number.MAX_SAFE_INTEGER,
       gate: new Gate(1),
+      scrubGate: new Gate(1),
       ...options.upkeep,
     },
     onCheckpoint: () => undefined,
