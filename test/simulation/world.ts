@@ -1,6 +1,6 @@
 /**
  * One simulated run: a database, an ingest node with its log, two compute nodes that fold the same shards, two edges;
- * a plan of what happens to them; and somebody who knows what is right and looks all the time.
+ * a plan of what happens to them; and somebody who knows what is right and looks every 50 ms of its time.
  *
  *     SimPostgres ──▶ ingest ──▶ compute-a, compute-b ──▶ edge-1, edge-2
  *                       └──▶ truth ──────── compared ────────┘

@@ -371,6 +371,22 @@ describe('a node with a shard that cannot run', () => {
     await busy;
   });
 
+  it('folds on when a new view begins with records that were trimmed, and says that it cannot be built', async () => {
+    const log = await filledLog('11'.repeat(16), [1, 2]);
+    const { host } = start(log);
+    await until(() => bothAt(host, 3));
+    await log.trim(0, 3);
+    const both = [
+      { n: 0, route: 0 },
+      { n: 1, route: 0 },
+    ];
+    await log.append(0, [definitionsRecord(2, both), insert(3)]);
+    await until(() => host.shard(0)?.position === 5 && conditionsOf(host).length > 0);
+    expect(conditionsOf(host)).toEqual(['shard/0/builds OFFSET_OUT_OF_RANGE']);
+    expect(countOf(host, 3)).toBe('1@4');
+    expect(host.shard(0)?.fold.builds()).toHaveLength(1);
+  });
+
   it('keeps the newest checkpoints, and takes none when nothing changed', async () => {
     const log = await filledLog('11'.repeat(16), [1]);
     const { host } = start(log, { checkpointIntervalMs: 60_000 });
