@@ -13,6 +13,7 @@ import { benchFollowers } from './followers.ts';
 import { benchFreshness } from './freshness.ts';
 import { benchKeys } from './keys.ts';
 import { benchLog } from './log.ts';
+import { benchNewView } from './new-view.ts';
 import { benchReplica } from './replica.ts';
 import { benchReplicaReads } from './replica-reads.ts';
 import { benchServe } from './serve.ts';
@@ -49,6 +50,7 @@ const BENCHES: Readonly<
     about: 'a compute process with a thousand to a million keys: events a second, bytes a key, memory',
     run: benchKeys,
   },
+  'new-view': { about: 'a view that is new over ten million logged events, until it is complete', run: benchNewView },
   crc: { about: 'what checksums cost the fold and the reads of a store, against a constant', run: benchCrc },
   freshness: { about: 'commit to readable, against commit to a bare replication client', run: benchFreshness },
 };
