@@ -5,6 +5,7 @@
  * run. What is measured, against what, and what is not: docs/benchmarks.md.
  */
 import { Command } from 'commander';
+import { benchBackfill } from './backfill.ts';
 import { benchBootstrap } from './bootstrap.ts';
 import { benchCheckpoint } from './checkpoint.ts';
 import { benchCrc } from './crc.ts';
@@ -49,6 +50,10 @@ const BENCHES: Readonly<
   keys: {
     about: 'a compute process with a thousand to a million keys: events a second, bytes a key, memory',
     run: benchKeys,
+  },
+  backfill: {
+    about: 'a table of two million rows read for a new view: rows a second, and what it does to freshness',
+    run: benchBackfill,
   },
   'new-view': { about: 'a view that is new over ten million logged events, until it is complete', run: benchNewView },
   crc: { about: 'what checksums cost the fold and the reads of a store, against a constant', run: benchCrc },
