@@ -82,6 +82,14 @@ describe('OnDemandProgram', () => {
     });
   });
 
+  it('knows a value by several names, in one expression too', () => {
+    const plan = service(
+      { name: 'a', expression: 'spend + view__spend', inputs: [spend, { ...spend, name: 'view__spend' }] },
+      { name: 'b', expression: 'spend * 10', inputs: [spend] },
+    );
+    expect(run(plan, { 'feature 3': 2n })).toMatchObject({ results: [4n, 20n], errors: [] });
+  });
+
   it('keeps NaN and infinities as values', () => {
     const plan = service({ name: 'a', expression: 'cart / 0.0', inputs: [cart] });
     expect(run(plan, { 'request 0': 0 })).toMatchObject({ results: [Number.NaN], statuses: [PRESENT] });

@@ -63,7 +63,7 @@ export class OnDemandProgram {
       for (const input of inputs) {
         const source = sourceOf(input.source);
         if (source === undefined) continue;
-        const key = slotKey(source);
+        const key = slotKey(input.name, source);
         const type = must(input.type, `input ${input.name} has no type`);
         if (!slots.has(key)) slots.set(key, { index: slots.size, slot: { source, type } });
       }
@@ -76,7 +76,7 @@ export class OnDemandProgram {
       const columns: ExpressionColumn[] = [...this.slots, ...steps].map(({ type }) => unnamed(type));
       for (const { name, type, source } of plan.inputs) {
         const own = sourceOf(source);
-        const index = own === undefined ? first + Number(source.value) : must(slots.get(slotKey(own))).index;
+        const index = own === undefined ? first + Number(source.value) : must(slots.get(slotKey(name, own))).index;
         assert(index < columns.length, `input ${name} of on-demand feature ${plan.name} is none before it`);
         columns[index] = { name, type: must(type), nullable: true };
       }
@@ -148,8 +148,9 @@ function sourceOf(source: OnDemandPlan['inputs'][number]['source']): OnDemandSou
   }
 }
 
-function slotKey(source: OnDemandSource): string {
-  return source.from === 'now' ? source.from : `${source.from} ${source.index}`;
+/** A value that one expression knows by two names has a slot for each: a column of an expression has one name. */
+function slotKey(name: string, source: OnDemandSource): string {
+  return source.from === 'now' ? `${name} now` : `${name} ${source.from} ${source.index}`;
 }
 
 /** The type of `now`. */
