@@ -153,7 +153,17 @@ export async function startFakeMesh(
         ],
       }),
       listServices: async () => ({
-        services: [{ name: 'recommendations', keys: [{ name: 'user_id', kind: Kind.INT64 }] }],
+        services: [
+          {
+            name: 'recommendations',
+            keys: [{ name: 'user_id', kind: Kind.INT64 }],
+            request: [
+              { name: 'cart_total', type: { kind: Kind.DOUBLE } },
+              { name: 'country', type: { kind: Kind.STRING } },
+              { name: 'tags', type: { kind: Kind.LIST, element: Kind.INT64 } },
+            ],
+          },
+        ],
       }),
       getFeatures: async (request) => {
         asked.push(request);
