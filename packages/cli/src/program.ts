@@ -111,10 +111,10 @@ function addApply(program: Command, terminal: Terminal): void {
         .argParser(duration)
         .default(600_000, '10m'),
     )
-    .option('--json', 'the result as JSON')
+    .option('--json', 'the result as JSON; progress as a JSON object a line, on the error output')
     .addHelpText(
       'after',
-      examples(['freshet apply features/'], ['freshet apply features/ --yes --no-wait --json', 'in a pipeline']),
+      `${examples(['freshet apply features/'], ['freshet apply features/ --yes --no-wait --json', 'in a pipeline'])}\nCtrl-C while it waits ends the waiting only: what was applied stays in force.\n`,
     )
     .action(
       (paths: string[], options: { registry: string; yes?: boolean; wait: boolean; timeout: number; json?: boolean }) =>

@@ -147,6 +147,7 @@ export async function startFakeMesh(
         servingGeneration: 3n,
         knownGeneration: 4n,
         rows: 1234n,
+        onDemand: [{ service: 'checkout', feature: 'ratio', errors: 12n, lastError: 'division by zero' }],
         shards: [
           { shard: 0, position: 500n, completeThroughUs: BigInt(NOW_US - 3_000), connected: true },
           { shard: 1, position: 3n, catchingUp: true },
