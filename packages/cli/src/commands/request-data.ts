@@ -70,7 +70,8 @@ function listOf(element: Kind, text: string): Scalar | undefined {
   const values: Scalar[] = [];
   for (const item of items as unknown[]) {
     // A number of JSON is text here as well: digits beyond a double are to be written in quotes.
-    const value = item === null ? null : parseText(element, String(item));
+    const isText = typeof item === 'string' || typeof item === 'number' || typeof item === 'boolean';
+    const value = item === null ? null : isText ? parseText(element, String(item)) : undefined;
     if (value === undefined) return undefined;
     values.push(value);
   }

@@ -12,7 +12,7 @@ import { RowBatch } from '@freshet/replica/row-batch.ts';
 import type { RowReader } from '@freshet/replica/row-reader.ts';
 import { NOT_READABLE_US } from '@freshet/replica/view-table.ts';
 import { BackwardWriter } from './backward-writer.ts';
-import { inTurns } from './in-turns.ts';
+import { Turns } from './in-turns.ts';
 import { type EntityRows, type RequestedRows, requestedRows } from './keys.ts';
 import { checkLimit, PART_ROWS, PART_VALUES, VALUES_MAX } from './limits.ts';
 import { computeOnDemand } from './on-demand.ts';
@@ -56,7 +56,8 @@ interface Wanted {
 const KEPT_BATCHES = 4;
 
 export function createFeatureHandler(source: FeatureSource, options: FeatureHandlerOptions): FeatureHandler {
-  const { clock, yieldNow } = options;
+  const { clock } = options;
+  const turns = new Turns(options);
   const selections = new Selections();
   const writer = new BackwardWriter();
   const errors = options.errors ?? new OnDemandErrorCounts();
@@ -65,22 +66,6 @@ export function createFeatureHandler(source: FeatureSource, options: FeatureHand
   // Those of calls that are answered in turns, which must not be another's in between.
   const free: RowBatch[][] = [];
   const { reader } = source;
-
-  const want = (request: ReadRequest): Wanted => {
-    const { catalog } = source;
-    if (source.definitions === undefined) throw notReady();
-    const selection = selections.select(catalog, request.service, request.features);
-    const rows = requestedRows(selection, request.keys, catalog.shardCount);
-    checkLimit(
-      rows.count * selection.outputs.length,
-      VALUES_MAX,
-      'values (entities × features)',
-      'Ask for fewer entities or features at once.',
-    );
-    const isPlain = selection.onDemand === undefined && request.data.length === 0;
-    const data = isPlain ? [] : requestData(selection.onDemand?.request ?? [], request.data, rows.count);
-    return { catalog, selection, rows, data };
-  };
 
   /** Everything that has to be read, computed and written, by itself. */
   function* inParts(request: ReadRequest, first: Wanted, asOfUs: number): Generator<undefined, Buffer> {
@@ -91,7 +76,7 @@ export function createFeatureHandler(source: FeatureSource, options: FeatureHand
       yield* readRows(reader, own, wanted, asOfUs);
       if (wanted.catalog !== source.catalog) {
         // What was read is served by other tables now, and the old ones may be empty: once more, without a stop.
-        wanted = want(request);
+        wanted = want(source, selections, request);
         completeThroughUs = completeness(wanted);
         for (const _ of readRows(reader, own, wanted, asOfUs));
       }
@@ -112,10 +97,10 @@ export function createFeatureHandler(source: FeatureSource, options: FeatureHand
   return (bytes, call) => {
     const asOfUs = clock.nowUs();
     const request = readRequest(bytes);
-    const wanted = want(request);
+    const wanted = want(source, selections, request);
     const { selection, rows } = wanted;
     if (selection.onDemand !== undefined || rows.count * selection.outputs.length > PART_VALUES) {
-      return inTurns(inParts(request, wanted, asOfUs), { clock, yieldNow, signal: () => call?.signal });
+      return turns.run(inParts(request, wanted, asOfUs), call);
     }
     const completeThroughUs = completeness(wanted);
     for (let i = 0; i < selection.views.length; i++) {
@@ -125,6 +110,23 @@ export function createFeatureHandler(source: FeatureSource, options: FeatureHand
     const answer = { selection, count: rows.count, batches, rowInfo: request.rowInfo };
     return writeResponse(writer, answer, asOfUs, completeThroughUs);
   };
+}
+
+/** Throws what is wrong with the request. */
+function want(source: FeatureSource, selections: Selections, request: ReadRequest): Wanted {
+  const { catalog } = source;
+  if (source.definitions === undefined) throw notReady();
+  const selection = selections.select(catalog, request.service, request.features);
+  const rows = requestedRows(selection, request.keys, catalog.shardCount);
+  checkLimit(
+    rows.count * selection.outputs.length,
+    VALUES_MAX,
+    'values (entities × features)',
+    'Ask for fewer entities or features at once.',
+  );
+  const isPlain = selection.onDemand === undefined && request.data.length === 0;
+  const data = isPlain ? [] : requestData(selection.onDemand?.request ?? [], request.data, rows.count);
+  return { catalog, selection, rows, data };
 }
 
 function batchAt(batches: RowBatch[], index: number): RowBatch {

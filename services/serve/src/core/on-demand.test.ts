@@ -315,6 +315,21 @@ describe('a large call', () => {
     expect(decode(await answer).columns[49]?.values?.int64s[999]).toBe(999n);
   });
 
+  it('R4: no more than four go on at a time, and all are answered', async () => {
+    const { call, decode, turns } = reader(source, 600);
+    const calls = Array.from({ length: 9 }, async (_, i) => call({ ...risk, request: [cart([30 * i])] }));
+    let most = 0;
+    await new Promise((resolve) => setImmediate(resolve));
+    while (turns.length > 0) {
+      most = Math.max(most, turns.length);
+      for (const turn of turns.splice(0)) turn();
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    expect(most).toBe(4);
+    const values = (await Promise.all(calls)).map((bytes) => decode(bytes).columns[1]?.values?.doubles[30]);
+    expect(values).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8]);
+  });
+
   it('ends with its caller', async () => {
     const { call, turns } = reader(source, 600);
     const controller = new AbortController();
