@@ -90,6 +90,17 @@ const definitions: DefinitionSet = create(DefinitionSetSchema, {
       ],
     },
     {
+      name: 'copies',
+      features: [{ output: 'clicks:n', viewId: view.viewId, feature: 0 }],
+      request: [{ name: 'text', type: { kind: Kind.STRING } }],
+      onDemand: ['one', 'two'].map((name) => ({
+        name,
+        expression: 'text',
+        inputs: [request('text', 0, Kind.STRING)],
+        type: { kind: Kind.STRING },
+      })),
+    },
+    {
       name: 'kinds',
       features: [{ output: 'clicks:n', viewId: view.viewId, feature: 0 }],
       request: [
@@ -377,5 +388,11 @@ describe('R4: what on-demand features of one call may cost', () => {
       get({ service: 'texts', keys: users(...everyone.slice(0, count)), request: [text(32_768)] });
     expect(() => long(10)).not.toThrow();
     expect(() => long(1000)).toThrow(expect.objectContaining({ code: 'REQUEST_TOO_LARGE' }));
+    const copies = (count: number): unknown =>
+      get({ service: 'copies', keys: users(...everyone.slice(0, count)), request: [text(65_536)] });
+    expect(() => copies(100)).not.toThrow();
+    expect(() => copies(1000)).toThrow(
+      expect.objectContaining({ message: expect.stringContaining('bytes of on-demand features') }),
+    );
   });
 });

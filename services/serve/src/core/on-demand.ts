@@ -40,6 +40,7 @@ export interface OnDemandCall {
 }
 
 const REMEDY = 'Ask for fewer entities at once, or send shorter request data.';
+const COPIED_BYTES_PER_COST = 16;
 const ALWAYS = { from: Number.NEGATIVE_INFINITY, until: Number.POSITIVE_INFINITY };
 
 /**
@@ -76,8 +77,10 @@ export function* computeOnDemand(
     cost += entityCost;
     bytes += step.bytes;
     checkCost(cost);
+    // An expression may give a long value at no cost: one that was sent.
     checkLimit(bytes, ANSWER_BYTES_MAX, 'bytes of on-demand features to be answered with', REMEDY);
-    part += entityCost;
+    // Copying is cheaper than looking, but not for nothing.
+    part += entityCost + step.bytes / COPIED_BYTES_PER_COST;
     if (part < PART_COST) continue;
     part = 0;
     yield;
