@@ -31,10 +31,11 @@ class MemoryCold implements ColdState {
     for (const [key, state] of entries) if (afterKey === undefined || key > afterKey) yield [key, state];
   }
 
-  put(instance: string, key: string, state: Uint8Array): void {
+  put(instance: string, key: string, state: Uint8Array | undefined): void {
     const keys = this.#instances.get(instance) ?? new Map<string, Uint8Array>();
     this.#instances.set(instance, keys);
-    keys.set(key, state.slice());
+    if (state === undefined) keys.delete(key);
+    else keys.set(key, state.slice());
   }
 }
 
