@@ -130,7 +130,7 @@ export class EngineUnderTest {
     let freed = 0;
     for (const name of this.#fold.sweepable()) {
       const page = [...this.#cold.scan(name, undefined)].filter((_, index) => isMeant(index));
-      freed += this.#fold.sweep(name, page, this.#fold.position);
+      freed += this.#fold.sweep(name, page);
     }
     return freed;
   }
