@@ -17,7 +17,7 @@ import { type Bound, Leaf } from './leaf.ts';
 import { type DecodedNode, decodeNode, encodeDirectory, encodeLeaf, leafKey, rootKey } from './node-codec.ts';
 
 /** Measured with 100,000 keys of one row: the objects, the key, its place in the map. */
-const NODE_BYTES = 330;
+const NODE_BYTES = 430;
 const BOUND_BYTES = 40;
 /** What a node takes in a commit beside its contributions; one that is gone is something to commit too. */
 const KEY_BYTES = 48;
