@@ -181,7 +181,9 @@ describe('a change of a mutable source', () => {
     expect(rig.version()).toBe(version);
   });
 
-  it('F2: a row that moves to another entity leaves the old one', () => {
+  it('F2: a row that gets another key takes its place; one that moves to another entity leaves the old one', () => {
+    const rekeyed = new Rig().step(0, a).step(1, { ...b, operation: UPDATE, oldRowKey: 'a' });
+    expect([rekeyed.values()![5], rekeyed.values()![3]]).toEqual([1n, 3n]);
     const rig = new Rig().step(0, a);
     rig.step(1, { ...a, user: 2, operation: UPDATE, rowKey: 'a2', oldRowKey: 'a' });
     rig.step(1, { user: 1, operation: DELETE, rowKey: 'a' });
@@ -265,6 +267,8 @@ describe('a build over a truncation', () => {
       fold.foldBuild(viewHex(1), log.entries.slice(0, 3));
       fold.fold(log.entries.slice(fedAt));
       for (const { viewId, position } of fold.builds()) fold.foldBuild(viewId, log.entries.slice(position));
+      // The build went on after it.
+      expect(fold.completeViews()).toContain(viewHex(1));
       return { digest: fold.digest(), instances: fold.instances() };
     });
     expect(digests[0]!.digest).toEqual(digests[1]!.digest);
