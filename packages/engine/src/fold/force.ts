@@ -20,7 +20,7 @@ import { toHex } from '@freshet/kit/hex.ts';
 import { RecordKind, RecordReader } from '../record/record-reader.ts';
 import type { ColdState, FoldEntry } from '../shard-fold.ts';
 import { type RunnableView, runnableView } from '../state/view-plan.ts';
-import { engineVersion } from '../windows.ts';
+import { newestEngineVersion } from '../windows.ts';
 import { ContractBook } from './contract-book.ts';
 import { RouteProgress } from './route-progress.ts';
 import type { CacheUse } from './state-cache.ts';
@@ -215,10 +215,10 @@ function plansById(definitions: DefinitionSet): Map<string, ViewPlan> {
 }
 
 function checkedView(plan: ViewPlan): RunnableView {
-  if (plan.engineVersion > engineVersion) {
+  if (plan.engineVersion > newestEngineVersion) {
     throw new FreshetError(
       'INVALID_DEFINITION',
-      `View ${plan.name} needs engine version ${plan.engineVersion}; this is version ${engineVersion}.`,
+      `View ${plan.name} needs engine version ${plan.engineVersion}; this is version ${newestEngineVersion}.`,
       { remedy: 'Upgrade every compute node before the registry, then apply again.' },
     );
   }
