@@ -14,18 +14,19 @@
  *                        cold store, one batch a commit ──durable──▶ evict
  *
  * A view in force is *building* while it folds older records in the shadow (foldBuild), and *complete* from then on.
- * A view whose route has not begun is complete at once. When a route begins a new generation its views start
- * again from nothing, and are complete again when the route's snapshot has ended.
+ * A view whose route has not begun is complete at once. When a route begins a new generation the rows of its views stand
+ * still, and successors start from nothing beside them; at the end of the route's snapshot these take their place.
  */
 import { fromBinary, toBinary } from '@bufbuild/protobuf';
 import { type FoldMeta, FoldMetaSchema } from '@freshet/gen/freshet/compute/v1/state_pb.ts';
 import type { DefinitionSet } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { assert } from '@freshet/kit/assert.ts';
+import { toHex } from '@freshet/kit/hex.ts';
 import { Force } from './fold/force.ts';
 import { mergedKeys } from './fold/merged-keys.ts';
 import { encodeMeta } from './fold/meta-codec.ts';
 import { digestInstances } from './fold/state-digest.ts';
-import type { ViewInstance } from './fold/view-instance.ts';
+import type { Standing, ViewInstance } from './fold/view-instance.ts';
 import { RowEncoder } from './rows/row-encoder.ts';
 import { ByteWriter } from './state/byte-writer.ts';
 import { decodeState, readVersion } from './state/state-codec.ts';
@@ -231,9 +232,24 @@ export class ShardFold {
     return this.#force.views.get(viewId)?.name;
   }
 
-  /** The names of all instances in force. States of others are garbage once a commit without them is durable. */
+  /** The generation of its route that a view's present instance folds; undefined for a view that is not in force. */
+  generationOf(viewId: string): number | undefined {
+    return this.#force.views.get(viewId)?.generation;
+  }
+
+  /** Since when a view's rows stand still, because its route begins anew; undefined while they do not. */
+  standing(viewId: string): Standing | undefined {
+    return this.#force.views.get(viewId)?.standing;
+  }
+
+  /** The views that have a successor, with the generation that it folds. */
+  successors(): { viewId: string; generation: number }[] {
+    return [...this.#force.successors].map(([viewId, { generation }]) => ({ viewId, generation }));
+  }
+
+  /** The names of all instances that have state. States of others are garbage once a commit without them is durable. */
   instances(): string[] {
-    return [...this.#force.views.values()].map(({ name }) => name).sort();
+    return [...this.#force.instances()].map(({ name }) => name).sort();
   }
 
   /** An estimate of the bytes that the next commit would hold. */
@@ -249,14 +265,14 @@ export class ShardFold {
     assert(this.#broken === undefined, 'F3: a fold that stopped within a record is not to be kept');
     const puts: [string, string, Uint8Array, number][] = [];
     const changed = new Map<string, Set<string>>();
-    for (const [viewId, instance] of this.#force.views) {
+    for (const instance of this.#force.instances()) {
       const { completeAt = Number.POSITIVE_INFINITY } = instance;
       const keys = new Set<string>();
       instance.cache.take(this.#writer, (state, bytes, replaced) => {
         puts.push([instance.name, state.key, bytes, replaced]);
         if (state.version >= completeAt) keys.add(state.key);
       });
-      if (keys.size > 0) changed.set(viewId, keys);
+      if (keys.size > 0) changed.set(toHex(instance.view.plan.viewId), keys);
     }
     this.#force.use.dirtyBytes = 0;
     return { puts, meta: toBinary(FoldMetaSchema, this.#meta()), changed };
@@ -264,8 +280,8 @@ export class ShardFold {
 
   /** The last commit is durable: drops clean states beyond the byte budget. */
   evict(): void {
-    for (const { cache } of this.#force.views.values()) cache.settle();
-    for (const { cache } of this.#force.views.values()) cache.evict(this.#cacheBytes);
+    for (const { cache } of this.#force.instances()) cache.settle();
+    for (const { cache } of this.#force.instances()) cache.evict(this.#cacheBytes);
   }
 
   /** The keys of a complete view after one, ascending. Needs ColdState.scan once anything was evicted or restored. */
@@ -276,12 +292,12 @@ export class ShardFold {
 
   /** The digest of the whole state (F1). Needs ColdState.scan once anything was evicted or restored. */
   digest(): Uint8Array {
-    return digestInstances(this.#meta(), [...this.#force.views.values()], this.#cold);
+    return digestInstances(this.#meta(), [...this.#force.instances()], this.#cold);
   }
 
   stats(): FoldStats {
     let keys = 0;
-    for (const { cache } of this.#force.views.values()) keys += cache.keys;
+    for (const { cache } of this.#force.instances()) keys += cache.keys;
     return { keys, ...this.#force.counters, cacheBytes: this.#force.use.bytes };
   }
 

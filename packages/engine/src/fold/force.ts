@@ -4,11 +4,21 @@
  * Owns when an instance begins, is built, is complete and is over. Does not own the shard's position (../shard-fold.ts),
  * nor what a change does to a key's state (view-instance.ts).
  *
- *      definitions name the view                      route begins generation 2, 3, …
- *        │ route not begun: complete                    │ a new instance, empty, fed live
- *        │ else: building ──build at the position──▶ complete        complete when the snapshot has ended
+ *      definitions name the view
+ *        │ route not begun: complete
+ *        │ else: building ──build at the position──▶ complete
+ *                                                      │ route begins generation 2, 3, …
+ *                                                      ▼
+ *                     stands still, offered as it is  +  successor: empty, fed live, offered to nobody
+ *                                                      │ the snapshot of the generation has ended
+ *                                                      ▼
+ *                               the successor is complete and takes the view's place; the old states are garbage
  *
- * Invariant F1: everything here follows from records alone, but for the moment at which a build ends.
+ * A view that is not complete when a generation begins has nothing to stand still: it begins anew. A generation that
+ * begins before the last one's snapshot has ended replaces the successors only.
+ *
+ * Invariants: F1 (everything here follows from records alone, but for the moment at which a build ends); R3 (a view is
+ * offered by one instance, which is whole, and changes it in one step).
  */
 import { fromBinary } from '@bufbuild/protobuf';
 import type { FoldMeta } from '@freshet/gen/freshet/compute/v1/state_pb.ts';
@@ -26,13 +36,17 @@ import { RouteProgress } from './route-progress.ts';
 import type { CacheUse } from './state-cache.ts';
 import { type FoldCounters, ViewInstance } from './view-instance.ts';
 
+const FIRST_GENERATION = 1;
+
 export class Force {
   definitions: DefinitionSet | undefined;
   nextInstance = 0;
   readonly routes = new Map<number, RouteProgress>();
   readonly contracts = new ContractBook();
-  /** The present instance of each view in force, by view id in hex. */
+  /** The present instance of each view in force, by view id in hex: the one that is offered, once it is complete. */
   readonly views = new Map<string, ViewInstance>();
+  /** What takes the place of a present instance that stands still, by view id in hex. */
+  readonly successors = new Map<string, ViewInstance>();
   readonly counters: FoldCounters = { expiredEvents: 0, expressionErrors: 0, unknownContracts: 0 };
   readonly use: CacheUse = { bytes: 0, dirtyBytes: 0 };
   readonly #cold: ColdState;
@@ -48,6 +62,12 @@ export class Force {
     return Number(this.definitions?.generation ?? 0n);
   }
 
+  /** Every instance that has state: the present ones and their successors. */
+  *instances(): Generator<ViewInstance> {
+    yield* this.views.values();
+    yield* this.successors.values();
+  }
+
   /** Takes one record of the live fold into account. */
   fold(entry: FoldEntry): void {
     const record = this.#record;
@@ -61,7 +81,7 @@ export class Force {
         return;
       }
       case RecordKind.ROUTE_BEGIN:
-        this.#beginRoute(record.route, record.generation, entry.offset);
+        this.#beginRoute(record.route, record.generation, entry);
         return;
       case RecordKind.SNAPSHOT_END:
         this.#endSnapshot(record.route, record.generation, entry.offset);
@@ -109,8 +129,10 @@ export class Force {
     for (const stored of meta.views) {
       const viewId = toHex(stored.viewId);
       const view = checkedView(must(plans.get(viewId), 'a commit holds a view that its definitions do not'));
-      const options = { view, number: stored.instance, cold: this.#cold, use: this.use, stored };
-      this.views.set(viewId, new ViewInstance(options));
+      // Commits of versions before 2026-11-23 name no generation, and have no successors.
+      const generation = stored.generation || this.#generationOf(view.plan.route);
+      const options = { view, number: stored.instance, generation, cold: this.#cold, use: this.use, stored };
+      (stored.successor ? this.successors : this.views).set(viewId, new ViewInstance(options));
     }
     this.#indexRoutes();
   }
@@ -138,28 +160,43 @@ export class Force {
     }
   }
 
-  #beginRoute(number: number, generation: number, offset: number): void {
+  #beginRoute(number: number, generation: number, { offset, logTimeUs }: FoldEntry): void {
     let route = this.routes.get(number);
     if (route === undefined) {
       route = new RouteProgress(number);
       this.routes.set(number, route);
     }
-    const isFirst = route.generation === 0;
-    if (!route.begin(generation, offset) || isFirst) return;
+    if (!route.begin(generation, offset)) return;
+    // Of the first generation nothing was folded yet: its rows are shown as they come.
+    if (generation === FIRST_GENERATION) return;
     // By id, as commits keep them: the order in which views came into force is forgotten by a restart, and the numbers
     // of instances must not tell that there was one (F1).
     for (const [viewId, instance] of [...this.views].sort(([a], [b]) => (a < b ? -1 : 1))) {
       if (instance.view.route !== number) continue;
-      // The new generation brings every row again: what was folded of the old one must not stay.
-      instance.cache.close();
-      this.views.set(viewId, this.#begin(instance.view, undefined));
+      const next = this.#begin(instance.view, undefined);
+      if (instance.completeAt === undefined) {
+        // The new generation brings every row again: nobody was shown what was folded of the old one.
+        instance.cache.close();
+        this.views.set(viewId, next);
+        continue;
+      }
+      instance.standStill({ position: offset, logTimeUs });
+      this.successors.get(viewId)?.cache.close();
+      this.successors.set(viewId, next);
     }
     this.#indexRoutes();
   }
 
   #endSnapshot(number: number, generation: number, offset: number): void {
     if (this.routes.get(number)?.endSnapshot(generation) !== true) return;
-    for (const instance of this.#liveByRoute.get(number) ?? []) instance.completeAt ??= offset + 1;
+    for (const instance of this.#liveByRoute.get(number) ?? []) {
+      instance.completeAt ??= offset + 1;
+      const viewId = toHex(instance.view.plan.viewId);
+      if (this.successors.get(viewId) !== instance) continue;
+      this.views.get(viewId)?.cache.close();
+      this.views.set(viewId, instance);
+      this.successors.delete(viewId);
+    }
   }
 
   #define(definitions: DefinitionSet, offset: number): void {
@@ -173,6 +210,8 @@ export class Force {
       if (wanted.get(viewId)?.route === instance.view.route) continue;
       instance.cache.close();
       this.views.delete(viewId);
+      this.successors.get(viewId)?.cache.close();
+      this.successors.delete(viewId);
     }
     for (const viewId of [...wanted.keys()].sort()) {
       if (!this.views.has(viewId)) this.views.set(viewId, this.#bringIntoForce(must(wanted.get(viewId)), offset));
@@ -192,7 +231,14 @@ export class Force {
   }
 
   #begin(view: RunnableView, completeAt: number | undefined): ViewInstance {
-    const instance = new ViewInstance({ view, number: this.nextInstance++, cold: this.#cold, use: this.use });
+    const generation = this.#generationOf(view.plan.route);
+    const instance = new ViewInstance({
+      view,
+      number: this.nextInstance++,
+      generation,
+      cold: this.#cold,
+      use: this.use,
+    });
     instance.completeAt = completeAt;
     return instance;
   }
@@ -200,11 +246,16 @@ export class Force {
   /** A first generation is shown while its snapshot is folded; a later one replaces what was shown, so it is not. */
   #isAwaitingSnapshot(number: number): boolean {
     const route = this.routes.get(number);
-    return route !== undefined && route.generation > 1 && !route.snapshotEnded;
+    return route !== undefined && route.generation > FIRST_GENERATION && !route.snapshotEnded;
+  }
+
+  /** The generation of the route that an instance which begins now folds. Nothing of a route is as good as its first. */
+  #generationOf(number: number): number {
+    return Math.max(FIRST_GENERATION, this.routes.get(number)?.generation ?? 0);
   }
 
   #indexRoutes(): void {
-    const live = [...this.views.values()].filter(({ build }) => build === undefined);
+    const live = [...this.instances()].filter(({ build, standing }) => build === undefined && standing === undefined);
     this.#liveByRoute = Map.groupBy(live, ({ view }) => view.route);
   }
 }

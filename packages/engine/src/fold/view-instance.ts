@@ -1,5 +1,6 @@
 /**
- * One life of a view in a shard: from its coming into force, or its route's new generation, until the next such.
+ * One life of a view in a shard: from its coming into force, or its route's new generation, until another takes its
+ * place.
  *
  * Owns folding a change into the view: reading columns by the record's contract, derived columns, `where`, expiry, the
  * key's state. Does not own whether a record counts at all (route-progress.ts) or when the instance is complete
@@ -38,15 +39,27 @@ export interface Build {
   readonly route: RouteProgress;
 }
 
+/** Since when an instance is not fed any more: everything before is in it. */
+export interface Standing {
+  /** The offset of the record that began the next generation. */
+  readonly position: number;
+  /** That record's log time, microseconds. */
+  readonly logTimeUs: number;
+}
+
 export class ViewInstance {
   readonly view: RunnableView;
   readonly number: number;
+  /** The generation of the view's route that it folds; 1 also while the route has not begun. */
+  readonly generation: number;
   /** The view's id and the instance's number: what the cold store files the states under. */
   readonly name: string;
   readonly cache: StateCache;
   build: Build | undefined;
   /** The position from which on there are rows to offer; undefined while built, or while its route's snapshot runs. */
   completeAt: number | undefined;
+  /** Set once a later generation of the route has begun: a successor is fed in its stead. */
+  #standing: Standing | undefined;
   /** Rows that changed since they were last handed out for emission. */
   #pending: KeyState[] = [];
   readonly #row: Raw[];
@@ -56,14 +69,16 @@ export class ViewInstance {
   constructor(options: {
     readonly view: RunnableView;
     readonly number: number;
+    readonly generation: number;
     readonly cold: ColdState;
     readonly use: CacheUse;
     /** What a commit knows of the instance; undefined for a new one. */
     readonly stored?: ViewInstanceState | undefined;
   }) {
-    const { view, number, cold, use, stored } = options;
+    const { view, number, generation, cold, use, stored } = options;
     this.view = view;
     this.number = number;
+    this.generation = generation;
     this.name = instanceName(view.plan.viewId, number);
     const keys = Number(stored?.keys ?? 0);
     this.cache = new StateCache({ view, instance: this.name, cold, use, isPartial: stored !== undefined, keys });
@@ -71,18 +86,40 @@ export class ViewInstance {
     if (stored?.build?.route !== undefined) {
       this.build = { position: Number(stored.build.position), route: RouteProgress.fromProto(stored.build.route) };
     }
+    if (stored?.standing !== undefined) {
+      this.#standing = {
+        position: Number(stored.standing.position),
+        logTimeUs: Number(stored.standing.logTimeUs),
+      };
+    }
     this.#row = new Array<Raw>(view.columns.length + view.derived.length).fill(null);
   }
 
+  /** Since when nothing is folded into it any more; undefined while something is. */
+  get standing(): Standing | undefined {
+    return this.#standing;
+  }
+
+  /** A later generation of its route begins: it is offered as it is until a successor takes its place. */
+  standStill(since: Standing): void {
+    this.#standing ??= since;
+  }
+
   /** What a commit keeps of the instance. */
-  toProto(): ViewInstanceState {
-    const { build, completeAt } = this;
+  toProto(successor: boolean): ViewInstanceState {
+    const { build, completeAt, generation } = this;
+    const standing = this.#standing;
     return create(ViewInstanceSchema, {
       viewId: this.view.plan.viewId,
       instance: this.number,
       keys: BigInt(this.cache.keys),
       ...(build === undefined ? {} : { build: { position: BigInt(build.position), route: build.route.toProto() } }),
       ...(completeAt === undefined ? {} : { completeAt: BigInt(completeAt) }),
+      generation,
+      successor,
+      ...(standing === undefined
+        ? {}
+        : { standing: { position: BigInt(standing.position), logTimeUs: BigInt(standing.logTimeUs) } }),
     });
   }
 

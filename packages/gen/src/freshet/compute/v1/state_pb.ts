@@ -6,6 +6,9 @@
 // packages/engine/src/state/state-codec.ts.
 // History: 2026-11-22 first version. 2026-11-23 rows of unknown contracts are counted and not folded; they were read by
 // a guess. Compute nodes only.
+// 2026-11-23 generation, successor and standing of an instance; a commit without them is read as before, one with a
+// successor is read wrongly by older nodes: upgrade the nodes of a data directory, and do not go back while a route
+// begins anew.
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
@@ -17,7 +20,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file freshet/compute/v1/state.proto.
  */
 export const file_freshet_compute_v1_state: GenFile = /*@__PURE__*/
-  fileDesc("Ch5mcmVzaGV0L2NvbXB1dGUvdjEvc3RhdGUucHJvdG8SEmZyZXNoZXQuY29tcHV0ZS52MSKgAgoIRm9sZE1ldGESEAoIcG9zaXRpb24YASABKAQSEwoLbG9nX3RpbWVfdXMYAiABKBISEgoKcmVjb3JkX2NyYxgDIAEoBxITCgtkZWZpbml0aW9ucxgEIAEoDBIuCgZyb3V0ZXMYBSADKAsyHi5mcmVzaGV0LmNvbXB1dGUudjEuUm91dGVTdGF0ZRIvCgV2aWV3cxgGIAMoCzIgLmZyZXNoZXQuY29tcHV0ZS52MS5WaWV3SW5zdGFuY2USFQoNbmV4dF9pbnN0YW5jZRgHIAEoDRIWCg5leHBpcmVkX2V2ZW50cxgIIAEoBBIZChFleHByZXNzaW9uX2Vycm9ycxgJIAEoBBIZChF1bmtub3duX2NvbnRyYWN0cxgKIAEoBCK4AQoKUm91dGVTdGF0ZRINCgVyb3V0ZRgBIAEoDRISCgpnZW5lcmF0aW9uGAIgASgNEhQKDGJlZ2luX29mZnNldBgDIAEoBBIWCg5zbmFwc2hvdF9lbmRlZBgEIAEoCBIrCgVtYXJrcxgFIAMoCzIcLmZyZXNoZXQuY29tcHV0ZS52MS5MYW5lTWFyaxIsCgljb250cmFjdHMYBiADKAsyGS5mcmVzaGV0LnR5cGUudjEuQ29udHJhY3QiRAoITGFuZU1hcmsSDAoEbGFuZRgBIAEoDRINCgVtYWpvchgCIAEoBBINCgVtaW5vchgDIAEoBBIMCgRwYXJ0GAQgASgNIpwBCgxWaWV3SW5zdGFuY2USDwoHdmlld19pZBgBIAEoDBIQCghpbnN0YW5jZRgCIAEoDRIxCgVidWlsZBgDIAEoCzIiLmZyZXNoZXQuY29tcHV0ZS52MS5WaWV3QnVpbGRTdGF0ZRIYCgtjb21wbGV0ZV9hdBgEIAEoBEgAiAEBEgwKBGtleXMYBSABKARCDgoMX2NvbXBsZXRlX2F0IlEKDlZpZXdCdWlsZFN0YXRlEhAKCHBvc2l0aW9uGAEgASgEEi0KBXJvdXRlGAIgASgLMh4uZnJlc2hldC5jb21wdXRlLnYxLlJvdXRlU3RhdGViBnByb3RvMw", [file_freshet_type_v1_contract]);
+  fileDesc("Ch5mcmVzaGV0L2NvbXB1dGUvdjEvc3RhdGUucHJvdG8SEmZyZXNoZXQuY29tcHV0ZS52MSKgAgoIRm9sZE1ldGESEAoIcG9zaXRpb24YASABKAQSEwoLbG9nX3RpbWVfdXMYAiABKBISEgoKcmVjb3JkX2NyYxgDIAEoBxITCgtkZWZpbml0aW9ucxgEIAEoDBIuCgZyb3V0ZXMYBSADKAsyHi5mcmVzaGV0LmNvbXB1dGUudjEuUm91dGVTdGF0ZRIvCgV2aWV3cxgGIAMoCzIgLmZyZXNoZXQuY29tcHV0ZS52MS5WaWV3SW5zdGFuY2USFQoNbmV4dF9pbnN0YW5jZRgHIAEoDRIWCg5leHBpcmVkX2V2ZW50cxgIIAEoBBIZChFleHByZXNzaW9uX2Vycm9ycxgJIAEoBBIZChF1bmtub3duX2NvbnRyYWN0cxgKIAEoBCK4AQoKUm91dGVTdGF0ZRINCgVyb3V0ZRgBIAEoDRISCgpnZW5lcmF0aW9uGAIgASgNEhQKDGJlZ2luX29mZnNldBgDIAEoBBIWCg5zbmFwc2hvdF9lbmRlZBgEIAEoCBIrCgVtYXJrcxgFIAMoCzIcLmZyZXNoZXQuY29tcHV0ZS52MS5MYW5lTWFyaxIsCgljb250cmFjdHMYBiADKAsyGS5mcmVzaGV0LnR5cGUudjEuQ29udHJhY3QiRAoITGFuZU1hcmsSDAoEbGFuZRgBIAEoDRINCgVtYWpvchgCIAEoBBINCgVtaW5vchgDIAEoBBIMCgRwYXJ0GAQgASgNIvMBCgxWaWV3SW5zdGFuY2USDwoHdmlld19pZBgBIAEoDBIQCghpbnN0YW5jZRgCIAEoDRIxCgVidWlsZBgDIAEoCzIiLmZyZXNoZXQuY29tcHV0ZS52MS5WaWV3QnVpbGRTdGF0ZRIYCgtjb21wbGV0ZV9hdBgEIAEoBEgAiAEBEgwKBGtleXMYBSABKAQSEgoKZ2VuZXJhdGlvbhgGIAEoDRIRCglzdWNjZXNzb3IYByABKAgSLgoIc3RhbmRpbmcYCCABKAsyHC5mcmVzaGV0LmNvbXB1dGUudjEuU3RhbmRpbmdCDgoMX2NvbXBsZXRlX2F0IjEKCFN0YW5kaW5nEhAKCHBvc2l0aW9uGAEgASgEEhMKC2xvZ190aW1lX3VzGAIgASgSIlEKDlZpZXdCdWlsZFN0YXRlEhAKCHBvc2l0aW9uGAEgASgEEi0KBXJvdXRlGAIgASgLMh4uZnJlc2hldC5jb21wdXRlLnYxLlJvdXRlU3RhdGViBnByb3RvMw", [file_freshet_type_v1_contract]);
 
 /**
  * Where a fold is.
@@ -61,7 +64,7 @@ export type FoldMeta = Message<"freshet.compute.v1.FoldMeta"> & {
   routes: RouteState[];
 
   /**
-   * The view instances, by view id ascending.
+   * The view instances, by view id ascending; a view's successor comes after its present instance.
    *
    * @generated from field: repeated freshet.compute.v1.ViewInstance views = 6;
    */
@@ -202,7 +205,8 @@ export const LaneMarkSchema: GenMessage<LaneMark> = /*@__PURE__*/
   messageDesc(file_freshet_compute_v1_state, 2);
 
 /**
- * One life of a view in a shard: from its coming into force, or from its route's new generation, until the next such.
+ * One life of a view in a shard: from its coming into force, or from its route's new generation, until another takes its
+ * place.
  *
  * @generated from message freshet.compute.v1.ViewInstance
  */
@@ -241,6 +245,27 @@ export type ViewInstance = Message<"freshet.compute.v1.ViewInstance"> & {
    * @generated from field: uint64 keys = 5;
    */
   keys: bigint;
+
+  /**
+   * The generation of the view's route that it folds; 1 also while the route has not begun; 0 in commits before 2026-11-23.
+   *
+   * @generated from field: uint32 generation = 6;
+   */
+  generation: number;
+
+  /**
+   * It is offered to nobody yet: it takes the place of the view's present instance when the route's snapshot has ended.
+   *
+   * @generated from field: bool successor = 7;
+   */
+  successor: boolean;
+
+  /**
+   * Set once a later generation of the route has begun: from there on nothing was folded into it.
+   *
+   * @generated from field: freshet.compute.v1.Standing standing = 8;
+   */
+  standing?: Standing | undefined;
 };
 
 /**
@@ -249,6 +274,34 @@ export type ViewInstance = Message<"freshet.compute.v1.ViewInstance"> & {
  */
 export const ViewInstanceSchema: GenMessage<ViewInstance> = /*@__PURE__*/
   messageDesc(file_freshet_compute_v1_state, 3);
+
+/**
+ * Since when an instance stands still.
+ *
+ * @generated from message freshet.compute.v1.Standing
+ */
+export type Standing = Message<"freshet.compute.v1.Standing"> & {
+  /**
+   * The offset of the record that began the next generation.
+   *
+   * @generated from field: uint64 position = 1;
+   */
+  position: bigint;
+
+  /**
+   * That record's log time, microseconds.
+   *
+   * @generated from field: sint64 log_time_us = 2;
+   */
+  logTimeUs: bigint;
+};
+
+/**
+ * Describes the message freshet.compute.v1.Standing.
+ * Use `create(StandingSchema)` to create a new message.
+ */
+export const StandingSchema: GenMessage<Standing> = /*@__PURE__*/
+  messageDesc(file_freshet_compute_v1_state, 4);
 
 /**
  * A build in the shadow of the fold.
@@ -276,5 +329,5 @@ export type ViewBuildState = Message<"freshet.compute.v1.ViewBuildState"> & {
  * Use `create(ViewBuildStateSchema)` to create a new message.
  */
 export const ViewBuildStateSchema: GenMessage<ViewBuildState> = /*@__PURE__*/
-  messageDesc(file_freshet_compute_v1_state, 4);
+  messageDesc(file_freshet_compute_v1_state, 5);
 
