@@ -60,8 +60,8 @@ export interface FoldRow {
 }
 
 export interface FoldCommit {
-  /** States to store under (instance, key), with the version of the stored one that each replaces; -1: none. */
-  readonly puts: readonly (readonly [instance: string, key: string, state: Uint8Array, replaced: number])[];
+  /** States to store under (instance, key), undefined: to be deleted; with the version of the stored one that each replaces; -1: none. */
+  readonly puts: readonly (readonly [instance: string, key: string, state: Uint8Array | undefined, replaced: number])[];
   /** An encoded FoldMeta, to be stored in the same batch. */
   readonly meta: Uint8Array;
   /** Rows of complete views that changed since the last commit. */
@@ -73,6 +73,7 @@ export interface FoldStats {
   readonly expiredEvents: number;
   readonly expressionErrors: number;
   readonly unknownContracts: number;
+  readonly joinMisses: number;
   readonly cacheBytes: number;
 }
 
@@ -247,9 +248,9 @@ export class ShardFold {
     return [...this.#force.successors].map(([viewId, { generation }]) => ({ viewId, generation }));
   }
 
-  /** The names of all instances that have state. States of others are garbage once a commit without them is durable. */
+  /** The names of all instances that have state, and of the rows of joined tables (fold/table-name.ts). States of others are garbage once a commit without them is durable. */
   instances(): string[] {
-    return [...this.#force.instances()].map(({ name }) => name).sort();
+    return [...this.#force.instances(), ...this.#force.tableRows()].map(({ name }) => name).sort();
   }
 
   /** An estimate of the bytes that the next commit would hold. */
@@ -263,7 +264,7 @@ export class ShardFold {
    */
   takeCommit(): FoldCommit {
     assert(this.#broken === undefined, 'F3: a fold that stopped within a record is not to be kept');
-    const puts: [string, string, Uint8Array, number][] = [];
+    const puts: [string, string, Uint8Array | undefined, number][] = [];
     const changed = new Map<string, Set<string>>();
     for (const instance of this.#force.instances()) {
       const { completeAt = Number.POSITIVE_INFINITY } = instance;
@@ -274,6 +275,9 @@ export class ShardFold {
       });
       if (keys.size > 0) changed.set(toHex(instance.view.plan.viewId), keys);
     }
+    for (const rows of this.#force.tableRows()) {
+      rows.take((key, bytes, replaced) => puts.push([rows.name, key, bytes, replaced]));
+    }
     this.#force.use.dirtyBytes = 0;
     return { puts, meta: toBinary(FoldMetaSchema, this.#meta()), changed };
   }
@@ -281,7 +285,9 @@ export class ShardFold {
   /** The last commit is durable: drops clean states beyond the byte budget. */
   evict(): void {
     for (const { cache } of this.#force.instances()) cache.settle();
+    for (const rows of this.#force.tableRows()) rows.settle();
     for (const { cache } of this.#force.instances()) cache.evict(this.#cacheBytes);
+    for (const rows of this.#force.tableRows()) rows.evict(this.#cacheBytes);
   }
 
   /** The keys of a complete view after one, ascending. Needs ColdState.scan once anything was evicted or restored. */
@@ -292,7 +298,7 @@ export class ShardFold {
 
   /** The digest of the whole state (F1). Needs ColdState.scan once anything was evicted or restored. */
   digest(): Uint8Array {
-    return digestInstances(this.#meta(), [...this.#force.instances()], this.#cold);
+    return digestInstances(this.#meta(), this.#force, this.#cold);
   }
 
   stats(): FoldStats {

@@ -31,10 +31,13 @@ import { RecordKind, RecordReader } from '../record/record-reader.ts';
 import type { ColdState, FoldEntry } from '../shard-fold.ts';
 import { type RunnableView, runnableView } from '../state/view-plan.ts';
 import { newestEngineVersion } from '../windows.ts';
+import { BuildTables } from './build-tables.ts';
 import { ContractBook } from './contract-book.ts';
+import { LiveTables, readyRoutes } from './live-tables.ts';
 import { RouteProgress } from './route-progress.ts';
 import type { CacheUse } from './state-cache.ts';
-import { type FoldCounters, ViewInstance } from './view-instance.ts';
+import type { TableRows } from './table-rows.ts';
+import { type Build, type FoldCounters, ViewInstance } from './view-instance.ts';
 
 const FIRST_GENERATION = 1;
 
@@ -47,8 +50,10 @@ export class Force {
   readonly views = new Map<string, ViewInstance>();
   /** What takes the place of a present instance that stands still, by view id in hex. */
   readonly successors = new Map<string, ViewInstance>();
-  readonly counters: FoldCounters = { expiredEvents: 0, expressionErrors: 0, unknownContracts: 0 };
+  readonly counters: FoldCounters = { expiredEvents: 0, expressionErrors: 0, unknownContracts: 0, joinMisses: 0 };
   readonly use: CacheUse = { bytes: 0, dirtyBytes: 0 };
+  /** The tables that views in force join. */
+  readonly tables: LiveTables;
   readonly #cold: ColdState;
   readonly #record = new RecordReader();
   /** The instances that the live fold feeds: those not being built. */
@@ -56,6 +61,7 @@ export class Force {
 
   constructor(cold: ColdState) {
     this.#cold = cold;
+    this.tables = new LiveTables({ cold, use: this.use });
   }
 
   get generation(): number {
@@ -68,6 +74,12 @@ export class Force {
     yield* this.successors.values();
   }
 
+  /** All rows of joined tables: those of the live fold and those of builds. */
+  *tableRows(): Generator<TableRows> {
+    for (const table of this.tables.all()) yield* table.rows();
+    for (const { build } of this.instances()) for (const table of build?.tables?.all() ?? []) yield* table.rows();
+  }
+
   /** Takes one record of the live fold into account. */
   fold(entry: FoldEntry): void {
     const record = this.#record;
@@ -76,10 +88,15 @@ export class Force {
       case RecordKind.CHANGE:
       case RecordKind.TRUNCATE: {
         const route = this.routes.get(record.route);
-        if (route === undefined) return;
-        this.#foldChange(route, this.#liveByRoute.get(record.route) ?? [], entry);
+        if (route === undefined || !route.accept(record)) return;
+        this.#foldChange(this.#liveByRoute.get(record.route) ?? [], entry);
+        // Behind the views: a table joined with itself is joined as it was before the change.
+        this.tables.apply(record, entry.offset);
         return;
       }
+      case RecordKind.TABLE:
+        if (this.routes.get(record.route)?.accept(record) === true) this.tables.apply(record, entry.offset);
+        return;
       case RecordKind.ROUTE_BEGIN:
         this.#beginRoute(record.route, record.generation, entry);
         return;
@@ -93,7 +110,7 @@ export class Force {
         return;
       }
       default:
-      // Ticks only carry log time. Erasure and broadcast tables are written by no version that this one reads.
+      // Ticks only carry log time. Erasure is written by no version that this one reads.
     }
   }
 
@@ -104,10 +121,12 @@ export class Force {
     for (const entry of entries) {
       if (build.position >= livePosition) break;
       assert(entry.offset === build.position, `F3: a build at ${build.position} was fed offset ${entry.offset}`);
-      this.#foldShadow(instance, build.route, entry);
-      build.position = entry.offset + 1;
+      const readOn = this.#foldShadow(instance, build, entry);
+      build.position = readOn ?? entry.offset + 1;
+      if (readOn !== undefined) return;
     }
     if (build.position < livePosition) return;
+    if (build.tables !== undefined) this.tables.adopt(build.tables);
     instance.build = undefined;
     instance.completeAt = this.#isAwaitingSnapshot(instance.view.route) ? undefined : livePosition;
     this.#indexRoutes();
@@ -119,6 +138,7 @@ export class Force {
     this.counters.expiredEvents = Number(meta.expiredEvents);
     this.counters.expressionErrors = Number(meta.expressionErrors);
     this.counters.unknownContracts = Number(meta.unknownContracts);
+    this.counters.joinMisses = Number(meta.joinMisses);
     for (const route of meta.routes) {
       if (route.generation > 0) this.routes.set(route.route, RouteProgress.fromProto(route));
       for (const contract of route.contracts) this.contracts.add(route.route, contract);
@@ -131,27 +151,35 @@ export class Force {
       const view = checkedView(must(plans.get(viewId), 'a commit holds a view that its definitions do not'));
       // Commits of versions before 2026-11-23 name no generation, and have no successors.
       const generation = stored.generation || this.#generationOf(view.plan.route);
-      const options = { view, number: stored.instance, generation, cold: this.#cold, use: this.use, stored };
+      const { use, tables } = this;
+      const options = { view, number: stored.instance, generation, cold: this.#cold, use, tables, stored };
       (stored.successor ? this.successors : this.views).set(viewId, new ViewInstance(options));
     }
+    this.tables.join(joinedRoutes(this.definitions));
+    this.tables.restore(meta.tables);
     this.#indexRoutes();
   }
 
-  #foldShadow(instance: ViewInstance, route: RouteProgress, entry: FoldEntry): void {
+  /** Returns where to read on, when that is not at the next record. */
+  #foldShadow(instance: ViewInstance, { route, tables }: Build, entry: FoldEntry): number | undefined {
     const record = this.#record;
     record.load(entry.record);
-    if (record.route !== route.route) return;
+    if (record.route === route.route && tables?.folds !== false) this.#foldEvent(instance, route, entry);
+    return tables?.take(record, entry.offset);
+  }
+
+  #foldEvent(instance: ViewInstance, route: RouteProgress, entry: FoldEntry): void {
+    const record = this.#record;
     if (record.kind === RecordKind.ROUTE_BEGIN) route.begin(record.generation, entry.offset);
     else if (record.kind === RecordKind.SNAPSHOT_END) route.endSnapshot(record.generation);
     else if (record.kind === RecordKind.CHANGE || record.kind === RecordKind.TRUNCATE) {
-      this.#foldChange(route, [instance], entry);
+      if (route.accept(record)) this.#foldChange([instance], entry);
     }
   }
 
-  /** Folds the change or truncation that the reader stands at into instances of its route. */
-  #foldChange(route: RouteProgress, instances: readonly ViewInstance[], entry: FoldEntry): void {
+  /** Folds the change or truncation that the reader stands at, which counts, into instances of its route. */
+  #foldChange(instances: readonly ViewInstance[], entry: FoldEntry): void {
     const record = this.#record;
-    if (!route.accept(record)) return;
     // Of an append source every inserted row is an event; emptying the table does not undo what happened.
     if (record.operation !== Operation.INSERT && record.operation !== Operation.READ) return;
     for (let i = 0; i < instances.length; i++) {
@@ -167,6 +195,7 @@ export class Force {
       this.routes.set(number, route);
     }
     if (!route.begin(generation, offset)) return;
+    this.tables.begin(number, offset);
     // Of the first generation nothing was folded yet: its rows are shown as they come.
     if (generation === FIRST_GENERATION) return;
     // By id, as commits keep them: the order in which views came into force is forgotten by a restart, and the numbers
@@ -176,12 +205,13 @@ export class Force {
       const next = this.#begin(instance.view, undefined);
       if (instance.completeAt === undefined) {
         // The new generation brings every row again: nobody was shown what was folded of the old one.
-        instance.cache.close();
+        instance.close();
         this.views.set(viewId, next);
+        if (next.view.joins.length > 0 && !this.tables.have(next.view)) this.#startJoined(next, offset);
         continue;
       }
       instance.standStill({ position: offset, logTimeUs });
-      this.successors.get(viewId)?.cache.close();
+      this.successors.get(viewId)?.close();
       this.successors.set(viewId, next);
     }
     this.#indexRoutes();
@@ -193,10 +223,13 @@ export class Force {
       instance.completeAt ??= offset + 1;
       const viewId = toHex(instance.view.plan.viewId);
       if (this.successors.get(viewId) !== instance) continue;
-      this.views.get(viewId)?.cache.close();
+      this.views.get(viewId)?.close();
       this.views.set(viewId, instance);
       this.successors.delete(viewId);
     }
+    if (!this.tables.endSnapshot(number)) return;
+    for (const instance of this.views.values()) if (instance.awaitsTables) this.#startJoined(instance, offset);
+    this.#indexRoutes();
   }
 
   #define(definitions: DefinitionSet, offset: number): void {
@@ -207,12 +240,13 @@ export class Force {
     }
     const wanted = plansById(definitions);
     for (const [viewId, instance] of this.views) {
-      if (wanted.get(viewId)?.route === instance.view.route) continue;
-      instance.cache.close();
+      if (isSameRoutes(wanted.get(viewId), instance.view.plan)) continue;
+      instance.close();
       this.views.delete(viewId);
-      this.successors.get(viewId)?.cache.close();
+      this.successors.get(viewId)?.close();
       this.successors.delete(viewId);
     }
+    this.tables.join(joinedRoutes(definitions));
     for (const viewId of [...wanted.keys()].sort()) {
       if (!this.views.has(viewId)) this.views.set(viewId, this.#bringIntoForce(must(wanted.get(viewId)), offset));
     }
@@ -222,11 +256,31 @@ export class Force {
   /** A view that the definitions at the offset are the first to name. */
   #bringIntoForce(plan: ViewPlan, offset: number): ViewInstance {
     const view = checkedView(plan);
+    if (view.joins.length > 0) return this.#startJoined(this.#begin(view, undefined), offset);
     const route = this.routes.get(plan.route);
     // Nothing of the route can have been missed before it began.
     if (route === undefined) return this.#begin(view, offset + 1);
     const instance = this.#begin(view, undefined);
     instance.build = { position: route.beginOffset, route: new RouteProgress(plan.route) };
+    return instance;
+  }
+
+  /**
+   * Starts an instance that joins tables, at the record of an offset, or lets it wait for them. It is fed live when the
+   * tables are there and nothing of its route can have been missed; else it is built.
+   */
+  #startJoined(instance: ViewInstance, offset: number): ViewInstance {
+    const { view, number } = instance;
+    const route = this.routes.get(view.plan.route);
+    const ready = readyRoutes(view, this.routes);
+    instance.awaitsTables = ready === undefined;
+    if (ready === undefined) return instance;
+    if (route === undefined && this.tables.have(view)) {
+      instance.completeAt = offset + 1;
+      return instance;
+    }
+    const tables = BuildTables.begin(ready, number, route?.beginOffset, { cold: this.#cold, use: this.use });
+    instance.build = { position: tables.position, route: new RouteProgress(view.plan.route), tables };
     return instance;
   }
 
@@ -238,6 +292,7 @@ export class Force {
       generation,
       cold: this.#cold,
       use: this.use,
+      tables: this.tables,
     });
     instance.completeAt = completeAt;
     return instance;
@@ -255,7 +310,9 @@ export class Force {
   }
 
   #indexRoutes(): void {
-    const live = [...this.instances()].filter(({ build, standing }) => build === undefined && standing === undefined);
+    const live = [...this.instances()].filter(
+      ({ build, standing, awaitsTables }) => build === undefined && standing === undefined && !awaitsTables,
+    );
     this.#liveByRoute = Map.groupBy(live, ({ view }) => view.route);
   }
 }
@@ -263,6 +320,16 @@ export class Force {
 /** Plans with equal ids are one view, whatever names they have. */
 function plansById(definitions: DefinitionSet): Map<string, ViewPlan> {
   return new Map(definitions.views.map((plan) => [toHex(plan.viewId), plan]));
+}
+
+/** The routes of all tables that views join. */
+function joinedRoutes({ views }: DefinitionSet): Set<number> {
+  return new Set(views.flatMap(({ joins }) => joins.map(({ route }) => route)));
+}
+
+/** Whether a view's plan still takes its rows and its tables from the same routes. */
+function isSameRoutes(wanted: ViewPlan | undefined, { route, joins }: ViewPlan): boolean {
+  return wanted?.route === route && wanted.joins.every((join, index) => join.route === joins[index]?.route);
 }
 
 function checkedView(plan: ViewPlan): RunnableView {

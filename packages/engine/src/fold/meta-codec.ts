@@ -43,5 +43,7 @@ export function encodeMeta(place: FoldPlace, force: Force): FoldMeta {
     expiredEvents: BigInt(force.counters.expiredEvents),
     expressionErrors: BigInt(force.counters.expressionErrors),
     unknownContracts: BigInt(force.counters.unknownContracts),
+    joinMisses: BigInt(force.counters.joinMisses),
+    tables: force.tables.toProto(),
   });
 }

@@ -1,6 +1,6 @@
 /**
- * The digest of a shard's state: SHA-256 over the position, the definitions, the routes' marks, and every key state of
- * the views that are complete, by instance and key.
+ * The digest of a shard's state: SHA-256 over the position, the definitions, the routes' marks, every row of the joined
+ * tables of the live fold, and every key state of the views that are complete, by instance and key.
  *
  * Invariant F1: it is the same for the same prefix of the log, whatever the batches, commits, evictions and machines;
  * except that a view enters it when its build is complete, which depends on how fast the build was.
@@ -13,9 +13,10 @@ import { sha256 } from '@noble/hashes/sha2.js';
 import type { ColdState } from '../shard-fold.ts';
 import { ByteWriter } from '../state/byte-writer.ts';
 import { encodeState } from '../state/state-codec.ts';
+import type { Force } from './force.ts';
 import { instanceName } from './instance-name.ts';
-import { mergedKeys } from './merged-keys.ts';
-import type { ViewInstance } from './view-instance.ts';
+import { mergedKeys, mergedRows } from './merged-keys.ts';
+import { tableRowsIdentity, tableRowsName } from './table-name.ts';
 
 export interface StateDigest {
   /** States by (instance, key) ascending; those of instances that are not complete in the meta are passed over. */
@@ -30,10 +31,13 @@ export function createStateDigest(meta: Uint8Array): StateDigest {
 }
 
 /** The digest of a fold as it is in memory and in its cold store. */
-export function digestInstances(meta: FoldMeta, instances: readonly ViewInstance[], cold: ColdState): Uint8Array {
+export function digestInstances(meta: FoldMeta, force: Force, cold: ColdState): Uint8Array {
   const digest = digestOf(meta);
   const writer = new ByteWriter();
-  const complete = instances.filter(({ completeAt }) => completeAt !== undefined);
+  for (const rows of force.tables.all().flatMap((table) => [...table.rows()])) {
+    for (const [key, row] of mergedRows(rows, cold)) digest.add(rows.name, key, row);
+  }
+  const complete = [...force.instances()].filter(({ completeAt }) => completeAt !== undefined);
   for (const instance of complete.sort((a, b) => (a.name < b.name ? -1 : 1))) {
     for (const key of mergedKeys(instance, cold)) {
       const state = must(instance.cache.peek(key), 'a key has no state');
@@ -58,11 +62,16 @@ function digestOf(meta: FoldMeta): StateDigest {
   part(new Uint8Array(numbers.buffer));
   part(meta.definitions);
   for (const route of meta.routes) part(toBinary(RouteStateSchema, route));
-  const complete = new Set<string>();
+  const complete = new Map<string, string>();
+  for (const { route, began, owner } of meta.tables) {
+    const name = tableRowsName({ route, began: Number(began), owner });
+    complete.set(name, tableRowsIdentity(name));
+    part(keyBytes(tableRowsIdentity(name)));
+  }
   for (const view of meta.views) {
     if (view.completeAt === undefined) continue;
     const name = instanceName(view.viewId, view.instance);
-    complete.add(name);
+    complete.set(name, name);
     part(keyBytes(name));
   }
   let before: string | undefined;
@@ -71,8 +80,9 @@ function digestOf(meta: FoldMeta): StateDigest {
       const place = `${instance}${key}`;
       assert(before === undefined || before < place, 'F1: states are digested out of order');
       before = place;
-      if (!complete.has(instance)) return;
-      part(keyBytes(instance));
+      const identity = complete.get(instance);
+      if (identity === undefined) return;
+      part(keyBytes(identity));
       part(keyBytes(key));
       part(state);
     },

@@ -12,23 +12,30 @@ import {
   type ViewInstance as ViewInstanceState,
 } from '@freshet/gen/freshet/compute/v1/state_pb.ts';
 import type { Contract } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import { must } from '@freshet/kit/assert.ts';
 import { sameType } from '@freshet/values/type-name.ts';
 import type { Raw } from '../aggregates/aggregate.ts';
 import { isLongerThan } from '../limits.ts';
 import type { RecordReader } from '../record/record-reader.ts';
 import type { ColdState } from '../shard-fold.ts';
 import { addEvent, isReachable, type KeyState } from '../state/key-state.ts';
+import type { RunnableJoin } from '../state/join-plan.ts';
 import { type RunnableView, rawOfResult } from '../state/view-plan.ts';
 import type { ContractBook } from './contract-book.ts';
+import { BuildTables } from './build-tables.ts';
 import { instanceName } from './instance-name.ts';
+import { JoinReader } from './join-reader.ts';
 import { RouteProgress } from './route-progress.ts';
 import { type CacheUse, StateCache } from './state-cache.ts';
+import type { JoinedTables } from './table.ts';
 
 /** What happened to events, since the state was made. */
 export interface FoldCounters {
   expiredEvents: number;
   expressionErrors: number;
   unknownContracts: number;
+  /** Joined tables that had no row for a row folded. */
+  joinMisses: number;
 }
 
 /** A fold in the shadow, from the route's beginning up to the live position. */
@@ -37,6 +44,8 @@ export interface Build {
   position: number;
   /** The view's route as the build has seen it. */
   readonly route: RouteProgress;
+  /** The tables as the build has seen them; undefined for a view without joins. */
+  readonly tables?: BuildTables | undefined;
 }
 
 /** Since when an instance is not fed any more: everything before is in it. */
@@ -56,6 +65,8 @@ export class ViewInstance {
   readonly name: string;
   readonly cache: StateCache;
   build: Build | undefined;
+  /** Nothing is folded yet: a table that it joins has not ended its first snapshot. */
+  awaitsTables: boolean;
   /** The position from which on there are rows to offer; undefined while built, or while its route's snapshot runs. */
   completeAt: number | undefined;
   /** Set once a later generation of the route has begun: a successor is fed in its stead. */
@@ -63,6 +74,8 @@ export class ViewInstance {
   /** Rows that changed since they were last handed out for emission. */
   #pending: KeyState[] = [];
   readonly #row: Raw[];
+  readonly #tables: JoinedTables;
+  readonly #joins: JoinReader | undefined;
   /** By contract version; a version is one contract for ever. */
   readonly #positions = new Map<number, Int32Array>();
 
@@ -72,10 +85,12 @@ export class ViewInstance {
     readonly generation: number;
     readonly cold: ColdState;
     readonly use: CacheUse;
+    /** The tables of the live fold. */
+    readonly tables: JoinedTables;
     /** What a commit knows of the instance; undefined for a new one. */
     readonly stored?: ViewInstanceState | undefined;
   }) {
-    const { view, number, generation, cold, use, stored } = options;
+    const { view, number, generation, cold, use, tables, stored } = options;
     this.view = view;
     this.number = number;
     this.generation = generation;
@@ -84,7 +99,11 @@ export class ViewInstance {
     this.cache = new StateCache({ view, instance: this.name, cold, use, isPartial: stored !== undefined, keys });
     if (stored?.completeAt !== undefined) this.completeAt = Number(stored.completeAt);
     if (stored?.build?.route !== undefined) {
-      this.build = { position: Number(stored.build.position), route: RouteProgress.fromProto(stored.build.route) };
+      this.build = {
+        position: Number(stored.build.position),
+        route: RouteProgress.fromProto(stored.build.route),
+        tables: BuildTables.fromProto(stored.build, number, { cold, use }),
+      };
     }
     if (stored?.standing !== undefined) {
       this.#standing = {
@@ -92,7 +111,11 @@ export class ViewInstance {
         logTimeUs: Number(stored.standing.logTimeUs),
       };
     }
-    this.#row = new Array<Raw>(view.columns.length + view.derived.length).fill(null);
+    this.awaitsTables = stored?.awaitsTables ?? false;
+    this.#tables = tables;
+    this.#joins = view.joins.length === 0 ? undefined : new JoinReader();
+    const joined = view.joins.reduce((count, { columns }) => count + columns.length, 0);
+    this.#row = new Array<Raw>(view.columns.length + joined + view.derived.length).fill(null);
   }
 
   /** Since when nothing is folded into it any more; undefined while something is. */
@@ -113,7 +136,16 @@ export class ViewInstance {
       viewId: this.view.plan.viewId,
       instance: this.number,
       keys: BigInt(this.cache.keys),
-      ...(build === undefined ? {} : { build: { position: BigInt(build.position), route: build.route.toProto() } }),
+      ...(build === undefined
+        ? {}
+        : {
+            build: {
+              position: BigInt(build.position),
+              route: build.route.toProto(),
+              ...build.tables?.toProto(),
+            },
+          }),
+      awaitsTables: this.awaitsTables,
       ...(completeAt === undefined ? {} : { completeAt: BigInt(completeAt) }),
       generation,
       successor,
@@ -130,7 +162,7 @@ export class ViewInstance {
       counters.unknownContracts++;
       return;
     }
-    if (!this.#readRow(record, positions, counters)) return;
+    if (!this.#readRow(record, positions, contracts, counters)) return;
     const { eventTimeUs, key } = record;
     if (!isReachable(this.view, eventTimeUs, logTimeUs)) {
       counters.expiredEvents++;
@@ -160,12 +192,13 @@ export class ViewInstance {
   }
 
   /** Fills the row; false when `where` does not hold. */
-  #readRow(record: RecordReader, positions: Int32Array, counters: FoldCounters): boolean {
+  #readRow(record: RecordReader, positions: Int32Array, contracts: ContractBook, counters: FoldCounters): boolean {
     const { view } = this;
     const { where } = view;
     const row = this.#row;
     let failed = false;
     for (const index of view.whereColumns) this.#readColumn(record, positions, index);
+    if (view.whereJoins.length > 0) this.#join(view.whereJoins, record.key, contracts, counters);
     if (where !== undefined && !view.whereUsesDerived) {
       let holds = false;
       try {
@@ -177,6 +210,7 @@ export class ViewInstance {
       if (!holds) return false;
     }
     for (const index of view.otherColumns) this.#readColumn(record, positions, index);
+    if (view.otherJoins.length > 0) this.#join(view.otherJoins, record.key, contracts, counters);
     for (const { index, expression, kind } of view.derived) {
       try {
         row[index] = rawOfResult(kind, expression.evaluate(row));
@@ -197,6 +231,18 @@ export class ViewInstance {
     if (holds && this.#dropLongInputs()) failed = true;
     if (failed) counters.expressionErrors++;
     return holds;
+  }
+
+  #join(joins: readonly RunnableJoin[], key: string, contracts: ContractBook, counters: FoldCounters): void {
+    const tables = this.build?.tables ?? this.#tables;
+    const reader = must(this.#joins, 'a view without joins joins');
+    for (const join of joins) if (!reader.read(join, this.#row, key, tables, contracts)) counters.joinMisses++;
+  }
+
+  /** Gives up everything in memory; the instance is over. */
+  close(): void {
+    this.cache.close();
+    this.build?.tables?.close();
   }
 
   /** Makes null what is too long for a row; whether anything was. Expressions have seen the values as they were. */
