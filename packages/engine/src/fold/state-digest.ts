@@ -1,6 +1,7 @@
 /**
  * The digest of a shard's state: SHA-256 over the position, the definitions, the routes' marks, and every key state of
- * the views that are complete, by instance and key.
+ * the views that are complete, by instance and key. Instances that stand still are not in it: whether there is one
+ * depends on whether a build was done in time, and nothing is folded into them any more.
  *
  * Invariant F1: it is the same for the same prefix of the log, whatever the batches, commits, evictions and machines;
  * except that a view enters it when its build is complete, which depends on how fast the build was.
@@ -33,7 +34,7 @@ export function createStateDigest(meta: Uint8Array): StateDigest {
 export function digestInstances(meta: FoldMeta, instances: readonly ViewInstance[], cold: ColdState): Uint8Array {
   const digest = digestOf(meta);
   const writer = new ByteWriter();
-  const complete = instances.filter(({ completeAt }) => completeAt !== undefined);
+  const complete = instances.filter(({ completeAt, standing }) => completeAt !== undefined && standing === undefined);
   for (const instance of complete.sort((a, b) => (a.name < b.name ? -1 : 1))) {
     for (const key of mergedKeys(instance, cold)) {
       const state = must(instance.cache.peek(key), 'a key has no state');
@@ -60,7 +61,7 @@ function digestOf(meta: FoldMeta): StateDigest {
   for (const route of meta.routes) part(toBinary(RouteStateSchema, route));
   const complete = new Set<string>();
   for (const view of meta.views) {
-    if (view.completeAt === undefined) continue;
+    if (view.completeAt === undefined || view.standing !== undefined) continue;
     const name = instanceName(view.viewId, view.instance);
     complete.add(name);
     part(keyBytes(name));
