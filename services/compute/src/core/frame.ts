@@ -37,6 +37,8 @@ export interface FrameHead {
   readonly completeThroughUs: number;
   readonly building: readonly string[];
   readonly standing: readonly StandingRows[];
+  /** Of the cursor's views, in their order. */
+  readonly generations: readonly number[];
   readonly generation: number;
 }
 
@@ -117,6 +119,7 @@ export class FrameBuilder {
       after: BigInt(head.after),
       completeThroughUs: BigInt(head.completeThroughUs),
       building: head.building.map(fromHex),
+      generations: [...head.generations],
       standing: head.standing.map(({ viewId, completeThroughUs }) => ({
         viewId: fromHex(viewId),
         completeThroughUs: BigInt(completeThroughUs),

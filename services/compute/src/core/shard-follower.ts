@@ -414,6 +414,7 @@ export class ShardFollower {
       completeThroughUs: this.#completeThroughUs,
       building: views.building.filter((viewId) => this.#wants(viewId)),
       standing: this.#standing(),
+      generations: this.#cursor.views.map((viewId) => views.complete.get(viewId)?.generation ?? 0),
       generation,
     });
   }
