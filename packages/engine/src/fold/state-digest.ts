@@ -1,6 +1,8 @@
 /**
  * The digest of a shard's state: SHA-256 over the position, the definitions, the routes' marks, every row of the joined
- * tables of the live fold, and every key state of the views that are complete, by instance and key.
+ * tables of the live fold, and every key state of the views that are complete, by instance and key. Instances that stand
+ * still are not in it: whether there is one depends on whether a build was done in time, and nothing is folded into them
+ * any more.
  *
  * Invariant F1: it is the same for the same prefix of the log, whatever the batches, commits, evictions and machines;
  * except that a view enters it when its build is complete, which depends on how fast the build was.
@@ -37,7 +39,9 @@ export function digestInstances(meta: FoldMeta, force: Force, cold: ColdState): 
   for (const rows of force.tables.all().flatMap((table) => [...table.rows()])) {
     for (const [key, row] of mergedRows(rows, cold)) digest.add(rows.name, key, row);
   }
-  const complete = [...force.instances()].filter(({ completeAt }) => completeAt !== undefined);
+  const complete = [...force.instances()].filter(
+    ({ completeAt, standing }) => completeAt !== undefined && standing === undefined,
+  );
   for (const instance of complete.sort((a, b) => (a.name < b.name ? -1 : 1))) {
     for (const key of mergedKeys(instance, cold)) {
       const state = must(instance.cache.peek(key), 'a key has no state');
@@ -69,7 +73,7 @@ function digestOf(meta: FoldMeta): StateDigest {
     part(keyBytes(tableRowsIdentity(name)));
   }
   for (const view of meta.views) {
-    if (view.completeAt === undefined) continue;
+    if (view.completeAt === undefined || view.standing !== undefined) continue;
     const name = instanceName(view.viewId, view.instance);
     complete.set(name, name);
     part(keyBytes(name));
