@@ -21,11 +21,11 @@ import { fromBinary, toBinary } from '@bufbuild/protobuf';
 import { type FoldMeta, FoldMetaSchema } from '@freshet/gen/freshet/compute/v1/state_pb.ts';
 import type { DefinitionSet } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { assert } from '@freshet/kit/assert.ts';
-import { toHex } from '@freshet/kit/hex.ts';
 import { Force } from './fold/force.ts';
 import { mergedKeys } from './fold/merged-keys.ts';
 import { encodeMeta } from './fold/meta-codec.ts';
 import { digestInstances } from './fold/state-digest.ts';
+import { sweepable, sweepPage } from './fold/sweep.ts';
 import type { Standing, ViewInstance } from './fold/view-instance.ts';
 import { RowEncoder } from './rows/row-encoder.ts';
 import { ByteWriter } from './state/byte-writer.ts';
@@ -60,7 +60,11 @@ export interface FoldRow {
 }
 
 export interface FoldCommit {
-  /** States to store under (instance, key), undefined: to be deleted; with the version of the stored one that each replaces; -1: none. */
+  /**
+   * What to store under (instance, key), undefined: to delete; with the version of the stored one that it replaces, -1:
+   * none. Beside key states these are contributions (ShardFold.contributions) and rows of joined tables (fold/table-name.ts),
+   * under names of their own.
+   */
   readonly puts: readonly (readonly [instance: string, key: string, state: Uint8Array | undefined, replaced: number])[];
   /** An encoded FoldMeta, to be stored in the same batch. */
   readonly meta: Uint8Array;
@@ -248,9 +252,17 @@ export class ShardFold {
     return [...this.#force.successors].map(([viewId, { generation }]) => ({ viewId, generation }));
   }
 
-  /** The names of all instances that have state, and of the rows of joined tables (fold/table-name.ts). States of others are garbage once a commit without them is durable. */
+  /**
+   * The names of all instances that have state, and of the rows of joined tables (fold/table-name.ts). States of others are
+   * garbage once a commit without them is durable.
+   */
   instances(): string[] {
     return [...this.#force.instances(), ...this.#force.tableRows()].map(({ name }) => name).sort();
+  }
+
+  /** The names under which contributions of instances in force are stored; rows are never made of these. */
+  contributions(): string[] {
+    return [...this.#force.instances()].flatMap(({ contributionsName }) => contributionsName ?? []).sort();
   }
 
   /** An estimate of the bytes that the next commit would hold. */
@@ -271,9 +283,16 @@ export class ShardFold {
       const keys = new Set<string>();
       instance.cache.take(this.#writer, (state, bytes, replaced) => {
         puts.push([instance.name, state.key, bytes, replaced]);
-        if (state.version >= completeAt) keys.add(state.key);
+        // That a dead key has no state any more is nothing to tell.
+        if (bytes !== undefined && state.version >= completeAt) keys.add(state.key);
       });
-      if (keys.size > 0) changed.set(toHex(instance.view.plan.viewId), keys);
+      const { contributionsName, mutable } = instance;
+      if (contributionsName !== undefined) {
+        mutable?.tree.nodes.take(this.#writer, (key, bytes, replaced) => {
+          puts.push([contributionsName, key, bytes, replaced]);
+        });
+      }
+      if (keys.size > 0) changed.set(instance.view.viewId, keys);
     }
     for (const rows of this.#force.tableRows()) {
       rows.take((key, bytes, replaced) => puts.push([rows.name, key, bytes, replaced]));
@@ -284,10 +303,25 @@ export class ShardFold {
 
   /** The last commit is durable: drops clean states beyond the byte budget. */
   evict(): void {
-    for (const { cache } of this.#force.instances()) cache.settle();
-    for (const rows of this.#force.tableRows()) rows.settle();
-    for (const { cache } of this.#force.instances()) cache.evict(this.#cacheBytes);
-    for (const rows of this.#force.tableRows()) rows.evict(this.#cacheBytes);
+    const caches = [...this.#force.instances()].flatMap(({ cache, mutable }) =>
+      mutable === undefined ? [cache] : [cache, mutable.tree.nodes],
+    );
+    for (const cache of [...caches, ...this.#force.tableRows()]) cache.settle();
+    for (const cache of [...caches, ...this.#force.tableRows()]) cache.evict(this.#cacheBytes);
+  }
+
+  /** The names of what sweep() can free: states and contributions of complete instances. */
+  sweepable(): string[] {
+    return sweepable(this.#force.views.values());
+  }
+
+  /**
+   * Frees dead states and contributions out of reach in a page of what is stored under a name, with the next commit; how
+   * many. States of `keptFrom` and later versions stay: a follower that has not heard of that change yet has to be told it.
+   */
+  sweep(name: string, page: Iterable<readonly [key: string, stored: Uint8Array]>, keptFrom: number): number {
+    const place = { position: this.#position, logTimeUs: this.#logTimeUs, keptFrom };
+    return sweepPage(this.#force.views.values(), this.#cold, name, page, place);
   }
 
   /** The keys of a complete view after one, ascending. Needs ColdState.scan once anything was evicted or restored. */

@@ -56,6 +56,16 @@ export class BuildTables implements JoinedTables {
     return tables;
   }
 
+  /** The same again, for an instance that takes the place of one which was not done: its events begin anew. */
+  restarted(instance: number, eventsFrom: number, storage: TableStorage): BuildTables {
+    const tables = new BuildTables(eventsFrom);
+    for (const [route, { begin }] of this.#tables) {
+      const table = new Table(route, instance + 1, storage);
+      tables.#tables.set(route, { table, progress: new RouteProgress(route), begin });
+    }
+    return tables;
+  }
+
   /** As a commit had them; undefined for a view without joins. */
   static fromProto(state: ViewBuildState, instance: number, storage: TableStorage): BuildTables | undefined {
     if (state.tables.length === 0) return undefined;

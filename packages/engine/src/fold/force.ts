@@ -22,7 +22,7 @@
  */
 import { fromBinary } from '@bufbuild/protobuf';
 import type { FoldMeta } from '@freshet/gen/freshet/compute/v1/state_pb.ts';
-import { LogRecordSchema, Operation } from '@freshet/gen/freshet/log/v1/log_pb.ts';
+import { LogRecordSchema } from '@freshet/gen/freshet/log/v1/log_pb.ts';
 import { type DefinitionSet, DefinitionSetSchema, type ViewPlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { assert, must } from '@freshet/kit/assert.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
@@ -121,14 +121,16 @@ export class Force {
     for (const entry of entries) {
       if (build.position >= livePosition) break;
       assert(entry.offset === build.position, `F3: a build at ${build.position} was fed offset ${entry.offset}`);
-      const readOn = this.#foldShadow(instance, build, entry);
+      // A truncation puts a fresh instance into its place, with the same build.
+      const readOn = this.#foldShadow(must(this.views.get(instance.view.viewId)), build, entry);
       build.position = readOn ?? entry.offset + 1;
       if (readOn !== undefined) return;
     }
     if (build.position < livePosition) return;
     if (build.tables !== undefined) this.tables.adopt(build.tables);
-    instance.build = undefined;
-    instance.completeAt = this.#isAwaitingSnapshot(instance.view.route) ? undefined : livePosition;
+    const built = must(this.views.get(instance.view.viewId));
+    built.build = undefined;
+    built.completeAt = this.#isAwaitingSnapshot(built.view.route) ? undefined : livePosition;
     this.#indexRoutes();
   }
 
@@ -180,12 +182,30 @@ export class Force {
   /** Folds the change or truncation that the reader stands at, which counts, into instances of its route. */
   #foldChange(instances: readonly ViewInstance[], entry: FoldEntry): void {
     const record = this.#record;
-    // Of an append source every inserted row is an event; emptying the table does not undo what happened.
-    if (record.operation !== Operation.INSERT && record.operation !== Operation.READ) return;
+    if (record.kind === RecordKind.TRUNCATE) {
+      // By id, as in #beginRoute.
+      const byId = [...instances].sort((a, b) => (a.view.viewId < b.view.viewId ? -1 : 1));
+      for (const instance of byId) this.#empty(instance, entry.offset);
+      return;
+    }
     for (let i = 0; i < instances.length; i++) {
       const instance = instances[i] as ViewInstance;
       instance.fold(record, entry.offset, entry.logTimeUs, this.contracts, this.counters);
     }
+  }
+
+  /** The source of a mutable view was emptied: the view is too, at once. Emptying a log of events undoes none of them. */
+  #empty(instance: ViewInstance, offset: number): void {
+    const { view, build, completeAt } = instance;
+    if (!view.reach.mutable) return;
+    // The build goes on with the fresh instance.
+    instance.build = undefined;
+    instance.close();
+    const fresh = this.#begin(view, completeAt === undefined ? undefined : offset + 1);
+    fresh.build = build;
+    const isSuccessor = this.successors.get(view.viewId) === instance;
+    (isSuccessor ? this.successors : this.views).set(view.viewId, fresh);
+    this.#indexRoutes();
   }
 
   #beginRoute(number: number, generation: number, { offset, logTimeUs }: FoldEntry): void {
@@ -207,7 +227,7 @@ export class Force {
         // The new generation brings every row again: nobody was shown what was folded of the old one.
         instance.close();
         this.views.set(viewId, next);
-        if (next.view.joins.length > 0 && !this.tables.have(next.view)) this.#startJoined(next, offset);
+        if (next.view.joins.length > 0 && !this.tables.have(next.view)) this.#restartJoined(next, instance, offset);
         continue;
       }
       instance.standStill({ position: offset, logTimeUs });
@@ -282,6 +302,16 @@ export class Force {
     const tables = BuildTables.begin(ready, number, route?.beginOffset, { cold: this.#cold, use: this.use });
     instance.build = { position: tables.position, route: new RouteProgress(view.plan.route), tables };
     return instance;
+  }
+
+  /**
+   * Starts an instance in the place of one that was not done. Where that one was building, this one begins with the same
+   * generations of the tables: how far the first came must not show (F1).
+   */
+  #restartJoined(next: ViewInstance, before: ViewInstance, offset: number): void {
+    const tables = before.build?.tables?.restarted(next.number, offset, { cold: this.#cold, use: this.use });
+    if (tables === undefined) this.#startJoined(next, offset);
+    else next.build = { position: tables.position, route: new RouteProgress(next.view.plan.route), tables };
   }
 
   #begin(view: RunnableView, completeAt: number | undefined): ViewInstance {
