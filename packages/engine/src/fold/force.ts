@@ -124,7 +124,7 @@ export class Force {
       // A truncation puts a fresh instance into its place, with the same build.
       const readOn = this.#foldShadow(must(this.views.get(instance.view.viewId)), build, entry);
       build.position = readOn ?? entry.offset + 1;
-      if (readOn !== undefined) return;
+      if (readOn !== undefined) break;
     }
     if (build.position < livePosition) return;
     if (build.tables !== undefined) this.tables.adopt(build.tables);
