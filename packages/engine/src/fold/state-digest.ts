@@ -1,7 +1,7 @@
 /**
- * The digest of a shard's state: SHA-256 over the position, the definitions, the routes' marks, every row of the joined
- * tables of the live fold, and, of the views that are complete, every key state by key and then every contribution by
- * key, row hash and offset. Instances that stand still are not in it: whether there is one depends on whether a build was
+ * The digest of a shard's state: SHA-256 over the position, the definitions, the routes' marks, and, of the views that
+ * are complete, every row of the tables that they join, every key state by key and then every contribution by key, row
+ * hash and offset. Instances that stand still are not in it: whether there is one depends on whether a build was
  * done in time, and nothing is folded into them any more.
  *
  * Invariant F1: it is the same for the same prefix of the log, whatever the batches, commits, evictions, sweeps and
@@ -121,9 +121,21 @@ function digestOf(meta: FoldMeta): StateDigest {
   };
 }
 
-/** What the rows of the live fold's tables are digested under, by the name that they are stored under. */
-function tableIdentities({ tables }: FoldMeta): Map<string, string> {
-  const names = tables.map(({ route, began, owner }) => tableRowsName({ route, began: Number(began), owner }));
+/**
+ * What the rows of the live fold's tables are digested under, by the name that they are stored under. A table comes with
+ * the complete views that join it: whether it is there before depends on whether a build was done.
+ */
+function tableIdentities({ tables, views, definitions }: FoldMeta): Map<string, string> {
+  const complete = new Set(
+    views.flatMap(({ viewId, completeAt, standing }) =>
+      completeAt === undefined || standing !== undefined ? [] : [toHex(viewId)],
+    ),
+  );
+  const plans = fromBinary(DefinitionSetSchema, definitions).views;
+  const joined = plans.flatMap(({ viewId, joins }) => (complete.has(toHex(viewId)) ? joins.map((j) => j.route) : []));
+  const names = tables
+    .filter(({ route }) => joined.includes(route))
+    .map(({ route, began, owner }) => tableRowsName({ route, began: Number(began), owner }));
   return new Map(names.map((name) => [name, tableRowsIdentity(name)]));
 }
 
