@@ -22,13 +22,13 @@ export class JoinReader {
   /** By join, then contract version: the position in the table's rows of each column; a version is one contract for ever. */
   readonly #positions = new Map<RunnableJoin, Map<number, Int32Array>>();
 
-  /** Fills the join's columns in the row; whether the table had a row. `key` is the row's entity key. */
+  /** Fills the join's columns in the row; false when the table lacks the row. `key` is the row's entity key. */
   read(join: RunnableJoin, row: Raw[], key: string, tables: JoinedTables, contracts: ContractBook): boolean {
     const found = join.broadcast ? keyOf(join, row) : key;
     const bytes = found === undefined ? undefined : tables.get(join.route)?.current?.find(found);
     if (bytes === undefined) {
       for (const { index } of join.columns) row[index] = null;
-      return false;
+      return isWithout(join, row);
     }
     const cursor = this.#cursor;
     cursor.load(bytes);
@@ -88,6 +88,11 @@ export class JoinReader {
     if (contract !== undefined) byVersion.set(version, positions);
     return positions;
   }
+}
+
+/** Whether the row names no row of the table: then none is missing. */
+function isWithout({ on }: RunnableJoin, row: readonly Raw[]): boolean {
+  return on.some((index) => row[index] === null);
 }
 
 /** The table's key by the row's columns; undefined when none of the table's rows can have it. */
