@@ -100,9 +100,9 @@ export class BuildTables implements JoinedTables {
     return Math.min(...[...this.#tables.values()].map(({ begin }) => begin));
   }
 
-  /** Whether events are folded: in the second reading. */
-  get folds(): boolean {
-    return this.#from !== undefined;
+  /** Whether an event at the offset is folded: in the second reading, of the generation that the build is of. */
+  folds(offset: number): boolean {
+    return this.#from !== undefined && offset >= (this.eventsFrom ?? 0);
   }
 
   get(route: number): Table | undefined {

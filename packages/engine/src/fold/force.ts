@@ -166,7 +166,7 @@ export class Force {
   #foldShadow(instance: ViewInstance, { route, tables }: Build, entry: FoldEntry): number | undefined {
     const record = this.#record;
     record.load(entry.record);
-    if (record.route === route.route && tables?.folds !== false) this.#foldEvent(instance, route, entry);
+    if (record.route === route.route && tables?.folds(entry.offset) !== false) this.#foldEvent(instance, route, entry);
     return tables?.take(record, entry.offset);
   }
 

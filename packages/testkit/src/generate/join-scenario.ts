@@ -266,39 +266,47 @@ class Writer {
     switch (one.kind) {
       case 'tick':
         this.#nowUs += one.gapS * 1_000_000;
-        return this.#add({ case: 'tick', value: {} as never });
+        this.#add({ case: 'tick', value: {} as never });
+        return;
       case 'define':
-        return this.#define(one.views);
+        this.#define(one.views);
+        return;
       case 'begin': {
         const generation = this.#generation(one.route) + 1;
         this.#generations.set(one.route, generation);
         if (one.route === EVENTS) this.#rows.clear();
-        return this.#add({ case: 'routeBegin', value: { route: one.route, generation } as never });
+        this.#add({ case: 'routeBegin', value: { route: one.route, generation } as never });
+        return;
       }
       case 'end':
         if (this.#generation(one.route) === 0) return;
-        return this.#add({
+        this.#add({
           case: 'snapshotEnd',
           value: { route: one.route, generation: this.#generation(one.route) } as never,
         });
+        return;
       case 'truncate':
         if (this.#generation(one.route) === 0) return;
         if (one.route === EVENTS) {
           if (this.#recipe.mode === SourceMode.APPEND) return;
           this.#rows.clear();
         }
-        return this.#add({ case: 'truncate', value: this.#place(one.route) as never });
+        this.#add({ case: 'truncate', value: this.#place(one.route) as never });
+        return;
       case 'repeat': {
         const last = this.#messages.findLast(({ kind }) => kind.case === (one.route === CATALOG ? 'table' : 'change'));
         if (last !== undefined) this.#add(last.kind as never);
         return;
       }
       case 'event':
-        return this.#event(one);
+        this.#event(one);
+        return;
       case 'gone':
-        return this.#gone(one.row);
+        this.#gone(one.row);
+        return;
       default:
-        return this.#table(one);
+        this.#table(one);
+        return;
     }
   }
 
