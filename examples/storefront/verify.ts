@@ -2,6 +2,8 @@
  * Compares what Freshet serves with what SQL says over the shop's own tables, at the same instant. The SQL is written
  * from the definitions in features.yaml alone, so that an error of Freshet's cannot hide in it.
  *
+ * The catalogue does not change while visitors buy, so its prices now are those at the time of each purchase.
+ *
  * Rolling windows reach back to floor(T - length) in steps of their pane: 1 s for 10 s, 5 s for 5 min, 1 min for 1 h.
  */
 import type { FreshetClient } from '@freshet/client/freshet-client.ts';
@@ -64,8 +66,10 @@ function compare(
 async function usersBySql(sql: Sql, ids: readonly number[], t: number): Promise<Map<number, ExpectedRow>> {
   const rows = await sql<Record<string, string | null>[]>`
     WITH activity AS (
-      SELECT user_id, event_type, amount, (extract(epoch FROM occurred_at) * 1000000)::bigint AS at
-      FROM user_activity WHERE user_id = ANY(${[...ids]}::bigint[])
+      SELECT user_id, event_type, amount, (extract(epoch FROM occurred_at) * 1000000)::bigint AS at,
+             event_type = 'purchase' AND category = 'garden' AS for_garden, price
+      FROM user_activity LEFT JOIN product_catalog USING (product_id)
+      WHERE user_id = ANY(${[...ids]}::bigint[])
     ), bounds AS (
       SELECT ${t.toString()}::bigint - 10000000   - mod(${t.toString()}::bigint - 10000000, 1000000)     AS since_10s,
              ${t.toString()}::bigint - 300000000  - mod(${t.toString()}::bigint - 300000000, 5000000)    AS since_5m,
@@ -78,6 +82,9 @@ async function usersBySql(sql: Sql, ids: readonly number[], t: number): Promise<
       coalesce(sum(amount) FILTER (WHERE event_type = 'purchase' AND at >= since_1h), 0.00)::text AS spend_1h,
       count(*) FILTER (WHERE event_type = 'purchase' AND at >= since_1h)::text                AS orders_1h,
       (max(amount) FILTER (WHERE event_type = 'purchase' AND at >= since_1h))::text           AS largest_order_1h,
+      coalesce(sum(amount) FILTER (WHERE for_garden AND at >= since_1h), 0.00)::text          AS garden_spend_1h,
+      coalesce(sum(price) FILTER (WHERE for_garden AND at >= since_1h), 0.00)::text           AS garden_list_price_1h,
+      (max(price) FILTER (WHERE for_garden))::text                                            AS dearest_garden_product,
       (max(at) FILTER (WHERE event_type = 'login'))::text                                     AS last_login_at
     FROM unnest(${[...ids]}::bigint[]) AS wanted(user_id)
     CROSS JOIN bounds LEFT JOIN activity USING (user_id)
@@ -89,6 +96,9 @@ async function usersBySql(sql: Sql, ids: readonly number[], t: number): Promise<
     spend_1h: 'user_spend:spend_1h',
     orders_1h: 'user_spend:orders_1h',
     largest_order_1h: 'user_spend:largest_order_1h',
+    garden_spend_1h: 'user_garden:garden_spend_1h',
+    garden_list_price_1h: 'user_garden:garden_list_price_1h',
+    dearest_garden_product: 'user_garden:dearest_garden_product',
     last_login_at: 'user_logins:last_login_at',
   });
 }

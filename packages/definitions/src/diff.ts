@@ -93,6 +93,15 @@ function viewChanges(before: ViewPlan, after: ViewPlan): string[] {
   const derivedOf = (view: ViewPlan): string =>
     JSON.stringify(view.derived.map(({ name, expression }) => [name, expression]));
   if (derivedOf(before) !== derivedOf(after)) changes.push('its derived columns changed');
+  const joinsOf = (view: ViewPlan): string =>
+    JSON.stringify(
+      view.joins.map(({ table, on, columns }) => [
+        table,
+        on.map(({ column, key }) => [column, key?.name]),
+        columns.map(({ name, column }) => [name, column?.name]),
+      ]),
+    );
+  if (joinsOf(before) !== joinsOf(after)) changes.push('its joins changed');
   if (before.engineVersion !== after.engineVersion) changes.push('the engine computes it by newer rules');
   if (changes.length === 0) changes.push('its source, entity or columns changed');
   return changes;
@@ -268,7 +277,9 @@ function servicesOf(set: DefinitionSet | undefined, view: ViewPlan | undefined):
 }
 
 function servicesOfSource(set: DefinitionSet | undefined, source: string): string[] {
-  const views = (set?.views ?? []).filter((view) => view.source === source);
+  const views = (set?.views ?? []).filter(
+    (view) => view.source === source || view.joins.some(({ table }) => table === source),
+  );
   return views.flatMap((view) => servicesOf(set, view));
 }
 

@@ -28,6 +28,7 @@ import { resolveService } from './resolve/resolve-service.ts';
 import { resolveSource } from './resolve/resolve-source.ts';
 import { resolveView } from './resolve/resolve-view.ts';
 import { RouteTable } from './resolve/routes.ts';
+import { usedSources } from './used-sources.ts';
 import { checkMessage } from './validate.ts';
 
 export interface ResolveInput {
@@ -96,7 +97,7 @@ function resolveEntities(definitions: Definitions, context: ResolveContext): Map
 }
 
 function resolveSources(input: ResolveInput, context: ResolveContext): Map<string, SourcePlan | undefined> {
-  const used = new Set(input.definitions.views.map(({ source }) => source));
+  const used = usedSources(input.definitions);
   const sources = new Map<string, SourcePlan | undefined>();
   for (const source of input.definitions.sources) {
     // The table of a source that nobody uses need not be there.
@@ -142,7 +143,7 @@ function resolveViews(
     const entity = lookUp('entity', view.entity, view, parts.entities, context);
     const source = lookUp('source', view.source, view, parts.sources, context);
     if (entity === undefined || source === undefined) continue;
-    const plan = resolveView(view, { entity, source }, routes, context);
+    const plan = resolveView(view, { entity, source, sources: parts.sources }, routes, context);
     if (plan === undefined) continue;
     views.set(view.name, plan);
     const id = Buffer.from(plan.viewId).toString('hex');
@@ -174,7 +175,7 @@ function lookUp<T>(
 }
 
 function noteUnused(definitions: Definitions, context: ResolveContext): void {
-  const used = new Set(definitions.views.map(({ source }) => source));
+  const used = usedSources(definitions);
   for (const { name } of definitions.sources) {
     if (!used.has(name)) context.notes.push(`Source ${name} is used by no view, so nothing of it is captured.`);
   }

@@ -306,22 +306,82 @@ describe('builds', () => {
 });
 
 describe('a new generation of a route', () => {
-  it('starts its views again from nothing, complete again when the snapshot has ended', () => {
+  it('R3: leaves its views as they were until its snapshot has ended, then changes them in one step', () => {
     const cold = new MemoryCold();
     const fold = newFold(cold);
     const log = started(COUNTS).change({ sequence: 7 }).change({ sequence: 8, user: 2 });
     fold.fold(log.entries);
     cold.put(fold.takeCommit().puts);
     fold.evict();
-    fold.fold(log.add(begin(1, 2)).change({ sequence: 1, generation: 2, lane: 1 }).entries.slice(4));
-    expect([fold.completeViews(), fold.incompleteViews(), fold.builds()]).toEqual([[], [V1], []]);
-    expect(fold.row(V1, userKey(1))).toBeUndefined();
-    fold.fold(log.add(snapshotEnd(1, 2)).change({ sequence: 9, generation: 2 }).entries.slice(6));
-    expect([fold.completeViews(), fold.completeAt(V1)]).toEqual([[V1], 7]);
-    expect(value(fold, V1)).toBe(2n);
-    expect(fold.row(V1, userKey(2))).toBeUndefined();
-    expect([...fold.keys(V1)]).toEqual([userKey(1)]);
+    const before = fold.instanceOf(V1);
+    const row = fold.row(V1, userKey(1))!.bytes.slice();
+    const begun = log.add(begin(1, 2)).change({ sequence: 1, generation: 2, lane: 1 }).entries;
+    fold.fold(begun.slice(4));
+    expect([fold.completeViews(), fold.incompleteViews(), fold.builds()]).toEqual([[V1], [], []]);
+    expect([fold.instanceOf(V1), fold.generationOf(V1)]).toEqual([before, 1]);
+    expect(fold.standing(V1)).toEqual({ position: 4, logTimeUs: begun[4]!.logTimeUs });
+    expect(fold.successors()).toEqual([{ viewId: V1, generation: 2 }]);
+    expect(fold.row(V1, userKey(1))!.bytes).toEqual(row);
+    expect(fold.takeDirty().size).toBe(1);
+    fold.fold(log.change({ sequence: 2, generation: 2, lane: 1 }).entries.slice(6));
+    expect([fold.takeDirty(), fold.takeCommit().changed]).toEqual([new Map(), new Map()]);
+    fold.fold(log.add(snapshotEnd(1, 2)).change({ sequence: 9, generation: 2 }).entries.slice(7));
+    expect([fold.completeViews(), fold.completeAt(V1)]).toEqual([[V1], 8]);
+    expect([fold.generationOf(V1), fold.standing(V1), fold.successors()]).toEqual([2, undefined, []]);
+    expect([value(fold, V1), fold.row(V1, userKey(2)), [...fold.keys(V1)]]).toEqual([3n, undefined, [userKey(1)]]);
     expect(fold.takeDirty()).toEqual(new Map([[V1, new Set([userKey(1)])]]));
+    expect(fold.instances()).not.toContain(before);
+  });
+
+  it('F1: is half way the same after a restart, as are both its instances', () => {
+    const cold = new MemoryCold();
+    const fold = newFold(cold);
+    const log = started(COUNTS).change({ sequence: 7 }).add(begin(1, 2));
+    fold.fold(log.change({ sequence: 1, generation: 2, user: 2 }).entries);
+    const { puts, meta } = fold.takeCommit();
+    cold.put(puts);
+    expect(new Set(puts.map(([instance]) => instance))).toEqual(new Set(fold.instances()));
+    const again = newFold(cold, meta);
+    const rest = log.change({ sequence: 2, generation: 2, user: 2 }).add(snapshotEnd(1, 2)).entries;
+    for (const each of [fold, again]) {
+      expect([each.standing(V1)?.position, each.generationOf(V1), value(each, V1)]).toEqual([3, 1, 1n]);
+      each.fold(rest.slice(5));
+      expect([each.generationOf(V1), value(each, V1, 2), each.row(V1, userKey(1))]).toEqual([2, 2n, undefined]);
+    }
+    expect(again.digest()).toEqual(fold.digest());
+  });
+
+  it('that another one follows before its snapshot has ended is forgotten; what is shown stays', () => {
+    const fold = newFold();
+    const log = started(COUNTS)
+      .change({ sequence: 7 })
+      .add(begin(1, 2))
+      .change({ sequence: 1, generation: 2, user: 2 });
+    fold.fold(log.add(begin(1, 3)).change({ sequence: 1, generation: 3 }).add(snapshotEnd(1, 2)).entries);
+    expect([fold.standing(V1)?.position, value(fold, V1), fold.instances()]).toEqual([
+      3,
+      1n,
+      [fold.instanceOf(V1), expect.anything()],
+    ]);
+    fold.fold(log.change({ sequence: 2, generation: 3 }).add(snapshotEnd(1, 3)).entries.slice(8));
+    expect([fold.generationOf(V1), value(fold, V1), fold.row(V1, userKey(2))]).toEqual([3, 2n, undefined]);
+    expect(fold.instances()).toEqual([fold.instanceOf(V1)]);
+  });
+
+  it('goes with its view when definitions drop that, both what is shown and what is to come', () => {
+    const fold = newFold();
+    const log = started(COUNTS, SUMS).change({ sequence: 7 }).add(begin(1, 2));
+    fold.fold(log.change({ sequence: 1, generation: 2 }).add(define(2, SUMS)).entries);
+    expect(fold.instances().every((instance) => instance.startsWith(V2))).toBe(true);
+    fold.fold(
+      log
+        .add(define(3, COUNTS, SUMS))
+        .add(snapshotEnd(1, 2))
+        .entries.slice(6),
+    );
+    expect(fold.completeViews()).toEqual([V2]);
+    fold.foldBuild(V1, log.entries.slice(3));
+    expect([fold.completeViews(), value(fold, V1), fold.generationOf(V1)]).toEqual([[V1, V2], 1n, 2]);
   });
 
   it('takes the place of a build of the old one', () => {

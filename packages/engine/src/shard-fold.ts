@@ -14,8 +14,8 @@
  *                        cold store, one batch a commit ──durable──▶ evict
  *
  * A view in force is *building* while it folds older records in the shadow (foldBuild), and *complete* from then on.
- * A view whose route has not begun is complete at once. When a route begins a new generation its views start
- * again from nothing, and are complete again when the route's snapshot has ended.
+ * A view whose route has not begun is complete at once. When a route begins a new generation the rows of its views stand
+ * still, and successors start from nothing beside them; at the end of the route's snapshot these take their place.
  */
 import { fromBinary, toBinary } from '@bufbuild/protobuf';
 import { type FoldMeta, FoldMetaSchema } from '@freshet/gen/freshet/compute/v1/state_pb.ts';
@@ -26,7 +26,7 @@ import { mergedKeys } from './fold/merged-keys.ts';
 import { encodeMeta } from './fold/meta-codec.ts';
 import { digestInstances } from './fold/state-digest.ts';
 import { sweepable, sweepPage } from './fold/sweep.ts';
-import type { ViewInstance } from './fold/view-instance.ts';
+import type { Standing, ViewInstance } from './fold/view-instance.ts';
 import { RowEncoder } from './rows/row-encoder.ts';
 import { ByteWriter } from './state/byte-writer.ts';
 import { decodeState, readVersion } from './state/state-codec.ts';
@@ -62,7 +62,8 @@ export interface FoldRow {
 export interface FoldCommit {
   /**
    * What to store under (instance, key), undefined: to delete; with the version of the stored one that it replaces, -1:
-   * none. Beside key states these are contributions, under names of their own (ShardFold.contributions).
+   * none. Beside key states these are contributions (ShardFold.contributions) and rows of joined tables (fold/table-name.ts),
+   * under names of their own.
    */
   readonly puts: readonly (readonly [instance: string, key: string, state: Uint8Array | undefined, replaced: number])[];
   /** An encoded FoldMeta, to be stored in the same batch. */
@@ -76,6 +77,7 @@ export interface FoldStats {
   readonly expiredEvents: number;
   readonly expressionErrors: number;
   readonly unknownContracts: number;
+  readonly joinMisses: number;
   readonly cacheBytes: number;
 }
 
@@ -235,14 +237,32 @@ export class ShardFold {
     return this.#force.views.get(viewId)?.name;
   }
 
-  /** The names of all instances in force. States of others are garbage once a commit without them is durable. */
+  /** The generation of its route that a view's present instance folds; undefined for a view that is not in force. */
+  generationOf(viewId: string): number | undefined {
+    return this.#force.views.get(viewId)?.generation;
+  }
+
+  /** Since when a view's rows stand still, because its route begins anew; undefined while they do not. */
+  standing(viewId: string): Standing | undefined {
+    return this.#force.views.get(viewId)?.standing;
+  }
+
+  /** The views that have a successor, with the generation that it folds. */
+  successors(): { viewId: string; generation: number }[] {
+    return [...this.#force.successors].map(([viewId, { generation }]) => ({ viewId, generation }));
+  }
+
+  /**
+   * The names of all instances that have state, and of the rows of joined tables (fold/table-name.ts). States of others are
+   * garbage once a commit without them is durable.
+   */
   instances(): string[] {
-    return [...this.#force.views.values()].map(({ name }) => name).sort();
+    return [...this.#force.instances(), ...this.#force.tableRows()].map(({ name }) => name).sort();
   }
 
   /** The names under which contributions of instances in force are stored; rows are never made of these. */
   contributions(): string[] {
-    return [...this.#force.views.values()].flatMap(({ contributionsName }) => contributionsName ?? []).sort();
+    return [...this.#force.instances()].flatMap(({ contributionsName }) => contributionsName ?? []).sort();
   }
 
   /** An estimate of the bytes that the next commit would hold. */
@@ -258,7 +278,7 @@ export class ShardFold {
     assert(this.#broken === undefined, 'F3: a fold that stopped within a record is not to be kept');
     const puts: [string, string, Uint8Array | undefined, number][] = [];
     const changed = new Map<string, Set<string>>();
-    for (const [viewId, instance] of this.#force.views) {
+    for (const instance of this.#force.instances()) {
       const { completeAt = Number.POSITIVE_INFINITY } = instance;
       const keys = new Set<string>();
       instance.cache.take(this.#writer, (state, bytes, replaced) => {
@@ -272,7 +292,10 @@ export class ShardFold {
           puts.push([contributionsName, key, bytes, replaced]);
         });
       }
-      if (keys.size > 0) changed.set(viewId, keys);
+      if (keys.size > 0) changed.set(instance.view.viewId, keys);
+    }
+    for (const rows of this.#force.tableRows()) {
+      rows.take((key, bytes, replaced) => puts.push([rows.name, key, bytes, replaced]));
     }
     this.#force.use.dirtyBytes = 0;
     return { puts, meta: toBinary(FoldMetaSchema, this.#meta()), changed };
@@ -280,11 +303,11 @@ export class ShardFold {
 
   /** The last commit is durable: drops clean states beyond the byte budget. */
   evict(): void {
-    const caches = [...this.#force.views.values()].flatMap(({ cache, mutable }) =>
+    const caches = [...this.#force.instances()].flatMap(({ cache, mutable }) =>
       mutable === undefined ? [cache] : [cache, mutable.tree.nodes],
     );
-    for (const cache of caches) cache.settle();
-    for (const cache of caches) cache.evict(this.#cacheBytes);
+    for (const cache of [...caches, ...this.#force.tableRows()]) cache.settle();
+    for (const cache of [...caches, ...this.#force.tableRows()]) cache.evict(this.#cacheBytes);
   }
 
   /** The names of what sweep() can free: states and contributions of complete instances. */
@@ -309,12 +332,12 @@ export class ShardFold {
 
   /** The digest of the whole state (F1). Needs ColdState.scan once anything was evicted or restored. */
   digest(): Uint8Array {
-    return digestInstances(this.#meta(), [...this.#force.views.values()], this.#cold);
+    return digestInstances(this.#meta(), this.#force, this.#cold);
   }
 
   stats(): FoldStats {
     let keys = 0;
-    for (const { cache } of this.#force.views.values()) keys += cache.keys;
+    for (const { cache } of this.#force.instances()) keys += cache.keys;
     return { keys, ...this.#force.counters, cacheBytes: this.#force.use.bytes };
   }
 

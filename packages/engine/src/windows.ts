@@ -18,6 +18,12 @@ import { assert } from '@freshet/kit/assert.ts';
 /** The version of the semantics that this engine folds by; part of every view's id. */
 export const engineVersion = 1;
 
+/** What views with joins need: an engine that does not know them would fold such a view without its tables. */
+export const JOINS_ENGINE_VERSION = 2;
+
+/** The newest semantics that this engine knows. */
+export const newestEngineVersion = JOINS_ENGINE_VERSION;
+
 /**
  * A rolling window has at most this many panes; so have the events that lead the clock, up to the source's max_skew.
  * Together they bound a row's steps and the work per row.

@@ -15,7 +15,7 @@ import { isFreshetError } from '@freshet/kit/errors.ts';
 import type { Scalar } from '@freshet/values/scalar.ts';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { type ChangeHead, encodeChange, encodeTick } from './record-writer.ts';
+import { type ChangeHead, encodeChange, encodeTick, tableChange } from './record-writer.ts';
 
 const int64 = fc.oneof(
   fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }),
@@ -133,6 +133,22 @@ describe('encodeChange', () => {
         ).toBe(true);
       }),
       { numRuns: 500 },
+    );
+  });
+
+  it('puts a change into a table change as protobuf-es does', () => {
+    fc.assert(
+      fc.property(head, fc.array(column, { maxLength: 12 }), (h, columns) => {
+        const change = encodeChange(
+          h,
+          columns.map((c) => c[1]),
+          columns.map((c) => c[0]),
+        );
+        const { kind } = fromBinary(LogRecordSchema, change);
+        if (kind.case !== 'change') throw new Error('no change');
+        const whole = create(LogRecordSchema, { kind: { case: 'table', value: { change: kind.value } } });
+        expect(Buffer.from(tableChange(change)).equals(toBinary(LogRecordSchema, whole))).toBe(true);
+      }),
     );
   });
 

@@ -49,6 +49,17 @@ export function encodeChange(head: ChangeHead, values: readonly Scalar[], types:
   return sink.take();
 }
 
+/**
+ * The LogRecord of a broadcast table's change, of that of the change: a TableChange holds its Change under the number by
+ * which a LogRecord holds one, so the bytes go in as they are.
+ */
+export function tableChange(change: Uint8Array): Uint8Array {
+  sink.clear();
+  sink.tag(8, WIRE_BYTES);
+  sink.bytes(change);
+  return sink.take();
+}
+
 /** Any record through protobuf-es: `encodeRecord({ case: 'routeBegin', value: { route: 1, generation: 1 } })`. */
 export function encodeRecord(kind: NonNullable<MessageInitShape<typeof LogRecordSchema>['kind']>): Uint8Array {
   return toBinary(LogRecordSchema, create(LogRecordSchema, { kind }));

@@ -50,7 +50,7 @@ export class CopyWriter {
   get differs(): boolean {
     if (!this.copy.whole) return false;
     if (this.copy.dirty) return true;
-    for (const table of this.copy.tables.values()) {
+    for (const table of this.copy.everyTable()) {
       if (table.whole && (table.unwritten || table.dirty.size > 0)) return true;
     }
     return false;
@@ -61,8 +61,9 @@ export class CopyWriter {
    * still differs.
    */
   async write(store: KeyValueStore, batchBytes: number, onBatch: () => void): Promise<void> {
-    const header = headerOf(this.copy);
-    const taken = header.tables.map(({ table }) => ({ table, keys: table.takeDirty() }));
+    const current = headerOf(this.copy);
+    const taken = current.tables.map(({ table }) => ({ table, keys: table.takeDirty() }));
+    const header = { ...current, tables: [...current.tables, ...this.#retiring()] };
     this.copy.dirty = false;
     try {
       let batch = new Batch(store);
@@ -84,6 +85,11 @@ export class CopyWriter {
     onBatch();
   }
 
+  /** Tables that are read no more and are still needed on the disk, as it has them: they are written no more. */
+  #retiring(): Header['tables'] {
+    return this.#stored.tables.filter(({ table }) => this.copy.retiring.includes(table));
+  }
+
   /** Finds out whether the disk has the batch that failed, from the record that it has. False: it has neither state. */
   resolve(record: StoredShard | undefined): boolean {
     const batch = this.#doubtful;
@@ -102,7 +108,8 @@ export class CopyWriter {
     this.#doubtful = undefined;
     this.#revision = 0;
     this.#stored = { ...this.#stored, cursor: create(ShardCursorSchema, { shard: this.copy.shard }), tables: [] };
-    for (const table of this.copy.tables.values()) table.forgetStored();
+    this.copy.retiring = [];
+    for (const table of this.copy.everyTable()) table.forgetStored();
     this.copy.dirty = true;
   }
 
@@ -119,6 +126,7 @@ export class CopyWriter {
         completeThroughUs: BigInt(completeThroughUs),
         rows: BigInt(table.storedRows),
         digest: table.storedDigest,
+        generation: table.generation,
       })),
     });
     this.#doubtful = batch;
@@ -178,7 +186,7 @@ function headerOf(copy: ShardCopy): Header {
     cursor: copy.cursor,
     completeThroughUs: copy.completeThroughUs,
     definitionsGeneration: copy.definitionsGeneration,
-    tables: [...copy.tables.values()]
+    tables: [...copy.everyTable()]
       .filter(({ whole }) => whole)
       .map((table) => ({ table, completeThroughUs: table.completeThroughUs })),
   };

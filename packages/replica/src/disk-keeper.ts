@@ -92,8 +92,7 @@ export class DiskKeeper {
 
   get #dirtyBytes(): number {
     let bytes = 0;
-    for (const copy of this.#options.state.copies())
-      for (const table of copy.tables.values()) bytes += table.dirtyBytes;
+    for (const copy of this.#options.state.copies()) for (const table of copy.everyTable()) bytes += table.dirtyBytes;
     return bytes;
   }
 

@@ -160,7 +160,10 @@ class Loader {
   async #loadRows(): Promise<void> {
     for (const [copy, stored] of [...this.#copies]) {
       for (const record of stored.tables) {
-        const why = await this.#loadTable(copy.loadTable(toHex(record.viewId), record.table), record);
+        const why = await this.#loadTable(
+          copy.loadTable(toHex(record.viewId), record.table, record.generation),
+          record,
+        );
         if (why === undefined) continue;
         this.#lose(copy, stored, `the replica lost rows of shard ${copy.shard}: ${why}`);
         break;
@@ -236,7 +239,8 @@ class Loader {
       // The number is of a damaged key, and may be no shard's: the shard that it was is among those served.
       if (state.shardCount > 0 && number >= state.shardCount) continue;
       const shard = state.shards.get(number) ?? state.newShard(number);
-      if (!shard.served.whole) state.lose(shard);
+      // One that came again from upstream may still lack what the others are read by; settling tells.
+      if (!shard.served.whole || replica?.healing.includes(number)) state.lose(shard);
     }
     if (replica !== undefined && state.healing.length === replica.healing.length) state.servedDirty = false;
   }

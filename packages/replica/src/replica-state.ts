@@ -10,6 +10,7 @@
  * their completeness says how old they are. A shard whose served rows were lost to the disk answers for none of its
  * keys until it is whole again: a row that is missing, or is an older one of itself, looks like any other, so that
  * nothing of a damaged copy can be told from an answer. Everything else of the replica is served on.
+ * A view is read in one generation of its route: rows of a later one wait until all shards have them (generations.ts).
  * R4: what is built beside what is served, or for the first time, is refused while memory is short.
  *
  *     no rows ──first frame──▶ served copy ──frame of another log──▶ served copy + incoming copy
@@ -22,9 +23,10 @@ import type { DefinitionSet } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { toHex } from '@freshet/kit/hex.ts';
 import { keyString } from '@freshet/values/key.ts';
 import { partitionOfKeyString } from '@freshet/values/partition.ts';
-import { buildCatalog, type Catalog, EMPTY_CATALOG, neededSets } from './catalog.ts';
+import { buildCatalog, type Catalog, EMPTY_CATALOG, neededSets, type ServedView } from './catalog.ts';
+import { commonTables, type PendingSwitch, pendingSwitch, type ViewInShard } from './generations.ts';
 import { ShardCopy } from './shard-copy.ts';
-import { ViewTable } from './view-table.ts';
+import { NOT_READABLE_US, type ViewTable } from './view-table.ts';
 
 /** The copies of a shard. */
 export interface Shard {
@@ -79,7 +81,7 @@ export class ReplicaState {
   /** Rows held, of what is served and what is being built. */
   get rowCount(): number {
     let count = 0;
-    for (const copy of this.copies()) for (const table of copy.tables.values()) count += table.rowCount;
+    for (const copy of this.copies()) for (const table of copy.everyTable()) count += table.rowCount;
     return count;
   }
 
@@ -274,17 +276,19 @@ export class ReplicaState {
   #discard(copy: ShardCopy): void {
     // Half a copy is never written.
     if (!copy.whole) return;
-    const tables = [...copy.tables.values()].map(({ number }) => number);
+    const tables = [...copy.everyTable(), ...copy.retiring].map(({ number }) => number);
     this.discardedCopies.push({ shard: copy.shard, copy: copy.copy, tables });
   }
 
   /** Lets incoming copies take over, and rebuilds what is served. */
   settle(): void {
-    for (const shard of this.shards.values()) this.#found(shard);
-    const catalog = buildCatalog(this.sets, (id) => this.#tables(id, (shard) => shard.served), this.shardCount);
-    this.#takeOver(catalog);
-    for (const shard of this.shards.values()) this.#found(shard);
+    this.#takeOver(buildCatalog(this.sets, (id) => this.#tables(id, (shard) => shard.served), this.shardCount));
     this.catalog = buildCatalog(this.sets, (id) => this.#tables(id, (shard) => shard.served), this.shardCount);
+    const read = tablesOf(this.catalog);
+    for (const { served } of this.shards.values()) {
+      for (const table of [...served.successors.values()].flat()) if (read.has(table)) served.adopt(table);
+    }
+    for (const shard of this.shards.values()) this.#found(shard);
     const needed = neededSets(this.sets, this.catalog);
     if (needed.length !== this.sets.length) {
       this.sets = needed;
@@ -332,27 +336,51 @@ export class ReplicaState {
     return false;
   }
 
-  /** A shard that was lost is whole again. */
+  /** A shard that was lost is whole again, with what is read of the other shards. */
   #found(shard: Shard): void {
     if (!shard.lost || !shard.served.whole) return;
+    const number = shard.served.shard;
+    for (const { tables } of viewsOf(this.catalog)) if (tables[number]?.completeThroughUs === NOT_READABLE_US) return;
     shard.lost = false;
     this.servedDirty = true;
   }
 
+  /** Views whose rows of a later generation have come in some shards, and are waited for in the others. */
+  pendingSwitches(): PendingSwitch[] {
+    const ids = new Set(this.sets.flatMap(({ views }) => views.map(({ viewId }) => toHex(viewId))));
+    return [...ids].flatMap((id) => {
+      const shards = this.#inShards(id, (shard) => shard.served);
+      return (shards === undefined ? undefined : pendingSwitch(id, shards)) ?? [];
+    });
+  }
+
   /** A view's tables by shard, if they are whole in all of them, but for stand-ins where they were lost. */
   #tables(viewId: string, copyOf: (shard: Shard) => ShardCopy): ViewTable[] | undefined {
+    const shards = this.#inShards(viewId, copyOf);
+    return shards === undefined ? undefined : commonTables(viewId, shards);
+  }
+
+  #inShards(viewId: string, copyOf: (shard: Shard) => ShardCopy): ViewInShard[] | undefined {
     if (this.shardCount === 0) return undefined;
-    const tables: ViewTable[] = [];
-    let whole = 0;
+    const shards: ViewInShard[] = [];
     for (let i = 0; i < this.shardCount; i++) {
       const shard = this.shards.get(i);
       if (shard === undefined) return undefined;
       const copy = copyOf(shard);
-      const table = copy.tables.get(viewId);
-      if (table?.whole === true) whole += 1;
-      else if (!shard.lost || copy.whole) return undefined;
-      tables.push(table?.whole === true ? table : ViewTable.lost(viewId));
+      const whole = copy.wholeTables(viewId);
+      // One that has come again may have the view in a later generation than the others.
+      shards.push({ whole, mayLack: shard.lost && (!copy.whole || whole.length > 0) });
     }
-    return whole > 0 ? tables : undefined;
+    return shards;
   }
+}
+
+function viewsOf({ views, services }: Catalog): Set<ServedView> {
+  const outputs = [...services.values()].flatMap((service) => service.outputs);
+  return new Set([...views.values(), ...outputs.map(({ view }) => view)]);
+}
+
+/** The tables that are read. */
+function tablesOf(catalog: Catalog): Set<ViewTable> {
+  return new Set([...viewsOf(catalog)].flatMap(({ tables }) => tables));
 }

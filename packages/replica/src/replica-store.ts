@@ -135,6 +135,7 @@ export class ReplicaStore {
     state.discardedCopies = [];
     // What is said to be served is what it was when the copies were taken: it is never ahead of their rows on disk.
     const about = takeAbout(state);
+    const retiring = [...live].flatMap((copy) => copy.retiring.map((table) => ({ copy, table })));
     try {
       const store = must(this.#store, 'an open store');
       for (const writer of copies) {
@@ -143,6 +144,12 @@ export class ReplicaStore {
         this.#doubtful = undefined;
       }
       if (about !== undefined) await about(store.batch()).write({ sync: false });
+      // What took their place is on the disk in all shards now.
+      for (const { copy, table } of retiring) {
+        copy.retiring = copy.retiring.filter((other) => other !== table);
+        copy.dirty = true;
+        state.discardedTables.push(table.number);
+      }
       // Copies first: the record of one may still list a table that is to go by itself.
       for (const copy of discardedCopies) await this.#discard(store, copy);
       for (const table of discardedTables) await clear(store, tableRange(table));
@@ -202,7 +209,8 @@ export class ReplicaStore {
       const batch = store.batch();
       batch.delete(key);
       await batch.write({ sync: false });
-      for (const table of writer.copy.tables.values()) await clear(store, tableRange(table.number));
+      for (const { number } of [...writer.copy.everyTable(), ...writer.copy.retiring])
+        await clear(store, tableRange(number));
       writer.forget();
     }
     this.#doubtful = undefined;

@@ -6,7 +6,8 @@
  *
  * Invariants: R1 (the cursor moves only with a frame that continues it; completeness moves only with the cursor, from
  * whichever upstream the frame came: log time is a function of the position);
- * R3 (a view counts as whole only once upstream's cursor names it, which is after its pass has ended).
+ * R3 (a view counts as whole only once upstream's cursor names it, which is after its pass has ended; rows of a later
+ * generation of its route are kept apart from those that are read, until they are read in all shards: generations.ts).
  *
  *     position 0, views []   ──pages, cursor unmoved──▶  still incomplete, still resumes from 0
  *                            ──closing frame──────────▶  position H, views [v…]: those views are whole
@@ -16,6 +17,7 @@
 
 import { create } from '@bufbuild/protobuf';
 import {
+  type PassPage,
   type ShardCursor,
   ShardCursorSchema,
   type SubscribeChangesResponse,
@@ -46,7 +48,15 @@ export class ShardCopy {
   readonly copy: number;
   /** The log, as hex; empty until the first frame. */
   logId: string;
+  /** The tables that are read, by view. */
   readonly tables = new Map<string, ViewTable>();
+  /** Whole tables of later generations, by view, which wait for the other shards; by generation ascending. */
+  readonly successors = new Map<string, readonly ViewTable[]>();
+  /**
+   * Tables that are read no more, since successors took their place in all shards. They stay on the disk until it has the
+   * successors of all shards: a replica that starts from the disk must find one generation in all of them.
+   */
+  retiring: ViewTable[] = [];
   cursor: ShardCursor;
   position = 0;
   completeThroughUs = 0;
@@ -59,7 +69,8 @@ export class ShardCopy {
   dirty = false;
   #views = new Set<string>();
   /**
-   * Views that come back after upstream had dropped them: their new rows, beside the old ones that are still served.
+   * Views that come back after upstream had ceased to name them: their new rows, beside the old ones that are still
+   * served.
    */
   readonly #returning = new Map<string, ViewTable>();
   /** Tables that were replaced by what returned. */
@@ -92,9 +103,35 @@ export class ShardCopy {
   /** Bytes of memory that the rows take, about, those on their way included. */
   get bytes(): number {
     let bytes = 0;
-    for (const table of this.tables.values()) bytes += table.bytes;
+    for (const table of this.everyTable()) bytes += table.bytes;
+    for (const table of this.retiring) bytes += table.bytes;
     for (const table of this.#returning.values()) bytes += table.bytes;
     return bytes;
+  }
+
+  /** The tables that are read, and those that wait to be. */
+  *everyTable(): Generator<ViewTable> {
+    yield* this.tables.values();
+    for (const tables of this.successors.values()) yield* tables;
+  }
+
+  /** The view's tables that are whole, by generation ascending. */
+  wholeTables(viewId: string): ViewTable[] {
+    const table = this.tables.get(viewId);
+    const successors = this.successors.get(viewId) ?? [];
+    return [...(table === undefined ? [] : [table]), ...successors].filter(({ whole }) => whole);
+  }
+
+  /** Has a successor read from now on; what came before it goes as soon as the disk allows. */
+  adopt(successor: ViewTable): void {
+    const { viewId, generation } = successor;
+    const older = this.wholeTables(viewId).filter((table) => table.generation < generation);
+    const newer = this.successors.get(viewId)?.filter((table) => table.generation > generation) ?? [];
+    this.retiring.push(...older);
+    this.tables.set(viewId, successor);
+    if (newer.length > 0) this.successors.set(viewId, newer);
+    else this.successors.delete(viewId);
+    this.dirty = true;
   }
 
   /** Whether the frame brings rows of a view that is not served from here yet. */
@@ -120,26 +157,39 @@ export class ShardCopy {
     return table;
   }
 
+  /** The table that the cursor means by the view: the newest. */
+  #current(viewId: string): ViewTable | undefined {
+    return this.successors.get(viewId)?.at(-1) ?? this.tables.get(viewId);
+  }
+
   /** The table that rows of the view go into. */
   #target(viewId: string): ViewTable {
     const returning = this.#returning.get(viewId);
     if (returning !== undefined) return returning;
-    if (this.#views.has(viewId) || this.tables.get(viewId)?.whole !== true) return this.table(viewId);
+    const current = this.#current(viewId);
+    if (this.#views.has(viewId) || current?.whole !== true) return current ?? this.table(viewId);
+    // R4: what waits is not what upstream has now. It goes, or there would be three of the view.
+    for (const table of this.successors.get(viewId) ?? []) this.replaced.push(table);
+    if (this.successors.delete(viewId)) this.dirty = true;
     const table = new ViewTable(viewId, this.#tableNumber());
     this.#returning.set(viewId, table);
     return table;
   }
 
-  /** The table as it was on disk, without its rows yet. */
-  loadTable(viewId: string, number: number): ViewTable {
+  /** The table as it was on disk, without its rows yet. Of several of a view the oldest is the one that is read. */
+  loadTable(viewId: string, number: number, generation: number): ViewTable {
     const table = new ViewTable(viewId, number);
-    this.tables.set(viewId, table);
+    table.generation = generation;
+    const known = [...(this.tables.has(viewId) ? [this.table(viewId)] : []), ...(this.successors.get(viewId) ?? [])];
+    const [oldest, ...later] = [...known, table].sort((a, b) => a.generation - b.generation);
+    this.tables.set(viewId, oldest ?? table);
+    if (later.length > 0) this.successors.set(viewId, later);
     return table;
   }
 
   /** Tells that the stream ended: a pass under way starts over with the next one. */
   disconnected(): void {
-    for (const table of this.tables.values()) table.abandonPass();
+    for (const table of this.everyTable()) table.abandonPass();
     this.#returning.clear();
   }
 
@@ -157,6 +207,8 @@ export class ShardCopy {
     if (to < this.position) return refused(`a cursor that goes back from ${this.position} to ${to}`);
     if (!cursor.views.every((viewId) => this.#isThere(toHex(viewId))))
       return refused('a cursor with a view that did not come');
+    const other = this.#otherGeneration(frame, cursor);
+    if (other !== undefined) return refused(`another generation of the rows of view ${other} that are here`);
     if (frame.pass === undefined) {
       this.#putAll(frame.rows);
     } else {
@@ -165,6 +217,7 @@ export class ShardCopy {
       const afterKey = keyString(page.afterKey);
       if (!table.continues(afterKey)) return refused('a page that does not continue its pass');
       table.beginPage(afterKey);
+      if (this.#begins(page)) table.generation = page.generation;
       this.#putAll(frame.rows);
       table.endPage(page.last ? KEY_END : keyString(page.throughKey), Number(page.asOf));
       if (page.last) return { outcome: 'applied', changed: false, rest: this.#endPass(table, frame, cursor, to) };
@@ -174,7 +227,26 @@ export class ShardCopy {
 
   /** Whether a cursor may name the view: it did before, or a pass of it has ended (R3). */
   #isThere(viewId: string): boolean {
-    return this.#views.has(viewId) || (this.#returning.get(viewId) ?? this.tables.get(viewId))?.passed === true;
+    return this.#views.has(viewId) || (this.#returning.get(viewId) ?? this.#current(viewId))?.passed === true;
+  }
+
+  /** R3: rows never turn into those of another generation. Returns the view of which the frame says that they do. */
+  #otherGeneration({ pass, generations }: SubscribeChangesResponse, cursor: ShardCursor): string | undefined {
+    const isOther = (viewId: string, told: number): boolean => {
+      const known = (this.#returning.get(viewId) ?? this.#current(viewId))?.generation ?? 0;
+      return told !== 0 && known !== 0 && told !== known;
+    };
+    for (const [i, viewId] of cursor.views.entries()) {
+      if (isOther(toHex(viewId), generations[i] ?? 0)) return toHex(viewId);
+    }
+    if (pass === undefined) return undefined;
+    const viewId = toHex(pass.viewId);
+    return !this.#begins(pass) && isOther(viewId, pass.generation) ? viewId : undefined;
+  }
+
+  /** Whether a page begins a view's rows, rather than to go over those that are there. */
+  #begins({ viewId, afterKey }: PassPage): boolean {
+    return afterKey.length === 0 && !this.#views.has(toHex(viewId));
   }
 
   /** The cursor moves only after the sweep: a crash in between repeats the pass. */
@@ -217,25 +289,36 @@ export class ShardCopy {
     if (moved && through > this.completeThroughUs) this.completeThroughUs = through;
     let wholeChanged = false;
     if (viewsChanged) this.#views = new Set(cursor.views.map(toHex));
-    for (const id of this.#views) {
+    const standing = new Map(frame.standing.map((view) => [toHex(view.viewId), Number(view.completeThroughUs)]));
+    for (const [i, viewId] of cursor.views.entries()) {
+      const id = toHex(viewId);
       this.#returned(id);
-      const table = this.table(id);
+      const table = this.#current(id) ?? this.table(id);
+      if (table.generation === 0) table.generation = frame.generations[i] ?? 0;
       if (!table.whole && to > 0) {
         table.whole = true;
         wholeChanged = true;
       }
-      table.completeThroughUs = this.completeThroughUs;
+      // Rows that stand still are complete no further than where they came to stand, however far the others are.
+      const throughUs = Math.min(this.completeThroughUs, standing.get(id) ?? Number.POSITIVE_INFINITY);
+      table.completeThroughUs = Math.max(table.completeThroughUs, throughUs);
     }
-    if (moved) for (const table of this.tables.values()) table.purge(to);
+    if (moved) for (const table of this.everyTable()) table.purge(to);
     this.dirty = true;
     return wholeChanged || begun || (viewsChanged && to > 0);
   }
 
+  /** The view's rows are there anew: beside those that are read if they are of a later generation, else in their place. */
   #returned(viewId: string): void {
     const table = this.#returning.get(viewId);
     if (table === undefined) return;
-    this.replaced.push(this.table(viewId));
     this.#returning.delete(viewId);
+    const { generation } = this.table(viewId);
+    if (generation > 0 && table.generation > generation) {
+      this.successors.set(viewId, [table]);
+      return;
+    }
+    this.replaced.push(this.table(viewId));
     this.tables.set(viewId, table);
   }
 
@@ -246,9 +329,10 @@ export class ShardCopy {
     const dropped: ViewTable[] = [];
     for (const [id, table] of this.tables) {
       if (named(id) || this.#views.has(id) || this.building.has(id) || table.passing) continue;
+      dropped.push(table, ...(this.successors.get(id) ?? []));
       this.tables.delete(id);
+      this.successors.delete(id);
       this.dirty = true;
-      dropped.push(table);
     }
     return dropped;
   }

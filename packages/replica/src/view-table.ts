@@ -58,6 +58,8 @@ export class ViewTable {
   /** The number under which the rows lie on disk; no other table of the store ever has it. */
   readonly number: number;
   readonly rows = new Map<RowKey, ReplicaRow>();
+  /** The generation of the view's route that the rows are of; 0: upstream has not told it yet. */
+  generation = 0;
   /** Whether all rows are there, as of completeThroughUs. */
   whole = false;
   /** A pass has ended on the stream that there is: all rows were brought. */

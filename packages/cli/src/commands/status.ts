@@ -227,6 +227,7 @@ function computeText(terminal: Terminal, status: GetComputeStatusResponse, nowUs
     { head: 'keys', align: right },
     { head: 'expired', align: right },
     { head: 'cel errors', align: right },
+    { head: 'join misses', align: right },
     { head: 'followers', align: right },
     { head: 'building' },
   ];
@@ -239,6 +240,7 @@ function computeText(terminal: Terminal, status: GetComputeStatusResponse, nowUs
     countText(shard.keys),
     countText(shard.expiredEvents),
     countText(shard.expressionErrors),
+    countText(shard.joinMisses),
     String(shard.followers),
     shard.builds.length === 0 ? '' : `${shard.builds.length} views`,
   ]);

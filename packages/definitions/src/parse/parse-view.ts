@@ -1,4 +1,4 @@
-/** `kind: FeatureView` as Protobuf. Owns the form; features are parse-feature.ts. */
+/** `kind: FeatureView` as Protobuf. Owns the form; features are parse-feature.ts, joins parse-join.ts. */
 import { create } from '@bufbuild/protobuf';
 import {
   type Derived,
@@ -8,6 +8,7 @@ import {
 } from '@freshet/gen/freshet/registry/v1/definition_pb.ts';
 import type { Fields } from '../yaml/fields.ts';
 import { parseFeature } from './parse-feature.ts';
+import { parseJoins } from './parse-join.ts';
 
 const FIELDS = [
   'kind',
@@ -15,6 +16,7 @@ const FIELDS = [
   'entity',
   'source',
   'key',
+  'join',
   'where',
   'derived',
   'features',
@@ -37,6 +39,7 @@ export function parseView(document: Fields): FeatureView {
     entity: fields.requiredText('entity', 'user'),
     source: fields.requiredText('source', 'user_activity'),
     keyColumns: parseKeyColumns(fields),
+    joins: parseJoins(fields),
     where: fields.expression('where'),
     derived: parseDerived(fields),
     features: [...(features?.all() ?? [])].flatMap((field) => parseFeature(features as Fields, field, name) ?? []),

@@ -5,10 +5,9 @@
  * every default filled in and needs nobody to be asked: the fold reads it from the log.
  */
 import { create } from '@bufbuild/protobuf';
-import { compileExpression, type ExpressionColumn } from '@freshet/engine/expression/expression.ts';
 import { ROW_BYTES_MAX, rowBytesMax, VALUE_BYTES_MIN, valueBytesMax } from '@freshet/engine/limits.ts';
-import { engineVersion, MAX_PANES } from '@freshet/engine/windows.ts';
-import type { Feature, FeatureView, Location } from '@freshet/gen/freshet/registry/v1/definition_pb.ts';
+import { engineVersion, JOINS_ENGINE_VERSION, MAX_PANES } from '@freshet/engine/windows.ts';
+import type { Feature, FeatureView } from '@freshet/gen/freshet/registry/v1/definition_pb.ts';
 import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import {
   type DerivedColumn,
@@ -19,26 +18,30 @@ import {
   type ViewPlan,
   ViewPlanSchema,
 } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
-import { Kind, type ValueType, ValueTypeSchema } from '@freshet/gen/freshet/type/v1/value_pb.ts';
+import { Kind, ValueTypeSchema } from '@freshet/gen/freshet/type/v1/value_pb.ts';
+import { must } from '@freshet/kit/assert.ts';
 import { closest } from '@freshet/kit/closest.ts';
-import { FreshetError } from '@freshet/kit/errors.ts';
 import { compareStrings } from '@freshet/values/compare.ts';
 import { kindName, typeName } from '@freshet/values/type-name.ts';
 import { formatDuration } from '../duration.ts';
+import { ColumnScope } from './column-scope.ts';
 import type { ResolveContext } from './context.ts';
 import { resolveFeature } from './resolve-feature.ts';
+import { planJoins, resolveJoins } from './resolve-joins.ts';
 import type { RouteTable } from './routes.ts';
 import { viewIdOf } from './view-id.ts';
 
 export interface ViewParts {
   readonly entity: EntityPlan;
   readonly source: SourcePlan;
+  /** All sources by name, for joins; undefined for one whose problems were told. */
+  readonly sources: ReadonlyMap<string, SourcePlan | undefined>;
 }
 
 /** The plan of a view over a route of the table; undefined, with problems, when it cannot work. */
 export function resolveView(
   view: FeatureView,
-  { entity, source }: ViewParts,
+  { entity, source, sources }: ViewParts,
   routes: RouteTable,
   context: ResolveContext,
 ): ViewPlan | undefined {
@@ -46,6 +49,7 @@ export function resolveView(
   checkMode(view, source, context);
   const keyColumns = resolveKey(view, entity, source, context);
   const columns = new ColumnScope(source);
+  const joins = resolveJoins(view, { source, sources }, columns, context);
   const derived = resolveDerived(view, columns, context);
   resolveWhere(view, columns, context);
   const features: FeaturePlan[] = [];
@@ -60,6 +64,7 @@ export function resolveView(
   if (context.problems.count > problemsBefore) return undefined;
   noteMissingTimes(view, source, features, context);
   const route = { source, entity, keyColumns };
+  const joined = planJoins(view, { entity, keyColumns, joins }, columns, context);
   const plan = create(ViewPlanSchema, {
     name: view.name,
     entity,
@@ -69,10 +74,16 @@ export function resolveView(
     derived,
     where: view.where,
     features: features.sort((a, b) => compareStrings(a.name, b.name)),
-    engineVersion,
+    // By what it needs, so that the ids of views without joins stay what they were.
+    engineVersion: joined.length === 0 ? engineVersion : JOINS_ENGINE_VERSION,
+    joins: joined.map(({ plan: join }) => join),
   });
-  plan.viewId = viewIdOf(plan, route) as Uint8Array<ArrayBuffer>;
+  const joinRoutes = joined.map((join) => join.route);
+  plan.viewId = viewIdOf(plan, route, joinRoutes) as Uint8Array<ArrayBuffer>;
   plan.route = routes.number(route);
+  plan.joins.forEach((join, index) => {
+    join.route = routes.number(must(joinRoutes[index]));
+  });
   return plan;
 }
 
@@ -113,63 +124,6 @@ function resolveKey(view: FeatureView, entity: EntityPlan, source: SourcePlan, c
     }
     return mapped;
   });
-}
-
-/** The columns that expressions and features may name, and which of them are read. */
-class ColumnScope {
-  readonly #source: SourcePlan;
-  readonly #columns: ExpressionColumn[] = [];
-  readonly #read = new Set<string>();
-
-  constructor(source: SourcePlan) {
-    this.#source = source;
-    for (const { name, type, nullable } of source.contract?.columns ?? []) {
-      this.#columns.push({ name, type: type ?? create(ValueTypeSchema), nullable });
-    }
-  }
-
-  has(name: string): boolean {
-    return this.#columns.some((column) => column.name === name);
-  }
-
-  /** An expression's result may be null whatever it reads: an error at run time gives null. */
-  addDerived(name: string, type: ValueType): void {
-    this.#columns.push({ name, type, nullable: true });
-  }
-
-  types(): ReadonlyMap<string, ValueType> {
-    return new Map(this.#columns.map(({ name, type }) => [name, type]));
-  }
-
-  read(name: string): void {
-    this.#read.add(name);
-  }
-
-  /** The type of an expression's result; undefined, with a problem, when it has none. */
-  compile(
-    source: string,
-    what: string,
-    location: Location | undefined,
-    context: ResolveContext,
-  ): ValueType | undefined {
-    try {
-      const expression = compileExpression(source, this.#columns);
-      for (const index of expression.uses) this.read(this.#columns[index]?.name ?? '');
-      return expression.type;
-    } catch (error) {
-      if (!(error instanceof FreshetError)) throw error;
-      const at = error.place === '' ? '' : ` (line:column ${error.place} of the expression)`;
-      const remedy = error.remedy || 'Correct the expression; see the documentation for what CEL has here.';
-      context.problems.add(location, `${what}: ${error.message}${at}`, remedy);
-      return undefined;
-    }
-  }
-
-  /** The source's columns that are read, by name ascending. */
-  columnsRead(): NonNullable<SourcePlan['contract']>['columns'] {
-    const columns = (this.#source.contract?.columns ?? []).filter(({ name }) => this.#read.has(name));
-    return columns.sort((a, b) => compareStrings(a.name, b.name));
-  }
 }
 
 function resolveDerived(view: FeatureView, columns: ColumnScope, context: ResolveContext): DerivedColumn[] {

@@ -1,7 +1,8 @@
 /**
  * The routes that views need, numbered.
  *
- * Owns what makes two routes the same: origin, mode, event time column, max_skew, key columns and their kinds. The same
+ * Owns what makes two routes the same: origin, mode, event time column, max_skew, key columns and their kinds; of a
+ * broadcast table, which is no events, origin, mode, key columns and their kinds. The same
  * route keeps its number from one set of definitions to the next, whatever the source or entity is called; a number
  * that was given once is never given to another, since records in the log name routes by it.
  */
@@ -13,15 +14,30 @@ import {
   RoutePlanSchema,
   SourcePlanSchema,
 } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
+import { Kind } from '@freshet/gen/freshet/type/v1/value_pb.ts';
 
 /** What identifies a route, as bytes: the route without its number, names of definitions and contract. */
 export function routeIdentity(route: Pick<RoutePlan, 'source' | 'entity' | 'keyColumns'>): Uint8Array {
   const source = route.source === undefined ? create(SourcePlanSchema) : clone(SourcePlanSchema, route.source);
   source.name = '';
   delete source.contract;
-  const key = (route.entity?.key ?? []).map(({ kind }) => ({ kind }));
-  const entity = create(EntityPlanSchema, { key });
+  if (route.entity === undefined) {
+    source.eventTimeColumn = '';
+    source.maxSkewUs = 0n;
+  }
+  const entity = create(EntityPlanSchema, {
+    // No entity has such a name: a broadcast table is another route than the same table under an entity's key.
+    name: route.entity === undefined ? '*' : '',
+    key: keyKinds(route).map((kind) => ({ kind })),
+  });
   return toBinary(RoutePlanSchema, create(RoutePlanSchema, { source, entity, keyColumns: route.keyColumns }));
+}
+
+/** The kinds of the key that a route's records are filed under, in key order. */
+export function keyKinds({ source, entity, keyColumns }: Pick<RoutePlan, 'source' | 'entity' | 'keyColumns'>): Kind[] {
+  if (entity !== undefined) return entity.key.map(({ kind }) => kind);
+  const columns = new Map((source?.contract?.columns ?? []).map(({ name, type }) => [name, type?.kind]));
+  return keyColumns.map((name) => columns.get(name) ?? Kind.UNSPECIFIED);
 }
 
 function identityText(route: Pick<RoutePlan, 'source' | 'entity' | 'keyColumns'>): string {

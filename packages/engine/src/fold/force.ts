@@ -4,11 +4,21 @@
  * Owns when an instance begins, is built, is complete and is over. Does not own the shard's position (../shard-fold.ts),
  * nor what a change does to a key's state (view-instance.ts).
  *
- *      definitions name the view                      route begins generation 2, 3, …
- *        │ route not begun: complete                    │ a new instance, empty, fed live
- *        │ else: building ──build at the position──▶ complete        complete when the snapshot has ended
+ *      definitions name the view
+ *        │ route not begun: complete
+ *        │ else: building ──build at the position──▶ complete
+ *                                                      │ route begins generation 2, 3, …
+ *                                                      ▼
+ *                     stands still, offered as it is  +  successor: empty, fed live, offered to nobody
+ *                                                      │ the snapshot of the generation has ended
+ *                                                      ▼
+ *                               the successor is complete and takes the view's place; the old states are garbage
  *
- * Invariant F1: everything here follows from records alone, but for the moment at which a build ends.
+ * A view that is not complete when a generation begins has nothing to stand still: it begins anew. A generation that
+ * begins before the last one's snapshot has ended replaces the successors only.
+ *
+ * Invariants: F1 (everything here follows from records alone, but for the moment at which a build ends); R3 (a view is
+ * offered by one instance, which is whole, and changes it in one step).
  */
 import { fromBinary } from '@bufbuild/protobuf';
 import type { FoldMeta } from '@freshet/gen/freshet/compute/v1/state_pb.ts';
@@ -20,21 +30,30 @@ import { toHex } from '@freshet/kit/hex.ts';
 import { RecordKind, RecordReader } from '../record/record-reader.ts';
 import type { ColdState, FoldEntry } from '../shard-fold.ts';
 import { type RunnableView, runnableView } from '../state/view-plan.ts';
-import { engineVersion } from '../windows.ts';
+import { newestEngineVersion } from '../windows.ts';
+import { BuildTables } from './build-tables.ts';
 import { ContractBook } from './contract-book.ts';
+import { LiveTables, readyRoutes } from './live-tables.ts';
 import { RouteProgress } from './route-progress.ts';
 import type { CacheUse } from './state-cache.ts';
-import { type FoldCounters, ViewInstance } from './view-instance.ts';
+import type { TableRows } from './table-rows.ts';
+import { type Build, type FoldCounters, ViewInstance } from './view-instance.ts';
+
+const FIRST_GENERATION = 1;
 
 export class Force {
   definitions: DefinitionSet | undefined;
   nextInstance = 0;
   readonly routes = new Map<number, RouteProgress>();
   readonly contracts = new ContractBook();
-  /** The present instance of each view in force, by view id in hex. */
+  /** The present instance of each view in force, by view id in hex: the one that is offered, once it is complete. */
   readonly views = new Map<string, ViewInstance>();
-  readonly counters: FoldCounters = { expiredEvents: 0, expressionErrors: 0, unknownContracts: 0 };
+  /** What takes the place of a present instance that stands still, by view id in hex. */
+  readonly successors = new Map<string, ViewInstance>();
+  readonly counters: FoldCounters = { expiredEvents: 0, expressionErrors: 0, unknownContracts: 0, joinMisses: 0 };
   readonly use: CacheUse = { bytes: 0, dirtyBytes: 0 };
+  /** The tables that views in force join. */
+  readonly tables: LiveTables;
   readonly #cold: ColdState;
   readonly #record = new RecordReader();
   /** The instances that the live fold feeds: those not being built. */
@@ -42,10 +61,23 @@ export class Force {
 
   constructor(cold: ColdState) {
     this.#cold = cold;
+    this.tables = new LiveTables({ cold, use: this.use });
   }
 
   get generation(): number {
     return Number(this.definitions?.generation ?? 0n);
+  }
+
+  /** Every instance that has state: the present ones and their successors. */
+  *instances(): Generator<ViewInstance> {
+    yield* this.views.values();
+    yield* this.successors.values();
+  }
+
+  /** All rows of joined tables: those of the live fold and those of builds. */
+  *tableRows(): Generator<TableRows> {
+    for (const table of this.tables.all()) yield* table.rows();
+    for (const { build } of this.instances()) for (const table of build?.tables?.all() ?? []) yield* table.rows();
   }
 
   /** Takes one record of the live fold into account. */
@@ -56,12 +88,17 @@ export class Force {
       case RecordKind.CHANGE:
       case RecordKind.TRUNCATE: {
         const route = this.routes.get(record.route);
-        if (route === undefined) return;
-        this.#foldChange(route, this.#liveByRoute.get(record.route) ?? [], entry);
+        if (route === undefined || !route.accept(record)) return;
+        this.#foldChange(this.#liveByRoute.get(record.route) ?? [], entry);
+        // Behind the views: a table joined with itself is joined as it was before the change.
+        this.tables.apply(record, entry.offset);
         return;
       }
+      case RecordKind.TABLE:
+        if (this.routes.get(record.route)?.accept(record) === true) this.tables.apply(record, entry.offset);
+        return;
       case RecordKind.ROUTE_BEGIN:
-        this.#beginRoute(record.route, record.generation, entry.offset);
+        this.#beginRoute(record.route, record.generation, entry);
         return;
       case RecordKind.SNAPSHOT_END:
         this.#endSnapshot(record.route, record.generation, entry.offset);
@@ -73,7 +110,7 @@ export class Force {
         return;
       }
       default:
-      // Ticks only carry log time. Erasure and broadcast tables are written by no version that this one reads.
+      // Ticks only carry log time. Erasure is written by no version that this one reads.
     }
   }
 
@@ -85,10 +122,12 @@ export class Force {
       if (build.position >= livePosition) break;
       assert(entry.offset === build.position, `F3: a build at ${build.position} was fed offset ${entry.offset}`);
       // A truncation puts a fresh instance into its place, with the same build.
-      this.#foldShadow(must(this.views.get(instance.view.viewId)), build.route, entry);
-      build.position = entry.offset + 1;
+      const readOn = this.#foldShadow(must(this.views.get(instance.view.viewId)), build, entry);
+      build.position = readOn ?? entry.offset + 1;
+      if (readOn !== undefined) break;
     }
     if (build.position < livePosition) return;
+    if (build.tables !== undefined) this.tables.adopt(build.tables);
     const built = must(this.views.get(instance.view.viewId));
     built.build = undefined;
     built.completeAt = this.#isAwaitingSnapshot(built.view.route) ? undefined : livePosition;
@@ -101,6 +140,7 @@ export class Force {
     this.counters.expiredEvents = Number(meta.expiredEvents);
     this.counters.expressionErrors = Number(meta.expressionErrors);
     this.counters.unknownContracts = Number(meta.unknownContracts);
+    this.counters.joinMisses = Number(meta.joinMisses);
     for (const route of meta.routes) {
       if (route.generation > 0) this.routes.set(route.route, RouteProgress.fromProto(route));
       for (const contract of route.contracts) this.contracts.add(route.route, contract);
@@ -111,27 +151,37 @@ export class Force {
     for (const stored of meta.views) {
       const viewId = toHex(stored.viewId);
       const view = checkedView(must(plans.get(viewId), 'a commit holds a view that its definitions do not'));
-      const options = { view, number: stored.instance, cold: this.#cold, use: this.use, stored };
-      this.views.set(viewId, new ViewInstance(options));
+      // Commits of versions before 2026-11-23 name no generation, and have no successors.
+      const generation = stored.generation || this.#generationOf(view.plan.route);
+      const { use, tables } = this;
+      const options = { view, number: stored.instance, generation, cold: this.#cold, use, tables, stored };
+      (stored.successor ? this.successors : this.views).set(viewId, new ViewInstance(options));
     }
+    this.tables.join(joinedRoutes(this.definitions));
+    this.tables.restore(meta.tables);
     this.#indexRoutes();
   }
 
-  #foldShadow(instance: ViewInstance, route: RouteProgress, entry: FoldEntry): void {
+  /** Returns where to read on, when that is not at the next record. */
+  #foldShadow(instance: ViewInstance, { route, tables }: Build, entry: FoldEntry): number | undefined {
     const record = this.#record;
     record.load(entry.record);
-    if (record.route !== route.route) return;
+    if (record.route === route.route && tables?.folds(entry.offset) !== false) this.#foldEvent(instance, route, entry);
+    return tables?.take(record, entry.offset);
+  }
+
+  #foldEvent(instance: ViewInstance, route: RouteProgress, entry: FoldEntry): void {
+    const record = this.#record;
     if (record.kind === RecordKind.ROUTE_BEGIN) route.begin(record.generation, entry.offset);
     else if (record.kind === RecordKind.SNAPSHOT_END) route.endSnapshot(record.generation);
     else if (record.kind === RecordKind.CHANGE || record.kind === RecordKind.TRUNCATE) {
-      this.#foldChange(route, [instance], entry);
+      if (route.accept(record)) this.#foldChange([instance], entry);
     }
   }
 
-  /** Folds the change or truncation that the reader stands at into instances of its route. */
-  #foldChange(route: RouteProgress, instances: readonly ViewInstance[], entry: FoldEntry): void {
+  /** Folds the change or truncation that the reader stands at, which counts, into instances of its route. */
+  #foldChange(instances: readonly ViewInstance[], entry: FoldEntry): void {
     const record = this.#record;
-    if (!route.accept(record)) return;
     if (record.kind === RecordKind.TRUNCATE) {
       // By id, as in #beginRoute.
       const byId = [...instances].sort((a, b) => (a.view.viewId < b.view.viewId ? -1 : 1));
@@ -148,35 +198,58 @@ export class Force {
   #empty(instance: ViewInstance, offset: number): void {
     const { view, build, completeAt } = instance;
     if (!view.reach.mutable) return;
+    // The build goes on with the fresh instance.
+    instance.build = undefined;
     instance.close();
     const fresh = this.#begin(view, completeAt === undefined ? undefined : offset + 1);
     fresh.build = build;
-    this.views.set(view.viewId, fresh);
+    const isSuccessor = this.successors.get(view.viewId) === instance;
+    (isSuccessor ? this.successors : this.views).set(view.viewId, fresh);
     this.#indexRoutes();
   }
 
-  #beginRoute(number: number, generation: number, offset: number): void {
+  #beginRoute(number: number, generation: number, { offset, logTimeUs }: FoldEntry): void {
     let route = this.routes.get(number);
     if (route === undefined) {
       route = new RouteProgress(number);
       this.routes.set(number, route);
     }
-    const isFirst = route.generation === 0;
-    if (!route.begin(generation, offset) || isFirst) return;
+    if (!route.begin(generation, offset)) return;
+    this.tables.begin(number, offset);
+    // Of the first generation nothing was folded yet: its rows are shown as they come.
+    if (generation === FIRST_GENERATION) return;
     // By id, as commits keep them: the order in which views came into force is forgotten by a restart, and the numbers
     // of instances must not tell that there was one (F1).
     for (const [viewId, instance] of [...this.views].sort(([a], [b]) => (a < b ? -1 : 1))) {
       if (instance.view.route !== number) continue;
-      // The new generation brings every row again: what was folded of the old one must not stay.
-      instance.close();
-      this.views.set(viewId, this.#begin(instance.view, undefined));
+      const next = this.#begin(instance.view, undefined);
+      if (instance.completeAt === undefined) {
+        // The new generation brings every row again: nobody was shown what was folded of the old one.
+        instance.close();
+        this.views.set(viewId, next);
+        if (next.view.joins.length > 0 && !this.tables.have(next.view)) this.#restartJoined(next, instance, offset);
+        continue;
+      }
+      instance.standStill({ position: offset, logTimeUs });
+      this.successors.get(viewId)?.close();
+      this.successors.set(viewId, next);
     }
     this.#indexRoutes();
   }
 
   #endSnapshot(number: number, generation: number, offset: number): void {
     if (this.routes.get(number)?.endSnapshot(generation) !== true) return;
-    for (const instance of this.#liveByRoute.get(number) ?? []) instance.completeAt ??= offset + 1;
+    for (const instance of this.#liveByRoute.get(number) ?? []) {
+      instance.completeAt ??= offset + 1;
+      const viewId = toHex(instance.view.plan.viewId);
+      if (this.successors.get(viewId) !== instance) continue;
+      this.views.get(viewId)?.close();
+      this.views.set(viewId, instance);
+      this.successors.delete(viewId);
+    }
+    if (!this.tables.endSnapshot(number)) return;
+    for (const instance of this.views.values()) if (instance.awaitsTables) this.#startJoined(instance, offset);
+    this.#indexRoutes();
   }
 
   #define(definitions: DefinitionSet, offset: number): void {
@@ -187,10 +260,13 @@ export class Force {
     }
     const wanted = plansById(definitions);
     for (const [viewId, instance] of this.views) {
-      if (wanted.get(viewId)?.route === instance.view.route) continue;
+      if (isSameRoutes(wanted.get(viewId), instance.view.plan)) continue;
       instance.close();
       this.views.delete(viewId);
+      this.successors.get(viewId)?.close();
+      this.successors.delete(viewId);
     }
+    this.tables.join(joinedRoutes(definitions));
     for (const viewId of [...wanted.keys()].sort()) {
       if (!this.views.has(viewId)) this.views.set(viewId, this.#bringIntoForce(must(wanted.get(viewId)), offset));
     }
@@ -200,6 +276,7 @@ export class Force {
   /** A view that the definitions at the offset are the first to name. */
   #bringIntoForce(plan: ViewPlan, offset: number): ViewInstance {
     const view = checkedView(plan);
+    if (view.joins.length > 0) return this.#startJoined(this.#begin(view, undefined), offset);
     const route = this.routes.get(plan.route);
     // Nothing of the route can have been missed before it began.
     if (route === undefined) return this.#begin(view, offset + 1);
@@ -208,8 +285,45 @@ export class Force {
     return instance;
   }
 
+  /**
+   * Starts an instance that joins tables, at the record of an offset, or lets it wait for them. It is fed live when the
+   * tables are there and nothing of its route can have been missed; else it is built.
+   */
+  #startJoined(instance: ViewInstance, offset: number): ViewInstance {
+    const { view, number } = instance;
+    const route = this.routes.get(view.plan.route);
+    const ready = readyRoutes(view, this.routes);
+    instance.awaitsTables = ready === undefined;
+    if (ready === undefined) return instance;
+    if (route === undefined && this.tables.have(view)) {
+      instance.completeAt = offset + 1;
+      return instance;
+    }
+    const tables = BuildTables.begin(ready, number, route?.beginOffset, { cold: this.#cold, use: this.use });
+    instance.build = { position: tables.position, route: new RouteProgress(view.plan.route), tables };
+    return instance;
+  }
+
+  /**
+   * Starts an instance in the place of one that was not done. Where that one was building, this one begins with the same
+   * generations of the tables: how far the first came must not show (F1).
+   */
+  #restartJoined(next: ViewInstance, before: ViewInstance, offset: number): void {
+    const tables = before.build?.tables?.restarted(next.number, offset, { cold: this.#cold, use: this.use });
+    if (tables === undefined) this.#startJoined(next, offset);
+    else next.build = { position: tables.position, route: new RouteProgress(next.view.plan.route), tables };
+  }
+
   #begin(view: RunnableView, completeAt: number | undefined): ViewInstance {
-    const instance = new ViewInstance({ view, number: this.nextInstance++, cold: this.#cold, use: this.use });
+    const generation = this.#generationOf(view.plan.route);
+    const instance = new ViewInstance({
+      view,
+      number: this.nextInstance++,
+      generation,
+      cold: this.#cold,
+      use: this.use,
+      tables: this.tables,
+    });
     instance.completeAt = completeAt;
     return instance;
   }
@@ -217,11 +331,18 @@ export class Force {
   /** A first generation is shown while its snapshot is folded; a later one replaces what was shown, so it is not. */
   #isAwaitingSnapshot(number: number): boolean {
     const route = this.routes.get(number);
-    return route !== undefined && route.generation > 1 && !route.snapshotEnded;
+    return route !== undefined && route.generation > FIRST_GENERATION && !route.snapshotEnded;
+  }
+
+  /** The generation of the route that an instance which begins now folds. Nothing of a route is as good as its first. */
+  #generationOf(number: number): number {
+    return Math.max(FIRST_GENERATION, this.routes.get(number)?.generation ?? 0);
   }
 
   #indexRoutes(): void {
-    const live = [...this.views.values()].filter(({ build }) => build === undefined);
+    const live = [...this.instances()].filter(
+      ({ build, standing, awaitsTables }) => build === undefined && standing === undefined && !awaitsTables,
+    );
     this.#liveByRoute = Map.groupBy(live, ({ view }) => view.route);
   }
 }
@@ -231,11 +352,21 @@ function plansById(definitions: DefinitionSet): Map<string, ViewPlan> {
   return new Map(definitions.views.map((plan) => [toHex(plan.viewId), plan]));
 }
 
+/** The routes of all tables that views join. */
+function joinedRoutes({ views }: DefinitionSet): Set<number> {
+  return new Set(views.flatMap(({ joins }) => joins.map(({ route }) => route)));
+}
+
+/** Whether a view's plan still takes its rows and its tables from the same routes. */
+function isSameRoutes(wanted: ViewPlan | undefined, { route, joins }: ViewPlan): boolean {
+  return wanted?.route === route && wanted.joins.every((join, index) => join.route === joins[index]?.route);
+}
+
 function checkedView(plan: ViewPlan): RunnableView {
-  if (plan.engineVersion > engineVersion) {
+  if (plan.engineVersion > newestEngineVersion) {
     throw new FreshetError(
       'INVALID_DEFINITION',
-      `View ${plan.name} needs engine version ${plan.engineVersion}; this is version ${engineVersion}.`,
+      `View ${plan.name} needs engine version ${plan.engineVersion}; this is version ${newestEngineVersion}.`,
       { remedy: 'Upgrade every compute node before the registry, then apply again.' },
     );
   }

@@ -36,10 +36,14 @@ export function encodeMeta(place: FoldPlace, force: Force): FoldMeta {
       state.contracts = [...force.contracts.of(route)];
       return state;
     }),
-    views: viewIds.flatMap((viewId) => force.views.get(viewId)?.toProto() ?? []),
+    views: viewIds.flatMap((viewId) =>
+      [force.views.get(viewId)?.toProto(false) ?? [], force.successors.get(viewId)?.toProto(true) ?? []].flat(),
+    ),
     nextInstance: force.nextInstance,
     expiredEvents: BigInt(force.counters.expiredEvents),
     expressionErrors: BigInt(force.counters.expressionErrors),
     unknownContracts: BigInt(force.counters.unknownContracts),
+    joinMisses: BigInt(force.counters.joinMisses),
+    tables: force.tables.toProto(),
   });
 }

@@ -1,6 +1,8 @@
 /**
- * The digest of a shard's state: SHA-256 over the position, the definitions, the routes' marks, and, of the views that are
- * complete, every key state by key and then every contribution by key, row hash and offset.
+ * The digest of a shard's state: SHA-256 over the position, the definitions, the routes' marks, and, of the views that
+ * are complete, every row of the tables that they join, every key state by key and then every contribution by key, row
+ * hash and offset. Instances that stand still are not in it: whether there is one depends on whether a build was
+ * done in time, and nothing is folded into them any more.
  *
  * Invariant F1: it is the same for the same prefix of the log, whatever the batches, commits, evictions, sweeps and
  * machines; except that a view enters it when its build is complete, which depends on how fast the build was. So it passes
@@ -21,9 +23,10 @@ import { ByteWriter } from '../state/byte-writer.ts';
 import { isDeadState, isHeld, type ViewReach, viewReach } from '../state/reach.ts';
 import { encodeState } from '../state/state-codec.ts';
 import { featureGroups } from '../state/view-plan.ts';
+import type { Force } from './force.ts';
 import { contributionsName, instanceName } from './instance-name.ts';
-import { mergedKeys } from './merged-keys.ts';
-import type { ViewInstance } from './view-instance.ts';
+import { mergedKeys, mergedRows } from './merged-keys.ts';
+import { tableRowsIdentity, tableRowsName } from './table-name.ts';
 
 export interface StateDigest {
   /**
@@ -41,10 +44,15 @@ export function createStateDigest(meta: Uint8Array): StateDigest {
 }
 
 /** The digest of a fold as it is in memory and in its cold store. */
-export function digestInstances(meta: FoldMeta, instances: readonly ViewInstance[], cold: ColdState): Uint8Array {
+export function digestInstances(meta: FoldMeta, force: Force, cold: ColdState): Uint8Array {
   const digest = digestOf(meta);
   const writer = new ByteWriter();
-  const complete = instances.filter(({ completeAt }) => completeAt !== undefined);
+  for (const rows of force.tables.all().flatMap((table) => [...table.rows()])) {
+    for (const [key, row] of mergedRows(rows, cold)) digest.add(rows.name, key, row);
+  }
+  const complete = [...force.instances()].filter(
+    ({ completeAt, standing }) => completeAt !== undefined && standing === undefined,
+  );
   for (const instance of complete.sort((a, b) => (a.name < b.name ? -1 : 1))) {
     for (const key of mergedKeys(instance, cold)) {
       const state = must(instance.cache.peek(key), 'a key has no state');
@@ -81,6 +89,8 @@ function digestOf(meta: FoldMeta): StateDigest {
   part(new Uint8Array(numbers.buffer));
   part(meta.definitions);
   for (const route of meta.routes) part(toBinary(RouteStateSchema, route));
+  const tables = tableIdentities(meta);
+  for (const identity of tables.values()) part(keyBytes(identity));
   const complete = completeInstances(meta);
   for (const { viewId, isContributions } of complete.values()) if (!isContributions) part(keyBytes(viewId));
   const logTimeUs = Number(meta.logTimeUs);
@@ -90,6 +100,8 @@ function digestOf(meta: FoldMeta): StateDigest {
       const place = `${instance}${key}`;
       assert(before === undefined || before < place, 'F1: states are digested out of order');
       before = place;
+      const table = tables.get(instance);
+      if (table !== undefined) for (const bytes of [keyBytes(table), keyBytes(key), stored]) part(bytes);
       const digested = complete.get(instance);
       if (digested === undefined) return;
       const { viewId, reach } = digested;
@@ -109,13 +121,31 @@ function digestOf(meta: FoldMeta): StateDigest {
   };
 }
 
+/**
+ * What the rows of the live fold's tables are digested under, by the name that they are stored under. A table comes with
+ * the complete views that join it: whether it is there before depends on whether a build was done.
+ */
+function tableIdentities({ tables, views, definitions }: FoldMeta): Map<string, string> {
+  const complete = new Set(
+    views.flatMap(({ viewId, completeAt, standing }) =>
+      completeAt === undefined || standing !== undefined ? [] : [toHex(viewId)],
+    ),
+  );
+  const plans = fromBinary(DefinitionSetSchema, definitions).views;
+  const joined = plans.flatMap(({ viewId, joins }) => (complete.has(toHex(viewId)) ? joins.map((j) => j.route) : []));
+  const names = tables
+    .filter(({ route }) => joined.includes(route))
+    .map(({ route, began, owner }) => tableRowsName({ route, began: Number(began), owner }));
+  return new Map(names.map((name) => [name, tableRowsIdentity(name)]));
+}
+
 /** By the name that their states or contributions are stored under, in the order of view ids. */
 function completeInstances(meta: FoldMeta): Map<string, Digested> {
   const { views } = fromBinary(DefinitionSetSchema, meta.definitions);
   const reaches = new Map(views.map((plan) => [toHex(plan.viewId), viewReach(plan, featureGroups(plan.features))]));
   const complete = new Map<string, Digested>();
-  for (const { viewId: id, instance, completeAt } of meta.views) {
-    if (completeAt === undefined) continue;
+  for (const { viewId: id, instance, completeAt, standing } of meta.views) {
+    if (completeAt === undefined || standing !== undefined) continue;
     const viewId = toHex(id);
     const reach = must(reaches.get(viewId), 'a commit holds a view that its definitions do not');
     complete.set(instanceName(id, instance), { viewId, reach, isContributions: false });

@@ -1,5 +1,6 @@
 /**
- * One life of a view in a shard: from its coming into force, or its route's new generation, until the next such.
+ * One life of a view in a shard: from its coming into force, or its route's new generation, until another takes its
+ * place.
  *
  * Owns folding a change into the view: reading columns by the record's contract, derived columns, `where`, expiry, the
  * key's state. Does not own whether a record counts at all (route-progress.ts) or when the instance is complete
@@ -12,6 +13,7 @@ import {
 } from '@freshet/gen/freshet/compute/v1/state_pb.ts';
 import { Operation } from '@freshet/gen/freshet/log/v1/log_pb.ts';
 import type { Contract } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import { must } from '@freshet/kit/assert.ts';
 import { rowIdentity } from '@freshet/values/row-identity.ts';
 import { sameType } from '@freshet/values/type-name.ts';
 import type { Raw } from '../aggregates/aggregate.ts';
@@ -19,20 +21,26 @@ import { NodeCache } from '../contributions/node-cache.ts';
 import { isLongerThan } from '../limits.ts';
 import type { RecordReader } from '../record/record-reader.ts';
 import type { ColdState } from '../shard-fold.ts';
+import type { RunnableJoin } from '../state/join-plan.ts';
 import { addEvent, type KeyState } from '../state/key-state.ts';
 import { isInReach } from '../state/reach.ts';
 import { type RunnableView, rawOfResult } from '../state/view-plan.ts';
+import { BuildTables } from './build-tables.ts';
 import type { ContractBook } from './contract-book.ts';
 import { contributionsName, instanceName } from './instance-name.ts';
+import { JoinReader } from './join-reader.ts';
 import { MutableFold } from './mutable-fold.ts';
 import { RouteProgress } from './route-progress.ts';
 import { type CacheUse, StateCache } from './state-cache.ts';
+import type { JoinedTables } from './table.ts';
 
 /** What happened to events, since the state was made. */
 export interface FoldCounters {
   expiredEvents: number;
   expressionErrors: number;
   unknownContracts: number;
+  /** Joined tables that had no row for a row folded. */
+  joinMisses: number;
 }
 
 /** A fold in the shadow, from the route's beginning up to the live position. */
@@ -41,11 +49,23 @@ export interface Build {
   position: number;
   /** The view's route as the build has seen it. */
   readonly route: RouteProgress;
+  /** The tables as the build has seen them; undefined for a view without joins. */
+  readonly tables?: BuildTables | undefined;
+}
+
+/** Since when an instance is not fed any more: everything before is in it. */
+export interface Standing {
+  /** The offset of the record that began the next generation. */
+  readonly position: number;
+  /** That record's log time, microseconds. */
+  readonly logTimeUs: number;
 }
 
 export class ViewInstance {
   readonly view: RunnableView;
   readonly number: number;
+  /** The generation of the view's route that it folds; 1 also while the route has not begun. */
+  readonly generation: number;
   /** The view's id and the instance's number: what the cold store files the states under. */
   readonly name: string;
   readonly cache: StateCache;
@@ -54,33 +74,57 @@ export class ViewInstance {
   /** What the cold store files contributions under; undefined for an append source. */
   readonly contributionsName: string | undefined;
   build: Build | undefined;
+  /** Nothing is folded yet: a table that it joins has not ended its first snapshot. */
+  awaitsTables: boolean;
   /** The position from which on there are rows to offer; undefined while built, or while its route's snapshot runs. */
   completeAt: number | undefined;
+  /** Set once a later generation of the route has begun: a successor is fed in its stead. */
+  #standing: Standing | undefined;
   /** Rows that changed since they were last handed out for emission. */
   #pending: KeyState[] = [];
   readonly #row: Raw[];
+  readonly #tables: JoinedTables;
+  readonly #joins: JoinReader | undefined;
   /** By contract version; a version is one contract for ever. */
   readonly #layouts = new Map<number, Layout>();
 
   constructor(options: {
     readonly view: RunnableView;
     readonly number: number;
+    readonly generation: number;
     readonly cold: ColdState;
     readonly use: CacheUse;
+    /** The tables of the live fold. */
+    readonly tables: JoinedTables;
     /** What a commit knows of the instance; undefined for a new one. */
     readonly stored?: ViewInstanceState | undefined;
   }) {
-    const { view, number, cold, use, stored } = options;
+    const { view, number, generation, cold, use, tables, stored } = options;
     this.view = view;
     this.number = number;
+    this.generation = generation;
     this.name = instanceName(view.plan.viewId, number);
     const keys = Number(stored?.keys ?? 0);
     this.cache = new StateCache({ view, instance: this.name, cold, use, isPartial: stored !== undefined, keys });
     if (stored?.completeAt !== undefined) this.completeAt = Number(stored.completeAt);
     if (stored?.build?.route !== undefined) {
-      this.build = { position: Number(stored.build.position), route: RouteProgress.fromProto(stored.build.route) };
+      this.build = {
+        position: Number(stored.build.position),
+        route: RouteProgress.fromProto(stored.build.route),
+        tables: BuildTables.fromProto(stored.build, number, { cold, use }),
+      };
     }
-    this.#row = new Array<Raw>(view.columns.length + view.derived.length).fill(null);
+    if (stored?.standing !== undefined) {
+      this.#standing = {
+        position: Number(stored.standing.position),
+        logTimeUs: Number(stored.standing.logTimeUs),
+      };
+    }
+    this.awaitsTables = stored?.awaitsTables ?? false;
+    this.#tables = tables;
+    this.#joins = view.joins.length === 0 ? undefined : new JoinReader();
+    const joined = view.joins.reduce((count, { columns }) => count + columns.length, 0);
+    this.#row = new Array<Raw>(view.columns.length + joined + view.derived.length).fill(null);
     const { viewId } = view.plan;
     this.contributionsName = view.reach.mutable ? contributionsName(viewId, number) : undefined;
     this.mutable =
@@ -92,15 +136,40 @@ export class ViewInstance {
           );
   }
 
+  /** Since when nothing is folded into it any more; undefined while something is. */
+  get standing(): Standing | undefined {
+    return this.#standing;
+  }
+
+  /** A later generation of its route begins: it is offered as it is until a successor takes its place. */
+  standStill(since: Standing): void {
+    this.#standing ??= since;
+  }
+
   /** What a commit keeps of the instance. */
-  toProto(): ViewInstanceState {
-    const { build, completeAt } = this;
+  toProto(successor: boolean): ViewInstanceState {
+    const { build, completeAt, generation } = this;
+    const standing = this.#standing;
     return create(ViewInstanceSchema, {
       viewId: this.view.plan.viewId,
       instance: this.number,
       keys: BigInt(this.cache.keys),
-      ...(build === undefined ? {} : { build: { position: BigInt(build.position), route: build.route.toProto() } }),
+      ...(build === undefined
+        ? {}
+        : {
+            build: {
+              position: BigInt(build.position),
+              route: build.route.toProto(),
+              ...build.tables?.toProto(),
+            },
+          }),
+      awaitsTables: this.awaitsTables,
       ...(completeAt === undefined ? {} : { completeAt: BigInt(completeAt) }),
+      generation,
+      successor,
+      ...(standing === undefined
+        ? {}
+        : { standing: { position: BigInt(standing.position), logTimeUs: BigInt(standing.logTimeUs) } }),
     });
   }
 
@@ -116,7 +185,7 @@ export class ViewInstance {
       counters.unknownContracts++;
       return;
     }
-    const holds = operation !== Operation.DELETE && this.#readRow(record, layout.positions, counters);
+    const holds = operation !== Operation.DELETE && this.#readRow(record, layout.positions, contracts, counters);
     const { eventTimeUs, key } = record;
     if (this.mutable !== undefined) {
       if (holds && !isInReach(this.view.reach, eventTimeUs, logTimeUs)) counters.expiredEvents++;
@@ -140,6 +209,7 @@ export class ViewInstance {
   close(): void {
     this.cache.close();
     this.mutable?.tree.nodes.close();
+    this.build?.tables?.close();
   }
 
   #emit(state: KeyState): void {
@@ -162,12 +232,13 @@ export class ViewInstance {
   }
 
   /** Fills the row; false when `where` does not hold. */
-  #readRow(record: RecordReader, positions: Int32Array, counters: FoldCounters): boolean {
+  #readRow(record: RecordReader, positions: Int32Array, contracts: ContractBook, counters: FoldCounters): boolean {
     const { view } = this;
     const { where } = view;
     const row = this.#row;
     let failed = false;
     for (const index of view.whereColumns) this.#readColumn(record, positions, index);
+    if (view.whereJoins.length > 0) this.#join(view.whereJoins, record.key, contracts, counters);
     if (where !== undefined && !view.whereUsesDerived) {
       let holds = false;
       try {
@@ -179,6 +250,7 @@ export class ViewInstance {
       if (!holds) return false;
     }
     for (const index of view.otherColumns) this.#readColumn(record, positions, index);
+    if (view.otherJoins.length > 0) this.#join(view.otherJoins, record.key, contracts, counters);
     for (const { index, expression, kind } of view.derived) {
       try {
         row[index] = rawOfResult(kind, expression.evaluate(row));
@@ -199,6 +271,12 @@ export class ViewInstance {
     if (holds && this.#dropLongInputs()) failed = true;
     if (failed) counters.expressionErrors++;
     return holds;
+  }
+
+  #join(joins: readonly RunnableJoin[], key: string, contracts: ContractBook, counters: FoldCounters): void {
+    const tables = this.build?.tables ?? this.#tables;
+    const reader = must(this.#joins, 'a view without joins joins');
+    for (const join of joins) if (!reader.read(join, this.#row, key, tables, contracts)) counters.joinMisses++;
   }
 
   /** Makes null what is too long for a row; whether anything was. Expressions have seen the values as they were. */

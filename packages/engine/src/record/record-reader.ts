@@ -6,6 +6,7 @@
  */
 import type { ValueType } from '@freshet/gen/freshet/type/v1/value_pb.ts';
 import { NO_EVENT_TIME, type Raw } from '../aggregates/aggregate.ts';
+import type { ByteWriter } from '../state/byte-writer.ts';
 import { latin1 } from './latin1.ts';
 import { readRawValue } from './raw-value.ts';
 import { WireCursor } from './wire-cursor.ts';
@@ -73,6 +74,7 @@ export class RecordReader {
       const end = cursor.part();
       this.kind = field;
       if (field === RecordKind.CHANGE || field === RecordKind.TRUNCATE) this.#readChange(end, field);
+      else if (field === RecordKind.TABLE) this.#readTable(end);
       else if (field === RecordKind.ROUTE_BEGIN || field === RecordKind.SNAPSHOT_END) this.#readRoute(end);
       else cursor.at = end;
     }
@@ -83,6 +85,25 @@ export class RecordReader {
     if (index < 0 || index >= this.#columnCount) return null;
     this.#cursor.at = this.#columnStarts[index] as number;
     return readRawValue(this.#cursor, this.#columnEnds[index] as number, type);
+  }
+
+  /** Writes the row's columns, encoded as they are, each with its length. */
+  writeColumns(writer: ByteWriter): void {
+    const { bytes } = this.#cursor;
+    for (let i = 0; i < this.#columnCount; i++) {
+      writer.bytes(bytes.subarray(this.#columnStarts[i], this.#columnEnds[i]));
+    }
+  }
+
+  /** A change in an envelope: it is read as one, under its own kind. */
+  #readTable(end: number): void {
+    const cursor = this.#cursor;
+    this.#clearChange();
+    while (cursor.at < end) {
+      const tag = cursor.varint();
+      if (tag === 10) this.#readChange(cursor.part(), RecordKind.CHANGE);
+      else cursor.skip(tag & 7);
+    }
   }
 
   #clearChange(): void {

@@ -14,13 +14,14 @@ import { compileExpression, type Expression, type ExpressionColumn } from '../ex
 import { isLong, valueBytesMax } from '../limits.ts';
 import { normaliseInteger } from '../numbers/integers.ts';
 import { type WindowShape, windowShape } from '../windows.ts';
+import { type RunnableJoin, runnableJoins } from './join-plan.ts';
 import { type RawCodec, rawCodec } from './raw-codec.ts';
 import { type ViewReach, viewReach } from './reach.ts';
 
 export interface FeatureFold {
   /** The index in the view's features. */
   readonly feature: number;
-  /** The index of the input in the row of columns and derived columns; -1: rows are counted. */
+  /** The index of the input in the row of columns, joined and derived columns; -1: rows are counted. */
   readonly input: number;
   readonly accumulator: Accumulator;
   /** Where in a pane the accumulator's cells begin; the pane's number is at 0. */
@@ -65,6 +66,10 @@ export interface RunnableView {
   /** Whether nearly all cells of all accumulators hold numbers. */
   readonly numeric: boolean;
   readonly columns: readonly { readonly name: string; readonly type: ValueType }[];
+  readonly joins: readonly RunnableJoin[];
+  /** The joins that `where` needs, and the others, which are only looked up when it holds. */
+  readonly whereJoins: readonly RunnableJoin[];
+  readonly otherJoins: readonly RunnableJoin[];
   readonly derived: readonly Derived[];
   readonly where: Expression | undefined;
   /** The columns that `where` needs, through derived columns too; the others are only read when it holds. */
@@ -98,7 +103,10 @@ export function runnableView(plan: ViewPlan): RunnableView {
     type: must(column.type, `column ${column.name} has no type`),
     nullable: column.nullable,
   }));
-  const all: ExpressionColumn[] = [...columns];
+  const joins = runnableJoins(plan);
+  const joined = joins.flatMap((join) => join.columns.map(({ as, type }) => ({ name: as, type, nullable: true })));
+  const all: ExpressionColumn[] = [...columns, ...joined];
+  const given = all.length;
   const derived = plan.derived.map((column): Derived => {
     const type = must(column.type, `derived column ${column.name} has no type`);
     const expression = compileExpression(column.expression, all);
@@ -106,9 +114,13 @@ export function runnableView(plan: ViewPlan): RunnableView {
     return { index: all.length - 1, expression, kind: type.kind };
   });
   const where = plan.where === '' ? undefined : compileExpression(plan.where, all);
-  const whereUsesDerived = where?.uses.some((index) => index >= columns.length) ?? false;
+  const whereUsesDerived = where?.uses.some((index) => index >= given) ?? false;
   // Derived columns may need any column, so with them all are read.
-  const whereColumns = whereUsesDerived ? columns.map((_, index) => index) : [...(where?.uses ?? [])];
+  const isUsed = ({ columns: of }: RunnableJoin): boolean =>
+    of.some(({ index }) => where?.uses.includes(index) === true);
+  const whereJoins = joins.filter((join) => whereUsesDerived || isUsed(join));
+  const needed = [...(where?.uses ?? []), ...whereJoins.flatMap(({ on }) => on)];
+  const whereColumns = columns.flatMap((_, index) => (whereUsesDerived || needed.includes(index) ? [index] : []));
   const indexOf = new Map(all.map((column, index) => [column.name, index]));
   const indexes = featureGroups(plan.features);
   const reach = viewReach(plan, indexes);
@@ -123,6 +135,9 @@ export function runnableView(plan: ViewPlan): RunnableView {
     strides: groups.map(({ stride }) => stride),
     numeric: groups.every(({ features }) => features.every(({ accumulator }) => accumulator.numeric)),
     columns,
+    joins,
+    whereJoins,
+    otherJoins: joins.filter((join) => !whereJoins.includes(join)),
     derived,
     where,
     whereColumns,

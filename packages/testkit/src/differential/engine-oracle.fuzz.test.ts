@@ -10,7 +10,7 @@ import { must } from '@freshet/kit/assert.ts';
 import fc from 'fast-check';
 import { describe, it } from 'vitest';
 import { type Recipe, recipes } from '../generate/recipe.ts';
-import { buildScenario, type ScenarioKey } from '../generate/scenario.ts';
+import { buildScenario, type Scenario, type ScenarioKey } from '../generate/scenario.ts';
 import { hex, OracleHistory } from '../oracle/history.ts';
 import { compareWithOracle, show, viewsOf } from './compare.ts';
 import { EngineUnderTest } from './engine-under-test.ts';
@@ -61,6 +61,7 @@ async function check({ recipe, batches, readAfterUs, cacheBytes }: Run): Promise
       services: ({ name }) => name.startsWith('only_'),
     });
     checkVersions(engine, history, scenario.keys);
+    await checkStanding(engine, scenario);
   }
   checkExpired(engine, history, recipe);
 }
@@ -93,11 +94,33 @@ function checkExpired(engine: EngineUnderTest, history: OracleHistory, recipe: R
   if (expected !== actual) throw new Error(`${actual} expired events counted instead of ${expected}`);
 }
 
+/** R3: a view whose route is being read anew answers as it did when that began, from whole rows or not at all. */
+async function checkStanding(engine: EngineUnderTest, scenario: Scenario): Promise<void> {
+  const histories = new Map<number, OracleHistory>();
+  for (const viewId of engine.fold.completeViews()) {
+    const position = engine.fold.standing(viewId)?.position;
+    if (position === undefined) continue;
+    const history = histories.get(position) ?? new OracleHistory(scenario.twins);
+    histories.set(position, history);
+    for (const { logTimeUs, record } of scenario.records.slice(history.position, position))
+      history.append(logTimeUs, record);
+    const isOfView = (service: ServicePlan): boolean => service.features.every((f) => hex(f.viewId) === viewId);
+    const { reads } = await compareWithOracle({
+      scenario,
+      history,
+      read: ({ service, key, tUs }) => engine.read(service, key, tUs),
+      maxTimes: 5,
+      services: (service) => service.name.startsWith('only_') && isOfView(service),
+    });
+    if (reads === 0) throw new Error(`view ${viewId} stands still, but was not whole at ${position}`);
+  }
+}
+
 /** With every build fed, exactly the views in force are complete, but for those whose route is being read anew. */
 function checkInForce(engine: EngineUnderTest, history: OracleHistory): void {
   const whole = (history.definitions?.views ?? []).filter((view) => history.isWhole(view));
   const expected = whole.map(({ viewId }) => hex(viewId)).sort();
-  const actual = engine.fold.completeViews();
+  const actual = engine.fold.completeViews().filter((viewId) => engine.fold.standing(viewId) === undefined);
   if (show(actual) !== show(expected)) throw new Error(`complete views ${show(actual)} instead of ${show(expected)}`);
 }
 

@@ -22,6 +22,13 @@ export interface Build {
   readonly position: number;
 }
 
+/** From where on nothing was folded into an instance any more. */
+export interface Standing {
+  readonly position: number;
+  /** The log time of the record there, microseconds. */
+  readonly logTimeUs: number;
+}
+
 /** What a commit writes: all that changed since the commit before. */
 export interface FoldCommit {
   /**
@@ -40,6 +47,8 @@ export interface FoldStats {
   readonly expressionErrors: number;
   /** Rows that were left out because their contract is not known. */
   readonly unknownContracts: number;
+  /** How often a joined table had no row for a row folded. */
+  readonly joinMisses: number;
   readonly cacheBytes: number;
 }
 
@@ -80,7 +89,15 @@ export interface Fold {
   completeViews(): readonly string[];
   /** The position since which a view is complete without a break; undefined when it is not. */
   completeAt(viewId: string): number | undefined;
-  /** The names of the instances in force, complete or not. */
+  /** The name of the view's present instance, the one that is offered once it is complete. */
+  instanceOf(viewId: string): string | undefined;
+  /** The generation of its route that a view's present instance folds. */
+  generationOf(viewId: string): number | undefined;
+  /** Since when a view's rows stand still, because its route begins anew; undefined while they do not. */
+  standing(viewId: string): Standing | undefined;
+  /** The views of which another instance, of a later generation, is on its way to take the place of the present one. */
+  successors(): readonly { readonly viewId: string; readonly generation: number }[];
+  /** The names of the instances that have state, complete or not, successors included. */
   instances(): readonly string[];
   /** Names under which commits put what no row is made of, for instances in force: passes never read these. */
   contributions(): readonly string[];
@@ -111,6 +128,11 @@ export type CreateFold = (options: FoldOptions) => Fold;
 export interface StateDigest {
   add(instance: string, key: string, state: Uint8Array): void;
   finish(): Uint8Array;
+}
+
+/** Whether an instance is no view's, but holds rows of a joined table: its name begins with 12 zeros. */
+export function isTableRows(instance: string): boolean {
+  return instance.startsWith('000000000000');
 }
 
 /** An instance's view: the name of an instance is its view's id in hex, then 8 hex digits of a number never used again. */

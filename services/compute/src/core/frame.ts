@@ -36,6 +36,26 @@ export interface FrameHead {
   readonly after: number;
   readonly completeThroughUs: number;
   readonly building: readonly string[];
+  readonly standing: readonly StandingRows[];
+  /** Of the cursor's views, in their order. */
+  readonly generations: readonly number[];
+  readonly generation: number;
+}
+
+/** A view whose rows stand still while its route begins anew. */
+export interface StandingRows {
+  readonly viewId: string;
+  readonly completeThroughUs: number;
+}
+
+/** What a page covers. */
+export interface PageHead {
+  readonly viewId: string;
+  readonly afterKey: string;
+  readonly throughKey: string;
+  readonly last: boolean;
+  readonly asOf: number;
+  /** Of the view's route. */
   readonly generation: number;
 }
 
@@ -82,9 +102,10 @@ export class FrameBuilder {
     this.add(viewId, rowField(key, { version, bytes: NO_BYTES }));
   }
 
-  pass(viewId: string, afterKey: string, throughKey: string, last: boolean, asOf: number): void {
+  pass({ viewId, afterKey, throughKey, last, asOf, generation }: PageHead): void {
     this.#pass = create(PassPageSchema, {
       viewId: fromHex(viewId),
+      generation,
       afterKey: keyBytes(afterKey),
       throughKey: keyBytes(throughKey),
       last,
@@ -98,6 +119,11 @@ export class FrameBuilder {
       after: BigInt(head.after),
       completeThroughUs: BigInt(head.completeThroughUs),
       building: head.building.map(fromHex),
+      generations: [...head.generations],
+      standing: head.standing.map(({ viewId, completeThroughUs }) => ({
+        viewId: fromHex(viewId),
+        completeThroughUs: BigInt(completeThroughUs),
+      })),
       definitionsGeneration: BigInt(head.generation),
     });
     if (this.#rows > 0) {

@@ -21,7 +21,7 @@
  * state of P or later); the cursor never moves within a catch-up; a frame's `after` is the cursor of the frame before.
  */
 import { assert, must } from '@freshet/kit/assert.ts';
-import { type Cursor, type Frame, FrameBuilder } from './frame.ts';
+import { type Cursor, type Frame, FrameBuilder, type StandingRows } from './frame.ts';
 import type { Shard } from './shard.ts';
 import type { Head } from './tail.ts';
 
@@ -278,13 +278,15 @@ export class ShardFollower {
     const { viewId, instance, afterKey, asOf, pageRows } = pass;
     const page = await this.#shard.pages.take({ viewId, instance, afterKey, asOf, rows: pageRows });
     // Dropped while the page was read.
-    if (page === undefined || this.#shard.views.complete.get(viewId)?.instance !== instance) return 'busy';
+    const view = this.#shard.views.complete.get(viewId);
+    if (page === undefined || view?.instance !== instance) return 'busy';
     const most = this.#shard.options.limits.frame.pageRows;
     pass.pageRows = page.isCut ? page.rows.length + 1 : Math.min(most, pageRows * 2);
     const frame = new FrameBuilder();
     for (const row of page.rows) frame.add(viewId, row);
     const throughKey = page.throughKey ?? afterKey ?? '';
-    frame.pass(viewId, afterKey ?? '', throughKey, page.last, asOf);
+    const { generation } = view;
+    frame.pass({ viewId, afterKey: afterKey ?? '', throughKey, last: page.last, asOf, generation });
     pass.afterKey = throughKey;
     if (page.last) {
       assert(this.#passes[0] === pass, 'one pass at a time');
@@ -411,7 +413,17 @@ export class ShardFollower {
       after,
       completeThroughUs: this.#completeThroughUs,
       building: views.building.filter((viewId) => this.#wants(viewId)),
+      standing: this.#standing(),
+      generations: this.#cursor.views.map((viewId) => views.complete.get(viewId)?.generation ?? 0),
       generation,
+    });
+  }
+
+  /** Views of the cursor whose rows are not as new as it is, because their route begins anew. */
+  #standing(): StandingRows[] {
+    return this.#cursor.views.flatMap((viewId) => {
+      const standing = this.#shard.views.complete.get(viewId)?.standing;
+      return standing === undefined ? [] : [{ viewId, completeThroughUs: standing.logTimeUs }];
     });
   }
 }

@@ -6,7 +6,7 @@
  */
 import { must } from '@freshet/kit/assert.ts';
 import type { LogEntry } from '@freshet/log/log.ts';
-import { type Fold, viewOfInstance } from './fold-port.ts';
+import { type Fold, isTableRows, type Standing, viewOfInstance } from './fold-port.ts';
 import type { CommittedInstance } from './shard-storage.ts';
 
 /** A complete view as followers see it. */
@@ -14,13 +14,17 @@ export interface CompleteView {
   readonly instance: string;
   /** From this position on every change of its rows is in journal or tail. */
   readonly journaledFrom: number;
+  /** The generation of the view's route that its rows are of. */
+  readonly generation: number;
+  /** Since when its rows stand still, because the route begins anew; undefined while they do not. */
+  readonly standing: Standing | undefined;
 }
 
 /**
- * The first bytes of an encoded LogRecord that is a change or a tick: the tags of those members. Nearly every record is
+ * The first bytes of an encoded LogRecord that is a change, a tick or a table's change: the tags of those members. Nearly every record is
  * one, and none brings a view, drops it, begins it anew or completes it, so that views need not be looked at.
  */
-const LEAVES_VIEWS_ALONE: ReadonlySet<number | undefined> = new Set([(1 << 3) | 2, (5 << 3) | 2]);
+const LEAVES_VIEWS_ALONE: ReadonlySet<number | undefined> = new Set([(1 << 3) | 2, (5 << 3) | 2, (8 << 3) | 2]);
 
 export class ShardViews {
   readonly #fold: Fold;
@@ -58,15 +62,16 @@ export class ShardViews {
   refresh(): boolean {
     if (!this.#mayChange && this.#building.length === 0) return false;
     this.#mayChange = false;
-    const instances = new Map(this.#fold.instances().map((instance) => [viewOfInstance(instance), instance]));
+    const instances = this.#fold.instances().filter((instance) => !isTableRows(instance));
+    const inForce = new Set(instances.map(viewOfInstance));
     const complete = new Map<string, CompleteView>();
     for (const viewId of this.#fold.completeViews()) {
-      const instance = must(instances.get(viewId), 'a complete view is in force');
       const known = this.#complete.get(viewId);
-      const fresh = { instance, journaledFrom: must(this.#fold.completeAt(viewId)) };
-      complete.set(viewId, known?.instance === instance ? known : fresh);
+      const fresh = this.#look(viewId);
+      const isKnown = known?.instance === fresh.instance && known.standing?.position === fresh.standing?.position;
+      complete.set(viewId, isKnown ? known : fresh);
     }
-    const building = [...instances.keys()].filter((viewId) => !complete.has(viewId)).sort();
+    const building = [...inForce].filter((viewId) => !complete.has(viewId)).sort();
     const isSame =
       complete.size === this.#complete.size &&
       [...complete].every(([viewId, view]) => this.#complete.get(viewId) === view) &&
@@ -76,6 +81,16 @@ export class ShardViews {
     this.#building = building;
     this.#epoch += 1;
     return true;
+  }
+
+  #look(viewId: string): CompleteView {
+    const fold = this.#fold;
+    return {
+      instance: must(fold.instanceOf(viewId), 'a complete view is in force'),
+      journaledFrom: must(fold.completeAt(viewId)),
+      generation: must(fold.generationOf(viewId)),
+      standing: fold.standing(viewId),
+    };
   }
 
   /** What a commit of now keeps, by name: the instances, and their contributions, which are never followed. */

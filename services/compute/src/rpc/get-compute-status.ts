@@ -1,6 +1,6 @@
 /** GetComputeStatus: what the shards are doing. */
 import type { MessageInitShape } from '@bufbuild/protobuf';
-import type { ShardStatusSchema } from '@freshet/gen/freshet/compute/v1/compute_pb.ts';
+import type { ShardStatusSchema, ViewBuildSchema } from '@freshet/gen/freshet/compute/v1/compute_pb.ts';
 import { type ConditionSchema, Severity } from '@freshet/gen/freshet/type/v1/condition_pb.ts';
 import { fromHex } from '@freshet/kit/hex.ts';
 import type { NodeUpkeep } from '../core/node-upkeep.ts';
@@ -39,6 +39,20 @@ function leftOut({ shard, fold }: Shard): MessageInitShape<typeof ConditionSchem
   ];
 }
 
+function buildsOf({ fold, views }: Shard): MessageInitShape<typeof ViewBuildSchema>[] {
+  const positions = new Map(fold.builds().map(({ viewId, position }) => [viewId, position]));
+  const generationOf = (viewId: string): number => fold.generationOf(viewId) ?? 0;
+  return [
+    ...views.building.map((viewId) => ({ viewId, generation: generationOf(viewId), successor: false })),
+    ...fold.successors().map((next) => ({ ...next, successor: true })),
+  ].map(({ viewId, generation, successor }) => ({
+    viewId: fromHex(viewId),
+    position: BigInt((successor ? undefined : positions.get(viewId)) ?? fold.position),
+    generation,
+    successor,
+  }));
+}
+
 async function statusOf(
   shard: Shard,
   digests: boolean,
@@ -56,11 +70,12 @@ async function statusOf(
     committed: BigInt(digested?.position ?? shard.committed?.position ?? 0),
     logTimeUs: BigInt(head.logTimeUs),
     definitionsGeneration: BigInt(fold.generation),
-    builds: fold.builds().map(({ viewId, position }) => ({ viewId: fromHex(viewId), position: BigInt(position) })),
+    builds: buildsOf(shard),
     keys: BigInt(stats.keys),
     expiredEvents: BigInt(stats.expiredEvents),
     expressionErrors: BigInt(stats.expressionErrors),
     unknownContracts: BigInt(stats.unknownContracts),
+    joinMisses: BigInt(stats.joinMisses),
     cacheBytes: BigInt(stats.cacheBytes),
     followers: shard.followers,
     checkpoints: (upkeep?.checkpoints(shard.shard) ?? []).map(checkpointMessage),

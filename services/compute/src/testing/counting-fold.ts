@@ -142,6 +142,22 @@ export class CountingFold implements Fold {
     return this.#views.get(viewId)?.completeAt;
   }
 
+  instanceOf(viewId: string): string | undefined {
+    return this.#views.get(viewId)?.instance;
+  }
+
+  generationOf(viewId: string): number | undefined {
+    return this.#views.has(viewId) ? 1 : undefined;
+  }
+
+  standing(): undefined {
+    return undefined;
+  }
+
+  successors(): [] {
+    return [];
+  }
+
   instances(): string[] {
     return [...this.#views.values()].map((view) => view.instance);
   }
@@ -193,7 +209,7 @@ export class CountingFold implements Fold {
   }
 
   stats(): FoldStats {
-    return { keys: 0, expiredEvents: 0, expressionErrors: 0, unknownContracts: 0, cacheBytes: 0 };
+    return { keys: 0, expiredEvents: 0, expressionErrors: 0, unknownContracts: 0, joinMisses: 0, cacheBytes: 0 };
   }
 
   #define(set: DefinitionSet): void {

@@ -26,6 +26,10 @@ export class ModelReplica {
   /** The code of the error by which the shard is said to be unavailable; undefined while it is not. */
   unavailable: string | undefined;
   readonly rows = new Map<string, Map<string, ModelRow>>();
+  /** The generation that each view's rows are of: that of the pass that brought them. */
+  readonly generations = new Map<string, number>();
+  /** Views of the cursor whose rows stand still, with the log time through which they are complete. */
+  standing = new Map<string, number>();
   /** Where each view's pass is; a page must continue it. */
   readonly #passes = new Map<string, string>();
 
@@ -35,6 +39,8 @@ export class ModelReplica {
     Object.assign(copy, { cursor: this.cursor, completeThroughUs: this.completeThroughUs, building: this.building });
     copy.generation = this.generation;
     for (const [viewId, rows] of this.rows) copy.rows.set(viewId, new Map(rows));
+    for (const [viewId, generation] of this.generations) copy.generations.set(viewId, generation);
+    copy.standing = new Map(this.standing);
     return copy;
   }
 
@@ -58,6 +64,7 @@ export class ModelReplica {
     if (before !== undefined && before.position > 0n && frame.after === 0n) {
       // Another history: nothing of the old one counts (R3).
       this.rows.clear();
+      this.generations.clear();
       this.#passes.clear();
       this.cursor = undefined;
     }
@@ -80,6 +87,11 @@ export class ModelReplica {
     this.cursor = cursor;
     this.completeThroughUs = Number(frame.completeThroughUs);
     this.building = frame.building.map(toHex);
+    this.standing = new Map(frame.standing.map((view) => [toHex(view.viewId), Number(view.completeThroughUs)]));
+    for (const viewId of this.standing.keys()) {
+      const isNamed = cursor.views.some((named) => toHex(named) === viewId);
+      assert(isNamed && !this.#passes.has(viewId), 'only rows that are there stand still');
+    }
     this.generation = Number(frame.definitionsGeneration);
     // A view that the cursor no longer names may be forgotten.
     const whole = new Set(cursor.views.map(toHex));
@@ -110,6 +122,21 @@ export class ModelReplica {
     else if (row.version === known.version) assert(row.row === known.row, 'R1: equal bytes at equal versions');
   }
 
+  /** R3: a view's rows come to be of another generation only by a pass, after the cursor had ceased to name the view. */
+  #noteGeneration(viewId: string, generation: number, mayChange: boolean): void {
+    const known = this.generations.get(viewId);
+    assert(generation > 0, 'a page says its generation');
+    assert(
+      known === undefined || generation === known || (mayChange && generation > known),
+      'R3: a generation is whole',
+    );
+    this.generations.set(viewId, generation);
+  }
+
+  #isNamed(viewId: string): boolean {
+    return this.cursor?.views.some((named) => toHex(named) === viewId) === true;
+  }
+
   #page(frame: SubscribeChangesResponse): void {
     const page = frame.pass;
     assert(page !== undefined, 'a page');
@@ -118,6 +145,7 @@ export class ModelReplica {
     assert(frame.cursor?.position === frame.after, 'the cursor does not move with a page');
     const viewId = toHex(page.viewId);
     const after = keyString(page.afterKey);
+    this.#noteGeneration(viewId, page.generation, after === '' && !this.#isNamed(viewId));
     // A pass begins anew when its view was dropped and came back, or the journal ran out, in the middle of it.
     assert(after === '' || after === this.#passes.get(viewId), 'a page continues the one before, or begins the pass');
     const through = keyString(page.throughKey);

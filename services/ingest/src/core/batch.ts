@@ -27,7 +27,9 @@ export class Batch {
 
   add(routed: Routed): void {
     if (routed.kind === 'record') this.addRecord(routed.partition, routed.record);
-    else if (routed.kind === 'quarantine') this.addEntry(routed.entry);
+    else if (routed.kind === 'broadcast') {
+      for (let partition = 0; partition < routed.partitions; partition++) this.addRecord(partition, routed.record);
+    } else if (routed.kind === 'quarantine') this.addEntry(routed.entry);
     else this.unkeyed += 1;
   }
 

@@ -1,5 +1,6 @@
 /**
- * A route made ready to run: from the text of a source's row to the log record under its entity key, or to quarantine.
+ * A route made ready to run: from the text of a source's row to the log record under its entity key, to the record of a
+ * broadcast table for every partition, or to quarantine.
  *
  * Owns the routing of one row: key, event time, values by the contract's order. Does not own the order of rows
  * (change-stream.ts, snapshot-rows.ts) or where entries go. Pure.
@@ -14,7 +15,7 @@ import type { Kind, ValueType } from '@freshet/gen/freshet/type/v1/value_pb.ts';
 import { assert, must } from '@freshet/kit/assert.ts';
 import { FreshetError, isFreshetError } from '@freshet/kit/errors.ts';
 import { RECORD_BYTES_MAX } from '@freshet/log/frame.ts';
-import { encodeChange } from '@freshet/log/record-writer.ts';
+import { encodeChange, tableChange } from '@freshet/log/record-writer.ts';
 import { encodeKey } from '@freshet/values/key.ts';
 import { partitionOf } from '@freshet/values/partition.ts';
 import type { Scalar } from '@freshet/values/scalar.ts';
@@ -41,6 +42,8 @@ export interface Route {
   /** The indexes of the key's columns among the contract's. */
   readonly keyColumns: readonly number[];
   readonly keyKinds: readonly Kind[];
+  /** Whether its rows go to every partition: a table that views join, under its own key, without event times. */
+  readonly broadcast: boolean;
   /** The index of the event time's column among the contract's; -1 when it is the commit's time. */
   readonly eventTimeColumn: number;
   readonly maxSkewUs: number;
@@ -68,6 +71,8 @@ export interface SourceRow {
 
 export type Routed =
   | { readonly kind: 'record'; readonly partition: number; readonly record: Uint8Array }
+  /** For each of the partitions. */
+  | { readonly kind: 'broadcast'; readonly partitions: number; readonly record: Uint8Array }
   | { readonly kind: 'quarantine'; readonly entry: QuarantineEntry }
   /** A key column is null: the row belongs to no entity of this route. */
   | { readonly kind: 'unkeyed' };
@@ -81,7 +86,7 @@ export function prepareRoute(
 ): Route {
   const source = must(plan.source, 'a route without a source');
   const contract = must(source.contract, 'a source without a contract');
-  const entity = must(plan.entity, 'a route without an entity');
+  const broadcast = plan.entity === undefined;
   assert(source.origin.case === 'postgres', 'a route of another origin than Postgres');
   const columnIndex = (name: string, what: string): number => {
     const index = contract.columns.findIndex((column) => column.name === name);
@@ -92,6 +97,7 @@ export function prepareRoute(
     });
   };
   const types = contract.columns.map((column) => must(column.type, 'a column without a type'));
+  const keyColumns = plan.keyColumns.map((name) => columnIndex(name, 'the key column'));
   return {
     number: plan.route,
     generation,
@@ -101,9 +107,12 @@ export function prepareRoute(
     contract,
     types,
     parsers: contract.columns.map((column, i) => parserOf(must(types[i]), column.sourceTypeOid)),
-    keyColumns: plan.keyColumns.map((name) => columnIndex(name, 'the key column')),
-    keyKinds: entity.key.map((column) => column.kind),
-    eventTimeColumn: source.eventTimeColumn === '' ? -1 : columnIndex(source.eventTimeColumn, 'the event time column'),
+    keyColumns,
+    keyKinds: plan.entity?.key.map((column) => column.kind) ?? keyColumns.map((index) => must(types[index]).kind),
+    broadcast,
+    // A table's rows are no events: none of them is ahead of its time.
+    eventTimeColumn:
+      broadcast || source.eventTimeColumn === '' ? -1 : columnIndex(source.eventTimeColumn, 'the event time column'),
     maxSkewUs: Number(source.maxSkewUs),
     partitions,
     ahead,
@@ -130,7 +139,7 @@ export function routeRow(route: Route, row: SourceRow): Routed {
     if (key === undefined) return { kind: 'unkeyed' };
     const deletes = row.operation === Operation.DELETE;
     const values = deletes ? [] : valuesOf(route, row.values);
-    const record = encodeChange(
+    const change = encodeChange(
       {
         route: route.number,
         generation: route.generation,
@@ -147,9 +156,11 @@ export function routeRow(route: Route, row: SourceRow): Routed {
       values,
       route.types,
     );
+    const record = route.broadcast ? tableChange(change) : change;
     if (record.length > RECORD_BYTES_MAX) {
       throw new Refused('too_large', `the record has ${record.length} bytes; the log takes ${RECORD_BYTES_MAX}`);
     }
+    if (route.broadcast) return { kind: 'broadcast', partitions: route.partitions, record };
     return { kind: 'record', partition: partitionOf(key, route.partitions), record };
   } catch (error) {
     if (!(error instanceof Refused)) throw error;

@@ -1,6 +1,7 @@
 /**
  * Appends a stage: route_begin to every partition, the rows in lane 1 with their numbers from 1, snapshot_end to every
- * partition. Each part is durable before the next begins, so that the order holds in every partition.
+ * partition. Each part is durable before the next begins, so that the order holds in every partition. Broadcast tables go
+ * first, from begin to end: events that lie behind a table are joined as they are folded, earlier ones in a second reading.
  */
 import { Operation } from '@freshet/gen/freshet/log/v1/log_pb.ts';
 import type { Clock } from '@freshet/kit/clock.ts';
@@ -22,6 +23,15 @@ export interface SnapshotAppend {
 
 /** Resolves with the number of rows once everything is durable. Throws the signal's reason, between two pieces of a stage. */
 export async function appendSnapshot(options: SnapshotAppend): Promise<number> {
+  let count = 0;
+  for (const broadcast of [true, false]) {
+    const routes = options.routes.filter((route) => route.broadcast === broadcast);
+    if (routes.length > 0) count += await appendRoutes({ ...options, routes });
+  }
+  return count;
+}
+
+async function appendRoutes(options: SnapshotAppend): Promise<number> {
   const { stage, routes, pipeline, signal } = options;
   await appendMarks(options, 'routeBegin');
   let count = 0;

@@ -4,6 +4,7 @@
  * Owns the questions and the judging of the answers. Does not own asking (a TableDescriber does).
  */
 
+import { usedSources } from '@freshet/definitions/used-sources.ts';
 import type { Definitions, Location, Source } from '@freshet/gen/freshet/registry/v1/definition_pb.ts';
 import type { Contract, SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import type { PostgresTable } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
@@ -28,9 +29,9 @@ export interface TableDescriber {
   describe(questions: readonly TableQuestion[], signal: AbortSignal): Promise<readonly TableAnswer[]>;
 }
 
-/** The tables of the sources that views use, in the sources' order. The table of an unused source need not be there. */
+/** The tables of the sources that views use or join, in the sources' order. The table of an unused source need not be there. */
 export function tableQuestions(definitions: Definitions): TableQuestion[] {
-  const used = new Set(definitions.views.map((view) => view.source));
+  const used = usedSources(definitions);
   return definitions.sources.flatMap((source) =>
     used.has(source.name) && source.origin.case === 'postgres'
       ? [{ source: source.name, table: source.origin.value, mode: source.mode }]

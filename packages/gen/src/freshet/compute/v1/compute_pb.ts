@@ -9,6 +9,9 @@
 // deploy replicas first: an older one takes the frame for an empty one and does not turn to another upstream.
 // 2026-11-23 frames are numbered in their stream; deploy compute first: an older one numbers none.
 // 2026-11-23 TakeCheckpoint, checkpoints and repairs in the status; additive, any order of deployment.
+// 2026-11-23 generations: PassPage.generation, generations, standing, ViewBuild.generation; additive. Deploy replicas first: an older
+// one switches a view to a new generation shard by shard, as before, and takes rows that stand still for fresh ones.
+// 2026-11-23 join_misses in the status; additive, any order of deployment.
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
@@ -23,7 +26,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file freshet/compute/v1/compute.proto.
  */
 export const file_freshet_compute_v1_compute: GenFile = /*@__PURE__*/
-  fileDesc("CiBmcmVzaGV0L2NvbXB1dGUvdjEvY29tcHV0ZS5wcm90bxISZnJlc2hldC5jb21wdXRlLnYxImoKC1NoYXJkQ3Vyc29yEg0KBXNoYXJkGAEgASgNEhcKBmxvZ19pZBgCIAEoDEIHukgEegIYEBIQCghwb3NpdGlvbhgDIAEoBBISCgpyZWNvcmRfY3JjGAQgASgHEg0KBXZpZXdzGAUgAygMIpQBChdTdWJzY3JpYmVDaGFuZ2VzUmVxdWVzdBI8CgZzaGFyZHMYASADKAsyHy5mcmVzaGV0LmNvbXB1dGUudjEuU2hhcmRDdXJzb3JCC7pICJIBBQgBEIAgEhgKBXZpZXdzGAIgAygMQgm6SAaSAQMQkE4SIQoLY29hbGVzY2VfdXMYAyABKANCDLpICSIHGICOzhwoACI2CglSb3dDaGFuZ2USCwoDa2V5GAEgASgMEg8KB3ZlcnNpb24YAiABKAQSCwoDcm93GAMgASgMIkgKCFZpZXdSb3dzEg8KB3ZpZXdfaWQYASABKAwSKwoEcm93cxgCIAMoCzIdLmZyZXNoZXQuY29tcHV0ZS52MS5Sb3dDaGFuZ2UiYAoIUGFzc1BhZ2USDwoHdmlld19pZBgBIAEoDBIRCglhZnRlcl9rZXkYAiABKAwSEwoLdGhyb3VnaF9rZXkYAyABKAwSDAoEbGFzdBgEIAEoCBINCgVhc19vZhgFIAEoBCLlAgoYU3Vic2NyaWJlQ2hhbmdlc1Jlc3BvbnNlEg4KBmxvZ19pZBgBIAEoDBINCgVzaGFyZBgCIAEoDRINCgVhZnRlchgDIAEoBBIvCgZjdXJzb3IYBCABKAsyHy5mcmVzaGV0LmNvbXB1dGUudjEuU2hhcmRDdXJzb3ISGwoTY29tcGxldGVfdGhyb3VnaF91cxgFIAEoEhIQCghidWlsZGluZxgGIAMoDBIqCgRyb3dzGAcgAygLMhwuZnJlc2hldC5jb21wdXRlLnYxLlZpZXdSb3dzEioKBHBhc3MYCCABKAsyHC5mcmVzaGV0LmNvbXB1dGUudjEuUGFzc1BhZ2USHgoWZGVmaW5pdGlvbnNfZ2VuZXJhdGlvbhgJIAEoBBIxCgt1bmF2YWlsYWJsZRgKIAEoCzIcLmZyZXNoZXQudHlwZS52MS5FcnJvckRldGFpbBIQCghzZXF1ZW5jZRgLIAEoBCIqChdHZXRDb21wdXRlU3RhdHVzUmVxdWVzdBIPCgdkaWdlc3RzGAEgASgIIo8BChhHZXRDb21wdXRlU3RhdHVzUmVzcG9uc2USLwoGc2hhcmRzGAEgAygLMh8uZnJlc2hldC5jb21wdXRlLnYxLlNoYXJkU3RhdHVzEhIKCnBhcnRpdGlvbnMYAiABKA0SLgoKY29uZGl0aW9ucxgDIAMoCzIaLmZyZXNoZXQudHlwZS52MS5Db25kaXRpb24iuAMKC1NoYXJkU3RhdHVzEg0KBXNoYXJkGAEgASgNEg4KBmxvZ19pZBgCIAEoDBIQCghwb3NpdGlvbhgDIAEoBBIPCgdsb2dfZW5kGAQgASgEEhEKCWNvbW1pdHRlZBgFIAEoBBITCgtsb2dfdGltZV91cxgGIAEoEhIeChZkZWZpbml0aW9uc19nZW5lcmF0aW9uGAcgASgEEi0KBmJ1aWxkcxgIIAMoCzIdLmZyZXNoZXQuY29tcHV0ZS52MS5WaWV3QnVpbGQSDAoEa2V5cxgJIAEoBBIWCg5leHBpcmVkX2V2ZW50cxgKIAEoBBIZChFleHByZXNzaW9uX2Vycm9ycxgLIAEoBBIOCgZkaWdlc3QYDCABKAwSEQoJZm9sbG93ZXJzGA0gASgNEhMKC2NhY2hlX2J5dGVzGA4gASgEEjMKC2NoZWNrcG9pbnRzGA8gAygLMh4uZnJlc2hldC5jb21wdXRlLnYxLkNoZWNrcG9pbnQSDwoHcmVwYWlycxgQIAEoDRIWCg5zY3J1YmJlZF9hdF91cxgRIAEoEhIZChF1bmtub3duX2NvbnRyYWN0cxgSIAEoBCKqAQoKQ2hlY2twb2ludBINCgVzaGFyZBgBIAEoDRIOCgZsb2dfaWQYAiABKAwSEAoIcG9zaXRpb24YAyABKAQSEwoLbG9nX3RpbWVfdXMYBCABKBISEwoLdGFrZW5fYXRfdXMYBSABKBISDQoFYnl0ZXMYBiABKAQSDgoGc3RhdGVzGAcgASgEEhQKDHN0YXRlX2RpZ2VzdBgIIAEoDBIMCgRmaWxlGAkgASgJIjIKFVRha2VDaGVja3BvaW50UmVxdWVzdBIZCgZzaGFyZHMYASADKA1CCbpIBpIBAxCAICJMChZUYWtlQ2hlY2twb2ludFJlc3BvbnNlEjIKCmNoZWNrcG9pbnQYASABKAsyHi5mcmVzaGV0LmNvbXB1dGUudjEuQ2hlY2twb2ludCIuCglWaWV3QnVpbGQSDwoHdmlld19pZBgBIAEoDBIQCghwb3NpdGlvbhgCIAEoBDLbAgoOQ29tcHV0ZVNlcnZpY2USbwoQU3Vic2NyaWJlQ2hhbmdlcxIrLmZyZXNoZXQuY29tcHV0ZS52MS5TdWJzY3JpYmVDaGFuZ2VzUmVxdWVzdBosLmZyZXNoZXQuY29tcHV0ZS52MS5TdWJzY3JpYmVDaGFuZ2VzUmVzcG9uc2UwARJtChBHZXRDb21wdXRlU3RhdHVzEisuZnJlc2hldC5jb21wdXRlLnYxLkdldENvbXB1dGVTdGF0dXNSZXF1ZXN0GiwuZnJlc2hldC5jb21wdXRlLnYxLkdldENvbXB1dGVTdGF0dXNSZXNwb25zZRJpCg5UYWtlQ2hlY2twb2ludBIpLmZyZXNoZXQuY29tcHV0ZS52MS5UYWtlQ2hlY2twb2ludFJlcXVlc3QaKi5mcmVzaGV0LmNvbXB1dGUudjEuVGFrZUNoZWNrcG9pbnRSZXNwb25zZTABYgZwcm90bzM", [file_buf_validate_validate, file_freshet_type_v1_condition, file_freshet_type_v1_error]);
+  fileDesc("CiBmcmVzaGV0L2NvbXB1dGUvdjEvY29tcHV0ZS5wcm90bxISZnJlc2hldC5jb21wdXRlLnYxImoKC1NoYXJkQ3Vyc29yEg0KBXNoYXJkGAEgASgNEhcKBmxvZ19pZBgCIAEoDEIHukgEegIYEBIQCghwb3NpdGlvbhgDIAEoBBISCgpyZWNvcmRfY3JjGAQgASgHEg0KBXZpZXdzGAUgAygMIpQBChdTdWJzY3JpYmVDaGFuZ2VzUmVxdWVzdBI8CgZzaGFyZHMYASADKAsyHy5mcmVzaGV0LmNvbXB1dGUudjEuU2hhcmRDdXJzb3JCC7pICJIBBQgBEIAgEhgKBXZpZXdzGAIgAygMQgm6SAaSAQMQkE4SIQoLY29hbGVzY2VfdXMYAyABKANCDLpICSIHGICOzhwoACI2CglSb3dDaGFuZ2USCwoDa2V5GAEgASgMEg8KB3ZlcnNpb24YAiABKAQSCwoDcm93GAMgASgMIkgKCFZpZXdSb3dzEg8KB3ZpZXdfaWQYASABKAwSKwoEcm93cxgCIAMoCzIdLmZyZXNoZXQuY29tcHV0ZS52MS5Sb3dDaGFuZ2UidAoIUGFzc1BhZ2USDwoHdmlld19pZBgBIAEoDBIRCglhZnRlcl9rZXkYAiABKAwSEwoLdGhyb3VnaF9rZXkYAyABKAwSDAoEbGFzdBgEIAEoCBINCgVhc19vZhgFIAEoBBISCgpnZW5lcmF0aW9uGAYgASgNIjwKDFN0YW5kaW5nVmlldxIPCgd2aWV3X2lkGAEgASgMEhsKE2NvbXBsZXRlX3Rocm91Z2hfdXMYAiABKBIirgMKGFN1YnNjcmliZUNoYW5nZXNSZXNwb25zZRIOCgZsb2dfaWQYASABKAwSDQoFc2hhcmQYAiABKA0SDQoFYWZ0ZXIYAyABKAQSLwoGY3Vyc29yGAQgASgLMh8uZnJlc2hldC5jb21wdXRlLnYxLlNoYXJkQ3Vyc29yEhsKE2NvbXBsZXRlX3Rocm91Z2hfdXMYBSABKBISEAoIYnVpbGRpbmcYBiADKAwSKgoEcm93cxgHIAMoCzIcLmZyZXNoZXQuY29tcHV0ZS52MS5WaWV3Um93cxIqCgRwYXNzGAggASgLMhwuZnJlc2hldC5jb21wdXRlLnYxLlBhc3NQYWdlEh4KFmRlZmluaXRpb25zX2dlbmVyYXRpb24YCSABKAQSMQoLdW5hdmFpbGFibGUYCiABKAsyHC5mcmVzaGV0LnR5cGUudjEuRXJyb3JEZXRhaWwSEAoIc2VxdWVuY2UYCyABKAQSMgoIc3RhbmRpbmcYDCADKAsyIC5mcmVzaGV0LmNvbXB1dGUudjEuU3RhbmRpbmdWaWV3EhMKC2dlbmVyYXRpb25zGA0gAygNIioKF0dldENvbXB1dGVTdGF0dXNSZXF1ZXN0Eg8KB2RpZ2VzdHMYASABKAgijwEKGEdldENvbXB1dGVTdGF0dXNSZXNwb25zZRIvCgZzaGFyZHMYASADKAsyHy5mcmVzaGV0LmNvbXB1dGUudjEuU2hhcmRTdGF0dXMSEgoKcGFydGl0aW9ucxgCIAEoDRIuCgpjb25kaXRpb25zGAMgAygLMhouZnJlc2hldC50eXBlLnYxLkNvbmRpdGlvbiLNAwoLU2hhcmRTdGF0dXMSDQoFc2hhcmQYASABKA0SDgoGbG9nX2lkGAIgASgMEhAKCHBvc2l0aW9uGAMgASgEEg8KB2xvZ19lbmQYBCABKAQSEQoJY29tbWl0dGVkGAUgASgEEhMKC2xvZ190aW1lX3VzGAYgASgSEh4KFmRlZmluaXRpb25zX2dlbmVyYXRpb24YByABKAQSLQoGYnVpbGRzGAggAygLMh0uZnJlc2hldC5jb21wdXRlLnYxLlZpZXdCdWlsZBIMCgRrZXlzGAkgASgEEhYKDmV4cGlyZWRfZXZlbnRzGAogASgEEhkKEWV4cHJlc3Npb25fZXJyb3JzGAsgASgEEg4KBmRpZ2VzdBgMIAEoDBIRCglmb2xsb3dlcnMYDSABKA0SEwoLY2FjaGVfYnl0ZXMYDiABKAQSMwoLY2hlY2twb2ludHMYDyADKAsyHi5mcmVzaGV0LmNvbXB1dGUudjEuQ2hlY2twb2ludBIPCgdyZXBhaXJzGBAgASgNEhYKDnNjcnViYmVkX2F0X3VzGBEgASgSEhkKEXVua25vd25fY29udHJhY3RzGBIgASgEEhMKC2pvaW5fbWlzc2VzGBkgASgEIqoBCgpDaGVja3BvaW50Eg0KBXNoYXJkGAEgASgNEg4KBmxvZ19pZBgCIAEoDBIQCghwb3NpdGlvbhgDIAEoBBITCgtsb2dfdGltZV91cxgEIAEoEhITCgt0YWtlbl9hdF91cxgFIAEoEhINCgVieXRlcxgGIAEoBBIOCgZzdGF0ZXMYByABKAQSFAoMc3RhdGVfZGlnZXN0GAggASgMEgwKBGZpbGUYCSABKAkiMgoVVGFrZUNoZWNrcG9pbnRSZXF1ZXN0EhkKBnNoYXJkcxgBIAMoDUIJukgGkgEDEIAgIkwKFlRha2VDaGVja3BvaW50UmVzcG9uc2USMgoKY2hlY2twb2ludBgBIAEoCzIeLmZyZXNoZXQuY29tcHV0ZS52MS5DaGVja3BvaW50IlUKCVZpZXdCdWlsZBIPCgd2aWV3X2lkGAEgASgMEhAKCHBvc2l0aW9uGAIgASgEEhIKCmdlbmVyYXRpb24YAyABKA0SEQoJc3VjY2Vzc29yGAQgASgIMtsCCg5Db21wdXRlU2VydmljZRJvChBTdWJzY3JpYmVDaGFuZ2VzEisuZnJlc2hldC5jb21wdXRlLnYxLlN1YnNjcmliZUNoYW5nZXNSZXF1ZXN0GiwuZnJlc2hldC5jb21wdXRlLnYxLlN1YnNjcmliZUNoYW5nZXNSZXNwb25zZTABEm0KEEdldENvbXB1dGVTdGF0dXMSKy5mcmVzaGV0LmNvbXB1dGUudjEuR2V0Q29tcHV0ZVN0YXR1c1JlcXVlc3QaLC5mcmVzaGV0LmNvbXB1dGUudjEuR2V0Q29tcHV0ZVN0YXR1c1Jlc3BvbnNlEmkKDlRha2VDaGVja3BvaW50EikuZnJlc2hldC5jb21wdXRlLnYxLlRha2VDaGVja3BvaW50UmVxdWVzdBoqLmZyZXNoZXQuY29tcHV0ZS52MS5UYWtlQ2hlY2twb2ludFJlc3BvbnNlMAFiBnByb3RvMw", [file_buf_validate_validate, file_freshet_type_v1_condition, file_freshet_type_v1_error]);
 
 /**
  * Where a replica is in a shard.
@@ -214,6 +217,15 @@ export type PassPage = Message<"freshet.compute.v1.PassPage"> & {
    * @generated from field: uint64 as_of = 5;
    */
   asOf: bigint;
+
+  /**
+   * The generation of the view's route that the rows are of (freshet.log.v1.RouteBegin), 1 also before the route's first;
+   * 0: the sender does not say. All pages of a pass are of one. A receiver that has the view whole in an earlier
+   * generation keeps that, and shows nothing of this one until it has it whole in all shards.
+   *
+   * @generated from field: uint32 generation = 6;
+   */
+  generation: number;
 };
 
 /**
@@ -222,6 +234,36 @@ export type PassPage = Message<"freshet.compute.v1.PassPage"> & {
  */
 export const PassPageSchema: GenMessage<PassPage> = /*@__PURE__*/
   messageDesc(file_freshet_compute_v1_compute, 4);
+
+/**
+ * A view whose rows stand still: its route has begun a new generation, and until all rows of that are there those of the
+ * generation before are offered.
+ *
+ * @generated from message freshet.compute.v1.StandingView
+ */
+export type StandingView = Message<"freshet.compute.v1.StandingView"> & {
+  /**
+   * The view's id.
+   *
+   * @generated from field: bytes view_id = 1;
+   */
+  viewId: Uint8Array;
+
+  /**
+   * Log time, microseconds, exclusive, through which the rows are complete: when the new generation began. However far
+   * complete_through_us of the frame is, these rows are complete no further.
+   *
+   * @generated from field: sint64 complete_through_us = 2;
+   */
+  completeThroughUs: bigint;
+};
+
+/**
+ * Describes the message freshet.compute.v1.StandingView.
+ * Use `create(StandingViewSchema)` to create a new message.
+ */
+export const StandingViewSchema: GenMessage<StandingView> = /*@__PURE__*/
+  messageDesc(file_freshet_compute_v1_compute, 5);
 
 /**
  * What changed in a shard.
@@ -310,6 +352,21 @@ export type SubscribeChangesResponse = Message<"freshet.compute.v1.SubscribeChan
    * @generated from field: uint64 sequence = 11;
    */
   sequence: bigint;
+
+  /**
+   * Of the views that the cursor names, those whose rows stand still. They are named until their rows move again, which is
+   * when a view is no longer among the cursor's, for a pass of its new generation.
+   *
+   * @generated from field: repeated freshet.compute.v1.StandingView standing = 12;
+   */
+  standing: StandingView[];
+
+  /**
+   * The generation of its route that the rows of each of the cursor's views are of, in their order.
+   *
+   * @generated from field: repeated uint32 generations = 13;
+   */
+  generations: number[];
 };
 
 /**
@@ -317,7 +374,7 @@ export type SubscribeChangesResponse = Message<"freshet.compute.v1.SubscribeChan
  * Use `create(SubscribeChangesResponseSchema)` to create a new message.
  */
 export const SubscribeChangesResponseSchema: GenMessage<SubscribeChangesResponse> = /*@__PURE__*/
-  messageDesc(file_freshet_compute_v1_compute, 5);
+  messageDesc(file_freshet_compute_v1_compute, 6);
 
 /**
  * Asks for the status.
@@ -338,7 +395,7 @@ export type GetComputeStatusRequest = Message<"freshet.compute.v1.GetComputeStat
  * Use `create(GetComputeStatusRequestSchema)` to create a new message.
  */
 export const GetComputeStatusRequestSchema: GenMessage<GetComputeStatusRequest> = /*@__PURE__*/
-  messageDesc(file_freshet_compute_v1_compute, 6);
+  messageDesc(file_freshet_compute_v1_compute, 7);
 
 /**
  * What the shards are doing.
@@ -373,7 +430,7 @@ export type GetComputeStatusResponse = Message<"freshet.compute.v1.GetComputeSta
  * Use `create(GetComputeStatusResponseSchema)` to create a new message.
  */
 export const GetComputeStatusResponseSchema: GenMessage<GetComputeStatusResponse> = /*@__PURE__*/
-  messageDesc(file_freshet_compute_v1_compute, 7);
+  messageDesc(file_freshet_compute_v1_compute, 8);
 
 /**
  * What a shard is doing.
@@ -431,7 +488,7 @@ export type ShardStatus = Message<"freshet.compute.v1.ShardStatus"> & {
   definitionsGeneration: bigint;
 
   /**
-   * Views that are being built, with how far they are.
+   * Views that are being built, and those of which a new generation is, with how far they are.
    *
    * @generated from field: repeated freshet.compute.v1.ViewBuild builds = 8;
    */
@@ -506,6 +563,13 @@ export type ShardStatus = Message<"freshet.compute.v1.ShardStatus"> & {
    * @generated from field: uint64 unknown_contracts = 18;
    */
   unknownContracts: bigint;
+
+  /**
+   * How often a joined table had no row for a row folded, since the state was made.
+   *
+   * @generated from field: uint64 join_misses = 25;
+   */
+  joinMisses: bigint;
 };
 
 /**
@@ -513,7 +577,7 @@ export type ShardStatus = Message<"freshet.compute.v1.ShardStatus"> & {
  * Use `create(ShardStatusSchema)` to create a new message.
  */
 export const ShardStatusSchema: GenMessage<ShardStatus> = /*@__PURE__*/
-  messageDesc(file_freshet_compute_v1_compute, 8);
+  messageDesc(file_freshet_compute_v1_compute, 9);
 
 /**
  * A verified checkpoint: all of a shard's state at a position, in a file.
@@ -590,7 +654,7 @@ export type Checkpoint = Message<"freshet.compute.v1.Checkpoint"> & {
  * Use `create(CheckpointSchema)` to create a new message.
  */
 export const CheckpointSchema: GenMessage<Checkpoint> = /*@__PURE__*/
-  messageDesc(file_freshet_compute_v1_compute, 9);
+  messageDesc(file_freshet_compute_v1_compute, 10);
 
 /**
  * Asks for checkpoints now.
@@ -611,7 +675,7 @@ export type TakeCheckpointRequest = Message<"freshet.compute.v1.TakeCheckpointRe
  * Use `create(TakeCheckpointRequestSchema)` to create a new message.
  */
 export const TakeCheckpointRequestSchema: GenMessage<TakeCheckpointRequest> = /*@__PURE__*/
-  messageDesc(file_freshet_compute_v1_compute, 10);
+  messageDesc(file_freshet_compute_v1_compute, 11);
 
 /**
  * A checkpoint that was taken.
@@ -632,7 +696,7 @@ export type TakeCheckpointResponse = Message<"freshet.compute.v1.TakeCheckpointR
  * Use `create(TakeCheckpointResponseSchema)` to create a new message.
  */
 export const TakeCheckpointResponseSchema: GenMessage<TakeCheckpointResponse> = /*@__PURE__*/
-  messageDesc(file_freshet_compute_v1_compute, 11);
+  messageDesc(file_freshet_compute_v1_compute, 12);
 
 /**
  * A view that is being built.
@@ -653,6 +717,21 @@ export type ViewBuild = Message<"freshet.compute.v1.ViewBuild"> & {
    * @generated from field: uint64 position = 2;
    */
   position: bigint;
+
+  /**
+   * The generation of the view's route that is folded.
+   *
+   * @generated from field: uint32 generation = 3;
+   */
+  generation: number;
+
+  /**
+   * Rows of the generation before are offered meanwhile. The view is folded live, and waits for the end of the route's
+   * snapshot; unset, it reads the log from the route's beginning, unless it has caught up and waits for that, too.
+   *
+   * @generated from field: bool successor = 4;
+   */
+  successor: boolean;
 };
 
 /**
@@ -660,7 +739,7 @@ export type ViewBuild = Message<"freshet.compute.v1.ViewBuild"> & {
  * Use `create(ViewBuildSchema)` to create a new message.
  */
 export const ViewBuildSchema: GenMessage<ViewBuild> = /*@__PURE__*/
-  messageDesc(file_freshet_compute_v1_compute, 12);
+  messageDesc(file_freshet_compute_v1_compute, 13);
 
 /**
  * Streams changes. Serve nodes answer it too, so that they chain into trees.

@@ -6,6 +6,10 @@
 // packages/engine/src/state/state-codec.ts.
 // History: 2026-11-22 first version. 2026-11-23 rows of unknown contracts are counted and not folded; they were read by
 // a guess. Compute nodes only.
+// 2026-11-23 generation, successor and standing of an instance; a commit without them is read as before, one with a
+// successor is read wrongly by older nodes: upgrade the nodes of a data directory, and do not go back while a route
+// begins anew.
+// 2026-11-23 joined tables; a node that does not know them refuses views with joins.
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
@@ -17,7 +21,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file freshet/compute/v1/state.proto.
  */
 export const file_freshet_compute_v1_state: GenFile = /*@__PURE__*/
-  fileDesc("Ch5mcmVzaGV0L2NvbXB1dGUvdjEvc3RhdGUucHJvdG8SEmZyZXNoZXQuY29tcHV0ZS52MSKgAgoIRm9sZE1ldGESEAoIcG9zaXRpb24YASABKAQSEwoLbG9nX3RpbWVfdXMYAiABKBISEgoKcmVjb3JkX2NyYxgDIAEoBxITCgtkZWZpbml0aW9ucxgEIAEoDBIuCgZyb3V0ZXMYBSADKAsyHi5mcmVzaGV0LmNvbXB1dGUudjEuUm91dGVTdGF0ZRIvCgV2aWV3cxgGIAMoCzIgLmZyZXNoZXQuY29tcHV0ZS52MS5WaWV3SW5zdGFuY2USFQoNbmV4dF9pbnN0YW5jZRgHIAEoDRIWCg5leHBpcmVkX2V2ZW50cxgIIAEoBBIZChFleHByZXNzaW9uX2Vycm9ycxgJIAEoBBIZChF1bmtub3duX2NvbnRyYWN0cxgKIAEoBCK4AQoKUm91dGVTdGF0ZRINCgVyb3V0ZRgBIAEoDRISCgpnZW5lcmF0aW9uGAIgASgNEhQKDGJlZ2luX29mZnNldBgDIAEoBBIWCg5zbmFwc2hvdF9lbmRlZBgEIAEoCBIrCgVtYXJrcxgFIAMoCzIcLmZyZXNoZXQuY29tcHV0ZS52MS5MYW5lTWFyaxIsCgljb250cmFjdHMYBiADKAsyGS5mcmVzaGV0LnR5cGUudjEuQ29udHJhY3QiRAoITGFuZU1hcmsSDAoEbGFuZRgBIAEoDRINCgVtYWpvchgCIAEoBBINCgVtaW5vchgDIAEoBBIMCgRwYXJ0GAQgASgNIpwBCgxWaWV3SW5zdGFuY2USDwoHdmlld19pZBgBIAEoDBIQCghpbnN0YW5jZRgCIAEoDRIxCgVidWlsZBgDIAEoCzIiLmZyZXNoZXQuY29tcHV0ZS52MS5WaWV3QnVpbGRTdGF0ZRIYCgtjb21wbGV0ZV9hdBgEIAEoBEgAiAEBEgwKBGtleXMYBSABKARCDgoMX2NvbXBsZXRlX2F0IlEKDlZpZXdCdWlsZFN0YXRlEhAKCHBvc2l0aW9uGAEgASgEEi0KBXJvdXRlGAIgASgLMh4uZnJlc2hldC5jb21wdXRlLnYxLlJvdXRlU3RhdGViBnByb3RvMw", [file_freshet_type_v1_contract]);
+  fileDesc("Ch5mcmVzaGV0L2NvbXB1dGUvdjEvc3RhdGUucHJvdG8SEmZyZXNoZXQuY29tcHV0ZS52MSLlAgoIRm9sZE1ldGESEAoIcG9zaXRpb24YASABKAQSEwoLbG9nX3RpbWVfdXMYAiABKBISEgoKcmVjb3JkX2NyYxgDIAEoBxITCgtkZWZpbml0aW9ucxgEIAEoDBIuCgZyb3V0ZXMYBSADKAsyHi5mcmVzaGV0LmNvbXB1dGUudjEuUm91dGVTdGF0ZRIvCgV2aWV3cxgGIAMoCzIgLmZyZXNoZXQuY29tcHV0ZS52MS5WaWV3SW5zdGFuY2USFQoNbmV4dF9pbnN0YW5jZRgHIAEoDRIWCg5leHBpcmVkX2V2ZW50cxgIIAEoBBIZChFleHByZXNzaW9uX2Vycm9ycxgJIAEoBBIZChF1bmtub3duX2NvbnRyYWN0cxgKIAEoBBITCgtqb2luX21pc3NlcxgUIAEoBBIuCgZ0YWJsZXMYFSADKAsyHi5mcmVzaGV0LmNvbXB1dGUudjEuVGFibGVTdGF0ZSJYCgpUYWJsZVN0YXRlEg0KBXJvdXRlGAEgASgNEg0KBWJlZ2FuGAIgASgEEg0KBW93bmVyGAMgASgNEg8KB2ZpbGxpbmcYBCABKAgSDAoEa2V5cxgFIAEoBCK4AQoKUm91dGVTdGF0ZRINCgVyb3V0ZRgBIAEoDRISCgpnZW5lcmF0aW9uGAIgASgNEhQKDGJlZ2luX29mZnNldBgDIAEoBBIWCg5zbmFwc2hvdF9lbmRlZBgEIAEoCBIrCgVtYXJrcxgFIAMoCzIcLmZyZXNoZXQuY29tcHV0ZS52MS5MYW5lTWFyaxIsCgljb250cmFjdHMYBiADKAsyGS5mcmVzaGV0LnR5cGUudjEuQ29udHJhY3QiRAoITGFuZU1hcmsSDAoEbGFuZRgBIAEoDRINCgVtYWpvchgCIAEoBBINCgVtaW5vchgDIAEoBBIMCgRwYXJ0GAQgASgNIooCCgxWaWV3SW5zdGFuY2USDwoHdmlld19pZBgBIAEoDBIQCghpbnN0YW5jZRgCIAEoDRIxCgVidWlsZBgDIAEoCzIiLmZyZXNoZXQuY29tcHV0ZS52MS5WaWV3QnVpbGRTdGF0ZRIYCgtjb21wbGV0ZV9hdBgEIAEoBEgAiAEBEgwKBGtleXMYBSABKAQSEgoKZ2VuZXJhdGlvbhgGIAEoDRIRCglzdWNjZXNzb3IYByABKAgSLgoIc3RhbmRpbmcYCCABKAsyHC5mcmVzaGV0LmNvbXB1dGUudjEuU3RhbmRpbmcSFQoNYXdhaXRzX3RhYmxlcxgUIAEoCEIOCgxfY29tcGxldGVfYXQiMQoIU3RhbmRpbmcSEAoIcG9zaXRpb24YASABKAQSEwoLbG9nX3RpbWVfdXMYAiABKBIi1QEKDlZpZXdCdWlsZFN0YXRlEhAKCHBvc2l0aW9uGAEgASgEEi0KBXJvdXRlGAIgASgLMh4uZnJlc2hldC5jb21wdXRlLnYxLlJvdXRlU3RhdGUSLgoGdGFibGVzGAogAygLMh4uZnJlc2hldC5jb21wdXRlLnYxLkJ1aWxkVGFibGUSGAoLdGFibGVzX2Zyb20YCyABKARIAIgBARIYCgtldmVudHNfZnJvbRgMIAEoBEgBiAEBQg4KDF90YWJsZXNfZnJvbUIOCgxfZXZlbnRzX2Zyb20ieAoKQnVpbGRUYWJsZRItCgVyb3V0ZRgBIAEoCzIeLmZyZXNoZXQuY29tcHV0ZS52MS5Sb3V0ZVN0YXRlEg0KBWJlZ2luGAIgASgEEiwKBHJvd3MYAyADKAsyHi5mcmVzaGV0LmNvbXB1dGUudjEuVGFibGVTdGF0ZWIGcHJvdG8z", [file_freshet_type_v1_contract]);
 
 /**
  * Where a fold is.
@@ -61,7 +65,7 @@ export type FoldMeta = Message<"freshet.compute.v1.FoldMeta"> & {
   routes: RouteState[];
 
   /**
-   * The view instances, by view id ascending.
+   * The view instances, by view id ascending; a view's successor comes after its present instance.
    *
    * @generated from field: repeated freshet.compute.v1.ViewInstance views = 6;
    */
@@ -94,6 +98,20 @@ export type FoldMeta = Message<"freshet.compute.v1.FoldMeta"> & {
    * @generated from field: uint64 unknown_contracts = 10;
    */
   unknownContracts: bigint;
+
+  /**
+   * How often a joined table had no row for a row folded.
+   *
+   * @generated from field: uint64 join_misses = 20;
+   */
+  joinMisses: bigint;
+
+  /**
+   * The joined tables of the live fold, by route ascending; of a route the rows in use before those being filled.
+   *
+   * @generated from field: repeated freshet.compute.v1.TableState tables = 21;
+   */
+  tables: TableState[];
 };
 
 /**
@@ -102,6 +120,55 @@ export type FoldMeta = Message<"freshet.compute.v1.FoldMeta"> & {
  */
 export const FoldMetaSchema: GenMessage<FoldMeta> = /*@__PURE__*/
   messageDesc(file_freshet_compute_v1_state, 0);
+
+/**
+ * The rows of a joined table, stored as an instance of no view (packages/engine/src/fold/table-name.ts).
+ *
+ * @generated from message freshet.compute.v1.TableState
+ */
+export type TableState = Message<"freshet.compute.v1.TableState"> & {
+  /**
+   * The table's route.
+   *
+   * @generated from field: uint32 route = 1;
+   */
+  route: number;
+
+  /**
+   * The offset of the record that they begin with: the route's beginning, or a truncation.
+   *
+   * @generated from field: uint64 began = 2;
+   */
+  began: bigint;
+
+  /**
+   * The number plus one of the view instance in whose build they were made; 0: in the live fold.
+   *
+   * @generated from field: uint32 owner = 3;
+   */
+  owner: number;
+
+  /**
+   * They are not joined with yet: the snapshot of their generation has not ended.
+   *
+   * @generated from field: bool filling = 4;
+   */
+  filling: boolean;
+
+  /**
+   * How many there are.
+   *
+   * @generated from field: uint64 keys = 5;
+   */
+  keys: bigint;
+};
+
+/**
+ * Describes the message freshet.compute.v1.TableState.
+ * Use `create(TableStateSchema)` to create a new message.
+ */
+export const TableStateSchema: GenMessage<TableState> = /*@__PURE__*/
+  messageDesc(file_freshet_compute_v1_state, 1);
 
 /**
  * A route, as far as its records are folded.
@@ -157,7 +224,7 @@ export type RouteState = Message<"freshet.compute.v1.RouteState"> & {
  * Use `create(RouteStateSchema)` to create a new message.
  */
 export const RouteStateSchema: GenMessage<RouteState> = /*@__PURE__*/
-  messageDesc(file_freshet_compute_v1_state, 1);
+  messageDesc(file_freshet_compute_v1_state, 2);
 
 /**
  * How far a lane is folded.
@@ -199,10 +266,11 @@ export type LaneMark = Message<"freshet.compute.v1.LaneMark"> & {
  * Use `create(LaneMarkSchema)` to create a new message.
  */
 export const LaneMarkSchema: GenMessage<LaneMark> = /*@__PURE__*/
-  messageDesc(file_freshet_compute_v1_state, 2);
+  messageDesc(file_freshet_compute_v1_state, 3);
 
 /**
- * One life of a view in a shard: from its coming into force, or from its route's new generation, until the next such.
+ * One life of a view in a shard: from its coming into force, or from its route's new generation, until another takes its
+ * place.
  *
  * @generated from message freshet.compute.v1.ViewInstance
  */
@@ -241,6 +309,34 @@ export type ViewInstance = Message<"freshet.compute.v1.ViewInstance"> & {
    * @generated from field: uint64 keys = 5;
    */
   keys: bigint;
+
+  /**
+   * The generation of the view's route that it folds; 1 also while the route has not begun; 0 in commits before 2026-11-23.
+   *
+   * @generated from field: uint32 generation = 6;
+   */
+  generation: number;
+
+  /**
+   * It is offered to nobody yet: it takes the place of the view's present instance when the route's snapshot has ended.
+   *
+   * @generated from field: bool successor = 7;
+   */
+  successor: boolean;
+
+  /**
+   * Set once a later generation of the route has begun: from there on nothing was folded into it.
+   *
+   * @generated from field: freshet.compute.v1.Standing standing = 8;
+   */
+  standing?: Standing | undefined;
+
+  /**
+   * Nothing is folded into it yet: a table that it joins has not ended its first snapshot.
+   *
+   * @generated from field: bool awaits_tables = 20;
+   */
+  awaitsTables: boolean;
 };
 
 /**
@@ -248,7 +344,35 @@ export type ViewInstance = Message<"freshet.compute.v1.ViewInstance"> & {
  * Use `create(ViewInstanceSchema)` to create a new message.
  */
 export const ViewInstanceSchema: GenMessage<ViewInstance> = /*@__PURE__*/
-  messageDesc(file_freshet_compute_v1_state, 3);
+  messageDesc(file_freshet_compute_v1_state, 4);
+
+/**
+ * Since when an instance stands still.
+ *
+ * @generated from message freshet.compute.v1.Standing
+ */
+export type Standing = Message<"freshet.compute.v1.Standing"> & {
+  /**
+   * The offset of the record that began the next generation.
+   *
+   * @generated from field: uint64 position = 1;
+   */
+  position: bigint;
+
+  /**
+   * That record's log time, microseconds.
+   *
+   * @generated from field: sint64 log_time_us = 2;
+   */
+  logTimeUs: bigint;
+};
+
+/**
+ * Describes the message freshet.compute.v1.Standing.
+ * Use `create(StandingSchema)` to create a new message.
+ */
+export const StandingSchema: GenMessage<Standing> = /*@__PURE__*/
+  messageDesc(file_freshet_compute_v1_state, 5);
 
 /**
  * A build in the shadow of the fold.
@@ -269,6 +393,28 @@ export type ViewBuildState = Message<"freshet.compute.v1.ViewBuildState"> & {
    * @generated from field: freshet.compute.v1.RouteState route = 2;
    */
   route?: RouteState | undefined;
+
+  /**
+   * The tables that the view joins, as the build has seen them.
+   *
+   * @generated from field: repeated freshet.compute.v1.BuildTable tables = 10;
+   */
+  tables: BuildTable[];
+
+  /**
+   * Set once the build has read the tables as far as the end of the last one's snapshot: the offset behind that. From then
+   * on it folds events; records of the tables count again from this offset.
+   *
+   * @generated from field: optional uint64 tables_from = 11;
+   */
+  tablesFrom?: bigint | undefined;
+
+  /**
+   * The offset at which the generation of the view's route begins that the build folds; unset: it had not begun yet.
+   *
+   * @generated from field: optional uint64 events_from = 12;
+   */
+  eventsFrom?: bigint | undefined;
 };
 
 /**
@@ -276,5 +422,40 @@ export type ViewBuildState = Message<"freshet.compute.v1.ViewBuildState"> & {
  * Use `create(ViewBuildStateSchema)` to create a new message.
  */
 export const ViewBuildStateSchema: GenMessage<ViewBuildState> = /*@__PURE__*/
-  messageDesc(file_freshet_compute_v1_state, 4);
+  messageDesc(file_freshet_compute_v1_state, 6);
+
+/**
+ * A joined table of a build.
+ *
+ * @generated from message freshet.compute.v1.BuildTable
+ */
+export type BuildTable = Message<"freshet.compute.v1.BuildTable"> & {
+  /**
+   * Its route as the build has seen it.
+   *
+   * @generated from field: freshet.compute.v1.RouteState route = 1;
+   */
+  route?: RouteState | undefined;
+
+  /**
+   * The offset at which the generation begins that the build begins with.
+   *
+   * @generated from field: uint64 begin = 2;
+   */
+  begin: bigint;
+
+  /**
+   * Its rows, those in use before those being filled; none before the generation's beginning was read.
+   *
+   * @generated from field: repeated freshet.compute.v1.TableState rows = 3;
+   */
+  rows: TableState[];
+};
+
+/**
+ * Describes the message freshet.compute.v1.BuildTable.
+ * Use `create(BuildTableSchema)` to create a new message.
+ */
+export const BuildTableSchema: GenMessage<BuildTable> = /*@__PURE__*/
+  messageDesc(file_freshet_compute_v1_state, 7);
 

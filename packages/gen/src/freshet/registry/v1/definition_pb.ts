@@ -6,6 +6,7 @@
 // History: 2026-11-22 first version.
 // 2026-11-23 request data and on-demand features of a service; additive. A registry that does not know them would plan a
 // service without them: deploy registry and replicas before definitions that have them.
+// 2026-11-23 FeatureView.joins: the registry first, then the CLI.
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
@@ -22,7 +23,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file freshet/registry/v1/definition.proto.
  */
 export const file_freshet_registry_v1_definition: GenFile = /*@__PURE__*/
-  fileDesc("CiRmcmVzaGV0L3JlZ2lzdHJ5L3YxL2RlZmluaXRpb24ucHJvdG8SE2ZyZXNoZXQucmVnaXN0cnkudjEiNgoITG9jYXRpb24SDAoEZmlsZRgBIAEoCRIMCgRsaW5lGAIgASgNEg4KBmNvbHVtbhgDIAEoDSL+AQoLRGVmaW5pdGlvbnMSOAoIZW50aXRpZXMYASADKAsyGy5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkVudGl0eUIJukgGkgEDEOgHEjcKB3NvdXJjZXMYAiADKAsyGy5mcmVzaGV0LnJlZ2lzdHJ5LnYxLlNvdXJjZUIJukgGkgEDEOgHEjoKBXZpZXdzGAMgAygLMiAuZnJlc2hldC5yZWdpc3RyeS52MS5GZWF0dXJlVmlld0IJukgGkgEDEJBOEkAKCHNlcnZpY2VzGAQgAygLMiMuZnJlc2hldC5yZWdpc3RyeS52MS5GZWF0dXJlU2VydmljZUIJukgGkgEDEJBOIroBCgZFbnRpdHkSKwoEbmFtZRgBIAEoCUIdukgachgyFl5bYS16XVthLXowLTlfXXswLDYyfSQSMwoDa2V5GAIgAygLMhouZnJlc2hldC50eXBlLnYxLktleUNvbHVtbkIKukgHkgEECAEQEBIdCgtkZXNjcmlwdGlvbhgDIAEoCUIIukgFcgMYgCASLwoIbG9jYXRpb24YBCABKAsyHS5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkxvY2F0aW9uIsMCCgZTb3VyY2USKwoEbmFtZRgBIAEoCUIdukgachgyFl5bYS16XVthLXowLTlfXXswLDYyfSQSNQoEbW9kZRgCIAEoDjIbLmZyZXNoZXQudHlwZS52MS5Tb3VyY2VNb2RlQgq6SAeCAQQQASAAEjIKCHBvc3RncmVzGAMgASgLMh4uZnJlc2hldC50eXBlLnYxLlBvc3RncmVzVGFibGVIABIbCgpldmVudF90aW1lGAQgASgJQge6SARyAhg/EiMKC21heF9za2V3X3VzGAUgASgDQg66SAsiCRiAwN3uwQIoABIdCgtkZXNjcmlwdGlvbhgGIAEoCUIIukgFcgMYgCASLwoIbG9jYXRpb24YByABKAsyHS5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkxvY2F0aW9uQg8KBm9yaWdpbhIFukgCCAEihwEKB0Rlcml2ZWQSKwoEbmFtZRgBIAEoCUIdukgachgyFl5bYS16XVthLXowLTlfXXswLDYyfSQSHgoKZXhwcmVzc2lvbhgCIAEoCUIKukgHcgUQARiAIBIvCghsb2NhdGlvbhgDIAEoCzIdLmZyZXNoZXQucmVnaXN0cnkudjEuTG9jYXRpb24iqwIKB0ZlYXR1cmUSKwoEbmFtZRgBIAEoCUIdukgachgyFl5bYS16XVthLXowLTlfXXswLDYyfSQSGgoJYWdncmVnYXRlGAIgASgJQge6SARyAhABEhYKBWlucHV0GAMgASgJQge6SARyAhg/EicKBndpbmRvdxgEIAEoCzIXLmZyZXNoZXQudHlwZS52MS5XaW5kb3cSLQoNZGVmYXVsdF92YWx1ZRgFIAEoCzIWLmZyZXNoZXQudHlwZS52MS5WYWx1ZRIXCgZ0dGxfdXMYBiABKANCB7pIBCICKAASHQoLZGVzY3JpcHRpb24YByABKAlCCLpIBXIDGIAgEi8KCGxvY2F0aW9uGAggASgLMh0uZnJlc2hldC5yZWdpc3RyeS52MS5Mb2NhdGlvbiKVBAoLRmVhdHVyZVZpZXcSKwoEbmFtZRgBIAEoCUIdukgachgyFl5bYS16XVthLXowLTlfXXswLDYyfSQSFwoGZW50aXR5GAIgASgJQge6SARyAhABEhcKBnNvdXJjZRgDIAEoCUIHukgEcgIQARJFCgtrZXlfY29sdW1ucxgEIAMoCzIwLmZyZXNoZXQucmVnaXN0cnkudjEuRmVhdHVyZVZpZXcuS2V5Q29sdW1uc0VudHJ5EhcKBXdoZXJlGAUgASgJQgi6SAVyAxiAIBI3CgdkZXJpdmVkGAYgAygLMhwuZnJlc2hldC5yZWdpc3RyeS52MS5EZXJpdmVkQgi6SAWSAQIQZBI7CghmZWF0dXJlcxgHIAMoCzIcLmZyZXNoZXQucmVnaXN0cnkudjEuRmVhdHVyZUILukgIkgEFCAEQ9AMSFwoFb3duZXIYCCABKAlCCLpIBXIDGIACEh0KC2Rlc2NyaXB0aW9uGAkgASgJQgi6SAVyAxiAIBIvCghsb2NhdGlvbhgKIAEoCzIdLmZyZXNoZXQucmVnaXN0cnkudjEuTG9jYXRpb24SNQoOd2hlcmVfbG9jYXRpb24YCyABKAsyHS5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkxvY2F0aW9uGjEKD0tleUNvbHVtbnNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIp4BCgxSZXF1ZXN0RmllbGQSKwoEbmFtZRgBIAEoCUIdukgachgyFl5bYS16XVthLXowLTlfXXswLDYyfSQSMAoEdHlwZRgCIAEoCzIaLmZyZXNoZXQudHlwZS52MS5WYWx1ZVR5cGVCBrpIA8gBARIvCghsb2NhdGlvbhgDIAEoCzIdLmZyZXNoZXQucmVnaXN0cnkudjEuTG9jYXRpb24i3QEKD09uRGVtYW5kRmVhdHVyZRIrCgRuYW1lGAEgASgJQh26SBpyGDIWXlthLXpdW2EtejAtOV9dezAsNjJ9JBIeCgpleHByZXNzaW9uGAIgASgJQgq6SAdyBRABGIAgEi0KDWRlZmF1bHRfdmFsdWUYAyABKAsyFi5mcmVzaGV0LnR5cGUudjEuVmFsdWUSHQoLZGVzY3JpcHRpb24YBCABKAlCCLpIBXIDGIAgEi8KCGxvY2F0aW9uGAUgASgLMh0uZnJlc2hldC5yZWdpc3RyeS52MS5Mb2NhdGlvbiLGAgoORmVhdHVyZVNlcnZpY2USKwoEbmFtZRgBIAEoCUIdukgachgyFl5bYS16XVthLXowLTlfXXswLDYyfSQSHQoIZmVhdHVyZXMYAiADKAlCC7pICJIBBQgBEPQDEhcKBW93bmVyGAMgASgJQgi6SAVyAxiAAhIdCgtkZXNjcmlwdGlvbhgEIAEoCUIIukgFcgMYgCASLwoIbG9jYXRpb24YBSABKAsyHS5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkxvY2F0aW9uEjwKB3JlcXVlc3QYBiADKAsyIS5mcmVzaGV0LnJlZ2lzdHJ5LnYxLlJlcXVlc3RGaWVsZEIIukgFkgECEGQSQQoJb25fZGVtYW5kGAcgAygLMiQuZnJlc2hldC5yZWdpc3RyeS52MS5PbkRlbWFuZEZlYXR1cmVCCLpIBZIBAhBkYgZwcm90bzM", [file_buf_validate_validate, file_freshet_type_v1_contract, file_freshet_type_v1_plan, file_freshet_type_v1_value]);
+  fileDesc("CiRmcmVzaGV0L3JlZ2lzdHJ5L3YxL2RlZmluaXRpb24ucHJvdG8SE2ZyZXNoZXQucmVnaXN0cnkudjEiNgoITG9jYXRpb24SDAoEZmlsZRgBIAEoCRIMCgRsaW5lGAIgASgNEg4KBmNvbHVtbhgDIAEoDSL+AQoLRGVmaW5pdGlvbnMSOAoIZW50aXRpZXMYASADKAsyGy5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkVudGl0eUIJukgGkgEDEOgHEjcKB3NvdXJjZXMYAiADKAsyGy5mcmVzaGV0LnJlZ2lzdHJ5LnYxLlNvdXJjZUIJukgGkgEDEOgHEjoKBXZpZXdzGAMgAygLMiAuZnJlc2hldC5yZWdpc3RyeS52MS5GZWF0dXJlVmlld0IJukgGkgEDEJBOEkAKCHNlcnZpY2VzGAQgAygLMiMuZnJlc2hldC5yZWdpc3RyeS52MS5GZWF0dXJlU2VydmljZUIJukgGkgEDEJBOIroBCgZFbnRpdHkSKwoEbmFtZRgBIAEoCUIdukgachgyFl5bYS16XVthLXowLTlfXXswLDYyfSQSMwoDa2V5GAIgAygLMhouZnJlc2hldC50eXBlLnYxLktleUNvbHVtbkIKukgHkgEECAEQEBIdCgtkZXNjcmlwdGlvbhgDIAEoCUIIukgFcgMYgCASLwoIbG9jYXRpb24YBCABKAsyHS5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkxvY2F0aW9uIsMCCgZTb3VyY2USKwoEbmFtZRgBIAEoCUIdukgachgyFl5bYS16XVthLXowLTlfXXswLDYyfSQSNQoEbW9kZRgCIAEoDjIbLmZyZXNoZXQudHlwZS52MS5Tb3VyY2VNb2RlQgq6SAeCAQQQASAAEjIKCHBvc3RncmVzGAMgASgLMh4uZnJlc2hldC50eXBlLnYxLlBvc3RncmVzVGFibGVIABIbCgpldmVudF90aW1lGAQgASgJQge6SARyAhg/EiMKC21heF9za2V3X3VzGAUgASgDQg66SAsiCRiAwN3uwQIoABIdCgtkZXNjcmlwdGlvbhgGIAEoCUIIukgFcgMYgCASLwoIbG9jYXRpb24YByABKAsyHS5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkxvY2F0aW9uQg8KBm9yaWdpbhIFukgCCAEihwEKB0Rlcml2ZWQSKwoEbmFtZRgBIAEoCUIdukgachgyFl5bYS16XVthLXowLTlfXXswLDYyfSQSHgoKZXhwcmVzc2lvbhgCIAEoCUIKukgHcgUQARiAIBIvCghsb2NhdGlvbhgDIAEoCzIdLmZyZXNoZXQucmVnaXN0cnkudjEuTG9jYXRpb24iqwIKB0ZlYXR1cmUSKwoEbmFtZRgBIAEoCUIdukgachgyFl5bYS16XVthLXowLTlfXXswLDYyfSQSGgoJYWdncmVnYXRlGAIgASgJQge6SARyAhABEhYKBWlucHV0GAMgASgJQge6SARyAhg/EicKBndpbmRvdxgEIAEoCzIXLmZyZXNoZXQudHlwZS52MS5XaW5kb3cSLQoNZGVmYXVsdF92YWx1ZRgFIAEoCzIWLmZyZXNoZXQudHlwZS52MS5WYWx1ZRIXCgZ0dGxfdXMYBiABKANCB7pIBCICKAASHQoLZGVzY3JpcHRpb24YByABKAlCCLpIBXIDGIAgEi8KCGxvY2F0aW9uGAggASgLMh0uZnJlc2hldC5yZWdpc3RyeS52MS5Mb2NhdGlvbiLGAgoESm9pbhIWCgV0YWJsZRgBIAEoCUIHukgEcgIQARI5CgJvbhgCIAMoCzIhLmZyZXNoZXQucmVnaXN0cnkudjEuSm9pbi5PbkVudHJ5Qgq6SAeaAQQIARAQEl8KB2NvbHVtbnMYAyADKAsyJi5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkpvaW4uQ29sdW1uc0VudHJ5Qia6SCOaASAIARBkIhpyGDIWXlthLXpdW2EtejAtOV9dezAsNjJ9JBIvCghsb2NhdGlvbhgEIAEoCzIdLmZyZXNoZXQucmVnaXN0cnkudjEuTG9jYXRpb24aKQoHT25FbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBGi4KDENvbHVtbnNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIskECgtGZWF0dXJlVmlldxIrCgRuYW1lGAEgASgJQh26SBpyGDIWXlthLXpdW2EtejAtOV9dezAsNjJ9JBIXCgZlbnRpdHkYAiABKAlCB7pIBHICEAESFwoGc291cmNlGAMgASgJQge6SARyAhABEkUKC2tleV9jb2x1bW5zGAQgAygLMjAuZnJlc2hldC5yZWdpc3RyeS52MS5GZWF0dXJlVmlldy5LZXlDb2x1bW5zRW50cnkSFwoFd2hlcmUYBSABKAlCCLpIBXIDGIAgEjcKB2Rlcml2ZWQYBiADKAsyHC5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkRlcml2ZWRCCLpIBZIBAhBkEjsKCGZlYXR1cmVzGAcgAygLMhwuZnJlc2hldC5yZWdpc3RyeS52MS5GZWF0dXJlQgu6SAiSAQUIARD0AxIXCgVvd25lchgIIAEoCUIIukgFcgMYgAISHQoLZGVzY3JpcHRpb24YCSABKAlCCLpIBXIDGIAgEi8KCGxvY2F0aW9uGAogASgLMh0uZnJlc2hldC5yZWdpc3RyeS52MS5Mb2NhdGlvbhI1Cg53aGVyZV9sb2NhdGlvbhgLIAEoCzIdLmZyZXNoZXQucmVnaXN0cnkudjEuTG9jYXRpb24SMgoFam9pbnMYDCADKAsyGS5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkpvaW5CCLpIBZIBAhAIGjEKD0tleUNvbHVtbnNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIp4BCgxSZXF1ZXN0RmllbGQSKwoEbmFtZRgBIAEoCUIdukgachgyFl5bYS16XVthLXowLTlfXXswLDYyfSQSMAoEdHlwZRgCIAEoCzIaLmZyZXNoZXQudHlwZS52MS5WYWx1ZVR5cGVCBrpIA8gBARIvCghsb2NhdGlvbhgDIAEoCzIdLmZyZXNoZXQucmVnaXN0cnkudjEuTG9jYXRpb24i3QEKD09uRGVtYW5kRmVhdHVyZRIrCgRuYW1lGAEgASgJQh26SBpyGDIWXlthLXpdW2EtejAtOV9dezAsNjJ9JBIeCgpleHByZXNzaW9uGAIgASgJQgq6SAdyBRABGIAgEi0KDWRlZmF1bHRfdmFsdWUYAyABKAsyFi5mcmVzaGV0LnR5cGUudjEuVmFsdWUSHQoLZGVzY3JpcHRpb24YBCABKAlCCLpIBXIDGIAgEi8KCGxvY2F0aW9uGAUgASgLMh0uZnJlc2hldC5yZWdpc3RyeS52MS5Mb2NhdGlvbiLGAgoORmVhdHVyZVNlcnZpY2USKwoEbmFtZRgBIAEoCUIdukgachgyFl5bYS16XVthLXowLTlfXXswLDYyfSQSHQoIZmVhdHVyZXMYAiADKAlCC7pICJIBBQgBEPQDEhcKBW93bmVyGAMgASgJQgi6SAVyAxiAAhIdCgtkZXNjcmlwdGlvbhgEIAEoCUIIukgFcgMYgCASLwoIbG9jYXRpb24YBSABKAsyHS5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkxvY2F0aW9uEjwKB3JlcXVlc3QYBiADKAsyIS5mcmVzaGV0LnJlZ2lzdHJ5LnYxLlJlcXVlc3RGaWVsZEIIukgFkgECEGQSQQoJb25fZGVtYW5kGAcgAygLMiQuZnJlc2hldC5yZWdpc3RyeS52MS5PbkRlbWFuZEZlYXR1cmVCCLpIBZIBAhBkYgZwcm90bzM", [file_buf_validate_validate, file_freshet_type_v1_contract, file_freshet_type_v1_plan, file_freshet_type_v1_value]);
 
 /**
  * Where something was written.
@@ -320,6 +321,48 @@ export const FeatureSchema: GenMessage<Feature> = /*@__PURE__*/
   messageDesc(file_freshet_registry_v1_definition, 5);
 
 /**
+ * A table that a view's rows are joined with.
+ *
+ * @generated from message freshet.registry.v1.Join
+ */
+export type Join = Message<"freshet.registry.v1.Join"> & {
+  /**
+   * The name of the table's source.
+   *
+   * @generated from field: string table = 1;
+   */
+  table: string;
+
+  /**
+   * The table's key: the key column for a column of the view's source.
+   *
+   * @generated from field: map<string, string> on = 2;
+   */
+  on: { [key: string]: string };
+
+  /**
+   * The table's column for each name that the view gives one.
+   *
+   * @generated from field: map<string, string> columns = 3;
+   */
+  columns: { [key: string]: string };
+
+  /**
+   * Where it was written.
+   *
+   * @generated from field: freshet.registry.v1.Location location = 4;
+   */
+  location?: Location | undefined;
+};
+
+/**
+ * Describes the message freshet.registry.v1.Join.
+ * Use `create(JoinSchema)` to create a new message.
+ */
+export const JoinSchema: GenMessage<Join> = /*@__PURE__*/
+  messageDesc(file_freshet_registry_v1_definition, 6);
+
+/**
  * Features of an entity, folded from a source.
  *
  * @generated from message freshet.registry.v1.FeatureView
@@ -401,6 +444,13 @@ export type FeatureView = Message<"freshet.registry.v1.FeatureView"> & {
    * @generated from field: freshet.registry.v1.Location where_location = 11;
    */
   whereLocation?: Location | undefined;
+
+  /**
+   * The tables that rows are joined with.
+   *
+   * @generated from field: repeated freshet.registry.v1.Join joins = 12;
+   */
+  joins: Join[];
 };
 
 /**
@@ -408,7 +458,7 @@ export type FeatureView = Message<"freshet.registry.v1.FeatureView"> & {
  * Use `create(FeatureViewSchema)` to create a new message.
  */
 export const FeatureViewSchema: GenMessage<FeatureView> = /*@__PURE__*/
-  messageDesc(file_freshet_registry_v1_definition, 6);
+  messageDesc(file_freshet_registry_v1_definition, 7);
 
 /**
  * A value that the caller of a feature service sends beside the keys.
@@ -443,7 +493,7 @@ export type RequestField = Message<"freshet.registry.v1.RequestField"> & {
  * Use `create(RequestFieldSchema)` to create a new message.
  */
 export const RequestFieldSchema: GenMessage<RequestField> = /*@__PURE__*/
-  messageDesc(file_freshet_registry_v1_definition, 7);
+  messageDesc(file_freshet_registry_v1_definition, 8);
 
 /**
  * A feature that is computed when it is read.
@@ -492,7 +542,7 @@ export type OnDemandFeature = Message<"freshet.registry.v1.OnDemandFeature"> & {
  * Use `create(OnDemandFeatureSchema)` to create a new message.
  */
 export const OnDemandFeatureSchema: GenMessage<OnDemandFeature> = /*@__PURE__*/
-  messageDesc(file_freshet_registry_v1_definition, 8);
+  messageDesc(file_freshet_registry_v1_definition, 9);
 
 /**
  * What one model reads.
@@ -555,5 +605,5 @@ export type FeatureService = Message<"freshet.registry.v1.FeatureService"> & {
  * Use `create(FeatureServiceSchema)` to create a new message.
  */
 export const FeatureServiceSchema: GenMessage<FeatureService> = /*@__PURE__*/
-  messageDesc(file_freshet_registry_v1_definition, 9);
+  messageDesc(file_freshet_registry_v1_definition, 10);
 

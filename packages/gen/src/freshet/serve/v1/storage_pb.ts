@@ -8,6 +8,8 @@
 // History: 2026-11-22 first version.
 // 2026-11-23 format 2: digests of tables, revisions, shards that heal; checksums are the store's. A store of format 1 is
 // taken for a damaged one, and made anew from upstream.
+// 2026-11-23 generation of a table; a store without it is read as before. With a version before, going back while a view
+// waits for a new generation mixes two generations until upstream has sent the rest.
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
@@ -21,7 +23,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file freshet/serve/v1/storage.proto.
  */
 export const file_freshet_serve_v1_storage: GenFile = /*@__PURE__*/
-  fileDesc("Ch5mcmVzaGV0L3NlcnZlL3YxL3N0b3JhZ2UucHJvdG8SEGZyZXNoZXQuc2VydmUudjEicwoNU3RvcmVkUmVwbGljYRIOCgZmb3JtYXQYASABKA0SEwoLc2hhcmRfY291bnQYAiABKA0SLAoGc2VydmVkGAMgAygLMhwuZnJlc2hldC5zZXJ2ZS52MS5TZXJ2ZWRDb3B5Eg8KB2hlYWxpbmcYBCADKA0iKQoKU2VydmVkQ29weRINCgVzaGFyZBgBIAEoDRIMCgRjb3B5GAIgASgNIrwBCgtTdG9yZWRTaGFyZBIvCgZjdXJzb3IYASABKAsyHy5mcmVzaGV0LmNvbXB1dGUudjEuU2hhcmRDdXJzb3ISGwoTY29tcGxldGVfdGhyb3VnaF91cxgCIAEoEhIeChZkZWZpbml0aW9uc19nZW5lcmF0aW9uGAMgASgEEi0KBnRhYmxlcxgEIAMoCzIdLmZyZXNoZXQuc2VydmUudjEuU3RvcmVkVGFibGUSEAoIcmV2aXNpb24YBSABKAQidwoLU3RvcmVkVGFibGUSDQoFdGFibGUYASABKA0SDwoHdmlld19pZBgCIAEoDBINCgV3aG9sZRgDIAEoCBIbChNjb21wbGV0ZV90aHJvdWdoX3VzGAQgASgSEgwKBHJvd3MYBSABKAQSDgoGZGlnZXN0GAYgASgHIkEKEVN0b3JlZERlZmluaXRpb25zEiwKBHNldHMYASADKAsyHi5mcmVzaGV0LnR5cGUudjEuRGVmaW5pdGlvblNldGIGcHJvdG8z", [file_freshet_compute_v1_compute, file_freshet_type_v1_plan]);
+  fileDesc("Ch5mcmVzaGV0L3NlcnZlL3YxL3N0b3JhZ2UucHJvdG8SEGZyZXNoZXQuc2VydmUudjEicwoNU3RvcmVkUmVwbGljYRIOCgZmb3JtYXQYASABKA0SEwoLc2hhcmRfY291bnQYAiABKA0SLAoGc2VydmVkGAMgAygLMhwuZnJlc2hldC5zZXJ2ZS52MS5TZXJ2ZWRDb3B5Eg8KB2hlYWxpbmcYBCADKA0iKQoKU2VydmVkQ29weRINCgVzaGFyZBgBIAEoDRIMCgRjb3B5GAIgASgNIrwBCgtTdG9yZWRTaGFyZBIvCgZjdXJzb3IYASABKAsyHy5mcmVzaGV0LmNvbXB1dGUudjEuU2hhcmRDdXJzb3ISGwoTY29tcGxldGVfdGhyb3VnaF91cxgCIAEoEhIeChZkZWZpbml0aW9uc19nZW5lcmF0aW9uGAMgASgEEi0KBnRhYmxlcxgEIAMoCzIdLmZyZXNoZXQuc2VydmUudjEuU3RvcmVkVGFibGUSEAoIcmV2aXNpb24YBSABKAQiiwEKC1N0b3JlZFRhYmxlEg0KBXRhYmxlGAEgASgNEg8KB3ZpZXdfaWQYAiABKAwSDQoFd2hvbGUYAyABKAgSGwoTY29tcGxldGVfdGhyb3VnaF91cxgEIAEoEhIMCgRyb3dzGAUgASgEEg4KBmRpZ2VzdBgGIAEoBxISCgpnZW5lcmF0aW9uGAcgASgNIkEKEVN0b3JlZERlZmluaXRpb25zEiwKBHNldHMYASADKAsyHi5mcmVzaGV0LnR5cGUudjEuRGVmaW5pdGlvblNldGIGcHJvdG8z", [file_freshet_compute_v1_compute, file_freshet_type_v1_plan]);
 
 /**
  * What the replica as a whole knows. One per store.
@@ -193,6 +195,14 @@ export type StoredTable = Message<"freshet.serve.v1.StoredTable"> & {
    * @generated from field: fixed32 digest = 6;
    */
   digest: number;
+
+  /**
+   * The generation of the view's route that the rows are of; 0: it was not known. Of several tables of one view the one of
+   * the least generation is read, until every shard has one of a later generation; then that is.
+   *
+   * @generated from field: uint32 generation = 7;
+   */
+  generation: number;
 };
 
 /**

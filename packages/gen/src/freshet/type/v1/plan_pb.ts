@@ -7,6 +7,8 @@
 // History: 2026-11-22 first version.
 // 2026-11-23 request data and on-demand features of a service; additive. A replica that does not know them leaves them
 // out of its answers: deploy replicas before definitions that have them.
+// 2026-11-23 ViewPlan.joins, routes without entity: compute and ingest first, then the registry; compute refuses a view that
+// needs a newer engine.
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
@@ -20,7 +22,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file freshet/type/v1/plan.proto.
  */
 export const file_freshet_type_v1_plan: GenFile = /*@__PURE__*/
-  fileDesc("ChpmcmVzaGV0L3R5cGUvdjEvcGxhbi5wcm90bxIPZnJlc2hldC50eXBlLnYxIqkBCg1EZWZpbml0aW9uU2V0EhIKCmdlbmVyYXRpb24YASABKAQSKgoGcm91dGVzGAIgAygLMhouZnJlc2hldC50eXBlLnYxLlJvdXRlUGxhbhIoCgV2aWV3cxgDIAMoCzIZLmZyZXNoZXQudHlwZS52MS5WaWV3UGxhbhIuCghzZXJ2aWNlcxgEIAMoCzIcLmZyZXNoZXQudHlwZS52MS5TZXJ2aWNlUGxhbiJACg1Qb3N0Z3Jlc1RhYmxlEhAKCGRhdGFiYXNlGAEgASgJEg4KBnNjaGVtYRgCIAEoCRINCgV0YWJsZRgDIAEoCSLgAQoKU291cmNlUGxhbhIMCgRuYW1lGAEgASgJEikKBG1vZGUYAiABKA4yGy5mcmVzaGV0LnR5cGUudjEuU291cmNlTW9kZRIyCghwb3N0Z3JlcxgDIAEoCzIeLmZyZXNoZXQudHlwZS52MS5Qb3N0Z3Jlc1RhYmxlSAASGQoRZXZlbnRfdGltZV9jb2x1bW4YBCABKAkSEwoLbWF4X3NrZXdfdXMYBSABKAMSKwoIY29udHJhY3QYBiABKAsyGS5mcmVzaGV0LnR5cGUudjEuQ29udHJhY3RCCAoGb3JpZ2luIj4KCUtleUNvbHVtbhIMCgRuYW1lGAEgASgJEiMKBGtpbmQYAiABKA4yFS5mcmVzaGV0LnR5cGUudjEuS2luZCJDCgpFbnRpdHlQbGFuEgwKBG5hbWUYASABKAkSJwoDa2V5GAIgAygLMhouZnJlc2hldC50eXBlLnYxLktleUNvbHVtbiKJAQoJUm91dGVQbGFuEg0KBXJvdXRlGAEgASgNEisKBnNvdXJjZRgCIAEoCzIbLmZyZXNoZXQudHlwZS52MS5Tb3VyY2VQbGFuEisKBmVudGl0eRgDIAEoCzIbLmZyZXNoZXQudHlwZS52MS5FbnRpdHlQbGFuEhMKC2tleV9jb2x1bW5zGAQgAygJIlsKDURlcml2ZWRDb2x1bW4SDAoEbmFtZRgBIAEoCRISCgpleHByZXNzaW9uGAIgASgJEigKBHR5cGUYAyABKAsyGi5mcmVzaGV0LnR5cGUudjEuVmFsdWVUeXBlIjMKDVJvbGxpbmdXaW5kb3cSEQoJbGVuZ3RoX3VzGAEgASgDEg8KB3BhbmVfdXMYAiABKAMiMwoOVHVtYmxpbmdXaW5kb3cSEQoJbGVuZ3RoX3VzGAEgASgDEg4KBmNsb3NlZBgCIAEoCCIQCg5MaWZldGltZVdpbmRvdyKtAQoGV2luZG93EjEKB3JvbGxpbmcYASABKAsyHi5mcmVzaGV0LnR5cGUudjEuUm9sbGluZ1dpbmRvd0gAEjMKCHR1bWJsaW5nGAIgASgLMh8uZnJlc2hldC50eXBlLnYxLlR1bWJsaW5nV2luZG93SAASMwoIbGlmZXRpbWUYAyABKAsyHy5mcmVzaGV0LnR5cGUudjEuTGlmZXRpbWVXaW5kb3dIAEIGCgRraW5kIoYCCgtGZWF0dXJlUGxhbhIMCgRuYW1lGAEgASgJEhEKCWFnZ3JlZ2F0ZRgCIAEoCRINCgVpbnB1dBgDIAEoCRIuCgppbnB1dF90eXBlGAQgASgLMhouZnJlc2hldC50eXBlLnYxLlZhbHVlVHlwZRInCgZ3aW5kb3cYBSABKAsyFy5mcmVzaGV0LnR5cGUudjEuV2luZG93Ei8KC3Jlc3VsdF90eXBlGAYgASgLMhouZnJlc2hldC50eXBlLnYxLlZhbHVlVHlwZRItCg1kZWZhdWx0X3ZhbHVlGAcgASgLMhYuZnJlc2hldC50eXBlLnYxLlZhbHVlEg4KBnR0bF91cxgIIAEoAyLSAgoIVmlld1BsYW4SDwoHdmlld19pZBgBIAEoDBIMCgRuYW1lGAIgASgJEg0KBXJvdXRlGAMgASgNEisKBmVudGl0eRgEIAEoCzIbLmZyZXNoZXQudHlwZS52MS5FbnRpdHlQbGFuEikKBG1vZGUYBSABKA4yGy5mcmVzaGV0LnR5cGUudjEuU291cmNlTW9kZRIOCgZzb3VyY2UYBiABKAkSKAoHY29sdW1ucxgHIAMoCzIXLmZyZXNoZXQudHlwZS52MS5Db2x1bW4SLwoHZGVyaXZlZBgIIAMoCzIeLmZyZXNoZXQudHlwZS52MS5EZXJpdmVkQ29sdW1uEg0KBXdoZXJlGAkgASgJEi4KCGZlYXR1cmVzGAogAygLMhwuZnJlc2hldC50eXBlLnYxLkZlYXR1cmVQbGFuEhYKDmVuZ2luZV92ZXJzaW9uGAsgASgNIj4KCkZlYXR1cmVSZWYSDgoGb3V0cHV0GAEgASgJEg8KB3ZpZXdfaWQYAiABKAwSDwoHZmVhdHVyZRgDIAEoDSJKChBSZXF1ZXN0RmllbGRQbGFuEgwKBG5hbWUYASABKAkSKAoEdHlwZRgCIAEoCzIaLmZyZXNoZXQudHlwZS52MS5WYWx1ZVR5cGUimwEKDU9uRGVtYW5kSW5wdXQSDAoEbmFtZRgBIAEoCRIoCgR0eXBlGAIgASgLMhouZnJlc2hldC50eXBlLnYxLlZhbHVlVHlwZRINCgNub3cYAyABKAhIABIRCgdyZXF1ZXN0GAQgASgNSAASEQoHZmVhdHVyZRgFIAEoDUgAEhMKCW9uX2RlbWFuZBgGIAEoDUgAQggKBnNvdXJjZSK5AQoMT25EZW1hbmRQbGFuEgwKBG5hbWUYASABKAkSEgoKZXhwcmVzc2lvbhgCIAEoCRIuCgZpbnB1dHMYAyADKAsyHi5mcmVzaGV0LnR5cGUudjEuT25EZW1hbmRJbnB1dBIoCgR0eXBlGAQgASgLMhouZnJlc2hldC50eXBlLnYxLlZhbHVlVHlwZRItCg1kZWZhdWx0X3ZhbHVlGAUgASgLMhYuZnJlc2hldC50eXBlLnYxLlZhbHVlIrABCgtTZXJ2aWNlUGxhbhIMCgRuYW1lGAEgASgJEi0KCGZlYXR1cmVzGAIgAygLMhsuZnJlc2hldC50eXBlLnYxLkZlYXR1cmVSZWYSMgoHcmVxdWVzdBgDIAMoCzIhLmZyZXNoZXQudHlwZS52MS5SZXF1ZXN0RmllbGRQbGFuEjAKCW9uX2RlbWFuZBgEIAMoCzIdLmZyZXNoZXQudHlwZS52MS5PbkRlbWFuZFBsYW5iBnByb3RvMw", [file_freshet_type_v1_contract, file_freshet_type_v1_value]);
+  fileDesc("ChpmcmVzaGV0L3R5cGUvdjEvcGxhbi5wcm90bxIPZnJlc2hldC50eXBlLnYxIqkBCg1EZWZpbml0aW9uU2V0EhIKCmdlbmVyYXRpb24YASABKAQSKgoGcm91dGVzGAIgAygLMhouZnJlc2hldC50eXBlLnYxLlJvdXRlUGxhbhIoCgV2aWV3cxgDIAMoCzIZLmZyZXNoZXQudHlwZS52MS5WaWV3UGxhbhIuCghzZXJ2aWNlcxgEIAMoCzIcLmZyZXNoZXQudHlwZS52MS5TZXJ2aWNlUGxhbiJACg1Qb3N0Z3Jlc1RhYmxlEhAKCGRhdGFiYXNlGAEgASgJEg4KBnNjaGVtYRgCIAEoCRINCgV0YWJsZRgDIAEoCSLgAQoKU291cmNlUGxhbhIMCgRuYW1lGAEgASgJEikKBG1vZGUYAiABKA4yGy5mcmVzaGV0LnR5cGUudjEuU291cmNlTW9kZRIyCghwb3N0Z3JlcxgDIAEoCzIeLmZyZXNoZXQudHlwZS52MS5Qb3N0Z3Jlc1RhYmxlSAASGQoRZXZlbnRfdGltZV9jb2x1bW4YBCABKAkSEwoLbWF4X3NrZXdfdXMYBSABKAMSKwoIY29udHJhY3QYBiABKAsyGS5mcmVzaGV0LnR5cGUudjEuQ29udHJhY3RCCAoGb3JpZ2luIj4KCUtleUNvbHVtbhIMCgRuYW1lGAEgASgJEiMKBGtpbmQYAiABKA4yFS5mcmVzaGV0LnR5cGUudjEuS2luZCJDCgpFbnRpdHlQbGFuEgwKBG5hbWUYASABKAkSJwoDa2V5GAIgAygLMhouZnJlc2hldC50eXBlLnYxLktleUNvbHVtbiKJAQoJUm91dGVQbGFuEg0KBXJvdXRlGAEgASgNEisKBnNvdXJjZRgCIAEoCzIbLmZyZXNoZXQudHlwZS52MS5Tb3VyY2VQbGFuEisKBmVudGl0eRgDIAEoCzIbLmZyZXNoZXQudHlwZS52MS5FbnRpdHlQbGFuEhMKC2tleV9jb2x1bW5zGAQgAygJIlsKDURlcml2ZWRDb2x1bW4SDAoEbmFtZRgBIAEoCRISCgpleHByZXNzaW9uGAIgASgJEigKBHR5cGUYAyABKAsyGi5mcmVzaGV0LnR5cGUudjEuVmFsdWVUeXBlIjMKDVJvbGxpbmdXaW5kb3cSEQoJbGVuZ3RoX3VzGAEgASgDEg8KB3BhbmVfdXMYAiABKAMiMwoOVHVtYmxpbmdXaW5kb3cSEQoJbGVuZ3RoX3VzGAEgASgDEg4KBmNsb3NlZBgCIAEoCCIQCg5MaWZldGltZVdpbmRvdyKtAQoGV2luZG93EjEKB3JvbGxpbmcYASABKAsyHi5mcmVzaGV0LnR5cGUudjEuUm9sbGluZ1dpbmRvd0gAEjMKCHR1bWJsaW5nGAIgASgLMh8uZnJlc2hldC50eXBlLnYxLlR1bWJsaW5nV2luZG93SAASMwoIbGlmZXRpbWUYAyABKAsyHy5mcmVzaGV0LnR5cGUudjEuTGlmZXRpbWVXaW5kb3dIAEIGCgRraW5kIoYCCgtGZWF0dXJlUGxhbhIMCgRuYW1lGAEgASgJEhEKCWFnZ3JlZ2F0ZRgCIAEoCRINCgVpbnB1dBgDIAEoCRIuCgppbnB1dF90eXBlGAQgASgLMhouZnJlc2hldC50eXBlLnYxLlZhbHVlVHlwZRInCgZ3aW5kb3cYBSABKAsyFy5mcmVzaGV0LnR5cGUudjEuV2luZG93Ei8KC3Jlc3VsdF90eXBlGAYgASgLMhouZnJlc2hldC50eXBlLnYxLlZhbHVlVHlwZRItCg1kZWZhdWx0X3ZhbHVlGAcgASgLMhYuZnJlc2hldC50eXBlLnYxLlZhbHVlEg4KBnR0bF91cxgIIAEoAyJFCgxKb2luZWRDb2x1bW4SDAoEbmFtZRgBIAEoCRInCgZjb2x1bW4YAiABKAsyFy5mcmVzaGV0LnR5cGUudjEuQ29sdW1uIkIKB0pvaW5LZXkSDgoGY29sdW1uGAEgASgJEicKA2tleRgCIAEoCzIaLmZyZXNoZXQudHlwZS52MS5LZXlDb2x1bW4ikQEKCEpvaW5QbGFuEg0KBXRhYmxlGAEgASgJEg0KBXJvdXRlGAIgASgNEhEKCWJyb2FkY2FzdBgDIAEoCBIkCgJvbhgEIAMoCzIYLmZyZXNoZXQudHlwZS52MS5Kb2luS2V5Ei4KB2NvbHVtbnMYBSADKAsyHS5mcmVzaGV0LnR5cGUudjEuSm9pbmVkQ29sdW1uIvwCCghWaWV3UGxhbhIPCgd2aWV3X2lkGAEgASgMEgwKBG5hbWUYAiABKAkSDQoFcm91dGUYAyABKA0SKwoGZW50aXR5GAQgASgLMhsuZnJlc2hldC50eXBlLnYxLkVudGl0eVBsYW4SKQoEbW9kZRgFIAEoDjIbLmZyZXNoZXQudHlwZS52MS5Tb3VyY2VNb2RlEg4KBnNvdXJjZRgGIAEoCRIoCgdjb2x1bW5zGAcgAygLMhcuZnJlc2hldC50eXBlLnYxLkNvbHVtbhIvCgdkZXJpdmVkGAggAygLMh4uZnJlc2hldC50eXBlLnYxLkRlcml2ZWRDb2x1bW4SDQoFd2hlcmUYCSABKAkSLgoIZmVhdHVyZXMYCiADKAsyHC5mcmVzaGV0LnR5cGUudjEuRmVhdHVyZVBsYW4SFgoOZW5naW5lX3ZlcnNpb24YCyABKA0SKAoFam9pbnMYDCADKAsyGS5mcmVzaGV0LnR5cGUudjEuSm9pblBsYW4iPgoKRmVhdHVyZVJlZhIOCgZvdXRwdXQYASABKAkSDwoHdmlld19pZBgCIAEoDBIPCgdmZWF0dXJlGAMgASgNIkoKEFJlcXVlc3RGaWVsZFBsYW4SDAoEbmFtZRgBIAEoCRIoCgR0eXBlGAIgASgLMhouZnJlc2hldC50eXBlLnYxLlZhbHVlVHlwZSKbAQoNT25EZW1hbmRJbnB1dBIMCgRuYW1lGAEgASgJEigKBHR5cGUYAiABKAsyGi5mcmVzaGV0LnR5cGUudjEuVmFsdWVUeXBlEg0KA25vdxgDIAEoCEgAEhEKB3JlcXVlc3QYBCABKA1IABIRCgdmZWF0dXJlGAUgASgNSAASEwoJb25fZGVtYW5kGAYgASgNSABCCAoGc291cmNlIrkBCgxPbkRlbWFuZFBsYW4SDAoEbmFtZRgBIAEoCRISCgpleHByZXNzaW9uGAIgASgJEi4KBmlucHV0cxgDIAMoCzIeLmZyZXNoZXQudHlwZS52MS5PbkRlbWFuZElucHV0EigKBHR5cGUYBCABKAsyGi5mcmVzaGV0LnR5cGUudjEuVmFsdWVUeXBlEi0KDWRlZmF1bHRfdmFsdWUYBSABKAsyFi5mcmVzaGV0LnR5cGUudjEuVmFsdWUisAEKC1NlcnZpY2VQbGFuEgwKBG5hbWUYASABKAkSLQoIZmVhdHVyZXMYAiADKAsyGy5mcmVzaGV0LnR5cGUudjEuRmVhdHVyZVJlZhIyCgdyZXF1ZXN0GAMgAygLMiEuZnJlc2hldC50eXBlLnYxLlJlcXVlc3RGaWVsZFBsYW4SMAoJb25fZGVtYW5kGAQgAygLMh0uZnJlc2hldC50eXBlLnYxLk9uRGVtYW5kUGxhbmIGcHJvdG8z", [file_freshet_type_v1_contract, file_freshet_type_v1_value]);
 
 /**
  * Everything in force from one generation on.
@@ -220,7 +222,7 @@ export const EntityPlanSchema: GenMessage<EntityPlan> = /*@__PURE__*/
   messageDesc(file_freshet_type_v1_plan, 4);
 
 /**
- * A route takes a source's rows to an entity's key.
+ * A route takes a source's rows to an entity's key, or, without entity, a table's rows to every partition.
  *
  * @generated from message freshet.type.v1.RoutePlan
  */
@@ -240,14 +242,15 @@ export type RoutePlan = Message<"freshet.type.v1.RoutePlan"> & {
   source?: SourcePlan | undefined;
 
   /**
-   * The entity whose key decides the partition.
+   * The entity whose key decides the partition. Unset: a broadcast table, whose rows go to every partition under the
+   * table's own key.
    *
    * @generated from field: freshet.type.v1.EntityPlan entity = 3;
    */
   entity?: EntityPlan | undefined;
 
   /**
-   * The source's column for each key column, in key order.
+   * The source's column for each key column, in key order; of a broadcast table, the columns of its key.
    *
    * @generated from field: repeated string key_columns = 4;
    */
@@ -268,14 +271,14 @@ export const RoutePlanSchema: GenMessage<RoutePlan> = /*@__PURE__*/
  */
 export type DerivedColumn = Message<"freshet.type.v1.DerivedColumn"> & {
   /**
-   * The name, unique among the source's columns and the derived ones.
+   * The name, unique among the source's columns, the joined ones and the derived ones.
    *
    * @generated from field: string name = 1;
    */
   name: string;
 
   /**
-   * The CEL expression; it may use the source's columns and the derived columns before this one.
+   * The CEL expression; it may use the source's columns, joined ones and the derived columns before this one.
    *
    * @generated from field: string expression = 2;
    */
@@ -483,6 +486,111 @@ export const FeaturePlanSchema: GenMessage<FeaturePlan> = /*@__PURE__*/
   messageDesc(file_freshet_type_v1_plan, 11);
 
 /**
+ * A column of a joined table, under the name that the view gives it.
+ *
+ * @generated from message freshet.type.v1.JoinedColumn
+ */
+export type JoinedColumn = Message<"freshet.type.v1.JoinedColumn"> & {
+  /**
+   * The name in the view, unique among the source's, the joined and the derived columns.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * The table's column. It may be null whatever it says here: the row may be missing.
+   *
+   * @generated from field: freshet.type.v1.Column column = 2;
+   */
+  column?: Column | undefined;
+};
+
+/**
+ * Describes the message freshet.type.v1.JoinedColumn.
+ * Use `create(JoinedColumnSchema)` to create a new message.
+ */
+export const JoinedColumnSchema: GenMessage<JoinedColumn> = /*@__PURE__*/
+  messageDesc(file_freshet_type_v1_plan, 12);
+
+/**
+ * What finds a joined table's row.
+ *
+ * @generated from message freshet.type.v1.JoinKey
+ */
+export type JoinKey = Message<"freshet.type.v1.JoinKey"> & {
+  /**
+   * The column of the view's source.
+   *
+   * @generated from field: string column = 1;
+   */
+  column: string;
+
+  /**
+   * The table's key column, which is of the same kind.
+   *
+   * @generated from field: freshet.type.v1.KeyColumn key = 2;
+   */
+  key?: KeyColumn | undefined;
+};
+
+/**
+ * Describes the message freshet.type.v1.JoinKey.
+ * Use `create(JoinKeySchema)` to create a new message.
+ */
+export const JoinKeySchema: GenMessage<JoinKey> = /*@__PURE__*/
+  messageDesc(file_freshet_type_v1_plan, 13);
+
+/**
+ * A table that a view's rows are joined with, as of the log.
+ *
+ * @generated from message freshet.type.v1.JoinPlan
+ */
+export type JoinPlan = Message<"freshet.type.v1.JoinPlan"> & {
+  /**
+   * The name of the table's source.
+   *
+   * @generated from field: string table = 1;
+   */
+  table: string;
+
+  /**
+   * The route that brings the table's rows.
+   *
+   * @generated from field: uint32 route = 2;
+   */
+  route: number;
+
+  /**
+   * Whether the table is in every partition. False: it is keyed by the view's entity, and a row's entity key finds it.
+   *
+   * @generated from field: bool broadcast = 3;
+   */
+  broadcast: boolean;
+
+  /**
+   * The whole key of the table, in the order in which it is encoded.
+   *
+   * @generated from field: repeated freshet.type.v1.JoinKey on = 4;
+   */
+  on: JoinKey[];
+
+  /**
+   * The columns that the view reads, by name ascending; at least one.
+   *
+   * @generated from field: repeated freshet.type.v1.JoinedColumn columns = 5;
+   */
+  columns: JoinedColumn[];
+};
+
+/**
+ * Describes the message freshet.type.v1.JoinPlan.
+ * Use `create(JoinPlanSchema)` to create a new message.
+ */
+export const JoinPlanSchema: GenMessage<JoinPlan> = /*@__PURE__*/
+  messageDesc(file_freshet_type_v1_plan, 14);
+
+/**
  * A feature view, resolved: a fold from one route to the features of one entity.
  *
  * @generated from message freshet.type.v1.ViewPlan
@@ -490,8 +598,8 @@ export const FeaturePlanSchema: GenMessage<FeaturePlan> = /*@__PURE__*/
 export type ViewPlan = Message<"freshet.type.v1.ViewPlan"> & {
   /**
    * The first 16 bytes of SHA-256 over what decides the view's values: the route's origin, mode, event time, max_skew and
-   * key columns, and this message without view_id, route, entity, the names of view and source, and the columns'
-   * nullability and source types. Equal plans are the same view, whatever they are called.
+   * key columns, the same of the joined tables, and this message without view_id, routes, entity, the names of view,
+   * source and tables, and the columns' nullability and source types. Equal plans are the same view, whatever they are called.
    *
    * @generated from field: bytes view_id = 1;
    */
@@ -566,6 +674,13 @@ export type ViewPlan = Message<"freshet.type.v1.ViewPlan"> & {
    * @generated from field: uint32 engine_version = 11;
    */
   engineVersion: number;
+
+  /**
+   * The joined tables, in the order in which they were written; at most 8.
+   *
+   * @generated from field: repeated freshet.type.v1.JoinPlan joins = 12;
+   */
+  joins: JoinPlan[];
 };
 
 /**
@@ -573,7 +688,7 @@ export type ViewPlan = Message<"freshet.type.v1.ViewPlan"> & {
  * Use `create(ViewPlanSchema)` to create a new message.
  */
 export const ViewPlanSchema: GenMessage<ViewPlan> = /*@__PURE__*/
-  messageDesc(file_freshet_type_v1_plan, 12);
+  messageDesc(file_freshet_type_v1_plan, 15);
 
 /**
  * One output of a feature service.
@@ -608,7 +723,7 @@ export type FeatureRef = Message<"freshet.type.v1.FeatureRef"> & {
  * Use `create(FeatureRefSchema)` to create a new message.
  */
 export const FeatureRefSchema: GenMessage<FeatureRef> = /*@__PURE__*/
-  messageDesc(file_freshet_type_v1_plan, 13);
+  messageDesc(file_freshet_type_v1_plan, 16);
 
 /**
  * A value that the caller of a feature service sends beside the keys.
@@ -636,7 +751,7 @@ export type RequestFieldPlan = Message<"freshet.type.v1.RequestFieldPlan"> & {
  * Use `create(RequestFieldPlanSchema)` to create a new message.
  */
 export const RequestFieldPlanSchema: GenMessage<RequestFieldPlan> = /*@__PURE__*/
-  messageDesc(file_freshet_type_v1_plan, 14);
+  messageDesc(file_freshet_type_v1_plan, 17);
 
 /**
  * What a name in an on-demand feature's expression means.
@@ -703,7 +818,7 @@ export type OnDemandInput = Message<"freshet.type.v1.OnDemandInput"> & {
  * Use `create(OnDemandInputSchema)` to create a new message.
  */
 export const OnDemandInputSchema: GenMessage<OnDemandInput> = /*@__PURE__*/
-  messageDesc(file_freshet_type_v1_plan, 15);
+  messageDesc(file_freshet_type_v1_plan, 18);
 
 /**
  * A feature that is computed when it is read, resolved.
@@ -752,7 +867,7 @@ export type OnDemandPlan = Message<"freshet.type.v1.OnDemandPlan"> & {
  * Use `create(OnDemandPlanSchema)` to create a new message.
  */
 export const OnDemandPlanSchema: GenMessage<OnDemandPlan> = /*@__PURE__*/
-  messageDesc(file_freshet_type_v1_plan, 16);
+  messageDesc(file_freshet_type_v1_plan, 19);
 
 /**
  * A feature service, resolved: what one model reads.
@@ -794,5 +909,5 @@ export type ServicePlan = Message<"freshet.type.v1.ServicePlan"> & {
  * Use `create(ServicePlanSchema)` to create a new message.
  */
 export const ServicePlanSchema: GenMessage<ServicePlan> = /*@__PURE__*/
-  messageDesc(file_freshet_type_v1_plan, 17);
+  messageDesc(file_freshet_type_v1_plan, 20);
 

@@ -1,0 +1,132 @@
+/**
+ * Goal: views that join tables have the values of docs/values.md, whenever they were made and built, and the fold of their
+ * tables is as pure as the rest (F1). Method: random histories of events, tables, generations and definitions; each is folded
+ * straight through, and in random batches with commits, evictions, crashes, sweeps and half-fed builds between them; both
+ * must agree with an oracle that goes through the records by brute force, and with each other to the byte and the digest.
+ */
+import { keyString } from '@freshet/values/key.ts';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { buildJoinScenario, type JoinRecipe, type JoinScenario, joinRecipes } from '../generate/join-scenario.ts';
+import { hex } from '../oracle/history.ts';
+import { joinedEvents } from '../oracle/join-history.ts';
+import { oracleValue } from '../oracle/oracle.ts';
+import { show } from './compare.ts';
+import { EngineUnderTest } from './engine-under-test.ts';
+import { assertFuzz } from './fuzz-options.ts';
+import { viewRow } from './row-view.ts';
+
+const RUNS = 300;
+const PROBES_US = [0, 7_000_000, 25_000_000, 65_000_000, 300_000_000];
+
+type Action = { readonly fold: number } | { readonly build: number } | 'commit' | 'crash' | 'sweep' | 'read';
+
+interface Run {
+  readonly recipe: JoinRecipe;
+  readonly actions: readonly Action[];
+  readonly cacheBytes: number;
+}
+
+const actions: fc.Arbitrary<Action> = fc.oneof(
+  { weight: 6, arbitrary: fc.record({ fold: fc.integer({ min: 1, max: 8 }) }) },
+  { weight: 2, arbitrary: fc.record({ build: fc.integer({ min: 1, max: 20 }) }) },
+  { weight: 3, arbitrary: fc.constantFrom('commit' as const) },
+  { weight: 1, arbitrary: fc.constantFrom('crash' as const, 'sweep' as const, 'read' as const) },
+);
+
+const runs: fc.Arbitrary<Run> = fc.record({
+  recipe: joinRecipes,
+  actions: fc.array(actions, { maxLength: 60, size: 'max' }),
+  cacheBytes: fc.constantFrom(0, 1_000, 1_000_000),
+});
+
+/** What was compared, so that a test which compares nothing is seen. */
+const seen = { whole: 0, values: 0, joined: 0 };
+
+async function check({ recipe, actions: list, cacheBytes }: Run): Promise<void> {
+  const scenario = buildJoinScenario(recipe);
+  const straight = new EngineUnderTest(scenario, { cacheBytes: 100_000_000 });
+  for (const _ of scenario.records) {
+    straight.foldNext(1);
+    straight.feedBuilds();
+  }
+  const cut = new EngineUnderTest(scenario, { cacheBytes });
+  for (const action of list) act(cut, action);
+  while (cut.fold.position < scenario.records.length) cut.foldNext(7);
+  for (let round = 0; cut.fold.builds().length > 0; round++) {
+    if (round > 2_000) throw new Error('builds do not end');
+    cut.feedBuilds(5);
+  }
+  await Promise.resolve();
+  compareToOracle(scenario, straight);
+  compareToOracle(scenario, cut);
+  compareFolds(straight, cut, 'batches, commits and builds');
+  cut.commit();
+  compareFolds(straight, cut, 'a commit');
+  cut.crash();
+  compareFolds(straight, cut, 'a restart after the commit');
+}
+
+function act(engine: EngineUnderTest, action: Action): void {
+  if (action === 'commit') engine.commit();
+  else if (action === 'crash') engine.crash();
+  else if (action === 'sweep') engine.sweep();
+  else if (action === 'read') engine.rows();
+  else if ('fold' in action) engine.foldNext(action.fold);
+  else engine.feedBuilds(action.build);
+}
+
+function compareToOracle({ records, messages, views, users, endUs }: JoinScenario, engine: EngineUnderTest): void {
+  const timed = records.map(({ logTimeUs }, i) => ({ logTimeUs, message: messages[i]! }));
+  const inForce = engine.fold.definitions?.views.map(({ viewId }) => hex(viewId)) ?? [];
+  for (const { plan, twin } of views) {
+    const viewId = hex(plan.viewId);
+    if (!inForce.includes(viewId)) continue;
+    const { whole, byKey } = joinedEvents(timed, plan, twin);
+    const complete = engine.fold.completeViews().includes(viewId) && engine.fold.standing(viewId) === undefined;
+    if (complete !== whole)
+      throw new Error(`${plan.name} is ${complete ? '' : 'not '}complete, and should be otherwise`);
+    if (!whole) continue;
+    seen.whole++;
+    for (const user of users) {
+      const events = byKey.get(hex(user)) ?? [];
+      const row = engine.fold.row(viewId, keyString(user));
+      const view = row === undefined ? undefined : viewRow(plan, row.bytes);
+      for (const probeUs of PROBES_US) {
+        const tUs = BigInt(endUs + probeUs);
+        const expected = plan.features.map((feature) => oracleValue(feature, events, tUs));
+        const actual = view?.answersAt(tUs) ?? plan.features.map((feature) => oracleValue(feature, [], tUs));
+        if (show(actual) !== show(expected)) {
+          throw new Error(`${plan.name} of ${hex(user)} at ${tUs}: ${show(actual)}, and should be ${show(expected)}`);
+        }
+        seen.values++;
+        if (events.length > 0) seen.joined++;
+      }
+    }
+  }
+}
+
+/** A view of which a later generation is being brought stands still only if it was built in time; that is not compared. */
+function compareFolds(straight: EngineUnderTest, cut: EngineUnderTest, what: string): void {
+  const state = (engine: EngineUnderTest): string => {
+    const moving = engine.fold.completeViews().filter((viewId) => engine.fold.standing(viewId) === undefined);
+    return show({
+      views: moving,
+      rows: engine.livingRows().filter(({ view }) => moving.includes(view)),
+      position: engine.fold.position,
+    });
+  };
+  if (state(straight) !== state(cut)) throw new Error(`F1: ${what} changed rows\n${state(straight)}\n${state(cut)}`);
+  if (hex(straight.fold.digest()) !== hex(cut.fold.digest())) throw new Error(`F1: ${what} changed the digest`);
+}
+
+describe('views that join tables', () => {
+  it('F1 F2: have the values of the oracle whenever they were built, whatever the batches, commits and crashes', {
+    timeout: 600_000,
+  }, async () => {
+    await assertFuzz(RUNS, runs, check);
+    // Most histories have a view to compare, and events in it.
+    expect(seen.whole).toBeGreaterThan(50);
+    expect(seen.joined).toBeGreaterThan(500);
+  });
+});

@@ -1,0 +1,405 @@
+/**
+ * Random histories of views that join tables: events of an append or a mutable source, a broadcast catalogue, a table keyed
+ * by the views' entity, generations of each, truncations, repetitions, and definitions that name the views or not.
+ *
+ * Owns plans and records; view ids are made up. What the views say in JavaScript (JOIN_VIEWS) is for the oracle.
+ */
+import { create, type MessageInitShape, toBinary } from '@bufbuild/protobuf';
+import { type LogRecord, LogRecordSchema, Operation } from '@freshet/gen/freshet/log/v1/log_pb.ts';
+import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import {
+  type DefinitionSet,
+  DefinitionSetSchema,
+  type FeaturePlan,
+  FeaturePlanSchema,
+  type ViewPlan,
+  ViewPlanSchema,
+} from '@freshet/gen/freshet/type/v1/plan_pb.ts';
+import { Kind } from '@freshet/gen/freshet/type/v1/value_pb.ts';
+import { must } from '@freshet/kit/assert.ts';
+import { encodeKey } from '@freshet/values/key.ts';
+import type { Scalar } from '@freshet/values/scalar.ts';
+import fc from 'fast-check';
+import type { ViewTwin } from '../oracle/history.ts';
+import { typeOf } from './plan-builder.ts';
+import { protoValue } from './values.ts';
+
+export const EVENTS = 1;
+export const CATALOG = 2;
+export const PROFILE = 3;
+const START_US = 1_700_000_000_000_000;
+
+const CONTRACTS: Readonly<Record<number, readonly (readonly [name: string, kind: Kind])[]>> = {
+  [EVENTS]: [
+    ['u', Kind.INT64],
+    ['p', Kind.STRING],
+    ['x', Kind.INT64],
+  ],
+  [CATALOG]: [
+    ['price', Kind.INT64],
+    ['p', Kind.STRING],
+    ['cat', Kind.STRING],
+  ],
+  [PROFILE]: [
+    ['u', Kind.INT64],
+    ['grade', Kind.INT64],
+  ],
+};
+
+const SECOND = 1_000_000n;
+
+function feature(name: string, aggregate: string, input: string, kind: Kind, lengthS = 0): FeaturePlan {
+  const result = aggregate === 'count' ? Kind.INT64 : kind;
+  return create(FeaturePlanSchema, {
+    name,
+    aggregate,
+    input,
+    ...(input === '' ? {} : { inputType: typeOf(kind) }),
+    resultType: typeOf(result),
+    window:
+      lengthS === 0
+        ? { kind: { case: 'lifetime', value: {} } }
+        : { kind: { case: 'rolling', value: { lengthUs: BigInt(lengthS) * SECOND, paneUs: 10n * SECOND } } },
+  });
+}
+
+const columnsOf = (route: number, ...names: string[]) =>
+  must(CONTRACTS[route])
+    .filter(([name]) => names.length === 0 || names.includes(name))
+    .map(([name, kind]) => ({ name, type: typeOf(kind), nullable: true }));
+
+function joinOf(route: number, columns: readonly (readonly [as: string, of: string])[]) {
+  const [column, kind] = route === CATALOG ? (['p', Kind.STRING] as const) : (['u', Kind.INT64] as const);
+  return {
+    table: `table_${route}`,
+    route,
+    broadcast: route === CATALOG,
+    on: [{ column, key: { name: column, kind } }],
+    columns: columns.map(([name, of]) => ({ name, column: must(columnsOf(route, of)[0]) })),
+  };
+}
+
+/** A view and what it says in JavaScript; rows of the twin have joined columns under their names in the view. */
+export interface JoinView {
+  readonly plan: ViewPlan;
+  readonly twin: ViewTwin;
+}
+
+/** The views that definitions may name. */
+export function joinViews(mode: SourceMode): readonly JoinView[] {
+  const plan = (id: number, rest: Exclude<MessageInitShape<typeof ViewPlanSchema>, ViewPlan>): ViewPlan =>
+    create(ViewPlanSchema, {
+      viewId: new Uint8Array(16).fill(id),
+      name: `v${id}`,
+      route: EVENTS,
+      mode,
+      columns: columnsOf(EVENTS, 'p', 'x'),
+      engineVersion: 2,
+      ...rest,
+    });
+  return [
+    {
+      plan: plan(1, {
+        joins: [
+          joinOf(CATALOG, [
+            ['cat', 'cat'],
+            ['price', 'price'],
+          ]),
+        ],
+        where: 'cat == "a" && price > 0',
+        features: [feature('n', 'count', '', Kind.INT64), feature('s', 'sum', 'price', Kind.INT64, 60)],
+      }),
+      twin: { derived: [], where: (row) => row.get('cat') === 'a' && (row.get('price') as bigint) > 0n },
+    },
+    {
+      plan: plan(2, {
+        joins: [joinOf(PROFILE, [['level', 'grade']]), joinOf(CATALOG, [['cat', 'cat']])],
+        derived: [{ name: 'both', expression: 'level + x', type: typeOf(Kind.INT64) }],
+        features: [
+          feature('best', 'max', 'level', Kind.INT64, 60),
+          feature('last', 'last', 'cat', Kind.STRING),
+          feature('sum', 'sum', 'both', Kind.INT64),
+        ],
+      }),
+      twin: {
+        derived: [
+          {
+            name: 'both',
+            evaluate: (row) => {
+              const [a, b] = [row.get('level') ?? null, row.get('x') ?? null];
+              if (a === null || b === null) throw new Error('null');
+              return (a as bigint) + (b as bigint);
+            },
+          },
+        ],
+        where: undefined,
+      },
+    },
+    {
+      plan: plan(3, {
+        joins: [joinOf(PROFILE, [['level', 'grade']])],
+        where: 'level != null',
+        features: [feature('n', 'count', 'level', Kind.INT64), feature('x', 'sum', 'x', Kind.INT64, 60)],
+      }),
+      twin: { derived: [], where: (row) => row.get('level') !== null },
+    },
+  ];
+}
+
+type Step =
+  | {
+      readonly kind: 'event';
+      readonly row: number;
+      readonly user: number;
+      readonly product: number;
+      readonly x: number;
+      readonly lagS: number;
+    }
+  | { readonly kind: 'gone'; readonly row: number }
+  | { readonly kind: 'table'; readonly route: number; readonly key: number; readonly value: number }
+  | { readonly kind: 'delete' | 'repeat'; readonly route: number; readonly key: number }
+  | { readonly kind: 'truncate' | 'begin' | 'end'; readonly route: number }
+  | { readonly kind: 'define'; readonly views: readonly number[] }
+  | { readonly kind: 'tick'; readonly gapS: number };
+
+export interface JoinRecipe {
+  readonly mode: SourceMode;
+  readonly first: readonly number[];
+  /** The routes that begin at once. */
+  readonly begun: readonly number[];
+  readonly steps: readonly Step[];
+}
+
+const route = fc.constantFrom(EVENTS, CATALOG, CATALOG, PROFILE, PROFILE);
+const table = fc.constantFrom(CATALOG, PROFILE);
+const small = fc.integer({ min: 0, max: 3 });
+
+const step: fc.Arbitrary<Step> = fc.oneof(
+  {
+    weight: 10,
+    arbitrary: fc.record({
+      kind: fc.constant('event' as const),
+      row: fc.integer({ min: 0, max: 6 }),
+      user: fc.integer({ min: 0, max: 2 }),
+      product: small,
+      x: small,
+      lagS: fc.constantFrom(0, 0, 0, 5, 30, 200),
+    }),
+  },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant('gone' as const), row: fc.integer({ min: 0, max: 6 }) }) },
+  {
+    weight: 8,
+    arbitrary: fc.record({
+      kind: fc.constant('table' as const),
+      route: table,
+      key: small,
+      value: fc.integer({ min: -1, max: 6 }),
+    }),
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record({ kind: fc.constantFrom('delete' as const, 'repeat' as const), route, key: small }),
+  },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('truncate' as const), route }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('begin' as const), route }) },
+  { weight: 6, arbitrary: fc.record({ kind: fc.constant('end' as const), route }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('define' as const), views: fc.subarray([0, 1, 2]) }) },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant('tick' as const), gapS: fc.constantFrom(0, 1, 15, 70) }) },
+);
+
+export const joinRecipes: fc.Arbitrary<JoinRecipe> = fc.record({
+  mode: fc.constantFrom(SourceMode.APPEND, SourceMode.MUTABLE),
+  first: fc.subarray([0, 1, 2]),
+  begun: fc.shuffledSubarray([EVENTS, CATALOG, PROFILE]),
+  steps: fc.array(step, { maxLength: 60, size: 'max' }),
+});
+
+export interface JoinScenario {
+  readonly records: readonly { readonly logTimeUs: number; readonly record: Uint8Array }[];
+  readonly messages: readonly LogRecord[];
+  readonly views: readonly JoinView[];
+  readonly users: readonly Uint8Array[];
+  readonly endUs: number;
+}
+
+export const userKey = (user: number): Uint8Array => encodeKey([Kind.INT64], [BigInt(user)]);
+
+/** The records that a recipe describes. */
+export function buildJoinScenario(recipe: JoinRecipe): JoinScenario {
+  return new Writer(recipe).write();
+}
+
+class Writer {
+  readonly #recipe: JoinRecipe;
+  readonly #views: readonly JoinView[];
+  readonly #messages: LogRecord[] = [];
+  readonly #times: number[] = [];
+  readonly #generations = new Map<number, number>();
+  /** The user under which each row of the events lives now. */
+  readonly #rows = new Map<number, number>();
+  #definitions = 0n;
+  #sequence = 0n;
+  #nowUs = START_US;
+
+  constructor(recipe: JoinRecipe) {
+    this.#recipe = recipe;
+    this.#views = joinViews(recipe.mode);
+  }
+
+  write(): JoinScenario {
+    this.#define(this.#recipe.first);
+    for (const of of this.#recipe.begun) this.#step({ kind: 'begin', route: of });
+    for (const one of this.#recipe.steps) this.#step(one);
+    return {
+      records: this.#messages.map((message, i) => ({
+        logTimeUs: must(this.#times[i]),
+        record: toBinary(LogRecordSchema, message),
+      })),
+      messages: this.#messages,
+      views: this.#views,
+      users: [0, 1, 2].map(userKey),
+      endUs: this.#nowUs,
+    };
+  }
+
+  #step(one: Step): void {
+    switch (one.kind) {
+      case 'tick':
+        this.#nowUs += one.gapS * 1_000_000;
+        this.#add({ case: 'tick', value: {} as never });
+        return;
+      case 'define':
+        this.#define(one.views);
+        return;
+      case 'begin': {
+        const generation = this.#generation(one.route) + 1;
+        this.#generations.set(one.route, generation);
+        if (one.route === EVENTS) this.#rows.clear();
+        this.#add({ case: 'routeBegin', value: { route: one.route, generation } as never });
+        return;
+      }
+      case 'end':
+        if (this.#generation(one.route) === 0) return;
+        this.#add({
+          case: 'snapshotEnd',
+          value: { route: one.route, generation: this.#generation(one.route) } as never,
+        });
+        return;
+      case 'truncate':
+        if (this.#generation(one.route) === 0) return;
+        if (one.route === EVENTS) {
+          if (this.#recipe.mode === SourceMode.APPEND) return;
+          this.#rows.clear();
+        }
+        this.#add({ case: 'truncate', value: this.#place(one.route) as never });
+        return;
+      case 'repeat': {
+        const last = this.#messages.findLast(({ kind }) => kind.case === (one.route === CATALOG ? 'table' : 'change'));
+        if (last !== undefined) this.#add(last.kind as never);
+        return;
+      }
+      case 'event':
+        this.#event(one);
+        return;
+      case 'gone':
+        this.#gone(one.row);
+        return;
+      default:
+        this.#table(one);
+        return;
+    }
+  }
+
+  #event({ row, user, product, x, lagS }: Extract<Step, { kind: 'event' }>): void {
+    if (this.#generation(EVENTS) === 0) return;
+    const mutable = this.#recipe.mode === SourceMode.MUTABLE;
+    const before = mutable ? this.#rows.get(row) : undefined;
+    const place = this.#place(EVENTS);
+    const values: Scalar[] = [BigInt(user), product === 3 ? null : `p${product}`, x === 3 ? null : BigInt(x)];
+    const common = {
+      contractVersion: 1,
+      eventTimeUs: BigInt(this.#nowUs - lagS * 1_000_000),
+      rowKey: mutable ? Uint8Array.of(row) : new Uint8Array(),
+    };
+    const operation = before === undefined ? Operation.INSERT : Operation.UPDATE;
+    this.#change({ ...place, ...common, operation, entityKey: userKey(user), row: this.#values(EVENTS, values) });
+    if (mutable) this.#rows.set(row, user);
+    if (before === undefined || before === user) return;
+    const sequence = { ...place.sequence, part: 1 };
+    this.#change({ ...place, ...common, sequence, operation: Operation.DELETE, entityKey: userKey(before), row: [] });
+  }
+
+  #gone(row: number): void {
+    const user = this.#rows.get(row);
+    if (user === undefined) return;
+    this.#rows.delete(row);
+    this.#change({
+      ...this.#place(EVENTS),
+      contractVersion: 1,
+      operation: Operation.DELETE,
+      entityKey: userKey(user),
+      rowKey: Uint8Array.of(row),
+      row: [],
+    });
+  }
+
+  #table(one: { readonly kind: string; readonly route: number; readonly key: number; readonly value?: number }): void {
+    if (one.route === EVENTS || this.#generation(one.route) === 0) return;
+    const { value = 0, key } = one;
+    const text = `p${key}`;
+    const values: Scalar[] =
+      one.route === CATALOG
+        ? [value < 0 ? null : BigInt(value), text, value % 2 === 0 ? 'a' : 'b']
+        : [BigInt(key), value < 0 ? null : BigInt(value)];
+    const gone = one.kind === 'delete';
+    this.#change({
+      ...this.#place(one.route),
+      contractVersion: 1,
+      operation: gone ? Operation.DELETE : value % 2 === 0 ? Operation.INSERT : Operation.UPDATE,
+      entityKey: one.route === CATALOG ? encodeKey([Kind.STRING], [text]) : userKey(key),
+      row: gone ? [] : this.#values(one.route, values),
+    });
+  }
+
+  #values(of: number, values: readonly Scalar[]) {
+    return must(CONTRACTS[of]).map(([, kind], i) => protoValue(typeOf(kind), values[i] ?? null));
+  }
+
+  #place(of: number) {
+    this.#sequence += 1n;
+    const sequence = { major: this.#sequence, minor: 0n, part: 0 };
+    return { route: of, generation: this.#generation(of), lane: 2, sequence };
+  }
+
+  #change(change: { readonly route: number; readonly [field: string]: unknown }): void {
+    if (change.route === CATALOG) this.#add({ case: 'table', value: { change } as never });
+    else this.#add({ case: 'change', value: change as never });
+  }
+
+  #define(views: readonly number[]): void {
+    this.#definitions += 1n;
+    const plans = views.map((index) => must(this.#views[index]).plan);
+    const value: DefinitionSet = create(DefinitionSetSchema, {
+      generation: this.#definitions,
+      views: plans,
+      routes: [EVENTS, CATALOG, PROFILE].map((of) => ({
+        route: of,
+        source: {
+          name: `table_${of}`,
+          mode: of === EVENTS ? this.#recipe.mode : SourceMode.MUTABLE,
+          contract: { version: 1, columns: columnsOf(of), primaryKey: [of === CATALOG ? 'p' : 'u'] },
+        },
+      })),
+    });
+    this.#add({ case: 'definitions', value });
+  }
+
+  #generation(of: number): number {
+    return this.#generations.get(of) ?? 0;
+  }
+
+  #add(kind: LogRecord['kind']): void {
+    this.#messages.push(create(LogRecordSchema, { kind: kind as never }));
+    this.#times.push(this.#nowUs);
+  }
+}
