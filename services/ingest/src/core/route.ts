@@ -17,9 +17,11 @@ import { RECORD_BYTES_MAX } from '@freshet/log/frame.ts';
 import { encodeChange } from '@freshet/log/record-writer.ts';
 import { encodeKey } from '@freshet/values/key.ts';
 import { partitionOf } from '@freshet/values/partition.ts';
+import { rowIdentity } from '@freshet/values/row-identity.ts';
 import type { Scalar } from '@freshet/values/scalar.ts';
 import type { Tuple, TupleValue } from './pgoutput/messages.ts';
 import { placeName, type QuarantineEntry, type QuarantineReason, type RowPlace } from './quarantine.ts';
+import { encodeRowKey, sameRowKey } from './row-key.ts';
 import { tableName } from './sql.ts';
 import { parserOf, type TextParser } from './types/text-parsers.ts';
 import { ValueRefused } from './types/value-refused.ts';
@@ -41,6 +43,10 @@ export interface Route {
   /** The indexes of the key's columns among the contract's. */
   readonly keyColumns: readonly number[];
   readonly keyKinds: readonly Kind[];
+  /** Mutable sources: the indexes, among the contract's, of the columns by which rows are told apart; else none. */
+  readonly identityColumns: readonly number[];
+  /** Whether these are a key. */
+  readonly identityUnique: boolean;
   /** The index of the event time's column among the contract's; -1 when it is the commit's time. */
   readonly eventTimeColumn: number;
   readonly maxSkewUs: number;
@@ -56,6 +62,8 @@ export interface Route {
 export interface SourceRow {
   readonly operation: Operation;
   readonly values: Tuple;
+  /** An update's row as it was, as far as it was told; undefined when nothing was. */
+  readonly old?: Tuple | undefined;
   readonly lane: number;
   readonly major: bigint;
   readonly minor: number;
@@ -91,6 +99,7 @@ export function prepareRoute(
       place: `source ${source.name}`,
     });
   };
+  const identity = source.mode === SourceMode.MUTABLE ? rowIdentity(contract) : undefined;
   const types = contract.columns.map((column) => must(column.type, 'a column without a type'));
   return {
     number: plan.route,
@@ -103,6 +112,8 @@ export function prepareRoute(
     parsers: contract.columns.map((column, i) => parserOf(must(types[i]), column.sourceTypeOid)),
     keyColumns: plan.keyColumns.map((name) => columnIndex(name, 'the key column')),
     keyKinds: entity.key.map((column) => column.kind),
+    identityColumns: (identity?.columns ?? []).map((name) => columnIndex(name, 'the identity column')),
+    identityUnique: identity?.unique ?? false,
     eventTimeColumn: source.eventTimeColumn === '' ? -1 : columnIndex(source.eventTimeColumn, 'the event time column'),
     maxSkewUs: Number(source.maxSkewUs),
     partitions,
@@ -130,6 +141,7 @@ export function routeRow(route: Route, row: SourceRow): Routed {
     if (key === undefined) return { kind: 'unkeyed' };
     const deletes = row.operation === Operation.DELETE;
     const values = deletes ? [] : valuesOf(route, row.values);
+    const { rowKey, oldRowKey } = rowKeysOf(route, row);
     const record = encodeChange(
       {
         route: route.number,
@@ -143,6 +155,8 @@ export function routeRow(route: Route, row: SourceRow): Routed {
         contractVersion: route.contract.version,
         eventTimeUs: deletes ? row.committedUs : eventTimeOf(route, row, values),
         knownAtUs: row.committedUs,
+        rowKey,
+        oldRowKey,
       },
       values,
       route.types,
@@ -165,6 +179,44 @@ export function tryKeyOf(route: Route, values: Tuple): Uint8Array | undefined {
     if (error instanceof Refused) return undefined;
     throw error;
   }
+}
+
+/** Whether the update made another row of it, by the identity. */
+export function changedIdentity(route: Route, values: Tuple, old: Tuple): boolean {
+  const [before, after] = [tryRowKeyOf(route, old), tryRowKeyOf(route, values)];
+  return before === undefined || after === undefined || !sameRowKey(before, after);
+}
+
+function rowKeysOf(
+  route: Route,
+  { operation, values, old }: SourceRow,
+): { rowKey?: Uint8Array | undefined; oldRowKey?: Uint8Array | undefined } {
+  if (!isMutable(route)) return {};
+  const rowKey = rowKeyOf(route, values);
+  if (operation !== Operation.UPDATE || old === undefined) return { rowKey };
+  const before = rowKeyOf(route, old);
+  return { rowKey, oldRowKey: sameRowKey(before, rowKey) ? undefined : before };
+}
+
+function tryRowKeyOf(route: Route, values: Tuple): Uint8Array | undefined {
+  try {
+    return rowKeyOf(route, values);
+  } catch (error) {
+    if (error instanceof Refused) return undefined;
+    throw error;
+  }
+}
+
+function rowKeyOf(route: Route, values: Tuple): Uint8Array {
+  const texts = route.identityColumns.map((column) => {
+    const text = values[column];
+    if (text !== undefined) return text;
+    throw new Refused('unchanged_value', `column ${columnName(route, column)} did not change and was not sent`);
+  });
+  return encodeRowKey(
+    texts,
+    route.identityColumns.map((column) => must(route.types[column])),
+  );
 }
 
 function keyOf(route: Route, values: Tuple): Uint8Array | undefined {
