@@ -188,6 +188,7 @@ function openSources(
       logger: logger.child({ database: name }),
       conditions,
       inFlightBytesMax: Math.floor(config.inFlight / databases.length),
+      onLostHistory: config.onLostHistory,
       resync: config.resync.find((request) => request.name === name)?.word,
     });
   });

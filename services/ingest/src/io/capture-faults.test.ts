@@ -36,7 +36,8 @@ function insert(count: number): void {
 }
 
 async function start(resync?: string): Promise<ScriptedCapture> {
-  const capture = await startScripted({ database, files: disk, clock, random: () => 0, resync });
+  const onLostHistory = 'halt';
+  const capture = await startScripted({ database, files: disk, clock, random: () => 0, resync, onLostHistory });
   await capture.node.apply(defineScripted(database, 1n, [{ table: 'events', mode: 1 }]));
   await clock.advance(10 * SECOND);
   return capture;

@@ -26,33 +26,33 @@ import type { FileSystem } from '@freshet/log/file-system.ts';
 import type { Log } from '@freshet/log/log.ts';
 import { ChangeStream, type LiveRoute } from '../core/change-stream.ts';
 import { type ContractHistory, plansByContract } from '../core/contract-history.ts';
+import { type LostHistory, lostHistory } from '../core/lost-history.ts';
 import { laterLsn } from '../core/lsn.ts';
+import { IdentityBroken } from '../core/relation-identity.ts';
 import { Replication } from '../core/replication.ts';
 import { prepareRoute, SLOT_LANE } from '../core/route.ts';
+import { type Ended, settleRoutes } from '../core/settle-routes.ts';
 import { slotDanger } from '../core/slot-danger.ts';
 import type { DatabaseSession, ReplicationStream, SourceDatabase } from '../core/source-database.ts';
 import { SourcePipelines } from '../core/source-pipelines.ts';
+import type { SourceReport } from '../core/source-report.ts';
 import {
   checkTables,
-  EMPTY_STATE,
-  endAsked,
-  endMoved,
   endUnwanted,
   nextStep,
+  type PublishedTables,
   type RouteState,
   type SourceState,
-  startedOver,
   type WorldFacts,
   withFloors,
   withRoutes,
 } from '../core/source-state.ts';
 import type { GenerationRequests } from './generation-requests.ts';
 import type { QuarantineFile } from './quarantine-file.ts';
-import { loadState, ResyncMark } from './resync.ts';
 import { type Stage, StageStore, stageFacts } from './snapshot-stage.ts';
-import { preflight, publish } from './source-preflight.ts';
+import { checkKeys, preflight, publish } from './source-preflight.ts';
 import { heldAhead, SourceSnapshots } from './source-snapshots.ts';
-import { StateFile } from './state-file.ts';
+import { SourceStore } from './source-store.ts';
 import { type TableWatch, watchTables } from './table-watch.ts';
 
 export interface PostgresSourceOptions {
@@ -75,6 +75,8 @@ export interface PostgresSourceOptions {
   readonly inFlightBytesMax: number;
   /** Starts over, with a new slot and every table read anew: once for each word. */
   readonly resync?: string | undefined;
+  /** What to do when the database lost the history that was captured: read everything anew (default), or wait for a resync. */
+  readonly onLostHistory?: 'rebuild' | 'halt' | undefined;
   /** Routes that were asked to begin anew; left out: none ever are. */
   readonly requests?: Pick<GenerationRequests, 'of' | 'listen'> | undefined;
   /** How long a halted source waits before it looks again whether somebody mended what is wrong. Default 5 s. */
@@ -92,12 +94,10 @@ const MENDABLE = ['SOURCE_NOT_READY', 'SLOT_LOST', 'CLOCK_JUMP', 'DATA_DAMAGED',
 
 export class PostgresSource {
   readonly #options: PostgresSourceOptions;
-  readonly #stateFile: StateFile;
-  readonly #resyncMark: ResyncMark;
+  readonly #store: SourceStore;
   readonly #stages: StageStore;
   readonly #pipelines: SourcePipelines;
   readonly #snapshots: SourceSnapshots;
-  #state: SourceState = EMPTY_STATE;
   #contracts: ContractHistory = new Map();
   #replication: Replication | undefined;
   #stream: ChangeStream | undefined;
@@ -107,14 +107,15 @@ export class PostgresSource {
   #clockAgreed = false;
   #problem: FreshetError | undefined;
   #definitions: DefinitionSet | undefined;
+  /** What was seen to be lost at the last look; done about only when it is so again. */
+  #suspected: LostHistory['kind'] | undefined;
   /** Ends what is under way in order, to look again at what is wanted; anew for each look. */
   #again = new AbortController();
 
   constructor(options: PostgresSourceOptions) {
     this.#options = options;
     const { files, directory, log, quarantine, clock, random, logger, inFlightBytesMax } = options;
-    this.#stateFile = new StateFile(files, join(directory, 'state.json'), log.logId);
-    this.#resyncMark = new ResyncMark(files, join(directory, 'resync.json'));
+    this.#store = new SourceStore({ ...options, logId: log.logId });
     this.#stages = new StageStore(files, join(directory, 'stages'), logger);
     this.#pipelines = new SourcePipelines({
       log,
@@ -148,8 +149,8 @@ export class PostgresSource {
     return {
       database: this.name,
       phase: this.#phase,
-      routes: this.#state.routes.filter(({ phase }) => phase === 'live').map(({ route }) => route),
-      durableLsn: laterLsn(this.#state.acknowledgedLsn, progress?.durableLsn ?? 0n),
+      routes: this.#store.state.routes.filter(({ phase }) => phase === 'live').map(({ route }) => route),
+      durableLsn: laterLsn(this.#store.state.acknowledgedLsn, progress?.durableLsn ?? 0n),
       serverLsn: progress?.serverLsn ?? 0n,
       commits: this.#commits + (this.#stream?.commits ?? 0),
       rows: this.#rows + (this.#stream?.rows ?? 0),
@@ -162,7 +163,7 @@ export class PostgresSource {
 
   /** The newest generation of a route that was begun; 0: none, or not known yet. */
   newestGeneration(route: number): number {
-    return this.#state.routes.find((known) => known.route === route)?.generation ?? 0;
+    return this.#store.state.routes.find((known) => known.route === route)?.generation ?? 0;
   }
 
   /**
@@ -181,13 +182,14 @@ export class PostgresSource {
     let fault: unknown;
     const attempt = async (until: AbortSignal, healthy: () => void): Promise<void> => {
       try {
-        if (!loaded) this.#state = await this.#load();
+        if (!loaded) await this.#store.load();
         loaded = true;
-        await this.#save(endUnwanted(this.#state, wanted));
+        await this.#store.save(endUnwanted(this.#store.state, wanted));
         await this.#capture(wanted, until, healthy);
       } catch (error) {
         // Kept aside: once the signal is aborted, retry tells of nothing else.
         if (!isFreshetError(error) && !isAbort(error) && error !== until.reason) fault = error;
+        if (error instanceof IdentityBroken) await this.#store.end([brokenRoute(error)]);
         if (isFreshetError(error) && error.retryable) this.#enter(SourcePhase.CONNECTING, error);
         throw error;
       }
@@ -204,6 +206,8 @@ export class PostgresSource {
           if (signal.aborted) return;
           if (this.#again.signal.aborted) continue;
           if (!isFreshetError(error)) throw error;
+          // Its route has ended: whether it can begin anew is seen at once.
+          if (error instanceof IdentityBroken) continue;
           await this.#halt(error, until);
         }
       }
@@ -231,11 +235,6 @@ export class PostgresSource {
     else await aborted(signal);
   }
 
-  async #load(): Promise<SourceState> {
-    const { clock, logger, resync } = this.#options;
-    return loadState({ file: this.#stateFile, mark: this.#resyncMark, resync, nowUs: clock.nowUs(), logger });
-  }
-
   async #capture(wanted: readonly RoutePlan[], signal: AbortSignal, healthy: () => void): Promise<void> {
     if (this.#phase !== SourcePhase.HALTED) this.#phase = SourcePhase.CONNECTING;
     const routes = await this.#options.database.look(signal, (session) => this.#prepare(wanted, session, signal));
@@ -253,40 +252,51 @@ export class PostgresSource {
     session: DatabaseSession,
     signal: AbortSignal,
   ): Promise<readonly RouteState[] | undefined> {
-    const { database, slotName, clock, logger, resync } = this.#options;
-    if (resync !== undefined && resync !== this.#state.resync) await this.#startOver(session, resync);
+    const { database, slotName, clock, logger } = this.#options;
+    await this.#store.resync(session);
     const onClockAgreed = (): void => {
       this.#clockAgreed = true;
     };
-    const tables = await preflight({ wanted, state: this.#state, session, clock, logger, onClockAgreed });
-    const identity = await database.identify(signal);
+    const rekeyed: Ended[] = [];
+    const onRekeyed = (route: number, { message, place }: FreshetError): void => {
+      rekeyed.push({ route, table: place, why: message, isLoss: false });
+    };
+    const settings = { wanted, state: this.#store.state, session, clock, logger, onClockAgreed, onRekeyed };
+    const tables = await preflight(settings).finally(() => this.#store.end(rekeyed));
     for (;;) {
+      const { endLsn, ...identity } = await database.identify(signal);
       const stages = await this.#stages.load();
       const server = await session.server();
       const slot = await session.slot(slotName);
       const world: WorldFacts = {
         ...identity,
+        endLsn,
         database: server.database,
         slotName,
         slot,
         stages: stageFacts(stages),
       };
-      const asked = endAsked(this.#state, wanted, (route) => this.#options.requests?.of(route)?.above);
-      const settled = endMoved(asked, await session.published(slotName), wanted);
+      const lost = lostHistory(this.#store.state, world);
+      if (lost !== undefined) {
+        await this.#meetLoss(lost, slot !== undefined, session);
+        continue;
+      }
+      this.#suspected = undefined;
+      const settled = this.#settle(wanted, await session.published(slotName));
       const step = nextStep(settled, world, wanted);
       // States of before timelines were kept learn theirs, now that everything else is as it was.
-      await this.#save(settled.slot === 'made' && settled.timeline === 0 ? { ...settled, ...identity } : settled);
+      await this.#store.save(settled.slot === 'made' && settled.timeline === 0 ? { ...settled, ...identity } : settled);
       if (step.kind === 'idle') return undefined;
       const published = await publish({ wanted, tables, slotName, session });
       switch (step.kind) {
         case 'create_slot':
-          await this.#save({ ...this.#state, slot: 'creating', ...identity });
+          await this.#store.save({ ...this.#store.state, slot: 'creating', ...identity });
           if (slot === undefined) await database.createSlot(slotName, signal);
           await this.#adopt(session);
           break;
         case 'stage':
           this.#enter(SourcePhase.SNAPSHOT);
-          await this.#save(withRoutes(this.#state, await this.#snapshots.take(step.routes, tables, published, signal)));
+          await this.#store.staged(await this.#snapshots.take(step.routes, tables, published, signal));
           break;
         case 'append':
           this.#enter(SourcePhase.SNAPSHOT);
@@ -302,7 +312,39 @@ export class PostgresSource {
 
   async #adopt(session: DatabaseSession): Promise<void> {
     const slot = must(await session.slot(this.#options.slotName), 'a slot that was just made');
-    await this.#save({ ...this.#state, slot: 'made', acknowledgedLsn: slot.confirmedLsn });
+    await this.#store.save({ ...this.#store.state, slot: 'made', acknowledgedLsn: slot.confirmedLsn });
+  }
+
+  /** The state once routes that cannot go on are ended. */
+  #settle(wanted: readonly RoutePlan[], published: PublishedTables): SourceState {
+    const { clock, logger, requests } = this.#options;
+    const { state, ended } = settleRoutes({
+      state: this.#store.state,
+      wanted,
+      definitions: must(this.#definitions),
+      published,
+      asked: (route) => requests?.of(route)?.above,
+      nowUs: clock.nowUs(),
+    });
+    for (const { route, why } of ended) logger.warn('a route begins anew', { route, why });
+    return state;
+  }
+
+  /** Starts over when the loss is seen a second time, and may be met so. Else throws what is lost. */
+  async #meetLoss(
+    { kind, error, rebuildable }: LostHistory,
+    hasSlot: boolean,
+    session: DatabaseSession,
+  ): Promise<void> {
+    const { onLostHistory } = this.#options;
+    if (onLostHistory === 'halt' || !rebuildable) throw error;
+    if (this.#suspected !== kind) {
+      this.#suspected = kind;
+      const remedy = 'Nothing: if it is so when it is looked up again, in a moment, everything is read anew.';
+      throw new FreshetError('SLOT_LOST', error.message, { remedy, place: error.place });
+    }
+    this.#suspected = undefined;
+    await this.#store.rebuild(error.message, hasSlot ? session : undefined);
   }
 
   async #append(
@@ -316,7 +358,7 @@ export class PostgresSource {
       this.#note('stage', live);
       return;
     }
-    await this.#save(withRoutes(this.#state, live));
+    await this.#store.save(withRoutes(this.#store.state, live));
     this.#note('stage', undefined);
   }
 
@@ -330,15 +372,15 @@ export class PostgresSource {
     const connection = await database.openStream(slotName, signal);
     try {
       this.#retireStream();
-      const ahead = await heldAhead(this.#options.quarantine, states, SLOT_LANE, this.#state.acknowledgedLsn);
+      const ahead = await heldAhead(this.#options.quarantine, states, SLOT_LANE, this.#store.state.acknowledgedLsn);
       const stream = new ChangeStream(this.#liveRoutes(wanted, states, ahead));
       this.#stream = stream;
       const replication = new Replication({
         connection,
         stream,
         pipeline: await this.#pipelines.begin((failure) => connection.destroy(failure)),
-        acknowledgedLsn: this.#state.acknowledgedLsn,
-        save: (lsn) => this.#save(withFloors({ ...this.#state, acknowledgedLsn: lsn }, stream.floors)),
+        acknowledgedLsn: this.#store.state.acknowledgedLsn,
+        save: (lsn) => this.#store.save(withFloors({ ...this.#store.state, acknowledgedLsn: lsn }, stream.floors)),
         onUnsaved: (why) => this.#note('state', why),
         clock,
         signal,
@@ -382,20 +424,14 @@ export class PostgresSource {
       look: () =>
         database.look(signal, async (session) => {
           this.#note('slot', slotDanger(slotName, await session.slot(slotName)));
-          checkTables(this.#state, await session.published(slotName), wanted);
+          this.#store.noteHistory();
+          checkTables(this.#store.state, await session.published(slotName), wanted);
+          await checkKeys(wanted, session);
         }),
       onMoved: (error) => streaming.destroy(error),
       everyMs: tableCheckMs ?? TABLE_CHECK_MS,
       clock,
     };
-  }
-
-  async #startOver(session: DatabaseSession, resync: string): Promise<void> {
-    const { slotName, logger } = this.#options;
-    logger.warn('starting over', { slot: slotName, resync });
-    await session.dropSlot(slotName);
-    await this.#save(startedOver(this.#state, resync));
-    await this.#resyncMark.save(resync);
   }
 
   #retireStream(): void {
@@ -419,27 +455,10 @@ export class PostgresSource {
     if (why === undefined) conditions.clear(id);
     else conditions.raise(id, why);
   }
-
-  async #save(state: SourceState): Promise<void> {
-    if (state === this.#state) return;
-    await this.#stateFile.save(state);
-    this.#state = state;
-  }
 }
 
-/** What a source reports of itself. */
-export interface SourceReport {
-  readonly database: string;
-  readonly phase: SourcePhase;
-  readonly routes: readonly number[];
-  readonly durableLsn: bigint;
-  readonly serverLsn: bigint;
-  readonly commits: number;
-  readonly rows: number;
-  readonly records: number;
-  readonly recordBytes: number;
-  readonly unkeyed: number;
-  readonly problem: FreshetError | undefined;
+function brokenRoute({ route, message, place }: IdentityBroken): Ended {
+  return { route, table: place, why: message, isLoss: false };
 }
 
 /** Resolves when the signal aborts. */

@@ -6,10 +6,11 @@ import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import type { PostgresTable, RoutePlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { must } from '@freshet/kit/assert.ts';
 import type { Clock } from '@freshet/kit/clock.ts';
+import type { FreshetError } from '@freshet/kit/errors.ts';
 import type { Logger } from '@freshet/kit/logger.ts';
 import { checkClock } from '@freshet/log/log-time.ts';
 import { bindContract } from '../core/contract.ts';
-import { routeFindings, serverFindings, tableFindings, throwFindings } from '../core/preflight.ts';
+import { keyFinding, routeFindings, serverFindings, tableFindings, throwFindings } from '../core/preflight.ts';
 import type { DatabaseSession, TableToStage } from '../core/source-database.ts';
 import type { PublishedTables, SourceState } from '../core/source-state.ts';
 
@@ -25,6 +26,8 @@ export async function preflight(options: {
   readonly logger: Logger;
   /** Told when the clocks agree, whatever else is found. */
   readonly onClockAgreed?: (() => void) | undefined;
+  /** Told of a route whose table tells rows apart otherwise now: it cannot go on, whatever else is found. */
+  readonly onRekeyed?: ((route: number, why: FreshetError) => void) | undefined;
 }): Promise<readonly TableToStage[]> {
   const { wanted, state, session, clock, logger } = options;
   const beforeUs = clock.monotonicUs();
@@ -43,6 +46,11 @@ export async function preflight(options: {
     findings.push(...tableFindings({ schema, table, mode: must(plan.source).mode }, facts, server.user));
     if (facts === undefined) continue;
     findings.push(...routeFindings(plan, facts));
+    const rekeyed = keyFinding(plan, facts);
+    if (rekeyed !== undefined) {
+      findings.push(rekeyed);
+      options.onRekeyed?.(plan.route, rekeyed);
+    }
     const sent = facts.columns.filter(({ generated }) => !generated);
     tables.set(tableKey(facts), {
       schema,
@@ -67,6 +75,18 @@ export function checkShape(plan: RoutePlan, table: TableToStage): void {
   const contract = must(plan.source?.contract);
   const relation = { id: 0, schema: table.schema, table: table.table, replicaIdentity: 'd', columns };
   bindContract([{ contract }], relation, tableOf(plan).database);
+}
+
+/** Throws SOURCE_NOT_READY when a mutable source's table, which is streamed, no longer tells rows apart as it did. */
+export async function checkKeys(wanted: readonly RoutePlan[], session: DatabaseSession): Promise<void> {
+  for (const plan of wanted) {
+    if (plan.source?.mode !== SourceMode.MUTABLE) continue;
+    const { schema, table } = tableOf(plan);
+    const facts = await session.table(schema, table);
+    if (facts === undefined) continue;
+    const rekeyed = keyFinding(plan, facts);
+    throwFindings(rekeyed === undefined ? routeFindings(plan, facts) : [rekeyed]);
+  }
 }
 
 /** The permanent slot, and for a snapshot a temporary one. */

@@ -143,6 +143,7 @@ export interface CaptureOptions {
   readonly logger?: Logger | undefined;
   readonly inFlightBytesMax?: number | undefined;
   readonly resync?: string | undefined;
+  readonly onLostHistory?: 'rebuild' | 'halt' | undefined;
   readonly files?: FileSystem | undefined;
 }
 
@@ -167,6 +168,7 @@ export async function startCapture(options: CaptureOptions): Promise<Capture> {
     conditions,
     inFlightBytesMax: options.inFlightBytesMax ?? 8 * 1024 * 1024,
     resync: options.resync,
+    onLostHistory: options.onLostHistory,
     recheckMs: 200,
     tableCheckMs: 200,
   });

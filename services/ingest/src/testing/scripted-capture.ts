@@ -41,6 +41,7 @@ export interface ScriptedCaptureOptions {
   readonly partitions?: number | undefined;
   readonly inFlightBytesMax?: number | undefined;
   readonly resync?: string | undefined;
+  readonly onLostHistory?: 'rebuild' | 'halt' | undefined;
 }
 
 const DIRECTORY = '/ingest';
@@ -75,6 +76,7 @@ export async function startScripted(options: ScriptedCaptureOptions): Promise<Sc
     conditions,
     inFlightBytesMax: options.inFlightBytesMax ?? 8 * 1024 * 1024,
     resync: options.resync,
+    onLostHistory: options.onLostHistory,
   });
   const node = await IngestNode.open({
     directory: DIRECTORY,

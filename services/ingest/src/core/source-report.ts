@@ -1,0 +1,18 @@
+/** What a source reports of itself. */
+import type { SourceState as SourcePhase } from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
+import type { FreshetError } from '@freshet/kit/errors.ts';
+
+/** Counts are since start. */
+export interface SourceReport {
+  readonly database: string;
+  readonly phase: SourcePhase;
+  readonly routes: readonly number[];
+  readonly durableLsn: bigint;
+  readonly serverLsn: bigint;
+  readonly commits: number;
+  readonly rows: number;
+  readonly records: number;
+  readonly recordBytes: number;
+  readonly unkeyed: number;
+  readonly problem: FreshetError | undefined;
+}
