@@ -9,7 +9,7 @@ import { compileExpression, type ExpressionColumn } from '@freshet/engine/expres
 import { ROW_BYTES_MAX, rowBytesMax, VALUE_BYTES_MIN, valueBytesMax } from '@freshet/engine/limits.ts';
 import { engineVersion, MAX_PANES } from '@freshet/engine/windows.ts';
 import type { Feature, FeatureView, Location } from '@freshet/gen/freshet/registry/v1/definition_pb.ts';
-import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import { ReplicaIdentity, SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import {
   type DerivedColumn,
   DerivedColumnSchema,
@@ -23,8 +23,10 @@ import { Kind, type ValueType, ValueTypeSchema } from '@freshet/gen/freshet/type
 import { closest } from '@freshet/kit/closest.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
 import { compareStrings } from '@freshet/values/compare.ts';
+import { rowIdentity } from '@freshet/values/row-identity.ts';
 import { kindName, typeName } from '@freshet/values/type-name.ts';
 import { formatDuration } from '../duration.ts';
+import { formatTableName } from '../table-name.ts';
 import type { ResolveContext } from './context.ts';
 import { resolveFeature } from './resolve-feature.ts';
 import type { RouteTable } from './routes.ts';
@@ -43,8 +45,8 @@ export function resolveView(
   context: ResolveContext,
 ): ViewPlan | undefined {
   const problemsBefore = context.problems.count;
-  checkMode(view, source, context);
   const keyColumns = resolveKey(view, entity, source, context);
+  checkOldRows(view, source, keyColumns, context);
   const columns = new ColumnScope(source);
   const derived = resolveDerived(view, columns, context);
   resolveWhere(view, columns, context);
@@ -76,11 +78,22 @@ export function resolveView(
   return plan;
 }
 
-function checkMode(view: FeatureView, source: SourcePlan, context: ResolveContext): void {
-  if (source.mode !== SourceMode.MUTABLE) return;
-  const message = `View ${view.name}: Freshet does not fold mutable sources yet, and source ${source.name} is one.`;
-  const remedy =
-    'If rows of the table are only ever inserted, write `mode: append` in the source; else use a table of events.';
+/** An update or delete of a mutable source must tell which entity the old row was of, and which row it was. */
+function checkOldRows(
+  view: FeatureView,
+  source: SourcePlan,
+  keyColumns: readonly string[],
+  context: ResolveContext,
+): void {
+  const { contract, origin } = source;
+  if (source.mode !== SourceMode.MUTABLE || contract === undefined || origin.case !== 'postgres') return;
+  if (contract.replicaIdentity === ReplicaIdentity.FULL) return;
+  const { columns, unique } = rowIdentity(contract);
+  const untold = unique ? keyColumns.filter((name) => !columns.includes(name)) : keyColumns;
+  if (untold.length === 0 && contract.replicaIdentity !== ReplicaIdentity.NOTHING) return;
+  const told = unique ? `only ${columns.join(', ')}` : 'no column';
+  const message = `View ${view.name}: when a row of source ${source.name} is updated or deleted, the table tells ${told} of the old row, and not ${untold.join(', ') || columns.join(', ')}, so its entity would not be known.`;
+  const remedy = `ALTER TABLE ${formatTableName(origin.value)} REPLICA IDENTITY FULL; -- or, if rows are only ever inserted, write \`mode: append\` in the source`;
   context.problems.add(view.location, message, remedy);
 }
 
