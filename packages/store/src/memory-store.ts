@@ -56,6 +56,8 @@ export class MemoryDisk implements Stores {
   readonly #stores = new Map<string, Files>();
   /** Handles of an earlier life of the machine are dead. */
   #life = {};
+  /** Whether a sync says that all is well and does nothing. */
+  lies = false;
 
   constructor(options: MemoryDiskOptions = {}) {
     this.#before = options.before ?? (() => Promise.resolve());
@@ -94,6 +96,7 @@ export class MemoryDisk implements Stores {
         this.#alive(life);
       },
       alive: () => this.#alive(life),
+      lies: () => this.lies,
     });
     files.lockedBy = store;
     return store;
@@ -194,6 +197,7 @@ class MemoryStore implements KeyValueStore {
   readonly #files: Files;
   readonly #step: (kind: StoreStep['kind']) => Promise<void>;
   readonly #alive: () => void;
+  readonly #lies: () => boolean;
   #damage: FreshetError | undefined;
   #broken: unknown;
   #closed = false;
@@ -205,6 +209,7 @@ class MemoryStore implements KeyValueStore {
     readonly damage: FreshetError | undefined;
     readonly step: (kind: StoreStep['kind']) => Promise<void>;
     readonly alive: () => void;
+    readonly lies: () => boolean;
   }) {
     this.location = options.directory;
     this.#options = options.options;
@@ -212,6 +217,7 @@ class MemoryStore implements KeyValueStore {
     this.#damage = options.damage;
     this.#step = options.step;
     this.#alive = options.alive;
+    this.#lies = options.lies;
   }
 
   get damage(): FreshetError | undefined {
@@ -318,6 +324,7 @@ class MemoryStore implements KeyValueStore {
       unsynced.push(operations);
       if (!sync) return;
       await this.#step('sync');
+      if (this.#lies()) return;
       for (const batch of this.#files.unsynced) apply(durable, batch);
       this.#files.unsynced = [];
     } catch (error) {

@@ -8,6 +8,7 @@
  * before what it told us of, the slot is gone, was invalidated, or is beyond what we ever acknowledged.
  */
 import { FreshetError } from '@freshet/kit/errors.ts';
+import { logLossError } from './log-loss.ts';
 import { formatLsn } from './lsn.ts';
 import type { SourceState, WorldFacts } from './source-state.ts';
 import { quoteLiteral } from './sql.ts';
@@ -18,7 +19,7 @@ export const RESYNC_REMEDY =
 
 export interface LostHistory {
   /** What happened, in a word that stays the same at each look. */
-  readonly kind: 'cluster' | 'timeline' | 'rewound' | 'gone' | 'foreign' | 'invalidated' | 'moved';
+  readonly kind: 'log' | 'cluster' | 'timeline' | 'rewound' | 'gone' | 'foreign' | 'invalidated' | 'moved';
   /** SLOT_LOST: what happened, and how a person goes on. */
   readonly error: FreshetError;
   /** Whether starting over takes nothing away from anybody else: the slot of our name, if there is one, is ours. */
@@ -27,7 +28,7 @@ export interface LostHistory {
 
 /** What is lost; undefined: nothing. */
 export function lostHistory(state: SourceState, world: WorldFacts): LostHistory | undefined {
-  return lostCluster(state, world) ?? lostSlot(state, world);
+  return lostCluster(state, world) ?? lostRecords(state, world) ?? lostSlot(state, world);
 }
 
 function lostCluster(
@@ -73,6 +74,12 @@ function lostCluster(
     };
   }
   return undefined;
+}
+
+/** What our own log lost of what was acknowledged. */
+function lostRecords(state: SourceState, { slot }: WorldFacts): LostHistory | undefined {
+  const error = logLossError(state.logLost, RESYNC_REMEDY);
+  return error && { kind: 'log', error, rebuildable: isIdle(slot) };
 }
 
 /** What became of our slot; undefined also while we have none. */

@@ -81,6 +81,10 @@ export interface SourceState {
   readonly routes: readonly RouteState[];
   /** The newest loss of history; undefined: none that is known. */
   readonly loss?: HistoryLoss | undefined;
+  /** Where each partition of the log ended when this was saved; empty: not noted. */
+  readonly logEnds: readonly number[];
+  /** What the log lost of that, in words; '': nothing. Stays until the source starts over. */
+  readonly logLost: string;
 }
 
 export const EMPTY_STATE: SourceState = {
@@ -91,6 +95,8 @@ export const EMPTY_STATE: SourceState = {
   generationFloor: 0,
   acknowledgedLsn: 0n,
   routes: [],
+  logEnds: [],
+  logLost: '',
 };
 
 /** What the database says of the slot; undefined: there is none of that name. */

@@ -165,6 +165,26 @@ describe('a lost history', () => {
   });
 });
 
+describe('a disk of the log that lied', () => {
+  it('I1 L1: what was acknowledged and is lost is read anew, by itself', async () => {
+    const capture = await start();
+    disk.step = ({ path }, self) => {
+      self.lies = path.includes('/log/');
+    };
+    insert(10);
+    await clock.advance(10 * SECOND);
+    capture.abandon();
+    await clock.advance(SECOND);
+    disk = disk.powerCut({ real: () => 0 });
+    const again = await start();
+    await clock.advance(20 * SECOND);
+    expect(await generations(again)).toEqual([2, 2]);
+    await expectWhole(again);
+    expect(again.conditions.list()).toMatchObject([{ id: 'source/shop/history' }]);
+    await stop(again);
+  });
+});
+
 describe('what is no lost history', () => {
   it('a database that is away, breaks connections or forgets acknowledgements', async () => {
     const capture = await start();

@@ -63,7 +63,7 @@ export interface PostgresSourceOptions {
   /** For the state and the stages. */
   readonly directory: string;
   readonly files: FileSystem;
-  readonly log: Pick<Log, 'append' | 'partitionCount' | 'logId'>;
+  readonly log: Pick<Log, 'append' | 'describe' | 'partitionCount' | 'logId'>;
   readonly quarantine: QuarantineFile;
   readonly clock: Clock;
   /** A number in [0, 1), for the jitter of retries. */
@@ -115,7 +115,7 @@ export class PostgresSource {
   constructor(options: PostgresSourceOptions) {
     this.#options = options;
     const { files, directory, log, quarantine, clock, random, logger, inFlightBytesMax } = options;
-    this.#store = new SourceStore({ ...options, logId: log.logId });
+    this.#store = new SourceStore(options);
     this.#stages = new StageStore(files, join(directory, 'stages'), logger);
     this.#pipelines = new SourcePipelines({
       log,

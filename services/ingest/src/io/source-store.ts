@@ -10,10 +10,12 @@ import type { Clock } from '@freshet/kit/clock.ts';
 import type { ConditionBoard } from '@freshet/kit/conditions.ts';
 import type { Logger } from '@freshet/kit/logger.ts';
 import type { FileSystem } from '@freshet/log/file-system.ts';
+import type { Log } from '@freshet/log/log.ts';
 import { historyNotice } from '../core/history-notice.ts';
 import { type Ended, endRoutes } from '../core/settle-routes.ts';
 import type { DatabaseSession } from '../core/source-database.ts';
 import { EMPTY_STATE, type RouteState, type SourceState, startedOver, withRoutes } from '../core/source-state.ts';
+import { LogWitness } from './log-witness.ts';
 import { loadState, ResyncMark } from './resync.ts';
 import { StateFile } from './state-file.ts';
 
@@ -23,7 +25,7 @@ export interface SourceStoreOptions {
   readonly slotName: string;
   readonly files: FileSystem;
   readonly directory: string;
-  readonly logId: string;
+  readonly log: Pick<Log, 'describe' | 'logId'>;
   readonly resync?: string | undefined;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -34,12 +36,14 @@ export class SourceStore {
   readonly #options: SourceStoreOptions;
   readonly #file: StateFile;
   readonly #mark: ResyncMark;
+  readonly #witness: LogWitness;
   #state: SourceState = EMPTY_STATE;
 
   constructor(options: SourceStoreOptions) {
     this.#options = options;
-    const { files, directory, logId } = options;
-    this.#file = new StateFile(files, join(directory, 'state.json'), logId);
+    const { files, directory, log } = options;
+    this.#witness = new LogWitness(log);
+    this.#file = new StateFile(files, join(directory, 'state.json'), log.logId);
     this.#mark = new ResyncMark(files, join(directory, 'resync.json'));
   }
 
@@ -52,15 +56,20 @@ export class SourceStore {
   async load(): Promise<void> {
     const { clock, logger, resync } = this.#options;
     this.#state = await loadState({ file: this.#file, mark: this.#mark, resync, nowUs: clock.nowUs(), logger });
+    await this.#witness.compared(this.#state, async (told) => {
+      await this.save(told);
+      return this.#state;
+    });
     this.noteHistory();
   }
 
   /** Resolves when the state is durable and in force. */
   async save(state: SourceState): Promise<void> {
     if (state === this.#state) return;
-    await this.#file.save(state);
+    const noted = await this.#witness.noted(state);
+    await this.#file.save(noted);
     const isNews = state.loss !== this.#state.loss;
-    this.#state = state;
+    this.#state = noted;
     if (isNews) this.noteHistory();
   }
 

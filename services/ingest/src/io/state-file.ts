@@ -28,6 +28,8 @@ interface StateJson {
   readonly generationFloor?: number;
   readonly acknowledgedLsn: string;
   readonly loss?: { readonly atUs: number; readonly what: string; readonly fromLsn: string; readonly toLsn?: string };
+  readonly logEnds?: readonly number[];
+  readonly logLost?: string;
   readonly routes: readonly {
     readonly route: number;
     readonly generation: number;
@@ -71,6 +73,8 @@ export class StateFile {
       acknowledgedLsn: lsn(json.acknowledgedLsn, path),
       ...(json.loss === undefined ? {} : { loss: readLoss(json.loss, path) }),
       routes: json.logId === this.#logId ? json.routes.map((route) => readRoute(route, path)) : [],
+      logEnds: json.logId === this.#logId ? (json.logEnds ?? []) : [],
+      logLost: json.logId === this.#logId ? (json.logLost ?? '') : '',
     };
   }
 
