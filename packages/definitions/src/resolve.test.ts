@@ -311,6 +311,16 @@ describe('what is refused', () => {
     }
   });
 
+  it('may miss large values that did not change, which is told, unless old rows tell everything', () => {
+    const mutable = edited(['mode: append', 'mode: mutable']);
+    const notesOf = (more: Partial<Contract>): string[] =>
+      resolve(mutable, { contract: Object.assign(contractOf(), more) }).notes.filter((note) => note.includes('2 kB'));
+    expect(notesOf({ primaryKey: ['id', 'user_id', 'sku'] })).toEqual([
+      expect.stringMatching(/^View user_clicks: .* in event_type of source user_activity .* REPLICA IDENTITY FULL;/),
+    ]);
+    expect(notesOf({ replicaIdentity: ReplicaIdentity.FULL })).toEqual([]);
+  });
+
   it('is told all at once', () => {
     const text = edited(
       ['entity: user\n', 'entity: usr\n'],

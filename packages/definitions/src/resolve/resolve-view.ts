@@ -61,6 +61,7 @@ export function resolveView(
   checkRowBytes(view, features, source, context);
   if (context.problems.count > problemsBefore) return undefined;
   noteMissingTimes(view, source, features, context);
+  noteLargeValues(view, source, columns.columnsRead(), context);
   const route = { source, entity, keyColumns };
   const plan = create(ViewPlanSchema, {
     name: view.name,
@@ -210,6 +211,27 @@ function resolveWhere(view: FeatureView, columns: ColumnScope, context: ResolveC
   if (type === undefined || type.kind === Kind.BOOL) return;
   const message = `${what} must be true or false, but it is ${typeName(type)}.`;
   context.problems.add(location, message, `Compare it with something, for example \`where: (${view.where}) == …\`.`);
+}
+
+/** Kinds whose values may be so large that the server stores them apart, and does not send them when they did not change. */
+const LARGE_KINDS: ReadonlySet<Kind> = new Set([Kind.STRING, Kind.BYTES, Kind.LIST, Kind.VECTOR]);
+
+function noteLargeValues(
+  view: FeatureView,
+  { mode, contract, origin, name }: SourcePlan,
+  read: NonNullable<SourcePlan['contract']>['columns'],
+  context: ResolveContext,
+): void {
+  if (mode !== SourceMode.MUTABLE || contract === undefined || origin.case !== 'postgres') return;
+  if (contract.replicaIdentity === ReplicaIdentity.FULL) return;
+  const told = new Set(rowIdentity(contract).columns);
+  const large = read.filter(
+    (column) => LARGE_KINDS.has(column.type?.kind ?? Kind.UNSPECIFIED) && !told.has(column.name),
+  );
+  if (large.length === 0) return;
+  context.notes.push(
+    `View ${view.name}: values of more than about 2 kB in ${large.map((column) => column.name).join(', ')} of source ${name} are not sent by updates that do not change them; such an update is quarantined. With ALTER TABLE ${formatTableName(origin.value)} REPLICA IDENTITY FULL; they are sent.`,
+  );
 }
 
 function noteMissingTimes(

@@ -68,6 +68,8 @@ export class ChangeStream {
   readonly #routes: readonly LiveRoute[];
   readonly #relations = new Map<number, { relation: Relation; bound: readonly Bound[] }>();
   readonly #floors: Map<number, ContractFloor>;
+  readonly #holes = new Map<number, Set<string>>();
+  #hasNewHoles = false;
   #transaction: Transaction | undefined;
   #batch = new Batch();
   /** Commits seen. */
@@ -83,6 +85,18 @@ export class ChangeStream {
   /** By route, the newest contract that rows had; to be saved with a position no later than the last message taken. */
   get floors(): ReadonlyMap<number, ContractFloor> {
     return this.#floors;
+  }
+
+  /** By route, columns of which values were left out, because they were not sent and nobody reads them. */
+  get holes(): ReadonlyMap<number, ReadonlySet<string>> {
+    return this.#holes;
+  }
+
+  /** Whether there are holes that were not there at the last call: to be saved before what has them is in the log. */
+  takeNewHoles(): boolean {
+    const hasNew = this.#hasNewHoles;
+    this.#hasNewHoles = false;
+    return hasNew;
   }
 
   get inTransaction(): boolean {
@@ -181,13 +195,25 @@ export class ChangeStream {
         nowUs,
       };
       const oldTuple = old === undefined ? undefined : toldOf(relation, columns, old);
-      const values = columns.map((index, i) => (row[index] === undefined ? oldTuple?.[i] : row[index]));
+      const values = columns.map((index, i) =>
+        row[index] !== undefined ? row[index] : oldTuple?.[i] !== undefined ? oldTuple[i] : this.#unchanged(route, i),
+      );
       // In the order of their parts: both may go to the same partition, where marks only go forward.
       const routed = routeRow(route, { ...base, operation, values, old: oldTuple, part: 0 });
       this.#batch.add(routed);
       if (oldTuple !== undefined)
         this.#takeOut(route, routed, values, { ...base, operation: Operation.DELETE, values: oldTuple, part: 1 });
     }
+  }
+
+  /** A large value that was not sent: nothing that could be taken for it, unless nobody reads the column, which is noted. */
+  #unchanged(route: Route, column: number): null | undefined {
+    const name = route.contract.columns[column]?.name ?? '';
+    if (route.needed?.has(name) !== false) return undefined;
+    const holes = this.#holes.get(route.number) ?? new Set();
+    this.#hasNewHoles ||= !holes.has(name);
+    this.#holes.set(route.number, holes.add(name));
+    return null;
   }
 
   /**

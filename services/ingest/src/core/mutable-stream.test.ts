@@ -19,7 +19,11 @@ const NOW_US = 1_800_000_000_000_000;
 const INT = { kind: Kind.INT64 };
 
 /** A table (id, user, at) of which rows are told apart as said. */
-function streamOf(identity: { primaryKey?: string[]; index?: string[] }, eventTime = ''): ChangeStream {
+function streamOf(
+  identity: { primaryKey?: string[]; index?: string[] },
+  eventTime = '',
+  needed?: ReadonlySet<string>,
+): ChangeStream {
   const plan = create(RoutePlanSchema, {
     route: 1,
     source: {
@@ -43,7 +47,7 @@ function streamOf(identity: { primaryKey?: string[]; index?: string[] }, eventTi
     entity: { name: 'user', key: [{ name: 'user', kind: Kind.INT64 }] },
     keyColumns: ['user'],
   });
-  const route = prepareRoute(plan, 1, 4);
+  const route = prepareRoute(plan, 1, 4, new Set(), needed);
   return new ChangeStream([{ route, earlier: [], tableOid: 7, floor: { version: 1, lsn: 0n }, fromLsn: 0n }]);
 }
 
@@ -156,6 +160,20 @@ describe('row keys of mutable sources', () => {
       [key('2', '5', AT), key(null, '5', AT)],
       [key('2', '5', AT), ''],
     ]);
+  });
+
+  it('I2: leaves an unchanged value out where nobody reads it, and says so before; where somebody does, the row goes aside', () => {
+    const changed = [BEGIN, relation('d', ['user']), update([undefined, '5', '1'])];
+    const unread = streamOf({ primaryKey: ['user'] }, '', new Set(['user', 'id']));
+    expect(told(unread, ...changed)).toMatchObject({ changes: [{ part: 0 }], aside: [] });
+    expect([unread.takeNewHoles(), [...(unread.holes.get(1) ?? [])]]).toEqual([true, ['at']]);
+    expect(told(unread, update([undefined, '5', '2']))).toMatchObject({ changes: [{ part: 0 }] });
+    expect(unread.takeNewHoles()).toBe(false);
+    for (const needed of [new Set(['user', 'at']), undefined]) {
+      const read = streamOf({ primaryKey: ['user'] }, '', needed);
+      expect(told(read, ...changed)).toMatchObject({ changes: [], aside: ['unchanged_value'] });
+      expect(read.takeNewHoles()).toBe(false);
+    }
   });
 
   it('C1: an image that is refused leaves the one before where it is, but not where nothing would find it again', () => {

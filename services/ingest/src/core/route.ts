@@ -3,7 +3,7 @@
  *
  * Owns the routing of one row: key, event time, values by the contract's order. Does not own the order of rows
  * (change-stream.ts, snapshot-rows.ts) or where entries go. Pure.
- * Invariants: I2 (an unchanged value is never taken for null or for anything else), C1 in its first form (a row that
+ * Invariants: I2 (an unchanged value is never taken for null or for anything else by whoever reads it), C1 in its first form (a row that
  * cannot be read under the contract reaches no fold).
  */
 import { Operation } from '@freshet/gen/freshet/log/v1/log_pb.ts';
@@ -47,6 +47,8 @@ export interface Route {
   readonly identityColumns: readonly number[];
   /** Whether these are a key. */
   readonly identityUnique: boolean;
+  /** Mutable sources: the names of the columns that must be right; undefined: all of them. */
+  readonly needed: ReadonlySet<string> | undefined;
   /** The index of the event time's column among the contract's; -1 when it is the commit's time. */
   readonly eventTimeColumn: number;
   readonly maxSkewUs: number;
@@ -86,6 +88,7 @@ export function prepareRoute(
   generation: number,
   partitions: number,
   ahead: ReadonlySet<string> = new Set(),
+  needed?: ReadonlySet<string>,
 ): Route {
   const source = must(plan.source, 'a route without a source');
   const contract = must(source.contract, 'a source without a contract');
@@ -114,6 +117,7 @@ export function prepareRoute(
     keyKinds: entity.key.map((column) => column.kind),
     identityColumns: (identity?.columns ?? []).map((name) => columnIndex(name, 'the identity column')),
     identityUnique: identity?.unique ?? false,
+    needed,
     eventTimeColumn: source.eventTimeColumn === '' ? -1 : columnIndex(source.eventTimeColumn, 'the event time column'),
     maxSkewUs: Number(source.maxSkewUs),
     partitions,

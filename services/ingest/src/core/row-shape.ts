@@ -21,6 +21,11 @@ export interface RowShape {
   readonly identity: readonly string[];
   /** All columns, each with the type as the source writes it: "character varying(20)". */
   readonly columns: readonly (readonly [name: string, type: string])[];
+  /**
+   * Columns of which values are not in the log: large ones that an update did not change, so that the server did not send
+   * them, while nobody read them. Whoever reads them needs another generation (I2).
+   */
+  readonly holes?: readonly string[] | undefined;
 }
 
 /** The shape of a route's rows; undefined for an append source, whose rows never change. */
@@ -38,7 +43,7 @@ function shapeOfContract(contract: Contract): RowShape {
 export function shapeChange(
   began: RowShape | undefined,
   plan: RoutePlan,
-  reads: ReadonlySet<string>,
+  needed: ReadonlySet<string> | undefined,
 ): string | undefined {
   const now = shapeOf(plan);
   if (now === undefined) return undefined;
@@ -47,15 +52,23 @@ export function shapeChange(
     return `its rows are told apart by ${identityName(now)} now, and were by ${identityName(began)}`;
   }
   const types = new Map(began.columns);
-  // Without a key all columns are the identity: the types of them are in the key's bytes.
-  const needed = new Set([...now.identity, ...plan.keyColumns, ...reads, plan.source?.eventTimeColumn ?? '']);
   for (const [name, type] of now.columns) {
-    if (!needed.has(name)) continue;
+    if (needed?.has(name) === false) continue;
     const was = types.get(name);
     if (was === undefined) return `column ${name} is new, and rows that were there before may have a value in it`;
     if (was !== type) return `column ${name} is ${type} now, and was ${was}`;
+    if (began.holes?.includes(name)) return `values of column ${name} were not captured while nobody read it`;
   }
   return undefined;
+}
+
+/** The columns of a route that must be right: what is read, and what keys, times and tells rows apart. Undefined: all. */
+export function neededColumns(plan: RoutePlan, definitions: DefinitionSet): ReadonlySet<string> | undefined {
+  const reads = columnsRead(definitions, plan.route);
+  const shape = shapeOf(plan);
+  // Without a key all columns are the identity. A route that no view reads is here for something that we do not know.
+  if (reads.size === 0 || shape?.unique !== true) return undefined;
+  return new Set([...reads, ...shape.identity, ...plan.keyColumns, plan.source?.eventTimeColumn ?? '']);
 }
 
 /** Whether two contracts tell rows apart by the same columns: then a row has the same key under both. */
@@ -72,13 +85,30 @@ export function identityName({ unique, identity }: Pick<RowShape, 'unique' | 'id
   return unique ? `(${identity.join(', ')})` : `all their columns (${identity.join(', ')})`;
 }
 
-/** By route, the columns that the views of definitions read. */
-export function columnsRead({ views }: DefinitionSet): ReadonlyMap<number, ReadonlySet<string>> {
-  const read = new Map<number, Set<string>>();
+/** The columns of a route that the views of definitions read, as theirs or as those of a table that they join. */
+function columnsRead({ views }: DefinitionSet, route: number): ReadonlySet<string> {
+  const read = new Set<string>();
   for (const view of views) {
-    const columns = read.get(view.route) ?? new Set<string>();
-    for (const { name } of view.columns) columns.add(name);
-    read.set(view.route, columns);
+    const joins = (view as Joining).joins ?? [];
+    if (view.route === route) {
+      for (const { name } of view.columns) read.add(name);
+      for (const { on } of joins) for (const { column } of on) read.add(column);
+      // A count of rows reads none, and is read all the same.
+      for (const key of view.entity?.key ?? []) read.add(key.name);
+    }
+    for (const join of joins) {
+      if (join.route !== route) continue;
+      for (const { column } of join.columns) if (column !== undefined) read.add(column.name);
+    }
   }
   return read;
+}
+
+/** What a view says of the tables that it joins, if it can. */
+interface Joining {
+  readonly joins?: readonly {
+    readonly route: number;
+    readonly on: readonly { readonly column: string }[];
+    readonly columns: readonly { readonly column?: { readonly name: string } | undefined }[];
+  }[];
 }

@@ -9,7 +9,7 @@
  */
 import type { DefinitionSet, RoutePlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import type { HistoryLoss } from './history-notice.ts';
-import { columnsRead, shapeChange } from './row-shape.ts';
+import { neededColumns, shapeChange } from './row-shape.ts';
 import { endAsked, movedRoutes, type PublishedTables, type RouteState, type SourceState } from './source-state.ts';
 import { tableName } from './sql.ts';
 
@@ -45,11 +45,10 @@ export function settleRoutes(options: {
       isLoss: true,
     }),
   );
-  const reads = columnsRead(definitions);
   const begun = new Map(state.routes.filter(({ phase }) => phase !== 'ended').map((route) => [route.route, route]));
   const changed = wanted.flatMap((plan): Ended[] => {
     const route = begun.get(plan.route);
-    const why = route && shapeChange(route.shape, plan, reads.get(plan.route) ?? new Set());
+    const why = route && shapeChange(route.shape, plan, neededColumns(plan, definitions));
     return why === undefined ? [] : [{ ...named(plan), why: `of table ${named(plan).table} ${why}`, isLoss: false }];
   });
   const ended = [...moved, ...changed];

@@ -244,6 +244,16 @@ export function withFloors(
   return withRoutes(state, changed);
 }
 
+/** The state with the columns of which the stream left values out, by route. */
+export function withHoles(state: SourceState, holes: ReadonlyMap<number, ReadonlySet<string>>): SourceState {
+  const changed = state.routes.flatMap((route): RouteState[] => {
+    const found = holes.get(route.route);
+    if (found === undefined || route.shape === undefined) return [];
+    return [{ ...route, shape: { ...route.shape, holes: [...new Set([...(route.shape.holes ?? []), ...found])] } }];
+  });
+  return changed.length === 0 ? state : withRoutes(state, changed);
+}
+
 /**
  * The state after starting over: a new slot, a new generation of every route. Somebody decided so, by a request of the name
  * `resync`, or the history was lost.

@@ -31,6 +31,7 @@ import { laterLsn } from '../core/lsn.ts';
 import { IdentityBroken } from '../core/relation-identity.ts';
 import { Replication } from '../core/replication.ts';
 import { prepareRoute, SLOT_LANE } from '../core/route.ts';
+import { neededColumns } from '../core/row-shape.ts';
 import { type Ended, settleRoutes } from '../core/settle-routes.ts';
 import { slotDanger } from '../core/slot-danger.ts';
 import type { DatabaseSession, ReplicationStream, SourceDatabase } from '../core/source-database.ts';
@@ -45,6 +46,7 @@ import {
   type SourceState,
   type WorldFacts,
   withFloors,
+  withHoles,
   withRoutes,
 } from '../core/source-state.ts';
 import type { GenerationRequests } from './generation-requests.ts';
@@ -380,7 +382,10 @@ export class PostgresSource {
         stream,
         pipeline: await this.#pipelines.begin((failure) => connection.destroy(failure)),
         acknowledgedLsn: this.#store.state.acknowledgedLsn,
-        save: (lsn) => this.#store.save(withFloors({ ...this.#store.state, acknowledgedLsn: lsn }, stream.floors)),
+        save: (lsn) => {
+          const state = withFloors({ ...this.#store.state, acknowledgedLsn: lsn }, stream.floors);
+          return this.#store.save(withHoles(state, stream.holes));
+        },
         onUnsaved: (why) => this.#note('state', why),
         clock,
         signal,
@@ -410,8 +415,9 @@ export class PostgresSource {
     const { partitionCount } = this.#options.log;
     const plans = new Map(wanted.map((plan) => [plan.route, plan]));
     return states.map(({ route, generation, fromLsn, tableOid, contractVersion, contractLsn }) => {
+      const needed = neededColumns(must(plans.get(route)), must(this.#definitions));
       const [newest, ...earlier] = plansByContract(must(plans.get(route)), this.#contracts).map((plan) =>
-        prepareRoute(plan, generation, partitionCount, ahead),
+        prepareRoute(plan, generation, partitionCount, ahead, needed),
       );
       const floor = { version: contractVersion, lsn: contractLsn };
       return { route: must(newest), earlier, tableOid, floor, fromLsn };
