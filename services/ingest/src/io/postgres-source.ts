@@ -52,7 +52,7 @@ import {
 import type { GenerationRequests } from './generation-requests.ts';
 import type { QuarantineFile } from './quarantine-file.ts';
 import { type Stage, StageStore, stageFacts } from './snapshot-stage.ts';
-import { checkKeys, preflight, publish } from './source-preflight.ts';
+import { checkKeys, compareClocks, preflight, publish } from './source-preflight.ts';
 import { heldAhead, SourceSnapshots } from './source-snapshots.ts';
 import { SourceStore } from './source-store.ts';
 import { type TableWatch, watchTables } from './table-watch.ts';
@@ -143,6 +143,17 @@ export class PostgresSource {
   /** Whether the database's clock agreed with ours once; a clock that leaps since is noticed by the log. */
   get clockAgreed(): boolean {
     return this.#clockAgreed;
+  }
+
+  /** Compares the database's clock with ours. Throws CLOCK_JUMP when they are far apart, or why it cannot be asked. */
+  async compareClocks(signal: AbortSignal): Promise<void> {
+    try {
+      await this.#options.database.look(signal, (session) => compareClocks(session, this.#options));
+      this.#clockAgreed = true;
+    } catch (error) {
+      if (isFreshetError(error)) this.#enter(error.retryable ? SourcePhase.CONNECTING : SourcePhase.HALTED, error);
+      throw error;
+    }
   }
 
   /** What it is doing. Counts are since start. */

@@ -11,7 +11,7 @@ import type { Logger } from '@freshet/kit/logger.ts';
 import { checkClock } from '@freshet/log/log-time.ts';
 import { bindContract } from '../core/contract.ts';
 import { keyFinding, routeFindings, serverFindings, tableFindings, throwFindings } from '../core/preflight.ts';
-import type { DatabaseSession, TableToStage } from '../core/source-database.ts';
+import type { DatabaseSession, ServerAnswer, TableToStage } from '../core/source-database.ts';
 import type { PublishedTables, SourceState } from '../core/source-state.ts';
 
 /** A difference of clocks that is worth a line in the log; beyond the log's limit capture is refused. */
@@ -30,14 +30,8 @@ export async function preflight(options: {
   readonly onRekeyed?: ((route: number, why: FreshetError) => void) | undefined;
 }): Promise<readonly TableToStage[]> {
   const { wanted, state, session, clock, logger } = options;
-  const beforeUs = clock.monotonicUs();
-  const server = await session.server();
-  const roundTripUs = clock.monotonicUs() - beforeUs;
-  const clocks = { localUs: clock.nowUs(), databaseUs: server.databaseUs, roundTripUs };
-  checkClock(clocks);
+  const server = await compareClocks(session, { clock, logger });
   options.onClockAgreed?.();
-  const differenceUs = Math.abs(clocks.localUs - clocks.databaseUs) - roundTripUs;
-  if (differenceUs > CLOCK_WARN_US) logger.warn('the clocks differ', { ms: Math.round(differenceUs / 1000) });
   const findings = serverFindings(server, wanted.length === 0 ? 0 : slotsNeeded(wanted, state));
   const tables = new Map<string, TableToStage>();
   for (const plan of wanted) {
@@ -62,6 +56,21 @@ export async function preflight(options: {
   }
   throwFindings(findings);
   return [...tables.values()];
+}
+
+/** What the server says of itself, once its clock was compared with ours. Throws CLOCK_JUMP when they are far apart. */
+export async function compareClocks(
+  session: DatabaseSession,
+  { clock, logger }: { readonly clock: Clock; readonly logger: Logger },
+): Promise<ServerAnswer> {
+  const beforeUs = clock.monotonicUs();
+  const server = await session.server();
+  const roundTripUs = clock.monotonicUs() - beforeUs;
+  const clocks = { localUs: clock.nowUs(), databaseUs: server.databaseUs, roundTripUs };
+  checkClock(clocks);
+  const differenceUs = Math.abs(clocks.localUs - clocks.databaseUs) - roundTripUs;
+  if (differenceUs > CLOCK_WARN_US) logger.warn('the clocks differ', { ms: Math.round(differenceUs / 1000) });
+  return server;
 }
 
 /** Throws CONTRACT_BROKEN when a table that is to be read has not the shape that the route's contract promises. */
