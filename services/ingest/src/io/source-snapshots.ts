@@ -9,6 +9,7 @@ import { must } from '@freshet/kit/assert.ts';
 import type { Clock } from '@freshet/kit/clock.ts';
 import { type FreshetError, isFreshetError } from '@freshet/kit/errors.ts';
 import type { Logger } from '@freshet/kit/logger.ts';
+import type { RowPlace } from '../core/quarantine.ts';
 import { prepareRoute, type SLOT_LANE, SNAPSHOT_LANE } from '../core/route.ts';
 import { shapeOf } from '../core/row-shape.ts';
 import type { SourceDatabase, TableToStage } from '../core/source-database.ts';
@@ -118,18 +119,18 @@ export class SourceSnapshots {
 }
 
 /** Rows in quarantine whose event time was ahead, of those that may come again in the lane: of the slot's, from a position on. */
-export function heldAhead(
+export async function heldAhead(
   quarantine: QuarantineFile,
   states: readonly RouteState[],
   lane: typeof SNAPSHOT_LANE | typeof SLOT_LANE,
   fromLsn: bigint,
 ): Promise<ReadonlySet<string>> {
   const generations = new Map(states.map(({ route, generation }) => [route, generation]));
-  return quarantine.places(
-    (entry) =>
-      entry.reason === 'event_time_ahead' &&
-      entry.lane === lane &&
-      generations.get(entry.route) === entry.generation &&
-      (lane === SNAPSHOT_LANE || entry.major >= fromLsn),
-  );
+  const mayComeAgain = (place: RowPlace): boolean =>
+    place.lane === lane &&
+    generations.get(place.route) === place.generation &&
+    (lane === SNAPSHOT_LANE || place.major >= fromLsn);
+  // The file may be long, and most of the time none of it matters.
+  if (!quarantine.newestAhead.some(mayComeAgain)) return new Set();
+  return quarantine.places((entry) => entry.reason === 'event_time_ahead' && mayComeAgain(entry));
 }
