@@ -34,7 +34,7 @@ import { prepareRoute, SLOT_LANE } from '../core/route.ts';
 import { neededColumns } from '../core/row-shape.ts';
 import { type Ended, settleRoutes } from '../core/settle-routes.ts';
 import { slotDanger } from '../core/slot-danger.ts';
-import type { DatabaseSession, ReplicationStream, SourceDatabase } from '../core/source-database.ts';
+import type { DatabaseSession, ReplicationStream, SourceDatabase, TableToStage } from '../core/source-database.ts';
 import { SourcePipelines } from '../core/source-pipelines.ts';
 import type { SourceReport } from '../core/source-report.ts';
 import {
@@ -275,7 +275,12 @@ export class PostgresSource {
       rekeyed.push({ route, table: place, why: message, isLoss: false });
     };
     const settings = { wanted, state: this.#store.state, session, clock, logger, onClockAgreed, onRekeyed };
-    const tables = await preflight(settings).finally(() => this.#store.end(rekeyed));
+    let tables: readonly TableToStage[];
+    try {
+      tables = await preflight(settings);
+    } finally {
+      await this.#store.end(rekeyed);
+    }
     for (;;) {
       const { endLsn, ...identity } = await database.identify(signal);
       const stages = await this.#stages.load();
