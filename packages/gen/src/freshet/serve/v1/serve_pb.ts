@@ -7,12 +7,14 @@
 // 2026-11-23 conditions in the status; additive, any order of deployment.
 // 2026-11-23 healing, upstream, standstill and memory in the status; additive, any order of deployment.
 // 2026-11-23 the answer's limit told; it was refused before as well, by gRPC.
+// 2026-11-23 request data and on-demand features; additive. A node that does not know them ignores request data: deploy
+// serve before definitions that need it.
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import type { Condition } from "../../type/v1/condition_pb.ts";
 import { file_freshet_type_v1_condition } from "../../type/v1/condition_pb.ts";
-import type { KeyColumn } from "../../type/v1/plan_pb.ts";
+import type { KeyColumn, RequestFieldPlan } from "../../type/v1/plan_pb.ts";
 import { file_freshet_type_v1_plan } from "../../type/v1/plan_pb.ts";
 import type { ValueColumn, ValueType } from "../../type/v1/value_pb.ts";
 import { file_freshet_type_v1_value } from "../../type/v1/value_pb.ts";
@@ -22,7 +24,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file freshet/serve/v1/serve.proto.
  */
 export const file_freshet_serve_v1_serve: GenFile = /*@__PURE__*/
-  fileDesc("ChxmcmVzaGV0L3NlcnZlL3YxL3NlcnZlLnByb3RvEhBmcmVzaGV0LnNlcnZlLnYxIhsKCUludDY0TGlzdBIOCgZ2YWx1ZXMYASADKAMiHAoKU3RyaW5nTGlzdBIOCgZ2YWx1ZXMYASADKAkiGwoJQnl0ZXNMaXN0Eg4KBnZhbHVlcxgBIAMoDCIaCghCb29sTGlzdBIOCgZ2YWx1ZXMYASADKAgi3wEKCkVudGl0eUtleXMSDAoEbmFtZRgBIAEoCRItCgZpbnQ2NHMYAiABKAsyGy5mcmVzaGV0LnNlcnZlLnYxLkludDY0TGlzdEgAEi8KB3N0cmluZ3MYAyABKAsyHC5mcmVzaGV0LnNlcnZlLnYxLlN0cmluZ0xpc3RIABIsCgVieXRlcxgEIAEoCzIbLmZyZXNoZXQuc2VydmUudjEuQnl0ZXNMaXN0SAASKwoFYm9vbHMYBSABKAsyGi5mcmVzaGV0LnNlcnZlLnYxLkJvb2xMaXN0SABCCAoGdmFsdWVzInUKEkdldEZlYXR1cmVzUmVxdWVzdBIPCgdzZXJ2aWNlGAEgASgJEhAKCGZlYXR1cmVzGAIgAygJEioKBGtleXMYAyADKAsyHC5mcmVzaGV0LnNlcnZlLnYxLkVudGl0eUtleXMSEAoIcm93X2luZm8YBCABKAgiSwoNRmVhdHVyZUNvbHVtbhIMCgRuYW1lGAEgASgJEiwKBnZhbHVlcxgCIAEoCzIcLmZyZXNoZXQudHlwZS52MS5WYWx1ZUNvbHVtbiJKCgdSb3dJbmZvEgwKBHZpZXcYASABKAkSGQoRdmVyc2lvbnNfcGx1c19vbmUYAiADKAQSFgoOZXZlbnRfdGltZXNfdXMYAyADKBIinwEKE0dldEZlYXR1cmVzUmVzcG9uc2USMAoHY29sdW1ucxgBIAMoCzIfLmZyZXNoZXQuc2VydmUudjEuRmVhdHVyZUNvbHVtbhIQCghhc19vZl91cxgCIAEoEhIbChNjb21wbGV0ZV90aHJvdWdoX3VzGAMgASgSEicKBHJvd3MYBCADKAsyGS5mcmVzaGV0LnNlcnZlLnYxLlJvd0luZm8iFQoTTGlzdFNlcnZpY2VzUmVxdWVzdCJOChRMaXN0U2VydmljZXNSZXNwb25zZRI2CghzZXJ2aWNlcxgBIAMoCzIkLmZyZXNoZXQuc2VydmUudjEuU2VydmljZURlc2NyaXB0aW9uIoIBChJTZXJ2aWNlRGVzY3JpcHRpb24SDAoEbmFtZRgBIAEoCRIoCgRrZXlzGAIgAygLMhouZnJlc2hldC50eXBlLnYxLktleUNvbHVtbhI0CgdvdXRwdXRzGAMgAygLMiMuZnJlc2hldC5zZXJ2ZS52MS5PdXRwdXREZXNjcmlwdGlvbiJLChFPdXRwdXREZXNjcmlwdGlvbhIMCgRuYW1lGAEgASgJEigKBHR5cGUYAiABKAsyGi5mcmVzaGV0LnR5cGUudjEuVmFsdWVUeXBlIhcKFUdldFNlcnZlU3RhdHVzUmVxdWVzdCLVAQoWR2V0U2VydmVTdGF0dXNSZXNwb25zZRI0CgZzaGFyZHMYASADKAsyJC5mcmVzaGV0LnNlcnZlLnYxLlJlcGxpY2FTaGFyZFN0YXR1cxIaChJzZXJ2aW5nX2dlbmVyYXRpb24YAiABKAQSGAoQa25vd25fZ2VuZXJhdGlvbhgDIAEoBBIMCgRyb3dzGAQgASgEEi4KCmNvbmRpdGlvbnMYBSADKAsyGi5mcmVzaGV0LnR5cGUudjEuQ29uZGl0aW9uEhEKCXJvd19ieXRlcxgGIAEoBCLmAQoSUmVwbGljYVNoYXJkU3RhdHVzEg0KBXNoYXJkGAEgASgNEg4KBmxvZ19pZBgCIAEoDBIQCghwb3NpdGlvbhgDIAEoBBIbChNjb21wbGV0ZV90aHJvdWdoX3VzGAQgASgSEhEKCWNvbm5lY3RlZBgFIAEoCBITCgtjYXRjaGluZ191cBgGIAEoCBIQCghidWlsZGluZxgHIAMoDBIPCgdoZWFsaW5nGAggASgIEhAKCHVwc3RyZWFtGAkgASgJEg4KBnJlYXNvbhgKIAEoCRIVCg1zdGFuZHN0aWxsX3VzGAsgASgDMq4CCgxTZXJ2ZVNlcnZpY2USWgoLR2V0RmVhdHVyZXMSJC5mcmVzaGV0LnNlcnZlLnYxLkdldEZlYXR1cmVzUmVxdWVzdBolLmZyZXNoZXQuc2VydmUudjEuR2V0RmVhdHVyZXNSZXNwb25zZRJdCgxMaXN0U2VydmljZXMSJS5mcmVzaGV0LnNlcnZlLnYxLkxpc3RTZXJ2aWNlc1JlcXVlc3QaJi5mcmVzaGV0LnNlcnZlLnYxLkxpc3RTZXJ2aWNlc1Jlc3BvbnNlEmMKDkdldFNlcnZlU3RhdHVzEicuZnJlc2hldC5zZXJ2ZS52MS5HZXRTZXJ2ZVN0YXR1c1JlcXVlc3QaKC5mcmVzaGV0LnNlcnZlLnYxLkdldFNlcnZlU3RhdHVzUmVzcG9uc2ViBnByb3RvMw", [file_freshet_type_v1_condition, file_freshet_type_v1_plan, file_freshet_type_v1_value]);
+  fileDesc("ChxmcmVzaGV0L3NlcnZlL3YxL3NlcnZlLnByb3RvEhBmcmVzaGV0LnNlcnZlLnYxIhsKCUludDY0TGlzdBIOCgZ2YWx1ZXMYASADKAMiHAoKU3RyaW5nTGlzdBIOCgZ2YWx1ZXMYASADKAkiGwoJQnl0ZXNMaXN0Eg4KBnZhbHVlcxgBIAMoDCIaCghCb29sTGlzdBIOCgZ2YWx1ZXMYASADKAgi3wEKCkVudGl0eUtleXMSDAoEbmFtZRgBIAEoCRItCgZpbnQ2NHMYAiABKAsyGy5mcmVzaGV0LnNlcnZlLnYxLkludDY0TGlzdEgAEi8KB3N0cmluZ3MYAyABKAsyHC5mcmVzaGV0LnNlcnZlLnYxLlN0cmluZ0xpc3RIABIsCgVieXRlcxgEIAEoCzIbLmZyZXNoZXQuc2VydmUudjEuQnl0ZXNMaXN0SAASKwoFYm9vbHMYBSABKAsyGi5mcmVzaGV0LnNlcnZlLnYxLkJvb2xMaXN0SABCCAoGdmFsdWVzIksKDVJlcXVlc3RDb2x1bW4SDAoEbmFtZRgBIAEoCRIsCgZ2YWx1ZXMYAiABKAsyHC5mcmVzaGV0LnR5cGUudjEuVmFsdWVDb2x1bW4ipwEKEkdldEZlYXR1cmVzUmVxdWVzdBIPCgdzZXJ2aWNlGAEgASgJEhAKCGZlYXR1cmVzGAIgAygJEioKBGtleXMYAyADKAsyHC5mcmVzaGV0LnNlcnZlLnYxLkVudGl0eUtleXMSEAoIcm93X2luZm8YBCABKAgSMAoHcmVxdWVzdBgFIAMoCzIfLmZyZXNoZXQuc2VydmUudjEuUmVxdWVzdENvbHVtbiJLCg1GZWF0dXJlQ29sdW1uEgwKBG5hbWUYASABKAkSLAoGdmFsdWVzGAIgASgLMhwuZnJlc2hldC50eXBlLnYxLlZhbHVlQ29sdW1uIkoKB1Jvd0luZm8SDAoEdmlldxgBIAEoCRIZChF2ZXJzaW9uc19wbHVzX29uZRgCIAMoBBIWCg5ldmVudF90aW1lc191cxgDIAMoEiKfAQoTR2V0RmVhdHVyZXNSZXNwb25zZRIwCgdjb2x1bW5zGAEgAygLMh8uZnJlc2hldC5zZXJ2ZS52MS5GZWF0dXJlQ29sdW1uEhAKCGFzX29mX3VzGAIgASgSEhsKE2NvbXBsZXRlX3Rocm91Z2hfdXMYAyABKBISJwoEcm93cxgEIAMoCzIZLmZyZXNoZXQuc2VydmUudjEuUm93SW5mbyIVChNMaXN0U2VydmljZXNSZXF1ZXN0Ik4KFExpc3RTZXJ2aWNlc1Jlc3BvbnNlEjYKCHNlcnZpY2VzGAEgAygLMiQuZnJlc2hldC5zZXJ2ZS52MS5TZXJ2aWNlRGVzY3JpcHRpb24itgEKElNlcnZpY2VEZXNjcmlwdGlvbhIMCgRuYW1lGAEgASgJEigKBGtleXMYAiADKAsyGi5mcmVzaGV0LnR5cGUudjEuS2V5Q29sdW1uEjQKB291dHB1dHMYAyADKAsyIy5mcmVzaGV0LnNlcnZlLnYxLk91dHB1dERlc2NyaXB0aW9uEjIKB3JlcXVlc3QYBCADKAsyIS5mcmVzaGV0LnR5cGUudjEuUmVxdWVzdEZpZWxkUGxhbiJLChFPdXRwdXREZXNjcmlwdGlvbhIMCgRuYW1lGAEgASgJEigKBHR5cGUYAiABKAsyGi5mcmVzaGV0LnR5cGUudjEuVmFsdWVUeXBlIhcKFUdldFNlcnZlU3RhdHVzUmVxdWVzdCKKAgoWR2V0U2VydmVTdGF0dXNSZXNwb25zZRI0CgZzaGFyZHMYASADKAsyJC5mcmVzaGV0LnNlcnZlLnYxLlJlcGxpY2FTaGFyZFN0YXR1cxIaChJzZXJ2aW5nX2dlbmVyYXRpb24YAiABKAQSGAoQa25vd25fZ2VuZXJhdGlvbhgDIAEoBBIMCgRyb3dzGAQgASgEEi4KCmNvbmRpdGlvbnMYBSADKAsyGi5mcmVzaGV0LnR5cGUudjEuQ29uZGl0aW9uEhEKCXJvd19ieXRlcxgGIAEoBBIzCglvbl9kZW1hbmQYCiADKAsyIC5mcmVzaGV0LnNlcnZlLnYxLk9uRGVtYW5kU3RhdHVzIlYKDk9uRGVtYW5kU3RhdHVzEg8KB3NlcnZpY2UYASABKAkSDwoHZmVhdHVyZRgCIAEoCRIOCgZlcnJvcnMYAyABKAQSEgoKbGFzdF9lcnJvchgEIAEoCSLmAQoSUmVwbGljYVNoYXJkU3RhdHVzEg0KBXNoYXJkGAEgASgNEg4KBmxvZ19pZBgCIAEoDBIQCghwb3NpdGlvbhgDIAEoBBIbChNjb21wbGV0ZV90aHJvdWdoX3VzGAQgASgSEhEKCWNvbm5lY3RlZBgFIAEoCBITCgtjYXRjaGluZ191cBgGIAEoCBIQCghidWlsZGluZxgHIAMoDBIPCgdoZWFsaW5nGAggASgIEhAKCHVwc3RyZWFtGAkgASgJEg4KBnJlYXNvbhgKIAEoCRIVCg1zdGFuZHN0aWxsX3VzGAsgASgDMq4CCgxTZXJ2ZVNlcnZpY2USWgoLR2V0RmVhdHVyZXMSJC5mcmVzaGV0LnNlcnZlLnYxLkdldEZlYXR1cmVzUmVxdWVzdBolLmZyZXNoZXQuc2VydmUudjEuR2V0RmVhdHVyZXNSZXNwb25zZRJdCgxMaXN0U2VydmljZXMSJS5mcmVzaGV0LnNlcnZlLnYxLkxpc3RTZXJ2aWNlc1JlcXVlc3QaJi5mcmVzaGV0LnNlcnZlLnYxLkxpc3RTZXJ2aWNlc1Jlc3BvbnNlEmMKDkdldFNlcnZlU3RhdHVzEicuZnJlc2hldC5zZXJ2ZS52MS5HZXRTZXJ2ZVN0YXR1c1JlcXVlc3QaKC5mcmVzaGV0LnNlcnZlLnYxLkdldFNlcnZlU3RhdHVzUmVzcG9uc2ViBnByb3RvMw", [file_freshet_type_v1_condition, file_freshet_type_v1_plan, file_freshet_type_v1_value]);
 
 /**
  * 64-bit integers.
@@ -169,6 +171,37 @@ export const EntityKeysSchema: GenMessage<EntityKeys> = /*@__PURE__*/
   messageDesc(file_freshet_serve_v1_serve, 4);
 
 /**
+ * One field of request data: what the caller knows and the store does not.
+ *
+ * @generated from message freshet.serve.v1.RequestColumn
+ */
+export type RequestColumn = Message<"freshet.serve.v1.RequestColumn"> & {
+  /**
+   * The field's name: "cart_total".
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * One value per entity, or one value for all entities, in the list of the field's type; a value with status ABSENT is
+   * null, and a column of nulls only may leave its list empty. Also taken, where the value is exactly the same: doubles
+   * that are whole and within 2^53 for an int64 field, int64s within 2^53 for a double field, strings for a decimal
+   * field, int64s (microseconds) for a timestamp field.
+   *
+   * @generated from field: freshet.type.v1.ValueColumn values = 2;
+   */
+  values?: ValueColumn | undefined;
+};
+
+/**
+ * Describes the message freshet.serve.v1.RequestColumn.
+ * Use `create(RequestColumnSchema)` to create a new message.
+ */
+export const RequestColumnSchema: GenMessage<RequestColumn> = /*@__PURE__*/
+  messageDesc(file_freshet_serve_v1_serve, 5);
+
+/**
  * Asks for features. Limits: 1,000 entities, 500 features, 50,000 values, 1 MiB; the answer has at most 64 MiB.
  *
  * @generated from message freshet.serve.v1.GetFeaturesRequest
@@ -201,6 +234,13 @@ export type GetFeaturesRequest = Message<"freshet.serve.v1.GetFeaturesRequest"> 
    * @generated from field: bool row_info = 4;
    */
   rowInfo: boolean;
+
+  /**
+   * The request data of the service: every field that it declares, each once.
+   *
+   * @generated from field: repeated freshet.serve.v1.RequestColumn request = 5;
+   */
+  request: RequestColumn[];
 };
 
 /**
@@ -208,7 +248,7 @@ export type GetFeaturesRequest = Message<"freshet.serve.v1.GetFeaturesRequest"> 
  * Use `create(GetFeaturesRequestSchema)` to create a new message.
  */
 export const GetFeaturesRequestSchema: GenMessage<GetFeaturesRequest> = /*@__PURE__*/
-  messageDesc(file_freshet_serve_v1_serve, 5);
+  messageDesc(file_freshet_serve_v1_serve, 6);
 
 /**
  * The values of one feature for all entities asked for, in their order.
@@ -236,7 +276,7 @@ export type FeatureColumn = Message<"freshet.serve.v1.FeatureColumn"> & {
  * Use `create(FeatureColumnSchema)` to create a new message.
  */
 export const FeatureColumnSchema: GenMessage<FeatureColumn> = /*@__PURE__*/
-  messageDesc(file_freshet_serve_v1_serve, 6);
+  messageDesc(file_freshet_serve_v1_serve, 7);
 
 /**
  * Where the values of one view came from, for all entities asked for, in their order.
@@ -271,7 +311,7 @@ export type RowInfo = Message<"freshet.serve.v1.RowInfo"> & {
  * Use `create(RowInfoSchema)` to create a new message.
  */
 export const RowInfoSchema: GenMessage<RowInfo> = /*@__PURE__*/
-  messageDesc(file_freshet_serve_v1_serve, 7);
+  messageDesc(file_freshet_serve_v1_serve, 8);
 
 /**
  * The features.
@@ -280,7 +320,8 @@ export const RowInfoSchema: GenMessage<RowInfo> = /*@__PURE__*/
  */
 export type GetFeaturesResponse = Message<"freshet.serve.v1.GetFeaturesResponse"> & {
   /**
-   * One column per feature, in the order of the service or of the request.
+   * One column per feature, in the order of the service or of the request; then one per on-demand feature of the
+   * service, in its order.
    *
    * @generated from field: repeated freshet.serve.v1.FeatureColumn columns = 1;
    */
@@ -314,7 +355,7 @@ export type GetFeaturesResponse = Message<"freshet.serve.v1.GetFeaturesResponse"
  * Use `create(GetFeaturesResponseSchema)` to create a new message.
  */
 export const GetFeaturesResponseSchema: GenMessage<GetFeaturesResponse> = /*@__PURE__*/
-  messageDesc(file_freshet_serve_v1_serve, 8);
+  messageDesc(file_freshet_serve_v1_serve, 9);
 
 /**
  * Asks for the services.
@@ -329,7 +370,7 @@ export type ListServicesRequest = Message<"freshet.serve.v1.ListServicesRequest"
  * Use `create(ListServicesRequestSchema)` to create a new message.
  */
 export const ListServicesRequestSchema: GenMessage<ListServicesRequest> = /*@__PURE__*/
-  messageDesc(file_freshet_serve_v1_serve, 9);
+  messageDesc(file_freshet_serve_v1_serve, 10);
 
 /**
  * The services.
@@ -350,7 +391,7 @@ export type ListServicesResponse = Message<"freshet.serve.v1.ListServicesRespons
  * Use `create(ListServicesResponseSchema)` to create a new message.
  */
 export const ListServicesResponseSchema: GenMessage<ListServicesResponse> = /*@__PURE__*/
-  messageDesc(file_freshet_serve_v1_serve, 10);
+  messageDesc(file_freshet_serve_v1_serve, 11);
 
 /**
  * A feature service as its reader sees it.
@@ -373,11 +414,18 @@ export type ServiceDescription = Message<"freshet.serve.v1.ServiceDescription"> 
   keys: KeyColumn[];
 
   /**
-   * The outputs in order.
+   * The outputs in order, on-demand features last.
    *
    * @generated from field: repeated freshet.serve.v1.OutputDescription outputs = 3;
    */
   outputs: OutputDescription[];
+
+  /**
+   * What the caller sends beside the keys.
+   *
+   * @generated from field: repeated freshet.type.v1.RequestFieldPlan request = 4;
+   */
+  request: RequestFieldPlan[];
 };
 
 /**
@@ -385,7 +433,7 @@ export type ServiceDescription = Message<"freshet.serve.v1.ServiceDescription"> 
  * Use `create(ServiceDescriptionSchema)` to create a new message.
  */
 export const ServiceDescriptionSchema: GenMessage<ServiceDescription> = /*@__PURE__*/
-  messageDesc(file_freshet_serve_v1_serve, 11);
+  messageDesc(file_freshet_serve_v1_serve, 12);
 
 /**
  * An output of a service.
@@ -413,7 +461,7 @@ export type OutputDescription = Message<"freshet.serve.v1.OutputDescription"> & 
  * Use `create(OutputDescriptionSchema)` to create a new message.
  */
 export const OutputDescriptionSchema: GenMessage<OutputDescription> = /*@__PURE__*/
-  messageDesc(file_freshet_serve_v1_serve, 12);
+  messageDesc(file_freshet_serve_v1_serve, 13);
 
 /**
  * Asks for the status.
@@ -428,7 +476,7 @@ export type GetServeStatusRequest = Message<"freshet.serve.v1.GetServeStatusRequ
  * Use `create(GetServeStatusRequestSchema)` to create a new message.
  */
 export const GetServeStatusRequestSchema: GenMessage<GetServeStatusRequest> = /*@__PURE__*/
-  messageDesc(file_freshet_serve_v1_serve, 13);
+  messageDesc(file_freshet_serve_v1_serve, 14);
 
 /**
  * How complete the replica is.
@@ -477,6 +525,13 @@ export type GetServeStatusResponse = Message<"freshet.serve.v1.GetServeStatusRes
    * @generated from field: uint64 row_bytes = 6;
    */
   rowBytes: bigint;
+
+  /**
+   * The on-demand features that failed since the process started, by service and feature ascending; at most 1,000.
+   *
+   * @generated from field: repeated freshet.serve.v1.OnDemandStatus on_demand = 10;
+   */
+  onDemand: OnDemandStatus[];
 };
 
 /**
@@ -484,7 +539,49 @@ export type GetServeStatusResponse = Message<"freshet.serve.v1.GetServeStatusRes
  * Use `create(GetServeStatusResponseSchema)` to create a new message.
  */
 export const GetServeStatusResponseSchema: GenMessage<GetServeStatusResponse> = /*@__PURE__*/
-  messageDesc(file_freshet_serve_v1_serve, 14);
+  messageDesc(file_freshet_serve_v1_serve, 15);
+
+/**
+ * How often an on-demand feature could not be computed.
+ *
+ * @generated from message freshet.serve.v1.OnDemandStatus
+ */
+export type OnDemandStatus = Message<"freshet.serve.v1.OnDemandStatus"> & {
+  /**
+   * The service.
+   *
+   * @generated from field: string service = 1;
+   */
+  service: string;
+
+  /**
+   * The on-demand feature.
+   *
+   * @generated from field: string feature = 2;
+   */
+  feature: string;
+
+  /**
+   * Values that were ABSENT or DEFAULTED because the expression failed; a result of null is no failure.
+   *
+   * @generated from field: uint64 errors = 3;
+   */
+  errors: bigint;
+
+  /**
+   * What the newest of them was.
+   *
+   * @generated from field: string last_error = 4;
+   */
+  lastError: string;
+};
+
+/**
+ * Describes the message freshet.serve.v1.OnDemandStatus.
+ * Use `create(OnDemandStatusSchema)` to create a new message.
+ */
+export const OnDemandStatusSchema: GenMessage<OnDemandStatus> = /*@__PURE__*/
+  messageDesc(file_freshet_serve_v1_serve, 16);
 
 /**
  * How complete a shard's replica is.
@@ -576,7 +673,7 @@ export type ReplicaShardStatus = Message<"freshet.serve.v1.ReplicaShardStatus"> 
  * Use `create(ReplicaShardStatusSchema)` to create a new message.
  */
 export const ReplicaShardStatusSchema: GenMessage<ReplicaShardStatus> = /*@__PURE__*/
-  messageDesc(file_freshet_serve_v1_serve, 15);
+  messageDesc(file_freshet_serve_v1_serve, 17);
 
 /**
  * Reads features from the replica beside the caller.
