@@ -45,7 +45,6 @@ export const INVARIANTS: readonly Invariant[] = [
   {
     id: 'I2',
     text: 'No placeholder (unchanged TOAST, zero-filled before image) ever reaches a feature.',
-    later: 'Only inserted rows are captured yet, and those have no placeholders.',
   },
   {
     id: 'C1',

@@ -5,7 +5,7 @@
  */
 import { clone, equals, fromBinary, toBinary } from '@bufbuild/protobuf';
 import { type Definitions, DefinitionsSchema } from '@freshet/gen/freshet/registry/v1/definition_pb.ts';
-import type { Contract } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import { type Contract, ReplicaIdentity, SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import { type DefinitionSet, DefinitionSetSchema } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { Kind } from '@freshet/gen/freshet/type/v1/value_pb.ts';
 import { describe, expect, it } from 'vitest';
@@ -259,9 +259,9 @@ describe('what is refused', () => {
       /product_id of entity product is string, but column id of source user_activity is int64/,
     ],
     [
-      'a mutable source',
+      'a mutable source whose old rows do not tell their entity',
       edited(['mode: append', 'mode: mutable']),
-      /Freshet does not fold mutable sources yet.*`mode: append`/,
+      /updated or deleted, the table tells only id of the old row, and not user_id.*ALTER TABLE public.user_activity REPLICA IDENTITY FULL;/,
     ],
     [
       'an unknown view in a service',
@@ -286,6 +286,39 @@ describe('what is refused', () => {
     ],
   ])('%s', (_, text, expected) => {
     expect(problems(text).join('\n')).toMatch(expected);
+  });
+
+  it('is no mutable source whose old rows tell everything, or at least the key of their entity', () => {
+    const mutable = edited(['mode: append', 'mode: mutable']);
+    const withIdentity = (more: Partial<Contract>): Contract => Object.assign(contractOf(), more);
+    for (const identity of [
+      { replicaIdentity: ReplicaIdentity.FULL },
+      { replicaIdentity: ReplicaIdentity.FULL, primaryKey: [] },
+      { primaryKey: ['id', 'user_id', 'sku'] },
+      { replicaIdentity: ReplicaIdentity.INDEX, replicaIdentityColumns: ['sku', 'user_id', 'id'] },
+    ]) {
+      const { resolved } = resolve(mutable, { contract: withIdentity(identity) });
+      expect(resolved.views.map(({ mode }) => mode)).toEqual([SourceMode.MUTABLE, SourceMode.MUTABLE]);
+    }
+    for (const identity of [
+      { primaryKey: [] },
+      { replicaIdentity: ReplicaIdentity.NOTHING, primaryKey: ['user_id', 'sku'] },
+      { replicaIdentity: ReplicaIdentity.INDEX, replicaIdentityColumns: ['id'], primaryKey: ['id', 'user_id', 'sku'] },
+    ]) {
+      expect(() => resolve(mutable, { contract: withIdentity(identity) })).toThrow(
+        expect.objectContaining({ remedy: expect.stringContaining('REPLICA IDENTITY FULL') as string }),
+      );
+    }
+  });
+
+  it('may miss large values that did not change, which is told, unless old rows tell everything', () => {
+    const mutable = edited(['mode: append', 'mode: mutable']);
+    const notesOf = (more: Partial<Contract>): string[] =>
+      resolve(mutable, { contract: Object.assign(contractOf(), more) }).notes.filter((note) => note.includes('2 kB'));
+    expect(notesOf({ primaryKey: ['id', 'user_id', 'sku'] })).toEqual([
+      expect.stringMatching(/^View user_clicks: .* in event_type of source user_activity .* REPLICA IDENTITY FULL;/),
+    ]);
+    expect(notesOf({ replicaIdentity: ReplicaIdentity.FULL })).toEqual([]);
   });
 
   it('is told all at once', () => {

@@ -7,7 +7,7 @@
  */
 import { create, equals, type MessageInitShape } from '@bufbuild/protobuf';
 import type { Definitions, FeatureView, Source } from '@freshet/gen/freshet/registry/v1/definition_pb.ts';
-import type { Contract } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import { type Contract, SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import {
   type DefinitionSet,
   DefinitionSetSchema,
@@ -19,6 +19,7 @@ import {
 import { closest } from '@freshet/kit/closest.ts';
 import { compareStrings } from '@freshet/values/compare.ts';
 import { isKeyKind } from '@freshet/values/key.ts';
+import { rowIdentity } from '@freshet/values/row-identity.ts';
 import { kindName } from '@freshet/values/type-name.ts';
 import { checkNames } from './check-names.ts';
 import { Problems } from './problems.ts';
@@ -123,12 +124,24 @@ function numberContract(
   const before = previousContracts(plan, previous);
   plan.contract.version = contractVersion(plan.contract, before);
   const newest = before[0];
-  if (newest === undefined || newest.version === plan.contract.version) return;
+  if (newest === undefined) return;
+  if (plan.mode === SourceMode.MUTABLE && !sameIdentity(newest, plan.contract)) {
+    context.notes.push(
+      `Source ${source.name}: rows of its table are told apart otherwise since the last apply; it is read anew, and its views are built beside those that serve.`,
+    );
+  }
+  if (newest.version === plan.contract.version) return;
   const changes = layoutChanges(newest, plan.contract);
   const what = changes.length === 0 ? 'its columns are in another order' : changes.join(', ');
-  context.notes.push(
-    `Source ${source.name}: its table changed since the last apply (${what}); in rows captured before, new and retyped columns read as null.`,
-  );
+  const meaning =
+    plan.mode === SourceMode.MUTABLE
+      ? 'where a view reads a new or retyped column, the table is read anew, and its views are built beside those that serve'
+      : 'in rows captured before, new and retyped columns read as null';
+  context.notes.push(`Source ${source.name}: its table changed since the last apply (${what}); ${meaning}.`);
+}
+
+function sameIdentity(a: Contract, b: Contract): boolean {
+  return JSON.stringify(rowIdentity(a)) === JSON.stringify(rowIdentity(b));
 }
 
 function resolveViews(

@@ -92,10 +92,12 @@ const head = fc.record({
   eventTimeUs: fc.option(fc.oneof(int64, fc.maxSafeInteger()), { nil: undefined }),
   traceparent: fc.constantFrom('', '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01'),
   knownAtUs: fc.option(fc.oneof(int64, fc.maxSafeInteger()), { nil: undefined }),
+  rowKey: fc.option(fc.uint8Array({ maxLength: 64 }), { nil: undefined }),
+  oldRowKey: fc.option(fc.uint8Array({ maxLength: 64 }), { nil: undefined }),
 });
 
 function byProtobuf(h: ChangeHead, row: Value[]): Uint8Array {
-  const { major, minor, part = 0, eventTimeUs, knownAtUs, traceparent = '', ...rest } = h;
+  const { major, minor, part = 0, eventTimeUs, knownAtUs, traceparent = '', rowKey, oldRowKey, ...rest } = h;
   return toBinary(
     LogRecordSchema,
     create(LogRecordSchema, {
@@ -104,6 +106,8 @@ function byProtobuf(h: ChangeHead, row: Value[]): Uint8Array {
         value: {
           ...rest,
           traceparent,
+          ...(rowKey === undefined ? {} : { rowKey }),
+          ...(oldRowKey === undefined ? {} : { oldRowKey }),
           sequence: { major: BigInt(major), minor: BigInt(minor), part },
           row,
           ...(eventTimeUs === undefined ? {} : { eventTimeUs: BigInt(eventTimeUs) }),

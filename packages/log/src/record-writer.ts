@@ -31,6 +31,10 @@ export interface ChangeHead {
   readonly traceparent?: string | undefined;
   /** Microseconds since the Unix epoch. */
   readonly knownAtUs?: bigint | number | undefined;
+  /** Mutable sources: which row this is; left out for append sources. */
+  readonly rowKey?: Uint8Array | undefined;
+  /** Updates: the row's key before, when it is another one. */
+  readonly oldRowKey?: Uint8Array | undefined;
 }
 
 // One buffer for all: encoding is synchronous, and a result is copied out before the next begins.
@@ -82,10 +86,7 @@ function writeChange(head: ChangeHead, values: readonly Scalar[], types: readonl
   number(3, head.part ?? 0);
   sink.end(sequence);
   number(5, head.operation);
-  if (head.entityKey.length > 0) {
-    sink.tag(6, WIRE_BYTES);
-    sink.bytes(head.entityKey);
-  }
+  bytes(6, head.entityKey);
   number(7, head.contractVersion);
   for (let index = 0; index < values.length; index++) {
     sink.tag(8, WIRE_BYTES);
@@ -100,6 +101,15 @@ function writeChange(head: ChangeHead, values: readonly Scalar[], types: readonl
     sink.string(head.traceparent);
   }
   signed(11, head.knownAtUs);
+  bytes(12, head.rowKey);
+  bytes(13, head.oldRowKey);
+}
+
+/** A bytes field without presence: empty ones are left out. */
+function bytes(field: number, value: Uint8Array | undefined): void {
+  if (value === undefined || value.length === 0) return;
+  sink.tag(field, WIRE_BYTES);
+  sink.bytes(value);
 }
 
 /** An unsigned field without presence: 0 is left out. */

@@ -16,6 +16,7 @@ const WORKS: IngestConfig = {
   retainBytes: undefined,
   checkpointNodeTimeout: 1,
   inFlight: 32 * MIB,
+  onLostHistory: 'rebuild',
   logLevel: 'info',
 };
 

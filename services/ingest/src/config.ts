@@ -109,6 +109,13 @@ export const OPTIONS = {
     parse: parseResync,
     many: true,
   },
+  onLostHistory: {
+    description:
+      'what to do when a database lost its history (slot lost, restored, failed over): rebuild reads everything anew, halt waits for --resync',
+    form: 'rebuild|halt',
+    parse: parsers.oneOf('rebuild', 'halt'),
+    fallback: 'rebuild',
+  },
   retainAge: {
     description: 'how long records are kept that no checkpoint needs any more; none: for ever',
     form: 'age',

@@ -8,7 +8,7 @@ import { create } from '@bufbuild/protobuf';
 import { ROW_BYTES_MAX, rowBytesMax, VALUE_BYTES_MIN, valueBytesMax } from '@freshet/engine/limits.ts';
 import { engineVersion, JOINS_ENGINE_VERSION, MAX_PANES } from '@freshet/engine/windows.ts';
 import type { Feature, FeatureView } from '@freshet/gen/freshet/registry/v1/definition_pb.ts';
-import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import { ReplicaIdentity, SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import {
   type DerivedColumn,
   DerivedColumnSchema,
@@ -22,8 +22,10 @@ import { Kind, ValueTypeSchema } from '@freshet/gen/freshet/type/v1/value_pb.ts'
 import { must } from '@freshet/kit/assert.ts';
 import { closest } from '@freshet/kit/closest.ts';
 import { compareStrings } from '@freshet/values/compare.ts';
+import { rowIdentity } from '@freshet/values/row-identity.ts';
 import { kindName, typeName } from '@freshet/values/type-name.ts';
 import { formatDuration } from '../duration.ts';
+import { formatTableName } from '../table-name.ts';
 import { ColumnScope } from './column-scope.ts';
 import type { ResolveContext } from './context.ts';
 import { resolveFeature } from './resolve-feature.ts';
@@ -46,8 +48,8 @@ export function resolveView(
   context: ResolveContext,
 ): ViewPlan | undefined {
   const problemsBefore = context.problems.count;
-  checkMode(view, source, context);
   const keyColumns = resolveKey(view, entity, source, context);
+  checkOldRows(view, source, keyColumns, context);
   const columns = new ColumnScope(source);
   const joins = resolveJoins(view, { source, sources }, columns, context);
   const derived = resolveDerived(view, columns, context);
@@ -63,6 +65,7 @@ export function resolveView(
   checkRowBytes(view, features, source, context);
   if (context.problems.count > problemsBefore) return undefined;
   noteMissingTimes(view, source, features, context);
+  noteLargeValues(view, source, columns.columnsRead(), context);
   const route = { source, entity, keyColumns };
   const joined = planJoins(view, { entity, keyColumns, joins }, columns, context);
   const plan = create(ViewPlanSchema, {
@@ -87,11 +90,22 @@ export function resolveView(
   return plan;
 }
 
-function checkMode(view: FeatureView, source: SourcePlan, context: ResolveContext): void {
-  if (source.mode !== SourceMode.MUTABLE) return;
-  const message = `View ${view.name}: Freshet does not fold mutable sources yet, and source ${source.name} is one.`;
-  const remedy =
-    'If rows of the table are only ever inserted, write `mode: append` in the source; else use a table of events.';
+/** An update or delete of a mutable source must tell which entity the old row was of, and which row it was. */
+function checkOldRows(
+  view: FeatureView,
+  source: SourcePlan,
+  keyColumns: readonly string[],
+  context: ResolveContext,
+): void {
+  const { contract, origin } = source;
+  if (source.mode !== SourceMode.MUTABLE || contract === undefined || origin.case !== 'postgres') return;
+  if (contract.replicaIdentity === ReplicaIdentity.FULL) return;
+  const { columns, unique } = rowIdentity(contract);
+  const untold = unique ? keyColumns.filter((name) => !columns.includes(name)) : keyColumns;
+  if (untold.length === 0 && contract.replicaIdentity !== ReplicaIdentity.NOTHING) return;
+  const told = unique ? `only ${columns.join(', ')}` : 'no column';
+  const message = `View ${view.name}: when a row of source ${source.name} is updated or deleted, the table tells ${told} of the old row, and not ${untold.join(', ') || columns.join(', ')}, so its entity would not be known.`;
+  const remedy = `ALTER TABLE ${formatTableName(origin.value)} REPLICA IDENTITY FULL; -- or, if rows are only ever inserted, write \`mode: append\` in the source`;
   context.problems.add(view.location, message, remedy);
 }
 
@@ -151,6 +165,27 @@ function resolveWhere(view: FeatureView, columns: ColumnScope, context: ResolveC
   if (type === undefined || type.kind === Kind.BOOL) return;
   const message = `${what} must be true or false, but it is ${typeName(type)}.`;
   context.problems.add(location, message, `Compare it with something, for example \`where: (${view.where}) == …\`.`);
+}
+
+/** Kinds whose values may be so large that the server stores them apart, and does not send them when they did not change. */
+const LARGE_KINDS: ReadonlySet<Kind> = new Set([Kind.STRING, Kind.BYTES, Kind.LIST, Kind.VECTOR]);
+
+function noteLargeValues(
+  view: FeatureView,
+  { mode, contract, origin, name }: SourcePlan,
+  read: NonNullable<SourcePlan['contract']>['columns'],
+  context: ResolveContext,
+): void {
+  if (mode !== SourceMode.MUTABLE || contract === undefined || origin.case !== 'postgres') return;
+  if (contract.replicaIdentity === ReplicaIdentity.FULL) return;
+  const told = new Set(rowIdentity(contract).columns);
+  const large = read.filter(
+    (column) => LARGE_KINDS.has(column.type?.kind ?? Kind.UNSPECIFIED) && !told.has(column.name),
+  );
+  if (large.length === 0) return;
+  context.notes.push(
+    `View ${view.name}: values of more than about 2 kB in ${large.map((column) => column.name).join(', ')} of source ${name} are not sent by updates that do not change them; such an update is quarantined. With ALTER TABLE ${formatTableName(origin.value)} REPLICA IDENTITY FULL; they are sent.`,
+  );
 }
 
 function noteMissingTimes(

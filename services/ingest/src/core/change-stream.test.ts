@@ -19,7 +19,12 @@ import { prepareRoute, withColumnTypes } from './route.ts';
 
 const NOW_US = 1_800_000_000_000_000;
 
-function live(route: number, fromLsn: bigint, mode: SourceMode = SourceMode.APPEND): LiveRoute {
+function live(
+  route: number,
+  fromLsn: bigint,
+  mode: SourceMode = SourceMode.APPEND,
+  primaryKey: readonly string[] = [],
+): LiveRoute {
   const plan = create(RoutePlanSchema, {
     route,
     source: {
@@ -29,6 +34,7 @@ function live(route: number, fromLsn: bigint, mode: SourceMode = SourceMode.APPE
       maxSkewUs: 5_000_000n,
       contract: {
         version: 9,
+        primaryKey: [...primaryKey],
         columns: [
           { name: 'id', type: { kind: Kind.INT64 }, sourceType: 'bigint', sourceTypeOid: 20 },
           { name: 'user', type: { kind: Kind.STRING }, sourceType: 'text', sourceTypeOid: 25 },
@@ -67,6 +73,7 @@ function relation(
     ['id', 20],
     ['more', 25],
   ],
+  replicaIdentity = 'd',
 ): PgOutputMessage {
   return {
     kind: 'relation',
@@ -74,8 +81,13 @@ function relation(
       id: 7,
       schema: 'public',
       table: 't',
-      replicaIdentity: 'd',
-      columns: columns.map(([name, typeOid]) => ({ name, typeOid, typeModifier: -1, identity: false })),
+      replicaIdentity,
+      columns: columns.map(([name, typeOid]) => ({
+        name,
+        typeOid,
+        typeModifier: -1,
+        identity: replicaIdentity === 'f' || name !== 'more',
+      })),
     },
   };
 }
@@ -178,7 +190,7 @@ describe('ChangeStream', () => {
       old,
       row: ['a', undefined, null],
     });
-    const whole = feed(stream, begin(1n), relation(), update({ whole: true, values: ['a', '5', null] }));
+    const whole = feed(stream, begin(1n), relation(undefined, 'f'), update({ whole: true, values: ['a', '5', null] }));
     expect(changes(whole)[0]?.row[0]?.kind.value).toBe(5n);
     const unknown = feed(stream, update(undefined));
     expect(unknown.count).toBe(0);
@@ -186,11 +198,11 @@ describe('ChangeStream', () => {
   });
 
   it('tells the old key when an update moves a row, after the new one', () => {
-    const stream = new ChangeStream([live(1, 0n, SourceMode.MUTABLE)]);
+    const stream = new ChangeStream([live(1, 0n, SourceMode.MUTABLE, ['user', 'id'])]);
     const moved = feed(stream, begin(1n), relation(), {
       kind: 'update',
       relationId: 7,
-      old: { whole: false, values: ['a', null, null] },
+      old: { whole: false, values: ['a', '1', null] },
       row: ['b', '1', null],
     });
     const told = changes(moved).sort((a, b) => (a.sequence?.part ?? 0) - (b.sequence?.part ?? 0));
@@ -201,7 +213,7 @@ describe('ChangeStream', () => {
     const stayed = feed(stream, {
       kind: 'update',
       relationId: 7,
-      old: { whole: false, values: ['b', null, null] },
+      old: { whole: false, values: ['b', '1', null] },
       row: ['b', '2', null],
     });
     expect(changes(stayed)).toHaveLength(1);

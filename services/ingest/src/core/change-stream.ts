@@ -16,7 +16,18 @@ import { encodeRecord } from '@freshet/log/record-writer.ts';
 import { Batch } from './batch.ts';
 import { bindContract, type ContractFit } from './contract.ts';
 import type { PgOutputMessage, Relation, Tuple } from './pgoutput/messages.ts';
-import { isMutable, type Route, routeRow, SLOT_LANE, type SourceRow, tryKeyOf, withColumnTypes } from './route.ts';
+import { checkIdentity, isTold } from './relation-identity.ts';
+import {
+  changedIdentity,
+  isMutable,
+  type Route,
+  type Routed,
+  routeRow,
+  SLOT_LANE,
+  type SourceRow,
+  tryKeyOf,
+  withColumnTypes,
+} from './route.ts';
 import { tableName } from './sql.ts';
 
 /** A route that is live, with the position from which on the stream is its own. */
@@ -57,6 +68,8 @@ export class ChangeStream {
   readonly #routes: readonly LiveRoute[];
   readonly #relations = new Map<number, { relation: Relation; bound: readonly Bound[] }>();
   readonly #floors: Map<number, ContractFloor>;
+  readonly #holes = new Map<number, Set<string>>();
+  #hasNewHoles = false;
   #transaction: Transaction | undefined;
   #batch = new Batch();
   /** Commits seen. */
@@ -72,6 +85,18 @@ export class ChangeStream {
   /** By route, the newest contract that rows had; to be saved with a position no later than the last message taken. */
   get floors(): ReadonlyMap<number, ContractFloor> {
     return this.#floors;
+  }
+
+  /** By route, columns of which values were left out, because they were not sent and nobody reads them. */
+  get holes(): ReadonlyMap<number, ReadonlySet<string>> {
+    return this.#holes;
+  }
+
+  /** Whether there are holes that were not there at the last call: to be saved before what has them is in the log. */
+  takeNewHoles(): boolean {
+    const hasNew = this.#hasNewHoles;
+    this.#hasNewHoles = false;
+    return hasNew;
   }
 
   get inTransaction(): boolean {
@@ -130,7 +155,7 @@ export class ChangeStream {
     this.#relations.set(relation.id, { relation, bound });
   }
 
-  /** Finds the contract of the relation's rows. Throws CONTRACT_BROKEN when it keeps none, or is not the route's table. */
+  /** Finds the contract of the relation's rows. Throws CONTRACT_BROKEN, IdentityBroken. */
   #bind(live: LiveRoute, relation: Relation, commitLsn: bigint): ContractFit<Route> {
     checkTable(live, relation);
     const number = live.route.number;
@@ -138,6 +163,7 @@ export class ChangeStream {
     const oldest = commitLsn >= floor.lsn ? floor.version : 0;
     const candidates = [live.route, ...live.earlier.filter(({ contract }) => contract.version >= oldest)];
     const { under, columns } = bindContract(candidates, relation, live.route.table.database);
+    checkIdentity(under, relation, columns);
     const { version } = under.contract;
     if (version > floor.version) this.#floors.set(number, { version, lsn: commitLsn });
     const oids = columns.map((index) => relation.columns[index]?.typeOid);
@@ -168,24 +194,39 @@ export class ChangeStream {
         committedUs: transaction.commitTimeUs,
         nowUs,
       };
-      const values = columns.map((index) =>
-        row[index] === undefined && old?.whole === true ? old.values[index] : row[index],
+      const oldTuple = old === undefined ? undefined : toldOf(relation, columns, old);
+      const values = columns.map((index, i) =>
+        row[index] !== undefined ? row[index] : oldTuple?.[i] !== undefined ? oldTuple[i] : this.#unchanged(route, i),
       );
-      const oldValues = old === undefined ? undefined : columns.map((index) => old.values[index]);
       // In the order of their parts: both may go to the same partition, where marks only go forward.
-      this.#batch.add(routeRow(route, { ...base, operation, values, part: 0 }));
-      if (oldValues !== undefined)
-        this.#leaveOldKey(route, values, { ...base, operation: Operation.DELETE, values: oldValues, part: 1 });
+      const routed = routeRow(route, { ...base, operation, values, old: oldTuple, part: 0 });
+      this.#batch.add(routed);
+      if (oldTuple !== undefined)
+        this.#takeOut(route, routed, values, { ...base, operation: Operation.DELETE, values: oldTuple, part: 1 });
     }
   }
 
-  /** An update that moved the row to another key: the old key is told that the row is gone. */
-  #leaveOldKey(route: Route, values: Tuple, gone: SourceRow): void {
+  /** A large value that was not sent: nothing that could be taken for it, unless nobody reads the column, which is noted. */
+  #unchanged(route: Route, column: number): null | undefined {
+    const name = route.contract.columns[column]?.name ?? '';
+    if (route.needed?.has(name) !== false) return undefined;
+    const holes = this.#holes.get(route.number) ?? new Set();
+    this.#hasNewHoles ||= !holes.has(name);
+    this.#holes.set(route.number, holes.add(name));
+    return null;
+  }
+
+  /**
+   * An update that moved the row to another entity: the old one is told that the row is gone. Also when the new image was put
+   * aside: the old one stays in such a case, but only where a later change of the row would still find it.
+   */
+  #takeOut(route: Route, routed: Routed, values: Tuple, gone: SourceRow): void {
     const before = tryKeyOf(route, gone.values);
     // A null in the old key, or a key that cannot be encoded: the row was in no fold.
     if (before === undefined) return;
     const after = tryKeyOf(route, values);
-    if (after !== undefined && Buffer.compare(before, after) === 0) return;
+    const stays = after !== undefined && Buffer.compare(before, after) === 0;
+    if (stays && (routed.kind !== 'quarantine' || !changedIdentity(route, values, gone.values))) return;
     this.#batch.add(routeRow(route, gone));
   }
 
@@ -224,6 +265,15 @@ export class ChangeStream {
       `the replication stream has a row of relation ${id}, which it did not describe`,
     );
   }
+}
+
+/** An old row in the contract's order; what it does not tell is undefined. */
+function toldOf(
+  relation: Relation,
+  columns: readonly number[],
+  old: { readonly whole: boolean; readonly values: Tuple },
+): Tuple {
+  return columns.map((index) => (isTold(relation, old, index) ? old.values[index] : undefined));
 }
 
 function isNamed({ table }: Route, relation: Relation): boolean {

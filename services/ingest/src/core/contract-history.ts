@@ -4,8 +4,10 @@
  * whoever reads a record knows the contract that it names.
  */
 import type { Contract } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import type { DefinitionSet, RoutePlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { Kind } from '@freshet/gen/freshet/type/v1/value_pb.ts';
+import { sameRows } from './row-shape.ts';
 
 /** By route, newest version first. */
 export type ContractHistory = ReadonlyMap<number, readonly Contract[]>;
@@ -32,8 +34,13 @@ export function plansByContract(plan: RoutePlan, history: ContractHistory): Rout
   if (source?.contract === undefined) return [plan];
   const { version } = source.contract;
   const earlier = (history.get(plan.route) ?? []).filter((contract) => contract.version < version);
-  const usable = earlier.filter((contract) => hasWhatItNeeds(plan, contract));
+  const usable = earlier.filter((contract) => hasWhatItNeeds(plan, contract) && tellsRows(plan, contract));
   return [plan, ...usable.map((contract) => ({ ...plan, source: { ...source, contract } }))];
+}
+
+/** Of a mutable source, whether a row has the same key under an earlier contract: else its rows are not those of the route. */
+function tellsRows({ source }: RoutePlan, earlier: Contract): boolean {
+  return source?.mode !== SourceMode.MUTABLE || (source.contract !== undefined && sameRows(earlier, source.contract));
 }
 
 function hasWhatItNeeds(plan: RoutePlan, contract: Contract): boolean {

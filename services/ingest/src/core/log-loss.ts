@@ -25,10 +25,10 @@ export function logLoss(saved: readonly number[], opened: readonly number[]): st
 
 const PARTITIONS_TOLD_MAX = 4;
 
-/** Throws SLOT_LOST when the log lost records that the database was told are durable. */
-export function checkLogLoss(lost: string, remedy: string): void {
-  if (lost === '') return;
-  throw new FreshetError('SLOT_LOST', `the log lost records that were acknowledged to the database: ${lost}`, {
+/** SLOT_LOST when the log lost records that the database was told are durable; undefined: it did not. */
+export function logLossError(lost: string, remedy: string): FreshetError | undefined {
+  if (lost === '') return undefined;
+  return new FreshetError('SLOT_LOST', `the log lost records that were acknowledged to the database: ${lost}`, {
     remedy: `Look at the disk of the log: it did not keep what it said it had written. To go on, ${remedy}`,
     place: lost,
   });

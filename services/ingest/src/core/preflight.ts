@@ -6,7 +6,9 @@ import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import type { RoutePlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { Kind } from '@freshet/gen/freshet/type/v1/value_pb.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
-import type { CatalogTable } from './contract.ts';
+import { rowIdentity } from '@freshet/values/row-identity.ts';
+import { type CatalogTable, contractOf } from './contract.ts';
+import { identityName } from './row-shape.ts';
 import { quoteIdentifier, tableName } from './sql.ts';
 import { valueTypeOf } from './types/type-table.ts';
 
@@ -184,6 +186,33 @@ export function routeFindings(plan: RoutePlan, table: CatalogTable): FreshetErro
     }
   }
   return findings;
+}
+
+/**
+ * How a table tells its rows apart by another key than the definitions were resolved with, and what to do; undefined: as they
+ * say, or it is no mutable source's. What was folded by the old key cannot be gone on with.
+ */
+export function keyFinding(plan: RoutePlan, table: CatalogTable): FreshetError | undefined {
+  const contract = plan.source?.contract;
+  if (plan.source?.mode !== SourceMode.MUTABLE || contract === undefined) return undefined;
+  const was = rowIdentity(contract);
+  const now = rowIdentity(contractOf(plan.source.name, table));
+  const name = tableName(table.schema, table.table);
+  const same = was.unique
+    ? now.unique && JSON.stringify(now.columns) === JSON.stringify(was.columns)
+    : table.replicaIdentity === 'f';
+  if (same) return undefined;
+  const told = identityName({ unique: now.unique, identity: now.columns });
+  return new FreshetError(
+    'SOURCE_NOT_READY',
+    `rows of ${name} are told apart by ${told} now; by the definitions, by ${identityName({ unique: was.unique, identity: was.columns })}`,
+    {
+      remedy:
+        'Plan and apply the definitions again (freshet plan, freshet apply): the table is then read anew, as a new generation. ' +
+        `Or put its key back as it was${was.unique ? '' : `: ALTER TABLE ${name} REPLICA IDENTITY FULL;`}`,
+      place: name,
+    },
+  );
 }
 
 /** One error for many findings: the first, with the others beside it. Nothing when there are none. */

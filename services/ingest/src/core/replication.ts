@@ -124,6 +124,8 @@ export class Replication {
     const { stream, pipeline, signal } = this.#options;
     this.#serverLsn = laterLsn(this.#serverLsn, serverLsn);
     stream.handle(message, nowUs);
+    // Before what lacks them is in the log: whoever reads these columns later must know.
+    if (stream.takeNewHoles()) await this.#options.save(this.#acknowledgedLsn);
     if (stream.pendingBytes < BATCH_BYTES) return;
     this.#flush();
     await pipeline.room(signal);

@@ -4,7 +4,7 @@
  *
  * Owns the routing of one row: key, event time, values by the contract's order. Does not own the order of rows
  * (change-stream.ts, snapshot-rows.ts) or where entries go. Pure.
- * Invariants: I2 (an unchanged value is never taken for null or for anything else), C1 in its first form (a row that
+ * Invariants: I2 (an unchanged value is never taken for null or for anything else by whoever reads it), C1 in its first form (a row that
  * cannot be read under the contract reaches no fold).
  */
 import { Operation } from '@freshet/gen/freshet/log/v1/log_pb.ts';
@@ -18,9 +18,11 @@ import { RECORD_BYTES_MAX } from '@freshet/log/frame.ts';
 import { encodeChange, tableChange } from '@freshet/log/record-writer.ts';
 import { encodeKey } from '@freshet/values/key.ts';
 import { partitionOf } from '@freshet/values/partition.ts';
+import { rowIdentity } from '@freshet/values/row-identity.ts';
 import type { Scalar } from '@freshet/values/scalar.ts';
 import type { Tuple, TupleValue } from './pgoutput/messages.ts';
 import { placeName, type QuarantineEntry, type QuarantineReason, type RowPlace } from './quarantine.ts';
+import { encodeRowKey, sameRowKey } from './row-key.ts';
 import { tableName } from './sql.ts';
 import { parserOf, type TextParser } from './types/text-parsers.ts';
 import { ValueRefused } from './types/value-refused.ts';
@@ -44,6 +46,12 @@ export interface Route {
   readonly keyKinds: readonly Kind[];
   /** Whether its rows go to every partition: a table that views join, under its own key, without event times. */
   readonly broadcast: boolean;
+  /** Mutable sources: the indexes, among the contract's, of the columns by which rows are told apart; else none. */
+  readonly identityColumns: readonly number[];
+  /** Whether these are a key. */
+  readonly identityUnique: boolean;
+  /** Mutable sources: the names of the columns that must be right; undefined: all of them. */
+  readonly needed: ReadonlySet<string> | undefined;
   /** The index of the event time's column among the contract's; -1 when it is the commit's time. */
   readonly eventTimeColumn: number;
   readonly maxSkewUs: number;
@@ -59,6 +67,8 @@ export interface Route {
 export interface SourceRow {
   readonly operation: Operation;
   readonly values: Tuple;
+  /** An update's row as it was, as far as it was told; undefined when nothing was. */
+  readonly old?: Tuple | undefined;
   readonly lane: number;
   readonly major: bigint;
   readonly minor: number;
@@ -83,6 +93,7 @@ export function prepareRoute(
   generation: number,
   partitions: number,
   ahead: ReadonlySet<string> = new Set(),
+  needed?: ReadonlySet<string>,
 ): Route {
   const source = must(plan.source, 'a route without a source');
   const contract = must(source.contract, 'a source without a contract');
@@ -96,6 +107,7 @@ export function prepareRoute(
       place: `source ${source.name}`,
     });
   };
+  const identity = source.mode === SourceMode.MUTABLE ? rowIdentity(contract) : undefined;
   const types = contract.columns.map((column) => must(column.type, 'a column without a type'));
   const keyColumns = plan.keyColumns.map((name) => columnIndex(name, 'the key column'));
   return {
@@ -110,6 +122,9 @@ export function prepareRoute(
     keyColumns,
     keyKinds: plan.entity?.key.map((column) => column.kind) ?? keyColumns.map((index) => must(types[index]).kind),
     broadcast,
+    identityColumns: (identity?.columns ?? []).map((name) => columnIndex(name, 'the identity column')),
+    identityUnique: identity?.unique ?? false,
+    needed,
     // A table's rows are no events: none of them is ahead of its time.
     eventTimeColumn:
       broadcast || source.eventTimeColumn === '' ? -1 : columnIndex(source.eventTimeColumn, 'the event time column'),
@@ -139,6 +154,7 @@ export function routeRow(route: Route, row: SourceRow): Routed {
     if (key === undefined) return { kind: 'unkeyed' };
     const deletes = row.operation === Operation.DELETE;
     const values = deletes ? [] : valuesOf(route, row.values);
+    const { rowKey, oldRowKey } = rowKeysOf(route, row);
     const change = encodeChange(
       {
         route: route.number,
@@ -152,6 +168,8 @@ export function routeRow(route: Route, row: SourceRow): Routed {
         contractVersion: route.contract.version,
         eventTimeUs: deletes ? row.committedUs : eventTimeOf(route, row, values),
         knownAtUs: row.committedUs,
+        rowKey,
+        oldRowKey,
       },
       values,
       route.types,
@@ -176,6 +194,44 @@ export function tryKeyOf(route: Route, values: Tuple): Uint8Array | undefined {
     if (error instanceof Refused) return undefined;
     throw error;
   }
+}
+
+/** Whether the update made another row of it, by the identity. */
+export function changedIdentity(route: Route, values: Tuple, old: Tuple): boolean {
+  const [before, after] = [tryRowKeyOf(route, old), tryRowKeyOf(route, values)];
+  return before === undefined || after === undefined || !sameRowKey(before, after);
+}
+
+function rowKeysOf(
+  route: Route,
+  { operation, values, old }: SourceRow,
+): { rowKey?: Uint8Array | undefined; oldRowKey?: Uint8Array | undefined } {
+  if (!isMutable(route)) return {};
+  const rowKey = rowKeyOf(route, values);
+  if (operation !== Operation.UPDATE || old === undefined) return { rowKey };
+  const before = rowKeyOf(route, old);
+  return { rowKey, oldRowKey: sameRowKey(before, rowKey) ? undefined : before };
+}
+
+function tryRowKeyOf(route: Route, values: Tuple): Uint8Array | undefined {
+  try {
+    return rowKeyOf(route, values);
+  } catch (error) {
+    if (error instanceof Refused) return undefined;
+    throw error;
+  }
+}
+
+function rowKeyOf(route: Route, values: Tuple): Uint8Array {
+  const texts = route.identityColumns.map((column) => {
+    const text = values[column];
+    if (text !== undefined) return text;
+    throw new Refused('unchanged_value', `column ${columnName(route, column)} did not change and was not sent`);
+  });
+  return encodeRowKey(
+    texts,
+    route.identityColumns.map((column) => must(route.types[column])),
+  );
 }
 
 function keyOf(route: Route, values: Tuple): Uint8Array | undefined {

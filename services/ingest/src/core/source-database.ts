@@ -43,6 +43,8 @@ export interface ClusterIdentity {
   readonly systemId: string;
   /** Grows by one at each failover and each restore. */
   readonly timeline: number;
+  /** The end of its log, as far as it is durable there; undefined: not known. */
+  readonly endLsn?: bigint | undefined;
 }
 
 /** The server's clock, microseconds since the Unix epoch, beside what it says of itself. */

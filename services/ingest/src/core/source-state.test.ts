@@ -5,13 +5,13 @@
  */
 import { create } from '@bufbuild/protobuf';
 import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
-import { type RoutePlan, RoutePlanSchema } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
+import { DefinitionSetSchema, type RoutePlan, RoutePlanSchema } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { settleRoutes } from './settle-routes.ts';
 import {
   checkTables,
   EMPTY_STATE,
-  endMoved,
   endUnwanted,
   nextStep,
   publishedKey,
@@ -160,6 +160,11 @@ describe('nextStep', () => {
         [publishedKey(SourceMode.MUTABLE, 'public', 't1'), TABLE.tableOid],
         [publishedKey(SourceMode.APPEND, 'public', 't2'), TABLE.tableOid],
       ]);
+    const endMoved = (before: SourceState, now: Map<string, number>, wanted: RoutePlan[]): SourceState => {
+      const definitions = create(DefinitionSetSchema, { routes: wanted });
+      return settleRoutes({ state: before, wanted, definitions, published: now, asked: () => undefined, nowUs: 1 })
+        .state;
+    };
     expect(endMoved(state, published(TABLE.tableOid), plans)).toBe(state);
     expect(() => checkTables(state, published(TABLE.tableOid), plans)).not.toThrow();
     const gone = published(0);
@@ -196,7 +201,7 @@ describe('nextStep', () => {
   it('starts over with new generations', () => {
     const state = startedOver(
       withRoutes(MADE, [{ route: 1, generation: 3, phase: 'live', fromLsn: 5n, stage: '', ...TABLE }]),
-      'today',
+      { resync: 'today' },
     );
     expect(state.resync).toBe('today');
     expect(nextStep(state, world({ slot: undefined, systemId: 'other', timeline: 9 }), [plan(1)])).toEqual({

@@ -8,17 +8,18 @@
  *     slot:    none ──▶ creating ──▶ made          (creating is written before the database is asked)
  *
  * Invariants: a generation is used by one snapshot only: what is appended again after a crash is the same staged rows,
- * with the same numbers. A route is live only after its whole snapshot is in the log. A slot that we did not make is
- * never used, and one that moved without us is not trusted; nor is a cluster or a timeline that is not the one captured so
- * far (I1: commits may be missing from it, or others in their place). A route follows the table that its snapshot was of, by oid:
+ * with the same numbers. A route is live only after its whole snapshot is in the log. A database whose history is not the
+ * one captured so far is not gone on with (lost-history.ts). A route follows the table that its snapshot was of, by oid:
  * of a table that took the name since, or that was out of the publication, rows are missing, so the route starts anew.
+ * Why else routes begin anew is settle-routes.ts.
  */
 import type { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import type { RoutePlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
-import { checkLogLoss } from './log-loss.ts';
-import { formatLsn } from './lsn.ts';
-import { quoteLiteral, tableName } from './sql.ts';
+import type { HistoryLoss } from './history-notice.ts';
+import { checkOwnSlot, lostHistory } from './lost-history.ts';
+import type { RowShape } from './row-shape.ts';
+import { tableName } from './sql.ts';
 
 export interface RouteState {
   readonly route: number;
@@ -34,7 +35,21 @@ export interface RouteState {
   /** Rows of commits from `contractLsn` on are of this version of the contract or of a later one. */
   readonly contractVersion: number;
   readonly contractLsn: bigint;
+  /** The shape that rows of a mutable source had when the generation began; undefined for an append source. */
+  readonly shape?: RowShape | undefined;
 }
+
+/** A route that has not begun. */
+const NEVER: RouteState = {
+  route: 0,
+  generation: 0,
+  phase: 'ended',
+  fromLsn: 0n,
+  stage: '',
+  tableOid: 0,
+  contractVersion: 0,
+  contractLsn: 0n,
+};
 
 /** The tables that are published, each in the publication of its mode: publishedKey() → oid. */
 export type PublishedTables = ReadonlyMap<string, number>;
@@ -64,6 +79,8 @@ export interface SourceState {
   /** No acknowledgement beyond this was ever sent. */
   readonly acknowledgedLsn: bigint;
   readonly routes: readonly RouteState[];
+  /** The newest loss of history; undefined: none that is known. */
+  readonly loss?: HistoryLoss | undefined;
   /** Where each partition of the log ended when this was saved; empty: not noted. */
   readonly logEnds: readonly number[];
   /** What the log lost of that, in words; '': nothing. Stays until the source starts over. */
@@ -99,6 +116,8 @@ export interface SlotFacts {
 export interface WorldFacts {
   readonly systemId: string;
   readonly timeline: number;
+  /** The end of the server's log, as far as it is durable; undefined: not known. */
+  readonly endLsn?: bigint | undefined;
   readonly database: string;
   readonly slotName: string;
   readonly slot: SlotFacts | undefined;
@@ -128,9 +147,10 @@ export interface RouteGeneration {
 
 /** What to do next. Throws SLOT_LOST or SOURCE_NOT_READY when only a person can say. */
 export function nextStep(state: SourceState, world: WorldFacts, wanted: readonly RoutePlan[]): Step {
-  checkCluster(state, world);
-  checkLogLoss(state.logLost, RESYNC_REMEDY);
-  const slotThere = checkSlot(state, world);
+  const lost = lostHistory(state, world);
+  if (lost !== undefined) throw lost.error;
+  checkOwnSlot(state, world);
+  const slotThere = world.slot !== undefined;
   if (!slotThere && wanted.length === 0) return { kind: 'idle' };
   if (!slotThere || state.slot !== 'made') return { kind: 'create_slot' };
   const known = new Map(state.routes.map((route) => [route.route, route]));
@@ -164,16 +184,22 @@ export function endUnwanted(state: SourceState, wanted: readonly RoutePlan[]): S
 }
 
 /**
- * The state once routes are ended whose table is not the one that they began with, or was out of the publication: rows
- * may be missing, so they start anew. To be saved before the publication is mended, which removes the evidence.
+ * The state once routes are ended of which a newer generation was asked for. `above` gives, by route, the newest generation
+ * that does not serve. A generation of which this state knows nothing was used by an earlier one: it is not used again.
  */
-export function endMoved(state: SourceState, published: PublishedTables, wanted: readonly RoutePlan[]): SourceState {
-  const moved = new Set(movedRoutes(state, published, wanted).map(({ route }) => route));
-  if (moved.size === 0) return state;
-  const routes = state.routes.map((route) =>
-    moved.has(route.route) ? { ...route, phase: 'ended' as const, stage: '' } : route,
-  );
-  return { ...state, routes };
+export function endAsked(
+  state: SourceState,
+  wanted: readonly RoutePlan[],
+  above: (route: number) => number | undefined,
+): SourceState {
+  const known = new Map(state.routes.map((route) => [route.route, route]));
+  const ended = wanted.flatMap(({ route }): RouteState[] => {
+    const was = known.get(route) ?? { ...NEVER, route };
+    const asked = above(route) ?? 0;
+    if (asked === 0 || was.generation > asked || (was.generation === asked && was.phase === 'ended')) return [];
+    return [{ ...was, generation: asked, phase: 'ended', stage: '' }];
+  });
+  return ended.length === 0 ? state : withRoutes(state, ended);
 }
 
 /** Throws SOURCE_NOT_READY when a route that is streamed has another table now, or one that is not published. */
@@ -189,7 +215,8 @@ export function checkTables(state: SourceState, published: PublishedTables, want
   });
 }
 
-function movedRoutes(state: SourceState, published: PublishedTables, wanted: readonly RoutePlan[]): RoutePlan[] {
+/** The wanted routes whose table is not the one that they began with. */
+export function movedRoutes(state: SourceState, published: PublishedTables, wanted: readonly RoutePlan[]): RoutePlan[] {
   const known = new Map(state.routes.map((route) => [route.route, route]));
   return wanted.filter((plan) => {
     const route = known.get(plan.route);
@@ -217,11 +244,26 @@ export function withFloors(
   return withRoutes(state, changed);
 }
 
-/** The state after somebody decided, by a request of that name, to start over: a new slot, a new generation of every route. */
-export function startedOver(state: SourceState, resync: string): SourceState {
+/** The state with the columns of which the stream left values out, by route. */
+export function withHoles(state: SourceState, holes: ReadonlyMap<number, ReadonlySet<string>>): SourceState {
+  const changed = state.routes.flatMap((route): RouteState[] => {
+    const found = holes.get(route.route);
+    if (found === undefined || route.shape === undefined) return [];
+    return [{ ...route, shape: { ...route.shape, holes: [...new Set([...(route.shape.holes ?? []), ...found])] } }];
+  });
+  return changed.length === 0 ? state : withRoutes(state, changed);
+}
+
+/**
+ * The state after starting over: a new slot, a new generation of every route. Somebody decided so, by a request of the name
+ * `resync`, or the history was lost.
+ */
+export function startedOver(state: SourceState, why: { resync: string } | { loss: HistoryLoss }): SourceState {
   return {
     ...EMPTY_STATE,
-    resync,
+    resync: state.resync,
+    ...(state.loss === undefined ? {} : { loss: state.loss }),
+    ...why,
     generationFloor: state.generationFloor,
     routes: state.routes.map((route) => ({ ...route, phase: 'ended' as const, fromLsn: 0n, stage: '' })),
   };
@@ -236,77 +278,6 @@ export function lostState(nowUs: number): SourceState {
 }
 
 const SECONDS_TO_2020 = 1_577_836_800;
-
-function checkCluster(state: SourceState, world: WorldFacts): void {
-  if (state.systemId !== '' && state.systemId !== world.systemId) {
-    throw new FreshetError('SLOT_LOST', 'the database is another cluster than the one captured so far', {
-      remedy: `If that is meant, ${RESYNC_REMEDY}`,
-      place: `system identifier ${world.systemId}, before: ${state.systemId}`,
-    });
-  }
-  if (state.timeline !== 0 && state.timeline !== world.timeline) {
-    throw new FreshetError(
-      'SLOT_LOST',
-      `the database failed over or was restored: it is on timeline ${world.timeline} now, and was captured on ${state.timeline}; commits after the two parted may differ`,
-      {
-        remedy: `If this is the database to capture from now on, ${RESYNC_REMEDY}`,
-        place: `timeline ${world.timeline}, before: ${state.timeline}`,
-      },
-    );
-  }
-}
-
-/** How a person starts over, to end a sentence with. */
-export const RESYNC_REMEDY =
-  'start ingest with --resync <database>=<word>, the word being any that was not used before (today’s date): once for each word, it takes a new slot and reads every table anew, as a new generation.';
-
-/** Whether our slot is there and sound. */
-function checkSlot(state: SourceState, world: WorldFacts): boolean {
-  const { slot, slotName } = world;
-  const place = `replication slot ${slotName}`;
-  if (slot === undefined) {
-    if (state.slot !== 'made') return false;
-    throw new FreshetError(
-      'SLOT_LOST',
-      `the replication slot ${slotName} is gone; changes since ${formatLsn(state.acknowledgedLsn)} may be lost`,
-      {
-        remedy: `To go on, ${RESYNC_REMEDY}`,
-        place,
-      },
-    );
-  }
-  if (state.slot === 'none') {
-    throw new FreshetError('SOURCE_NOT_READY', `there is a replication slot ${slotName} that this node did not make`, {
-      remedy: `Choose another --slot-name, or, if nothing needs it any more: SELECT pg_drop_replication_slot(${quoteLiteral(slotName)});`,
-      place,
-    });
-  }
-  if (slot.plugin !== 'pgoutput' || slot.database !== world.database) {
-    throw new FreshetError(
-      'SLOT_LOST',
-      `the replication slot ${slotName} is another one now (${slot.plugin} of database ${slot.database})`,
-      {
-        remedy: `Drop it or choose another --slot-name; then ${RESYNC_REMEDY}`,
-        place,
-      },
-    );
-  }
-  if (slot.walStatus === 'lost' || slot.invalidationReason !== '') {
-    const why = slot.invalidationReason || 'its log was removed: see max_slot_wal_keep_size';
-    throw new FreshetError('SLOT_LOST', `the replication slot ${slotName} was invalidated (${why})`, {
-      remedy: `To go on, ${RESYNC_REMEDY}`,
-      place,
-    });
-  }
-  if (state.slot === 'made' && slot.confirmedLsn > state.acknowledgedLsn) {
-    throw new FreshetError(
-      'SLOT_LOST',
-      `the replication slot ${slotName} is at ${formatLsn(slot.confirmedLsn)}, but only ${formatLsn(state.acknowledgedLsn)} was ever acknowledged: it was made anew or moved by somebody else`,
-      { remedy: `Changes in between are lost to it. To go on, ${RESYNC_REMEDY}`, place },
-    );
-  }
-  return true;
-}
 
 function stageFits(stage: StageFacts | undefined, plan: RoutePlan): boolean {
   const origin = plan.source?.origin;

@@ -5,7 +5,7 @@
 import { create, fromBinary } from '@bufbuild/protobuf';
 import { LogRecordSchema } from '@freshet/gen/freshet/log/v1/log_pb.ts';
 import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
-import { RoutePlanSchema } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
+import { DefinitionSetSchema, RoutePlanSchema } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { Kind } from '@freshet/gen/freshet/type/v1/value_pb.ts';
 import { createMemoryLog } from '@freshet/log/memory-log.ts';
 import { VirtualClock } from '@freshet/testkit/virtual-clock.ts';
@@ -33,6 +33,7 @@ function routeOf(number: number, table: string, broadcast: boolean): Route {
       maxSkewUs: 5_000_000n,
       contract: {
         version: 1,
+        primaryKey: ['id'],
         columns: [
           { name: 'id', type: { kind: Kind.STRING }, sourceType: 'text', sourceTypeOid: 25 },
           { name: 'price', type: { kind: Kind.INT64 }, sourceType: 'bigint', sourceTypeOid: 20 },
@@ -117,6 +118,7 @@ it('a snapshot brings broadcast tables first, from begin to end', async () => {
   const rows = await appendSnapshot({
     store: store as StageStore,
     stage,
+    definitions: create(DefinitionSetSchema, { generation: 1n }),
     routes: [routeOf(1, 'events', false), routeOf(2, 'catalog', true), routeOf(3, 'catalog', false)],
     partitions: PARTITIONS,
     pipeline: new AppendPipeline({
@@ -137,10 +139,12 @@ it('a snapshot brings broadcast tables first, from begin to end', async () => {
       seen.push(...entries.map(({ record }) => told(record)));
       if (seen.length >= (partitions[partition]?.end ?? 0)) break;
     }
-    expect(seen.slice(0, 5)).toEqual([
+    expect(seen.slice(0, 7)).toEqual([
+      'definitions ',
       'routeBegin 2',
       'table READ of catalog 0',
       'snapshotEnd 2',
+      'definitions ',
       'routeBegin 1',
       'routeBegin 3',
     ]);

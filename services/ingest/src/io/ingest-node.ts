@@ -29,6 +29,10 @@ export interface Source {
   readonly name: string;
   /** Captures until the signal; `contracts` are those that the log knows, the definitions' among them. */
   run(definitions: DefinitionSet, contracts: ContractHistory, signal: AbortSignal): Promise<void>;
+  /** Whether the database's clock agreed with ours since the process started. */
+  readonly clockAgreed: boolean;
+  /** Compares the clocks. Throws CLOCK_JUMP when they are far apart, or why the database cannot be asked. */
+  compareClocks(signal: AbortSignal): Promise<void>;
 }
 
 export interface IngestNodeOptions {
@@ -42,6 +46,9 @@ export interface IngestNodeOptions {
   readonly logger: Logger;
   readonly conditions: ConditionBoard;
 }
+
+/** What somebody can mend at a database or a clock while we wait to write definitions. */
+const MENDABLE = ['CLOCK_JUMP', 'SOURCE_NOT_READY'] as const;
 
 export class IngestNode {
   readonly #options: IngestNodeOptions;
@@ -88,6 +95,12 @@ export class IngestNode {
     return databasesOf(this.#current);
   }
 
+  /** The database that a route of the definitions in force is captured from; undefined: there is no such route. */
+  databaseOf(route: number): string | undefined {
+    const origin = this.#current?.routes.find((plan) => plan.route === route)?.source?.origin;
+    return origin?.case === 'postgres' ? origin.value.database : undefined;
+  }
+
   /** The generation last written to the log. */
   get writtenGeneration(): bigint {
     return this.#written;
@@ -125,7 +138,8 @@ export class IngestNode {
   async #runRound(definitions: DefinitionSet, round: AbortController): Promise<void> {
     const { sources, logger } = this.#options;
     try {
-      await this.#whenPossible('writing definitions to the log', () => this.#write(definitions), round.signal);
+      const write = (): Promise<void> => this.#write(definitions, round.signal);
+      await this.#whenPossible('writing definitions to the log', write, round.signal);
     } catch (error) {
       if (round.signal.aborted) return;
       throw error;
@@ -152,8 +166,9 @@ export class IngestNode {
   }
 
   /** Writes the definitions to every partition, unless that was done. Doing it twice after a crash is harmless. */
-  async #write(definitions: DefinitionSet): Promise<void> {
+  async #write(definitions: DefinitionSet, signal: AbortSignal): Promise<void> {
     if (definitions.generation <= this.#written) return;
+    await this.#agreeClocks(signal);
     const { log, logger } = this.#options;
     const record = encodeRecord({ case: 'definitions', value: definitions });
     const partitions = Array.from({ length: log.partitionCount }, (_, partition) => partition);
@@ -170,6 +185,19 @@ export class IngestNode {
     });
   }
 
+  /**
+   * Nothing is stamped with a log time before our clock was compared with that of one database, as with ticks: a clock that is
+   * far ahead after a restart would put the log's time there for good.
+   */
+  async #agreeClocks(signal: AbortSignal): Promise<void> {
+    const { sources } = this.#options;
+    if (sources.length === 0 || sources.some(({ clockAgreed }) => clockAgreed)) return;
+    const compared = await Promise.allSettled(sources.map((source) => source.compareClocks(signal)));
+    const failures = compared.flatMap((result) => (result.status === 'rejected' ? [result.reason as unknown] : []));
+    if (failures.length === compared.length)
+      throw failures.find((error) => isFreshetError(error, 'CLOCK_JUMP')) ?? failures[0];
+  }
+
   /** Does it until it has worked: what may be better later, a full disk, is waited for. Throws the signal's reason. */
   async #whenPossible(what: string, work: () => Promise<void>, signal: AbortSignal): Promise<void> {
     const { clock, random, logger, conditions } = this.#options;
@@ -178,7 +206,8 @@ export class IngestNode {
         if (isFreshetError(error)) conditions.raise('definitions', error);
         throw error;
       });
-    await retry(attempt, { what, signal, clock, random, log: logger });
+    const retryable = (error: FreshetError): boolean => error.retryable || isFreshetError(error, ...MENDABLE);
+    await retry(attempt, { what, signal, clock, random, log: logger, retryable });
     conditions.clear('definitions');
   }
 }

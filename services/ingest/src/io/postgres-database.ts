@@ -6,6 +6,7 @@
  */
 import type { Clock } from '@freshet/kit/clock.ts';
 import type { Logger } from '@freshet/kit/logger.ts';
+import { parseLsn } from '../core/lsn.ts';
 import type {
   ClusterIdentity,
   DatabaseSession,
@@ -56,7 +57,7 @@ export class PostgresDatabase implements SourceDatabase {
     return this.#told(() =>
       withConnection({ ...this.#options, replication: true }, signal, async (connection) => {
         const [row] = (await connection.query('IDENTIFY_SYSTEM')).rows;
-        return { systemId: row?.[0] ?? '', timeline: Number(row?.[1] ?? 0) };
+        return { systemId: row?.[0] ?? '', timeline: Number(row?.[1] ?? 0), endLsn: parseLsn(row?.[2] ?? '') };
       }),
     );
   }

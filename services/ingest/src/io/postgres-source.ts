@@ -19,44 +19,42 @@ import type { DefinitionSet, RoutePlan } from '@freshet/gen/freshet/type/v1/plan
 import { must } from '@freshet/kit/assert.ts';
 import type { Clock } from '@freshet/kit/clock.ts';
 import type { ConditionBoard } from '@freshet/kit/conditions.ts';
-import { type FreshetError, isAbort, isFreshetError } from '@freshet/kit/errors.ts';
+import { FreshetError, isAbort, isFreshetError } from '@freshet/kit/errors.ts';
 import type { Logger } from '@freshet/kit/logger.ts';
 import { retry } from '@freshet/kit/retry.ts';
 import type { FileSystem } from '@freshet/log/file-system.ts';
 import type { Log } from '@freshet/log/log.ts';
 import { ChangeStream, type LiveRoute } from '../core/change-stream.ts';
 import { type ContractHistory, plansByContract } from '../core/contract-history.ts';
+import { type LostHistory, lostHistory } from '../core/lost-history.ts';
 import { laterLsn } from '../core/lsn.ts';
+import { IdentityBroken } from '../core/relation-identity.ts';
 import { Replication } from '../core/replication.ts';
-import { prepareRoute, SLOT_LANE, SNAPSHOT_LANE } from '../core/route.ts';
+import { prepareRoute, SLOT_LANE } from '../core/route.ts';
+import { neededColumns } from '../core/row-shape.ts';
+import { type Ended, settleRoutes } from '../core/settle-routes.ts';
 import { slotDanger } from '../core/slot-danger.ts';
 import type { DatabaseSession, ReplicationStream, SourceDatabase, TableToStage } from '../core/source-database.ts';
 import { SourcePipelines } from '../core/source-pipelines.ts';
+import type { SourceReport } from '../core/source-report.ts';
 import {
   checkTables,
-  EMPTY_STATE,
-  endMoved,
   endUnwanted,
   nextStep,
   type PublishedTables,
-  publishedOid,
-  type RouteGeneration,
   type RouteState,
   type SourceState,
-  startedOver,
   type WorldFacts,
   withFloors,
+  withHoles,
   withRoutes,
 } from '../core/source-state.ts';
-import { tableName } from '../core/sql.ts';
-import { LogWitness } from './log-witness.ts';
+import type { GenerationRequests } from './generation-requests.ts';
 import type { QuarantineFile } from './quarantine-file.ts';
-import { loadState, ResyncMark } from './resync.ts';
-import { appendSnapshot } from './snapshot-rows.ts';
 import { type Stage, StageStore, stageFacts } from './snapshot-stage.ts';
-import { checkShape, preflight, publish, tableKey, tableOf } from './source-preflight.ts';
-import type { SourceReport } from './source-report.ts';
-import { StateFile } from './state-file.ts';
+import { checkKeys, compareClocks, preflight, publish } from './source-preflight.ts';
+import { heldAhead, SourceSnapshots } from './source-snapshots.ts';
+import { SourceStore } from './source-store.ts';
 import { type TableWatch, watchTables } from './table-watch.ts';
 
 export interface PostgresSourceOptions {
@@ -79,6 +77,10 @@ export interface PostgresSourceOptions {
   readonly inFlightBytesMax: number;
   /** Starts over, with a new slot and every table read anew: once for each word. */
   readonly resync?: string | undefined;
+  /** What to do when the database lost the history that was captured: read everything anew (default), or wait for a resync. */
+  readonly onLostHistory?: 'rebuild' | 'halt' | undefined;
+  /** Routes that were asked to begin anew; left out: none ever are. */
+  readonly requests?: Pick<GenerationRequests, 'of' | 'listen'> | undefined;
   /** How long a halted source waits before it looks again whether somebody mended what is wrong. Default 5 s. */
   readonly recheckMs?: number | undefined;
   /** How often the tables and the slot are looked up while streaming. Default 10 s. */
@@ -94,12 +96,10 @@ const MENDABLE = ['SOURCE_NOT_READY', 'SLOT_LOST', 'CLOCK_JUMP', 'DATA_DAMAGED',
 
 export class PostgresSource {
   readonly #options: PostgresSourceOptions;
-  readonly #stateFile: StateFile;
-  readonly #resyncMark: ResyncMark;
+  readonly #store: SourceStore;
   readonly #stages: StageStore;
   readonly #pipelines: SourcePipelines;
-  readonly #witness: LogWitness;
-  #state: SourceState = EMPTY_STATE;
+  readonly #snapshots: SourceSnapshots;
   #contracts: ContractHistory = new Map();
   #replication: Replication | undefined;
   #stream: ChangeStream | undefined;
@@ -108,13 +108,16 @@ export class PostgresSource {
   #phase: SourcePhase = SourcePhase.CONNECTING;
   #clockAgreed = false;
   #problem: FreshetError | undefined;
+  #definitions: DefinitionSet | undefined;
+  /** What was seen to be lost at the last look; done about only when it is so again. */
+  #suspected: LostHistory['kind'] | undefined;
+  /** Ends what is under way in order, to look again at what is wanted; anew for each look. */
+  #again = new AbortController();
 
   constructor(options: PostgresSourceOptions) {
     this.#options = options;
     const { files, directory, log, quarantine, clock, random, logger, inFlightBytesMax } = options;
-    this.#witness = new LogWitness(log);
-    this.#stateFile = new StateFile(files, join(directory, 'state.json'), log.logId);
-    this.#resyncMark = new ResyncMark(files, join(directory, 'resync.json'));
+    this.#store = new SourceStore(options);
     this.#stages = new StageStore(files, join(directory, 'stages'), logger);
     this.#pipelines = new SourcePipelines({
       log,
@@ -124,6 +127,12 @@ export class PostgresSource {
       logger,
       bytesMax: inFlightBytesMax,
       onWaiting: (why) => this.#note('append', why),
+    });
+    this.#snapshots = new SourceSnapshots({
+      ...options,
+      stages: this.#stages,
+      pipelines: this.#pipelines,
+      partitions: log.partitionCount,
     });
   }
 
@@ -136,14 +145,25 @@ export class PostgresSource {
     return this.#clockAgreed;
   }
 
+  /** Compares the database's clock with ours. Throws CLOCK_JUMP when they are far apart, or why it cannot be asked. */
+  async compareClocks(signal: AbortSignal): Promise<void> {
+    try {
+      await this.#options.database.look(signal, (session) => compareClocks(session, this.#options));
+      this.#clockAgreed = true;
+    } catch (error) {
+      if (isFreshetError(error)) this.#enter(error.retryable ? SourcePhase.CONNECTING : SourcePhase.HALTED, error);
+      throw error;
+    }
+  }
+
   /** What it is doing. Counts are since start. */
   status(): SourceReport {
     const progress = this.#replication?.progress;
     return {
       database: this.name,
       phase: this.#phase,
-      routes: this.#state.routes.filter(({ phase }) => phase === 'live').map(({ route }) => route),
-      durableLsn: laterLsn(this.#state.acknowledgedLsn, progress?.durableLsn ?? 0n),
+      routes: this.#store.state.routes.filter(({ phase }) => phase === 'live').map(({ route }) => route),
+      durableLsn: laterLsn(this.#store.state.acknowledgedLsn, progress?.durableLsn ?? 0n),
       serverLsn: progress?.serverLsn ?? 0n,
       commits: this.#commits + (this.#stream?.commits ?? 0),
       rows: this.#rows + (this.#stream?.rows ?? 0),
@@ -152,6 +172,11 @@ export class PostgresSource {
       unkeyed: this.#pipelines.unkeyed,
       problem: this.#problem,
     };
+  }
+
+  /** The newest generation of a route that was begun; 0: none, or not known yet. */
+  newestGeneration(route: number): number {
+    return this.#store.state.routes.find((known) => known.route === route)?.generation ?? 0;
   }
 
   /**
@@ -164,36 +189,49 @@ export class PostgresSource {
       ({ source }) => source?.origin.case === 'postgres' && source.origin.value.database === this.name,
     );
     this.#contracts = contracts;
+    this.#definitions = definitions;
+    const forget = this.#options.requests?.listen(() => this.#lookAgain());
     let loaded = false;
     let fault: unknown;
-    const attempt = async (healthy: () => void): Promise<void> => {
+    const attempt = async (until: AbortSignal, healthy: () => void): Promise<void> => {
       try {
-        if (!loaded) this.#state = await this.#load();
+        if (!loaded) await this.#store.load();
         loaded = true;
-        await this.#save(endUnwanted(this.#state, wanted));
-        await this.#capture(wanted, signal, healthy);
+        await this.#store.save(endUnwanted(this.#store.state, wanted));
+        await this.#capture(wanted, until, healthy);
       } catch (error) {
         // Kept aside: once the signal is aborted, retry tells of nothing else.
-        if (!isFreshetError(error) && !isAbort(error) && error !== signal.reason) fault = error;
+        if (!isFreshetError(error) && !isAbort(error) && error !== until.reason) fault = error;
+        if (error instanceof IdentityBroken) await this.#store.end([brokenRoute(error)]);
         if (isFreshetError(error) && error.retryable) this.#enter(SourcePhase.CONNECTING, error);
         throw error;
       }
     };
     try {
       while (!signal.aborted) {
+        this.#again = new AbortController();
+        const until = AbortSignal.any([signal, this.#again.signal]);
+        const settings = { what: `capturing ${this.name}`, signal: until, clock, random, log: logger };
         try {
-          await retry(attempt, { what: `capturing ${this.name}`, signal, clock, random, log: logger });
-          return;
+          await retry((healthy) => attempt(until, healthy), settings);
         } catch (error) {
           if (fault !== undefined) throw fault;
           if (signal.aborted) return;
+          if (this.#again.signal.aborted) continue;
           if (!isFreshetError(error)) throw error;
-          await this.#halt(error, signal);
+          // Its route has ended: whether it can begin anew is seen at once.
+          if (error instanceof IdentityBroken) continue;
+          await this.#halt(error, until);
         }
       }
     } finally {
+      forget?.();
       await this.#pipelines.retire();
     }
+  }
+
+  #lookAgain(): void {
+    this.#again.abort(new DOMException('routes were asked to begin anew', 'AbortError'));
   }
 
   async #halt(error: FreshetError, signal: AbortSignal): Promise<void> {
@@ -208,18 +246,6 @@ export class PostgresSource {
     const mendable = isFreshetError(error, ...MENDABLE);
     if (mendable) await clock.sleep(this.#options.recheckMs ?? RECHECK_MS, signal).catch(() => undefined);
     else await aborted(signal);
-  }
-
-  async #load(): Promise<SourceState> {
-    const { clock, logger, resync } = this.#options;
-    const state = await loadState({
-      file: this.#stateFile,
-      mark: this.#resyncMark,
-      resync,
-      nowUs: clock.nowUs(),
-      logger,
-    });
-    return this.#witness.compared(state, (told) => this.#save(told));
   }
 
   async #capture(wanted: readonly RoutePlan[], signal: AbortSignal, healthy: () => void): Promise<void> {
@@ -239,39 +265,56 @@ export class PostgresSource {
     session: DatabaseSession,
     signal: AbortSignal,
   ): Promise<readonly RouteState[] | undefined> {
-    const { database, slotName, clock, logger, resync } = this.#options;
-    if (resync !== undefined && resync !== this.#state.resync) await this.#startOver(session, resync);
+    const { database, slotName, clock, logger } = this.#options;
+    await this.#store.resync(session);
     const onClockAgreed = (): void => {
       this.#clockAgreed = true;
     };
-    const tables = await preflight({ wanted, state: this.#state, session, clock, logger, onClockAgreed });
-    const identity = await database.identify(signal);
+    const rekeyed: Ended[] = [];
+    const onRekeyed = (route: number, { message, place }: FreshetError): void => {
+      rekeyed.push({ route, table: place, why: message, isLoss: false });
+    };
+    const settings = { wanted, state: this.#store.state, session, clock, logger, onClockAgreed, onRekeyed };
+    let tables: readonly TableToStage[];
+    try {
+      tables = await preflight(settings);
+    } finally {
+      await this.#store.end(rekeyed);
+    }
     for (;;) {
+      const { endLsn, ...identity } = await database.identify(signal);
       const stages = await this.#stages.load();
       const server = await session.server();
       const slot = await session.slot(slotName);
       const world: WorldFacts = {
         ...identity,
+        endLsn,
         database: server.database,
         slotName,
         slot,
         stages: stageFacts(stages),
       };
-      const settled = endMoved(this.#state, await session.published(slotName), wanted);
+      const lost = lostHistory(this.#store.state, world);
+      if (lost !== undefined) {
+        await this.#meetLoss(lost, slot !== undefined, session);
+        continue;
+      }
+      this.#suspected = undefined;
+      const settled = this.#settle(wanted, await session.published(slotName));
       const step = nextStep(settled, world, wanted);
       // States of before timelines were kept learn theirs, now that everything else is as it was.
-      await this.#save(settled.slot === 'made' && settled.timeline === 0 ? { ...settled, ...identity } : settled);
+      await this.#store.save(settled.slot === 'made' && settled.timeline === 0 ? { ...settled, ...identity } : settled);
       if (step.kind === 'idle') return undefined;
       const published = await publish({ wanted, tables, slotName, session });
       switch (step.kind) {
         case 'create_slot':
-          await this.#save({ ...this.#state, slot: 'creating', ...identity });
+          await this.#store.save({ ...this.#store.state, slot: 'creating', ...identity });
           if (slot === undefined) await database.createSlot(slotName, signal);
           await this.#adopt(session);
           break;
         case 'stage':
           this.#enter(SourcePhase.SNAPSHOT);
-          await this.#stage(step.routes, tables, published, signal);
+          await this.#store.staged(await this.#snapshots.take(step.routes, tables, published, signal));
           break;
         case 'append':
           this.#enter(SourcePhase.SNAPSHOT);
@@ -287,43 +330,39 @@ export class PostgresSource {
 
   async #adopt(session: DatabaseSession): Promise<void> {
     const slot = must(await session.slot(this.#options.slotName), 'a slot that was just made');
-    await this.#save({ ...this.#state, slot: 'made', acknowledgedLsn: slot.confirmedLsn });
+    await this.#store.save({ ...this.#store.state, slot: 'made', acknowledgedLsn: slot.confirmedLsn });
   }
 
-  async #stage(
-    routes: readonly RouteGeneration[],
-    tables: readonly TableToStage[],
-    published: PublishedTables,
-    signal: AbortSignal,
-  ): Promise<void> {
-    const { database, slotName, logger } = this.#options;
-    const keys = new Set(routes.map(({ plan }) => tableKey(tableOf(plan))));
-    const name = routes
-      .map(({ plan, generation }) => `${plan.route}.${generation}`)
-      .join('_')
-      .slice(0, 200);
-    const staged = tables.filter((table) => keys.has(tableKey(table)));
-    for (const { plan } of routes) checkShape(plan, must(staged.find((t) => tableKey(t) === tableKey(tableOf(plan)))));
-    logger.info('taking a snapshot', {
-      routes: routes.map(({ plan }) => plan.route),
-      tables: staged.map(({ schema, table }) => tableName(schema, table)),
+  /** The state once routes that cannot go on are ended. */
+  #settle(wanted: readonly RoutePlan[], published: PublishedTables): SourceState {
+    const { clock, logger, requests } = this.#options;
+    const { state, ended } = settleRoutes({
+      state: this.#store.state,
+      wanted,
+      definitions: must(this.#definitions),
+      published,
+      asked: (route) => requests?.of(route)?.above,
+      nowUs: clock.nowUs(),
     });
-    const stage = await database.snapshot(slotName, signal, (reader, fromLsn) =>
-      this.#stages.write(name, fromLsn, staged, reader),
-    );
-    const changed = routes.map(
-      ({ plan, generation }): RouteState => ({
-        route: plan.route,
-        generation,
-        phase: 'appending',
-        fromLsn: stage.fromLsn,
-        stage: name,
-        tableOid: publishedOid(published, plan),
-        contractVersion: plan.source?.contract?.version ?? 0,
-        contractLsn: stage.fromLsn,
-      }),
-    );
-    await this.#save(withRoutes(this.#state, changed));
+    for (const { route, why } of ended) logger.warn('a route begins anew', { route, why });
+    return state;
+  }
+
+  /** Starts over when the loss is seen a second time, and may be met so. Else throws what is lost. */
+  async #meetLoss(
+    { kind, error, rebuildable }: LostHistory,
+    hasSlot: boolean,
+    session: DatabaseSession,
+  ): Promise<void> {
+    const { onLostHistory } = this.#options;
+    if (onLostHistory === 'halt' || !rebuildable) throw error;
+    if (this.#suspected !== kind) {
+      this.#suspected = kind;
+      const remedy = 'Nothing: if it is so when it is looked up again, in a moment, everything is read anew.';
+      throw new FreshetError('SLOT_LOST', error.message, { remedy, place: error.place });
+    }
+    this.#suspected = undefined;
+    await this.#store.rebuild(error.message, hasSlot ? session : undefined);
   }
 
   async #append(
@@ -332,36 +371,13 @@ export class PostgresSource {
     wanted: readonly RoutePlan[],
     signal: AbortSignal,
   ): Promise<void> {
-    const { log, clock, logger } = this.#options;
-    const plans = new Map(wanted.map((plan) => [plan.route, plan]));
-    const ahead = await this.#heldAhead(states, SNAPSHOT_LANE);
-    const routes = states.map(({ route, generation }) =>
-      prepareRoute(must(plans.get(route)), generation, log.partitionCount, ahead),
-    );
-    const failed = new AbortController();
-    const pipeline = await this.#pipelines.begin((failure) => failed.abort(failure));
-    try {
-      const rows = await appendSnapshot({
-        store: this.#stages,
-        stage,
-        routes,
-        partitions: log.partitionCount,
-        pipeline,
-        clock,
-        signal: AbortSignal.any([signal, failed.signal]),
-      });
-      const live = states.map((state): RouteState => ({ ...state, phase: 'live', stage: '' }));
-      await this.#save(withRoutes(this.#state, live));
-      this.#note('stage', undefined);
-      logger.info('snapshot appended', { routes: states.map(({ route }) => route), rows });
-    } catch (error) {
-      if (!isFreshetError(error, 'DATA_DAMAGED')) throw error;
-      // What is in the log of it ends with its generation: without the stage the next step is to take another.
-      this.#note('stage', error);
-      await this.#stages.remove(stage.name);
-    } finally {
-      await this.#pipelines.retire();
+    const live = await this.#snapshots.append(stage, states, wanted, must(this.#definitions), signal);
+    if (live instanceof FreshetError) {
+      this.#note('stage', live);
+      return;
     }
+    await this.#store.save(withRoutes(this.#store.state, live));
+    this.#note('stage', undefined);
   }
 
   async #follow(
@@ -374,16 +390,18 @@ export class PostgresSource {
     const connection = await database.openStream(slotName, signal);
     try {
       this.#retireStream();
-      const ahead = await this.#heldAhead(states, SLOT_LANE);
+      const ahead = await heldAhead(this.#options.quarantine, states, SLOT_LANE, this.#store.state.acknowledgedLsn);
       const stream = new ChangeStream(this.#liveRoutes(wanted, states, ahead));
       this.#stream = stream;
       const replication = new Replication({
         connection,
         stream,
         pipeline: await this.#pipelines.begin((failure) => connection.destroy(failure)),
-        acknowledgedLsn: this.#state.acknowledgedLsn,
-        save: async (lsn) =>
-          void (await this.#save(withFloors({ ...this.#state, acknowledgedLsn: lsn }, stream.floors))),
+        acknowledgedLsn: this.#store.state.acknowledgedLsn,
+        save: (lsn) => {
+          const state = withFloors({ ...this.#store.state, acknowledgedLsn: lsn }, stream.floors);
+          return this.#store.save(withHoles(state, stream.holes));
+        },
         onUnsaved: (why) => this.#note('state', why),
         clock,
         signal,
@@ -409,25 +427,13 @@ export class PostgresSource {
     }
   }
 
-  /** Rows in quarantine whose event time was ahead, of those that may come again in the lane. */
-  #heldAhead(states: readonly RouteState[], lane: number): Promise<ReadonlySet<string>> {
-    const generations = new Map(states.map(({ route, generation }) => [route, generation]));
-    const { acknowledgedLsn } = this.#state;
-    return this.#options.quarantine.places(
-      (entry) =>
-        entry.reason === 'event_time_ahead' &&
-        entry.lane === lane &&
-        generations.get(entry.route) === entry.generation &&
-        (lane === SNAPSHOT_LANE || entry.major >= acknowledgedLsn),
-    );
-  }
-
   #liveRoutes(wanted: readonly RoutePlan[], states: readonly RouteState[], ahead: ReadonlySet<string>): LiveRoute[] {
     const { partitionCount } = this.#options.log;
     const plans = new Map(wanted.map((plan) => [plan.route, plan]));
     return states.map(({ route, generation, fromLsn, tableOid, contractVersion, contractLsn }) => {
+      const needed = neededColumns(must(plans.get(route)), must(this.#definitions));
       const [newest, ...earlier] = plansByContract(must(plans.get(route)), this.#contracts).map((plan) =>
-        prepareRoute(plan, generation, partitionCount, ahead),
+        prepareRoute(plan, generation, partitionCount, ahead, needed),
       );
       const floor = { version: contractVersion, lsn: contractLsn };
       return { route: must(newest), earlier, tableOid, floor, fromLsn };
@@ -440,20 +446,14 @@ export class PostgresSource {
       look: () =>
         database.look(signal, async (session) => {
           this.#note('slot', slotDanger(slotName, await session.slot(slotName)));
-          checkTables(this.#state, await session.published(slotName), wanted);
+          this.#store.noteHistory();
+          checkTables(this.#store.state, await session.published(slotName), wanted);
+          await checkKeys(wanted, session);
         }),
       onMoved: (error) => streaming.destroy(error),
       everyMs: tableCheckMs ?? TABLE_CHECK_MS,
       clock,
     };
-  }
-
-  async #startOver(session: DatabaseSession, resync: string): Promise<void> {
-    const { slotName, logger } = this.#options;
-    logger.warn('starting over', { slot: slotName, resync });
-    await session.dropSlot(slotName);
-    await this.#save(startedOver(this.#state, resync));
-    await this.#resyncMark.save(resync);
   }
 
   #retireStream(): void {
@@ -477,14 +477,10 @@ export class PostgresSource {
     if (why === undefined) conditions.clear(id);
     else conditions.raise(id, why);
   }
+}
 
-  async #save(state: SourceState): Promise<SourceState> {
-    if (state === this.#state) return state;
-    const noted = await this.#witness.noted(state);
-    await this.#stateFile.save(noted);
-    this.#state = noted;
-    return noted;
-  }
+function brokenRoute({ route, message, place }: IdentityBroken): Ended {
+  return { route, table: place, why: message, isLoss: false };
 }
 
 /** Resolves when the signal aborts. */

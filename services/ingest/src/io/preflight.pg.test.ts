@@ -312,7 +312,7 @@ describe('the server and the slot', () => {
       .toBe(true);
     await database.sql`INSERT INTO events VALUES (2, 1)`;
     if (how === 'made anew') await database.sql`SELECT pg_create_logical_replication_slot(${SLOT}, 'pgoutput')`;
-    const second = await startCapture({ url: database.url, directory: directory.path, log });
+    const second = await startCapture({ url: database.url, directory: directory.path, log, onLostHistory: 'halt' });
     captures.push(second);
     await expect.poll(() => second.source.status().problem?.code, patient).toBe('SLOT_LOST');
     await second.stop();
@@ -356,7 +356,7 @@ describe('a contract that is broken', () => {
     await database.sql`INSERT INTO events VALUES (1, 1)`;
     await database.sql`ALTER TABLE events ADD COLUMN amount int4`;
     await database.sql`INSERT INTO events VALUES (2, 1, 5)`;
-    const second = await startCapture({ url: database.url, directory: directory.path, log });
+    const second = await startCapture({ url: database.url, directory: directory.path, log, onLostHistory: 'halt' });
     captures.push(second);
     await second.node.apply(await define(database.url, 2n, [route]));
     await expect.poll(() => idsOf(log, 1), patient).toEqual([1, 2]);
@@ -411,7 +411,7 @@ describe('a table that is not the one it was', () => {
     const { capture, log } = await streaming();
     await capture.stop();
     await replace();
-    const second = await startCapture({ url: database.url, directory: directory.path, log });
+    const second = await startCapture({ url: database.url, directory: directory.path, log, onLostHistory: 'halt' });
     captures.push(second);
     await expect.poll(() => idsOf(log, 1), patient).toEqual([2, 3]);
     await second.stop();

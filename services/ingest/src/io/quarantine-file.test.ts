@@ -51,6 +51,29 @@ function majors(): string[] {
 }
 
 describe('QuarantineFile', () => {
+  it('C1, R4: takes no more than it may hold, throws nothing away, and goes on once there is room', async () => {
+    const small = await QuarantineFile.open(nodeFileSystem, path, 1_000);
+    await small.append([entry(1, 1n), entry(1, 2n)]);
+    const full = small.append([entry(1, 3n), entry(1, 4n)]);
+    await expect(full).rejects.toMatchObject({ code: 'DISK_FULL', retryable: true });
+    expect([majors(), small.count]).toEqual([['1', '2'], 2]);
+    await small.close();
+    const larger = await QuarantineFile.open(nodeFileSystem, path, 10_000);
+    await larger.append([entry(1, 3n), entry(1, 4n)]);
+    expect(majors()).toEqual(['1', '2', '3', '4']);
+    await larger.close();
+  });
+
+  it('knows which lanes have rows that came ahead of their time without being read', async () => {
+    const first = await QuarantineFile.open(nodeFileSystem, path);
+    await first.append([entry(1, 1n), { ...entry(2, 5n), reason: 'event_time_ahead' }, entry(2, 6n)]);
+    expect(first.newestAhead).toMatchObject([{ lane: 2, major: 5n }]);
+    await first.close();
+    const again = await QuarantineFile.open(nodeFileSystem, path);
+    expect(again.newestAhead).toMatchObject([{ lane: 2, major: 5n }]);
+    await again.close();
+  });
+
   it('keeps entries in order and passes over what it has, also after a restart', async () => {
     const first = await QuarantineFile.open(nodeFileSystem, path);
     await Promise.all([

@@ -7,6 +7,7 @@
  *     a torn last line           cut at open: nobody was told that it is durable
  *     damage anywhere else       the file as it is goes aside whole; its sound lines are kept, the others counted and told
  *     a write that fails         what it left is cut off again, its entries are refused, later tries are taken
+ *     as large as it may be      entries wait for room, and with them what they belong to: none is thrown away (C1)
  *     an fsync that fails        nothing is taken any more: what the file holds is not known until it is opened again
  */
 import { dirname } from 'node:path';
@@ -21,6 +22,8 @@ import { onDisk } from './on-disk.ts';
 import { asidePath } from './set-aside.ts';
 
 const READ_BYTES = 64 * 1024;
+/** The most that the file may take. Millions of rows: whoever has as many has something else to mend first. */
+const QUARANTINE_BYTES_MAX = 1024 ** 3;
 
 interface Waiting {
   readonly lines: string;
@@ -32,6 +35,8 @@ interface Waiting {
 
 interface Survey {
   readonly marks: Map<string, RowPlace>;
+  /** By lane, the newest entry whose event time was ahead. */
+  readonly ahead: Map<string, RowPlace>;
   readonly count: number;
   /** Where the next line goes. */
   readonly end: number;
@@ -55,6 +60,8 @@ export class QuarantineFile implements QuarantineWriter {
   /** By lane, the newest entry that is durable, and the newest that is durable or on its way. */
   #durable: Map<string, RowPlace>;
   #marks: Map<string, RowPlace>;
+  readonly #ahead: Map<string, RowPlace>;
+  readonly #bytesMax: number;
   #count: number;
   #end: number;
   /** A write failed, and may have left something after the end. */
@@ -67,13 +74,16 @@ export class QuarantineFile implements QuarantineWriter {
     files: FileSystem,
     path: string,
     file: DiskFile,
-    { marks, count, end }: Survey,
+    { marks, ahead, count, end }: Survey,
+    bytesMax: number,
     damage: QuarantineDamage | undefined,
   ) {
     this.#files = files;
     this.#path = path;
     this.#file = file;
     this.#durable = marks;
+    this.#ahead = ahead;
+    this.#bytesMax = bytesMax;
     this.#marks = new Map(marks);
     this.#count = count;
     this.#end = end;
@@ -81,7 +91,7 @@ export class QuarantineFile implements QuarantineWriter {
   }
 
   /** Opens the file, or makes it. Throws what the disk refuses; damage is mended, and told in `damage`. */
-  static open(files: FileSystem, path: string): Promise<QuarantineFile> {
+  static open(files: FileSystem, path: string, bytesMax: number = QUARANTINE_BYTES_MAX): Promise<QuarantineFile> {
     return onDisk(path, async () => {
       await files.makeDirectory(dirname(path));
       const file = await openOrCreate(files, path);
@@ -89,7 +99,7 @@ export class QuarantineFile implements QuarantineWriter {
         const survey = await surveyOf(file);
         if (survey.damagedLines === 0) {
           if (survey.end < (await file.length())) await file.truncate(survey.end);
-          return new QuarantineFile(files, path, file, survey, undefined);
+          return new QuarantineFile(files, path, file, survey, bytesMax, undefined);
         }
         const keptAt = await salvage(files, path, file);
         await file.close();
@@ -97,7 +107,7 @@ export class QuarantineFile implements QuarantineWriter {
         const { count, end } = await surveyOf(sound);
         // Marks of before the damage: what comes again after a lost line is written again, rather than passed over.
         const damage = { lines: survey.damagedLines, keptAt };
-        return new QuarantineFile(files, path, sound, { ...survey, count, end }, damage);
+        return new QuarantineFile(files, path, sound, { ...survey, count, end }, bytesMax, damage);
       } catch (error) {
         await file.close().catch(() => undefined);
         throw error;
@@ -121,6 +131,7 @@ export class QuarantineFile implements QuarantineWriter {
       // Ahead of the write, so that nothing goes twice into one.
       this.#marks.set(laneName(entry), entry);
       marks.set(laneName(entry), placeOf(entry));
+      if (entry.reason === 'event_time_ahead') this.#ahead.set(laneName(entry), placeOf(entry));
       count += 1;
       lines += lineOf(entry);
     }
@@ -129,6 +140,11 @@ export class QuarantineFile implements QuarantineWriter {
       this.#waiting.push({ lines, count, marks, resolve, reject });
       this.#writing ??= this.#write();
     });
+  }
+
+  /** By lane, the newest entry whose event time was ahead: of lanes that are not here, places() need not be read. */
+  get newestAhead(): readonly RowPlace[] {
+    return [...this.#ahead.values()];
   }
 
   /** The names of the places of those entries, of all that are on disk or on their way there, that are wanted. */
@@ -181,6 +197,7 @@ export class QuarantineFile implements QuarantineWriter {
   async #writeLines(bytes: Buffer): Promise<void> {
     if (this.#failure !== undefined) throw this.#failure.error;
     if (bytes.length === 0) return;
+    if (this.#end + bytes.length > this.#bytesMax) throw full(this.#path, this.#bytesMax);
     await onDisk(this.#path, async () => {
       if (this.#torn) await this.#file.truncate(this.#end);
       this.#torn = true;
@@ -222,11 +239,13 @@ async function openOrCreate(files: FileSystem, path: string): Promise<DiskFile> 
 async function surveyOf(file: DiskFile): Promise<Survey> {
   const size = await file.length();
   const marks = new Map<string, RowPlace>();
+  const ahead = new Map<string, RowPlace>();
   let [count, end, damagedLines] = [0, 0, 0];
   for await (const { text, next } of linesOf(file)) {
     const entry = entryOf(text);
     if (entry !== undefined) {
       if (damagedLines === 0) marks.set(laneName(entry), placeOf(entry));
+      if (entry.reason === 'event_time_ahead') ahead.set(laneName(entry), placeOf(entry));
       count += 1;
       end = next;
     } else if (next < size) {
@@ -234,7 +253,7 @@ async function surveyOf(file: DiskFile): Promise<Survey> {
       damagedLines += 1;
     }
   }
-  return { marks, count, end, damagedLines };
+  return { marks, ahead, count, end, damagedLines };
 }
 
 /** Keeps a copy of the file as it is, and then replaces it by its sound lines; resolves with where the copy is. */
@@ -304,6 +323,19 @@ function entryOf(line: string): QuarantineEntry | undefined {
   if (crc32(json) !== Number.parseInt(line.slice(0, 8), 16) || line[8] !== ' ') return undefined;
   const entry = JSON.parse(json) as Omit<QuarantineEntry, 'major'> & { major: string };
   return { ...entry, major: BigInt(entry.major) };
+}
+
+function full(path: string, bytesMax: number): FreshetError {
+  return new FreshetError(
+    'DISK_FULL',
+    `the quarantine has ${Math.round(bytesMax / 1024 ** 2)} MiB, which is its limit`,
+    {
+      remedy:
+        'Capture waits, and loses nothing. Look at the newest lines for what is wrong with the rows and mend it at their source; ' +
+        'then stop ingest, move the file away, and start it again.',
+      place: path,
+    },
+  );
 }
 
 function unknownContent(path: string, cause: unknown): FreshetError {

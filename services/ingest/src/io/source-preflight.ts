@@ -6,11 +6,12 @@ import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import type { PostgresTable, RoutePlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { must } from '@freshet/kit/assert.ts';
 import type { Clock } from '@freshet/kit/clock.ts';
+import type { FreshetError } from '@freshet/kit/errors.ts';
 import type { Logger } from '@freshet/kit/logger.ts';
 import { checkClock } from '@freshet/log/log-time.ts';
 import { bindContract } from '../core/contract.ts';
-import { routeFindings, serverFindings, tableFindings, throwFindings } from '../core/preflight.ts';
-import type { DatabaseSession, TableToStage } from '../core/source-database.ts';
+import { keyFinding, routeFindings, serverFindings, tableFindings, throwFindings } from '../core/preflight.ts';
+import type { DatabaseSession, ServerAnswer, TableToStage } from '../core/source-database.ts';
 import type { PublishedTables, SourceState } from '../core/source-state.ts';
 
 /** A difference of clocks that is worth a line in the log; beyond the log's limit capture is refused. */
@@ -25,16 +26,12 @@ export async function preflight(options: {
   readonly logger: Logger;
   /** Told when the clocks agree, whatever else is found. */
   readonly onClockAgreed?: (() => void) | undefined;
+  /** Told of a route whose table tells rows apart otherwise now: it cannot go on, whatever else is found. */
+  readonly onRekeyed?: ((route: number, why: FreshetError) => void) | undefined;
 }): Promise<readonly TableToStage[]> {
   const { wanted, state, session, clock, logger } = options;
-  const beforeUs = clock.monotonicUs();
-  const server = await session.server();
-  const roundTripUs = clock.monotonicUs() - beforeUs;
-  const clocks = { localUs: clock.nowUs(), databaseUs: server.databaseUs, roundTripUs };
-  checkClock(clocks);
+  const server = await compareClocks(session, { clock, logger });
   options.onClockAgreed?.();
-  const differenceUs = Math.abs(clocks.localUs - clocks.databaseUs) - roundTripUs;
-  if (differenceUs > CLOCK_WARN_US) logger.warn('the clocks differ', { ms: Math.round(differenceUs / 1000) });
   const findings = serverFindings(server, wanted.length === 0 ? 0 : slotsNeeded(wanted, state));
   const tables = new Map<string, TableToStage>();
   for (const plan of wanted) {
@@ -43,6 +40,11 @@ export async function preflight(options: {
     findings.push(...tableFindings({ schema, table, mode: must(plan.source).mode }, facts, server.user));
     if (facts === undefined) continue;
     findings.push(...routeFindings(plan, facts));
+    const rekeyed = keyFinding(plan, facts);
+    if (rekeyed !== undefined) {
+      findings.push(rekeyed);
+      options.onRekeyed?.(plan.route, rekeyed);
+    }
     const sent = facts.columns.filter(({ generated }) => !generated);
     tables.set(tableKey(facts), {
       schema,
@@ -56,6 +58,21 @@ export async function preflight(options: {
   return [...tables.values()];
 }
 
+/** What the server says of itself, once its clock was compared with ours. Throws CLOCK_JUMP when they are far apart. */
+export async function compareClocks(
+  session: DatabaseSession,
+  { clock, logger }: { readonly clock: Clock; readonly logger: Logger },
+): Promise<ServerAnswer> {
+  const beforeUs = clock.monotonicUs();
+  const server = await session.server();
+  const roundTripUs = clock.monotonicUs() - beforeUs;
+  const clocks = { localUs: clock.nowUs(), databaseUs: server.databaseUs, roundTripUs };
+  checkClock(clocks);
+  const differenceUs = Math.abs(clocks.localUs - clocks.databaseUs) - roundTripUs;
+  if (differenceUs > CLOCK_WARN_US) logger.warn('the clocks differ', { ms: Math.round(differenceUs / 1000) });
+  return server;
+}
+
 /** Throws CONTRACT_BROKEN when a table that is to be read has not the shape that the route's contract promises. */
 export function checkShape(plan: RoutePlan, table: TableToStage): void {
   const columns = table.columns.map((name, i) => ({
@@ -67,6 +84,18 @@ export function checkShape(plan: RoutePlan, table: TableToStage): void {
   const contract = must(plan.source?.contract);
   const relation = { id: 0, schema: table.schema, table: table.table, replicaIdentity: 'd', columns };
   bindContract([{ contract }], relation, tableOf(plan).database);
+}
+
+/** Throws SOURCE_NOT_READY when a mutable source's table, which is streamed, no longer tells rows apart as it did. */
+export async function checkKeys(wanted: readonly RoutePlan[], session: DatabaseSession): Promise<void> {
+  for (const plan of wanted) {
+    if (plan.source?.mode !== SourceMode.MUTABLE) continue;
+    const { schema, table } = tableOf(plan);
+    const facts = await session.table(schema, table);
+    if (facts === undefined) continue;
+    const rekeyed = keyFinding(plan, facts);
+    throwFindings(rekeyed === undefined ? routeFindings(plan, facts) : [rekeyed]);
+  }
 }
 
 /** The permanent slot, and for a snapshot a temporary one. */

@@ -4,14 +4,14 @@
  *     piece = CRC32C of the rest (4 bytes, little-endian) · its number from 0 (4) · length (4) · that many bytes
  *
  * The number in the checksum shows pieces that were lost, repeated or swapped; whoever reads knows how many there are.
- * R4: one piece is in memory, on either side.
+ * R4: one piece is in memory, on either side; a length beyond PIECE_BYTES is damage, and is not allocated.
  */
 import { FreshetError } from '@freshet/kit/errors.ts';
 import type { DiskFile, FileSystem } from '@freshet/log/file-system.ts';
 import { crc32c } from '@freshet/store/crc32c.ts';
 
 const HEADER_BYTES = 12;
-/** Rows are parsed a piece at a time, so that a piece's work does not hold up everything else for long. */
+/** Rows are parsed a piece at a time, so that a piece's work does not hold up everything else for long. The most of one. */
 const PIECE_BYTES = 128 * 1024;
 
 /** Writes the bytes as they come, from the first; resolves with the number of pieces, once they are durable. */
@@ -31,9 +31,14 @@ export async function writePieces(files: FileSystem, path: string, bytes: AsyncI
       waitingBytes = 0;
     };
     for await (const some of bytes) {
-      waiting.push(some);
-      waitingBytes += some.length;
-      if (waitingBytes >= PIECE_BYTES) await write();
+      // A large row goes into several pieces: whoever reads puts lines together.
+      for (let from = 0; from < some.length; ) {
+        const part = some.subarray(from, from + PIECE_BYTES - waitingBytes);
+        waiting.push(part);
+        waitingBytes += part.length;
+        from += part.length;
+        if (waitingBytes === PIECE_BYTES) await write();
+      }
     }
     if (waitingBytes > 0) await write();
     await file.sync();
@@ -52,7 +57,7 @@ export async function* readPieces(files: FileSystem, path: string, count: number
     for (let number = 0; number < count; number++) {
       const header = await readExactly(file, HEADER_BYTES, position, path);
       const length = header.readUInt32LE(8);
-      if (position + HEADER_BYTES + length > size) throw damaged(path, position);
+      if (length > PIECE_BYTES || position + HEADER_BYTES + length > size) throw damaged(path, position);
       const piece = await readExactly(file, HEADER_BYTES + length, position, path);
       const sound = piece.readUInt32LE(0) === crc32c(piece, 4, piece.length) && piece.readUInt32LE(4) === number;
       if (!sound) throw damaged(path, position);

@@ -9,8 +9,10 @@ import { dirname } from 'node:path';
 import { FreshetError } from '@freshet/kit/errors.ts';
 import type { FileSystem } from '@freshet/log/file-system.ts';
 import { openSealedJson, readIfThere, replaceFile, sealJson } from '@freshet/log/whole-file.ts';
+import type { HistoryLoss } from '../core/history-notice.ts';
+import { RESYNC_REMEDY } from '../core/lost-history.ts';
 import { formatLsn, parseLsn } from '../core/lsn.ts';
-import { EMPTY_STATE, RESYNC_REMEDY, type RouteState, type SourceState } from '../core/source-state.ts';
+import { EMPTY_STATE, type RouteState, type SourceState } from '../core/source-state.ts';
 import { onDisk } from './on-disk.ts';
 import { asidePath } from './set-aside.ts';
 
@@ -25,6 +27,7 @@ interface StateJson {
   readonly resync?: string;
   readonly generationFloor?: number;
   readonly acknowledgedLsn: string;
+  readonly loss?: { readonly atUs: number; readonly what: string; readonly fromLsn: string; readonly toLsn?: string };
   readonly logEnds?: readonly number[];
   readonly logLost?: string;
   readonly routes: readonly {
@@ -37,6 +40,7 @@ interface StateJson {
     readonly tableOid?: number;
     readonly contractVersion?: number;
     readonly contractLsn?: string;
+    readonly shape?: RouteState['shape'];
   }[];
 }
 
@@ -67,6 +71,7 @@ export class StateFile {
       resync: json.resync ?? '',
       generationFloor: json.generationFloor ?? 0,
       acknowledgedLsn: lsn(json.acknowledgedLsn, path),
+      ...(json.loss === undefined ? {} : { loss: readLoss(json.loss, path) }),
       routes: json.logId === this.#logId ? json.routes.map((route) => readRoute(route, path)) : [],
       logEnds: json.logId === this.#logId ? (json.logEnds ?? []) : [],
       logLost: json.logId === this.#logId ? (json.logLost ?? '') : '',
@@ -75,10 +80,12 @@ export class StateFile {
 
   /** Resolves when the state is durable. */
   async save(state: SourceState): Promise<void> {
+    const { loss, ...rest } = state;
     const json: StateJson = {
       version: 2,
       logId: this.#logId,
-      ...state,
+      ...rest,
+      ...(loss === undefined ? {} : { loss: lossJson(loss) }),
       acknowledgedLsn: formatLsn(state.acknowledgedLsn),
       routes: state.routes.map((route) => ({
         ...route,
@@ -101,6 +108,14 @@ export class StateFile {
       return copy;
     });
   }
+}
+
+function lossJson({ fromLsn, toLsn, ...rest }: HistoryLoss): NonNullable<StateJson['loss']> {
+  return { ...rest, fromLsn: formatLsn(fromLsn), ...(toLsn === undefined ? {} : { toLsn: formatLsn(toLsn) }) };
+}
+
+function readLoss({ fromLsn, toLsn, ...rest }: NonNullable<StateJson['loss']>, path: string): HistoryLoss {
+  return { ...rest, fromLsn: lsn(fromLsn, path), ...(toLsn === undefined ? {} : { toLsn: lsn(toLsn, path) }) };
 }
 
 function readRoute(route: StateJson['routes'][number], path: string): RouteState {

@@ -4,28 +4,13 @@ import {
   type GetIngestStatusRequest,
   type GetIngestStatusResponseSchema,
   type LogPartitionStatusSchema,
-  type SourceState,
   SourceState as State,
 } from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
 import type { Condition } from '@freshet/gen/freshet/type/v1/condition_pb.ts';
 import type { FreshetError } from '@freshet/kit/errors.ts';
 import { toErrorDetail } from '@freshet/kit/grpc/error-mapping.ts';
 import type { KeptPartition, RetentionState } from '@freshet/log/retention-keeper.ts';
-
-/** What a source reports. */
-export interface SourceReport {
-  readonly database: string;
-  readonly phase: SourceState;
-  readonly routes: readonly number[];
-  readonly durableLsn: bigint;
-  readonly serverLsn: bigint;
-  readonly commits: number;
-  readonly rows: number;
-  readonly records: number;
-  readonly recordBytes: number;
-  readonly unkeyed: number;
-  readonly problem: FreshetError | undefined;
-}
+import type { SourceReport } from '../core/source-report.ts';
 
 export interface IngestReport {
   readonly logId: string;

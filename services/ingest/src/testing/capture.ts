@@ -13,6 +13,8 @@ import {
   DefinitionSetSchema,
   type RoutePlan,
   RoutePlanSchema,
+  type ViewPlan,
+  ViewPlanSchema,
 } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { must } from '@freshet/kit/assert.ts';
 import { systemClock } from '@freshet/kit/clock.ts';
@@ -85,6 +87,8 @@ export interface RouteRequest {
   readonly eventTime?: string | undefined;
   readonly mode?: SourceMode | undefined;
   readonly maxSkewUs?: bigint | undefined;
+  /** The columns that a view over the route reads; left out: there is no view. */
+  readonly reads?: readonly string[] | undefined;
 }
 
 /** Definitions over the tables as they are now. */
@@ -99,11 +103,16 @@ export async function define(
   );
   try {
     const routes: RoutePlan[] = [];
+    const views: ViewPlan[] = [];
     for (const request of requests) {
       const catalog = must(await readTable(connection, 'public', request.table));
       const contract = contractOf(request.table, catalog);
       contract.version = Number(generation);
       const key = must(contract.columns.find(({ name }) => name === request.key)?.type);
+      if (request.reads !== undefined) {
+        const columns = contract.columns.filter(({ name }) => request.reads?.includes(name));
+        views.push(create(ViewPlanSchema, { name: request.table, route: request.route, columns }));
+      }
       routes.push(
         create(RoutePlanSchema, {
           route: request.route,
@@ -120,7 +129,7 @@ export async function define(
         }),
       );
     }
-    return create(DefinitionSetSchema, { generation, routes });
+    return create(DefinitionSetSchema, { generation, routes, views });
   } finally {
     await connection.close();
   }
@@ -143,6 +152,7 @@ export interface CaptureOptions {
   readonly logger?: Logger | undefined;
   readonly inFlightBytesMax?: number | undefined;
   readonly resync?: string | undefined;
+  readonly onLostHistory?: 'rebuild' | 'halt' | undefined;
   readonly files?: FileSystem | undefined;
 }
 
@@ -167,6 +177,7 @@ export async function startCapture(options: CaptureOptions): Promise<Capture> {
     conditions,
     inFlightBytesMax: options.inFlightBytesMax ?? 8 * 1024 * 1024,
     resync: options.resync,
+    onLostHistory: options.onLostHistory,
     recheckMs: 200,
     tableCheckMs: 200,
   });

@@ -60,6 +60,8 @@ export class ScriptedDatabase implements SourceDatabase {
   timeline = 1;
   /** Whether it answers; when not, everything fails with SOURCE_UNREACHABLE. */
   isUp = true;
+  /** What the slot says of itself beside what it is. */
+  slotFacts: Partial<SlotFacts> = {};
   /** Beyond this nothing was ever acknowledged by a stream. */
   toldLsn = 0n;
   readonly #options: ScriptedDatabaseOptions;
@@ -112,6 +114,30 @@ export class ScriptedDatabase implements SourceDatabase {
     return this.#lsn;
   }
 
+  /** What it holds now, slot included: to be put back later, as a copy of its files is. */
+  copy(): () => void {
+    const tables = new Map([...this.#tables].map(([name, table]) => [name, { ...table, rows: new Map(table.rows) }]));
+    const [commits, lsn, published] = [[...this.#commits], this.#lsn, this.#published];
+    const slot = this.#slot && { ...this.#slot };
+    return () => {
+      this.breakStreams();
+      this.#tables.clear();
+      for (const [name, table] of tables) this.#tables.set(name, { ...table, rows: new Map(table.rows) });
+      this.#commits.splice(0, Infinity, ...commits);
+      this.#lsn = lsn;
+      this.#published = published;
+      this.#slot = slot && { ...slot };
+    };
+  }
+
+  /** Drops a table and makes it anew, empty. */
+  recreateTable(name: string): void {
+    const { columns } = must(this.#tables.get(name));
+    this.#tables.delete(name);
+    for (const key of [...this.#published.keys()]) if (key.includes(JSON.stringify(name))) this.#published.delete(key);
+    this.#tables.set(name, { oid: 20_000 + this.#commits.length, columns, rows: new Map() });
+  }
+
   /** Breaks every stream, as the end of its process or of the network does. */
   breakStreams(): void {
     for (const stream of [...this.#streams]) stream.destroy(unreachable('the connection was lost'));
@@ -136,7 +162,7 @@ export class ScriptedDatabase implements SourceDatabase {
   // --- SourceDatabase.
 
   identify(): Promise<ClusterIdentity> {
-    return this.#answer(() => ({ systemId: this.systemId, timeline: this.timeline }));
+    return this.#answer(() => ({ systemId: this.systemId, timeline: this.timeline, endLsn: this.#lsn }));
   }
 
   async look<T>(_signal: AbortSignal, work: (session: DatabaseSession) => Promise<T>): Promise<T> {
@@ -146,6 +172,7 @@ export class ScriptedDatabase implements SourceDatabase {
 
   createSlot(slotName: string): Promise<void> {
     return this.#answer(() => {
+      this.slotFacts = {};
       this.#slot = { name: slotName, confirmedLsn: this.#lsn, rememberedLsn: this.#lsn };
     });
   }
@@ -242,6 +269,7 @@ export class ScriptedDatabase implements SourceDatabase {
       invalidationReason: '',
       confirmedLsn: must(this.#slot).confirmedLsn,
       safeWalBytes: undefined,
+      ...this.slotFacts,
     };
   }
 

@@ -1,8 +1,8 @@
-/** What a source reports of itself, for the node's status. Owns the form only. */
+/** What a source reports of itself. */
 import type { SourceState as SourcePhase } from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
 import type { FreshetError } from '@freshet/kit/errors.ts';
 
-/** What a source reports of itself. */
+/** Counts are since start. */
 export interface SourceReport {
   readonly database: string;
   readonly phase: SourcePhase;

@@ -1,0 +1,105 @@
+/**
+ * Goal: a mutable route begins anew exactly when what is needed of its rows is not what it was. Method: one example each.
+ */
+import { create } from '@bufbuild/protobuf';
+import { type Contract, ContractSchema, SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import {
+  type DefinitionSet,
+  DefinitionSetSchema,
+  type RoutePlan,
+  RoutePlanSchema,
+} from '@freshet/gen/freshet/type/v1/plan_pb.ts';
+import { Kind } from '@freshet/gen/freshet/type/v1/value_pb.ts';
+import { describe, expect, it } from 'vitest';
+import { neededColumns, shapeChange, shapeOf } from './row-shape.ts';
+
+type Columns = Readonly<Record<string, string>>;
+const COLUMNS: Columns = { id: 'bigint', user_id: 'bigint', amount: 'numeric(10,2)', note: 'text' };
+
+function contract(columns: Columns, primaryKey: readonly string[]): Contract {
+  return create(ContractSchema, {
+    version: 1,
+    columns: Object.entries(columns).map(([name, sourceType]) => ({ name, sourceType, type: { kind: Kind.INT64 } })),
+    primaryKey: [...primaryKey],
+  });
+}
+
+function plan(columns: Columns, primaryKey: readonly string[], mode: SourceMode = SourceMode.MUTABLE): RoutePlan {
+  const source = { name: 's', mode, contract: contract(columns, primaryKey) };
+  return create(RoutePlanSchema, { route: 1, source, keyColumns: ['user_id'] });
+}
+
+function reading(...names: readonly string[]): DefinitionSet {
+  return create(DefinitionSetSchema, { views: [{ name: 'v', route: 1, columns: names.map((name) => ({ name })) }] });
+}
+
+describe('shapeChange', () => {
+  const began = shapeOf(plan(COLUMNS, ['id']));
+  const { note: _, ...withoutNote } = COLUMNS;
+  it.each<[string, RoutePlan, readonly string[], RegExp | undefined]>([
+    ['nothing', plan(COLUMNS, ['id']), ['amount'], undefined],
+    ['a column more that nobody reads', plan({ ...COLUMNS, extra: 'text' }, ['id']), ['amount'], undefined],
+    ['a column less', plan(withoutNote, ['id']), ['amount'], undefined],
+    ['another type that nobody reads', plan({ ...COLUMNS, note: 'varchar' }, ['id']), ['amount'], undefined],
+    ['a column more that is read', plan({ ...COLUMNS, extra: 'text' }, ['id']), ['extra'], /column extra is new/],
+    [
+      'another type that is read',
+      plan({ ...COLUMNS, amount: 'real' }, ['id']),
+      ['amount'],
+      /amount is real now, and was numeric/,
+    ],
+    [
+      'another type of the entity’s key',
+      plan({ ...COLUMNS, user_id: 'integer' }, ['id']),
+      ['amount'],
+      /user_id is integer/,
+    ],
+    [
+      'another primary key',
+      plan(COLUMNS, ['id', 'note']),
+      ['amount'],
+      /told apart by \(id, note\) now, and were by \(id\)/,
+    ],
+    ['no primary key', plan(COLUMNS, []), ['amount'], /by all their columns .* now/],
+  ])('of %s', (_name, now, reads, expected) => {
+    const why = shapeChange(began, now, neededColumns(now, reading(...reads)));
+    if (expected === undefined) expect(why).toBeUndefined();
+    else expect(why).toMatch(expected);
+  });
+
+  it('without a key, of any column', () => {
+    const bag = shapeOf(plan(COLUMNS, []));
+    for (const now of [plan({ ...COLUMNS, extra: 'text' }, []), plan({ ...COLUMNS, note: 'varchar' }, [])]) {
+      expect(shapeChange(bag, now, neededColumns(now, reading('amount')))).toBeDefined();
+    }
+  });
+
+  it('of a column whose values were left out while nobody read it', () => {
+    const withHole = began && { ...began, holes: ['note'] };
+    const now = plan(COLUMNS, ['id']);
+    expect(shapeChange(withHole, now, neededColumns(now, reading('amount')))).toBeUndefined();
+    expect(shapeChange(withHole, now, neededColumns(now, reading('amount', 'note')))).toMatch(/note were not captured/);
+  });
+
+  it('never of an append source, whose rows do not change', () => {
+    const now = plan({ id: 'text' }, [], SourceMode.APPEND);
+    expect(shapeChange(began, now, undefined)).toBeUndefined();
+  });
+});
+
+describe('neededColumns', () => {
+  it('are all of them of a route that no view reads, or without a key', () => {
+    expect(neededColumns(plan(COLUMNS, ['id']), create(DefinitionSetSchema))).toBeUndefined();
+    expect(neededColumns(plan(COLUMNS, []), reading('amount'))).toBeUndefined();
+  });
+
+  it('are those that are joined as well', () => {
+    const definitions = reading('amount');
+    const joins = [{ route: 1, on: [{ column: 'sku' }], columns: [{ column: { name: 'note' } }] }];
+    const [view] = definitions.views;
+    const joined = { ...definitions, views: [{ ...view, joins }] } as unknown as DefinitionSet;
+    expect([...(neededColumns(plan(COLUMNS, ['id']), joined) ?? [])]).toEqual(
+      expect.arrayContaining(['amount', 'sku', 'note', 'id', 'user_id']),
+    );
+  });
+});

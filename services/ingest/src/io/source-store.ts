@@ -1,0 +1,121 @@
+/**
+ * A source's state, in memory and on disk, and what changes it beside the steps of capture: routes that end, losses of the
+ * history, starting over.
+ *
+ * Owns that what is in memory was saved before, and the notice of a loss (condition source/<name>/history) for as long as it
+ * is news. What the state means is core/source-state.ts; the file's form is state-file.ts.
+ */
+import { join } from 'node:path';
+import type { Clock } from '@freshet/kit/clock.ts';
+import type { ConditionBoard } from '@freshet/kit/conditions.ts';
+import type { Logger } from '@freshet/kit/logger.ts';
+import type { FileSystem } from '@freshet/log/file-system.ts';
+import type { Log } from '@freshet/log/log.ts';
+import { historyNotice } from '../core/history-notice.ts';
+import { type Ended, endRoutes } from '../core/settle-routes.ts';
+import type { DatabaseSession } from '../core/source-database.ts';
+import { EMPTY_STATE, type RouteState, type SourceState, startedOver, withRoutes } from '../core/source-state.ts';
+import { LogWitness } from './log-witness.ts';
+import { loadState, ResyncMark } from './resync.ts';
+import { StateFile } from './state-file.ts';
+
+export interface SourceStoreOptions {
+  /** The database's name in definitions. */
+  readonly name: string;
+  readonly slotName: string;
+  readonly files: FileSystem;
+  readonly directory: string;
+  readonly log: Pick<Log, 'describe' | 'logId'>;
+  readonly resync?: string | undefined;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly conditions: ConditionBoard;
+}
+
+export class SourceStore {
+  readonly #options: SourceStoreOptions;
+  readonly #file: StateFile;
+  readonly #mark: ResyncMark;
+  readonly #witness: LogWitness;
+  #state: SourceState = EMPTY_STATE;
+
+  constructor(options: SourceStoreOptions) {
+    this.#options = options;
+    const { files, directory, log } = options;
+    this.#witness = new LogWitness(log);
+    this.#file = new StateFile(files, join(directory, 'state.json'), log.logId);
+    this.#mark = new ResyncMark(files, join(directory, 'resync.json'));
+  }
+
+  /** As it was last saved or loaded. */
+  get state(): SourceState {
+    return this.#state;
+  }
+
+  /** Takes the state from disk. Throws DATA_DAMAGED. */
+  async load(): Promise<void> {
+    const { clock, logger, resync } = this.#options;
+    this.#state = await loadState({ file: this.#file, mark: this.#mark, resync, nowUs: clock.nowUs(), logger });
+    await this.#witness.compared(this.#state, async (told) => {
+      await this.save(told);
+      return this.#state;
+    });
+    this.noteHistory();
+  }
+
+  /** Resolves when the state is durable and in force. */
+  async save(state: SourceState): Promise<void> {
+    if (state === this.#state) return;
+    const noted = await this.#witness.noted(state);
+    await this.#file.save(noted);
+    const isNews = state.loss !== this.#state.loss;
+    this.#state = noted;
+    if (isNews) this.noteHistory();
+  }
+
+  /** Ends routes of which it was found that they cannot go on: they begin anew. */
+  async end(ended: readonly Ended[]): Promise<void> {
+    const { clock, logger } = this.#options;
+    const state = endRoutes(this.#state, ended, clock.nowUs());
+    if (state === this.#state) return;
+    for (const { route, why } of ended) logger.warn('a route begins anew', { route, why });
+    await this.save(state);
+  }
+
+  /** Saves routes that were staged; what was lost before is then read anew from where they begin. */
+  async staged(routes: readonly RouteState[]): Promise<void> {
+    const state = withRoutes(this.#state, routes);
+    const { loss } = state;
+    const isDone = loss !== undefined && loss.toLsn === undefined;
+    await this.save(isDone ? { ...state, loss: { ...loss, toLsn: routes[0]?.fromLsn } } : state);
+  }
+
+  /** Carries out the request to start over, unless it was carried out. */
+  async resync(session: DatabaseSession): Promise<void> {
+    const { resync } = this.#options;
+    if (resync === undefined || resync === this.#state.resync) return;
+    await this.#startOver({ resync }, session);
+    await this.#mark.save(resync);
+  }
+
+  /** Starts over because the history was lost; `session`: where our slot is still to be dropped. */
+  rebuild(what: string, session: DatabaseSession | undefined): Promise<void> {
+    const loss = { atUs: this.#options.clock.nowUs(), what, fromLsn: this.#state.acknowledgedLsn };
+    return this.#startOver({ loss }, session);
+  }
+
+  /** Tells of a loss of history, or that it is no news any more. */
+  noteHistory(): void {
+    const { name, clock, conditions } = this.#options;
+    const notice = historyNotice(this.#state.loss, name, clock.nowUs());
+    if (notice === undefined) conditions.clear(`source/${name}/history`);
+    else conditions.raise(`source/${name}/history`, notice);
+  }
+
+  async #startOver(why: Parameters<typeof startedOver>[1], session: DatabaseSession | undefined): Promise<void> {
+    const { slotName, logger } = this.#options;
+    logger.warn('starting over', { slot: slotName, ...('resync' in why ? why : { why: why.loss.what }) });
+    await session?.dropSlot(slotName);
+    await this.save(startedOver(this.#state, why));
+  }
+}
