@@ -114,8 +114,8 @@ function fraction(value: Raw): readonly [bigint, bigint] {
 /** By the definition: the sum of squared distances from the mean, divided. No power sums. */
 function exactVariance(values: readonly Raw[], less: bigint): readonly [bigint, bigint] {
   const fractions = values.map(fraction);
-  const unit = fractions.reduce((most, [, denominator]) => (denominator > most ? denominator : most), 1n);
-  // All denominators are powers of one base.
+  // All denominators are powers of one base, so their product is a multiple of each.
+  const unit = fractions.reduce((product, [, denominator]) => product * denominator, 1n);
   const scaled = fractions.map(([numerator, denominator]) => numerator * (unit / denominator));
   const n = BigInt(values.length);
   const total = scaled.reduce((a, b) => a + b, 0n);
