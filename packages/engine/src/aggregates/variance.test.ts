@@ -11,20 +11,19 @@ import { ByteReader } from '../state/byte-reader.ts';
 import { ByteWriter } from '../state/byte-writer.ts';
 import { zeroCells } from '../state/cells.ts';
 import { type } from '../testing/plans.testing.ts';
-import { ABSENT, type Cells, type Raw, type Result } from './aggregate.ts';
+import { ABSENT, type Accumulator, type Cells, type Raw, type Result } from './aggregate.ts';
 import { aggregateByName } from './table.ts';
-import type { RetractableAccumulator } from './variance.ts';
 
 const NAMES = ['variance', 'variance_pop', 'stddev', 'stddev_pop'] as const;
 type Name = (typeof NAMES)[number];
 
 const AT = 1;
 
-function accumulatorOf(name: Name, kind: Kind): RetractableAccumulator {
-  return aggregateByName(name)!.accumulator(type(kind)) as RetractableAccumulator;
+function accumulatorOf(name: Name, kind: Kind): Accumulator {
+  return aggregateByName(name)!.accumulator(type(kind)) as Accumulator;
 }
 
-function cellsOf(accumulator: RetractableAccumulator, values: readonly Raw[]): Cells {
+function cellsOf(accumulator: Accumulator, values: readonly Raw[]): Cells {
   const cells = zeroCells(AT + accumulator.width + 1, accumulator.numeric);
   values.forEach((value, offset) => {
     accumulator.add(cells, AT, value, 0, offset);
@@ -32,7 +31,7 @@ function cellsOf(accumulator: RetractableAccumulator, values: readonly Raw[]): C
   return cells;
 }
 
-function bytesOf(accumulator: RetractableAccumulator, cells: Cells): Uint8Array {
+function bytesOf(accumulator: Accumulator, cells: Cells): Uint8Array {
   const writer = new ByteWriter();
   accumulator.write(writer, cells, AT);
   return writer.take();

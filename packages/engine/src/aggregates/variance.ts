@@ -7,7 +7,7 @@ import { Kind } from '@freshet/gen/freshet/type/v1/value_pb.ts';
 import { SUMMABLE } from '../numbers/exact-sum.ts';
 import { type Integer, powerSums, type Spread, times } from '../numbers/power-sums.ts';
 import { ratioToDouble, rootOfRatioToDouble } from '../numbers/quotient.ts';
-import { ABSENT, type Accumulator, type Aggregate, type Cells, type Raw } from './aggregate.ts';
+import { ABSENT, type Accumulator, type Aggregate, type Raw } from './aggregate.ts';
 import { inputAmong, kindOf, simpleType } from './types.ts';
 
 interface Variant {
@@ -25,19 +25,14 @@ function quotient({ numerator, denominator }: Spread, count: number, { less, isR
   return ratioToDouble(BigInt(numerator), BigInt(divisor));
 }
 
-/** An accumulator whose values can be taken out again. */
-export interface RetractableAccumulator extends Accumulator {
-  /** Takes out a value that was added; cells of nothing are all zero again. Whether it could be done. */
-  retract(cells: Cells, at: number, value: Raw | undefined, eventTimeUs: number, offset: number): boolean;
-}
-
 /** Cells: how many values, and the power sums' own. */
-function accumulator(kind: Kind, variant: Variant): RetractableAccumulator {
+function accumulator(kind: Kind, variant: Variant): Accumulator {
   const sums = powerSums(kind);
   const width = 1 + sums.width;
   return {
     width,
     numeric: sums.numeric,
+    isOrdered: false,
     add: (cells, at, value) => {
       cells[at] = (cells[at] as number) + 1;
       sums.add(cells, at + 1, value as Raw);

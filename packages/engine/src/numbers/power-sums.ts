@@ -14,7 +14,7 @@ import type { Cells, Raw } from '../aggregates/aggregate.ts';
 import type { ByteReader } from '../state/byte-reader.ts';
 import type { ByteWriter } from '../state/byte-writer.ts';
 import { doublePowers } from './double-powers.ts';
-import { normaliseInteger, parseSmallDecimal } from './integers.ts';
+import { addIntegers, normaliseInteger, parseSmallDecimal } from './integers.ts';
 
 /** An integer as the engine holds it (integers.ts). */
 export type Integer = number | bigint;
@@ -43,14 +43,6 @@ export interface PowerSums {
 
 /** Products of numbers up to this are safe integers. */
 const FACTOR_MAX = Math.floor(Math.sqrt(Number.MAX_SAFE_INTEGER));
-
-export function plus(a: Integer, b: Integer): Integer {
-  if (typeof a === 'number' && typeof b === 'number') {
-    const total = a + b;
-    if (Number.isSafeInteger(total)) return total;
-  }
-  return normaliseInteger(BigInt(a) + BigInt(b));
-}
 
 export function times(a: Integer, b: Integer): Integer {
   if (typeof a === 'number' && typeof b === 'number') {
@@ -83,16 +75,16 @@ const int64Powers: PowerSums = {
   width: 2,
   numeric: true,
   add: (cells, at, value) => {
-    cells[at] = plus(cells[at] as Integer, value as Integer);
-    cells[at + 1] = plus(cells[at + 1] as Integer, square(value as Integer));
+    cells[at] = addIntegers(cells[at] as Integer, value as Integer);
+    cells[at + 1] = addIntegers(cells[at + 1] as Integer, square(value as Integer));
   },
   retract: (cells, at, value) => {
     cells[at] = minus(cells[at] as Integer, value as Integer);
     cells[at + 1] = minus(cells[at + 1] as Integer, square(value as Integer));
   },
   merge: (cells, at, from, fromAt) => {
-    cells[at] = plus(cells[at] as Integer, from[fromAt] as Integer);
-    cells[at + 1] = plus(cells[at + 1] as Integer, from[fromAt + 1] as Integer);
+    cells[at] = addIntegers(cells[at] as Integer, from[fromAt] as Integer);
+    cells[at + 1] = addIntegers(cells[at + 1] as Integer, from[fromAt + 1] as Integer);
   },
   spread: (cells, at, count) => ({
     numerator: spreadOf(cells[at] as Integer, cells[at + 1] as Integer, count),
@@ -129,8 +121,8 @@ function addUnscaled(cells: Cells, at: number, sum: Integer, squares: Integer, s
   const by = own - scale;
   const first = by > 0 ? times(sum, normaliseInteger(powerOfTen(by))) : sum;
   const second = by > 0 ? times(squares, normaliseInteger(powerOfTen(2 * by))) : squares;
-  cells[at + SUM] = plus(cells[at + SUM] as Integer, first);
-  cells[at + SQUARES] = plus(cells[at + SQUARES] as Integer, second);
+  cells[at + SUM] = addIntegers(cells[at + SUM] as Integer, first);
+  cells[at + SQUARES] = addIntegers(cells[at + SQUARES] as Integer, second);
 }
 
 function addDecimal(cells: Cells, at: number, text: string, sign: 1 | -1): void {
