@@ -31,6 +31,8 @@ export const RECOVERIES: readonly RegExp[] = [
   /^compute error: shard \d+ cannot build/,
   /^compute error: the log is damaged at partition/,
   /^compute (debug|info|warn): checking a cursor against the log failed/,
+  /^edge: a service went over to newer definitions/,
+  /^edge: a service waits, served by older definitions/,
   /^edge warn: the replica lost rows of shard \d+: \d+ rows of/,
   /^edge warn: the replica lost rows of shard \d+: its rows are not those/,
   /^edge warn: the rows of shard \d+ were damaged on disk/,

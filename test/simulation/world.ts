@@ -16,6 +16,7 @@ import { Random } from '@freshet/testkit/simulation/random.ts';
 import { Scheduler } from '@freshet/testkit/simulation/scheduler.ts';
 import type { NodeUpkeep } from '../../services/compute/src/core/node-upkeep.ts';
 import { runCompute } from './compute-machine.ts';
+import { DefinitionCheck, unsettledDefinitions } from './definition-check.ts';
 import { runEdge } from './edge-machine.ts';
 import { act } from './faults.ts';
 import { runIngest } from './ingest-machine.ts';
@@ -23,7 +24,7 @@ import { type Life, SimMachine } from './machine.ts';
 import { forbidEscapes } from './no-escape.ts';
 import { MACHINES, type Machine, type Plan } from './plan.ts';
 import { ReplicaCheck } from './replica-check.ts';
-import { definitionsOf, totalsOf } from './shop.ts';
+import { definitionsOf, FIRST_DRAWN, totalsOf } from './shop.ts';
 import { SimPostgres } from './sim-postgres.ts';
 import { LogTruth } from './truth.ts';
 
@@ -52,6 +53,7 @@ export interface Verdict {
 interface Watched {
   readonly replica: Replica;
   readonly check: ReplicaCheck;
+  readonly definitions: DefinitionCheck;
 }
 
 export class World {
@@ -65,6 +67,10 @@ export class World {
   readonly #truth: LogTruth;
   #logId = '';
   #definitions: DefinitionSet | undefined;
+  /** The number of the set in force. */
+  #set = 0;
+  /** Everything that was ever in force, by generation. */
+  readonly #sets = new Map<bigint, DefinitionSet>();
   readonly #hosts = new Map<Machine, NodeUpkeep>();
   readonly #replicas = new Map<Machine, Watched>();
   #wrong: string | undefined;
@@ -102,8 +108,12 @@ export class World {
     this.#mix(what);
   }
 
+  /** Applies a set of definitions, as the registry would. */
   define(set: number): void {
-    this.#definitions = definitionsOf(set, this.#definitions);
+    const resolved = definitionsOf(set, this.#definitions);
+    this.#definitions = resolved;
+    this.#set = set;
+    this.#sets.set(resolved.generation, resolved);
   }
 
   /** Asks a compute node, if it runs, to take a checkpoint of every shard. */
@@ -164,6 +174,11 @@ export class World {
       if (watched === undefined) return `${name} has no replica`;
       const why = watched.check.unsettled(watched.replica, this.#truth, totals, this.#definitions, this.plan.trims);
       if (why !== undefined) return `${name}: ${why}`;
+      // Of a log that was trimmed a new view may be impossible to build.
+      if (this.#set < FIRST_DRAWN || this.plan.trims) continue;
+      const rows = this.postgres.rows();
+      const wrong = unsettledDefinitions(watched.replica, this.#set, rows, this.plan.partitions);
+      if (wrong !== undefined) return `${name}: ${wrong}`;
     }
     return undefined;
   }
@@ -182,7 +197,7 @@ export class World {
         const upstreams = ['compute-a', 'compute-b'];
         this.#replicas.delete(name);
         const onReplica = (replica: Replica): void => {
-          this.#replicas.set(name, { replica, check: new ReplicaCheck() });
+          this.#replicas.set(name, { replica, check: new ReplicaCheck(), definitions: new DefinitionCheck() });
         };
         return runEdge(life, { network, partitions, upstreams, definitions, onReplica });
       }
@@ -211,9 +226,12 @@ export class World {
 
   #keepChecking(): void {
     this.scheduler.after(CHECK_US, () => {
-      for (const [name, { replica, check }] of this.#replicas) {
+      for (const [name, { replica, check, definitions }] of this.#replicas) {
         if (this.machine(name).process === undefined) continue;
-        const wrong = check.check(replica, this.#truth, this.#logId);
+        const { switches, waits } = definitions;
+        const wrong = check.check(replica, this.#truth, this.#logId) ?? definitions.check(replica, this.#sets);
+        if (definitions.switches > switches) this.note('edge: a service went over to newer definitions');
+        if (definitions.waits > waits) this.note('edge: a service waits, served by older definitions');
         this.#mix(`${name} ${check.rowsChecked}`);
         if (wrong !== undefined) this.#fail(`${name}: ${wrong}`);
       }
