@@ -63,7 +63,7 @@ function varianceOf(amounts: readonly number[]): number {
 /** The definitions of a number. */
 function drawn(number: number): DrawnDefinitions {
   const random = new Random(`definitions/${number}`);
-  const views = VIEW_NAMES.filter(() => !random.oneIn(3)).map((name): DrawnView => {
+  const candidates = VIEW_NAMES.filter(() => !random.oneIn(3)).map((name): DrawnView => {
     const count = random.between(1, FEATURE_NAMES.length);
     return {
       name,
@@ -71,11 +71,18 @@ function drawn(number: number): DrawnDefinitions {
       features: FEATURE_NAMES.slice(0, count).map((feature) => ({ name: feature, ...random.pick(MEANINGS) })),
     };
   });
+  // Two views that compute the same are refused.
+  const views = candidates.filter((view, i) => candidates.findIndex((other) => isAlike(view, other)) === i);
   const all = { name: 'all', features: ['totals:*', ...views.map(({ name }) => `${name}:*`)] };
   // Services that come and go, over some of the views.
   const some = views.filter(() => !random.oneIn(3)).map(({ name }) => `${name}:a`);
   const services = some.length === 0 ? [all] : [all, { name: 'some', features: [...some, 'totals:n'] }];
   return { views, services };
+}
+
+function isAlike(a: DrawnView, b: DrawnView): boolean {
+  const texts = ({ above, features }: DrawnView): string => JSON.stringify([above, features.map(({ text }) => text)]);
+  return texts(a) === texts(b);
 }
 
 /** Views and services of the number's definitions as YAML, beside the view `totals`. */
