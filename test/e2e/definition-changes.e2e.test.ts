@@ -39,7 +39,12 @@ kind: FeatureService
 name: pair
 features: ["left:n", "right:n"]
 `;
-const pairOf = (isNew: boolean): string => view('left', 'click', isNew) + view('right', 'view', isNew) + PAIR;
+/**
+ * What `right` will be is there before, under another name: it could be read the moment that definitions change, while
+ * `left` has to be built first.
+ */
+const pairOf = (isNew: boolean): string =>
+  view('left', 'click', isNew) + view('right', 'view', isNew) + (isNew ? '' : view('spare', 'view', true)) + PAIR;
 const THIRD = `
 ---
 kind: FeatureView
