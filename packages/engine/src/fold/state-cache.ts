@@ -9,7 +9,7 @@
  */
 import type { ColdState } from '../shard-fold.ts';
 import type { ByteWriter } from '../state/byte-writer.ts';
-import { emptyKeyState, type KeyState, Stage, sizeOfEncoded } from '../state/key-state.ts';
+import { emptyKeyState, KeyState, NOT_STORED, Stage, sizeOfEncoded } from '../state/key-state.ts';
 import { decodeState, encodeState } from '../state/state-codec.ts';
 import type { RunnableView } from '../state/view-plan.ts';
 
@@ -71,8 +71,38 @@ export class StateCache {
       this.#states.set(key, state);
       this.#use.bytes += state.sizeBytes;
     }
+    if (state.gone) this.#revive(state);
     state.recent = true;
     return state;
+  }
+
+  /**
+   * The key has no state any more, from now on and in the next commit. `version` is that of its stored state, when it is not
+   * in memory.
+   */
+  remove(key: string, version: number): void {
+    let state = this.#states.get(key);
+    if (state === undefined) {
+      state = new KeyState(key, []);
+      state.storedVersion = version;
+      this.#states.set(key, state);
+      this.#use.bytes += state.sizeBytes;
+    }
+    const { sizeBytes } = state;
+    state.gone = true;
+    state.cells = [];
+    state.sizeBytes = new KeyState(key, []).sizeBytes;
+    this.keys--;
+    this.changed(state, sizeBytes);
+  }
+
+  #revive(state: KeyState): void {
+    const fresh = emptyKeyState(this.#view, state.key);
+    state.gone = false;
+    state.cells = fresh.cells;
+    this.#use.bytes += fresh.sizeBytes - state.sizeBytes;
+    state.sizeBytes = fresh.sizeBytes;
+    this.keys++;
   }
 
   /** Notes that the state was changed; `sizeBefore` is the size it had before. */
@@ -86,7 +116,9 @@ export class StateCache {
 
   /** The state for reading, without keeping it in memory when it was not there: passes read every key once. */
   peek(key: string): KeyState | undefined {
-    return this.hot(key) ?? this.#load(key);
+    const held = this.#held(key);
+    if (held === undefined) return this.#load(key);
+    return held.gone ? undefined : held;
   }
 
   /**
@@ -110,19 +142,32 @@ export class StateCache {
 
   /** The state if it is in memory. */
   hot(key: string): KeyState | undefined {
-    return this.#expectedFor(key) ?? this.#states.get(key);
+    const held = this.#held(key);
+    return held?.gone === true ? undefined : held;
   }
 
-  hotKeys(): IterableIterator<string> {
-    return this.#states.keys();
+  /** Whether it is known that the key has no state, whatever the cold store has. */
+  isGone(key: string): boolean {
+    return this.#states.get(key)?.gone === true;
+  }
+
+  *hotKeys(): Generator<string> {
+    for (const state of this.#states.values()) if (!state.gone) yield state.key;
   }
 
   /**
    * Encodes the dirty states and hands them to `put`, with the version of the stored state that each replaces
-   * (NOT_STORED: none). They stay in memory until settle().
+   * (NOT_STORED: none); of one that is gone: undefined. They stay in memory until settle().
    */
-  take(writer: ByteWriter, put: (state: KeyState, bytes: Uint8Array, replaced: number) => void): void {
+  take(writer: ByteWriter, put: (state: KeyState, bytes: Uint8Array | undefined, replaced: number) => void): void {
     for (const state of this.#dirty) {
+      if (state.gone) {
+        state.stage = Stage.TAKEN;
+        this.#taken.push(state);
+        if (state.storedVersion !== NOT_STORED) put(state, undefined, state.storedVersion);
+        state.storedVersion = NOT_STORED;
+        continue;
+      }
       const bytes = encodeState(writer, this.#view, state);
       // Now that the size of what the accumulators hold is known, the estimate can follow it.
       const sizeBytes = sizeOfEncoded(this.#view, state, bytes.length);
@@ -138,7 +183,13 @@ export class StateCache {
 
   /** What was taken is durable. */
   settle(): void {
-    for (const state of this.#taken) if (state.stage === Stage.TAKEN) state.stage = Stage.CLEAN;
+    for (const state of this.#taken) {
+      if (state.stage !== Stage.TAKEN) continue;
+      state.stage = Stage.CLEAN;
+      if (!state.gone) continue;
+      this.#states.delete(state.key);
+      this.#use.bytes -= state.sizeBytes;
+    }
     this.#taken = [];
   }
 
@@ -173,6 +224,10 @@ export class StateCache {
     this.#states.clear();
     this.#dirty = [];
     this.#taken = [];
+  }
+
+  #held(key: string): KeyState | undefined {
+    return this.#expectedFor(key) ?? this.#states.get(key);
   }
 
   /** The expected state if it is the one asked for last, or the one behind that. */
