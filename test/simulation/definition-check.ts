@@ -31,8 +31,12 @@ export class DefinitionCheck {
   /** How often a service was seen that waits for its views, served by older definitions. */
   waits = 0;
 
-  /** What is wrong, in words; undefined: nothing. `sets`: everything that was ever applied, by generation. */
-  check(replica: Replica, sets: ReadonlyMap<bigint, DefinitionSet>): string | undefined {
+  /**
+   * What is wrong, in words; undefined: nothing. `sets`: everything that was ever applied, by generation. `lostRows`: the
+   * disk damaged rows of this replica. Those of a view that newer definitions dropped nobody can send again, so that a
+   * service which waits for newer views may be away until these are whole.
+   */
+  check(replica: Replica, sets: ReadonlyMap<bigint, DefinitionSet>, lostRows: boolean): string | undefined {
     const { catalog, definitions: newest } = replica;
     if (newest === undefined || (catalog === this.#catalog && newest === this.#newest)) return undefined;
     this.#catalog = catalog;
@@ -40,7 +44,7 @@ export class DefinitionCheck {
     const inForce = new Set(newest.services.map(({ name }) => name));
     for (const name of this.#served.keys()) {
       if (!inForce.has(name)) this.#served.delete(name);
-      else if (!catalog.services.has(name)) return `service ${name} was served and is away`;
+      else if (!catalog.services.has(name) && !lostRows) return `service ${name} was served and is away`;
     }
     for (const service of catalog.services.values()) {
       const { name, generation } = service;

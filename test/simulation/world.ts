@@ -35,6 +35,8 @@ const CHECK_US = 50_000;
 const SETTLE_US = 180_000_000;
 /** More events than this in one run are a loop that never waits. */
 const STEPS_MAX = 3_000_000;
+/** How an edge says that its disk damaged rows. */
+const LOST_ROWS = /lost rows of shard|were damaged on disk|store is damaged/;
 
 export interface Verdict {
   /** What is wrong, in words; undefined: nothing. */
@@ -73,6 +75,8 @@ export class World {
   readonly #sets = new Map<bigint, DefinitionSet>();
   readonly #hosts = new Map<Machine, NodeUpkeep>();
   readonly #replicas = new Map<Machine, Watched>();
+  /** Machines whose process found rows damaged on its disk. */
+  readonly #lostRows = new Set<Machine>();
   #wrong: string | undefined;
   #trace = 0;
   #rowsChecked = 0;
@@ -91,7 +95,10 @@ export class World {
           scheduler: this.scheduler,
           random: this.random.branch(name),
           boot: (life) => this.#boot(name, life),
-          onLog: (machine, level, message) => this.note(`${machine.replace(/-.$/, '')} ${level}: ${message}`),
+          onLog: (machine, level, message) => {
+            if (LOST_ROWS.test(message)) this.#lostRows.add(name);
+            this.note(`${machine.replace(/-.$/, '')} ${level}: ${message}`);
+          },
           onFault: (machine, error) => this.#fail(`${machine} broke a promise: ${describe(error)}`),
         }),
       );
@@ -184,6 +191,7 @@ export class World {
   }
 
   #boot(name: Machine, life: Life): Promise<void> {
+    this.#lostRows.delete(name);
     const { network, postgres } = this;
     const { partitions, trims } = this.plan;
     const definitions = (): DefinitionSet | undefined => this.#definitions;
@@ -229,7 +237,9 @@ export class World {
       for (const [name, { replica, check, definitions }] of this.#replicas) {
         if (this.machine(name).process === undefined) continue;
         const { switches, waits } = definitions;
-        const wrong = check.check(replica, this.#truth, this.#logId) ?? definitions.check(replica, this.#sets);
+        const wrong =
+          check.check(replica, this.#truth, this.#logId) ??
+          definitions.check(replica, this.#sets, this.#lostRows.has(name));
         if (definitions.switches > switches) this.note('edge: a service went over to newer definitions');
         if (definitions.waits > waits) this.note('edge: a service waits, served by older definitions');
         this.#mix(`${name} ${check.rowsChecked}`);
