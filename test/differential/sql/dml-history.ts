@@ -18,7 +18,7 @@ export const COLUMNS = [
   { name: 'id', kind: Kind.INT64, sql: 'BIGINT' },
   { name: 'user_id', kind: Kind.INT64, sql: 'BIGINT' },
   { name: 'n', kind: Kind.INT64, sql: 'BIGINT' },
-  { name: 'x', kind: Kind.DOUBLE, sql: 'DOUBLE PRECISION' },
+  { name: 'x', kind: Kind.DOUBLE, sql: 'FLOAT8' },
   { name: 'd', kind: Kind.DECIMAL, sql: 'DECIMAL(18, 2)' },
   { name: 's', kind: Kind.STRING, sql: 'VARCHAR' },
   { name: 'at', kind: Kind.TIMESTAMP, sql: 'BIGINT' },

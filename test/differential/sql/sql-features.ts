@@ -109,10 +109,10 @@ const LITERALS = 500;
 
 /** Statements that make the table `images` and fill it. */
 export function exportStatements({ images }: DmlHistory): string[] {
-  const columns = COLUMNS.map(({ name, sql }) => `${name} ${sql}`).join(', ');
+  const columns = COLUMNS.map(({ name, sql }) => `${name === 'at' ? 'event_us' : name} ${sql}`).join(', ');
   const statements = [
     'DROP TABLE IF EXISTS images',
-    `CREATE TABLE images (off BIGINT, known_row BIGINT, is_gone BOOLEAN, ${columns})`,
+    `CREATE TABLE images (log_offset BIGINT, known_row BIGINT, is_gone BOOLEAN, ${columns})`,
   ];
   for (let at = 0; at < images.length; at += LITERALS) {
     const rows = images.slice(at, at + LITERALS).map(literalRow);
@@ -135,8 +135,8 @@ export function viewQuery(view: string, features: readonly FeaturePlan[], positi
   const columns = features.map((feature, i) => `${partsOf(feature, tUs)} AS f${i}`);
   return `
 WITH newest AS (
-  SELECT images.*, row_number() OVER (PARTITION BY known_row ORDER BY off DESC) AS age FROM images WHERE off < ${position}
-), live AS (SELECT * FROM newest WHERE age = 1 AND NOT is_gone AND (${condition}))
+  SELECT images.*, row_number() OVER (PARTITION BY known_row ORDER BY log_offset DESC) AS newest_first FROM images WHERE log_offset < ${position}
+), live AS (SELECT * FROM newest WHERE newest_first = 1 AND NOT is_gone AND (${condition}))
 SELECT CAST(user_id AS VARCHAR) AS user_id, ${columns.join(', ')} FROM live GROUP BY user_id`;
 }
 
@@ -156,7 +156,7 @@ function partsOf({ aggregate, input, window }: FeaturePlan, tUs: bigint): string
         .join(" || '|' || ");
     case 'last': {
       const known = `FILTER (WHERE ${windowCondition(window, tUs)} AND ${input} IS NOT NULL)`;
-      return text(`(array_agg(${input} ORDER BY at DESC, off DESC) ${known})[1]`);
+      return text(`(array_agg(${input} ORDER BY event_us DESC, log_offset DESC) ${known})[1]`);
     }
     default:
       return text(`${aggregate}(${input}) ${rows}`);
@@ -165,11 +165,11 @@ function partsOf({ aggregate, input, window }: FeaturePlan, tUs: bigint): string
 
 function windowCondition(window: FeaturePlan['window'], tUs: bigint): string {
   const kind = window?.kind;
-  if (kind?.case === 'rolling') return `at >= ${floorTo(tUs - kind.value.lengthUs, kind.value.paneUs)}`;
+  if (kind?.case === 'rolling') return `event_us >= ${floorTo(tUs - kind.value.lengthUs, kind.value.paneUs)}`;
   if (kind?.case !== 'tumbling') return 'TRUE';
   const { lengthUs, closed } = kind.value;
   const from = floorTo(tUs, lengthUs) - (closed ? lengthUs : 0n);
-  return `at >= ${from} AND at < ${from + lengthUs}`;
+  return `event_us >= ${from} AND event_us < ${from + lengthUs}`;
 }
 
 /** What is wrong about an answer, in words; undefined: nothing. `parts`: the query's text, undefined for a user it does not have. */
