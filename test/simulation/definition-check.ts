@@ -136,7 +136,7 @@ export function unsettledDefinitions(
       const answer = isThere ? valuesAt(decodeRow(fromLatin1(row.bytes)), 0, rowLayout(view.plan))[feature] : undefined;
       // A user none of whose rows the view takes has no row: a count of 0, and nothing else.
       const value = answer === undefined ? (typeof expected === 'bigint' ? 0n : null) : shownValue(answer);
-      if (value !== expected) return `${name} of user ${user} is ${value}, the database says ${expected}`;
+      if (value !== expected) return `${name} of user ${user} is ${String(value)}, the database says ${expected}`;
     }
   }
   return undefined;

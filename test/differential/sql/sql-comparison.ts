@@ -62,9 +62,9 @@ export async function compareWithSql(engine: SqlEngine, { mode, list, probes, ca
         const key: ScenarioKey = { values: [user], bytes: encodeKey([Kind.INT64], [user]) };
         const row = subject.rowView(view, key)?.answersAt(tUs);
         view.features.forEach((feature, i) => {
-          const parts = byUser.get(String(user))?.[`f${i}`];
+          const parts = byUser.get(String(user))?.[`f${i}`] as string | undefined;
           const actual = row?.[i] ?? oracleValue(feature, [], tUs);
-          const wrong = difference(feature, parts === undefined ? undefined : String(parts), actual);
+          const wrong = difference(feature, parts, actual);
           compared += 1;
           if (wrong === undefined) return;
           throw new Error(`${view.name}:${feature.name} of user ${user} at ${tUs} after ${position} records ${wrong}`);
