@@ -250,7 +250,7 @@ export class World {
   }
 
   #isRunaway(): boolean {
-    if (this.scheduler.steps > STEPS_MAX) this.#fail(`after ${STEPS_MAX} events it has not come to rest`);
+    if (this.scheduler.steps > STEPS_MAX) this.#fail(`after ${STEPS_MAX} events it has not come to rest: ${this.#unsettled()}`);
     return this.#wrong !== undefined;
   }
 
