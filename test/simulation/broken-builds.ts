@@ -188,4 +188,21 @@ export const BROKEN_BUILDS: readonly BrokenBuild[] = [
       },
     ],
   },
+  {
+    name: 'half-service',
+    about: 'a service goes over to newer definitions before all its views are whole (R3)',
+    file: 'packages/replica/src/catalog.ts',
+    changes: [
+      {
+        find: '    if (view === undefined || layout === undefined) return undefined;',
+        replace: '    if (view === undefined || layout === undefined) continue;',
+      },
+    ],
+  },
+  {
+    name: 'begin-all-anew',
+    about: 'a change of definitions begins views anew that it keeps (R3)',
+    file: 'packages/engine/src/fold/force.ts',
+    changes: [{ find: '      if (wanted.get(viewId)?.route === instance.view.route) continue;\n', replace: '' }],
+  },
 ];

@@ -84,15 +84,27 @@ export function makePlan(seed: number): Plan {
     ...faults(random.branch('faults'), durationUs),
   ];
   const trims = random.oneIn(2);
-  const changes = random.between(0, 3);
-  for (let i = 0; i < changes; i++) {
-    actions.push({
-      atUs: random.between(SECOND, durationUs),
-      action: { kind: 'define', set: random.between(0, 3) },
-    });
-  }
+  actions.push(...definitions(random.branch('definitions'), durationUs));
   actions.sort((a, b) => a.atUs - b.atUs);
   return { seed, partitions: random.pick([1, 2, 3]), durationUs, users, trims, actions };
+}
+
+/**
+ * Changes of the definitions. Some runs go to and fro between a few sets, which is what a roll-out that is taken back
+ * does; some of these changes come faster than a view can be built.
+ */
+function definitions(random: Random, durationUs: number): TimedAction[] {
+  const changes = random.pick([0, 1, 2, 3, 8]);
+  // Sets 0 to 3 are written by hand, all others drawn.
+  const choice = random.oneIn(2)
+    ? [0, 1, 2, 3]
+    : Array.from({ length: random.between(1, 4) }, () => random.between(4, 999));
+  const fromUs = random.oneIn(4) ? random.between(SECOND, durationUs - SECOND) : SECOND;
+  const untilUs = fromUs === SECOND ? durationUs : fromUs + SECOND;
+  return Array.from({ length: changes }, () => ({
+    atUs: random.between(fromUs, untilUs),
+    action: { kind: 'define' as const, set: random.pick(choice) },
+  }));
 }
 
 function commits(random: Random, durationUs: number, users: number): TimedAction[] {

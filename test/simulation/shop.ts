@@ -8,6 +8,7 @@ import { resolveDefinitions } from '@freshet/definitions/resolve.ts';
 import { type Contract, ContractSchema, ReplicaIdentity } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import type { DefinitionSet } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { Kind } from '@freshet/gen/freshet/type/v1/value_pb.ts';
+import { drawnDefinitions } from './drawn-definitions.ts';
 
 export const ACTIVITY = {
   schema: 'public',
@@ -86,18 +87,30 @@ const SETS: readonly (readonly (keyof typeof VIEWS)[])[] = [
   ['totals', 'minutes'],
 ];
 
+/** Sets from this number on are drawn (drawn-definitions.ts). */
+export const FIRST_DRAWN: number = SETS.length;
+
 /** The definitions of a set, with a generation above that of the set in force. */
 export function definitionsOf(set: number, previous: DefinitionSet | undefined): DefinitionSet {
+  const text = [HEAD, ...(set < FIRST_DRAWN ? writtenSet(set) : drawnSet(set))].join('\n---\n');
+  const definitions = parseDefinitions([{ path: 'shop.yaml', text }]);
+  const { resolved } = resolveDefinitions({ definitions, contracts: new Map([['activity', CONTRACT]]), previous });
+  return resolved;
+}
+
+function writtenSet(set: number): string[] {
   const views = SETS[set] ?? [];
   const service = `
 kind: FeatureService
 name: all
 features: [${views.map((view) => `"${view}:*"`).join(', ')}]
 `;
-  const text = [HEAD, ...views.map((view) => VIEWS[view]), service].join('\n---\n');
-  const definitions = parseDefinitions([{ path: 'shop.yaml', text }]);
-  const { resolved } = resolveDefinitions({ definitions, contracts: new Map([['activity', CONTRACT]]), previous });
-  return resolved;
+  return [...views.map((view) => VIEWS[view]), service];
+}
+
+function drawnSet(set: number): string[] {
+  const { views, services } = drawnDefinitions(set);
+  return [VIEWS.totals, ...views, services];
 }
 
 /** What the view "totals" must say of a user over all time. */

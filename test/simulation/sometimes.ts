@@ -39,6 +39,8 @@ export const RECOVERIES: readonly RegExp[] = [
   /^compute info: shard \d+ is at \d+, but the log ends at \d+: it lost records/,
   /^compute info: shard \d+ folded another record \d+ than the log has/,
   /^remedy: new log/,
+  /^edge: a service went over to newer definitions/,
+  /^edge: a service waits, served by older definitions/,
   /^edge warn: the replica lost rows of shard \d+: \d+ rows of/,
   /^edge warn: the replica lost rows of shard \d+: its rows are not those/,
   /^edge warn: the rows of shard \d+ were damaged on disk/,

@@ -8,6 +8,7 @@
  */
 import { type FoldEntry, ShardFold } from '@freshet/engine/shard-fold.ts';
 import { toLatin1 } from '@freshet/replica/latin1.ts';
+import { disturbed, rowsBefore } from './definition-check.ts';
 
 /** A row at the moment at which it came to be. */
 interface Moment {
@@ -52,8 +53,7 @@ export class PartitionTruth {
     if (entry.logTimeUs < this.logTimeUs) return `L1: log time goes back at ${entry.offset}`;
     const kept = { ...entry, record: Uint8Array.from(entry.record) };
     this.entries.push(kept);
-    this.#advance(kept);
-    return undefined;
+    return this.#advance(kept);
   }
 
   /** The views in force that have rows now. */
@@ -93,9 +93,11 @@ export class PartitionTruth {
     return low;
   }
 
-  #advance(entry: FoldEntry): void {
+  #advance(entry: FoldEntry): string | undefined {
+    const rows = rowsBefore(this.#fold, entry.record);
     const before = new Map(this.#fold.completeViews().map((id) => [id, this.#fold.completeAt(id)]));
     this.#fold.fold([entry]);
+    const wrong = rows === undefined ? undefined : disturbed(this.#fold, rows);
     for (const { viewId, position } of this.#fold.builds()) this.#fold.foldBuild(viewId, this.entries.slice(position));
     for (const viewId of this.#fold.completeViews()) {
       const at = this.#fold.completeAt(viewId);
@@ -106,6 +108,7 @@ export class PartitionTruth {
     for (const [viewId, keys] of this.#fold.takeDirty()) {
       for (const key of keys) this.#note(viewId, key, entry.logTimeUs);
     }
+    return wrong;
   }
 
   #note(viewId: string, key: string, logTimeUs: number): void {

@@ -16,6 +16,7 @@ import { Random } from '@freshet/testkit/simulation/random.ts';
 import { Scheduler } from '@freshet/testkit/simulation/scheduler.ts';
 import type { NodeUpkeep } from '../../services/compute/src/core/node-upkeep.ts';
 import { runCompute } from './compute-machine.ts';
+import { DefinitionCheck, unsettledDefinitions } from './definition-check.ts';
 import { runEdge } from './edge-machine.ts';
 import { act } from './faults.ts';
 import { PartitionHistories } from './histories.ts';
@@ -26,7 +27,7 @@ import { forbidEscapes } from './no-escape.ts';
 import { MACHINES, type Machine, type Plan } from './plan.ts';
 
 import { ReplicaCheck } from './replica-check.ts';
-import { definitionsOf, totalsOf } from './shop.ts';
+import { definitionsOf, FIRST_DRAWN, totalsOf } from './shop.ts';
 import { SimPostgres } from './sim-postgres.ts';
 
 const START_US = 1_750_000_000_000_000;
@@ -41,6 +42,8 @@ const REMEDIES = [
 ] as const;
 /** More events than this in one run are a loop that never waits. */
 const STEPS_MAX = 3_000_000;
+/** How an edge says that its disk damaged rows. */
+const LOST_ROWS = /lost rows of shard|were damaged on disk|store is damaged/;
 
 export interface Verdict {
   /** What is wrong, in words; undefined: nothing. */
@@ -59,6 +62,7 @@ export interface Verdict {
 interface Watched {
   readonly replica: Replica;
   readonly check: ReplicaCheck;
+  readonly definitions: DefinitionCheck;
 }
 
 export class World {
@@ -73,8 +77,14 @@ export class World {
   /** Whether the log's disk lied or was damaged: then, and only then, the log may have lost what it acknowledged. */
   #logMayLose = false;
   #definitions: DefinitionSet | undefined;
+  /** The number of the set in force. */
+  #set = 0;
+  /** Everything that was ever in force, by generation. */
+  readonly #sets = new Map<bigint, DefinitionSet>();
   readonly #hosts = new Map<Machine, NodeUpkeep>();
   readonly #replicas = new Map<Machine, Watched>();
+  /** Machines whose process found rows damaged on its disk. */
+  readonly #lostRows = new Set<Machine>();
   #wrong: string | undefined;
   #trace = 0;
   #rowsChecked = 0;
@@ -96,7 +106,10 @@ export class World {
           scheduler: this.scheduler,
           random: this.random.branch(name),
           boot: (life) => this.#boot(name, life),
-          onLog: (machine, level, message) => this.note(`${machine.replace(/-.$/, '')} ${level}: ${message}`),
+          onLog: (machine, level, message) => {
+            if (LOST_ROWS.test(message)) this.#lostRows.add(name);
+            this.note(`${machine.replace(/-.$/, '')} ${level}: ${message}`);
+          },
           onFault: (machine, error) => this.#fail(`${machine} broke a promise: ${describe(error)}`),
         }),
       );
@@ -120,8 +133,12 @@ export class World {
     if (machine === 'ingest') this.#logMayLose = true;
   }
 
+  /** Applies a set of definitions, as the registry would. */
   define(set: number): void {
-    this.#definitions = definitionsOf(set, this.#definitions);
+    const resolved = definitionsOf(set, this.#definitions);
+    this.#definitions = resolved;
+    this.#set = set;
+    this.#sets.set(resolved.generation, resolved);
   }
 
   /** Asks a compute node, if it runs, to take a checkpoint of every shard. */
@@ -206,11 +223,17 @@ export class World {
       if (watched === undefined) return `${name} has no replica`;
       const why = watched.check.unsettled(watched.replica, truths, totals, this.#definitions, this.plan.trims);
       if (why !== undefined) return `${name}: ${why}`;
+      // Of a log that was trimmed a new view may be impossible to build.
+      if (this.#set < FIRST_DRAWN || this.plan.trims) continue;
+      const rows = this.postgres.rows();
+      const wrong = unsettledDefinitions(watched.replica, this.#set, rows, this.plan.partitions);
+      if (wrong !== undefined) return `${name}: ${wrong}`;
     }
     return undefined;
   }
 
   #boot(name: Machine, life: Life): Promise<void> {
+    this.#lostRows.delete(name);
     const { network, postgres } = this;
     const { partitions, trims } = this.plan;
     const definitions = (): DefinitionSet | undefined => this.#definitions;
@@ -227,7 +250,7 @@ export class World {
         const upstreams = ['compute-a', 'compute-b'];
         this.#replicas.delete(name);
         const onReplica = (replica: Replica): void => {
-          this.#replicas.set(name, { replica, check: new ReplicaCheck() });
+          this.#replicas.set(name, { replica, check: new ReplicaCheck(), definitions: new DefinitionCheck() });
         };
         return runEdge(life, { network, partitions, upstreams, definitions, onReplica });
       }
@@ -247,9 +270,13 @@ export class World {
 
   #keepChecking(): void {
     this.scheduler.after(CHECK_US, () => {
-      for (const [name, { replica, check }] of this.#replicas) {
+      for (const [name, { replica, check, definitions }] of this.#replicas) {
         if (this.machine(name).process === undefined) continue;
-        const wrong = check.check(replica, this.#histories);
+        const { switches, waits } = definitions;
+        const wrong =
+          check.check(replica, this.#histories) ?? definitions.check(replica, this.#sets, this.#lostRows.has(name));
+        if (definitions.switches > switches) this.note('edge: a service went over to newer definitions');
+        if (definitions.waits > waits) this.note('edge: a service waits, served by older definitions');
         this.#mix(`${name} ${check.rowsChecked}`);
         if (wrong !== undefined) this.#fail(`${name}: ${wrong}`);
       }
@@ -258,7 +285,8 @@ export class World {
   }
 
   #isRunaway(): boolean {
-    if (this.scheduler.steps > STEPS_MAX) this.#fail(`after ${STEPS_MAX} events it has not come to rest`);
+    if (this.scheduler.steps > STEPS_MAX)
+      this.#fail(`after ${STEPS_MAX} events it has not come to rest: ${this.#unsettled()}`);
     return this.#wrong !== undefined;
   }
 

@@ -6,9 +6,13 @@ import { max } from './max.ts';
 import { mean } from './mean.ts';
 import { min } from './min.ts';
 import { sum } from './sum.ts';
+import { stddev, stddevPop, variance, variancePop } from './variance.ts';
 
 const AGGREGATES: ReadonlyMap<string, Aggregate> = new Map(
-  [count, sum, mean, min, max, last].map((aggregate) => [aggregate.name, aggregate]),
+  [count, sum, mean, min, max, last, variance, variancePop, stddev, stddevPop].map((aggregate) => [
+    aggregate.name,
+    aggregate,
+  ]),
 );
 
 /** The names of all aggregates. */

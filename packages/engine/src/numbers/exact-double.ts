@@ -242,7 +242,7 @@ function canonicalExpansion(partials: readonly number[]): number[] {
 const VIEW = new DataView(new ArrayBuffer(8));
 
 /** A finite double in units of 2^-1074. */
-function doubleToFixed(value: number): bigint {
+export function doubleToFixed(value: number): bigint {
   VIEW.setFloat64(0, value);
   const bits = VIEW.getBigUint64(0);
   const exponent = Number((bits >> 52n) & 0x7ffn);
@@ -280,6 +280,11 @@ function scaleDown(value: number, shift: number): number {
   if (exponent > 971) return Number.POSITIVE_INFINITY;
   if (exponent >= -1022) return value * 2 ** exponent;
   return value * 2 ** -1022 * 2 ** (exponent + 1022);
+}
+
+/** A sum of finite doubles in units of 2^-1074. */
+export function doubleSumToFixed(sum: DoubleSum): bigint {
+  return toFixed(toWide(sum));
 }
 
 /** The sum divided by a count, rounded once. */

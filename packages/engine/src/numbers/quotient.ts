@@ -1,4 +1,4 @@
-/** Quotients of exact numbers by a count, rounded once: what a mean is. */
+/** Quotients of exact numbers, and square roots of such quotients, rounded once: what means and deviations are. */
 
 /** Between these nothing below over- or underflows. */
 const PLAIN_MIN = 2 ** -900;
@@ -27,8 +27,8 @@ export function dividePair(high: number, low: number, count: number): number | u
   return result + cut * DOUBT === result ? result : undefined;
 }
 
-/** a * b - product, exactly (Dekker 1971). */
-function productError(a: number, b: number, product: number): number {
+/** a * b - product, exactly (Dekker 1971), if nothing over- or underflows: between 2^-480 and 2^480 nothing does. */
+export function productError(a: number, b: number, product: number): number {
   const aScaled = SPLITTER * a;
   const aHigh = aScaled - (aScaled - a);
   const aLow = a - aHigh;
@@ -68,6 +68,35 @@ function scaleBits(value: bigint, exponent: number): number {
   return scale >= -1022 ? top * 2 ** scale : top * 2 ** -1022 * 2 ** (scale + 1022);
 }
 
+/**
+ * The square root of numerator / denominator rounded once to a double, ties to even, an infinity beyond the range. The
+ * numerator is not negative, the denominator positive.
+ */
+export function rootOfRatioToDouble(numerator: bigint, denominator: bigint): number {
+  if (numerator === 0n) return 0;
+  // An even exponent that leaves 110 bits or more of the ratio: of these the root has 55, as many as scaleBits asks for.
+  const spare = bitLength(numerator) - bitLength(denominator) - 111;
+  const exponent = spare - (spare & 1);
+  const scaled = exponent < 0 ? numerator << BigInt(-exponent) : numerator;
+  const divisor = exponent < 0 ? denominator : denominator << BigInt(exponent);
+  const whole = scaled / divisor;
+  const root = integerRoot(whole);
+  const sticky = root * root === whole && whole * divisor === scaled ? 0n : 1n;
+  return scaleBits((root << 1n) | sticky, exponent / 2 - 1);
+}
+
+/** The greatest integer whose square is not above the value, which has at most 112 bits. */
+function integerRoot(value: bigint): bigint {
+  // The first guess is right to some 50 bits of 56; one step of Newton's squares what is wrong with it.
+  let root = BigInt(Math.floor(Math.sqrt(Number(value))));
+  if (root === 0n) return 0n;
+  root = (root + value / root) >> 1n;
+  while (root * root > value) root -= 1n;
+  while ((root + 1n) * (root + 1n) <= value) root += 1n;
+  return root;
+}
+
 function bitLength(value: bigint): number {
-  return value.toString(2).length;
+  const hex = value.toString(16);
+  return 4 * hex.length + 28 - Math.clz32(Number.parseInt(hex.charAt(0), 16));
 }

@@ -23,6 +23,8 @@ const AGGREGATES = [
   ['sum', 'x'],
   ['sum', 'd'],
   ['mean', 'x'],
+  ['variance', 'x'],
+  ['stddev', 'd'],
   ['min', 's'],
   ['max', 'd'],
   ['last', 'at'],

@@ -68,6 +68,10 @@ const INPUTS: Readonly<Record<FeatureRecipe['aggregate'], readonly string[]>> = 
   count: ['', 'i', 's', 'v', 'xd', ''],
   sum: NUMBERS,
   mean: NUMBERS,
+  variance: NUMBERS,
+  variance_pop: NUMBERS,
+  stddev: NUMBERS,
+  stddev_pop: NUMBERS,
   min: ORDERED,
   max: ORDERED,
   last: [...ORDERED, 'l', 'v', 'at', 'ks'],
@@ -238,7 +242,7 @@ function featurePlan(recipe: Recipe, feature: FeatureRecipe, index: number): Fea
 
 function resultTypeOf(aggregate: FeatureRecipe['aggregate'], inputType: ValueType | undefined): ValueType {
   if (aggregate === 'count') return typeOf(Kind.INT64);
-  return aggregate === 'mean' ? typeOf(Kind.DOUBLE) : must(inputType);
+  return /^(mean|variance|stddev)/.test(aggregate) ? typeOf(Kind.DOUBLE) : must(inputType);
 }
 
 function windowPlan(recipe: Recipe, { kind, pane, panes }: WindowRecipe): Window {

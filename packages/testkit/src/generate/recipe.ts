@@ -42,8 +42,13 @@ export interface WindowRecipe {
   readonly panes: number;
 }
 
+const PLAIN_AGGREGATES = ['count', 'sum', 'mean', 'min', 'max', 'last'] as const;
+const DEVIATIONS = ['variance', 'variance_pop', 'stddev', 'stddev_pop'] as const;
+/** What features aggregate. */
+export const AGGREGATES = [...PLAIN_AGGREGATES, ...DEVIATIONS] as const;
+
 export interface FeatureRecipe {
-  readonly aggregate: 'count' | 'sum' | 'mean' | 'min' | 'max' | 'last';
+  readonly aggregate: (typeof AGGREGATES)[number];
   /** Chooses the input among those that the aggregate takes. */
   readonly input: number;
   readonly window: WindowRecipe;
@@ -179,7 +184,10 @@ const windows: fc.Arbitrary<WindowRecipe> = fc.record({
 });
 
 const features: fc.Arbitrary<FeatureRecipe> = fc.record({
-  aggregate: fc.constantFrom('count', 'sum', 'mean', 'min', 'max', 'last'),
+  aggregate: fc.oneof(
+    { weight: 5, arbitrary: fc.constantFrom(...PLAIN_AGGREGATES) },
+    { weight: 1, arbitrary: fc.constantFrom(...DEVIATIONS) },
+  ),
   input: fc.nat(30),
   window: windows,
   ttl: fc.oneof({ weight: 4, arbitrary: fc.constant(0) }, { weight: 1, arbitrary: fc.integer({ min: 1, max: 20 }) }),

@@ -74,6 +74,61 @@ export function divideExact(sum: ExactSum, count: bigint): ExactSum {
   return { numerator: sum.numerator, denominator: sum.denominator * count };
 }
 
+/**
+ * The variance of numbers by its definition: the sum of the squared distances from the mean, divided by the count less
+ * `less`. NaN when one of them is not finite.
+ */
+export function varianceOf(kind: 'int64' | 'double' | 'decimal', values: readonly unknown[], less: bigint): ExactSum {
+  const units = unitsOf(kind, values);
+  if (units === undefined) return 'NaN';
+  const n = BigInt(values.length);
+  const total = units.values.reduce((sum, value) => sum + value, 0n);
+  // A distance times n is an integer number of units.
+  const squares = units.values.reduce((sum, value) => sum + (n * value - total) ** 2n, 0n);
+  return { numerator: squares, denominator: n * n * (n - less) * units.perOne * units.perOne };
+}
+
+/** The numbers as counts of one unit; undefined when one is not finite. */
+function unitsOf(
+  kind: 'int64' | 'double' | 'decimal',
+  values: readonly unknown[],
+): { readonly values: bigint[]; readonly perOne: bigint } | undefined {
+  if (kind === 'int64') return { values: values as bigint[], perOne: 1n };
+  if (kind === 'double') {
+    const doubles = values as number[];
+    return doubles.every(Number.isFinite)
+      ? { values: doubles.map(doubleUnits), perOne: 1n << SMALLEST_EXPONENT }
+      : undefined;
+  }
+  const texts = values as string[];
+  if (!texts.every((text) => /^-?\d/.test(text))) return undefined;
+  const scale = texts.reduce((most, text) => Math.max(most, fractionOf(text).length), 0);
+  return { values: texts.map((text) => decimalUnits(text, scale)), perOne: 10n ** BigInt(scale) };
+}
+
+/** The square root of what is not negative, as a ratio that rounds to a double as the root itself does. */
+export function rootOf(value: ExactSum): ExactSum {
+  if (typeof value === 'string') return value;
+  // Finer than a quarter of the smallest double; an inexact root lies strictly between two counts of that, as does the middle.
+  const bitsBelow = 1100n;
+  const scaled = value.numerator << (2n * bitsBelow);
+  const whole = scaled / value.denominator;
+  const root = integerRootOf(whole);
+  const isExact = root * root === whole && whole * value.denominator === scaled;
+  return { numerator: 2n * root + (isExact ? 0n : 1n), denominator: 2n << bitsBelow };
+}
+
+/** From above: each step of Newton's ends at or above the root. */
+function integerRootOf(value: bigint): bigint {
+  if (value === 0n) return 0n;
+  let root = 1n << BigInt(Math.ceil(bitLength(value) / 2));
+  for (;;) {
+    const next = (root + value / root) / 2n;
+    if (next >= root) return root;
+    root = next;
+  }
+}
+
 /** The double nearest to an exact sum, ties to even, beyond the range an infinity: one rounding. */
 export function roundToDouble(sum: ExactSum): number {
   if (typeof sum === 'string') return Number(sum);

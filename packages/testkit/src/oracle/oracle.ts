@@ -20,7 +20,16 @@
 import type { FeaturePlan, ViewPlan, Window } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { Kind, type Value, ValueStatus } from '@freshet/gen/freshet/type/v1/value_pb.ts';
 import { INT64_MAX, INT64_MIN, type Scalar } from '@freshet/values/scalar.ts';
-import { decimalText, divideExact, type ExactSum, roundToDouble, sumDecimals, sumDoubles } from './exact.ts';
+import {
+  decimalText,
+  divideExact,
+  type ExactSum,
+  rootOf,
+  roundToDouble,
+  sumDecimals,
+  sumDoubles,
+  varianceOf,
+} from './exact.ts';
 import { compareOracle } from './order.ts';
 
 /** One live row of one key that meets the view's condition, derived columns included. Events are given by offset. */
@@ -130,6 +139,11 @@ function aggregate(feature: FeaturePlan, events: readonly OracleEvent[]): Oracle
     case 'mean':
       // A mean has no signed zero, also when it is too small for a double: + 0.
       return present(roundToDouble(divideExact(exactSum(kind, inputs), BigInt(inputs.length))) + 0);
+    case 'variance':
+    case 'variance_pop':
+    case 'stddev':
+    case 'stddev_pop':
+      return deviation(feature, kind, inputs);
     case 'min':
       return present(inputs.reduce((a, b) => (compareOracle(kind, b, a) < 0 ? b : a)));
     case 'max':
@@ -144,6 +158,15 @@ function aggregate(feature: FeaturePlan, events: readonly OracleEvent[]): Oracle
     default:
       throw new Error(`the oracle does not know the aggregate ${feature.aggregate}`);
   }
+}
+
+/** Of the sample, of which one value is too few, or of the population; or the root of either. */
+function deviation(feature: FeaturePlan, kind: Kind, inputs: readonly Scalar[]): OracleAnswer {
+  const less = feature.aggregate.endsWith('_pop') ? 0n : 1n;
+  if (BigInt(inputs.length) <= less) return noValue(feature);
+  const name = kind === Kind.DECIMAL ? 'decimal' : kind === Kind.DOUBLE ? 'double' : 'int64';
+  const ratio = varianceOf(name, inputs, less);
+  return present(roundToDouble(feature.aggregate.startsWith('stddev') ? rootOf(ratio) : ratio));
 }
 
 function sum(kind: Kind, inputs: readonly Scalar[]): OracleAnswer {
