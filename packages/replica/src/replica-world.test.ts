@@ -90,7 +90,7 @@ describe('a replica and its upstreams', () => {
         assert(isServed || !wasServed || world.renewals > 0, 'what the disk had to serve it has at any later time');
         wasServed = isServed;
         sometimes.note('it serves at once', isServed);
-        sometimes.note('a generation waits for the other shard', again.state.pendingSwitches().length > 0 && isServed);
+        sometimes.note('a generation waits for the other shard', again.state.pending.length > 0 && isServed);
         const generations = [...again.state.catalog.views.values()].map((view) => view.tables[0]?.generation);
         sometimes.note('a view was read in another generation before', read !== '' && read !== generations.join());
         read = generations.join();

@@ -244,7 +244,7 @@ export class World {
     this.check();
     const { catalog } = this.state;
     assert(catalog.services.has('all'), 'the service is served');
-    assert(this.state.pendingSwitches().length === 0, 'no view waits for a generation');
+    assert(this.state.pending.length === 0, 'no view waits for a generation');
     for (const [number, { served, lost }] of this.state.shards) {
       const model = upstreams.model(number);
       assert(!lost && served.logId === model.logId, 'the shard is served by the log that there is');
