@@ -7,7 +7,7 @@ import { Kind } from '@freshet/gen/freshet/type/v1/value_pb.ts';
 import { describe, expect, it } from 'vitest';
 import { decodeRow } from './rows/row-codec.ts';
 import { valuesAt } from './rows/row-reader.ts';
-import type { FoldEntry, ShardFold } from './shard-fold.ts';
+import { type FoldEntry, ShardFold } from './shard-fold.ts';
 import {
   change,
   encodeRecord,
@@ -402,6 +402,35 @@ describe('a new generation of a route', () => {
     fold.foldBuild(V1, log.entries.slice(1));
     expect([fold.builds(), fold.completeViews()]).toEqual([[], []]);
     fold.fold(log.add(snapshotEnd(1, 2)).entries.slice(4));
+    expect([fold.completeViews(), value(fold, V1)]).toEqual([[V1], 1n]);
+  });
+});
+
+describe('a fold that begins where the log does', () => {
+  const from = (log: Script, origin: number): FoldEntry[] =>
+    log.entries.map((entry) => ({ ...entry, offset: entry.offset + origin }));
+
+  it('R3: has no view whole before its route begins anew, whatever rows of the route come', () => {
+    const cold = new MemoryCold();
+    const fold = new ShardFold({ cold, cacheBytes: 1, origin: 100 });
+    const log = new Script().change({ sequence: 5, generation: 3 }).add(define(1, COUNTS));
+    fold.fold(from(log.change({ sequence: 6, generation: 3 }), 100));
+    expect([fold.position, fold.origin, fold.routeGeneration(1)]).toEqual([103, 100, 0]);
+    expect([fold.completeViews(), fold.builds(), fold.incompleteViews()]).toEqual([[], [], [V1]]);
+    const { meta } = fold.takeCommit();
+    const again = new ShardFold({ cold, cacheBytes: 1, meta });
+    expect([again.position, again.origin]).toEqual([103, 100]);
+    log.add(begin(1, 4)).change({ sequence: 1, generation: 4 }).change({ sequence: 7, generation: 3 });
+    again.fold(from(log, 100).slice(3));
+    expect([again.completeViews(), again.routeGeneration(1)]).toEqual([[], 4]);
+    again.fold(from(log.add(snapshotEnd(1, 4)), 100).slice(6));
+    expect([again.completeViews(), value(again, V1), again.completeAt(V1)]).toEqual([[V1], 1n, 107]);
+  });
+
+  it('shows a route that begins for the first time from its beginning on', () => {
+    const fold = new ShardFold({ cold: new MemoryCold(), cacheBytes: 1, origin: 100 });
+    const log = new Script().add(define(1, COUNTS)).add(begin(1, 1)).change({ sequence: 1 });
+    fold.fold(from(log, 100));
     expect([fold.completeViews(), value(fold, V1)]).toEqual([[V1], 1n]);
   });
 });

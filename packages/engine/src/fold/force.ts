@@ -39,6 +39,8 @@ import { type FoldCounters, ViewInstance } from './view-instance.ts';
 const FIRST_GENERATION = 1;
 
 export class Force {
+  /** The offset that the fold began at. What lies before it is not known: a route may have begun there. */
+  origin = 0;
   definitions: DefinitionSet | undefined;
   nextInstance = 0;
   readonly routes = new Map<number, RouteProgress>();
@@ -116,6 +118,7 @@ export class Force {
   /** Everything as a commit had it. */
   restore(meta: FoldMeta): void {
     this.nextInstance = meta.nextInstance;
+    this.origin = Number(meta.origin);
     this.counters.expiredEvents = Number(meta.expiredEvents);
     this.counters.expressionErrors = Number(meta.expressionErrors);
     this.counters.unknownContracts = Number(meta.unknownContracts);
@@ -167,8 +170,11 @@ export class Force {
       this.routes.set(number, route);
     }
     if (!route.begin(generation, offset)) return;
-    // Of the first generation nothing was folded yet: its rows are shown as they come.
-    if (generation === FIRST_GENERATION) return;
+    if (generation === FIRST_GENERATION) {
+      // Nothing of it was folded yet: its rows are shown as they come, also where it was not known that it is to come.
+      for (const instance of this.#liveByRoute.get(number) ?? []) instance.completeAt ??= offset + 1;
+      return;
+    }
     // By id, as commits keep them: the order in which views came into force is forgotten by a restart, and the numbers
     // of instances must not tell that there was one (F1).
     for (const [viewId, instance] of [...this.views].sort(([a], [b]) => (a < b ? -1 : 1))) {
@@ -224,7 +230,7 @@ export class Force {
     const view = checkedView(plan);
     const route = this.routes.get(plan.route);
     // Nothing of the route can have been missed before it began.
-    if (route === undefined) return this.#begin(view, offset + 1);
+    if (route === undefined) return this.#begin(view, this.origin === 0 ? offset + 1 : undefined);
     const instance = this.#begin(view, undefined);
     instance.build = { position: route.beginOffset, route: new RouteProgress(plan.route) };
     return instance;

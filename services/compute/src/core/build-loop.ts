@@ -3,7 +3,8 @@
  *
  * Owns the second reading of the log and its pace: small slices with a turn for everything else in between, so that the
  * live fold stays fresh while old records are folded. All builds of a shard share one reading. A view whose records were
- * trimmed cannot be built: that is told, the view stays as it is, and nothing else is held up by it.
+ * trimmed cannot be built: that is told, its route is asked for anew (ask-generations.ts), and nothing else is held up
+ * by it.
  */
 import { FreshetError, isAbort, isFreshetError } from '@freshet/kit/errors.ts';
 import { retry } from '@freshet/kit/retry.ts';
@@ -20,6 +21,7 @@ export async function runBuilds(shard: Shard, signal: AbortSignal): Promise<void
   try {
     while (!signal.aborted) {
       const lost = await beyondReach(shard, signal);
+      shard.lostBuilds = [...lost];
       onLostBuilds?.(lost.size === 0 ? undefined : trimmed(shard.shard, lost));
       if (earliest(shard, lost) === undefined) {
         await shard.buildWanted.wait();
@@ -67,7 +69,8 @@ function trimmed(shard: number, lost: ReadonlySet<string>): FreshetError {
     {
       place: `views ${views}`,
       remedy:
-        'start ingest with --resync <database>=<a word not used before>: the sources are read anew, and the views are made of that',
+        'nothing, if ingest can be reached: it is asked to read their sources anew, and the views are made of that; else ' +
+        'start it with --resync <database>=<a word not used before>',
     },
   );
 }
