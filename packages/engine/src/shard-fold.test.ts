@@ -305,6 +305,28 @@ describe('builds', () => {
   });
 });
 
+describe('a build that meets a record which cannot be read', () => {
+  it('F3: stands there, over a restart too, and begins anew with its route; the live fold goes on', () => {
+    const cold = new MemoryCold();
+    const fold = newFold(cold);
+    const log = new Script().add(begin(1, 1)).change({ sequence: 1 }).add(define(1, COUNTS));
+    const { entries } = log.change({ sequence: 2, user: 2 });
+    fold.fold(entries);
+    const bad = { ...entries[1]!, record: entries[1]!.record.slice(0, -3) };
+    fold.foldBuild(V1, [entries[0]!, bad]);
+    expect(fold.builds()).toEqual([{ viewId: V1, position: 1, broken: expect.stringContaining('record 1') }]);
+    // Some of it may be folded, and its mark has moved: reading it again would pass it over.
+    fold.foldBuild(V1, entries.slice(1));
+    const { puts, meta } = fold.takeCommit();
+    cold.put(puts);
+    const again = newFold(cold, meta);
+    again.foldBuild(V1, entries.slice(1));
+    expect([again.builds()[0]?.position, again.builds()[0]?.broken]).toEqual([1, fold.builds()[0]?.broken]);
+    again.fold(log.add(begin(1, 2)).change({ sequence: 1, generation: 2 }).add(snapshotEnd(1, 2)).entries.slice(4));
+    expect([again.builds(), again.completeViews(), value(again, V1)]).toEqual([[], [V1], 1n]);
+  });
+});
+
 describe('a new generation of a route', () => {
   it('R3: leaves its views as they were until its snapshot has ended, then changes them in one step', () => {
     const cold = new MemoryCold();

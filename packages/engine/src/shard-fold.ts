@@ -195,11 +195,11 @@ export class ShardFold {
     return { version: state.version, bytes: this.#encoder.encode(instance.view, state) };
   }
 
-  /** The views being built, each with the offset of the next record that it needs. */
-  builds(): { viewId: string; position: number }[] {
-    const builds: { viewId: string; position: number }[] = [];
+  /** The views being built, each with the offset of the next record that it needs, or why it can take none. */
+  builds(): { viewId: string; position: number; broken: string | undefined }[] {
+    const builds: { viewId: string; position: number; broken: string | undefined }[] = [];
     for (const [viewId, { build }] of this.#force.views) {
-      if (build !== undefined) builds.push({ viewId, position: build.position });
+      if (build !== undefined) builds.push({ viewId, position: build.position, broken: build.broken });
     }
     return builds;
   }

@@ -25,7 +25,7 @@ import type { FoldMeta } from '@freshet/gen/freshet/compute/v1/state_pb.ts';
 import { LogRecordSchema, Operation } from '@freshet/gen/freshet/log/v1/log_pb.ts';
 import { type DefinitionSet, DefinitionSetSchema, type ViewPlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { assert, must } from '@freshet/kit/assert.ts';
-import { FreshetError } from '@freshet/kit/errors.ts';
+import { FreshetError, isFreshetError } from '@freshet/kit/errors.ts';
 import { toHex } from '@freshet/kit/hex.ts';
 import { RecordKind, RecordReader } from '../record/record-reader.ts';
 import type { ColdState, FoldEntry } from '../shard-fold.ts';
@@ -99,14 +99,23 @@ export class Force {
     }
   }
 
-  /** Feeds a build, as far as the live fold is; when it has caught up the view joins the live fold. */
+  /**
+   * Feeds a build, as far as the live fold is; when it has caught up the view joins the live fold. One that breaks at a
+   * record stays where it is, until the view goes or its route begins anew.
+   */
   foldBuild(instance: ViewInstance, entries: readonly FoldEntry[], livePosition: number): void {
     const { build } = instance;
-    if (build === undefined) return;
+    if (build === undefined || build.broken !== undefined) return;
     for (const entry of entries) {
       if (build.position >= livePosition) break;
       assert(entry.offset === build.position, `F3: a build at ${build.position} was fed offset ${entry.offset}`);
-      this.#foldShadow(instance, build.route, entry);
+      try {
+        this.#foldShadow(instance, build.route, entry);
+      } catch (error) {
+        if (!isFreshetError(error)) throw error;
+        build.broken = `record ${entry.offset}: ${error.message}`;
+        return;
+      }
       build.position = entry.offset + 1;
     }
     if (build.position < livePosition) return;

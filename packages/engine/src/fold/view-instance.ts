@@ -37,6 +37,8 @@ export interface Build {
   position: number;
   /** The view's route as the build has seen it. */
   readonly route: RouteProgress;
+  /** Why it cannot go on, if it cannot: part of the record at its position may be folded, so that is not tried again (F3). */
+  broken?: string | undefined;
 }
 
 /** Since when an instance is not fed any more: everything before is in it. */
@@ -84,7 +86,9 @@ export class ViewInstance {
     this.cache = new StateCache({ view, instance: this.name, cold, use, isPartial: stored !== undefined, keys });
     if (stored?.completeAt !== undefined) this.completeAt = Number(stored.completeAt);
     if (stored?.build?.route !== undefined) {
-      this.build = { position: Number(stored.build.position), route: RouteProgress.fromProto(stored.build.route) };
+      const { position, broken } = stored.build;
+      this.build = { position: Number(position), route: RouteProgress.fromProto(stored.build.route) };
+      if (broken !== '') this.build.broken = broken;
     }
     if (stored?.standing !== undefined) {
       this.#standing = {
@@ -113,7 +117,11 @@ export class ViewInstance {
       viewId: this.view.plan.viewId,
       instance: this.number,
       keys: BigInt(this.cache.keys),
-      ...(build === undefined ? {} : { build: { position: BigInt(build.position), route: build.route.toProto() } }),
+      ...(build === undefined
+        ? {}
+        : {
+            build: { position: BigInt(build.position), route: build.route.toProto(), broken: build.broken ?? '' },
+          }),
       ...(completeAt === undefined ? {} : { completeAt: BigInt(completeAt) }),
       generation,
       successor,

@@ -134,6 +134,36 @@ describe('a view over records that the log no longer has', () => {
   });
 });
 
+describe('a view over a record that cannot be read', () => {
+  it('is told, and has its route asked for anew', async () => {
+    script.add(define(1)).add(begin(1, 1)).change({ sequence: 1 });
+    await append();
+    let isDamaged = false;
+    const { read } = log;
+    log.read = async function* (partition, from, signal) {
+      for await (const batch of read.call(log, partition, from, signal)) {
+        // What the live fold could read, the build cannot: it lies otherwise on the disk by then.
+        const entries = batch.entries.map((e) =>
+          isDamaged && e.offset === 2 ? { ...e, record: e.record.slice(0, -3) } : e,
+        );
+        yield { ...batch, entries };
+      }
+    };
+    const host = start(new MemoryDisk());
+    await until(() => isAt(host, 3));
+    isDamaged = true;
+    script.add(define(2, COUNTS));
+    await append();
+    await until(() => asked.length > 0, 500_000);
+    expect(asked).toEqual([[[1, 1]]]);
+    expect(host.conditionList.map(({ id, code }) => `${id} ${code}`)).toEqual(['shard/0/builds DATA_DAMAGED']);
+    script.add(begin(1, 2)).change({ sequence: 1, generation: 2 }).add(snapshotEnd(1, 2));
+    await append();
+    await until(() => foldOf(host)?.completeViews().length === 1);
+    await until(() => host.conditionList.length === 0);
+  });
+});
+
 describe('a shard that lost all it had, on a log that begins late', () => {
   it('R3: begins where the log does, asks for its routes, and offers nothing before they are whole', async () => {
     await trimmedLog('definitions');

@@ -20,6 +20,8 @@ export interface EncodedRow {
 export interface Build {
   readonly viewId: string;
   readonly position: number;
+  /** Why it can take no more records; undefined while it can. */
+  readonly broken?: string | undefined;
 }
 
 /** From where on nothing was folded into an instance any more. */

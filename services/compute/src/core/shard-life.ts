@@ -209,7 +209,7 @@ async function isOfLog(
     return there === undefined || (there !== 'beyond' && there.recordCrc === info.recordCrc) ? 'of it' : 'of no use';
   });
   // L2: the log is not to be kept from there on only, as if this could ever be folded on from.
-  if (answer === 'of no use') checkpoints.forget(info);
+  if (answer === 'of no use') await checkpoints.forget(info);
   return answer === undefined || answer === 'of it';
 }
 

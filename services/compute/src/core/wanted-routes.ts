@@ -31,7 +31,7 @@ export function wantedRoutes(shards: readonly Shard[]): ReadonlyMap<number, Gene
       const known = wanted.get(route);
       if (known !== undefined && known.aboveGeneration >= aboveGeneration) continue;
       const reason = isLost
-        ? `shard ${shard.shard} cannot build a view: the log no longer has the route's beginning`
+        ? `shard ${shard.shard} cannot build a view from the log: it lacks the route's beginning, or cannot be read there`
         : `shard ${shard.shard} lost its state, and the log begins at ${fold.origin}`;
       wanted.set(route, { route, aboveGeneration, reason });
     }
