@@ -139,9 +139,9 @@ describe('a view over a record that cannot be read', () => {
     script.add(define(1)).add(begin(1, 1)).change({ sequence: 1 });
     await append();
     let isDamaged = false;
-    const { read } = log;
+    const read = log.read.bind(log);
     log.read = async function* (partition, from, signal) {
-      for await (const batch of read.call(log, partition, from, signal)) {
+      for await (const batch of read(partition, from, signal)) {
         // What the live fold could read, the build cannot: it lies otherwise on the disk by then.
         const entries = batch.entries.map((e) =>
           isDamaged && e.offset === 2 ? { ...e, record: e.record.slice(0, -3) } : e,
