@@ -88,6 +88,7 @@ type DiskAction = Extract<
       | 'full'
       | 'clock'
       | 'checkpoint'
+      | 'anew'
       | 'database-away'
       | 'database-silent';
   }
@@ -160,6 +161,9 @@ function actOnDisk(world: World, action: DiskAction): void {
       clock.skewUs = action.machine === 'ingest' ? Math.max(-INGEST_BEHIND_US_MAX, skewUs) : skewUs;
       return;
     }
+    case 'anew':
+      world.readAnew();
+      return;
     case 'checkpoint':
       world.askCheckpoint(action.machine);
       return;

@@ -81,6 +81,7 @@ export class World {
   #set = 0;
   /** Everything that was ever in force, by generation. */
   readonly #sets = new Map<bigint, DefinitionSet>();
+  #anew = 0;
   readonly #hosts = new Map<Machine, NodeUpkeep>();
   readonly #replicas = new Map<Machine, Watched>();
   /** Machines whose process found rows damaged on its disk. */
@@ -124,6 +125,11 @@ export class World {
   note(what: string): void {
     this.seen.set(what, (this.seen.get(what) ?? 0) + 1);
     this.#mix(what);
+  }
+
+  /** The source is to be read anew, as a new generation of its route. */
+  readAnew(): void {
+    this.#anew += 1;
   }
 
   /** Notes damage beyond what is promised: from now on it must be made good or announced. */
@@ -241,6 +247,7 @@ export class World {
       case 'ingest':
         return runIngest(life, {
           ...{ network, postgres, partitions, trims, definitions, resync: this.#resync },
+          anew: () => this.#anew,
           onLog: (log) => this.#tap(log),
         });
       case 'compute-a':

@@ -51,6 +51,8 @@ export interface Build {
   readonly route: RouteProgress;
   /** The tables as the build has seen them; undefined for a view without joins. */
   readonly tables?: BuildTables | undefined;
+  /** Why it cannot go on, if it cannot: part of the record at its position may be folded, so that is not tried again (F3). */
+  broken?: string | undefined;
 }
 
 /** Since when an instance is not fed any more: everything before is in it. */
@@ -113,6 +115,7 @@ export class ViewInstance {
         route: RouteProgress.fromProto(stored.build.route),
         tables: BuildTables.fromProto(stored.build, number, { cold, use }),
       };
+      if (stored.build.broken !== '') this.build.broken = stored.build.broken;
     }
     if (stored?.standing !== undefined) {
       this.#standing = {
@@ -160,6 +163,7 @@ export class ViewInstance {
             build: {
               position: BigInt(build.position),
               route: build.route.toProto(),
+              broken: build.broken ?? '',
               ...build.tables?.toProto(),
             },
           }),

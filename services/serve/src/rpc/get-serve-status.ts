@@ -21,6 +21,7 @@ export function getServeStatus(replica: Replica, errors: OnDemandErrorCounts): (
         upstream: shard.upstream ?? '',
         reason: shard.reason,
         standstillUs: BigInt(Math.round(shard.standstillUs)),
+        standing: shard.standing.map(fromHex),
       })),
       servingGeneration: replica.catalog.generation,
       knownGeneration: replica.knownGeneration,
@@ -28,5 +29,13 @@ export function getServeStatus(replica: Replica, errors: OnDemandErrorCounts): (
       conditions: replica.conditions,
       rowBytes: BigInt(replica.rowBytes),
       onDemand: errors.list().map((counted) => ({ ...counted, errors: BigInt(counted.errors) })),
+      pendingGenerations: replica.pendingGenerations.map(({ viewId, name, generation, ready, sinceUs }) => ({
+        viewId: fromHex(viewId),
+        name,
+        generation,
+        shardsReady: ready,
+        shards: replica.shardCount,
+        sinceUs: BigInt(sinceUs),
+      })),
     });
 }
