@@ -9,6 +9,7 @@
 // deploy replicas first: an older one takes the frame for an empty one and does not turn to another upstream.
 // 2026-11-23 frames are numbered in their stream; deploy compute first: an older one numbers none.
 // 2026-11-23 TakeCheckpoint, checkpoints and repairs in the status; additive, any order of deployment.
+// 2026-11-23 ForgetEntity; additive, before the command that calls it.
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
@@ -23,7 +24,112 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file freshet/compute/v1/compute.proto.
  */
 export const file_freshet_compute_v1_compute: GenFile = /*@__PURE__*/
-  fileDesc("CiBmcmVzaGV0L2NvbXB1dGUvdjEvY29tcHV0ZS5wcm90bxISZnJlc2hldC5jb21wdXRlLnYxImoKC1NoYXJkQ3Vyc29yEg0KBXNoYXJkGAEgASgNEhcKBmxvZ19pZBgCIAEoDEIHukgEegIYEBIQCghwb3NpdGlvbhgDIAEoBBISCgpyZWNvcmRfY3JjGAQgASgHEg0KBXZpZXdzGAUgAygMIpQBChdTdWJzY3JpYmVDaGFuZ2VzUmVxdWVzdBI8CgZzaGFyZHMYASADKAsyHy5mcmVzaGV0LmNvbXB1dGUudjEuU2hhcmRDdXJzb3JCC7pICJIBBQgBEIAgEhgKBXZpZXdzGAIgAygMQgm6SAaSAQMQkE4SIQoLY29hbGVzY2VfdXMYAyABKANCDLpICSIHGICOzhwoACI2CglSb3dDaGFuZ2USCwoDa2V5GAEgASgMEg8KB3ZlcnNpb24YAiABKAQSCwoDcm93GAMgASgMIkgKCFZpZXdSb3dzEg8KB3ZpZXdfaWQYASABKAwSKwoEcm93cxgCIAMoCzIdLmZyZXNoZXQuY29tcHV0ZS52MS5Sb3dDaGFuZ2UiYAoIUGFzc1BhZ2USDwoHdmlld19pZBgBIAEoDBIRCglhZnRlcl9rZXkYAiABKAwSEwoLdGhyb3VnaF9rZXkYAyABKAwSDAoEbGFzdBgEIAEoCBINCgVhc19vZhgFIAEoBCLlAgoYU3Vic2NyaWJlQ2hhbmdlc1Jlc3BvbnNlEg4KBmxvZ19pZBgBIAEoDBINCgVzaGFyZBgCIAEoDRINCgVhZnRlchgDIAEoBBIvCgZjdXJzb3IYBCABKAsyHy5mcmVzaGV0LmNvbXB1dGUudjEuU2hhcmRDdXJzb3ISGwoTY29tcGxldGVfdGhyb3VnaF91cxgFIAEoEhIQCghidWlsZGluZxgGIAMoDBIqCgRyb3dzGAcgAygLMhwuZnJlc2hldC5jb21wdXRlLnYxLlZpZXdSb3dzEioKBHBhc3MYCCABKAsyHC5mcmVzaGV0LmNvbXB1dGUudjEuUGFzc1BhZ2USHgoWZGVmaW5pdGlvbnNfZ2VuZXJhdGlvbhgJIAEoBBIxCgt1bmF2YWlsYWJsZRgKIAEoCzIcLmZyZXNoZXQudHlwZS52MS5FcnJvckRldGFpbBIQCghzZXF1ZW5jZRgLIAEoBCIqChdHZXRDb21wdXRlU3RhdHVzUmVxdWVzdBIPCgdkaWdlc3RzGAEgASgIIo8BChhHZXRDb21wdXRlU3RhdHVzUmVzcG9uc2USLwoGc2hhcmRzGAEgAygLMh8uZnJlc2hldC5jb21wdXRlLnYxLlNoYXJkU3RhdHVzEhIKCnBhcnRpdGlvbnMYAiABKA0SLgoKY29uZGl0aW9ucxgDIAMoCzIaLmZyZXNoZXQudHlwZS52MS5Db25kaXRpb24iuAMKC1NoYXJkU3RhdHVzEg0KBXNoYXJkGAEgASgNEg4KBmxvZ19pZBgCIAEoDBIQCghwb3NpdGlvbhgDIAEoBBIPCgdsb2dfZW5kGAQgASgEEhEKCWNvbW1pdHRlZBgFIAEoBBITCgtsb2dfdGltZV91cxgGIAEoEhIeChZkZWZpbml0aW9uc19nZW5lcmF0aW9uGAcgASgEEi0KBmJ1aWxkcxgIIAMoCzIdLmZyZXNoZXQuY29tcHV0ZS52MS5WaWV3QnVpbGQSDAoEa2V5cxgJIAEoBBIWCg5leHBpcmVkX2V2ZW50cxgKIAEoBBIZChFleHByZXNzaW9uX2Vycm9ycxgLIAEoBBIOCgZkaWdlc3QYDCABKAwSEQoJZm9sbG93ZXJzGA0gASgNEhMKC2NhY2hlX2J5dGVzGA4gASgEEjMKC2NoZWNrcG9pbnRzGA8gAygLMh4uZnJlc2hldC5jb21wdXRlLnYxLkNoZWNrcG9pbnQSDwoHcmVwYWlycxgQIAEoDRIWCg5zY3J1YmJlZF9hdF91cxgRIAEoEhIZChF1bmtub3duX2NvbnRyYWN0cxgSIAEoBCKqAQoKQ2hlY2twb2ludBINCgVzaGFyZBgBIAEoDRIOCgZsb2dfaWQYAiABKAwSEAoIcG9zaXRpb24YAyABKAQSEwoLbG9nX3RpbWVfdXMYBCABKBISEwoLdGFrZW5fYXRfdXMYBSABKBISDQoFYnl0ZXMYBiABKAQSDgoGc3RhdGVzGAcgASgEEhQKDHN0YXRlX2RpZ2VzdBgIIAEoDBIMCgRmaWxlGAkgASgJIjIKFVRha2VDaGVja3BvaW50UmVxdWVzdBIZCgZzaGFyZHMYASADKA1CCbpIBpIBAxCAICJMChZUYWtlQ2hlY2twb2ludFJlc3BvbnNlEjIKCmNoZWNrcG9pbnQYASABKAsyHi5mcmVzaGV0LmNvbXB1dGUudjEuQ2hlY2twb2ludCIuCglWaWV3QnVpbGQSDwoHdmlld19pZBgBIAEoDBIQCghwb3NpdGlvbhgCIAEoBDLbAgoOQ29tcHV0ZVNlcnZpY2USbwoQU3Vic2NyaWJlQ2hhbmdlcxIrLmZyZXNoZXQuY29tcHV0ZS52MS5TdWJzY3JpYmVDaGFuZ2VzUmVxdWVzdBosLmZyZXNoZXQuY29tcHV0ZS52MS5TdWJzY3JpYmVDaGFuZ2VzUmVzcG9uc2UwARJtChBHZXRDb21wdXRlU3RhdHVzEisuZnJlc2hldC5jb21wdXRlLnYxLkdldENvbXB1dGVTdGF0dXNSZXF1ZXN0GiwuZnJlc2hldC5jb21wdXRlLnYxLkdldENvbXB1dGVTdGF0dXNSZXNwb25zZRJpCg5UYWtlQ2hlY2twb2ludBIpLmZyZXNoZXQuY29tcHV0ZS52MS5UYWtlQ2hlY2twb2ludFJlcXVlc3QaKi5mcmVzaGV0LmNvbXB1dGUudjEuVGFrZUNoZWNrcG9pbnRSZXNwb25zZTABYgZwcm90bzM", [file_buf_validate_validate, file_freshet_type_v1_condition, file_freshet_type_v1_error]);
+  fileDesc("CiBmcmVzaGV0L2NvbXB1dGUvdjEvY29tcHV0ZS5wcm90bxISZnJlc2hldC5jb21wdXRlLnYxIoABChNGb3JnZXRFbnRpdHlSZXF1ZXN0EhcKBmxvZ19pZBgBIAEoDEIHukgEegJoEBINCgVzaGFyZBgCIAEoDRIOCgZvZmZzZXQYAyABKAQSHgoKZW50aXR5X2tleRgEIAEoDEIKukgHegUQARiAEBIRCglzZXRfYXNpZGUYBSABKAgipgEKFEZvcmdldEVudGl0eVJlc3BvbnNlEhAKCHBvc2l0aW9uGAEgASgEEh0KFXZpZXdzX3dpdGhfbGF0ZXJfcm93cxgCIAMoDBISCgpjaGVja3BvaW50GAMgASgEEhsKE2NoZWNrcG9pbnRzX3JlbW92ZWQYBCABKA0SEQoJc2V0X2FzaWRlGAUgAygJEhkKEXNldF9hc2lkZV9yZW1vdmVkGAYgASgIImoKC1NoYXJkQ3Vyc29yEg0KBXNoYXJkGAEgASgNEhcKBmxvZ19pZBgCIAEoDEIHukgEegIYEBIQCghwb3NpdGlvbhgDIAEoBBISCgpyZWNvcmRfY3JjGAQgASgHEg0KBXZpZXdzGAUgAygMIpQBChdTdWJzY3JpYmVDaGFuZ2VzUmVxdWVzdBI8CgZzaGFyZHMYASADKAsyHy5mcmVzaGV0LmNvbXB1dGUudjEuU2hhcmRDdXJzb3JCC7pICJIBBQgBEIAgEhgKBXZpZXdzGAIgAygMQgm6SAaSAQMQkE4SIQoLY29hbGVzY2VfdXMYAyABKANCDLpICSIHGICOzhwoACI2CglSb3dDaGFuZ2USCwoDa2V5GAEgASgMEg8KB3ZlcnNpb24YAiABKAQSCwoDcm93GAMgASgMIkgKCFZpZXdSb3dzEg8KB3ZpZXdfaWQYASABKAwSKwoEcm93cxgCIAMoCzIdLmZyZXNoZXQuY29tcHV0ZS52MS5Sb3dDaGFuZ2UiYAoIUGFzc1BhZ2USDwoHdmlld19pZBgBIAEoDBIRCglhZnRlcl9rZXkYAiABKAwSEwoLdGhyb3VnaF9rZXkYAyABKAwSDAoEbGFzdBgEIAEoCBINCgVhc19vZhgFIAEoBCLlAgoYU3Vic2NyaWJlQ2hhbmdlc1Jlc3BvbnNlEg4KBmxvZ19pZBgBIAEoDBINCgVzaGFyZBgCIAEoDRINCgVhZnRlchgDIAEoBBIvCgZjdXJzb3IYBCABKAsyHy5mcmVzaGV0LmNvbXB1dGUudjEuU2hhcmRDdXJzb3ISGwoTY29tcGxldGVfdGhyb3VnaF91cxgFIAEoEhIQCghidWlsZGluZxgGIAMoDBIqCgRyb3dzGAcgAygLMhwuZnJlc2hldC5jb21wdXRlLnYxLlZpZXdSb3dzEioKBHBhc3MYCCABKAsyHC5mcmVzaGV0LmNvbXB1dGUudjEuUGFzc1BhZ2USHgoWZGVmaW5pdGlvbnNfZ2VuZXJhdGlvbhgJIAEoBBIxCgt1bmF2YWlsYWJsZRgKIAEoCzIcLmZyZXNoZXQudHlwZS52MS5FcnJvckRldGFpbBIQCghzZXF1ZW5jZRgLIAEoBCIqChdHZXRDb21wdXRlU3RhdHVzUmVxdWVzdBIPCgdkaWdlc3RzGAEgASgIIo8BChhHZXRDb21wdXRlU3RhdHVzUmVzcG9uc2USLwoGc2hhcmRzGAEgAygLMh8uZnJlc2hldC5jb21wdXRlLnYxLlNoYXJkU3RhdHVzEhIKCnBhcnRpdGlvbnMYAiABKA0SLgoKY29uZGl0aW9ucxgDIAMoCzIaLmZyZXNoZXQudHlwZS52MS5Db25kaXRpb24iuAMKC1NoYXJkU3RhdHVzEg0KBXNoYXJkGAEgASgNEg4KBmxvZ19pZBgCIAEoDBIQCghwb3NpdGlvbhgDIAEoBBIPCgdsb2dfZW5kGAQgASgEEhEKCWNvbW1pdHRlZBgFIAEoBBITCgtsb2dfdGltZV91cxgGIAEoEhIeChZkZWZpbml0aW9uc19nZW5lcmF0aW9uGAcgASgEEi0KBmJ1aWxkcxgIIAMoCzIdLmZyZXNoZXQuY29tcHV0ZS52MS5WaWV3QnVpbGQSDAoEa2V5cxgJIAEoBBIWCg5leHBpcmVkX2V2ZW50cxgKIAEoBBIZChFleHByZXNzaW9uX2Vycm9ycxgLIAEoBBIOCgZkaWdlc3QYDCABKAwSEQoJZm9sbG93ZXJzGA0gASgNEhMKC2NhY2hlX2J5dGVzGA4gASgEEjMKC2NoZWNrcG9pbnRzGA8gAygLMh4uZnJlc2hldC5jb21wdXRlLnYxLkNoZWNrcG9pbnQSDwoHcmVwYWlycxgQIAEoDRIWCg5zY3J1YmJlZF9hdF91cxgRIAEoEhIZChF1bmtub3duX2NvbnRyYWN0cxgSIAEoBCKqAQoKQ2hlY2twb2ludBINCgVzaGFyZBgBIAEoDRIOCgZsb2dfaWQYAiABKAwSEAoIcG9zaXRpb24YAyABKAQSEwoLbG9nX3RpbWVfdXMYBCABKBISEwoLdGFrZW5fYXRfdXMYBSABKBISDQoFYnl0ZXMYBiABKAQSDgoGc3RhdGVzGAcgASgEEhQKDHN0YXRlX2RpZ2VzdBgIIAEoDBIMCgRmaWxlGAkgASgJIjIKFVRha2VDaGVja3BvaW50UmVxdWVzdBIZCgZzaGFyZHMYASADKA1CCbpIBpIBAxCAICJMChZUYWtlQ2hlY2twb2ludFJlc3BvbnNlEjIKCmNoZWNrcG9pbnQYASABKAsyHi5mcmVzaGV0LmNvbXB1dGUudjEuQ2hlY2twb2ludCIuCglWaWV3QnVpbGQSDwoHdmlld19pZBgBIAEoDBIQCghwb3NpdGlvbhgCIAEoBDK+AwoOQ29tcHV0ZVNlcnZpY2USbwoQU3Vic2NyaWJlQ2hhbmdlcxIrLmZyZXNoZXQuY29tcHV0ZS52MS5TdWJzY3JpYmVDaGFuZ2VzUmVxdWVzdBosLmZyZXNoZXQuY29tcHV0ZS52MS5TdWJzY3JpYmVDaGFuZ2VzUmVzcG9uc2UwARJtChBHZXRDb21wdXRlU3RhdHVzEisuZnJlc2hldC5jb21wdXRlLnYxLkdldENvbXB1dGVTdGF0dXNSZXF1ZXN0GiwuZnJlc2hldC5jb21wdXRlLnYxLkdldENvbXB1dGVTdGF0dXNSZXNwb25zZRJpCg5UYWtlQ2hlY2twb2ludBIpLmZyZXNoZXQuY29tcHV0ZS52MS5UYWtlQ2hlY2twb2ludFJlcXVlc3QaKi5mcmVzaGV0LmNvbXB1dGUudjEuVGFrZUNoZWNrcG9pbnRSZXNwb25zZTABEmEKDEZvcmdldEVudGl0eRInLmZyZXNoZXQuY29tcHV0ZS52MS5Gb3JnZXRFbnRpdHlSZXF1ZXN0GiguZnJlc2hldC5jb21wdXRlLnYxLkZvcmdldEVudGl0eVJlc3BvbnNlYgZwcm90bzM", [file_buf_validate_validate, file_freshet_type_v1_condition, file_freshet_type_v1_error]);
+
+/**
+ * Asks for an erased entity's remains to be removed.
+ *
+ * @generated from message freshet.compute.v1.ForgetEntityRequest
+ */
+export type ForgetEntityRequest = Message<"freshet.compute.v1.ForgetEntityRequest"> & {
+  /**
+   * The log of the Erase record.
+   *
+   * @generated from field: bytes log_id = 1;
+   */
+  logId: Uint8Array;
+
+  /**
+   * The shard.
+   *
+   * @generated from field: uint32 shard = 2;
+   */
+  shard: number;
+
+  /**
+   * The offset of the Erase record.
+   *
+   * @generated from field: uint64 offset = 3;
+   */
+  offset: bigint;
+
+  /**
+   * The encoded entity key.
+   *
+   * @generated from field: bytes entity_key = 4;
+   */
+  entityKey: Uint8Array;
+
+  /**
+   * Also remove stores and checkpoints of the shard that were set aside because they were damaged.
+   *
+   * @generated from field: bool set_aside = 5;
+   */
+  setAside: boolean;
+};
+
+/**
+ * Describes the message freshet.compute.v1.ForgetEntityRequest.
+ * Use `create(ForgetEntityRequestSchema)` to create a new message.
+ */
+export const ForgetEntityRequestSchema: GenMessage<ForgetEntityRequest> = /*@__PURE__*/
+  messageDesc(file_freshet_compute_v1_compute, 0);
+
+/**
+ * What was done.
+ *
+ * @generated from message freshet.compute.v1.ForgetEntityResponse
+ */
+export type ForgetEntityResponse = Message<"freshet.compute.v1.ForgetEntityResponse"> & {
+  /**
+   * How many records the shard has folded.
+   *
+   * @generated from field: uint64 position = 1;
+   */
+  position: bigint;
+
+  /**
+   * Views in which the key has a row now: of what came after the erase. Views whose key was dead are not among them.
+   *
+   * @generated from field: repeated bytes views_with_later_rows = 2;
+   */
+  viewsWithLaterRows: Uint8Array[];
+
+  /**
+   * The position of the checkpoint that was taken.
+   *
+   * @generated from field: uint64 checkpoint = 3;
+   */
+  checkpoint: bigint;
+
+  /**
+   * Checkpoints that were removed.
+   *
+   * @generated from field: uint32 checkpoints_removed = 4;
+   */
+  checkpointsRemoved: number;
+
+  /**
+   * What lies set aside, and may hold the entity: paths; with set_aside, what was removed.
+   *
+   * @generated from field: repeated string set_aside = 5;
+   */
+  setAside: string[];
+
+  /**
+   * Whether set_aside was removed.
+   *
+   * @generated from field: bool set_aside_removed = 6;
+   */
+  setAsideRemoved: boolean;
+};
+
+/**
+ * Describes the message freshet.compute.v1.ForgetEntityResponse.
+ * Use `create(ForgetEntityResponseSchema)` to create a new message.
+ */
+export const ForgetEntityResponseSchema: GenMessage<ForgetEntityResponse> = /*@__PURE__*/
+  messageDesc(file_freshet_compute_v1_compute, 1);
 
 /**
  * Where a replica is in a shard.
@@ -73,7 +179,7 @@ export type ShardCursor = Message<"freshet.compute.v1.ShardCursor"> & {
  * Use `create(ShardCursorSchema)` to create a new message.
  */
 export const ShardCursorSchema: GenMessage<ShardCursor> = /*@__PURE__*/
-  messageDesc(file_freshet_compute_v1_compute, 0);
+  messageDesc(file_freshet_compute_v1_compute, 2);
 
 /**
  * Asks for changes.
@@ -108,7 +214,7 @@ export type SubscribeChangesRequest = Message<"freshet.compute.v1.SubscribeChang
  * Use `create(SubscribeChangesRequestSchema)` to create a new message.
  */
 export const SubscribeChangesRequestSchema: GenMessage<SubscribeChangesRequest> = /*@__PURE__*/
-  messageDesc(file_freshet_compute_v1_compute, 1);
+  messageDesc(file_freshet_compute_v1_compute, 3);
 
 /**
  * A row, or that there is none any more.
@@ -143,7 +249,7 @@ export type RowChange = Message<"freshet.compute.v1.RowChange"> & {
  * Use `create(RowChangeSchema)` to create a new message.
  */
 export const RowChangeSchema: GenMessage<RowChange> = /*@__PURE__*/
-  messageDesc(file_freshet_compute_v1_compute, 2);
+  messageDesc(file_freshet_compute_v1_compute, 4);
 
 /**
  * Rows of one view, by key ascending within a pass.
@@ -171,7 +277,7 @@ export type ViewRows = Message<"freshet.compute.v1.ViewRows"> & {
  * Use `create(ViewRowsSchema)` to create a new message.
  */
 export const ViewRowsSchema: GenMessage<ViewRows> = /*@__PURE__*/
-  messageDesc(file_freshet_compute_v1_compute, 3);
+  messageDesc(file_freshet_compute_v1_compute, 5);
 
 /**
  * A page of an ordered pass over a view's keys: it says everything about the keys after after_key up to through_key.
@@ -221,7 +327,7 @@ export type PassPage = Message<"freshet.compute.v1.PassPage"> & {
  * Use `create(PassPageSchema)` to create a new message.
  */
 export const PassPageSchema: GenMessage<PassPage> = /*@__PURE__*/
-  messageDesc(file_freshet_compute_v1_compute, 4);
+  messageDesc(file_freshet_compute_v1_compute, 6);
 
 /**
  * What changed in a shard.
@@ -317,7 +423,7 @@ export type SubscribeChangesResponse = Message<"freshet.compute.v1.SubscribeChan
  * Use `create(SubscribeChangesResponseSchema)` to create a new message.
  */
 export const SubscribeChangesResponseSchema: GenMessage<SubscribeChangesResponse> = /*@__PURE__*/
-  messageDesc(file_freshet_compute_v1_compute, 5);
+  messageDesc(file_freshet_compute_v1_compute, 7);
 
 /**
  * Asks for the status.
@@ -338,7 +444,7 @@ export type GetComputeStatusRequest = Message<"freshet.compute.v1.GetComputeStat
  * Use `create(GetComputeStatusRequestSchema)` to create a new message.
  */
 export const GetComputeStatusRequestSchema: GenMessage<GetComputeStatusRequest> = /*@__PURE__*/
-  messageDesc(file_freshet_compute_v1_compute, 6);
+  messageDesc(file_freshet_compute_v1_compute, 8);
 
 /**
  * What the shards are doing.
@@ -373,7 +479,7 @@ export type GetComputeStatusResponse = Message<"freshet.compute.v1.GetComputeSta
  * Use `create(GetComputeStatusResponseSchema)` to create a new message.
  */
 export const GetComputeStatusResponseSchema: GenMessage<GetComputeStatusResponse> = /*@__PURE__*/
-  messageDesc(file_freshet_compute_v1_compute, 7);
+  messageDesc(file_freshet_compute_v1_compute, 9);
 
 /**
  * What a shard is doing.
@@ -513,7 +619,7 @@ export type ShardStatus = Message<"freshet.compute.v1.ShardStatus"> & {
  * Use `create(ShardStatusSchema)` to create a new message.
  */
 export const ShardStatusSchema: GenMessage<ShardStatus> = /*@__PURE__*/
-  messageDesc(file_freshet_compute_v1_compute, 8);
+  messageDesc(file_freshet_compute_v1_compute, 10);
 
 /**
  * A verified checkpoint: all of a shard's state at a position, in a file.
@@ -590,7 +696,7 @@ export type Checkpoint = Message<"freshet.compute.v1.Checkpoint"> & {
  * Use `create(CheckpointSchema)` to create a new message.
  */
 export const CheckpointSchema: GenMessage<Checkpoint> = /*@__PURE__*/
-  messageDesc(file_freshet_compute_v1_compute, 9);
+  messageDesc(file_freshet_compute_v1_compute, 11);
 
 /**
  * Asks for checkpoints now.
@@ -611,7 +717,7 @@ export type TakeCheckpointRequest = Message<"freshet.compute.v1.TakeCheckpointRe
  * Use `create(TakeCheckpointRequestSchema)` to create a new message.
  */
 export const TakeCheckpointRequestSchema: GenMessage<TakeCheckpointRequest> = /*@__PURE__*/
-  messageDesc(file_freshet_compute_v1_compute, 10);
+  messageDesc(file_freshet_compute_v1_compute, 12);
 
 /**
  * A checkpoint that was taken.
@@ -632,7 +738,7 @@ export type TakeCheckpointResponse = Message<"freshet.compute.v1.TakeCheckpointR
  * Use `create(TakeCheckpointResponseSchema)` to create a new message.
  */
 export const TakeCheckpointResponseSchema: GenMessage<TakeCheckpointResponse> = /*@__PURE__*/
-  messageDesc(file_freshet_compute_v1_compute, 11);
+  messageDesc(file_freshet_compute_v1_compute, 13);
 
 /**
  * A view that is being built.
@@ -660,7 +766,7 @@ export type ViewBuild = Message<"freshet.compute.v1.ViewBuild"> & {
  * Use `create(ViewBuildSchema)` to create a new message.
  */
 export const ViewBuildSchema: GenMessage<ViewBuild> = /*@__PURE__*/
-  messageDesc(file_freshet_compute_v1_compute, 12);
+  messageDesc(file_freshet_compute_v1_compute, 14);
 
 /**
  * Streams changes. Serve nodes answer it too, so that they chain into trees.
@@ -699,6 +805,19 @@ export const ComputeService: GenService<{
     methodKind: "server_streaming";
     input: typeof TakeCheckpointRequestSchema;
     output: typeof TakeCheckpointResponseSchema;
+  },
+  /**
+   * Removes what a shard still has on disk of an entity that was erased: waits until the Erase record is folded, deletes the
+   * key's dead state and the journal up to there, takes a checkpoint, removes those before it, and opens the store anew,
+   * rewritten. The shard cannot be followed meanwhile. Asked again it does so again. UNAVAILABLE when the shard does not
+   * run here, or has not folded the record within the call's time.
+   *
+   * @generated from rpc freshet.compute.v1.ComputeService.ForgetEntity
+   */
+  forgetEntity: {
+    methodKind: "unary";
+    input: typeof ForgetEntityRequestSchema;
+    output: typeof ForgetEntityResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_freshet_compute_v1_compute, 0);

@@ -7,6 +7,7 @@
 // 2026-11-23 conditions in the status; additive, any order of deployment.
 // 2026-11-23 healing, upstream, standstill and memory in the status; additive, any order of deployment.
 // 2026-11-23 the answer's limit told; it was refused before as well, by gRPC.
+// 2026-11-23 ConfirmErased; additive, before the command that calls it.
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
@@ -22,7 +23,119 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file freshet/serve/v1/serve.proto.
  */
 export const file_freshet_serve_v1_serve: GenFile = /*@__PURE__*/
-  fileDesc("ChxmcmVzaGV0L3NlcnZlL3YxL3NlcnZlLnByb3RvEhBmcmVzaGV0LnNlcnZlLnYxIhsKCUludDY0TGlzdBIOCgZ2YWx1ZXMYASADKAMiHAoKU3RyaW5nTGlzdBIOCgZ2YWx1ZXMYASADKAkiGwoJQnl0ZXNMaXN0Eg4KBnZhbHVlcxgBIAMoDCIaCghCb29sTGlzdBIOCgZ2YWx1ZXMYASADKAgi3wEKCkVudGl0eUtleXMSDAoEbmFtZRgBIAEoCRItCgZpbnQ2NHMYAiABKAsyGy5mcmVzaGV0LnNlcnZlLnYxLkludDY0TGlzdEgAEi8KB3N0cmluZ3MYAyABKAsyHC5mcmVzaGV0LnNlcnZlLnYxLlN0cmluZ0xpc3RIABIsCgVieXRlcxgEIAEoCzIbLmZyZXNoZXQuc2VydmUudjEuQnl0ZXNMaXN0SAASKwoFYm9vbHMYBSABKAsyGi5mcmVzaGV0LnNlcnZlLnYxLkJvb2xMaXN0SABCCAoGdmFsdWVzInUKEkdldEZlYXR1cmVzUmVxdWVzdBIPCgdzZXJ2aWNlGAEgASgJEhAKCGZlYXR1cmVzGAIgAygJEioKBGtleXMYAyADKAsyHC5mcmVzaGV0LnNlcnZlLnYxLkVudGl0eUtleXMSEAoIcm93X2luZm8YBCABKAgiSwoNRmVhdHVyZUNvbHVtbhIMCgRuYW1lGAEgASgJEiwKBnZhbHVlcxgCIAEoCzIcLmZyZXNoZXQudHlwZS52MS5WYWx1ZUNvbHVtbiJKCgdSb3dJbmZvEgwKBHZpZXcYASABKAkSGQoRdmVyc2lvbnNfcGx1c19vbmUYAiADKAQSFgoOZXZlbnRfdGltZXNfdXMYAyADKBIinwEKE0dldEZlYXR1cmVzUmVzcG9uc2USMAoHY29sdW1ucxgBIAMoCzIfLmZyZXNoZXQuc2VydmUudjEuRmVhdHVyZUNvbHVtbhIQCghhc19vZl91cxgCIAEoEhIbChNjb21wbGV0ZV90aHJvdWdoX3VzGAMgASgSEicKBHJvd3MYBCADKAsyGS5mcmVzaGV0LnNlcnZlLnYxLlJvd0luZm8iFQoTTGlzdFNlcnZpY2VzUmVxdWVzdCJOChRMaXN0U2VydmljZXNSZXNwb25zZRI2CghzZXJ2aWNlcxgBIAMoCzIkLmZyZXNoZXQuc2VydmUudjEuU2VydmljZURlc2NyaXB0aW9uIoIBChJTZXJ2aWNlRGVzY3JpcHRpb24SDAoEbmFtZRgBIAEoCRIoCgRrZXlzGAIgAygLMhouZnJlc2hldC50eXBlLnYxLktleUNvbHVtbhI0CgdvdXRwdXRzGAMgAygLMiMuZnJlc2hldC5zZXJ2ZS52MS5PdXRwdXREZXNjcmlwdGlvbiJLChFPdXRwdXREZXNjcmlwdGlvbhIMCgRuYW1lGAEgASgJEigKBHR5cGUYAiABKAsyGi5mcmVzaGV0LnR5cGUudjEuVmFsdWVUeXBlIhcKFUdldFNlcnZlU3RhdHVzUmVxdWVzdCLVAQoWR2V0U2VydmVTdGF0dXNSZXNwb25zZRI0CgZzaGFyZHMYASADKAsyJC5mcmVzaGV0LnNlcnZlLnYxLlJlcGxpY2FTaGFyZFN0YXR1cxIaChJzZXJ2aW5nX2dlbmVyYXRpb24YAiABKAQSGAoQa25vd25fZ2VuZXJhdGlvbhgDIAEoBBIMCgRyb3dzGAQgASgEEi4KCmNvbmRpdGlvbnMYBSADKAsyGi5mcmVzaGV0LnR5cGUudjEuQ29uZGl0aW9uEhEKCXJvd19ieXRlcxgGIAEoBCLmAQoSUmVwbGljYVNoYXJkU3RhdHVzEg0KBXNoYXJkGAEgASgNEg4KBmxvZ19pZBgCIAEoDBIQCghwb3NpdGlvbhgDIAEoBBIbChNjb21wbGV0ZV90aHJvdWdoX3VzGAQgASgSEhEKCWNvbm5lY3RlZBgFIAEoCBITCgtjYXRjaGluZ191cBgGIAEoCBIQCghidWlsZGluZxgHIAMoDBIPCgdoZWFsaW5nGAggASgIEhAKCHVwc3RyZWFtGAkgASgJEg4KBnJlYXNvbhgKIAEoCRIVCg1zdGFuZHN0aWxsX3VzGAsgASgDMq4CCgxTZXJ2ZVNlcnZpY2USWgoLR2V0RmVhdHVyZXMSJC5mcmVzaGV0LnNlcnZlLnYxLkdldEZlYXR1cmVzUmVxdWVzdBolLmZyZXNoZXQuc2VydmUudjEuR2V0RmVhdHVyZXNSZXNwb25zZRJdCgxMaXN0U2VydmljZXMSJS5mcmVzaGV0LnNlcnZlLnYxLkxpc3RTZXJ2aWNlc1JlcXVlc3QaJi5mcmVzaGV0LnNlcnZlLnYxLkxpc3RTZXJ2aWNlc1Jlc3BvbnNlEmMKDkdldFNlcnZlU3RhdHVzEicuZnJlc2hldC5zZXJ2ZS52MS5HZXRTZXJ2ZVN0YXR1c1JlcXVlc3QaKC5mcmVzaGV0LnNlcnZlLnYxLkdldFNlcnZlU3RhdHVzUmVzcG9uc2ViBnByb3RvMw", [file_freshet_type_v1_condition, file_freshet_type_v1_plan, file_freshet_type_v1_value]);
+  fileDesc("ChxmcmVzaGV0L3NlcnZlL3YxL3NlcnZlLnByb3RvEhBmcmVzaGV0LnNlcnZlLnYxImwKFENvbmZpcm1FcmFzZWRSZXF1ZXN0Eg4KBmxvZ19pZBgBIAEoDBINCgVzaGFyZBgCIAEoDRIOCgZvZmZzZXQYAyABKAQSEgoKZW50aXR5X2tleRgEIAEoDBIRCglzZXRfYXNpZGUYBSABKAgipwEKFUNvbmZpcm1FcmFzZWRSZXNwb25zZRIQCghwb3NpdGlvbhgBIAEoBBIUCgxyb3dzX2Ryb3BwZWQYAiABKA0SEQoJcm93c19sZWZ0GAMgASgNEhIKCmxhdGVyX3Jvd3MYBCABKA0SEQoJcmV3cml0dGVuGAUgASgIEhEKCXNldF9hc2lkZRgGIAMoCRIZChFzZXRfYXNpZGVfcmVtb3ZlZBgHIAEoCCIbCglJbnQ2NExpc3QSDgoGdmFsdWVzGAEgAygDIhwKClN0cmluZ0xpc3QSDgoGdmFsdWVzGAEgAygJIhsKCUJ5dGVzTGlzdBIOCgZ2YWx1ZXMYASADKAwiGgoIQm9vbExpc3QSDgoGdmFsdWVzGAEgAygIIt8BCgpFbnRpdHlLZXlzEgwKBG5hbWUYASABKAkSLQoGaW50NjRzGAIgASgLMhsuZnJlc2hldC5zZXJ2ZS52MS5JbnQ2NExpc3RIABIvCgdzdHJpbmdzGAMgASgLMhwuZnJlc2hldC5zZXJ2ZS52MS5TdHJpbmdMaXN0SAASLAoFYnl0ZXMYBCABKAsyGy5mcmVzaGV0LnNlcnZlLnYxLkJ5dGVzTGlzdEgAEisKBWJvb2xzGAUgASgLMhouZnJlc2hldC5zZXJ2ZS52MS5Cb29sTGlzdEgAQggKBnZhbHVlcyJ1ChJHZXRGZWF0dXJlc1JlcXVlc3QSDwoHc2VydmljZRgBIAEoCRIQCghmZWF0dXJlcxgCIAMoCRIqCgRrZXlzGAMgAygLMhwuZnJlc2hldC5zZXJ2ZS52MS5FbnRpdHlLZXlzEhAKCHJvd19pbmZvGAQgASgIIksKDUZlYXR1cmVDb2x1bW4SDAoEbmFtZRgBIAEoCRIsCgZ2YWx1ZXMYAiABKAsyHC5mcmVzaGV0LnR5cGUudjEuVmFsdWVDb2x1bW4iSgoHUm93SW5mbxIMCgR2aWV3GAEgASgJEhkKEXZlcnNpb25zX3BsdXNfb25lGAIgAygEEhYKDmV2ZW50X3RpbWVzX3VzGAMgAygSIp8BChNHZXRGZWF0dXJlc1Jlc3BvbnNlEjAKB2NvbHVtbnMYASADKAsyHy5mcmVzaGV0LnNlcnZlLnYxLkZlYXR1cmVDb2x1bW4SEAoIYXNfb2ZfdXMYAiABKBISGwoTY29tcGxldGVfdGhyb3VnaF91cxgDIAEoEhInCgRyb3dzGAQgAygLMhkuZnJlc2hldC5zZXJ2ZS52MS5Sb3dJbmZvIhUKE0xpc3RTZXJ2aWNlc1JlcXVlc3QiTgoUTGlzdFNlcnZpY2VzUmVzcG9uc2USNgoIc2VydmljZXMYASADKAsyJC5mcmVzaGV0LnNlcnZlLnYxLlNlcnZpY2VEZXNjcmlwdGlvbiKCAQoSU2VydmljZURlc2NyaXB0aW9uEgwKBG5hbWUYASABKAkSKAoEa2V5cxgCIAMoCzIaLmZyZXNoZXQudHlwZS52MS5LZXlDb2x1bW4SNAoHb3V0cHV0cxgDIAMoCzIjLmZyZXNoZXQuc2VydmUudjEuT3V0cHV0RGVzY3JpcHRpb24iSwoRT3V0cHV0RGVzY3JpcHRpb24SDAoEbmFtZRgBIAEoCRIoCgR0eXBlGAIgASgLMhouZnJlc2hldC50eXBlLnYxLlZhbHVlVHlwZSIXChVHZXRTZXJ2ZVN0YXR1c1JlcXVlc3Qi1QEKFkdldFNlcnZlU3RhdHVzUmVzcG9uc2USNAoGc2hhcmRzGAEgAygLMiQuZnJlc2hldC5zZXJ2ZS52MS5SZXBsaWNhU2hhcmRTdGF0dXMSGgoSc2VydmluZ19nZW5lcmF0aW9uGAIgASgEEhgKEGtub3duX2dlbmVyYXRpb24YAyABKAQSDAoEcm93cxgEIAEoBBIuCgpjb25kaXRpb25zGAUgAygLMhouZnJlc2hldC50eXBlLnYxLkNvbmRpdGlvbhIRCglyb3dfYnl0ZXMYBiABKAQi5gEKElJlcGxpY2FTaGFyZFN0YXR1cxINCgVzaGFyZBgBIAEoDRIOCgZsb2dfaWQYAiABKAwSEAoIcG9zaXRpb24YAyABKAQSGwoTY29tcGxldGVfdGhyb3VnaF91cxgEIAEoEhIRCgljb25uZWN0ZWQYBSABKAgSEwoLY2F0Y2hpbmdfdXAYBiABKAgSEAoIYnVpbGRpbmcYByADKAwSDwoHaGVhbGluZxgIIAEoCBIQCgh1cHN0cmVhbRgJIAEoCRIOCgZyZWFzb24YCiABKAkSFQoNc3RhbmRzdGlsbF91cxgLIAEoAzKQAwoMU2VydmVTZXJ2aWNlEloKC0dldEZlYXR1cmVzEiQuZnJlc2hldC5zZXJ2ZS52MS5HZXRGZWF0dXJlc1JlcXVlc3QaJS5mcmVzaGV0LnNlcnZlLnYxLkdldEZlYXR1cmVzUmVzcG9uc2USXQoMTGlzdFNlcnZpY2VzEiUuZnJlc2hldC5zZXJ2ZS52MS5MaXN0U2VydmljZXNSZXF1ZXN0GiYuZnJlc2hldC5zZXJ2ZS52MS5MaXN0U2VydmljZXNSZXNwb25zZRJjCg5HZXRTZXJ2ZVN0YXR1cxInLmZyZXNoZXQuc2VydmUudjEuR2V0U2VydmVTdGF0dXNSZXF1ZXN0GiguZnJlc2hldC5zZXJ2ZS52MS5HZXRTZXJ2ZVN0YXR1c1Jlc3BvbnNlEmAKDUNvbmZpcm1FcmFzZWQSJi5mcmVzaGV0LnNlcnZlLnYxLkNvbmZpcm1FcmFzZWRSZXF1ZXN0GicuZnJlc2hldC5zZXJ2ZS52MS5Db25maXJtRXJhc2VkUmVzcG9uc2ViBnByb3RvMw", [file_freshet_type_v1_condition, file_freshet_type_v1_plan, file_freshet_type_v1_value]);
+
+/**
+ * Asks for a confirmation.
+ *
+ * @generated from message freshet.serve.v1.ConfirmErasedRequest
+ */
+export type ConfirmErasedRequest = Message<"freshet.serve.v1.ConfirmErasedRequest"> & {
+  /**
+   * The log of the Erase record.
+   *
+   * @generated from field: bytes log_id = 1;
+   */
+  logId: Uint8Array;
+
+  /**
+   * The shard.
+   *
+   * @generated from field: uint32 shard = 2;
+   */
+  shard: number;
+
+  /**
+   * The offset of the Erase record.
+   *
+   * @generated from field: uint64 offset = 3;
+   */
+  offset: bigint;
+
+  /**
+   * The encoded entity key.
+   *
+   * @generated from field: bytes entity_key = 4;
+   */
+  entityKey: Uint8Array;
+
+  /**
+   * Also remove stores that were set aside because they were damaged.
+   *
+   * @generated from field: bool set_aside = 5;
+   */
+  setAside: boolean;
+};
+
+/**
+ * Describes the message freshet.serve.v1.ConfirmErasedRequest.
+ * Use `create(ConfirmErasedRequestSchema)` to create a new message.
+ */
+export const ConfirmErasedRequestSchema: GenMessage<ConfirmErasedRequest> = /*@__PURE__*/
+  messageDesc(file_freshet_serve_v1_serve, 0);
+
+/**
+ * What the replica has.
+ *
+ * @generated from message freshet.serve.v1.ConfirmErasedResponse
+ */
+export type ConfirmErasedResponse = Message<"freshet.serve.v1.ConfirmErasedResponse"> & {
+  /**
+   * How many records of the shard the rows reflect.
+   *
+   * @generated from field: uint64 position = 1;
+   */
+  position: bigint;
+
+  /**
+   * Dead rows of the key that were dropped now.
+   *
+   * @generated from field: uint32 rows_dropped = 2;
+   */
+  rowsDropped: number;
+
+  /**
+   * Rows of the key of versions up to the Erase record that are not dead: they are not to be; the erase is not done here.
+   *
+   * @generated from field: uint32 rows_left = 3;
+   */
+  rowsLeft: number;
+
+  /**
+   * Rows of the key that came after the erase.
+   *
+   * @generated from field: uint32 later_rows = 4;
+   */
+  laterRows: number;
+
+  /**
+   * Whether everything is on disk so, and the store was rewritten.
+   *
+   * @generated from field: bool rewritten = 5;
+   */
+  rewritten: boolean;
+
+  /**
+   * What lies set aside, and may hold the entity: paths; with set_aside, what was removed.
+   *
+   * @generated from field: repeated string set_aside = 6;
+   */
+  setAside: string[];
+
+  /**
+   * Whether set_aside was removed.
+   *
+   * @generated from field: bool set_aside_removed = 7;
+   */
+  setAsideRemoved: boolean;
+};
+
+/**
+ * Describes the message freshet.serve.v1.ConfirmErasedResponse.
+ * Use `create(ConfirmErasedResponseSchema)` to create a new message.
+ */
+export const ConfirmErasedResponseSchema: GenMessage<ConfirmErasedResponse> = /*@__PURE__*/
+  messageDesc(file_freshet_serve_v1_serve, 1);
 
 /**
  * 64-bit integers.
@@ -43,7 +156,7 @@ export type Int64List = Message<"freshet.serve.v1.Int64List"> & {
  * Use `create(Int64ListSchema)` to create a new message.
  */
 export const Int64ListSchema: GenMessage<Int64List> = /*@__PURE__*/
-  messageDesc(file_freshet_serve_v1_serve, 0);
+  messageDesc(file_freshet_serve_v1_serve, 2);
 
 /**
  * Texts.
@@ -64,7 +177,7 @@ export type StringList = Message<"freshet.serve.v1.StringList"> & {
  * Use `create(StringListSchema)` to create a new message.
  */
 export const StringListSchema: GenMessage<StringList> = /*@__PURE__*/
-  messageDesc(file_freshet_serve_v1_serve, 1);
+  messageDesc(file_freshet_serve_v1_serve, 3);
 
 /**
  * Byte strings.
@@ -85,7 +198,7 @@ export type BytesList = Message<"freshet.serve.v1.BytesList"> & {
  * Use `create(BytesListSchema)` to create a new message.
  */
 export const BytesListSchema: GenMessage<BytesList> = /*@__PURE__*/
-  messageDesc(file_freshet_serve_v1_serve, 2);
+  messageDesc(file_freshet_serve_v1_serve, 4);
 
 /**
  * Booleans.
@@ -106,7 +219,7 @@ export type BoolList = Message<"freshet.serve.v1.BoolList"> & {
  * Use `create(BoolListSchema)` to create a new message.
  */
 export const BoolListSchema: GenMessage<BoolList> = /*@__PURE__*/
-  messageDesc(file_freshet_serve_v1_serve, 3);
+  messageDesc(file_freshet_serve_v1_serve, 5);
 
 /**
  * One key column for all entities of a request.
@@ -166,7 +279,7 @@ export type EntityKeys = Message<"freshet.serve.v1.EntityKeys"> & {
  * Use `create(EntityKeysSchema)` to create a new message.
  */
 export const EntityKeysSchema: GenMessage<EntityKeys> = /*@__PURE__*/
-  messageDesc(file_freshet_serve_v1_serve, 4);
+  messageDesc(file_freshet_serve_v1_serve, 6);
 
 /**
  * Asks for features. Limits: 1,000 entities, 500 features, 50,000 values, 1 MiB; the answer has at most 64 MiB.
@@ -208,7 +321,7 @@ export type GetFeaturesRequest = Message<"freshet.serve.v1.GetFeaturesRequest"> 
  * Use `create(GetFeaturesRequestSchema)` to create a new message.
  */
 export const GetFeaturesRequestSchema: GenMessage<GetFeaturesRequest> = /*@__PURE__*/
-  messageDesc(file_freshet_serve_v1_serve, 5);
+  messageDesc(file_freshet_serve_v1_serve, 7);
 
 /**
  * The values of one feature for all entities asked for, in their order.
@@ -236,7 +349,7 @@ export type FeatureColumn = Message<"freshet.serve.v1.FeatureColumn"> & {
  * Use `create(FeatureColumnSchema)` to create a new message.
  */
 export const FeatureColumnSchema: GenMessage<FeatureColumn> = /*@__PURE__*/
-  messageDesc(file_freshet_serve_v1_serve, 6);
+  messageDesc(file_freshet_serve_v1_serve, 8);
 
 /**
  * Where the values of one view came from, for all entities asked for, in their order.
@@ -271,7 +384,7 @@ export type RowInfo = Message<"freshet.serve.v1.RowInfo"> & {
  * Use `create(RowInfoSchema)` to create a new message.
  */
 export const RowInfoSchema: GenMessage<RowInfo> = /*@__PURE__*/
-  messageDesc(file_freshet_serve_v1_serve, 7);
+  messageDesc(file_freshet_serve_v1_serve, 9);
 
 /**
  * The features.
@@ -314,7 +427,7 @@ export type GetFeaturesResponse = Message<"freshet.serve.v1.GetFeaturesResponse"
  * Use `create(GetFeaturesResponseSchema)` to create a new message.
  */
 export const GetFeaturesResponseSchema: GenMessage<GetFeaturesResponse> = /*@__PURE__*/
-  messageDesc(file_freshet_serve_v1_serve, 8);
+  messageDesc(file_freshet_serve_v1_serve, 10);
 
 /**
  * Asks for the services.
@@ -329,7 +442,7 @@ export type ListServicesRequest = Message<"freshet.serve.v1.ListServicesRequest"
  * Use `create(ListServicesRequestSchema)` to create a new message.
  */
 export const ListServicesRequestSchema: GenMessage<ListServicesRequest> = /*@__PURE__*/
-  messageDesc(file_freshet_serve_v1_serve, 9);
+  messageDesc(file_freshet_serve_v1_serve, 11);
 
 /**
  * The services.
@@ -350,7 +463,7 @@ export type ListServicesResponse = Message<"freshet.serve.v1.ListServicesRespons
  * Use `create(ListServicesResponseSchema)` to create a new message.
  */
 export const ListServicesResponseSchema: GenMessage<ListServicesResponse> = /*@__PURE__*/
-  messageDesc(file_freshet_serve_v1_serve, 10);
+  messageDesc(file_freshet_serve_v1_serve, 12);
 
 /**
  * A feature service as its reader sees it.
@@ -385,7 +498,7 @@ export type ServiceDescription = Message<"freshet.serve.v1.ServiceDescription"> 
  * Use `create(ServiceDescriptionSchema)` to create a new message.
  */
 export const ServiceDescriptionSchema: GenMessage<ServiceDescription> = /*@__PURE__*/
-  messageDesc(file_freshet_serve_v1_serve, 11);
+  messageDesc(file_freshet_serve_v1_serve, 13);
 
 /**
  * An output of a service.
@@ -413,7 +526,7 @@ export type OutputDescription = Message<"freshet.serve.v1.OutputDescription"> & 
  * Use `create(OutputDescriptionSchema)` to create a new message.
  */
 export const OutputDescriptionSchema: GenMessage<OutputDescription> = /*@__PURE__*/
-  messageDesc(file_freshet_serve_v1_serve, 12);
+  messageDesc(file_freshet_serve_v1_serve, 14);
 
 /**
  * Asks for the status.
@@ -428,7 +541,7 @@ export type GetServeStatusRequest = Message<"freshet.serve.v1.GetServeStatusRequ
  * Use `create(GetServeStatusRequestSchema)` to create a new message.
  */
 export const GetServeStatusRequestSchema: GenMessage<GetServeStatusRequest> = /*@__PURE__*/
-  messageDesc(file_freshet_serve_v1_serve, 13);
+  messageDesc(file_freshet_serve_v1_serve, 15);
 
 /**
  * How complete the replica is.
@@ -484,7 +597,7 @@ export type GetServeStatusResponse = Message<"freshet.serve.v1.GetServeStatusRes
  * Use `create(GetServeStatusResponseSchema)` to create a new message.
  */
 export const GetServeStatusResponseSchema: GenMessage<GetServeStatusResponse> = /*@__PURE__*/
-  messageDesc(file_freshet_serve_v1_serve, 14);
+  messageDesc(file_freshet_serve_v1_serve, 16);
 
 /**
  * How complete a shard's replica is.
@@ -576,7 +689,7 @@ export type ReplicaShardStatus = Message<"freshet.serve.v1.ReplicaShardStatus"> 
  * Use `create(ReplicaShardStatusSchema)` to create a new message.
  */
 export const ReplicaShardStatusSchema: GenMessage<ReplicaShardStatus> = /*@__PURE__*/
-  messageDesc(file_freshet_serve_v1_serve, 15);
+  messageDesc(file_freshet_serve_v1_serve, 17);
 
 /**
  * Reads features from the replica beside the caller.
@@ -613,6 +726,17 @@ export const ServeService: GenService<{
     methodKind: "unary";
     input: typeof GetServeStatusRequestSchema;
     output: typeof GetServeStatusResponseSchema;
+  },
+  /**
+   * Confirms that the replica holds nothing of an erased entity: waits until it is past the Erase record, drops the dead
+   * rows of the key from memory and disk, and rewrites its store. UNAVAILABLE when it is not past it within the call's time.
+   *
+   * @generated from rpc freshet.serve.v1.ServeService.ConfirmErased
+   */
+  confirmErased: {
+    methodKind: "unary";
+    input: typeof ConfirmErasedRequestSchema;
+    output: typeof ConfirmErasedResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_freshet_serve_v1_serve, 0);
