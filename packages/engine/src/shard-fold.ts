@@ -59,8 +59,8 @@ export interface FoldRow {
 }
 
 export interface FoldCommit {
-  /** States to store under (instance, key), with the version of the stored one that each replaces; -1: none. */
-  readonly puts: readonly (readonly [instance: string, key: string, state: Uint8Array, replaced: number])[];
+  /** States to store under (instance, key), undefined to delete, with the version of the stored one that each replaces; -1: none. */
+  readonly puts: readonly (readonly [instance: string, key: string, state: Uint8Array | undefined, replaced: number])[];
   /** An encoded FoldMeta, to be stored in the same batch. */
   readonly meta: Uint8Array;
   /** Rows of complete views that changed since the last commit. */
@@ -247,7 +247,7 @@ export class ShardFold {
    */
   takeCommit(): FoldCommit {
     assert(this.#broken === undefined, 'F3: a fold that stopped within a record is not to be kept');
-    const puts: [string, string, Uint8Array, number][] = [];
+    const puts: [string, string, Uint8Array | undefined, number][] = [];
     const changed = new Map<string, Set<string>>();
     for (const [viewId, instance] of this.#force.views) {
       const { completeAt = Number.POSITIVE_INFINITY } = instance;
@@ -256,6 +256,7 @@ export class ShardFold {
         puts.push([instance.name, state.key, bytes, replaced]);
         if (state.version >= completeAt) keys.add(state.key);
       });
+      instance.cache.takeGone((key, replaced) => puts.push([instance.name, key, undefined, replaced]));
       if (keys.size > 0) changed.set(viewId, keys);
     }
     this.#force.use.dirtyBytes = 0;
@@ -272,6 +273,14 @@ export class ShardFold {
   keys(viewId: string, afterKey?: string): Iterable<string> {
     const instance = this.#complete(viewId);
     return instance === undefined ? [] : mergedKeys(instance, this.#cold, afterKey);
+  }
+
+  /**
+   * Drops the key's states in which nothing is (it was erased, and nothing came since), in every view in force; the next
+   * commit deletes them. Returns the ids of the views in which it has a state still. Never shows in a value.
+   */
+  forget(key: string): string[] {
+    return [...this.#force.views].flatMap(([viewId, { cache }]) => (cache.forget(key) ? [viewId] : [])).sort();
   }
 
   /** The digest of the whole state (F1). Needs ColdState.scan once anything was evicted or restored. */

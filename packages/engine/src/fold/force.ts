@@ -22,6 +22,7 @@ import type { ColdState, FoldEntry } from '../shard-fold.ts';
 import { type RunnableView, runnableView } from '../state/view-plan.ts';
 import { engineVersion } from '../windows.ts';
 import { ContractBook } from './contract-book.ts';
+import { eraseIn } from './erase.ts';
 import { RouteProgress } from './route-progress.ts';
 import type { CacheUse } from './state-cache.ts';
 import { type FoldCounters, ViewInstance } from './view-instance.ts';
@@ -72,8 +73,15 @@ export class Force {
         if (kind.case === 'definitions') this.#define(kind.value, entry.offset);
         return;
       }
+      case RecordKind.ERASE:
+        eraseIn(
+          [...this.views.values()].filter(({ build }) => build === undefined),
+          entry,
+        );
+        return;
       default:
-      // Ticks only carry log time. Erasure and broadcast tables are written by no version that this one reads.
+      // Ticks only carry log time, and so does what was erased. Broadcast tables are written by no version that this one
+      // reads.
     }
   }
 
@@ -118,6 +126,7 @@ export class Force {
   #foldShadow(instance: ViewInstance, route: RouteProgress, entry: FoldEntry): void {
     const record = this.#record;
     record.load(entry.record);
+    if (record.kind === RecordKind.ERASE) eraseIn([instance], entry);
     if (record.route !== route.route) return;
     if (record.kind === RecordKind.ROUTE_BEGIN) route.begin(record.generation, entry.offset);
     else if (record.kind === RecordKind.SNAPSHOT_END) route.endSnapshot(record.generation);

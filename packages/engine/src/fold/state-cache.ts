@@ -9,7 +9,7 @@
  */
 import type { ColdState } from '../shard-fold.ts';
 import type { ByteWriter } from '../state/byte-writer.ts';
-import { emptyKeyState, type KeyState, Stage, sizeOfEncoded } from '../state/key-state.ts';
+import { emptyKeyState, isClear, type KeyState, NOT_STORED, Stage, sizeOfEncoded } from '../state/key-state.ts';
 import { decodeState, encodeState } from '../state/state-codec.ts';
 import type { RunnableView } from '../state/view-plan.ts';
 
@@ -35,6 +35,9 @@ export class StateCache {
   keys: number;
   #dirty: KeyState[] = [];
   #taken: KeyState[] = [];
+  /** Keys to be deleted by the next commit, with the version that is stored; and by one that is not durable yet. */
+  #gone = new Map<string, number>();
+  #leaving: ReadonlyMap<string, number> = new Map();
   #hand: MapIterator<[string, KeyState]> | undefined;
   #expected: readonly KeyState[] = [];
   #expectedAt = 0;
@@ -66,6 +69,8 @@ export class StateCache {
       state = this.#load(key);
       if (state === undefined) {
         state = emptyKeyState(this.#view, key);
+        state.storedVersion = this.#gone.get(key) ?? NOT_STORED;
+        this.#gone.delete(key);
         this.keys++;
       }
       this.#states.set(key, state);
@@ -84,6 +89,22 @@ export class StateCache {
     this.#dirty.push(state);
   }
 
+  /**
+   * Drops the key's state if nothing is in it: the next commit deletes it. Says whether a state is left. Nobody need be
+   * told: a row of it says what no row says.
+   */
+  forget(key: string): boolean {
+    const state = this.peek(key);
+    if (state === undefined) return false;
+    if (!isClear(this.#view, state)) return true;
+    this.expect([]);
+    if (this.#states.delete(key)) this.#use.bytes -= state.sizeBytes;
+    if (state.stage === Stage.DIRTY) this.#dirty = this.#dirty.filter((one) => one !== state);
+    if (state.storedVersion !== NOT_STORED) this.#gone.set(key, state.storedVersion);
+    this.keys--;
+    return false;
+  }
+
   /** The state for reading, without keeping it in memory when it was not there: passes read every key once. */
   peek(key: string): KeyState | undefined {
     return this.hot(key) ?? this.#load(key);
@@ -100,7 +121,14 @@ export class StateCache {
 
   /** The encoded state of a key that is not in memory. */
   peekCold(key: string): Uint8Array | undefined {
-    return this.#isPartial && !this.#states.has(key) ? this.#cold.load(this.#instance, key) : undefined;
+    return this.#isPartial && !this.#states.has(key) && !this.isGone(key)
+      ? this.#cold.load(this.#instance, key)
+      : undefined;
+  }
+
+  /** Whether what the cold store has of the key, if anything, does not count any more. */
+  isGone(key: string): boolean {
+    return this.#gone.has(key) || this.#leaving.has(key);
   }
 
   /** Whether the cold store may have states that are not in memory. */
@@ -136,8 +164,16 @@ export class StateCache {
     this.#dirty = [];
   }
 
+  /** Hands the keys that are to be deleted to `remove`, with the version of the stored state of each. */
+  takeGone(remove: (key: string, replaced: number) => void): void {
+    this.#leaving = this.#gone;
+    this.#gone = new Map();
+    for (const [key, replaced] of this.#leaving) remove(key, replaced);
+  }
+
   /** What was taken is durable. */
   settle(): void {
+    this.#leaving = new Map();
     for (const state of this.#taken) if (state.stage === Stage.TAKEN) state.stage = Stage.CLEAN;
     this.#taken = [];
   }
@@ -171,6 +207,7 @@ export class StateCache {
     this.expect([]);
     for (const state of this.#states.values()) this.#use.bytes -= state.sizeBytes;
     this.#states.clear();
+    this.#gone = new Map();
     this.#dirty = [];
     this.#taken = [];
   }
@@ -186,7 +223,7 @@ export class StateCache {
   }
 
   #load(key: string): KeyState | undefined {
-    if (!this.#isPartial) return undefined;
+    if (!this.#isPartial || this.isGone(key)) return undefined;
     const bytes = this.#cold.load(this.#instance, key);
     return bytes === undefined ? undefined : decodeState(this.#view, key, bytes);
   }

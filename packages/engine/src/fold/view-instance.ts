@@ -16,7 +16,7 @@ import type { Raw } from '../aggregates/aggregate.ts';
 import { isLongerThan } from '../limits.ts';
 import type { RecordReader } from '../record/record-reader.ts';
 import type { ColdState } from '../shard-fold.ts';
-import { addEvent, isReachable, type KeyState } from '../state/key-state.ts';
+import { addEvent, clearState, isReachable, type KeyState } from '../state/key-state.ts';
 import { type RunnableView, rawOfResult } from '../state/view-plan.ts';
 import type { ContractBook } from './contract-book.ts';
 import { instanceName } from './instance-name.ts';
@@ -103,10 +103,22 @@ export class ViewInstance {
     const { sizeBytes } = state;
     addEvent(this.view, state, this.#row, eventTimeUs, offset, logTimeUs);
     this.cache.changed(state, sizeBytes);
-    if (!state.emitPending && this.completeAt !== undefined) {
-      state.emitPending = true;
-      this.#pending.push(state);
-    }
+    this.#expectEmission(state);
+  }
+
+  /** Forgets a key: its state is that of one never seen, and changed with the record at the offset. */
+  erase(key: string, offset: number, logTimeUs: number): void {
+    const state = this.cache.open(key);
+    const { sizeBytes } = state;
+    clearState(this.view, state, offset, logTimeUs);
+    this.cache.changed(state, sizeBytes);
+    this.#expectEmission(state);
+  }
+
+  #expectEmission(state: KeyState): void {
+    if (state.emitPending || this.completeAt === undefined) return;
+    state.emitPending = true;
+    this.#pending.push(state);
   }
 
   /** The keys whose rows changed since the last call. */

@@ -178,7 +178,8 @@ export class MemoryCold implements ColdState {
     for (const [instance, key, state] of puts) {
       const states = this.states.get(instance) ?? new Map<string, Uint8Array>();
       this.states.set(instance, states);
-      states.set(key, state);
+      if (state === undefined) states.delete(key);
+      else states.set(key, state);
     }
   }
 

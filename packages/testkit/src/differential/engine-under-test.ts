@@ -85,7 +85,7 @@ export class EngineUnderTest {
   /** Makes everything folded durable and lets the cache shrink. The rows that changed since the last commit. */
   commit(): DirtyKeys {
     const { puts, meta, changed } = this.#fold.takeCommit();
-    for (const [instance, key, state] of puts) this.#cold.put(instance, key, state);
+    for (const [instance, key, state] of puts) if (state !== undefined) this.#cold.put(instance, key, state);
     this.#meta = meta.slice();
     this.#fold.evict();
     return changed;
