@@ -53,6 +53,8 @@ export interface ShardCheckpoints {
    * is not right: it is then out of the list, and the store holds nothing still.
    */
   restore(info: CheckpointInfo, signal: AbortSignal): Promise<void>;
+  /** Removes all but one, those of other logs and histories too; resolves with how many files there were. */
+  removeOthers(kept: CheckpointInfo): Promise<number>;
   /**
    * Takes one out of the list that is of another history of the log, which has the same id. Its file goes when the next
    * checkpoint was taken.

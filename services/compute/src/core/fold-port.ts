@@ -82,6 +82,11 @@ export interface Fold {
   completeAt(viewId: string): number | undefined;
   /** The names of the instances in force, complete or not. */
   instances(): readonly string[];
+  /**
+   * Drops a key's states in which nothing is; the next commit deletes them. Returns the views in which it has a state
+   * still, ascending. Never shows in a value.
+   */
+  forget(key: string): readonly string[];
   /** What changed since the commit before. Its entries stay in memory until evict. */
   takeCommit(): FoldCommit;
   /** Tells that what the last takeCommit returned is durable, and drops clean state over the byte budget. */

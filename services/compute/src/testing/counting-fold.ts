@@ -146,6 +146,10 @@ export class CountingFold implements Fold {
     return [...this.#views.values()].map((view) => view.instance);
   }
 
+  forget(): readonly string[] {
+    return [];
+  }
+
   takeCommit(): FoldCommit {
     const puts: [string, string, Uint8Array | undefined, number][] = [];
     for (const [instance, keys] of this.#unwritten) {
