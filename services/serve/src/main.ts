@@ -63,7 +63,7 @@ export async function startServe(
   if (config.partitions > 0) replica.learnShardCount(config.partitions);
 
   const features = createFeatureHandler(replica, clock);
-  const handlers = serveHandlers(replica, features);
+  const handlers = serveHandlers(replica, features, config.dataDir);
   const server = createGrpcServer({ log, maxReceiveBytes: RECEIVE_BYTES_MAX })
     .add(ServeService, handlers)
     .addRawUnary(ServeService, 'getFeatures', features);

@@ -1,0 +1,13 @@
+/** What lies beside a replica's store that was put out of the way because it was damaged: see packages/store/src/aside.ts. */
+import { join } from 'node:path';
+import type { FileSystem } from '@freshet/log/file-system.ts';
+
+/** Paths of stores set aside in a replica's directory, and of tables that a salvage took out of its store. */
+export async function asidesOf(files: FileSystem, directory: string): Promise<string[]> {
+  if ((await files.stat(directory))?.kind !== 'directory') return [];
+  const found = (await files.list(directory))
+    .map(({ name }) => name)
+    .filter((name) => name.startsWith('replica.aside-'));
+  const lost = join(directory, 'replica', 'lost');
+  return [...found.map((name) => join(directory, name)), ...((await files.stat(lost)) === undefined ? [] : [lost])];
+}
