@@ -1134,7 +1134,7 @@ export const IngestService: GenService<{
    * Forgets an entity here: appends the Erase record, durably, and takes the entity out of the log's files below it and out
    * of the quarantine. Tells each step when it is done, the last with everything. Asked again with the same id it goes on
    * where it was, and changes nothing that is done. UNAVAILABLE while initial rows are being read: they would come behind
-   * the erase. UNKNOWN_ENTITY when the definitions in force have no such entity.
+   * the erase. INVALID_REQUEST when the definitions in force have no such entity.
    *
    * @generated from rpc freshet.ingest.v1.IngestService.EraseEntity
    */
