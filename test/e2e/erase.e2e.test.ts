@@ -7,6 +7,7 @@
 import { execFile } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { isFreshetError } from '@freshet/kit/errors.ts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { untilServed } from '../../examples/storefront/quiesce.ts';
 import { type MeshUnderTest, startMeshUnderTest } from '../support/mesh-under-test.ts';
@@ -83,17 +84,30 @@ async function insert(rounds: number): Promise<void> {
   }
 }
 
+/** As untilServed, also while processes are still coming back. */
+async function served(): Promise<void> {
+  for (let tries = 0; ; tries++) {
+    try {
+      await untilServed(under.sql, under.mesh.addresses, signal);
+      return;
+    } catch (error) {
+      if (tries === 100 || !isFreshetError(error, 'UNAVAILABLE')) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+  }
+}
+
 describe('freshet erase', () => {
   it('leaves nothing of the entity in any feature or file, with a receipt that names every place', async () => {
     await insert(5);
     // Of no entity's future: quarantined, because it leads the clock.
     await under.sql`INSERT INTO visits (visitor, page, seen_at) VALUES (${MARKER}, 'ahead', now() + interval '1 hour')`;
-    await untilServed(under.sql, under.mesh.addresses, signal);
+    await served();
     expect(await visits(MARKER)).toEqual({ total: 10n, last: `/${MARKER}/4` });
     await under.mesh.kill('compute');
     await under.mesh.kill('serve');
     await insert(3);
-    await untilServed(under.sql, under.mesh.addresses, signal);
+    await served();
     const places = new Set(filesWith(MARKER).map((path) => path.split('/')[1]));
     expect([...places].sort()).toEqual(['compute', 'ingest', 'serve']);
 
@@ -121,7 +135,7 @@ describe('freshet erase', () => {
   it('F1: holds over restarts of everything, and what comes later is new', async () => {
     for (const service of ['compute', 'serve', 'ingest'] as const) await under.mesh.kill(service);
     await insert(1);
-    await untilServed(under.sql, under.mesh.addresses, signal);
+    await served();
     expect(await visits(MARKER)).toEqual({ total: 2n, last: `/${MARKER}/0` });
     for (const visitor of OTHERS) expect(await visits(visitor)).toEqual({ total: 9n, last: `/${visitor}/0` });
     const again = await freshet('erase', '--receipt', 'e2e');

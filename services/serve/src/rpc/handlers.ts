@@ -1,24 +1,22 @@
 /** The handlers of ServeService, by method. */
 import type { ServeService } from '@freshet/gen/freshet/serve/v1/serve_pb.ts';
 import type { Handlers } from '@freshet/kit/grpc/server.ts';
-import { nodeFileSystem } from '@freshet/log/file-system.ts';
 import type { Replica } from '@freshet/replica/replica.ts';
 import type { FeatureHandler } from '../core/get-features.ts';
-import { confirmErased } from './confirm-erased.ts';
+import { type Asides, confirmErased } from './confirm-erased.ts';
 import { getFeatures } from './get-features.ts';
 import { getServeStatus } from './get-serve-status.ts';
 import { listServices } from './list-services.ts';
 
-/** `directory` is where the replica lies. */
 export function serveHandlers(
   replica: Replica,
   features: FeatureHandler,
-  directory: string,
+  asides: Asides,
 ): Handlers<typeof ServeService> {
   return {
     getFeatures: getFeatures(features),
     listServices: listServices(() => replica.catalog),
     getServeStatus: getServeStatus(replica),
-    confirmErased: confirmErased(replica, nodeFileSystem, directory),
+    confirmErased: confirmErased(replica, asides),
   };
 }
