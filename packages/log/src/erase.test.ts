@@ -16,7 +16,7 @@ import { openSegmentLog, type SegmentLog } from './segment-log.ts';
 
 const MARKER = 'MARKER';
 const NO_PAUSE = (): Promise<void> => Promise.resolve();
-const marked = { marker: bytesOf(MARKER), matches: () => true };
+const marked = { marker: bytesOf(MARKER), kept: () => new Uint8Array(0) };
 
 function open(disk: SimulatedDisk, tailBytes = 0): Promise<SegmentLog> {
   return openSegmentLog({

@@ -2,8 +2,8 @@
  * Goal: a filler is as long as what it replaces, is a LogRecord that says nothing else, and gives the checksum back.
  * Method: every length up to some thousands, and large ones, read by protobuf-es.
  */
-import { fromBinary } from '@bufbuild/protobuf';
-import { LogRecordSchema, Operation } from '@freshet/gen/freshet/log/v1/log_pb.ts';
+import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
+import { ErasedSchema, LogRecordSchema, Operation } from '@freshet/gen/freshet/log/v1/log_pb.ts';
 import { describe, expect, it } from 'vitest';
 import { crcOfErased, ERASED_BYTES_MIN, encodeErased } from './erased-record.ts';
 import { encodeChange, encodeRecord, encodeTick } from './record-writer.ts';
@@ -22,6 +22,26 @@ describe('what stands where a record was', () => {
       if (kind.case !== 'erased') continue;
       expect(kind.value.recordCrc).toBe(CRC);
       if (kind.value.padding.length > 0) expect(kind.value.padding.every((byte) => byte === 0)).toBe(true);
+    }
+  });
+
+  it('F3: has room for the place in its lane of any change, whatever its numbers', () => {
+    const big = 2n ** 64n - 1n;
+    for (const [route, lane, major, minor, part] of [
+      [0, 0, 0n, 0n, 0],
+      [1, 2, 3n, 0n, 0],
+      [2 ** 32 - 1, 2 ** 32 - 1, big, big, 2 ** 32 - 1],
+    ] as const) {
+      for (let keyBytes = 2; keyBytes < 300; keyBytes++) {
+        const head = { route, generation: route, lane, major, minor, part, operation: Operation.INSERT };
+        const change = encodeChange({ ...head, entityKey: new Uint8Array(keyBytes), contractVersion: 0 }, [], []);
+        const place = { route, generation: route, lane, sequence: { major, minor, part } };
+        const kept = toBinary(ErasedSchema, create(ErasedSchema, place));
+        const erased = encodeErased(change.length, CRC, kept);
+        expect([erased.length, crcOfErased(erased)]).toEqual([change.length, CRC]);
+        const { kind } = fromBinary(LogRecordSchema, erased);
+        expect(kind).toMatchObject({ case: 'erased', value: { route, lane, sequence: { major, minor, part } } });
+      }
     }
   });
 

@@ -131,8 +131,8 @@ export interface EraseResult {
 /** Taking single records out for good. */
 export interface LogEraser {
   /**
-   * Puts a filler in the place of each record below an offset that has the marker in it and matches: same offset, log
-   * time and checksum, no content (`LogRecord.erased`). The last segment is closed first, if records of it may match.
+   * Puts a filler in the place of each record below an offset that has the marker in it and is meant: same offset, log
+   * time and checksum, nothing of its content but what `kept` gives (`LogRecord.erased`). The last segment is closed first, if records of it may match.
    * Resolves when that is durable; again, it finds nothing more to do. `pause` is awaited after each segment with its
    * bytes. Throws DATA_DAMAGED when a segment cannot be looked through, after all others were; DISK_FULL and its like.
    */

@@ -79,8 +79,12 @@ export class Force {
           entry,
         );
         return;
+      case RecordKind.ERASED:
+        // F3: what was erased still counts as delivered.
+        this.routes.get(record.route)?.accept(record);
+        return;
       default:
-      // Ticks only carry log time, and so does what was erased. Broadcast tables are written by no version that this one
+      // Ticks only carry log time. Broadcast tables are written by no version that this one
       // reads.
     }
   }
@@ -130,6 +134,7 @@ export class Force {
     if (record.route !== route.route) return;
     if (record.kind === RecordKind.ROUTE_BEGIN) route.begin(record.generation, entry.offset);
     else if (record.kind === RecordKind.SNAPSHOT_END) route.endSnapshot(record.generation);
+    else if (record.kind === RecordKind.ERASED) route.accept(record);
     else if (record.kind === RecordKind.CHANGE || record.kind === RecordKind.TRUNCATE) {
       this.#foldChange(route, [instance], entry);
     }

@@ -1,6 +1,6 @@
 /**
  * The digest of a shard's state: SHA-256 over the position, the definitions, the routes' marks, and every key state of
- * the views that are complete, by instance and key.
+ * the views that are complete, by instance and key; but for states in which nothing is, which may be dropped at any time.
  *
  * Invariant F1: it is the same for the same prefix of the log, whatever the batches, commits, evictions and machines;
  * except that a view enters it when its build is complete, which depends on how fast the build was.
@@ -12,7 +12,7 @@ import { keyBytes } from '@freshet/values/key.ts';
 import { sha256 } from '@noble/hashes/sha2.js';
 import type { ColdState } from '../shard-fold.ts';
 import { ByteWriter } from '../state/byte-writer.ts';
-import { encodeState } from '../state/state-codec.ts';
+import { encodeState, isClearState } from '../state/state-codec.ts';
 import { instanceName } from './instance-name.ts';
 import { mergedKeys } from './merged-keys.ts';
 import type { ViewInstance } from './view-instance.ts';
@@ -71,7 +71,8 @@ function digestOf(meta: FoldMeta): StateDigest {
       const place = `${instance}${key}`;
       assert(before === undefined || before < place, 'F1: states are digested out of order');
       before = place;
-      if (!complete.has(instance)) return;
+      // A state in which nothing is may be there or not: it may be dropped at any time.
+      if (!complete.has(instance) || isClearState(state)) return;
       part(keyBytes(instance));
       part(keyBytes(key));
       part(state);

@@ -21,6 +21,7 @@ export const RecordKind = {
   TRUNCATE: 6,
   ERASE: 7,
   TABLE: 8,
+  ERASED: 9,
 } as const;
 
 /** A sequence number that may be beyond the safe integers; JavaScript orders the two types by value. */
@@ -55,13 +56,14 @@ export class RecordReader {
     while (cursor.at < cursor.end) {
       const tag = cursor.varint();
       const field = tag >>> 3;
-      if ((tag & 7) !== 2 || field > RecordKind.TABLE) {
+      if ((tag & 7) !== 2 || field > RecordKind.ERASED) {
         cursor.skip(tag & 7);
         continue;
       }
       const end = cursor.part();
       this.kind = field;
       if (field === RecordKind.CHANGE || field === RecordKind.TRUNCATE) this.#readChange(end, field);
+      else if (field === RecordKind.ERASED) this.#readChange(end, field);
       else if (field === RecordKind.ROUTE_BEGIN || field === RecordKind.SNAPSHOT_END) this.#readRoute(end);
       else cursor.at = end;
     }

@@ -8,8 +8,8 @@
  * another entity's only if its route is in force and is of that entity alone; a route that no definitions name any more is
  * taken for the entity's: nobody folds it, and forgetting too much of it hurts nobody.
  */
-import { fromBinary } from '@bufbuild/protobuf';
-import { LogRecordSchema } from '@freshet/gen/freshet/log/v1/log_pb.ts';
+import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
+import { ErasedSchema, LogRecordSchema } from '@freshet/gen/freshet/log/v1/log_pb.ts';
 import type { DefinitionSet, KeyColumn, RoutePlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { Kind } from '@freshet/gen/freshet/type/v1/value_pb.ts';
 import { FreshetError, isFreshetError } from '@freshet/kit/errors.ts';
@@ -84,11 +84,24 @@ function sourceOf({ source }: RoutePlan): string {
     : (source?.name ?? '');
 }
 
-/** Whether an encoded LogRecord is a row of the entity, or an earlier Erase record of it. */
-export function isOfEntity(record: Uint8Array, { others, entity }: EraseScope, entityKey: Uint8Array): boolean {
+/**
+ * What stays of an encoded LogRecord that is a row of the entity, or an earlier Erase record of it, as fields of Erased;
+ * undefined when it is neither.
+ */
+export function keptOfEntity(
+  record: Uint8Array,
+  { others, entity }: EraseScope,
+  entityKey: Uint8Array,
+): Uint8Array | undefined {
   const { kind } = fromBinary(LogRecordSchema, record);
-  if (kind.case === 'change') return isSame(kind.value.entityKey, entityKey) && !others.has(kind.value.route);
-  return kind.case === 'erase' && kind.value.entity === entity && isSame(kind.value.entityKey, entityKey);
+  if (kind.case === 'change') {
+    const { route, generation, lane, sequence } = kind.value;
+    if (!isSame(kind.value.entityKey, entityKey) || others.has(route)) return undefined;
+    const place = { route, generation, lane, ...(sequence === undefined ? {} : { sequence }) };
+    return toBinary(ErasedSchema, create(ErasedSchema, place));
+  }
+  const isErase = kind.case === 'erase' && kind.value.entity === entity && isSame(kind.value.entityKey, entityKey);
+  return isErase ? new Uint8Array(0) : undefined;
 }
 
 /** Tells the quarantined rows of the entity: those of its routes whose key columns, as text, are the key. */

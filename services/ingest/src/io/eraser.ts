@@ -26,7 +26,7 @@ import type { FileSystem } from '@freshet/log/file-system.ts';
 import type { Log, LogEraser } from '@freshet/log/log.ts';
 import { encodeRecord } from '@freshet/log/record-writer.ts';
 import { partitionOf } from '@freshet/values/partition.ts';
-import { eraseScope, isOfEntity, quarantineMatcher, scopeOfBegun } from '../core/erase-scope.ts';
+import { eraseScope, keptOfEntity, quarantineMatcher, scopeOfBegun } from '../core/erase-scope.ts';
 import type { QuarantineEntry } from '../core/quarantine.ts';
 import { EraseFiles, type StoredErase } from './erase-file.ts';
 import { onDisk } from './on-disk.ts';
@@ -207,8 +207,8 @@ export class Eraser {
     const { entityKey, partition, offset } = state;
     const scope = scopeOfBegun(this.#options.definitions(), state);
     const below = Number(offset);
-    const matches = (record: Uint8Array): boolean => isOfEntity(record, scope, entityKey);
-    const { records, segments } = await this.#eraseRecords(partition, { below, marker: entityKey, matches }, signal);
+    const kept = (record: Uint8Array): Uint8Array | undefined => keptOfEntity(record, scope, entityKey);
+    const { records, segments } = await this.#eraseRecords(partition, { below, marker: entityKey, kept }, signal);
     const before = state.places.find(({ kind }) => kind === 'log')?.count ?? 0n;
     const files = segments.map(({ path, records: count }) => `${basename(path)} (${count})`).join(', ');
     put(state, {
@@ -275,11 +275,11 @@ export class Eraser {
   /** The Erase record's key goes last: until now a shard or a replica could still need it. */
   async #complete(state: EraseState): Promise<void> {
     const { partition, offset, eraseId, entityKey } = state;
-    const matches = (record: Uint8Array): boolean => {
+    const kept = (record: Uint8Array): Uint8Array | undefined => {
       const { kind } = fromBinary(LogRecordSchema, record);
-      return kind.case === 'erase' && kind.value.eraseId === eraseId;
+      return kind.case === 'erase' && kind.value.eraseId === eraseId ? new Uint8Array(0) : undefined;
     };
-    await this.#eraseRecords(partition, { below: Number(offset) + 1, marker: entityKey, matches });
+    await this.#eraseRecords(partition, { below: Number(offset) + 1, marker: entityKey, kept });
     state.completedAtUs = BigInt(Math.floor(this.#options.clock.nowUs()));
     state.entityKey = new Uint8Array(0);
   }
