@@ -25,6 +25,7 @@ import { Force } from './fold/force.ts';
 import { mergedKeys } from './fold/merged-keys.ts';
 import { encodeMeta } from './fold/meta-codec.ts';
 import { digestInstances } from './fold/state-digest.ts';
+import { sweepable, sweepPage } from './fold/sweep.ts';
 import type { ViewInstance } from './fold/view-instance.ts';
 import { RowEncoder } from './rows/row-encoder.ts';
 import { ByteWriter } from './state/byte-writer.ts';
@@ -59,7 +60,10 @@ export interface FoldRow {
 }
 
 export interface FoldCommit {
-  /** States to store under (instance, key), undefined to delete, with the version of the stored one that each replaces; -1: none. */
+  /**
+   * What to store under (instance, key), undefined: to delete; with the version of the stored one that it replaces, -1:
+   * none. Beside key states these are contributions, under names of their own (ShardFold.contributions).
+   */
   readonly puts: readonly (readonly [instance: string, key: string, state: Uint8Array | undefined, replaced: number])[];
   /** An encoded FoldMeta, to be stored in the same batch. */
   readonly meta: Uint8Array;
@@ -236,6 +240,11 @@ export class ShardFold {
     return [...this.#force.views.values()].map(({ name }) => name).sort();
   }
 
+  /** The names under which contributions of instances in force are stored; rows are never made of these. */
+  contributions(): string[] {
+    return [...this.#force.views.values()].flatMap(({ contributionsName }) => contributionsName ?? []).sort();
+  }
+
   /** An estimate of the bytes that the next commit would hold. */
   get dirtyBytes(): number {
     return this.#force.use.dirtyBytes;
@@ -254,9 +263,15 @@ export class ShardFold {
       const keys = new Set<string>();
       instance.cache.take(this.#writer, (state, bytes, replaced) => {
         puts.push([instance.name, state.key, bytes, replaced]);
-        if (state.version >= completeAt) keys.add(state.key);
+        // That a dead key has no state any more is nothing to tell.
+        if (bytes !== undefined && state.version >= completeAt) keys.add(state.key);
       });
-      instance.cache.takeGone((key, replaced) => puts.push([instance.name, key, undefined, replaced]));
+      const { contributionsName, mutable } = instance;
+      if (contributionsName !== undefined) {
+        mutable?.tree.nodes.take(this.#writer, (key, bytes, replaced) => {
+          puts.push([contributionsName, key, bytes, replaced]);
+        });
+      }
       if (keys.size > 0) changed.set(viewId, keys);
     }
     this.#force.use.dirtyBytes = 0;
@@ -265,8 +280,25 @@ export class ShardFold {
 
   /** The last commit is durable: drops clean states beyond the byte budget. */
   evict(): void {
-    for (const { cache } of this.#force.views.values()) cache.settle();
-    for (const { cache } of this.#force.views.values()) cache.evict(this.#cacheBytes);
+    const caches = [...this.#force.views.values()].flatMap(({ cache, mutable }) =>
+      mutable === undefined ? [cache] : [cache, mutable.tree.nodes],
+    );
+    for (const cache of caches) cache.settle();
+    for (const cache of caches) cache.evict(this.#cacheBytes);
+  }
+
+  /** The names of what sweep() can free: states and contributions of complete instances. */
+  sweepable(): string[] {
+    return sweepable(this.#force.views.values());
+  }
+
+  /**
+   * Frees dead states and contributions out of reach in a page of what is stored under a name, with the next commit; how
+   * many. The page may be older than what is stored now.
+   */
+  sweep(name: string, page: Iterable<readonly [key: string, stored: Uint8Array]>): number {
+    const place = { position: this.#position, logTimeUs: this.#logTimeUs };
+    return sweepPage(this.#force.views.values(), this.#cold, name, page, place);
   }
 
   /** The keys of a complete view after one, ascending. Needs ColdState.scan once anything was evicted or restored. */

@@ -10,7 +10,7 @@
  *                         closed: p is shown one length later.
  *     lifetime            one pane, number 0, shown for ever.
  *
- * Invariant F2 rests on isReachable: a pane that is out of reach at a log time is in no window(T) for any T at or after.
+ * Invariant F2 rests on isInReach (state/reach.ts): a pane that is out of reach at a log time is in no window(T) for any T at or after.
  */
 import type { Window } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { assert } from '@freshet/kit/assert.ts';

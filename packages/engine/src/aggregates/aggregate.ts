@@ -7,7 +7,8 @@
  * numbers alone is one block of memory for V8, with nothing in it to allocate or to trace; anything else may be put into
  * a cell, and costs what objects cost.
  * Laws, held by aggregate.test.ts for every aggregate: merge is associative and commutative, adding values one by one in
- * any order equals merging their parts, and equal contents are written as equal bytes (F1).
+ * any order equals merging their parts, and equal contents are written as equal bytes (F1). What was added and retracted
+ * leaves no trace: the bytes are those of the values that are left.
  */
 import type { ValueType } from '@freshet/gen/freshet/type/v1/value_pb.ts';
 import type { Scalar } from '@freshet/values/scalar.ts';
@@ -37,6 +38,11 @@ export const NO_EVENT_TIME: number = Number.NEGATIVE_INFINITY;
 export interface Accumulator {
   /** How many cells it takes. */
   readonly width: number;
+  /**
+   * Whether event times and offsets decide among equal values, so that an update that leaves a row's input and pane as
+   * they were may change what is in the cells. Else adding the new image and retracting the old changes nothing.
+   */
+  readonly isOrdered: boolean;
   /** Whether nearly all of its cells hold nothing but numbers. */
   readonly numeric: boolean;
   /**
@@ -44,6 +50,12 @@ export interface Accumulator {
    * and event times order equal candidates.
    */
   add(cells: Cells, at: number, value: Raw | undefined, eventTimeUs: number, offset: number): void;
+  /**
+   * Takes out a value that was added, in whatever order; false when that cannot be told from what is in the cells: they
+   * are then as they were, and have to be made again of what is left. Only of an accumulator that is retractable, and
+   * never leaves one that nothing is in other than all zero.
+   */
+  retract(cells: Cells, at: number, value: Raw | undefined, eventTimeUs: number, offset: number): boolean;
   /** Adds to the accumulator at `at` what is in one that is not the unit. Neither changes `from` nor keeps what may change. */
   merge(cells: Cells, at: number, from: Cells, fromAt: number): void;
   /** The feature's value; of the unit: the value of an empty window. */
@@ -62,5 +74,10 @@ export interface Aggregate {
   /** The type of the result for an input type (undefined: rows), or, as a sentence, why it cannot be. */
   resultType(input: ValueType | undefined): ValueType | string;
   /** The fold for an input type; only for types that resultType takes. */
-  accumulator(input: ValueType | undefined): Accumulator;
+  accumulator(input: ValueType | undefined, options?: AccumulatorOptions): Accumulator;
+}
+
+export interface AccumulatorOptions {
+  /** Whether values are taken out again (mutable sources): some accumulators have to keep more then. By default not. */
+  readonly retractable: boolean;
 }

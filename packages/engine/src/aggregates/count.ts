@@ -7,8 +7,13 @@ import { simpleType } from './types.ts';
 const counting: Accumulator = {
   width: 1,
   numeric: true,
+  isOrdered: false,
   add: (cells, at) => {
     cells[at] = (cells[at] as number) + 1;
+  },
+  retract: (cells, at) => {
+    cells[at] = (cells[at] as number) - 1;
+    return true;
   },
   merge: (cells, at, from, fromAt) => {
     cells[at] = (cells[at] as number) + (from[fromAt] as number);

@@ -55,7 +55,10 @@ function accumulator(kind: Kind, sign: 1 | -1): Accumulator {
   return {
     width: 2,
     numeric: isNumeric(kind),
+    isOrdered: false,
     add: (cells, at, value) => offer(cells, at, value as Raw),
+    // Whether another value is as far out, or which is next, only the values that are left can tell.
+    retract: (cells, at, value) => compare(value as Raw, cells[at + 1] as Raw) !== 0,
     merge: (cells, at, from, fromAt) => offer(cells, at, from[fromAt + 1] as Raw),
     result: (cells, at) => (cells[at] === 0 ? ABSENT : (cells[at + 1] as Raw)),
     write: (writer, cells, at) => codec.write(writer, cells[at + 1] as Raw),

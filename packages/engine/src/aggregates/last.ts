@@ -21,7 +21,9 @@ function accumulator(kind: Kind, element: Kind): Accumulator {
   return {
     width: 3,
     numeric: isNumeric(kind),
+    isOrdered: true,
     add: (cells, at, value, eventTimeUs, offset) => offer(cells, at, value as Raw, eventTimeUs, offset + 1),
+    retract: (cells, at, _value, _eventTimeUs, offset) => cells[at] !== offset + 1,
     merge: (cells, at, from, fromAt) =>
       offer(cells, at, from[fromAt + 2] as Raw, from[fromAt + 1] as number, from[fromAt] as number),
     result: (cells, at) => (cells[at] === 0 ? ABSENT : (cells[at + 2] as Raw)),

@@ -6,7 +6,8 @@
  */
 
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
-import { ErasedSchema, LogRecordSchema } from '@freshet/gen/freshet/log/v1/log_pb.ts';
+import { ErasedSchema, LogRecordSchema, Operation } from '@freshet/gen/freshet/log/v1/log_pb.ts';
+import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import { encodeErased } from '@freshet/log/erased-record.ts';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
@@ -74,6 +75,20 @@ describe('an Erase record', () => {
     for (const route of [1, 2, 3]) log.add(begin(route, 1)).change({ sequence: 1, route });
     fold.fold(log.add(erase(1, [1])).entries);
     expect([V1, V2, '03'.repeat(16)].map((id) => count(fold, id))).toEqual([0n, 1n, 0n]);
+  });
+
+  it('takes the rows of a mutable source out with the key: what comes of them later changes nothing', () => {
+    const fold = newFold();
+    const plan = view([feature('all', 'count', '', LIFETIME)], { mode: SourceMode.MUTABLE });
+    const log = started(plan);
+    // More than a leaf takes.
+    for (let i = 0; i < 200; i++) log.change({ sequence: i + 1, rowKey: `row-${i}` });
+    log.add(erase(1)).change({ sequence: 300, rowKey: 'row-7', operation: Operation.DELETE });
+    fold.fold(log.change({ sequence: 301, rowKey: 'row-8' }).entries);
+    expect(count(fold, V1)).toBe(1n);
+    fold.fold(log.add(erase(1)).entries.slice(fold.position));
+    expect(fold.forget(userKey(1))).toEqual([]);
+    expect(fold.takeCommit().puts.filter(([, , state]) => state !== undefined)).toEqual([]);
   });
 
   it('F1: that a build meets in the shadow empties what the build had folded', () => {

@@ -12,7 +12,7 @@
  */
 import { fromBinary } from '@bufbuild/protobuf';
 import type { FoldMeta } from '@freshet/gen/freshet/compute/v1/state_pb.ts';
-import { LogRecordSchema, Operation } from '@freshet/gen/freshet/log/v1/log_pb.ts';
+import { LogRecordSchema } from '@freshet/gen/freshet/log/v1/log_pb.ts';
 import { type DefinitionSet, DefinitionSetSchema, type ViewPlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { assert, must } from '@freshet/kit/assert.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
@@ -96,12 +96,14 @@ export class Force {
     for (const entry of entries) {
       if (build.position >= livePosition) break;
       assert(entry.offset === build.position, `F3: a build at ${build.position} was fed offset ${entry.offset}`);
-      this.#foldShadow(instance, build.route, entry);
+      // A truncation puts a fresh instance into its place, with the same build.
+      this.#foldShadow(must(this.views.get(instance.view.viewId)), build.route, entry);
       build.position = entry.offset + 1;
     }
     if (build.position < livePosition) return;
-    instance.build = undefined;
-    instance.completeAt = this.#isAwaitingSnapshot(instance.view.route) ? undefined : livePosition;
+    const built = must(this.views.get(instance.view.viewId));
+    built.build = undefined;
+    built.completeAt = this.#isAwaitingSnapshot(built.view.route) ? undefined : livePosition;
     this.#indexRoutes();
   }
 
@@ -144,12 +146,27 @@ export class Force {
   #foldChange(route: RouteProgress, instances: readonly ViewInstance[], entry: FoldEntry): void {
     const record = this.#record;
     if (!route.accept(record)) return;
-    // Of an append source every inserted row is an event; emptying the table does not undo what happened.
-    if (record.operation !== Operation.INSERT && record.operation !== Operation.READ) return;
+    if (record.kind === RecordKind.TRUNCATE) {
+      // By id, as in #beginRoute.
+      const byId = [...instances].sort((a, b) => (a.view.viewId < b.view.viewId ? -1 : 1));
+      for (const instance of byId) this.#empty(instance, entry.offset);
+      return;
+    }
     for (let i = 0; i < instances.length; i++) {
       const instance = instances[i] as ViewInstance;
       instance.fold(record, entry.offset, entry.logTimeUs, this.contracts, this.counters);
     }
+  }
+
+  /** The source of a mutable view was emptied: the view is too, at once. Emptying a log of events undoes none of them. */
+  #empty(instance: ViewInstance, offset: number): void {
+    const { view, build, completeAt } = instance;
+    if (!view.reach.mutable) return;
+    instance.close();
+    const fresh = this.#begin(view, completeAt === undefined ? undefined : offset + 1);
+    fresh.build = build;
+    this.views.set(view.viewId, fresh);
+    this.#indexRoutes();
   }
 
   #beginRoute(number: number, generation: number, offset: number): void {
@@ -165,7 +182,7 @@ export class Force {
     for (const [viewId, instance] of [...this.views].sort(([a], [b]) => (a < b ? -1 : 1))) {
       if (instance.view.route !== number) continue;
       // The new generation brings every row again: what was folded of the old one must not stay.
-      instance.cache.close();
+      instance.close();
       this.views.set(viewId, this.#begin(instance.view, undefined));
     }
     this.#indexRoutes();
@@ -185,7 +202,7 @@ export class Force {
     const wanted = plansById(definitions);
     for (const [viewId, instance] of this.views) {
       if (wanted.get(viewId)?.route === instance.view.route) continue;
-      instance.cache.close();
+      instance.close();
       this.views.delete(viewId);
     }
     for (const viewId of [...wanted.keys()].sort()) {

@@ -19,7 +19,7 @@ export function* mergedKeys(instance: ViewInstance, cold: ColdState, afterKey?: 
     if (cache.isGone(key)) continue;
     while (at < hot.length && (hot[at] as string) < key) yield hot[at++] as string;
     if (hot[at] === key) at++;
-    yield key;
+    if (!cache.isGone(key)) yield key;
   }
   for (; at < hot.length; at++) yield hot[at] as string;
 }

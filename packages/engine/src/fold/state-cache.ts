@@ -9,7 +9,7 @@
  */
 import type { ColdState } from '../shard-fold.ts';
 import type { ByteWriter } from '../state/byte-writer.ts';
-import { emptyKeyState, isClear, type KeyState, NOT_STORED, Stage, sizeOfEncoded } from '../state/key-state.ts';
+import { emptyKeyState, isClear, KeyState, NOT_STORED, Stage, sizeOfEncoded } from '../state/key-state.ts';
 import { decodeState, encodeState } from '../state/state-codec.ts';
 import type { RunnableView } from '../state/view-plan.ts';
 
@@ -35,9 +35,6 @@ export class StateCache {
   keys: number;
   #dirty: KeyState[] = [];
   #taken: KeyState[] = [];
-  /** Keys to be deleted by the next commit, with the version that is stored; and by one that is not durable yet. */
-  #gone = new Map<string, number>();
-  #leaving: ReadonlyMap<string, number> = new Map();
   #hand: MapIterator<[string, KeyState]> | undefined;
   #expected: readonly KeyState[] = [];
   #expectedAt = 0;
@@ -69,15 +66,56 @@ export class StateCache {
       state = this.#load(key);
       if (state === undefined) {
         state = emptyKeyState(this.#view, key);
-        state.storedVersion = this.#gone.get(key) ?? NOT_STORED;
-        this.#gone.delete(key);
         this.keys++;
       }
       this.#states.set(key, state);
       this.#use.bytes += state.sizeBytes;
     }
+    if (state.gone) this.#revive(state);
     state.recent = true;
     return state;
+  }
+
+  /**
+   * The key has no state any more, from now on and in the next commit. `version` is that of its stored state, when it is not
+   * in memory.
+   */
+  remove(key: string, version: number): void {
+    let state = this.#states.get(key);
+    if (state === undefined) {
+      state = new KeyState(key, []);
+      state.storedVersion = version;
+      this.#states.set(key, state);
+      this.#use.bytes += state.sizeBytes;
+    }
+    const { sizeBytes } = state;
+    state.gone = true;
+    state.cells = [];
+    state.sizeBytes = new KeyState(key, []).sizeBytes;
+    this.keys--;
+    this.changed(state, sizeBytes);
+  }
+
+  /**
+   * Removes the key's state if nothing is in it. Says whether a state is left. Nobody need be told: a row of it says what no
+   * row says.
+   */
+  forget(key: string): boolean {
+    const state = this.peek(key);
+    if (state === undefined) return false;
+    if (!isClear(this.#view, state)) return true;
+    this.expect([]);
+    this.remove(key, state.storedVersion);
+    return false;
+  }
+
+  #revive(state: KeyState): void {
+    const fresh = emptyKeyState(this.#view, state.key);
+    state.gone = false;
+    state.cells = fresh.cells;
+    this.#use.bytes += fresh.sizeBytes - state.sizeBytes;
+    state.sizeBytes = fresh.sizeBytes;
+    this.keys++;
   }
 
   /** Notes that the state was changed; `sizeBefore` is the size it had before. */
@@ -89,25 +127,11 @@ export class StateCache {
     this.#dirty.push(state);
   }
 
-  /**
-   * Drops the key's state if nothing is in it: the next commit deletes it. Says whether a state is left. Nobody need be
-   * told: a row of it says what no row says.
-   */
-  forget(key: string): boolean {
-    const state = this.peek(key);
-    if (state === undefined) return false;
-    if (!isClear(this.#view, state)) return true;
-    this.expect([]);
-    if (this.#states.delete(key)) this.#use.bytes -= state.sizeBytes;
-    if (state.stage === Stage.DIRTY) this.#dirty = this.#dirty.filter((one) => one !== state);
-    if (state.storedVersion !== NOT_STORED) this.#gone.set(key, state.storedVersion);
-    this.keys--;
-    return false;
-  }
-
   /** The state for reading, without keeping it in memory when it was not there: passes read every key once. */
   peek(key: string): KeyState | undefined {
-    return this.hot(key) ?? this.#load(key);
+    const held = this.#held(key);
+    if (held === undefined) return this.#load(key);
+    return held.gone ? undefined : held;
   }
 
   /**
@@ -121,14 +145,7 @@ export class StateCache {
 
   /** The encoded state of a key that is not in memory. */
   peekCold(key: string): Uint8Array | undefined {
-    return this.#isPartial && !this.#states.has(key) && !this.isGone(key)
-      ? this.#cold.load(this.#instance, key)
-      : undefined;
-  }
-
-  /** Whether what the cold store has of the key, if anything, does not count any more. */
-  isGone(key: string): boolean {
-    return this.#gone.has(key) || this.#leaving.has(key);
+    return this.#isPartial && !this.#states.has(key) ? this.#cold.load(this.#instance, key) : undefined;
   }
 
   /** Whether the cold store may have states that are not in memory. */
@@ -138,19 +155,32 @@ export class StateCache {
 
   /** The state if it is in memory. */
   hot(key: string): KeyState | undefined {
-    return this.#expectedFor(key) ?? this.#states.get(key);
+    const held = this.#held(key);
+    return held?.gone === true ? undefined : held;
   }
 
-  hotKeys(): IterableIterator<string> {
-    return this.#states.keys();
+  /** Whether it is known that the key has no state, whatever the cold store has. */
+  isGone(key: string): boolean {
+    return this.#states.get(key)?.gone === true;
+  }
+
+  *hotKeys(): Generator<string> {
+    for (const state of this.#states.values()) if (!state.gone) yield state.key;
   }
 
   /**
    * Encodes the dirty states and hands them to `put`, with the version of the stored state that each replaces
-   * (NOT_STORED: none). They stay in memory until settle().
+   * (NOT_STORED: none); of one that is gone: undefined. They stay in memory until settle().
    */
-  take(writer: ByteWriter, put: (state: KeyState, bytes: Uint8Array, replaced: number) => void): void {
+  take(writer: ByteWriter, put: (state: KeyState, bytes: Uint8Array | undefined, replaced: number) => void): void {
     for (const state of this.#dirty) {
+      if (state.gone) {
+        state.stage = Stage.TAKEN;
+        this.#taken.push(state);
+        if (state.storedVersion !== NOT_STORED) put(state, undefined, state.storedVersion);
+        state.storedVersion = NOT_STORED;
+        continue;
+      }
       const bytes = encodeState(writer, this.#view, state);
       // Now that the size of what the accumulators hold is known, the estimate can follow it.
       const sizeBytes = sizeOfEncoded(this.#view, state, bytes.length);
@@ -164,17 +194,15 @@ export class StateCache {
     this.#dirty = [];
   }
 
-  /** Hands the keys that are to be deleted to `remove`, with the version of the stored state of each. */
-  takeGone(remove: (key: string, replaced: number) => void): void {
-    this.#leaving = this.#gone;
-    this.#gone = new Map();
-    for (const [key, replaced] of this.#leaving) remove(key, replaced);
-  }
-
   /** What was taken is durable. */
   settle(): void {
-    this.#leaving = new Map();
-    for (const state of this.#taken) if (state.stage === Stage.TAKEN) state.stage = Stage.CLEAN;
+    for (const state of this.#taken) {
+      if (state.stage !== Stage.TAKEN) continue;
+      state.stage = Stage.CLEAN;
+      if (!state.gone) continue;
+      this.#states.delete(state.key);
+      this.#use.bytes -= state.sizeBytes;
+    }
     this.#taken = [];
   }
 
@@ -207,9 +235,12 @@ export class StateCache {
     this.expect([]);
     for (const state of this.#states.values()) this.#use.bytes -= state.sizeBytes;
     this.#states.clear();
-    this.#gone = new Map();
     this.#dirty = [];
     this.#taken = [];
+  }
+
+  #held(key: string): KeyState | undefined {
+    return this.#expectedFor(key) ?? this.#states.get(key);
   }
 
   /** The expected state if it is the one asked for last, or the one behind that. */
@@ -223,7 +254,7 @@ export class StateCache {
   }
 
   #load(key: string): KeyState | undefined {
-    if (!this.#isPartial || this.isGone(key)) return undefined;
+    if (!this.#isPartial) return undefined;
     const bytes = this.#cold.load(this.#instance, key);
     return bytes === undefined ? undefined : decodeState(this.#view, key, bytes);
   }

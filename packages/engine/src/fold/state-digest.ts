@@ -1,30 +1,41 @@
 /**
- * The digest of a shard's state: SHA-256 over the position, the definitions, the routes' marks, and every key state of
- * the views that are complete, by instance and key; but for states in which nothing is, which may be dropped at any time.
+ * The digest of a shard's state: SHA-256 over the position, the definitions, the routes' marks, and, of the views that are
+ * complete, every key state by key and then every contribution by key, row hash and offset.
  *
- * Invariant F1: it is the same for the same prefix of the log, whatever the batches, commits, evictions and machines;
- * except that a view enters it when its build is complete, which depends on how fast the build was.
+ * Invariant F1: it is the same for the same prefix of the log, whatever the batches, commits, evictions, sweeps and
+ * machines; except that a view enters it when its build is complete, which depends on how fast the build was. So it passes
+ * over dead states and contributions out of reach, which may or may not have been swept; and over how contributions lie in
+ * leaves and what number an instance has (a build numbers a fresh one when it meets a truncation).
  */
 import { fromBinary, toBinary } from '@bufbuild/protobuf';
 import { type FoldMeta, FoldMetaSchema, RouteStateSchema } from '@freshet/gen/freshet/compute/v1/state_pb.ts';
+import { DefinitionSetSchema } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { assert, must } from '@freshet/kit/assert.ts';
+import { toHex } from '@freshet/kit/hex.ts';
 import { keyBytes } from '@freshet/values/key.ts';
 import { sha256 } from '@noble/hashes/sha2.js';
+import { endOf, readEventTime } from '../contributions/contribution.ts';
+import { decodeNode, encodeLeaf, parseKey } from '../contributions/node-codec.ts';
 import type { ColdState } from '../shard-fold.ts';
 import { ByteWriter } from '../state/byte-writer.ts';
-import { encodeState, isClearState } from '../state/state-codec.ts';
-import { instanceName } from './instance-name.ts';
+import { isDeadState, isHeld, type ViewReach, viewReach } from '../state/reach.ts';
+import { encodeState } from '../state/state-codec.ts';
+import { featureGroups } from '../state/view-plan.ts';
+import { contributionsName, instanceName } from './instance-name.ts';
 import { mergedKeys } from './merged-keys.ts';
 import type { ViewInstance } from './view-instance.ts';
 
 export interface StateDigest {
-  /** States by (instance, key) ascending; those of instances that are not complete in the meta are passed over. */
-  add(instance: string, key: string, state: Uint8Array): void;
+  /**
+   * What is stored, by (instance, key) ascending, contributions under their own names; what belongs to no instance that is
+   * complete in the meta is passed over.
+   */
+  add(instance: string, key: string, stored: Uint8Array): void;
   /** The 32 bytes. */
   finish(): Uint8Array;
 }
 
-/** A digest of the states that belong to the meta of one commit. */
+/** A digest of what is stored with the meta of one commit. */
 export function createStateDigest(meta: Uint8Array): StateDigest {
   return digestOf(fromBinary(FoldMetaSchema, meta));
 }
@@ -39,8 +50,20 @@ export function digestInstances(meta: FoldMeta, instances: readonly ViewInstance
       const state = must(instance.cache.peek(key), 'a key has no state');
       digest.add(instance.name, key, encodeState(writer, instance.view, state));
     }
+    const { contributionsName, mutable } = instance;
+    if (contributionsName === undefined || mutable === undefined) continue;
+    for (const [key, { version, bounds, leaf }] of mutable.tree.nodes.all()) {
+      if (bounds === undefined) digest.add(contributionsName, key, encodeLeaf(writer, version, leaf));
+    }
   }
   return digest.finish();
+}
+
+/** What the digest knows of a complete view's instance. */
+interface Digested {
+  readonly viewId: string;
+  readonly reach: ViewReach;
+  readonly isContributions: boolean;
 }
 
 function digestOf(meta: FoldMeta): StateDigest {
@@ -58,25 +81,55 @@ function digestOf(meta: FoldMeta): StateDigest {
   part(new Uint8Array(numbers.buffer));
   part(meta.definitions);
   for (const route of meta.routes) part(toBinary(RouteStateSchema, route));
-  const complete = new Set<string>();
-  for (const view of meta.views) {
-    if (view.completeAt === undefined) continue;
-    const name = instanceName(view.viewId, view.instance);
-    complete.add(name);
-    part(keyBytes(name));
-  }
+  const complete = completeInstances(meta);
+  for (const { viewId, isContributions } of complete.values()) if (!isContributions) part(keyBytes(viewId));
+  const logTimeUs = Number(meta.logTimeUs);
   let before: string | undefined;
   return {
-    add(instance, key, state) {
+    add(instance, key, stored) {
       const place = `${instance}${key}`;
       assert(before === undefined || before < place, 'F1: states are digested out of order');
       before = place;
-      // A state in which nothing is may be there or not: it may be dropped at any time.
-      if (!complete.has(instance) || isClearState(state)) return;
-      part(keyBytes(instance));
-      part(keyBytes(key));
-      part(state);
+      const digested = complete.get(instance);
+      if (digested === undefined) return;
+      const { viewId, reach } = digested;
+      if (digested.isContributions) {
+        for (const contribution of held(reach, stored, logTimeUs)) {
+          part(keyBytes(viewId));
+          part(keyBytes(parseKey(key).entityKey));
+          part(contribution);
+        }
+      } else if (!isDeadState(reach, stored, logTimeUs)) {
+        part(keyBytes(viewId));
+        part(keyBytes(key));
+        part(stored);
+      }
     },
     finish: () => sha.digest(),
   };
+}
+
+/** By the name that their states or contributions are stored under, in the order of view ids. */
+function completeInstances(meta: FoldMeta): Map<string, Digested> {
+  const { views } = fromBinary(DefinitionSetSchema, meta.definitions);
+  const reaches = new Map(views.map((plan) => [toHex(plan.viewId), viewReach(plan, featureGroups(plan.features))]));
+  const complete = new Map<string, Digested>();
+  for (const { viewId: id, instance, completeAt } of meta.views) {
+    if (completeAt === undefined) continue;
+    const viewId = toHex(id);
+    const reach = must(reaches.get(viewId), 'a commit holds a view that its definitions do not');
+    complete.set(instanceName(id, instance), { viewId, reach, isContributions: false });
+    complete.set(contributionsName(id, instance), { viewId, reach, isContributions: true });
+  }
+  return complete;
+}
+
+/** The contributions of a leaf that count at the log time, as bytes; none of a directory. */
+function* held(reach: ViewReach, stored: Uint8Array, logTimeUs: number): Generator<Uint8Array> {
+  const { bytes, length } = decodeNode(stored).leaf;
+  for (let at = 0; at < length; ) {
+    const end = endOf(bytes, at);
+    if (isHeld(reach, readEventTime(bytes, at), logTimeUs)) yield bytes.subarray(at, end);
+    at = end;
+  }
 }

@@ -10,16 +10,21 @@ import {
   ViewInstanceSchema,
   type ViewInstance as ViewInstanceState,
 } from '@freshet/gen/freshet/compute/v1/state_pb.ts';
+import { Operation } from '@freshet/gen/freshet/log/v1/log_pb.ts';
 import type { Contract } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import { rowIdentity } from '@freshet/values/row-identity.ts';
 import { sameType } from '@freshet/values/type-name.ts';
 import type { Raw } from '../aggregates/aggregate.ts';
+import { NodeCache } from '../contributions/node-cache.ts';
 import { isLongerThan } from '../limits.ts';
 import type { RecordReader } from '../record/record-reader.ts';
 import type { ColdState } from '../shard-fold.ts';
-import { addEvent, clearState, isReachable, type KeyState } from '../state/key-state.ts';
+import { addEvent, clearState, type KeyState } from '../state/key-state.ts';
+import { isInReach } from '../state/reach.ts';
 import { type RunnableView, rawOfResult } from '../state/view-plan.ts';
 import type { ContractBook } from './contract-book.ts';
-import { instanceName } from './instance-name.ts';
+import { contributionsName, instanceName } from './instance-name.ts';
+import { MutableFold } from './mutable-fold.ts';
 import { RouteProgress } from './route-progress.ts';
 import { type CacheUse, StateCache } from './state-cache.ts';
 
@@ -44,6 +49,10 @@ export class ViewInstance {
   /** The view's id and the instance's number: what the cold store files the states under. */
   readonly name: string;
   readonly cache: StateCache;
+  /** Of a mutable source: what its live rows put in. */
+  readonly mutable: MutableFold | undefined;
+  /** What the cold store files contributions under; undefined for an append source. */
+  readonly contributionsName: string | undefined;
   build: Build | undefined;
   /** The position from which on there are rows to offer; undefined while built, or while its route's snapshot runs. */
   completeAt: number | undefined;
@@ -51,7 +60,7 @@ export class ViewInstance {
   #pending: KeyState[] = [];
   readonly #row: Raw[];
   /** By contract version; a version is one contract for ever. */
-  readonly #positions = new Map<number, Int32Array>();
+  readonly #layouts = new Map<number, Layout>();
 
   constructor(options: {
     readonly view: RunnableView;
@@ -72,6 +81,15 @@ export class ViewInstance {
       this.build = { position: Number(stored.build.position), route: RouteProgress.fromProto(stored.build.route) };
     }
     this.#row = new Array<Raw>(view.columns.length + view.derived.length).fill(null);
+    const { viewId } = view.plan;
+    this.contributionsName = view.reach.mutable ? contributionsName(viewId, number) : undefined;
+    this.mutable =
+      this.contributionsName === undefined
+        ? undefined
+        : new MutableFold(
+            { view, cache: this.cache, row: this.#row },
+            new NodeCache(this.contributionsName, cold, use, stored !== undefined),
+          );
   }
 
   /** What a commit keeps of the instance. */
@@ -86,16 +104,28 @@ export class ViewInstance {
     });
   }
 
-  /** Folds an inserted or read row that is to be folded. */
+  /** Folds a change that is to be folded. */
   fold(record: RecordReader, offset: number, logTimeUs: number, contracts: ContractBook, counters: FoldCounters): void {
-    const positions = this.#columnPositions(record.contractVersion, contracts);
-    if (positions === undefined) {
+    const { operation } = record;
+    const isInsert = operation === Operation.INSERT || operation === Operation.READ;
+    // Of an append source every inserted row is an event; what becomes of the row does not undo what happened.
+    if (!isInsert && this.mutable === undefined) return;
+    if (!isInsert && operation !== Operation.UPDATE && operation !== Operation.DELETE) return;
+    const layout = this.#layoutOf(record.contractVersion, contracts);
+    if (layout === undefined) {
       counters.unknownContracts++;
       return;
     }
-    if (!this.#readRow(record, positions, counters)) return;
+    const holds = operation !== Operation.DELETE && this.#readRow(record, layout.positions, counters);
     const { eventTimeUs, key } = record;
-    if (!isReachable(this.view, eventTimeUs, logTimeUs)) {
+    if (this.mutable !== undefined) {
+      if (holds && !isInReach(this.view.reach, eventTimeUs, logTimeUs)) counters.expiredEvents++;
+      const changed = this.mutable.fold(record, holds, layout.isUnique, { offset, logTimeUs });
+      if (changed !== undefined) this.#emit(changed);
+      return;
+    }
+    if (!holds) return;
+    if (!isInReach(this.view.reach, eventTimeUs, logTimeUs)) {
       counters.expiredEvents++;
       return;
     }
@@ -103,19 +133,26 @@ export class ViewInstance {
     const { sizeBytes } = state;
     addEvent(this.view, state, this.#row, eventTimeUs, offset, logTimeUs);
     this.cache.changed(state, sizeBytes);
-    this.#expectEmission(state);
+    this.#emit(state);
   }
 
   /** Forgets a key: its state is that of one never seen, and changed with the record at the offset. */
   erase(key: string, offset: number, logTimeUs: number): void {
+    this.mutable?.tree.erase(key, offset);
     const state = this.cache.open(key);
     const { sizeBytes } = state;
     clearState(this.view, state, offset, logTimeUs);
     this.cache.changed(state, sizeBytes);
-    this.#expectEmission(state);
+    this.#emit(state);
   }
 
-  #expectEmission(state: KeyState): void {
+  /** Gives up all that is in memory: the instance is over. */
+  close(): void {
+    this.cache.close();
+    this.mutable?.tree.nodes.close();
+  }
+
+  #emit(state: KeyState): void {
     if (state.emitPending || this.completeAt === undefined) return;
     state.emitPending = true;
     this.#pending.push(state);
@@ -191,16 +228,23 @@ export class ViewInstance {
     this.#row[index] = record.column(positions[index] as number, column.type);
   }
 
-  /** For each column of the view its position in rows of a contract, -1 when it has none; undefined: it is not known. */
-  #columnPositions(contractVersion: number, contracts: ContractBook): Int32Array | undefined {
-    const known = this.#positions.get(contractVersion);
+  /** How rows of a contract are read; undefined: it is not known. */
+  #layoutOf(contractVersion: number, contracts: ContractBook): Layout | undefined {
+    const known = this.#layouts.get(contractVersion);
     if (known !== undefined) return known;
     const contract = contracts.find(this.view.route, contractVersion);
     if (contract === undefined) return undefined;
-    const positions = columnPositions(this.view, contract);
-    this.#positions.set(contractVersion, positions);
-    return positions;
+    const layout = { positions: columnPositions(this.view, contract), isUnique: rowIdentity(contract).unique };
+    this.#layouts.set(contractVersion, layout);
+    return layout;
   }
+}
+
+interface Layout {
+  /** For each column of the view its position in rows of the contract, -1 when it has none. */
+  readonly positions: Int32Array;
+  /** Whether no two live rows share an identity. */
+  readonly isUnique: boolean;
 }
 
 /** A column that had another type then has no value that could be read now. */

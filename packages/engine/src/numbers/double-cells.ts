@@ -15,6 +15,7 @@ import {
   divideDoubleSum,
   EXPANSION_MAX,
   mergeDoubleSums,
+  retractDouble,
   roundDoubleSum,
 } from './exact-double.ts';
 import type { ExactSum } from './exact-sum.ts';
@@ -60,6 +61,11 @@ export const doubleSum: ExactSum = {
   width: 2,
   numeric: true,
   add: (cells, at, value) => add(cells, at, value as number),
+  retract: (cells, at, value) => {
+    const plain = typeof cells[at] === 'number' && Math.abs(value as number) < EXPANSION_MAX;
+    if (plain) add(cells, at, -(value as number));
+    else store(cells, at, retractDouble(load(cells, at), value as number));
+  },
   merge: (cells, at, from, fromAt) => {
     const high = from[fromAt] as DoubleSum;
     if (typeof high === 'number') {

@@ -51,6 +51,18 @@ export function addDouble(sum: DoubleSum, value: number): DoubleSum {
   return Math.abs(value) < EXPANSION_MAX ? addToExpansion(sum, value) : addToWide(toWide(sum), value);
 }
 
+/** The sum with a double taken out that was added; changes and returns `sum` when it is not a plain number. */
+export function retractDouble(sum: DoubleSum, value: number): DoubleSum {
+  if (Number.isFinite(value)) return normaliseDoubleSum(addDouble(sum, -value));
+  const wide = toWide(sum);
+  const counts = nonFiniteOf(wide);
+  if (Number.isNaN(value)) counts.nan--;
+  else if (value > 0) counts.positive--;
+  else counts.negative--;
+  if (counts.nan === 0 && counts.positive === 0 && counts.negative === 0) wide.nonFinite = undefined;
+  return normaliseDoubleSum(wide);
+}
+
 /** Two members plus one value nearly always stay two: no loop, nothing allocated. */
 function addToExpansion(sum: number[], value: number): DoubleSum {
   if (sum.length === 2) {

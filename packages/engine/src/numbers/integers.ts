@@ -9,6 +9,17 @@ export function normaliseInteger(value: bigint | number): number | bigint {
   return value <= SAFE_MAX && value >= -SAFE_MAX ? Number(value) : value;
 }
 
+/** A number when it is safe. */
+export type Integer = number | bigint;
+
+export function addIntegers(a: Integer, b: Integer): Integer {
+  if (typeof a === 'number' && typeof b === 'number') {
+    const total = a + b;
+    if (Number.isSafeInteger(total)) return total;
+  }
+  return normaliseInteger(BigInt(a) + BigInt(b));
+}
+
 interface SmallDecimal {
   readonly unscaled: number | bigint;
   readonly scale: number;

@@ -42,11 +42,22 @@ export class RecordReader {
   contractVersion = 0;
   /** NO_EVENT_TIME when unknown; clamped to the safe integers, which reach from the year 1684 to 2255. */
   eventTimeUs: number = NO_EVENT_TIME;
+  /** Where in `bytes` the row's identity lies; empty for append sources. */
+  rowKeyStart = 0;
+  rowKeyEnd = 0;
+  /** Where the row's identity before the update lies, when it was another one; else empty. */
+  oldRowKeyStart = 0;
+  oldRowKeyEnd = 0;
 
   readonly #cursor = new WireCursor();
   #columnCount = 0;
   #columnStarts = new Int32Array(64);
   #columnEnds = new Int32Array(64);
+
+  /** The record's bytes; only lent. */
+  get bytes(): Uint8Array {
+    return this.#cursor.bytes;
+  }
 
   /** Reads the record; the bytes must stay unchanged until the next call. */
   load(record: Uint8Array): void {
@@ -87,6 +98,10 @@ export class RecordReader {
     this.key = '';
     this.contractVersion = 0;
     this.eventTimeUs = NO_EVENT_TIME;
+    this.rowKeyStart = 0;
+    this.rowKeyEnd = 0;
+    this.oldRowKeyStart = 0;
+    this.oldRowKeyEnd = 0;
     this.#columnCount = 0;
   }
 
@@ -135,6 +150,16 @@ export class RecordReader {
         return;
       case 72:
         this.eventTimeUs = clamp(cursor.zigzag64());
+        return;
+      case 98:
+        this.rowKeyEnd = cursor.part();
+        this.rowKeyStart = cursor.at;
+        cursor.at = this.rowKeyEnd;
+        return;
+      case 106:
+        this.oldRowKeyEnd = cursor.part();
+        this.oldRowKeyStart = cursor.at;
+        cursor.at = this.oldRowKeyEnd;
         return;
       default:
         cursor.skip(tag & 7);

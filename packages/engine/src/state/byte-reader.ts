@@ -94,6 +94,13 @@ export class ByteReader {
     return UTF8.decode(this.#bytes.subarray(from, from + length));
   }
 
+  /** A copy of all that is left. */
+  rest(): Uint8Array {
+    const from = this.#at;
+    this.#at = this.#bytes.length;
+    return this.#bytes.slice(from);
+  }
+
   nonFinite(): NonFinite | undefined {
     if (!this.bool()) return undefined;
     const nan = this.varint();

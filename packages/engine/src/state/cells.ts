@@ -103,3 +103,17 @@ export function insertPane(
   target[USED] = used + stride;
   return target;
 }
+
+/** Takes the pane at an index out of the group. */
+export function removePane(cells: Cells, group: number, stride: number, at: number): void {
+  const used = cells[USED] as number;
+  for (let i = at + stride; i < used; i++) cells[i - stride] = cells[i];
+  for (let i = used - stride; i < used; i++) cells[i] = 0;
+  cells[group] = (cells[group] as number) - 1;
+  cells[USED] = used - stride;
+}
+
+/** Whether no group has a pane. */
+export function hasNoPane(cells: Cells, groups: number): boolean {
+  return cells[USED] === FIRST_GROUP + groups;
+}

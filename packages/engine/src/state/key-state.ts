@@ -32,7 +32,7 @@ const NEWEST = 3;
 
 /** Measured with 100,000 keys: the object, its key, its place in the map. */
 const STATE_BYTES = 220;
-const CELL_BYTES = 8;
+export const CELL_BYTES = 8;
 
 export class KeyState {
   readonly key: string;
@@ -43,6 +43,8 @@ export class KeyState {
   storedVersion: number = NOT_STORED;
   /** Whether the row changed since it was last handed out for emission. */
   emitPending = false;
+  /** The key has no state any more; it is here until the cold store knows (../fold/state-cache.ts). */
+  gone = false;
   /** Second chance: used since the eviction's hand last passed. */
   recent = true;
   /** An estimate of the memory held, in bytes. */
@@ -109,17 +111,6 @@ export function emptyKeyState(view: RunnableView, key: string): KeyState {
 export function sizeOfEncoded(view: RunnableView, { key, cells }: KeyState, encodedBytes: number): number {
   const beside = view.numeric ? 0 : 2 * encodedBytes;
   return STATE_BYTES + 3 * key.length + CELL_BYTES * cells.length + beside;
-}
-
-/** Whether a window of the view can reach the event at the log time or after: else it has expired. */
-export function isReachable(view: RunnableView, eventTimeUs: number, logTimeUs: number): boolean {
-  const { groups } = view;
-  for (let g = 0; g < groups.length; g++) {
-    const { window } = groups[g] as FeatureGroup;
-    if (window.kind === 'lifetime') return true;
-    if (eventTimeUs !== NO_EVENT_TIME && paneAt(window, eventTimeUs) >= oldestPane(window, logTimeUs)) return true;
-  }
-  return false;
 }
 
 /** Folds an event that is reachable; `row` holds the view's columns and derived columns. */

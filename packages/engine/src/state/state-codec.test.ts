@@ -10,7 +10,8 @@ import { NO_EVENT_TIME, type Raw } from '../aggregates/aggregate.ts';
 import { feature, LIFETIME, rolling, SECOND_US, START_US, tumbling, view } from '../testing/plans.testing.ts';
 import { ByteWriter } from './byte-writer.ts';
 import { FIRST_GROUP, nextGroup, paneCount } from './cells.ts';
-import { addEvent, emptyKeyState, isReachable } from './key-state.ts';
+import { addEvent, emptyKeyState } from './key-state.ts';
+import { isInReach } from './reach.ts';
 import { decodeState, encodeState, readVersion } from './state-codec.ts';
 import { runnableView } from './view-plan.ts';
 
@@ -60,7 +61,7 @@ describe('state codec', () => {
         list.forEach(({ row: values, atS, stepS, store }, offset) => {
           logTimeUs += stepS * SECOND_US;
           const at = atS === null ? NO_EVENT_TIME : logTimeUs + atS * SECOND_US;
-          if (!isReachable(PLAN, at, logTimeUs)) return;
+          if (!isInReach(PLAN.reach, at, logTimeUs)) return;
           addEvent(PLAN, kept, values, at, offset, logTimeUs);
           addEvent(PLAN, stored, values, at, offset, logTimeUs);
           if (store) stored = decodeState(PLAN, 'k', encodeState(writer, PLAN, stored));

@@ -94,17 +94,6 @@ export function readVersion(bytes: Uint8Array): number {
   return reader.varint();
 }
 
-/** Whether nothing is in an encoded state but its version: see isClear in key-state.ts. */
-export function isClearState(bytes: Uint8Array): boolean {
-  const reader = new ByteReader(bytes);
-  reader.byte();
-  reader.varint();
-  reader.zigzag();
-  // No newest event time, and no pane in any group: a zero each.
-  while (!reader.done) if (reader.byte() !== 0) return false;
-  return true;
-}
-
 /** Reads the panes into the group that begins at an index; returns the cells. */
 function readGroup(reader: ByteReader, group: FeatureGroup, into: Cells, start: number, numeric: boolean): Cells {
   const { stride, features } = group;

@@ -14,6 +14,8 @@ import { compileExpression, type Expression, type ExpressionColumn } from '../ex
 import { isLong, valueBytesMax } from '../limits.ts';
 import { normaliseInteger } from '../numbers/integers.ts';
 import { type WindowShape, windowShape } from '../windows.ts';
+import { type RawCodec, rawCodec } from './raw-codec.ts';
+import { type ViewReach, viewReach } from './reach.ts';
 
 export interface FeatureFold {
   /** The index in the view's features. */
@@ -41,12 +43,23 @@ interface Derived {
   readonly kind: Kind;
 }
 
+/** An input of the view's aggregates, as a contribution keeps it. */
+export interface ViewInput {
+  /** The index in the row of columns and derived columns. */
+  readonly index: number;
+  /** Undefined when it is only counted: then there is nothing to keep of it but whether it is null. */
+  readonly codec: RawCodec | undefined;
+}
+
 /** A view that can be folded. */
 export interface RunnableView {
   readonly viewId: string;
   readonly plan: ViewPlan;
   readonly route: number;
   readonly groups: readonly FeatureGroup[];
+  readonly reach: ViewReach;
+  /** The distinct inputs of its aggregates, by index. */
+  readonly inputs: readonly ViewInput[];
   /** By group, the cells of a pane. */
   readonly strides: readonly number[];
   /** Whether nearly all cells of all accumulators hold numbers. */
@@ -97,12 +110,16 @@ export function runnableView(plan: ViewPlan): RunnableView {
   // Derived columns may need any column, so with them all are read.
   const whereColumns = whereUsesDerived ? columns.map((_, index) => index) : [...(where?.uses ?? [])];
   const indexOf = new Map(all.map((column, index) => [column.name, index]));
-  const groups = featureGroups(plan.features).map((group) => featureGroup(plan, group, indexOf));
+  const indexes = featureGroups(plan.features);
+  const reach = viewReach(plan, indexes);
+  const groups = indexes.map((group) => featureGroup(plan, group, indexOf, reach.mutable));
   return {
     viewId: toHex(plan.viewId),
     plan,
     route: plan.route,
     groups,
+    reach,
+    inputs: viewInputs(plan, indexOf),
     strides: groups.map(({ stride }) => stride),
     numeric: groups.every(({ features }) => features.every(({ accumulator }) => accumulator.numeric)),
     columns,
@@ -118,14 +135,31 @@ export function runnableView(plan: ViewPlan): RunnableView {
   };
 }
 
-function featureGroup(plan: ViewPlan, group: readonly number[], indexOf: ReadonlyMap<string, number>): FeatureGroup {
+function viewInputs(plan: ViewPlan, indexOf: ReadonlyMap<string, number>): ViewInput[] {
+  const inputs = new Map<number, ViewInput>();
+  for (const { name, input, inputType, aggregate } of plan.features) {
+    if (input === '') continue;
+    const index = must(indexOf.get(input), `feature ${name} has no input`);
+    const { kind, element } = must(inputType, `feature ${name} has no input type`);
+    const codec = aggregate === 'count' ? inputs.get(index)?.codec : rawCodec(kind, element);
+    inputs.set(index, { index, codec });
+  }
+  return [...inputs.values()].sort((a, b) => a.index - b.index);
+}
+
+function featureGroup(
+  plan: ViewPlan,
+  group: readonly number[],
+  indexOf: ReadonlyMap<string, number>,
+  retractable: boolean,
+): FeatureGroup {
   const first = must(plan.features[must(group[0])]);
   let stride = 1;
   const features = group.map((index): FeatureFold => {
     const feature = must(plan.features[index]);
     const aggregate = aggregateByName(feature.aggregate);
     assert(aggregate !== undefined, `feature ${feature.name}: there is no aggregate ${feature.aggregate}`);
-    const accumulator = aggregate.accumulator(feature.inputType);
+    const accumulator = aggregate.accumulator(feature.inputType, { retractable });
     const cell = stride;
     stride += accumulator.width;
     const input = feature.input === '' ? -1 : must(indexOf.get(feature.input), `feature ${feature.name} has no input`);

@@ -77,6 +77,7 @@ export interface ViewOptions {
   readonly route?: number;
   readonly where?: string;
   readonly derived?: readonly { readonly name: string; readonly expression: string; readonly type: ValueType }[];
+  readonly mode?: SourceMode;
 }
 
 export function view(features: readonly FeaturePlan[], options: ViewOptions = {}): ViewPlan {
@@ -84,7 +85,7 @@ export function view(features: readonly FeaturePlan[], options: ViewOptions = {}
     viewId: new Uint8Array(16).fill(options.id ?? 1),
     name: `view_${options.id ?? 1}`,
     route: options.route ?? 1,
-    mode: SourceMode.APPEND,
+    mode: options.mode ?? SourceMode.APPEND,
     columns: COLUMNS.map(({ name, kind }) => ({ name, type: type(kind), nullable: true })),
     derived: [...(options.derived ?? [])],
     where: options.where ?? '',
@@ -101,6 +102,7 @@ export function viewHex(id: number): string {
 export function definitions(
   generation: number,
   views: readonly ViewPlan[],
+  primaryKey: readonly string[] = [],
 ): MessageInitShape<typeof DefinitionSetSchema> {
   const routes = [...new Set(views.map(({ route }) => route))].sort((a, b) => a - b);
   return {
@@ -113,6 +115,7 @@ export function definitions(
         contract: {
           version: 1,
           columns: COLUMNS.map(({ name, kind }) => ({ name, type: type(kind), nullable: true })),
+          primaryKey: [...primaryKey],
         },
       },
     })),
@@ -134,6 +137,9 @@ export interface ChangeOptions {
   readonly lane?: number;
   readonly operation?: Operation;
   readonly contractVersion?: number;
+  /** Mutable sources: which row it is, and was. */
+  readonly rowKey?: string;
+  readonly oldRowKey?: string;
 }
 
 export function change(options: ChangeOptions): Uint8Array {
@@ -149,6 +155,8 @@ export function change(options: ChangeOptions): Uint8Array {
       contractVersion: options.contractVersion ?? 1,
       row: COLUMNS.map(({ name, kind }) => valueToProto(type(kind), options.row?.[name] ?? null)),
       ...(options.eventTimeUs === undefined ? {} : { eventTimeUs: BigInt(options.eventTimeUs) }),
+      rowKey: new TextEncoder().encode(options.rowKey ?? ''),
+      oldRowKey: new TextEncoder().encode(options.oldRowKey ?? ''),
     },
   });
 }

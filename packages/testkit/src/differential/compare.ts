@@ -97,7 +97,7 @@ function timesToRead(
   };
   for (const view of viewsOf(history, service)) {
     const events = history.events(view, key.bytes);
-    const logTimeUs = events.at(-1)?.logTimeUs;
+    const logTimeUs = history.lastChange(view, key.bytes)?.logTimeUs;
     if (logTimeUs !== undefined) addAround(logTimeUs);
     for (const time of changeTimes(view, events)) {
       // Times before the row are raised to its log time; one of them (above) is enough.

@@ -24,7 +24,12 @@ interface Run {
 }
 
 const runs: fc.Arbitrary<Run> = fc.record({
-  recipe: fc.oneof(recipes({ maxRecords: 40 }), recipes({ maxRecords: 15, churn: true })),
+  recipe: fc.oneof(
+    recipes({ maxRecords: 40 }),
+    recipes({ maxRecords: 15, churn: true }),
+    recipes({ maxRecords: 40, mutable: true }),
+    recipes({ maxRecords: 15, churn: true, mutable: true }),
+  ),
   batches: fc.array(fc.integer({ min: 1, max: 9 }), { minLength: 1, maxLength: 4 }),
   commitEvery: fc.integer({ min: 1, max: 4 }),
 });

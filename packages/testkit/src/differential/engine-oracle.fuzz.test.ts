@@ -29,9 +29,9 @@ interface Run {
   readonly cacheBytes: number;
 }
 
-const runsOf = (maxRecords: number): fc.Arbitrary<Run> =>
+const runsOf = (maxRecords: number, mutable = false): fc.Arbitrary<Run> =>
   fc.record({
-    recipe: recipes({ maxRecords }),
+    recipe: recipes({ maxRecords, mutable }),
     batches: fc.array(fc.integer({ min: 1, max: 12 }), { minLength: 1, maxLength: 4 }),
     readAfterUs: fc.array(fc.integer({ min: -100_000_000, max: 2_000_000_000 }), { minLength: 1, maxLength: 3 }),
     cacheBytes: fc.constantFrom(0, 2_000, 1_000_000),
@@ -109,7 +109,7 @@ function checkVersions(
 ): void {
   for (const view of (history.definitions?.views ?? []).filter((candidate) => history.isWhole(candidate))) {
     for (const key of must(keys.get(must(view.entity).name))) {
-      const last = history.events(view, key.bytes).at(-1);
+      const last = history.lastChange(view, key.bytes);
       const row = engine.rowView(view, key);
       const expected = last === undefined ? undefined : `${last.offset} at ${last.logTimeUs}`;
       const actual = row === undefined ? undefined : `${row.version} at ${row.logTimeUs}`;
@@ -123,6 +123,16 @@ function checkVersions(
 describe('the engine and the oracle', () => {
   it('F2: agree on every value at every time of every prefix', { timeout: 600_000 }, async () => {
     await assertFuzz(RUNS, runsOf(30), check);
+  });
+
+  it('F2: agree on mutable sources, over inserts, updates, deletes, moves and truncations', {
+    timeout: 600_000,
+  }, async () => {
+    await assertFuzz(RUNS, runsOf(30, true), check);
+  });
+
+  it('F2: agree on long histories of mutable sources too', { timeout: 600_000 }, async () => {
+    await assertFuzz(LONG_RUNS, runsOf(250, true), check);
   });
 
   it('F2: agree on long histories too', { timeout: 600_000 }, async () => {

@@ -4,9 +4,16 @@
  * Owns the cold state, the last commit, and the feeding of builds. A crash forgets everything since the last commit.
  */
 
+import { isDeadRow, unseenColumns } from '@freshet/engine/rows/dead-row.ts';
 import { decodeRow } from '@freshet/engine/rows/row-codec.ts';
 import { rowLayout, valuesAt } from '@freshet/engine/rows/row-reader.ts';
-import { type ColdState, type DirtyKeys, type FoldEntry, ShardFold } from '@freshet/engine/shard-fold.ts';
+import {
+  type ColdState,
+  type DirtyKeys,
+  type FoldCommit,
+  type FoldEntry,
+  ShardFold,
+} from '@freshet/engine/shard-fold.ts';
 import type { FeaturePlan, ServicePlan, ViewPlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { ValueStatus } from '@freshet/gen/freshet/type/v1/value_pb.ts';
 import { must } from '@freshet/kit/assert.ts';
@@ -31,10 +38,15 @@ class MemoryCold implements ColdState {
     for (const [key, state] of entries) if (afterKey === undefined || key > afterKey) yield [key, state];
   }
 
-  put(instance: string, key: string, state: Uint8Array): void {
+  get size(): number {
+    return [...this.#instances.values()].reduce((sum, keys) => sum + keys.size, 0);
+  }
+
+  put(instance: string, key: string, state: Uint8Array | undefined): void {
     const keys = this.#instances.get(instance) ?? new Map<string, Uint8Array>();
     this.#instances.set(instance, keys);
-    keys.set(key, state.slice());
+    if (state === undefined) keys.delete(key);
+    else keys.set(key, state.slice());
   }
 }
 
@@ -51,6 +63,7 @@ export class EngineUnderTest {
   readonly #cold = new MemoryCold();
   readonly #cacheBytes: number;
   #meta: Uint8Array | undefined;
+  #taken: FoldCommit | undefined;
   #fold: ShardFold;
 
   constructor(scenario: Scenario, options: { readonly cacheBytes: number }) {
@@ -84,21 +97,62 @@ export class EngineUnderTest {
 
   /** Makes everything folded durable and lets the cache shrink. The rows that changed since the last commit. */
   commit(): DirtyKeys {
-    const { puts, meta, changed } = this.#fold.takeCommit();
-    for (const [instance, key, state] of puts) if (state !== undefined) this.#cold.put(instance, key, state);
-    this.#meta = meta.slice();
-    this.#fold.evict();
-    return changed;
+    this.endCommit();
+    const taken = this.beginCommit();
+    this.endCommit();
+    return taken.changed;
   }
 
-  /** Loses everything since the last commit. */
+  /** Takes a commit that is not durable before endCommit(). */
+  beginCommit(): FoldCommit {
+    this.endCommit();
+    this.#taken = this.#fold.takeCommit();
+    return this.#taken;
+  }
+
+  /** The commit that was begun, if one was, is durable. */
+  endCommit(): void {
+    if (this.#taken === undefined) return;
+    for (const [instance, key, state] of this.#taken.puts) this.#cold.put(instance, key, state);
+    this.#meta = this.#taken.meta.slice();
+    this.#taken = undefined;
+    this.#fold.evict();
+  }
+
+  /** Loses everything since the last commit that is durable. */
   crash(): void {
+    this.#taken = undefined;
     this.#fold = this.#open();
+  }
+
+  /** Frees what is dead in all that is stored, or in a part of it; how much. */
+  sweep(isMeant: (index: number) => boolean = () => true): number {
+    let freed = 0;
+    for (const name of this.#fold.sweepable()) {
+      const page = [...this.#cold.scan(name, undefined)].filter((_, index) => isMeant(index));
+      freed += this.#fold.sweep(name, page);
+    }
+    return freed;
+  }
+
+  /** How many states and leaves of contributions are stored. */
+  get stored(): number {
+    return this.#cold.size;
   }
 
   rowView(view: ViewPlan, key: ScenarioKey): RowView | undefined {
     const row = this.#fold.row(hex(view.viewId), keyString(key.bytes));
     return row === undefined ? undefined : viewRow(view, row.bytes);
+  }
+
+  /** The rows that are not dead: a sweep may or may not have freed those that are. */
+  livingRows(): EngineRow[] {
+    const views = this.#fold.definitions?.views ?? [];
+    return this.rows().filter(({ view: id, bytes }) => {
+      const view = must(views.find(({ viewId }) => hex(viewId) === id));
+      const row = decodeRow(Buffer.from(bytes, 'hex'), rowLayout(view).types);
+      return !isDeadRow(row, unseenColumns(view), this.#fold.logTimeUs);
+    });
   }
 
   /** All rows of all complete views, in order. */

@@ -27,7 +27,7 @@ import { must } from '@freshet/kit/assert.ts';
 import type { Scalar } from '@freshet/values/scalar.ts';
 import type { ViewTwin } from '../oracle/history.ts';
 import type { TwinExpression } from './cel-semantics.ts';
-import type { FeatureRecipe, KeyRecipe, Recipe, ViewRecipe, WindowRecipe } from './recipe.ts';
+import type { FeatureRecipe, KeyRecipe, Recipe, RouteRecipe, ViewRecipe, WindowRecipe } from './recipe.ts';
 import { protoValue } from './values.ts';
 
 export function typeOf(kind: Kind, more: { element?: Kind; dimension?: number } = {}): ValueType {
@@ -109,19 +109,29 @@ export function routeNumber(route: number): number {
   return route * 5 + 3;
 }
 
+function sourceMode(mode: RouteRecipe['mode']): SourceMode {
+  return mode === 'append' ? SourceMode.APPEND : SourceMode.MUTABLE;
+}
+
 export function routePlan(recipe: Recipe, route: number): RoutePlan {
-  const { entity, rotate } = must(recipe.routes[route]);
+  const { entity, rotate, mode } = must(recipe.routes[route]);
   const names = Object.keys(COLUMN_TYPES);
   const order = [...names.slice(rotate % names.length), ...names.slice(0, rotate % names.length)];
   return create(RoutePlanSchema, {
     route: routeNumber(route),
     source: {
       name: `source_${route}`,
-      mode: SourceMode.APPEND,
+      mode: sourceMode(mode),
       origin: { case: 'postgres', value: { database: 'main', schema: 'public', table: `t${route}` } },
       eventTimeColumn: 'at',
       maxSkewUs: BigInt(recipe.unitUs) * 5n,
-      contract: create(ContractSchema, { source: `source_${route}`, version: 1, columns: order.map(columnOf) }),
+      contract: create(ContractSchema, {
+        source: `source_${route}`,
+        version: 1,
+        columns: order.map(columnOf),
+        // Which column it is does not matter here: records say which row they are about.
+        primaryKey: mode === 'alike' ? [] : ['ki'],
+      }),
     },
     entity: must(entityPlans(recipe)[entity]),
     keyColumns: [...keyColumns(recipe, route)],
@@ -141,7 +151,7 @@ export function viewPlan(recipe: Recipe, index: number): { plan: ViewPlan; twin:
     name: `view_${index}`,
     route: routeNumber(route),
     entity: must(entityPlans(recipe)[must(recipe.routes[route]).entity]),
-    mode: SourceMode.APPEND,
+    mode: sourceMode(must(recipe.routes[route]).mode),
     source: `source_${route}`,
     columns: [...read]
       .filter((name) => name in COLUMN_TYPES)

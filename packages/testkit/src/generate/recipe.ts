@@ -82,8 +82,19 @@ export interface RecordRecipe {
    * how many rows the snapshot of the route's new generation has.
    */
   readonly count: number;
+  /** Mutable sources: what the change does, and to which of the live rows. */
+  readonly dml: 'insert' | 'update' | 'rekey' | 'move' | 'delete' | 'again' | 'touch' | 'truncate';
+  readonly pick: number;
   readonly time: EventTimeRecipe;
   readonly row: RowRecipe;
+}
+
+export interface RouteRecipe {
+  readonly entity: number;
+  readonly snapshot: number;
+  readonly rotate: number;
+  /** Append: every row is an event. Keyed, alike: rows are changed, and have a key, or may be alike. */
+  readonly mode: 'append' | 'keyed' | 'alike';
 }
 
 export interface Recipe {
@@ -97,7 +108,7 @@ export interface Recipe {
   readonly entities: readonly [readonly (keyof KeyRecipe)[], readonly (keyof KeyRecipe)[]];
   readonly keys: readonly KeyRecipe[];
   /** The entity of each route, and how many of its first changes are its snapshot. */
-  readonly routes: readonly { readonly entity: number; readonly snapshot: number; readonly rotate: number }[];
+  readonly routes: readonly RouteRecipe[];
   readonly views: readonly ViewRecipe[];
   /** Which views are put in force before which record; the first is before all records unless it is late. */
   readonly definitions: readonly { readonly before: number; readonly views: number }[];
@@ -209,6 +220,17 @@ const recordsWith = (restarts: number): fc.Arbitrary<RecordRecipe> =>
     route: fc.nat(3),
     key: fc.nat(3),
     count: fc.nat(4),
+    dml: fc.oneof(
+      { weight: 12, arbitrary: fc.constant('insert' as const) },
+      { weight: 10, arbitrary: fc.constant('update' as const) },
+      { weight: 2, arbitrary: fc.constant('rekey' as const) },
+      { weight: 3, arbitrary: fc.constant('move' as const) },
+      { weight: 6, arbitrary: fc.constant('delete' as const) },
+      { weight: 2, arbitrary: fc.constant('again' as const) },
+      { weight: 2, arbitrary: fc.constant('touch' as const) },
+      { weight: 1, arbitrary: fc.constant('truncate' as const) },
+    ),
+    pick: fc.nat(9),
     time: eventTimes,
     row: rows,
   });
@@ -225,17 +247,29 @@ export interface RecipeOptions {
   readonly maxRecords: number;
   /** Views come and go, and routes begin anew, much more often than they would. */
   readonly churn?: boolean | undefined;
+  /** Every source is mutable; else every one is append-only. */
+  readonly mutable?: boolean | undefined;
 }
 
+const routesOf = (mutable: boolean): fc.Arbitrary<RouteRecipe> =>
+  fc.record({
+    entity: fc.nat(1),
+    snapshot: fc.nat(3),
+    rotate: fc.nat(15),
+    mode: mutable
+      ? fc.constantFrom('keyed' as const, 'keyed' as const, 'alike' as const)
+      : fc.constant('append' as const),
+  });
+
 /** Random recipes with at most that many records. */
-export function recipes({ maxRecords, churn = false }: RecipeOptions): fc.Arbitrary<Recipe> {
+export function recipes({ maxRecords, churn = false, mutable = false }: RecipeOptions): fc.Arbitrary<Recipe> {
   return fc.record({
     unitUs: fc.constantFrom(1_000_000, 1_000, 60_000_000, 10),
     baseUs: fc.constantFrom(1_700_000_000_000_000, 0, 1_699_999_999_999_999, 7_000_000_123),
     ties: fc.oneof({ weight: 5, arbitrary: fc.constant(false) }, { weight: 1, arbitrary: fc.constant(true) }),
     entities: fc.tuple(entityColumns, entityColumns),
     keys: fc.array(keys, { minLength: 1, maxLength: 3 }),
-    routes: fc.array(fc.record({ entity: fc.nat(1), snapshot: fc.nat(3), rotate: fc.nat(15) }), {
+    routes: fc.array(routesOf(mutable), {
       minLength: 1,
       maxLength: 2,
     }),

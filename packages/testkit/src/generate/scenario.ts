@@ -19,7 +19,7 @@ import { encodeKey } from '@freshet/values/key.ts';
 import type { Scalar } from '@freshet/values/scalar.ts';
 import { hex, type ViewTwin } from '../oracle/history.ts';
 import { columnType, definitionSet, entityPlans, keyColumns, routePlan, viewPlan } from './plan-builder.ts';
-import type { EventTimeRecipe, KeyRecipe, Recipe, RecordRecipe, RowRecipe } from './recipe.ts';
+import type { EventTimeRecipe, KeyRecipe, Recipe, RecordRecipe, RouteRecipe, RowRecipe } from './recipe.ts';
 import { protoValue } from './values.ts';
 
 /** One record of the log; its offset is its index. */
@@ -61,7 +61,19 @@ interface RouteState {
   lsn: bigint;
   minor: bigint;
   lastEventTimeUs: bigint | undefined;
-  readonly sent: Change[];
+  readonly sent: RecordInit[];
+  readonly mode: RouteRecipe['mode'];
+  /** The rows of a mutable source that are there, and some that were deleted, newest last. */
+  rows: SourceRow[];
+  deleted: SourceRow[];
+  nextRow: number;
+}
+
+/** A row of a mutable source. */
+interface SourceRow {
+  readonly rowKey: Uint8Array;
+  /** The record that told of it last, as the source has it now. */
+  readonly change: Change;
 }
 
 /** A key that no recipe draws. */
@@ -101,7 +113,7 @@ class ScenarioBuilder {
       );
     });
     this.#views = recipe.views.map((_, index) => viewPlan(recipe, index));
-    this.#routes = recipe.routes.map(({ entity, snapshot }, route) => ({
+    this.#routes = recipe.routes.map(({ entity, snapshot, mode }, route) => ({
       plan: routePlan(recipe, route),
       keys: must(this.#keys.get(must(this.#entities[entity]).name)),
       keyColumns: keyColumns(recipe, route),
@@ -112,6 +124,10 @@ class ScenarioBuilder {
       minor: 0n,
       lastEventTimeUs: undefined,
       sent: [],
+      mode,
+      rows: [],
+      deleted: [],
+      nextRow: 0,
     }));
   }
 
@@ -150,8 +166,7 @@ class ScenarioBuilder {
         break;
       case 'redeliver':
         // A crash between append and acknowledgement: the last deliveries come once more, as they were.
-        for (const change of route.sent.slice(-1 - record.count))
-          this.#push({ kind: { case: 'change', value: change } });
+        for (const sent of route.sent.slice(-1 - record.count)) this.#push(sent);
         break;
       case 'stray':
         this.#addStray(route, record);
@@ -167,9 +182,86 @@ class ScenarioBuilder {
   #addChange(route: RouteState, record: RecordRecipe): void {
     this.#begin(route);
     const change = this.#changeOf(route, record);
-    route.sent.push(change);
-    this.#push({ kind: { case: 'change', value: change } });
+    const records = route.mode === 'append' ? [changeRecord(change)] : this.#dml(route, record, change);
+    for (const one of records) {
+      route.sent.push(one);
+      this.#push(one);
+    }
     if (change.lane === 1 && --route.snapshotLeft === 0) this.#endSnapshot(route);
+  }
+
+  /** What ingest would write of a change of a mutable source; `change` is an insert of a new image so far. */
+  #dml(route: RouteState, { dml, pick }: RecordRecipe, change: Change): RecordInit[] {
+    const { rows, deleted } = route;
+    const index = rows.length === 0 ? -1 : pick % rows.length;
+    const row = rows[index];
+    const isSnapshot = change.lane === 1;
+    if (row === undefined || dml === 'insert' || isSnapshot) {
+      change.rowKey = this.#newRowKey(route, pick);
+      // Now and then a row is told of that is there already, as at the end of a snapshot; or one that was never told of is
+      // changed.
+      if (row !== undefined && pick === 9) change.rowKey = row.rowKey;
+      else if (!isSnapshot && dml === 'update') change.operation = Operation.UPDATE;
+      else if (!isSnapshot && dml === 'delete') return [changeRecord(deletionOf(change, change.rowKey))];
+      rows.push({ rowKey: change.rowKey, change });
+      return [changeRecord(change)];
+    }
+    change.rowKey = row.rowKey;
+    switch (dml) {
+      case 'truncate': {
+        const { route: number, generation, lane, sequence } = change;
+        rows.length = 0;
+        const value = { route: number, generation, lane, ...(sequence === undefined ? {} : { sequence }) };
+        return [{ kind: { case: 'truncate', value } }];
+      }
+      case 'delete':
+        rows.splice(index, 1);
+        deleted.push(row);
+        return [changeRecord(deletionOf({ ...change, entityKey: row.change.entityKey }, row.rowKey))];
+      case 'again': {
+        const old = deleted.at(-1 - (pick % Math.max(1, deleted.length)));
+        change.rowKey = old?.rowKey ?? this.#newRowKey(route, pick);
+        break;
+      }
+      case 'move': {
+        // The row moves to another entity: its new image first, then the end of the old one.
+        const isRekeyed = pick % 3 === 0;
+        if (isRekeyed) {
+          change.oldRowKey = row.rowKey;
+          change.rowKey = this.#newRowKey(route, pick);
+        }
+        change.operation = Operation.UPDATE;
+        rows[index] = { rowKey: change.rowKey, change };
+        if (hex(change.entityKey) === hex(row.change.entityKey)) return [changeRecord(change)];
+        const end = deletionOf({ ...change, entityKey: row.change.entityKey, oldRowKey: new Uint8Array() }, row.rowKey);
+        end.sequence = create(SequenceSchema, { ...must(change.sequence), part: 1 });
+        return [changeRecord(change), changeRecord(end)];
+      }
+      case 'rekey':
+        change.oldRowKey = row.rowKey;
+        change.rowKey = this.#newRowKey(route, pick);
+        break;
+      case 'touch':
+        // As it was, but for the record that tells it.
+        change.row = row.change.row;
+        if (row.change.eventTimeUs === undefined) delete change.eventTimeUs;
+        else change.eventTimeUs = row.change.eventTimeUs;
+        break;
+      default:
+    }
+    change.entityKey = row.change.entityKey;
+    if (dml === 'again') rows.push({ rowKey: change.rowKey, change });
+    else {
+      change.operation = Operation.UPDATE;
+      rows[index] = { rowKey: change.rowKey, change };
+    }
+    return [changeRecord(change)];
+  }
+
+  #newRowKey(route: RouteState, pick: number): Uint8Array {
+    // Rows without a key that are alike have one identity.
+    const name = route.mode === 'alike' ? `alike ${pick % 3}` : `row ${route.nextRow++}`;
+    return new TextEncoder().encode(name);
   }
 
   #begin(route: RouteState): void {
@@ -179,6 +271,8 @@ class ScenarioBuilder {
   /** A new generation of the route: its lanes begin anew, and only its rows are live from here on. */
   #restart(route: RouteState, snapshot: number): void {
     route.generation += 1;
+    route.rows = [];
+    route.deleted = [];
     route.snapshotLeft = snapshot;
     route.snapshotRows = 0;
     this.#push({ kind: { case: 'routeBegin', value: { route: route.plan.route, generation: route.generation } } });
@@ -271,6 +365,26 @@ class ScenarioBuilder {
     const encoded = toBinary(LogRecordSchema, create(LogRecordSchema, record));
     this.#records.push({ logTimeUs: this.#logTimeUs, record: encoded });
   }
+}
+
+function changeRecord(value: Change): RecordInit {
+  return { kind: { case: 'change', value } };
+}
+
+/** The record of a row's end; what the change says of a new image does not count. */
+function deletionOf(change: Change, rowKey: Uint8Array): Change {
+  const { route, generation, lane, sequence, entityKey, contractVersion } = change;
+  const place = sequence === undefined ? {} : { sequence };
+  return create(ChangeSchema, {
+    route,
+    generation,
+    lane,
+    ...place,
+    operation: Operation.DELETE,
+    entityKey,
+    contractVersion,
+    rowKey,
+  });
 }
 
 function keyOf(columns: readonly (keyof KeyRecipe)[], key: KeyRecipe): ScenarioKey {

@@ -11,6 +11,8 @@
  *   the row's log time, nor the newest event time that a ttl counts from.
  * - A ttl counts from the newest event time that was folded for the key, in whichever window that event is. Events
  *   without a time do not count; a key without any timed event has no ttl running.
+ * - Of a mutable source, an image counts that puts something into a window when it comes: one that is null everywhere,
+ *   or out of reach, is as one that does not meet the condition. It still takes the place of the image before.
  * - "No value" (nothing in the window, ttl over) is the declared default if there is one, else ABSENT. An empty count
  *   is 0 and present, also with a default.
  */
@@ -60,28 +62,52 @@ export function inWindow(window: Window, eventTimeUs: bigint | undefined, t: big
 
 /** Whether some window of the view at some time from the event's log time on holds it: else it is not folded. */
 export function isFolded(view: ViewPlan, event: OracleEvent): boolean {
-  return view.features.some(({ window }) => {
-    const kind = window?.kind;
-    if (kind?.case === 'lifetime') return true;
-    if (kind === undefined || event.eventTimeUs === undefined) return false;
-    const et = event.eventTimeUs;
-    if (kind.case === 'rolling') return et >= floorTo(event.logTimeUs - kind.value.lengthUs, kind.value.paneUs);
-    if (kind.case !== 'tumbling') return false;
-    // An event of a window yet to come is reached when that window is.
-    const first = floorTo(event.logTimeUs, kind.value.lengthUs) - (kind.value.closed ? kind.value.lengthUs : 0n);
-    return et >= first;
-  });
+  return view.features.some((feature) => isReached(feature, event.eventTimeUs, event.logTimeUs));
+}
+
+/** Whether the feature's window at some time from t on holds the event time. */
+function isReached({ window }: FeaturePlan, eventTimeUs: bigint | undefined, t: bigint): boolean {
+  const kind = window?.kind;
+  if (kind?.case === 'lifetime') return true;
+  if (kind === undefined || eventTimeUs === undefined) return false;
+  if (kind.case === 'rolling') return eventTimeUs >= floorTo(t - kind.value.lengthUs, kind.value.paneUs);
+  if (kind.case !== 'tumbling') return false;
+  // An event of a window yet to come is reached when that window is.
+  return eventTimeUs >= floorTo(t, kind.value.lengthUs) - (kind.value.closed ? kind.value.lengthUs : 0n);
+}
+
+/** Mutable sources: whether the image puts anything into a window at its log time. */
+export function isFed(view: ViewPlan, event: OracleEvent): boolean {
+  return view.features.some(
+    (feature) =>
+      isReached(feature, event.eventTimeUs, event.logTimeUs) &&
+      (feature.input === '' || inputOf(feature, event) !== null),
+  );
+}
+
+/**
+ * Mutable sources: whether an image that was fed can still be taken out at the log time: while a window reaches it, and
+ * in a view with a ttl, which the newest live row decides, as long as the row lives.
+ */
+export function isTold(view: ViewPlan, event: OracleEvent, logTimeUs: bigint): boolean {
+  if (view.features.some(({ ttlUs }) => ttlUs > 0n)) return true;
+  return view.features.some((feature) => isReached(feature, event.eventTimeUs, logTimeUs));
 }
 
 /**
  * The value of a feature of one key at a time.
  * @param events the key's events of the prefix that are folded (isFolded), by offset
- * @param tUs the time in microseconds; before the log time of the last event it is raised to that
+ * @param tUs the time in microseconds; before the log time of the last change it is raised to that
+ * @param rowTime the log time of the last change: of append sources, of the last event
  */
-export function oracleValue(feature: FeaturePlan, events: readonly OracleEvent[], tUs: bigint): OracleAnswer {
+export function oracleValue(
+  feature: FeaturePlan,
+  events: readonly OracleEvent[],
+  tUs: bigint,
+  rowTime: bigint | undefined = events.at(-1)?.logTimeUs,
+): OracleAnswer {
   const window = feature.window;
   if (window === undefined) throw new Error('the feature has no window');
-  const rowTime = events.at(-1)?.logTimeUs;
   const t = rowTime !== undefined && rowTime > tUs ? rowTime : tUs;
 
   if (feature.ttlUs > 0n) {

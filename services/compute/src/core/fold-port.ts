@@ -82,6 +82,15 @@ export interface Fold {
   completeAt(viewId: string): number | undefined;
   /** The names of the instances in force, complete or not. */
   instances(): readonly string[];
+  /** Names under which commits put what no row is made of, for instances in force: passes never read these. */
+  contributions(): readonly string[];
+  /** The names, of either kind, under which there may be something to free. */
+  sweepable(): readonly string[];
+  /**
+   * Frees, with the next commit, what no value can show any more of a page of what is stored under a name; how many. The
+   * page may be older than what is stored now. Followers need not be told: they see it too.
+   */
+  sweep(name: string, page: Iterable<readonly [key: string, stored: Uint8Array]>): number;
   /**
    * Drops a key's states in which nothing is; the next commit deletes them. Returns the views in which it has a state
    * still, ascending. Never shows in a value.

@@ -78,9 +78,9 @@ export class ShardViews {
     return true;
   }
 
-  /** The instances as a commit of now keeps them. */
+  /** What a commit of now keeps, by name: the instances, and their contributions, which are never followed. */
   committed(): CommittedInstance[] {
-    return [...this.#fold.instances()].sort().map((instance) => {
+    return [...this.#fold.instances(), ...this.#fold.contributions()].sort().map((instance) => {
       const complete = this.#complete.get(viewOfInstance(instance));
       return complete?.instance === instance
         ? { instance, complete: true, journaledFrom: complete.journaledFrom }

@@ -146,6 +146,18 @@ export class CountingFold implements Fold {
     return [...this.#views.values()].map((view) => view.instance);
   }
 
+  contributions(): string[] {
+    return [];
+  }
+
+  sweepable(): string[] {
+    return [];
+  }
+
+  sweep(): number {
+    return 0;
+  }
+
   forget(): readonly string[] {
     return [];
   }

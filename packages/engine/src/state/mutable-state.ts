@@ -1,0 +1,208 @@
+/**
+ * Changing a key's state by a change of a live row: the new image is put in first and the old one taken out after it, so
+ * that most updates leave nothing to be folded again.
+ *
+ * Owns that order, what has to be folded again from the contributions that are left, and that no pane stays in which
+ * nothing is. Does not own contributions (../contributions), nor events of append sources (key-state.ts).
+ *
+ * Invariant F1: the panes are a function of the contributions that count and of the log times of changes: a change that
+ * is taken back leaves no trace in them.
+ */
+import { assert } from '@freshet/kit/assert.ts';
+import { type Cells, NO_EVENT_TIME, type Raw } from '../aggregates/aggregate.ts';
+import { readEventTime, readInputs, readOffset } from '../contributions/contribution.ts';
+import type { Image } from '../contributions/contribution-tree.ts';
+import { oldestPane, paneAt } from '../windows.ts';
+import { dropOlder, FIRST_GROUP, findPane, insertPane, nextGroup, paneCount, removePane } from './cells.ts';
+import { CELL_BYTES, type KeyState } from './key-state.ts';
+import type { FeatureFold, FeatureGroup, RunnableView } from './view-plan.ts';
+
+/** One accumulator that has to be folded again. */
+interface Again {
+  readonly group: FeatureGroup;
+  readonly pane: number;
+  readonly fold: FeatureFold;
+  /** Where it begins in the cells. */
+  at: number;
+}
+
+/** Shows the contributions of the key that count, the new image's among them and the old one's not. */
+export type EachContribution = (visit: (bytes: Uint8Array, at: number) => void) => void;
+
+/** Whether an image that is in reach puts anything into a window that reaches it. */
+export function feedsAnything(view: RunnableView, { row, eventTimeUs }: Image, logTimeUs: number): boolean {
+  const { groups } = view;
+  for (let g = 0; g < groups.length; g++) {
+    const { window, features } = groups[g] as FeatureGroup;
+    if (paneAt(window, eventTimeUs) >= oldestPane(window, logTimeUs) && hasInput(features, row)) return true;
+  }
+  return false;
+}
+
+function hasInput(features: readonly FeatureFold[], row: readonly Raw[]): boolean {
+  for (let f = 0; f < features.length; f++) {
+    const { input } = features[f] as FeatureFold;
+    if (input < 0 || row[input] !== null) return true;
+  }
+  return false;
+}
+
+export class MutableState {
+  readonly #view: RunnableView;
+  readonly #again: Again[] = [];
+  readonly #scratch: Raw[];
+
+  constructor(view: RunnableView) {
+    this.#view = view;
+    this.#scratch = new Array<Raw>(view.columns.length + view.derived.length).fill(null);
+  }
+
+  /** Puts an image in and takes one out; one of them may be missing. The record is the one that tells of it. */
+  change(
+    state: KeyState,
+    added: Image | undefined,
+    removed: Image | undefined,
+    record: { readonly offset: number; readonly logTimeUs: number },
+    each: EachContribution,
+  ): void {
+    const { offset, logTimeUs } = record;
+    const { groups } = this.#view;
+    const before = state.cells;
+    let { newestUs } = state;
+    for (let g = 0, group = FIRST_GROUP; g < groups.length; g++) {
+      const { stride } = groups[g] as FeatureGroup;
+      this.#changeGroup(state, groups[g] as FeatureGroup, group, added, removed, logTimeUs);
+      group = nextGroup(state.cells, group, stride);
+    }
+    const addedUs = added?.eventTimeUs ?? NO_EVENT_TIME;
+    const isNewestGone = removed !== undefined && removed.eventTimeUs === newestUs && addedUs < newestUs;
+    newestUs = isNewestGone ? NO_EVENT_TIME : Math.max(newestUs, addedUs);
+    if (this.#again.length > 0 || (isNewestGone && removed.eventTimeUs !== NO_EVENT_TIME)) {
+      newestUs = Math.max(newestUs, this.#foldAgain(state.cells, each, isNewestGone));
+    }
+    if (removed !== undefined) this.#dropEmpty(state.cells);
+    state.setHead(offset, logTimeUs, newestUs);
+    if (state.cells !== before) state.sizeBytes += CELL_BYTES * (state.cells.length - before.length);
+  }
+
+  #changeGroup(
+    state: KeyState,
+    group: FeatureGroup,
+    start: number,
+    added: Image | undefined,
+    removed: Image | undefined,
+    logTimeUs: number,
+  ): void {
+    const { window, stride, features } = group;
+    const oldest = oldestPane(window, logTimeUs);
+    dropOlder(state.cells, start, stride, oldest);
+    let into = Number.NEGATIVE_INFINITY;
+    if (added !== undefined && hasInput(features, added.row)) into = paneAt(window, added.eventTimeUs);
+    let from = Number.NEGATIVE_INFINITY;
+    if (removed !== undefined && hasInput(features, removed.row)) from = paneAt(window, removed.eventTimeUs);
+    const isSamePane = into === from;
+    if (added !== undefined && into >= oldest)
+      this.#add(state, group, start, into, added, isSamePane ? removed : undefined);
+    if (removed !== undefined && from >= oldest) {
+      this.#retract(state.cells, group, start, from, removed, isSamePane ? added : undefined);
+    }
+  }
+
+  #add(
+    state: KeyState,
+    group: FeatureGroup,
+    start: number,
+    pane: number,
+    image: Image,
+    other: Image | undefined,
+  ): void {
+    const { stride, features } = group;
+    let { cells } = state;
+    let at = findPane(cells, start, stride, pane);
+    if (at < 0) {
+      at = -1 - at;
+      cells = insertPane(cells, start, stride, at, pane, this.#view.numeric);
+      state.cells = cells;
+    }
+    for (let f = 0; f < features.length; f++) {
+      const fold = features[f] as FeatureFold;
+      const value = fold.input < 0 ? undefined : (image.row[fold.input] as Raw);
+      if (value === null || leavesAlone(fold, value, other)) continue;
+      fold.accumulator.add(cells, at + fold.cell, value, image.eventTimeUs, image.offset);
+    }
+  }
+
+  #retract(
+    cells: Cells,
+    group: FeatureGroup,
+    start: number,
+    pane: number,
+    image: Image,
+    other: Image | undefined,
+  ): void {
+    const { stride, features } = group;
+    const at = findPane(cells, start, stride, pane);
+    assert(at >= 0, 'F1: a contribution is in a pane that is not there');
+    for (let f = 0; f < features.length; f++) {
+      const fold = features[f] as FeatureFold;
+      const value = fold.input < 0 ? undefined : (image.row[fold.input] as Raw);
+      if (value === null || leavesAlone(fold, value, other)) continue;
+      if (fold.accumulator.retract(cells, at + fold.cell, value, image.eventTimeUs, image.offset)) continue;
+      this.#again.push({ group, pane, fold, at: 0 });
+    }
+  }
+
+  /** Folds what could not be retracted from the contributions that are left; the newest event time among them. */
+  #foldAgain(cells: Cells, each: EachContribution, needsNewest: boolean): number {
+    const again = this.#again;
+    const row = this.#scratch;
+    const { inputs, groups } = this.#view;
+    for (let g = 0, start = FIRST_GROUP; g < groups.length; g++) {
+      const group = groups[g] as FeatureGroup;
+      for (const one of again) {
+        if (one.group !== group) continue;
+        one.at = findPane(cells, start, group.stride, one.pane) + one.fold.cell;
+        for (let i = 0; i < one.fold.accumulator.width; i++) cells[one.at + i] = 0;
+      }
+      start = nextGroup(cells, start, group.stride);
+    }
+    let newestUs = NO_EVENT_TIME;
+    each((bytes, at) => {
+      const eventTimeUs = readEventTime(bytes, at);
+      if (needsNewest && eventTimeUs > newestUs) newestUs = eventTimeUs;
+      let isRead = false;
+      for (let i = 0; i < again.length; i++) {
+        const one = again[i] as Again;
+        if (paneAt(one.group.window, eventTimeUs) !== one.pane) continue;
+        if (!isRead) readInputs(bytes, at, inputs, row);
+        isRead = true;
+        const { accumulator, input } = one.fold;
+        const value = input < 0 ? undefined : (row[input] as Raw);
+        if (value !== null) accumulator.add(cells, one.at, value, eventTimeUs, readOffset(bytes, at));
+      }
+    });
+    again.length = 0;
+    return newestUs;
+  }
+
+  /** Takes out panes in which nothing is. */
+  #dropEmpty(cells: Cells): void {
+    const { groups } = this.#view;
+    for (let g = 0, start = FIRST_GROUP; g < groups.length; g++) {
+      const { stride, features } = groups[g] as FeatureGroup;
+      for (let i = paneCount(cells, start) - 1; i >= 0; i--) {
+        const at = start + 1 + i * stride;
+        if (features.every(({ cell }) => cells[at + cell] === 0)) removePane(cells, start, stride, at);
+      }
+      start = nextGroup(cells, start, stride);
+    }
+  }
+}
+
+/** Whether the value is in the same pane before and after, and the accumulator does not see which record brought it. */
+function leavesAlone({ accumulator, input }: FeatureFold, value: Raw | undefined, other: Image | undefined): boolean {
+  if (other === undefined || accumulator.isOrdered) return false;
+  // Equal bytes are told apart, which only costs time. An input that is only counted is read back as `true`: counts are
+  // added and retracted then, to the same.
+  return input < 0 || Object.is(value, other.row[input]);
+}
