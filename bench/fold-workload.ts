@@ -4,6 +4,7 @@ import { parseDefinitions } from '@freshet/definitions/parse.ts';
 import { resolveDefinitions } from '@freshet/definitions/resolve.ts';
 import { Operation } from '@freshet/gen/freshet/log/v1/log_pb.ts';
 import { ContractSchema } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import type { DefinitionSet } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { Kind } from '@freshet/gen/freshet/type/v1/value_pb.ts';
 import { must } from '@freshet/kit/assert.ts';
 import { encodeChange, encodeRecord } from '@freshet/log/record-writer.ts';
@@ -70,16 +71,25 @@ export function foldWorkload(events: number, distribution: Distribution, keys = 
   return records;
 }
 
+function resolved(text: string, previous: DefinitionSet | undefined): DefinitionSet {
+  const definitions = parseDefinitions([{ path: 'bench.yaml', text }]);
+  return resolveDefinitions({ definitions, contracts: new Map([['activity', CONTRACT]]), previous }).resolved;
+}
+
+/** The definitions with one view more: the same features over half as long windows. */
+export function widerDefinitions(): WorkloadRecord {
+  const before = resolved(DEFINITIONS, undefined);
+  const view = DEFINITIONS.slice(DEFINITIONS.lastIndexOf('---')).replace('name: stats', 'name: sooner');
+  const more = view.replaceAll('5m }', '150s }').replaceAll('1h }', '30m }').replaceAll('24h }', '12h }');
+  const value = resolved(`${DEFINITIONS}${more}`, before);
+  return { record: encodeRecord({ case: 'definitions', value }), logTimeUs: START_US };
+}
+
 /** Definitions and the route's beginning: what every partition begins with. */
 export function openingRecords(): WorkloadRecord[] {
-  const definitions = parseDefinitions([{ path: 'bench.yaml', text: DEFINITIONS }]);
-  const { resolved } = resolveDefinitions({
-    definitions,
-    contracts: new Map([['activity', CONTRACT]]),
-    previous: undefined,
-  });
+  const value = resolved(DEFINITIONS, undefined);
   return [
-    { record: encodeRecord({ case: 'definitions', value: resolved }), logTimeUs: START_US },
+    { record: encodeRecord({ case: 'definitions', value }), logTimeUs: START_US },
     { record: encodeRecord({ case: 'routeBegin', value: { route: 1, generation: 1 } }), logTimeUs: START_US },
     { record: encodeRecord({ case: 'snapshotEnd', value: { route: 1, generation: 1 } }), logTimeUs: START_US },
   ];

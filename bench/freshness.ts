@@ -2,19 +2,20 @@
  * From the return of COMMIT to the first GetFeatures that shows it, with every service a process of its own and 1,000
  * other commits a second; against the time from the same commit to a bare replication client, in the same run.
  */
-import { spawn } from 'node:child_process';
+import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import { join } from 'node:path';
+import type { Readable } from 'node:stream';
 import { untilServed } from '../examples/storefront/quiesce.ts';
 import { type MeshUnderTest, startMeshUnderTest } from '../test/support/mesh-under-test.ts';
 import { type BareReplication, startBareReplication } from './bare-replication.ts';
 import type { BenchResult } from './main.ts';
 import { median, percentile, round } from './statistics.ts';
 
-const RATE = 1000;
+export const RATE = 1000;
 const PROBES_PER_RUN = 200;
-const SCHEMA = `CREATE TABLE activity (
+export const SCHEMA = `CREATE TABLE activity (
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, user_id bigint NOT NULL, kind text NOT NULL, note text, at timestamptz NOT NULL)`;
-const DEFINITIONS = `
+export const DEFINITIONS = `
 kind: Entity
 name: user
 key: { user_id: int64 }
@@ -39,14 +40,16 @@ name: bench
 features: ["clicks:*"]
 `;
 
+/** Commits at RATE in a process of its own, which tells on its standard output how many there were. */
+export function startCommitLoad(url: string): ChildProcessByStdio<null, Readable, null> {
+  const program = join(import.meta.dirname, 'commit-load.ts');
+  return spawn(process.execPath, [program, url, String(RATE)], { stdio: ['ignore', 'pipe', 'inherit'] });
+}
+
 export async function benchFreshness(runs: number): Promise<BenchResult> {
   const under = await startMeshUnderTest({ schema: SCHEMA, definitions: DEFINITIONS });
   const bare = await startBareReplication(under.database.url, 'activity');
-  const load = spawn(
-    process.execPath,
-    [join(import.meta.dirname, 'commit-load.ts'), under.database.url, String(RATE)],
-    { stdio: ['ignore', 'pipe', 'inherit'] },
-  );
+  const load = startCommitLoad(under.database.url);
   let commits = 0;
   load.stdout.on('data', (line: Buffer) => {
     commits = Number(line.toString().trim().split('\n').at(-1));
@@ -89,10 +92,12 @@ export async function benchFreshness(runs: number): Promise<BenchResult> {
   }
 }
 
-async function probe(
+/** Commits PROBES_PER_RUN events of a user, each when the one before is seen: how long until it is, milliseconds. */
+export async function probe(
   under: MeshUnderTest,
   bare: BareReplication,
   user: bigint,
+  isOver = (): boolean => false,
 ): Promise<{ served: number[]; wal: number[] }> {
   const served: number[] = [];
   const wal: number[] = [];
@@ -100,7 +105,7 @@ async function probe(
     const { columns } = await under.client.getFeatures({ features: ['clicks:clicks'], keys: { user_id: [user] } });
     return columns['clicks:clicks']?.values[0];
   };
-  for (let i = 0; i < PROBES_PER_RUN; i++) {
+  for (let i = 0; i < PROBES_PER_RUN && !isOver(); i++) {
     const before = await total();
     const marker = `probe-${user}-${i}-`;
     const arrived = bare.latency(marker);

@@ -5,6 +5,7 @@
  * run. What is measured, against what, and what is not: docs/benchmarks.md.
  */
 import { Command } from 'commander';
+import { benchBackfill } from './backfill.ts';
 import { benchBootstrap } from './bootstrap.ts';
 import { benchCheckpoint } from './checkpoint.ts';
 import { benchCrc } from './crc.ts';
@@ -14,6 +15,7 @@ import { benchFollowers } from './followers.ts';
 import { benchFreshness } from './freshness.ts';
 import { benchKeys } from './keys.ts';
 import { benchLog } from './log.ts';
+import { benchNewView } from './new-view.ts';
 import { benchReplica } from './replica.ts';
 import { benchReplicaReads } from './replica-reads.ts';
 import { benchServe } from './serve.ts';
@@ -53,6 +55,11 @@ const BENCHES: Readonly<
     about: 'a compute process with a thousand to a million keys: events a second, bytes a key, memory',
     run: benchKeys,
   },
+  backfill: {
+    about: 'a table of two million rows read for a new view: rows a second, and what it does to freshness',
+    run: benchBackfill,
+  },
+  'new-view': { about: 'a view that is new over ten million logged events, until it is complete', run: benchNewView },
   crc: { about: 'what checksums cost the fold and the reads of a store, against a constant', run: benchCrc },
   freshness: { about: 'commit to readable, against commit to a bare replication client', run: benchFreshness },
 };

@@ -1,20 +1,23 @@
 /**
  * GetFeatures of 10 features for 1, 10 and 100 entities, in calls per second, against a bare grpc-js server that returns
- * a fixed buffer of the same size. The serve node is the real process of a real mesh, with 10,000 entities.
+ * a fixed buffer of the same size. The serve node is the real process of a real mesh, with 10,000 entities. And the same
+ * calls with five on-demand features more, against those without, turn by turn in the same run.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { create, toBinary } from '@bufbuild/protobuf';
+import { clone, create, toBinary } from '@bufbuild/protobuf';
 import {
+  type GetFeaturesRequest,
   GetFeaturesRequestSchema,
   GetFeaturesResponseSchema,
+  RequestColumnSchema,
   ServeService,
 } from '@freshet/gen/freshet/serve/v1/serve_pb.ts';
 import { createGrpcClient } from '@freshet/kit/grpc/client.ts';
 import { untilServed } from '../examples/storefront/quiesce.ts';
-import { startMeshUnderTest } from '../test/support/mesh-under-test.ts';
+import { type MeshUnderTest, startMeshUnderTest } from '../test/support/mesh-under-test.ts';
 import { callsPerSecond, requireH2load, writeGrpcFrame } from './h2load.ts';
 import type { BenchResult } from './main.ts';
 import { interleave, round } from './statistics.ts';
@@ -56,6 +59,17 @@ features:
 kind: FeatureService
 name: bench
 features: ["stats:*"]
+---
+kind: FeatureService
+name: on_demand
+features: ["stats:*"]
+request: { cart_total: double, country: string }
+on_demand:
+  cart_vs_hour: cart_total / (spend_1h + 1.0)
+  share: { expression: spend_1h / spend_24h, default: 0.0 }
+  is_much: cart_vs_hour > 3.0 && country != "DE"
+  minutes: int(now - last_at) / 60
+  per_item: double(items_24h) / double(n_24h)
 `;
 
 export async function benchServe(runs: number): Promise<BenchResult> {
@@ -89,12 +103,38 @@ export async function benchServe(runs: number): Promise<BenchResult> {
       result[`calls_${entities}`] = Math.round(measured.subject);
       result[`bare_${entities}`] = Math.round(measured.baseline);
       result[`ratio_${entities}`] = round(measured.ratio, 3);
+      Object.assign(result, await withOnDemand(under, request, file, entities, runs));
     }
     return result;
   } finally {
     serve.close();
     await under.close();
   }
+}
+
+/** Calls a second with on-demand features, and what part that is of the same calls without. */
+async function withOnDemand(
+  under: MeshUnderTest,
+  request: GetFeaturesRequest,
+  without: string,
+  entities: number,
+  runs: number,
+): Promise<Record<string, number>> {
+  const more = clone(GetFeaturesRequestSchema, request);
+  more.service = 'on_demand';
+  more.request = [
+    create(RequestColumnSchema, { name: 'cart_total', values: { doubles: [120.5] } }),
+    create(RequestColumnSchema, { name: 'country', values: { strings: ['FR'] } }),
+  ];
+  const file = join(under.directory, `request-on-demand-${entities}`);
+  writeGrpcFrame(file, toBinary(GetFeaturesRequestSchema, more));
+  const call = (path: string) => (): Promise<number> =>
+    callsPerSecond(under.mesh.addresses.serve, '/freshet.serve.v1.ServeService/GetFeatures', path, SECONDS);
+  const measured = await interleave(runs, call(file), call(without));
+  return {
+    [`on_demand_${entities}`]: Math.round(measured.subject),
+    [`on_demand_ratio_${entities}`]: round(measured.ratio, 3),
+  };
 }
 
 async function startBareServer(bytes: number): Promise<{ address: string; stop(): void }> {

@@ -7,22 +7,17 @@
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import { GetFeaturesRequestSchema, GetFeaturesResponseSchema } from '@freshet/gen/freshet/serve/v1/serve_pb.ts';
 import { must } from '@freshet/kit/assert.ts';
-import { buildCatalog } from '@freshet/replica/catalog.ts';
-import { toLatin1 } from '@freshet/replica/latin1.ts';
-import { rowKeyOfText } from '@freshet/replica/row-key.ts';
-import { RowReader } from '@freshet/replica/row-reader.ts';
-import { ViewTable } from '@freshet/replica/view-table.ts';
 import { compareWithOracle, type Read } from '@freshet/testkit/differential/compare.ts';
 import { EngineUnderTest } from '@freshet/testkit/differential/engine-under-test.ts';
 import { assertFuzz } from '@freshet/testkit/differential/fuzz-options.ts';
 import { entityOf, requestKeys, responseAnswers } from '@freshet/testkit/differential/serve-messages.ts';
 import { type Recipe, recipes } from '@freshet/testkit/generate/recipe.ts';
-import { buildScenario, type Scenario } from '@freshet/testkit/generate/scenario.ts';
+import { buildScenario } from '@freshet/testkit/generate/scenario.ts';
 import { OracleHistory } from '@freshet/testkit/oracle/history.ts';
-import { keyString } from '@freshet/values/key.ts';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { createFeatureHandler, type FeatureSource } from '../../services/serve/src/core/get-features.ts';
+import { handlerAtOnce } from '../../services/serve/src/core/source.testing.ts';
+import { replicaOf } from '../support/replica-of.ts';
 
 const RUNS = 200;
 
@@ -37,26 +32,6 @@ const runs: fc.Arbitrary<Run> = fc.record({
   prefix: fc.oneof(fc.constant(1), fc.double({ min: 0.3, max: 1, noNaN: true })),
 });
 
-/** What a replica of one shard holds that has everything the engine has. */
-function replicaOf(
-  engine: EngineUnderTest,
-  scenario: Scenario,
-  definitions: NonNullable<OracleHistory['definitions']>,
-): FeatureSource {
-  const tables = new Map<string, ViewTable[]>();
-  engine.fold.completeViews().forEach((viewId, number) => {
-    const table = new ViewTable(viewId, number);
-    table.whole = true;
-    tables.set(viewId, [table]);
-    for (const key of [...scenario.keys.values()].flat()) {
-      const text = keyString(key.bytes);
-      const row = engine.fold.row(viewId, text);
-      if (row !== undefined) table.put(rowKeyOfText(text), row.version, toLatin1(row.bytes));
-    }
-  });
-  return { catalog: buildCatalog([definitions], (id) => tables.get(id), 1), reader: new RowReader(), definitions };
-}
-
 let reads = 0;
 
 async function check({ recipe, prefix }: Run): Promise<void> {
@@ -69,7 +44,7 @@ async function check({ recipe, prefix }: Run): Promise<void> {
   for (const { logTimeUs, record } of records) history.append(logTimeUs, record);
   if (history.definitions === undefined) return;
   const clock = { us: 0, nowUs: () => clock.us, monotonicUs: () => clock.us, sleep: async () => {} };
-  const handler = createFeatureHandler(replicaOf(engine, scenario, history.definitions), clock);
+  const handler = handlerAtOnce(replicaOf(engine, scenario, history.definitions), clock);
   const read: Read = ({ service, key, tUs }) => {
     clock.us = tUs;
     const keys = requestKeys(entityOf(history, service), [key]);
@@ -77,7 +52,7 @@ async function check({ recipe, prefix }: Run): Promise<void> {
       GetFeaturesRequestSchema,
       create(GetFeaturesRequestSchema, { service: service.name, keys }),
     );
-    const response = fromBinary(GetFeaturesResponseSchema, handler(Buffer.from(request)));
+    const response = fromBinary(GetFeaturesResponseSchema, handler(request));
     return responseAnswers(history, must(service), response, 0);
   };
   reads += (await compareWithOracle({ scenario, history, read, maxTimes: 60 })).reads;

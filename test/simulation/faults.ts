@@ -78,7 +78,19 @@ export function act(world: World, action: Action): void {
 
 type DiskAction = Extract<
   Action,
-  { kind: 'flip' | 'lose-key' | 'old-row' | 'full' | 'clock' | 'checkpoint' | 'database-away' | 'database-silent' }
+  {
+    kind:
+      | 'flip'
+      | 'flip-file'
+      | 'lie'
+      | 'lose-key'
+      | 'old-row'
+      | 'full'
+      | 'clock'
+      | 'checkpoint'
+      | 'database-away'
+      | 'database-silent';
+  }
 >;
 
 function actOnDisk(world: World, action: DiskAction): void {
@@ -93,6 +105,27 @@ function actOnDisk(world: World, action: DiskAction): void {
         });
       });
       return;
+    case 'flip-file': {
+      const { files } = world.machine(action.machine);
+      const paths = files.paths().filter((path) => files.content(path).length > 0);
+      const path = paths[Math.floor(action.where * paths.length)];
+      if (path === undefined) return;
+      const at = Math.floor(action.at * files.content(path).length);
+      files.flip(path, at, 1 << (at & 7));
+      world.breakDisk(action.machine, `flipped a bit of ${path.replaceAll(/\d+/g, 'N')}`);
+      return;
+    }
+    case 'lie': {
+      const machine = world.machine(action.machine);
+      machine.lies = true;
+      later(action.forUs, () => {
+        world.breakDisk(action.machine, 'the power went after syncs that were lies');
+        machine.powerOff(action.keep);
+        machine.lies = false;
+        later(100_000, () => machine.start());
+      });
+      return;
+    }
     case 'lose-key': {
       // At rest: what a running process reads of a block that lost its keys, LevelDB does not tell it.
       const machine = world.machine(action.machine);

@@ -4,6 +4,7 @@ import type { DefinitionSet } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { ConditionBoard } from '@freshet/kit/conditions.ts';
 import type { Log } from '@freshet/log/log.ts';
 import { createRetentionKeeper } from '@freshet/log/retention-keeper.ts';
+import { createLogScrubber } from '@freshet/log/scrubber.ts';
 import { openSegmentLog, type SegmentLog } from '@freshet/log/segment-log.ts';
 import { startTicker } from '@freshet/log/ticker.ts';
 import type { Network } from '@freshet/testkit/simulation/network.ts';
@@ -17,16 +18,21 @@ import type { Life } from './machine.ts';
 import type { SimPostgres } from './sim-postgres.ts';
 
 const DIRECTORY = '/ingest';
+/** Where the log lies. */
+export const LOG_DIRECTORY = `${DIRECTORY}/log`;
 const SEGMENT_BYTES = 4 * 1024;
 /** What is kept of the log beyond what checkpoints need, microseconds: little, so that trimming matters within a run. */
 const RETAIN_US = 2_000_000;
 const RETAIN_EVERY_MS = 1_500;
+const SCRUB_MS = 3_000;
 
 export interface IngestWorld {
   readonly network: Network;
   readonly postgres: SimPostgres;
   readonly partitions: number;
   readonly trims: boolean;
+  /** The word of a request to start over, if an operator made one. */
+  readonly resync: string | undefined;
   /** The definitions in force, at the registry. */
   readonly definitions: () => DefinitionSet | undefined;
   /** Called with each log that is open, for whoever knows the truth. */
@@ -42,7 +48,7 @@ export async function runIngest(life: Life, world: IngestWorld): Promise<void> {
   const random = (): number => life.random.real();
   const conditions = new ConditionBoard({ clock, log: logger });
   const log = await openSegmentLog({
-    directory: `${DIRECTORY}/log`,
+    directory: LOG_DIRECTORY,
     partitions: world.partitions,
     clock,
     log: logger,
@@ -51,6 +57,9 @@ export async function runIngest(life: Life, world: IngestWorld): Promise<void> {
     makeLogId: () => life.random.branch('log id').uint32().toString(16).padStart(32, '0'),
   });
   world.onLog(log);
+  void createLogScrubber({ log, clock, logger, everyMs: SCRUB_MS })
+    .run(signal)
+    .catch(() => undefined);
   startTicker({ log, clock, onError: () => undefined });
   const quarantine = await QuarantineFile.open(files, `${DIRECTORY}/quarantine.jsonl`);
   const source = new PostgresSource({
@@ -68,6 +77,7 @@ export async function runIngest(life: Life, world: IngestWorld): Promise<void> {
     inFlightBytesMax: 64 * 1024,
     recheckMs: 500,
     tableCheckMs: 2_000,
+    resync: world.resync,
   });
   const node = await IngestNode.open({
     directory: DIRECTORY,

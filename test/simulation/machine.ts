@@ -49,6 +49,7 @@ export class SimMachine {
   #lives = 0;
   readonly #diskRandom: Random;
   #isFull = false;
+  #lies = false;
 
   constructor(options: MachineOptions) {
     this.name = options.name;
@@ -67,6 +68,13 @@ export class SimMachine {
   set isFull(isFull: boolean) {
     this.#isFull = isFull;
     this.files.capacityBytes = isFull ? 0 : Number.POSITIVE_INFINITY;
+  }
+
+  /** Whether the disks say of every sync that all is well, and do nothing. */
+  set lies(lies: boolean) {
+    this.#lies = lies;
+    this.stores.lies = lies;
+    this.files.lies = lies;
   }
 
   /** The process that runs now. */
@@ -125,6 +133,7 @@ export class SimMachine {
       await this.#process?.delay(10, kind === 'sync' || kind === 'syncDirectory' ? 3_000 : 200);
     };
     files.capacityBytes = this.#isFull ? 0 : Number.POSITIVE_INFINITY;
+    files.lies = this.#lies;
     return files;
   }
 }

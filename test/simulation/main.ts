@@ -103,6 +103,8 @@ async function spread(options: Options, broken: string | undefined): Promise<Tal
       child.send({ seeds, stopAtFailure: broken !== undefined });
       child.on('message', (tally: Tally) => {
         merge(total, tally);
+        if (broken === undefined)
+          for (const { seed, wrong } of tally.failures) say(`seed ${seed}: ${wrong.split('\n')[0]}`);
         if (broken !== undefined && total.failures.length > 0) for (const other of children) other.kill('SIGKILL');
         if (broken === undefined && performance.now() - told > PROGRESS_MS) {
           told = performance.now();

@@ -45,6 +45,8 @@ export type Action =
       readonly how: 'duplicate' | 'reorder' | 'lose';
     }
   | { readonly kind: 'flip'; readonly machine: Machine; readonly where: number }
+  | { readonly kind: 'flip-file'; readonly machine: Machine; readonly where: number; readonly at: number }
+  | { readonly kind: 'lie'; readonly machine: Machine; readonly forUs: number; readonly keep: number }
   | { readonly kind: 'lose-key'; readonly machine: Machine; readonly where: number }
   | { readonly kind: 'old-row'; readonly machine: Machine; readonly where: number }
   | { readonly kind: 'full'; readonly machine: Machine; readonly forUs: number }
@@ -117,7 +119,23 @@ function commits(random: Random, durationUs: number, users: number): TimedAction
 function faults(random: Random, durationUs: number): TimedAction[] {
   // Some runs have none: a fault that is always there hides what only shows without it.
   const count = random.pick([0, 1, 2, 4, 8, 16, 32]);
-  return Array.from({ length: count }, () => ({ atUs: random.between(0, durationUs), action: fault(random) }));
+  const bounded = Array.from({ length: count }, () => ({ atUs: random.between(0, durationUs), action: fault(random) }));
+  return [...bounded, ...breakages(random.branch('breakages'), durationUs)];
+}
+
+/** Disks that lie or damage files are beyond what is promised: most runs have none of them, and must converge. */
+function breakages(random: Random, durationUs: number): TimedAction[] {
+  const count = random.oneIn(4) ? random.pick([1, 1, 2, 4]) : 0;
+  return Array.from({ length: count }, () => ({ atUs: random.between(0, durationUs), action: breakage(random) }));
+}
+
+/** What no log and no store can make good by itself: what it must do is notice. */
+function breakage(random: Random): Action {
+  const machine = random.pick(['ingest', 'ingest', 'compute-a', 'compute-b', 'edge-1'] as const);
+  const forUs = random.pick([100_000, SECOND, 3 * SECOND, 8 * SECOND]);
+  if (random.oneIn(2)) return { kind: 'lie', machine, forUs, keep: random.real() };
+  const files = random.pick(['ingest', 'ingest', 'compute-a', 'compute-b'] as const);
+  return { kind: 'flip-file', machine: files, where: random.real(), at: random.real() };
 }
 
 function fault(random: Random): Action {

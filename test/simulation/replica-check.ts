@@ -12,8 +12,9 @@ import type { Replica } from '@freshet/replica/replica.ts';
 import { rowKeyOfText, rowKeyText } from '@freshet/replica/row-key.ts';
 import { int64KeyString } from '@freshet/values/key.ts';
 import { partitionOfKeyString } from '@freshet/values/partition.ts';
+import type { PartitionHistories } from './histories.ts';
 import type { Total } from './shop.ts';
-import type { LogTruth, PartitionTruth } from './truth.ts';
+import type { PartitionTruth } from './truth.ts';
 
 export class ReplicaCheck {
   /** The newest version shown of each view, shard and key, while the process lives. */
@@ -21,18 +22,32 @@ export class ReplicaCheck {
   rowsChecked = 0;
 
   /** What is wrong, in words; undefined: nothing. */
-  check(replica: Replica, truth: LogTruth, logId: string): string | undefined {
+  check(replica: Replica, histories: readonly PartitionHistories[]): string | undefined {
     const positions = new Map(replica.shards().map((shard) => [shard.shard, shard]));
     for (const view of replica.catalog.views.values()) {
       for (const [shard, table] of view.tables.entries()) {
         const report = positions.get(shard);
-        const partition = truth.partitions[shard];
-        if (report === undefined || partition === undefined) continue;
-        if (report.logId !== '' && report.logId !== logId) continue;
-        const wrong =
-          this.#rows(table.viewId, shard, table.rows, partition) ??
-          complete(table.viewId, table.rows, Math.min(report.completeThroughUs, table.completeThroughUs), partition);
-        if (wrong !== undefined) return `shard ${shard}, view ${view.name}: ${wrong}`;
+        const partition = histories[shard];
+        if (report === undefined || partition === undefined || partition.isAsking) continue;
+        const throughUs = Math.min(report.completeThroughUs, table.completeThroughUs);
+        // By the newest history first; by an older one, wholly, as long as nobody told the replica of a newer one (R3).
+        const candidates = partition.all
+          .map(({ logId, truth }, number) => ({ logId, truth, number }))
+          .filter(({ logId }) => report.logId === '' || report.logId === logId);
+        let first: string | undefined;
+        for (const { truth, number } of candidates.toReversed()) {
+          const wrong =
+            this.#rows(table.viewId, (key) => shownName(table.viewId, number, shard, key), table.rows, truth) ??
+            complete(table.viewId, table.rows, throughUs, truth);
+          first ??= wrong;
+          if (wrong !== undefined) continue;
+          // Only of the history that it is in: versions of one say nothing about those of another.
+          for (const [key, { version }] of table.rows)
+            this.#shown.set(shownName(table.viewId, number, shard, key), version);
+          first = undefined;
+          break;
+        }
+        if (first !== undefined) return `shard ${shard}, view ${view.name}: ${first}`;
       }
     }
     return undefined;
@@ -44,7 +59,7 @@ export class ReplicaCheck {
    */
   unsettled(
     replica: Replica,
-    truth: LogTruth,
+    truths: readonly PartitionTruth[],
     totals: ReadonlyMap<number, Total>,
     definitions: DefinitionSet | undefined,
     mayBePending: boolean,
@@ -52,14 +67,14 @@ export class ReplicaCheck {
     const { catalog } = replica;
     if (!mayBePending && catalog.generation !== definitions?.generation)
       return `serves generation ${catalog.generation}`;
-    const behind = replica.shards().find(({ shard, position }) => position < (truth.partitions[shard]?.end ?? 0));
+    const behind = replica.shards().find(({ shard, position }) => position < (truths[shard]?.end ?? 0));
     if (behind !== undefined) return `shard ${behind.shard} is at ${behind.position}`;
     const view = catalog.views.get('totals');
     if (view === undefined) return 'view totals is not served';
     const layout = rowLayout(view.plan);
     for (const [user, total] of totals) {
       const key = int64KeyString(BigInt(user));
-      const row = view.tables[partitionOfKeyString(key, truth.partitions.length)]?.rows.get(rowKeyOfText(key));
+      const row = view.tables[partitionOfKeyString(key, truths.length)]?.rows.get(rowKeyOfText(key));
       const values = row === undefined || row.bytes === '' ? [] : valuesAt(decodeRow(fromLatin1(row.bytes)), 0, layout);
       const [n, spent] = ['n', 'spent'].map((name) => values[view.plan.features.findIndex((f) => f.name === name)]);
       if (n?.value !== total.n || spent?.value !== total.spent) {
@@ -69,13 +84,16 @@ export class ReplicaCheck {
     return undefined;
   }
 
-  #rows(viewId: string, shard: number, rows: Rows, truth: PartitionTruth): string | undefined {
+  #rows(
+    viewId: string,
+    nameOf: (key: number | string) => string,
+    rows: Rows,
+    truth: PartitionTruth,
+  ): string | undefined {
     for (const [rowKey, { version, bytes }] of rows) {
       const key = rowKeyText(rowKey);
-      const name = `${viewId} ${shard} ${key}`;
-      const shown = this.#shown.get(name) ?? -1;
+      const shown = this.#shown.get(nameOf(rowKey)) ?? -1;
       if (version < shown) return `R2: ${hex(key)} went from version ${shown} back to ${version}`;
-      this.#shown.set(name, version);
       if (bytes === '') continue;
       this.rowsChecked += 1;
       const right = truth.row(viewId, key, version);
@@ -84,6 +102,10 @@ export class ReplicaCheck {
     }
     return undefined;
   }
+}
+
+function shownName(viewId: string, history: number, shard: number, key: number | string): string {
+  return `${viewId} ${history} ${shard} ${key}`;
 }
 
 type Rows = ReadonlyMap<number | string, { readonly version: number; readonly bytes: string }>;

@@ -4,7 +4,7 @@
  */
 const KINDS = [
   ...['commit', 'rollback', 'define', 'kill', 'power', 'stop', 'slow', 'cut', 'reset', 'lag', 'scramble', 'flip'],
-  ...['lose-key', 'old-row', 'full', 'clock', 'checkpoint', 'database-away', 'database-silent'],
+  ...['flip-file', 'lie', 'lose-key', 'old-row', 'full', 'clock', 'checkpoint', 'database-away', 'database-silent'],
 ];
 
 /** Every fault and every other action. */
@@ -31,6 +31,14 @@ export const RECOVERIES: readonly RegExp[] = [
   /^compute error: shard \d+ cannot build/,
   /^compute error: the log is damaged at partition/,
   /^compute (debug|info|warn): checking a cursor against the log failed/,
+  /^ingest error: a part of the log is damaged/,
+  /^ingest exit: DATA_DAMAGED/,
+  /^ingest error: the log lost records that were acknowledged to the database/,
+  /^ingest error: the log lost records that were durable/,
+  /^ingest warn: starting over/,
+  /^compute info: shard \d+ is at \d+, but the log ends at \d+: it lost records/,
+  /^compute info: shard \d+ folded another record \d+ than the log has/,
+  /^remedy: new log/,
   /^edge warn: the replica lost rows of shard \d+: \d+ rows of/,
   /^edge warn: the replica lost rows of shard \d+: its rows are not those/,
   /^edge warn: the rows of shard \d+ were damaged on disk/,

@@ -134,12 +134,3 @@ export class PartitionTruth {
     return view;
   }
 }
-
-/** The truth of one log. */
-export class LogTruth {
-  readonly partitions: readonly PartitionTruth[];
-
-  constructor(partitions: number) {
-    this.partitions = Array.from({ length: partitions }, () => new PartitionTruth());
-  }
-}

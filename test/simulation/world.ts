@@ -18,20 +18,27 @@ import type { NodeUpkeep } from '../../services/compute/src/core/node-upkeep.ts'
 import { runCompute } from './compute-machine.ts';
 import { runEdge } from './edge-machine.ts';
 import { act } from './faults.ts';
-import { runIngest } from './ingest-machine.ts';
+import { PartitionHistories } from './histories.ts';
+import { LOG_DIRECTORY, runIngest } from './ingest-machine.ts';
+import { isLossTold } from './loss-told.ts';
 import { type Life, SimMachine } from './machine.ts';
 import { forbidEscapes } from './no-escape.ts';
 import { MACHINES, type Machine, type Plan } from './plan.ts';
+
 import { ReplicaCheck } from './replica-check.ts';
 import { definitionsOf, totalsOf } from './shop.ts';
 import { SimPostgres } from './sim-postgres.ts';
-import { LogTruth } from './truth.ts';
 
 const START_US = 1_750_000_000_000_000;
 /** How often the replicas are looked at, microseconds. */
 const CHECK_US = 50_000;
 /** How long after the last fault everything must be served, microseconds. */
 const SETTLE_US = 180_000_000;
+/** What an operator does when a loss was told and nothing comes to rest, and how long after the last fault. */
+const REMEDIES = [
+  { kind: 'resync', afterUs: 25_000_000 },
+  { kind: 'new log', afterUs: 70_000_000 },
+] as const;
 /** More events than this in one run are a loop that never waits. */
 const STEPS_MAX = 3_000_000;
 
@@ -62,21 +69,25 @@ export class World {
   readonly machines = new Map<Machine, SimMachine>();
   readonly random: Random;
   readonly seen = new Map<string, number>();
-  readonly #truth: LogTruth;
-  #logId = '';
+  readonly #histories: readonly PartitionHistories[];
+  /** Whether the log's disk lied or was damaged: then, and only then, the log may have lost what it acknowledged. */
+  #logMayLose = false;
   #definitions: DefinitionSet | undefined;
   readonly #hosts = new Map<Machine, NodeUpkeep>();
   readonly #replicas = new Map<Machine, Watched>();
   #wrong: string | undefined;
   #trace = 0;
   #rowsChecked = 0;
+  /** Whether something happened that is beyond what is promised. */
+  #isBroken = false;
+  #resync: string | undefined;
 
   constructor(plan: Plan) {
     this.plan = plan;
     this.random = new Random(`world/${plan.seed}`);
     this.network = new Network(this.scheduler, this.random.branch('network'));
     this.postgres = new SimPostgres(this.scheduler);
-    this.#truth = new LogTruth(plan.partitions);
+    this.#histories = Array.from({ length: plan.partitions }, (_, number) => new PartitionHistories(number));
     for (const name of MACHINES) {
       this.machines.set(
         name,
@@ -100,6 +111,13 @@ export class World {
   note(what: string): void {
     this.seen.set(what, (this.seen.get(what) ?? 0) + 1);
     this.#mix(what);
+  }
+
+  /** Notes damage beyond what is promised: from now on it must be made good or announced. */
+  breakDisk(machine: Machine, how: string): void {
+    this.note(`${machine.replace(/-.$/, '')} broke: ${how}`);
+    this.#isBroken = true;
+    if (machine === 'ingest') this.#logMayLose = true;
   }
 
   define(set: number): void {
@@ -148,21 +166,45 @@ export class World {
       machine.start();
     }
     const deadlineUs = this.scheduler.nowUs + SETTLE_US;
+    const remedies = this.#isBroken ? [...REMEDIES] : [];
+    const beganUs = this.scheduler.nowUs;
     let why: string | undefined = 'nothing was looked at';
     while (this.scheduler.nowUs < deadlineUs && this.#wrong === undefined && why !== undefined) {
       await this.scheduler.runUntil(this.scheduler.nowUs + 500_000, () => this.#isRunaway());
       why = this.#unsettled();
+      const next = remedies[0];
+      if (why === undefined || next === undefined || this.scheduler.nowUs < beganUs + next.afterUs) continue;
+      remedies.shift();
+      const told = [...this.seen.keys()].find((what) => isLossTold(what));
+      if (told === undefined) this.#fail(`does not converge, and tells of no loss: ${why}`);
+      else this.#remedy(next.kind);
     }
     if (this.#wrong === undefined && why !== undefined) this.#fail(`does not converge: ${why}`);
+  }
+
+  /** Does what the messages say to do about a loss, as an operator would. */
+  #remedy(kind: (typeof REMEDIES)[number]['kind']): void {
+    this.note(`remedy: ${kind}`);
+    this.#resync = kind;
+    const ingest = this.machine('ingest');
+    ingest.kill();
+    if (kind === 'new log') {
+      for (const path of ingest.files.paths()) if (path.startsWith(LOG_DIRECTORY)) ingest.files.takeAway(path);
+      // A shard that was made anew too often waits long: its process is started again.
+      for (const name of ['compute-a', 'compute-b'] as const) this.machine(name).kill();
+    }
+    for (const machine of this.machines.values()) machine.start();
   }
 
   /** What is still missing, by the database's own rows; undefined: everything is served. */
   #unsettled(): string | undefined {
     const totals = totalsOf(this.postgres.rows());
+    const truths = this.#histories.flatMap(({ truth }) => truth ?? []);
+    if (truths.length < this.#histories.length) return 'there is no log';
     for (const name of ['edge-1', 'edge-2'] as const) {
       const watched = this.#replicas.get(name);
       if (watched === undefined) return `${name} has no replica`;
-      const why = watched.check.unsettled(watched.replica, this.#truth, totals, this.#definitions, this.plan.trims);
+      const why = watched.check.unsettled(watched.replica, truths, totals, this.#definitions, this.plan.trims);
       if (why !== undefined) return `${name}: ${why}`;
     }
     return undefined;
@@ -174,7 +216,10 @@ export class World {
     const definitions = (): DefinitionSet | undefined => this.#definitions;
     switch (name) {
       case 'ingest':
-        return runIngest(life, { network, postgres, partitions, trims, definitions, onLog: (log) => this.#tap(log) });
+        return runIngest(life, {
+          ...{ network, postgres, partitions, trims, definitions, resync: this.#resync },
+          onLog: (log) => this.#tap(log),
+        });
       case 'compute-a':
       case 'compute-b':
         return runCompute(life, { network, partitions, address: name, onHost: (host) => this.#hosts.set(name, host) });
@@ -191,21 +236,12 @@ export class World {
 
   /** Follows the log as it lies on its disk, to know the truth. */
   #tap(log: SegmentLog): void {
-    if (this.#logId !== '' && this.#logId !== log.logId) this.#fail('L1: the log was made anew');
-    this.#logId = log.logId;
-    for (const [partition, truth] of this.#truth.partitions.entries()) {
-      void (async () => {
-        try {
-          for await (const { entries } of log.read(partition, truth.end, new AbortController().signal)) {
-            for (const entry of entries) {
-              const wrong = truth.take(entry);
-              if (wrong !== undefined) this.#fail(`partition ${partition}: ${wrong}`);
-            }
-          }
-        } catch {
-          // The process that had the log is gone; the next one is tapped anew.
-        }
-      })();
+    for (const partition of this.#histories) {
+      void partition.follow(
+        log,
+        () => this.#logMayLose,
+        (wrong) => this.#fail(wrong),
+      );
     }
   }
 
@@ -213,7 +249,7 @@ export class World {
     this.scheduler.after(CHECK_US, () => {
       for (const [name, { replica, check }] of this.#replicas) {
         if (this.machine(name).process === undefined) continue;
-        const wrong = check.check(replica, this.#truth, this.#logId);
+        const wrong = check.check(replica, this.#histories);
         this.#mix(`${name} ${check.rowsChecked}`);
         if (wrong !== undefined) this.#fail(`${name}: ${wrong}`);
       }
@@ -242,7 +278,7 @@ export class World {
       wrong: this.#wrong,
       seconds: (this.scheduler.nowUs - START_US) / 1e6,
       steps: this.scheduler.steps,
-      records: this.#truth.partitions.reduce((sum, { end }) => sum + end, 0),
+      records: this.#histories.reduce((sum, { truth }) => sum + (truth?.end ?? 0), 0),
       rowsChecked: this.#rowsChecked,
       seen: this.seen,
       trace: (this.#trace >>> 0).toString(16),

@@ -52,6 +52,7 @@ const terminal: Terminal = {
   err: (text) => process.stderr.write(text),
   interactive,
   colours: interactive && (process.env['NO_COLOR'] ?? '') === '' && process.env['TERM'] !== 'dumb',
+  columns: () => process.stderr.columns,
   env: process.env,
   signal: stop.signal,
   clock: systemClock,

@@ -159,7 +159,10 @@ describe('apply', () => {
     expect(code).toBe(0);
     expect(applied.map((hash) => [...hash])).toEqual([[1, 2, 3]]);
     expect(out).toContain('applied: generation 3 is in force\nserved: every feature');
-    expect(err).toBe('compute: 1 of 2 shards, 250 of 1,000 records folded · serve: 1 of 1 nodes, 1,234 rows\n');
+    expect(err).toBe(
+      'compute: 1 of 2 shards, 250 of 1,000 records folded · serve: 1 of 1 nodes, 1,234 rows\n' +
+        '  source crm: halted: the slot is lost\n',
+    );
   });
 
   it('asks first: no answer possible is wrong usage, no is no', async () => {

@@ -113,10 +113,10 @@ function addApply(program: Command, terminal: Terminal): void {
         .argParser(duration)
         .default(600_000, '10m'),
     )
-    .option('--json', 'the result as JSON')
+    .option('--json', 'the result as JSON; progress as a JSON object a line, on the error output')
     .addHelpText(
       'after',
-      examples(['freshet apply features/'], ['freshet apply features/ --yes --no-wait --json', 'in a pipeline']),
+      `${examples(['freshet apply features/'], ['freshet apply features/ --yes --no-wait --json', 'in a pipeline'])}\nCtrl-C while it waits ends the waiting only: what was applied stays in force.\n`,
     )
     .action(
       (paths: string[], options: { registry: string; yes?: boolean; wait: boolean; timeout: number; json?: boolean }) =>
@@ -131,6 +131,11 @@ function addGet(program: Command, terminal: Terminal): void {
     .argument('[service]', 'the feature service')
     .option('--features <list>', 'instead of a service: view:feature or view:*, by commas', list)
     .option('-k, --key <column=value>', 'a key column; a column given again begins the next entity', collect)
+    .option(
+      '-r, --request <field=value>',
+      'request data of the service, for all entities; given again, for each; the field alone is null',
+      collectFields,
+    )
     .addOption(addressOption(terminal, 'serve', 'the serve node', '127.0.0.1:7403'))
     .addOption(addressOption(terminal, 'registry', 'the registry', '127.0.0.1:7404'))
     .option('--json', 'the values as JSON; 64-bit integers as text')
@@ -141,12 +146,20 @@ function addGet(program: Command, terminal: Terminal): void {
         ['freshet get recommendations --key user_id=42 --key user_id=43', 'two users'],
         ['freshet get --features "user_clicks:*" --key user_id=42 --json'],
         ['freshet get stock --key shop=berlin --key product_id=7', 'a key of two columns'],
+        ['freshet get checkout_risk --key user_id=42 --request cart_total=12.5', 'on-demand features'],
       ),
     )
     .action(
       (
         service: string | undefined,
-        options: { features?: string[]; key?: string[]; serve: string; registry: string; json?: boolean },
+        options: {
+          features?: string[];
+          key?: string[];
+          request?: string[];
+          serve: string;
+          registry: string;
+          json?: boolean;
+        },
         command: Command,
       ) => {
         if ((service === undefined) === (options.features === undefined)) {
@@ -339,6 +352,10 @@ function collect(value: string, previous: string[] = []): string[] {
 
 function collectText(text: string, previous: string[] = []): string[] {
   return [...previous, text];
+}
+
+function collectFields(value: string, previous: string[] = []): string[] {
+  return [...previous, value];
 }
 
 function collectNumber(text: string, previous: number[] = []): number[] {

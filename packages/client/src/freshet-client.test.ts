@@ -84,6 +84,42 @@ describe('FreshetClient', () => {
     });
   });
 
+  it('sends request data by its type, one value for all or each, nulls among them', async () => {
+    let seen: GetFeaturesRequest | undefined;
+    const address = await node((request) => {
+      seen = request;
+      return {};
+    });
+    const request = {
+      cart: 12.5,
+      country: { each: ['DE', null] },
+      big: 2n ** 60n,
+      on: true,
+      raw: Uint8Array.of(1),
+      none: null,
+      tags: { all: ['a', null] },
+      lists: { each: [[1n], null] },
+    };
+    await clientOf(address).getFeatures({ service: 's', keys: { id: [1n, 2n] }, request });
+    const { ABSENT, PRESENT } = ValueStatus;
+    expect(seen?.request).toMatchObject([
+      { name: 'cart', values: { doubles: [12.5], statuses: [] } },
+      { name: 'country', values: { strings: ['DE', ''], statuses: [PRESENT, ABSENT] } },
+      { name: 'big', values: { int64s: [2n ** 60n] } },
+      { name: 'on', values: { bools: [true] } },
+      { name: 'raw', values: { bytes: [Buffer.of(1)] } },
+      { name: 'none', values: { statuses: [ABSENT] } },
+      { name: 'tags', values: { lists: [{ elements: [{ kind: { case: 'string', value: 'a' } }, {}] }] } },
+      { name: 'lists', values: { lists: [{ elements: [{ kind: { value: 1n } }] }, {}], statuses: [PRESENT, ABSENT] } },
+    ]);
+    for (const wrong of [{ each: [1, 'x'] }, { all: [1, 'x'] }]) {
+      await expect(clientOf(address).getFeatures({ keys: {}, request: { wrong } })).rejects.toMatchObject({
+        code: 'WRONG_REQUEST_DATA',
+        place: 'request.wrong',
+      });
+    }
+  });
+
   it('takes turns among nodes, and goes on when one is gone', async () => {
     const counts = [0, 0];
     const addresses = await Promise.all(

@@ -19,6 +19,7 @@ import { FreshetError, isFreshetError } from '@freshet/kit/errors.ts';
 import { createGrpcClient, type GrpcClient } from '@freshet/kit/grpc/client.ts';
 import { type FeatureColumnValues, readColumn } from './columns.ts';
 import { type KeyColumns, keysToProto } from './keys.ts';
+import { type RequestFields, requestToProto } from './request-data.ts';
 
 export interface FreshetClientOptions {
   /** Serve nodes, "host:port" each. */
@@ -36,6 +37,8 @@ export interface GetFeaturesOptions {
   readonly features?: readonly string[] | undefined;
   /** By key column, one value per entity. */
   readonly keys: KeyColumns;
+  /** The request data that the service declares: `{ cart_total: 12.5, country: { each: ['DE', null] } }`. */
+  readonly request?: RequestFields | undefined;
   /** Also return each row's version and newest event time. */
   readonly rowInfo?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -91,13 +94,14 @@ export class FreshetClient {
 
   /**
    * Reads features of many entities at one time. Throws a FreshetError as the node told it: UNKNOWN_SERVICE,
-   * UNKNOWN_FEATURE, WRONG_KEY, REQUEST_TOO_LARGE; or UNAVAILABLE, DEADLINE_EXCEEDED when no node answered in time.
+   * UNKNOWN_FEATURE, WRONG_KEY, WRONG_REQUEST_DATA, REQUEST_TOO_LARGE; or UNAVAILABLE, DEADLINE_EXCEEDED when no node answered in time.
    */
   async getFeatures(options: GetFeaturesOptions): Promise<Features> {
     const request = {
       service: options.service ?? '',
       features: [...(options.features ?? [])],
       keys: keysToProto(options.keys),
+      request: requestToProto(options.request ?? {}),
       rowInfo: options.rowInfo ?? false,
     };
     const response = await this.#call(options, (client, call) => client.getFeatures(request, call));

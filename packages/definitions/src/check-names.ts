@@ -21,6 +21,10 @@ export function checkNames(definitions: Definitions, problems: Problems): void {
     unique(`Feature of view ${view.name}:`, view.features, problems);
     unique(`Derived column of view ${view.name}:`, view.derived, problems);
   }
+  for (const service of definitions.services) {
+    unique(`Request field of service ${service.name}:`, service.request, problems);
+    unique(`On-demand feature of service ${service.name}:`, service.onDemand, problems);
+  }
 }
 
 function unique(what: string, items: readonly Named[], problems: Problems): void {

@@ -11,6 +11,9 @@ import {
   type DefinitionSet,
   type FeaturePlan,
   FeaturePlanSchema,
+  type OnDemandPlan,
+  OnDemandPlanSchema,
+  RequestFieldPlanSchema,
   type ServicePlan,
   ServicePlanSchema,
   type SourcePlan,
@@ -119,7 +122,11 @@ function diffServices(previous: DefinitionSet | undefined, next: DefinitionSet):
     const before = old.get(service.name);
     old.delete(service.name);
     if (before === undefined)
-      push(ChangeKind.ADDED, service.name, `serves ${count(service.features.length, 'feature')}`);
+      push(
+        ChangeKind.ADDED,
+        service.name,
+        `serves ${count(service.features.length + service.onDemand.length, 'feature')}`,
+      );
     else if (!equals(ServicePlanSchema, before, service))
       push(ChangeKind.CHANGED, service.name, outputChanges(before, service));
   }
@@ -135,9 +142,49 @@ function outputChanges(before: ServicePlan, after: ServicePlan): string {
   const parts: string[] = [];
   if (added.length > 0) parts.push(`also returns ${added.join(', ')}`);
   if (dropped.length > 0) parts.push(`no longer returns ${dropped.join(', ')}`);
+  parts.push(...onDemandChanges(before, after));
   if (parts.length > 0) return parts.join('; ');
   const order = (service: ServicePlan): string => service.features.map(({ output }) => output).join('\n');
   return order(before) === order(after) ? 'its views changed' : 'returns its features in another order';
+}
+
+/** What a service asks of its callers and computes for them at read time. */
+function onDemandChanges(before: ServicePlan, after: ServicePlan): string[] {
+  const changes: string[] = [];
+  const compare = <T extends { readonly name: string }>(
+    [old, now]: readonly [readonly T[], readonly T[]],
+    isSame: (a: T, b: T) => boolean,
+    [added, dropped, changed]: readonly [string, string, string],
+  ): void => {
+    const names = (items: readonly T[]): string => items.map(({ name }) => name).join(', ');
+    const had = new Map(old.map((item) => [item.name, item]));
+    const has = new Set(now.map(({ name }) => name));
+    const isAdded = now.filter(({ name }) => !had.has(name));
+    const isDropped = old.filter(({ name }) => !has.has(name));
+    const isChanged = now.filter((item) => {
+      const was = had.get(item.name);
+      return was !== undefined && !isSame(was, item);
+    });
+    if (isAdded.length > 0) changes.push(`${added} ${names(isAdded)}`);
+    if (isDropped.length > 0) changes.push(`${dropped} ${names(isDropped)}`);
+    if (isChanged.length > 0) changes.push(`${changed} ${names(isChanged)}`);
+  };
+  compare([before.request, after.request], (a, b) => equals(RequestFieldPlanSchema, a, b), [
+    'needs the request data',
+    'no longer takes the request data',
+    'takes another type of the request data',
+  ]);
+  compare([before.onDemand, after.onDemand], isSameOnDemand, [
+    'also computes',
+    'no longer computes',
+    'computes in another way',
+  ]);
+  return changes;
+}
+
+/** Whether they compute the same: where an input stands in the plan says nothing about that. */
+function isSameOnDemand(a: OnDemandPlan, b: OnDemandPlan): boolean {
+  return equals(OnDemandPlanSchema, { ...a, inputs: [] }, { ...b, inputs: [] });
 }
 
 function diffSources(previous: DefinitionSet | undefined, next: DefinitionSet): PlannedChange[] {

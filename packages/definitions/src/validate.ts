@@ -47,6 +47,8 @@ const SUBJECTS: Readonly<Record<string, string>> = {
   'freshet.registry.v1.FeatureService': 'Service',
   'freshet.registry.v1.Feature': 'Feature',
   'freshet.registry.v1.Derived': 'Derived column',
+  'freshet.registry.v1.RequestField': 'Request field',
+  'freshet.registry.v1.OnDemandFeature': 'On-demand feature',
 };
 
 /** Goes down a path of the message, and remembers the last definition that it came by. */

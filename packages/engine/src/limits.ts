@@ -15,6 +15,8 @@ export const MADE_LENGTH_MAX = 2 ** 20;
 export const MADE_ITEMS_MAX = 10_000;
 /** How many characters, bytes and items all calls of one evaluation may look at together. */
 export const EVALUATION_COST_MAX = 2 ** 24;
+/** The same for one evaluation of an on-demand feature: a reader waits for it, and others wait behind him. */
+export const ON_DEMAND_COST_MAX = 2 ** 20;
 
 /** The longest value that an aggregate takes, in encoded bytes; a view whose rows would be too long takes less. */
 export const VALUE_BYTES_MAX = 65_536;

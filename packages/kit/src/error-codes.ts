@@ -44,6 +44,11 @@ export const ERROR_CODES = {
     retryable: false,
     about: 'A key column is missing, unknown, or of another type.',
   },
+  WRONG_REQUEST_DATA: {
+    grpc: 'INVALID_ARGUMENT',
+    retryable: false,
+    about: 'A field of the request data is missing, unknown, of another type, or has another number of values.',
+  },
   // Definitions
   INVALID_DEFINITION: { grpc: 'INVALID_ARGUMENT', retryable: false, about: 'The definitions cannot work as written.' },
   PLAN_OUTDATED: { grpc: 'ABORTED', retryable: false, about: 'Something changed since the plan: plan again.' },

@@ -40,6 +40,8 @@ export interface ServedService {
   /** The generation of the definitions that it is served by. */
   readonly generation: bigint;
   readonly outputs: readonly Output[];
+  /** What it takes from its callers, and computes when it is read. */
+  readonly plan: Pick<ServicePlan, 'request' | 'onDemand'>;
 }
 
 export interface Catalog {
@@ -168,5 +170,5 @@ function servedService(
     if (view === undefined || layout === undefined) return undefined;
     outputs.push({ name: ref.output, view, feature: ref.feature, layout });
   }
-  return { name: plan.name, generation: set.generation, outputs };
+  return { name: plan.name, generation: set.generation, outputs, plan };
 }

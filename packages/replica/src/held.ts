@@ -8,10 +8,17 @@
  *     every other kind   its bytes as an element of ValueColumn's list: UTF-8, bytes, an encoded ListValue or Vector
  */
 import { fromBinary, toBinary } from '@bufbuild/protobuf';
-import { Kind, ListValueSchema, type Value, ValueSchema, VectorSchema } from '@freshet/gen/freshet/type/v1/value_pb.ts';
+import {
+  Kind,
+  ListValueSchema,
+  type Value,
+  ValueSchema,
+  type ValueType,
+  VectorSchema,
+} from '@freshet/gen/freshet/type/v1/value_pb.ts';
 import { assert } from '@freshet/kit/assert.ts';
 import type { Scalar } from '@freshet/values/scalar.ts';
-import { valueFromProto } from '@freshet/values/value-codec.ts';
+import { valueFromProto, valueToProto } from '@freshet/values/value-codec.ts';
 import { type Integer, WireReader } from './wire-reader.ts';
 
 export type Held = Integer | Uint8Array;
@@ -49,6 +56,24 @@ export function held(kind: Kind, value: Value): Held {
       const length = reader.length();
       return reader.buffer.subarray(reader.position, reader.position + length);
     }
+  }
+}
+
+/** A value that there is, of the type, as the read path keeps it. */
+export function heldOf(type: ValueType, value: Exclude<Scalar, null>): Held {
+  switch (typeof value) {
+    case 'number':
+      return value;
+    case 'bigint': {
+      const number = Number(value);
+      return Number.isSafeInteger(number) ? number : value;
+    }
+    case 'boolean':
+      return Number(value);
+    case 'string':
+      return Buffer.from(value, 'utf8');
+    default:
+      return value instanceof Uint8Array ? value : held(type.kind, valueToProto(type, value));
   }
 }
 

@@ -233,6 +233,8 @@ class Loader {
     for (const shard of served.keys()) lost.add(shard);
     for (const shard of damaged) lost.add(shard);
     for (const number of lost) {
+      // The number is of a damaged key, and may be no shard's: the shard that it was is among those served.
+      if (state.shardCount > 0 && number >= state.shardCount) continue;
       const shard = state.shards.get(number) ?? state.newShard(number);
       if (!shard.served.whole) state.lose(shard);
     }

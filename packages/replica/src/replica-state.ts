@@ -126,6 +126,10 @@ export class ReplicaState {
   learnShardCount(count: number): void {
     if (count <= this.shardCount) return;
     this.shardCount = count;
+    // What a damaged key was taken for; nothing would ever come for it.
+    for (const [number, { served, incoming }] of this.shards) {
+      if (number >= count && served.position === 0 && incoming === undefined) this.shards.delete(number);
+    }
     this.servedDirty = true;
     this.settle();
   }

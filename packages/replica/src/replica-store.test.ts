@@ -9,7 +9,7 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { countView, definitions, keysOf, ModelShard, viewId } from './replica.testing.ts';
 import type { ReplicaState } from './replica-state.ts';
 import { ReplicaStore } from './replica-store.ts';
-import { decodeRow, encodeRow, rowKey, rowPrefix } from './storage-keys.ts';
+import { decodeRow, encodeRow, rowKey, rowPrefix, shardKey } from './storage-keys.ts';
 import { NOT_READABLE_US } from './view-table.ts';
 
 const SHARDS = 2;
@@ -181,6 +181,28 @@ describe('a replica on disk', () => {
     });
     // The rows were not lost.
     expect((await read()).catalog.services.size).toBe(1);
+  });
+
+  it.each([
+    ['whose number of shards is known', 's'],
+    ['whose own record is damaged too', 'sm'],
+  ])('R3: a damaged key that names no shard keeps nothing from taking over, in a replica %s', async (_what, harmed) => {
+    await write(served);
+    const store = await disk.open(DIRECTORY, { what: 'the store', remedy: '' });
+    const batch = store.batch();
+    batch.put(shardKey(5, 1), Buffer.from('no record'));
+    await batch.write({ sync: true });
+    await store.close();
+    disk.damage(DIRECTORY, shardKey(5, 1).toString('latin1'), flipped);
+    if (harmed.includes('m')) disk.damage(DIRECTORY, 'm', flipped);
+    const state = await read();
+    expect(damage.length).toBeGreaterThan(0);
+    state.learnShardCount(SHARDS);
+    expect(state.healing).toEqual([]);
+    // The mesh was built anew: all shards of the other log are there, and it is served.
+    bootstrap(state, model(0, 8));
+    bootstrap(state, model(1, 8));
+    expect([...state.shards.values()].map(({ served: copy }) => copy.logId)).toEqual([viewId(8), viewId(8)]);
   });
 
   it('rows of tables that nobody names are cleared', async () => {

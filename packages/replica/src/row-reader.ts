@@ -53,12 +53,24 @@ export class RowReader {
    */
   readAll(
     batch: RowBatch,
+    view: { readonly tables: readonly ViewTable[]; readonly layout: RowLayout },
+    rows: { readonly keys: readonly RowKey[]; readonly shards: readonly number[] },
+    tUs: number,
+  ): void {
+    batch.begin(rows.keys.length);
+    this.readSome(batch, view, rows, tUs, 0, rows.keys.length);
+  }
+
+  /** readAll for the keys from one index to before another, into a batch that was begun for all of them. */
+  readSome(
+    batch: RowBatch,
     { tables, layout }: { readonly tables: readonly ViewTable[]; readonly layout: RowLayout },
     { keys, shards }: { readonly keys: readonly RowKey[]; readonly shards: readonly number[] },
     tUs: number,
+    from: number,
+    to: number,
   ): void {
-    batch.begin(keys.length);
-    for (let i = 0; i < keys.length; i++) {
+    for (let i = from; i < to; i++) {
       const row = tables[shards[i] as number]?.rows.get(keys[i] as RowKey);
       const step = row?.step;
       if (step !== undefined && step.turn === this.#turn && step.holdsAt(tUs)) batch.set(i, step);

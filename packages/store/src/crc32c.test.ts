@@ -22,3 +22,15 @@ it('is the same by table and natively, for any range', () => {
     { numRuns: 500 },
   );
 });
+
+it('goes on from the bytes before, wherever they are cut', () => {
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 600 }), fc.nat(600), (bytes, at) => {
+      const cut = Math.min(at, bytes.length);
+      const whole = nativeCrc32c(bytes);
+      expect(crc32c(bytes, cut, bytes.length, crc32c(bytes, 0, cut))).toBe(whole);
+      expect(crc32c(bytes.slice(cut), 0, bytes.length - cut, crc32c(bytes, 0, cut))).toBe(whole);
+    }),
+    { numRuns: 500 },
+  );
+});

@@ -30,14 +30,19 @@ function makeTables(): Int32Array {
   return tables;
 }
 
-/** The CRC32C of bytes[start, end), as an unsigned 32-bit number. */
-export function crc32c(bytes: Uint8Array, start: number, end: number): number {
-  return end - start < NATIVE_BYTES_MIN ? byTable(bytes, start, end) : nativeCrc32c(bytes.subarray(start, end));
+/**
+ * The CRC32C of bytes[start, end), as an unsigned 32-bit number; or, given that of the bytes before them, of all of it:
+ * what lies in two places needs no copy.
+ */
+export function crc32c(bytes: Uint8Array, start: number, end: number, before = 0): number {
+  return end - start < NATIVE_BYTES_MIN
+    ? byTable(bytes, start, end, before)
+    : nativeCrc32c(bytes.subarray(start, end), before);
 }
 
-function byTable(bytes: Uint8Array, start: number, end: number): number {
+function byTable(bytes: Uint8Array, start: number, end: number, before: number): number {
   const t = TABLES;
-  let crc = -1;
+  let crc = before ^ -1;
   let at = start;
   // The casts cost nothing; every index is in range by the loop's bound and the masks.
   for (const wholeEnd = start + ((end - start) & ~7); at < wholeEnd; at += 8) {

@@ -56,6 +56,8 @@ export class MemoryDisk implements Stores {
   readonly #stores = new Map<string, Files>();
   /** Handles of an earlier life of the machine are dead. */
   #life = {};
+  /** Whether a sync says that all is well and does nothing. */
+  lies = false;
 
   constructor(options: MemoryDiskOptions = {}) {
     this.#before = options.before ?? (() => Promise.resolve());
@@ -94,6 +96,7 @@ export class MemoryDisk implements Stores {
         this.#alive(life);
       },
       alive: () => this.#alive(life),
+      lies: () => this.lies,
     });
     files.lockedBy = store;
     return store;
@@ -197,6 +200,7 @@ class MemoryStore implements KeyValueStore {
   readonly #files: Files;
   readonly #step: (kind: StoreStep['kind']) => Promise<void>;
   readonly #alive: () => void;
+  readonly #lies: () => boolean;
   #damage: FreshetError | undefined;
   #broken: unknown;
   #closed = false;
@@ -208,6 +212,7 @@ class MemoryStore implements KeyValueStore {
     readonly damage: FreshetError | undefined;
     readonly step: (kind: StoreStep['kind']) => Promise<void>;
     readonly alive: () => void;
+    readonly lies: () => boolean;
   }) {
     this.location = options.directory;
     this.#options = options.options;
@@ -215,6 +220,7 @@ class MemoryStore implements KeyValueStore {
     this.#damage = options.damage;
     this.#step = options.step;
     this.#alive = options.alive;
+    this.#lies = options.lies;
   }
 
   get damage(): FreshetError | undefined {
@@ -321,6 +327,7 @@ class MemoryStore implements KeyValueStore {
       unsynced.push(operations);
       if (!sync) return;
       await this.#step('sync');
+      if (this.#lies()) return;
       for (const batch of this.#files.unsynced) apply(durable, batch);
       this.#files.unsynced = [];
     } catch (error) {

@@ -2,13 +2,11 @@
  * A value with its checksum: CRC32C over key and value, little-endian, behind the value. With the key in it, a value
  * that was found under another key is damage too.
  *
- * Pure but for a scratch buffer. LevelDB has checksums of its own over blocks, but the build in use never looks at them.
+ * Pure. LevelDB has checksums of its own over blocks, but the build in use never looks at them.
  */
 import { crc32c } from './crc32c.ts';
 
 export const CRC_BYTES = 4;
-
-let scratch = Buffer.allocUnsafe(4096);
 
 /** Key and sealed value in one allocation. */
 export interface SealedEntry {
@@ -41,10 +39,6 @@ function seal(bytes: Buffer, keyLength: number, value: Uint8Array): SealedEntry 
 export function unseal(key: Uint8Array, sealed: Buffer): Buffer | undefined {
   const length = sealed.length - CRC_BYTES;
   if (length < 0) return undefined;
-  const end = key.length + length;
-  if (scratch.length < end) scratch = Buffer.allocUnsafe(end * 2);
-  scratch.set(key);
-  const value = sealed.subarray(0, length);
-  scratch.set(value, key.length);
-  return crc32c(scratch, 0, end) === sealed.readUInt32LE(length) ? value : undefined;
+  const crc = crc32c(sealed, 0, length, crc32c(key, 0, key.length));
+  return crc === sealed.readUInt32LE(length) ? sealed.subarray(0, length) : undefined;
 }

@@ -6,10 +6,16 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { connect } from 'node:http2';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { create } from '@bufbuild/protobuf';
 import { ComputeService } from '@freshet/gen/freshet/compute/v1/compute_pb.ts';
 import { type Node, RegistryService, Role } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
 import { ServeService } from '@freshet/gen/freshet/serve/v1/serve_pb.ts';
-import { Kind } from '@freshet/gen/freshet/type/v1/value_pb.ts';
+import {
+  type DefinitionSet,
+  OnDemandPlanSchema,
+  RequestFieldPlanSchema,
+} from '@freshet/gen/freshet/type/v1/plan_pb.ts';
+import { Kind, ValueStatus } from '@freshet/gen/freshet/type/v1/value_pb.ts';
 import { readConfig } from '@freshet/kit/config.ts';
 import { createGrpcClient, type GrpcClient } from '@freshet/kit/grpc/client.ts';
 import { createGrpcServer, type GrpcServer } from '@freshet/kit/grpc/server.ts';
@@ -72,10 +78,10 @@ async function fakeCompute(): Promise<{ address: string; server: GrpcServer }> {
 /** A registry with definitions and nodes; announced nodes are kept. */
 async function fakeRegistry(
   nodes: readonly Partial<Node>[],
-  defined: boolean,
+  defined: boolean | DefinitionSet,
 ): Promise<{ address: string; server: GrpcServer; announced: Node[] }> {
   const announced: Node[] = [];
-  const set = defined ? definitions(1, [countView(1)]) : undefined;
+  const set = typeof defined === 'object' ? defined : defined ? definitions(1, [countView(1)]) : undefined;
   const forever = (signal: AbortSignal): Promise<void> =>
     new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
   const server = createGrpcServer({ log: silentLogger }).add(RegistryService, {
@@ -209,6 +215,69 @@ describe('serve', () => {
       ],
     });
     expect(await health(again.address, 'ready')).toBe('SERVING');
+  });
+
+  it('computes on-demand features by what is on its own disk, with nothing upstream', async () => {
+    const set = definitions(1, [countView(1)]);
+    const [service] = set.services;
+    service!.request = [create(RequestFieldPlanSchema, { name: 'cart', type: { kind: Kind.DOUBLE } })];
+    service!.onDemand = [
+      create(OnDemandPlanSchema, {
+        name: 'ratio',
+        expression: 'count == 1 ? double(1 / (count - 1)) : cart / double(count)',
+        type: { kind: Kind.DOUBLE },
+        inputs: [
+          { name: 'cart', type: { kind: Kind.DOUBLE }, source: { case: 'request', value: 0 } },
+          { name: 'count', type: { kind: Kind.INT64 }, source: { case: 'feature', value: 0 } },
+        ],
+      }),
+    ];
+    const compute = await fakeCompute();
+    const nodes = [{ role: Role.COMPUTE, address: compute.address, shards: [0, 1], partitions: SHARDS }];
+    const registry = await fakeRegistry(nodes, set);
+    const keys = [{ name: 'user_id', values: { case: 'int64s' as const, value: { values: userIds(0, 3) } } }];
+    const ratios = async (address: string): Promise<unknown> => {
+      const request = [{ name: 'cart', values: { doubles: [3] } }];
+      const { columns } = await clientOf(address).getFeatures({ service: 'all', keys, request });
+      return columns.find(({ name }) => name === 'ratio')?.values;
+    };
+    const right = {
+      doubles: [Number.POSITIVE_INFINITY, 0, 1.5],
+      statuses: [ValueStatus.PRESENT, ValueStatus.ABSENT, ValueStatus.PRESENT],
+    };
+    const node = await serve('--registry', registry.address);
+    await until(async () => expect(await ratios(node.address)).toMatchObject(right));
+    await compute.server.drain(10);
+    await registry.server.drain(10);
+    await node.stop();
+    const again = await serve('--registry', registry.address);
+    expect(await ratios(again.address)).toMatchObject(right);
+    expect(await clientOf(again.address).listServices({})).toMatchObject({
+      services: [
+        {
+          name: 'all',
+          request: [{ name: 'cart', type: { kind: Kind.DOUBLE } }],
+          outputs: [{ name: 'view1:count' }, { name: 'ratio', type: { kind: Kind.DOUBLE } }],
+        },
+      ],
+    });
+    expect((await clientOf(again.address).getServeStatus({})).onDemand).toMatchObject([
+      { service: 'all', feature: 'ratio', errors: 1n, lastError: expect.stringContaining('zero') },
+    ]);
+    // The same on the other port.
+    const body = {
+      service: 'all',
+      keys: [{ name: 'user_id', int64s: { values: userIds(0, 3).map(String) } }],
+      request: [{ name: 'cart', values: { int64s: ['6'] } }],
+    };
+    expect(await post(again.httpAddress, 'GetFeatures', body)).toMatchObject({
+      status: 200,
+      body: { columns: [{ name: 'view1:count' }, { name: 'ratio', values: { doubles: ['Infinity', 0, 3] } }] },
+    });
+    expect(await post(again.httpAddress, 'GetFeatures', { ...body, request: [] })).toMatchObject({
+      status: 400,
+      body: { message: expect.stringContaining('"cart" is missing') },
+    });
   });
 
   it('R3: serves nothing from some of the shards, whatever shards happen to run', async () => {

@@ -8,6 +8,7 @@
  *
  * It starts from its own disk and serves at once, whatever of the mesh it can reach.
  */
+import { setImmediate as turn } from 'node:timers/promises';
 import { getHeapStatistics } from 'node:v8';
 import { Role } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
 import { ServeService } from '@freshet/gen/freshet/serve/v1/serve_pb.ts';
@@ -25,6 +26,7 @@ import { followMesh, keepGoing } from '@freshet/replica/mesh-link.ts';
 import { Replica } from '@freshet/replica/replica.ts';
 import { OPTIONS, type ServeConfig } from './config.ts';
 import { createFeatureHandler } from './core/get-features.ts';
+import { OnDemandErrorCounts } from './core/on-demand-errors.ts';
 import { Readiness } from './core/readiness.ts';
 import { asidesIn } from './io/asides.ts';
 import { serveHandlers } from './rpc/handlers.ts';
@@ -64,8 +66,9 @@ export async function startServe(
   context.onStop('the replica', () => replica.close());
   if (config.partitions > 0) replica.learnShardCount(config.partitions);
 
-  const features = createFeatureHandler(replica, clock);
-  const handlers = serveHandlers(replica, features, asidesIn(nodeFileSystem, config.dataDir));
+  const errors = new OnDemandErrorCounts();
+  const features = createFeatureHandler(replica, { clock, yieldNow: turn, errors });
+  const handlers = serveHandlers(replica, features, errors, asidesIn(nodeFileSystem, config.dataDir));
   const server = createGrpcServer({ log, maxReceiveBytes: RECEIVE_BYTES_MAX })
     .add(ServeService, handlers)
     .addRawUnary(ServeService, 'getFeatures', features);

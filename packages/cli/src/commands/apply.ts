@@ -6,7 +6,7 @@ import { CommanderError } from 'commander';
 import { apply, plan, readDefinitionFiles } from '../definitions.ts';
 import { EXIT } from '../output/errors.ts';
 import { paint, type Terminal } from '../output/terminal.ts';
-import { untilServed } from '../progress.ts';
+import { untilServed } from '../progress/until-served.ts';
 import { planJson, planText } from './plan.ts';
 
 export interface ApplyOptions {
@@ -25,20 +25,52 @@ export async function applyCommand(terminal: Terminal, paths: readonly string[],
     const planned = await plan(registry, definitions, terminal.signal);
     if (options.json !== true) terminal.out(planText(terminal, planned));
     if (planned.changes.length > 0 && options.yes !== true) await ask(terminal);
-    const generation = await apply(registry, definitions, planned.planHash, terminal.signal);
+    const generation = await applied(terminal, apply(registry, definitions, planned.planHash, terminal.signal));
     if (options.json !== true)
       terminal.out(`${paint(terminal, 'green', 'applied')}: generation ${generation} is in force\n`);
-    if (options.wait)
-      await untilServed({ terminal, registry, generation, timeoutMs: options.timeout, quiet: options.json === true });
-    if (options.json === true)
-      terminal.out(
-        `${JSON.stringify({ ...planJson(planned), generation: generation.toString(), served: options.wait })}\n`,
-      );
+    const result = (served: boolean): string =>
+      `${JSON.stringify({ ...planJson(planned), generation: generation.toString(), served })}\n`;
+    if (options.wait) {
+      try {
+        await untilServed({
+          terminal,
+          registry,
+          generation,
+          timeoutMs: options.timeout,
+          json: options.json === true,
+        });
+      } catch (error) {
+        if (terminal.signal.aborted) tellGoesOn(terminal, generation, options.json === true ? result(false) : '');
+        throw error;
+      }
+    }
+    if (options.json === true) terminal.out(result(options.wait));
     else if (options.wait)
       terminal.out(`${paint(terminal, 'green', 'served')}: every feature is complete on every serve node\n`);
   } finally {
     registry.close();
   }
+}
+
+/** Whoever stops here cannot know whether it was in time. */
+async function applied(terminal: Terminal, applying: Promise<bigint>): Promise<bigint> {
+  try {
+    return await applying;
+  } catch (error) {
+    if (terminal.signal.aborted) {
+      terminal.err("stopped while the definitions were applied: 'freshet status' tells whether they are in force\n");
+    }
+    throw error;
+  }
+}
+
+/** Waiting is all that can be stopped: what is in force stays in force. */
+function tellGoesOn(terminal: Terminal, generation: bigint, result: string): void {
+  terminal.out(result);
+  terminal.err(
+    `stopped waiting: generation ${generation} is in force, and goes on by itself until it is served; ` +
+      "'freshet status' shows how far it is\n",
+  );
 }
 
 async function ask(terminal: Terminal): Promise<void> {

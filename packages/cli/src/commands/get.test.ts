@@ -2,6 +2,7 @@
  * Goal: features are shown with every digit, keys are sent as their kind, and what cannot be is refused. Method: the
  * command in this process against fake nodes over real gRPC.
  */
+import { ValueStatus } from '@freshet/gen/freshet/type/v1/value_pb.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
 import { afterEach, describe, expect, it } from 'vitest';
 import { type FakeMesh, runFreshet as freshet, NOW_US, startFakeMesh } from '../testing/fake-mesh.ts';
@@ -53,6 +54,27 @@ describe('get', () => {
       as of 2027-01-15T08:00:00.000000Z, fresh to 4.2 ms before
       "
     `);
+  });
+
+  it('sends request data by its type, for all entities or each', async () => {
+    const { serve, asked } = await fakeMesh();
+    const get = (...fields: string[]) =>
+      freshet([
+        ...['get', 'recommendations', '-k', 'user_id=1', '-k', 'user_id=2', '--serve', serve],
+        ...fields.flatMap((field) => ['--request', field]),
+      ]);
+    const { code } = await get('cart_total=12.5', 'country=DE', 'country', 'tags=["9007199254740993", null]');
+    expect(code).toBe(0);
+    expect(asked[0]?.request).toMatchObject([
+      { name: 'cart_total', values: { doubles: [12.5], statuses: [] } },
+      { name: 'country', values: { strings: ['DE', ''], statuses: [ValueStatus.PRESENT, ValueStatus.ABSENT] } },
+      { name: 'tags', values: { lists: [{ elements: [{ kind: { value: 9007199254740993n } }, {}] }] } },
+    ]);
+    expect((await get('cart_total=much')).err).toContain('cart_total is of type double, which "much" is not');
+    expect((await get('tags=1')).err).toContain('JSON array');
+    expect((await get('cart_totl=1')).err).toContain('did you mean cart_total?');
+    const features = await freshet(['get', '--features', 'a:b', '-k', 'user_id=1', '-r', 'x=1', '--serve', serve]);
+    expect(features.err).toContain('request data is for a service');
   });
 
   it('as JSON keeps every digit', async () => {

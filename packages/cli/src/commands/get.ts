@@ -2,7 +2,12 @@
 
 import { create } from '@bufbuild/protobuf';
 import { RegistryService } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
-import type { EntityKeys, GetFeaturesResponse, ServiceDescription } from '@freshet/gen/freshet/serve/v1/serve_pb.ts';
+import type {
+  EntityKeys,
+  GetFeaturesResponse,
+  RequestColumn,
+  ServiceDescription,
+} from '@freshet/gen/freshet/serve/v1/serve_pb.ts';
 import { EntityKeysSchema, ServeService } from '@freshet/gen/freshet/serve/v1/serve_pb.ts';
 import { Kind } from '@freshet/gen/freshet/type/v1/value_pb.ts';
 import { closest } from '@freshet/kit/closest.ts';
@@ -11,11 +16,14 @@ import { createGrpcClient, type GrpcClient } from '@freshet/kit/grpc/client.ts';
 import { table } from '../output/table.ts';
 import { paint, type Terminal } from '../output/terminal.ts';
 import { durationText, parseKeyValue, timestampText, valueAt } from '../output/values.ts';
+import { requestColumns } from './request-data.ts';
 
 export interface GetOptions {
   readonly features?: readonly string[];
   /** "column=value" */
   readonly key: readonly string[];
+  /** "field=value", or "field" for null. */
+  readonly request?: readonly string[];
   readonly serve: string;
   readonly registry: string;
   readonly json?: boolean;
@@ -27,8 +35,9 @@ export async function getCommand(terminal: Terminal, service: string | undefined
     const columns = keyColumns(options.key);
     const kinds = await keyKinds(serve, service, [...columns.keys()], options.registry, terminal.signal);
     const keys = [...columns].map(([name, texts]) => entityKeys(name, kinds.get(name) ?? guessKind(texts), texts));
+    const request = await requestData(serve, service, options.request ?? [], terminal.signal);
     const response = await serve.getFeatures(
-      { service: service ?? '', features: [...(options.features ?? [])], keys, rowInfo: true },
+      { service: service ?? '', features: [...(options.features ?? [])], keys, request, rowInfo: true },
       { signal: terminal.signal },
     );
     const entities = entityNames(columns);
@@ -40,6 +49,22 @@ export async function getCommand(terminal: Terminal, service: string | undefined
   } finally {
     serve.close();
   }
+}
+
+async function requestData(
+  serve: GrpcClient<typeof ServeService>,
+  name: string | undefined,
+  pairs: readonly string[],
+  signal: AbortSignal,
+): Promise<RequestColumn[]> {
+  if (pairs.length === 0) return [];
+  const { services } = await serve.listServices({}, { signal });
+  const service = services.find((candidate) => candidate.name === name);
+  if (service !== undefined) return requestColumns(service, pairs);
+  throw new FreshetError('WRONG_REQUEST_DATA', 'request data is for a service that computes on-demand features', {
+    place: '--request',
+    remedy: 'name the service in the place of --features',
+  });
 }
 
 /** The texts of each key column, in the order of the entities. */
@@ -187,9 +212,9 @@ function eventTime(response: GetFeaturesResponse, output: string, i: number): st
   return us === 0n ? '–' : timestampText(us);
 }
 
-/** "user_clicks" of "user_clicks:click_count_5min". */
+/** "user_clicks" of "user_clicks:click_count_5min"; nothing for an on-demand feature, which is of no view. */
 function viewOf(output: string): string {
-  return output.slice(0, output.indexOf(':'));
+  return output.slice(0, Math.max(0, output.indexOf(':')));
 }
 
 function answerJson(

@@ -46,6 +46,7 @@ describe('status', () => {
           0       500  3.0 ms ago        connected      live
           1         3  –                 not connected  catching up
       1,234 rows, serving generation 3 (4 is being built)
+      on-demand feature ratio of checkout failed 12 times: division by zero
       "
     `);
   });

@@ -262,7 +262,17 @@ function serveText(terminal: Terminal, status: GetServeStatusResponse, nowUs: nu
     stateText(terminal, shard),
   ]);
   const newer = status.knownGeneration > status.servingGeneration ? ` (${status.knownGeneration} is being built)` : '';
-  return `${table(terminal, columns, rows)}${countText(status.rows)} rows, serving generation ${status.servingGeneration}${newer}\n`;
+  return `${table(terminal, columns, rows)}${countText(status.rows)} rows, serving generation ${status.servingGeneration}${newer}\n${onDemandText(terminal, status)}`;
+}
+
+/** The on-demand features that failed, since the node started. */
+function onDemandText(terminal: Terminal, { onDemand }: GetServeStatusResponse): string {
+  return onDemand
+    .map(({ service, feature, errors, lastError }) => {
+      const times = `${countText(errors)} time${errors === 1n ? '' : 's'}`;
+      return `${paint(terminal, 'yellow', `on-demand feature ${feature} of ${service} failed ${times}`)}: ${lastError}\n`;
+    })
+    .join('');
 }
 
 function stateText(terminal: Terminal, shard: ReplicaShardStatus): string {

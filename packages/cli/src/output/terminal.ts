@@ -12,6 +12,8 @@ export interface Terminal {
   /** Whether a person reads what is written to `out`. */
   readonly interactive: boolean;
   readonly colours: boolean;
+  /** How many characters a line on the terminal has now; undefined when that is not known. */
+  readonly columns?: (() => number | undefined) | undefined;
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Aborts when the person wants to stop. */
   readonly signal: AbortSignal;

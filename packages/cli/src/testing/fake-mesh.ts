@@ -147,13 +147,24 @@ export async function startFakeMesh(
         servingGeneration: 3n,
         knownGeneration: 4n,
         rows: 1234n,
+        onDemand: [{ service: 'checkout', feature: 'ratio', errors: 12n, lastError: 'division by zero' }],
         shards: [
           { shard: 0, position: 500n, completeThroughUs: BigInt(NOW_US - 3_000), connected: true },
           { shard: 1, position: 3n, catchingUp: true },
         ],
       }),
       listServices: async () => ({
-        services: [{ name: 'recommendations', keys: [{ name: 'user_id', kind: Kind.INT64 }] }],
+        services: [
+          {
+            name: 'recommendations',
+            keys: [{ name: 'user_id', kind: Kind.INT64 }],
+            request: [
+              { name: 'cart_total', type: { kind: Kind.DOUBLE } },
+              { name: 'country', type: { kind: Kind.STRING } },
+              { name: 'tags', type: { kind: Kind.LIST, element: Kind.INT64 } },
+            ],
+          },
+        ],
       }),
       getFeatures: async (request) => {
         asked.push(request);

@@ -11,7 +11,7 @@ import type { Fields } from '../yaml/fields.ts';
 const FIELDS = ['kind', 'name', 'key', 'description'] as const;
 
 /** What people write for a kind by the names of other systems. */
-const OTHER_NAMES: Readonly<Record<string, string>> = {
+export const OTHER_NAMES: Readonly<Record<string, string>> = {
   int: 'int64',
   integer: 'int64',
   bigint: 'int64',

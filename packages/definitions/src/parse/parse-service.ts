@@ -2,8 +2,9 @@
 import { create } from '@bufbuild/protobuf';
 import { type FeatureService, FeatureServiceSchema } from '@freshet/gen/freshet/registry/v1/definition_pb.ts';
 import type { Fields } from '../yaml/fields.ts';
+import { parseOnDemand, parseRequest } from './parse-on-demand.ts';
 
-const FIELDS = ['kind', 'name', 'features', 'owner', 'description'] as const;
+const FIELDS = ['kind', 'name', 'features', 'request', 'on_demand', 'owner', 'description'] as const;
 
 export function parseService(document: Fields): FeatureService {
   const name = document.requiredText('name', 'recommendations');
@@ -12,6 +13,8 @@ export function parseService(document: Fields): FeatureService {
   return create(FeatureServiceSchema, {
     name,
     features: fields.requiredTexts('features', '[user_clicks:*]'),
+    request: parseRequest(fields),
+    onDemand: parseOnDemand(fields),
     owner: fields.text('owner'),
     description: fields.text('description'),
     location: document.location,

@@ -12,6 +12,7 @@ import type { Kind } from '@freshet/gen/freshet/type/v1/value_pb.ts';
 import { closest } from '@freshet/kit/closest.ts';
 import { kindName } from '@freshet/values/type-name.ts';
 import type { ResolveContext } from './context.ts';
+import { resolveOnDemand, type ServiceOutput } from './resolve-on-demand.ts';
 
 /** One read returns at most so many features. */
 export const SERVICE_FEATURES_MAX = 500;
@@ -35,12 +36,24 @@ export function resolveService(service: FeatureService, views: KnownViews, conte
       if (!outputs.has(output.output)) outputs.set(output.output, output);
     }
   }
-  if (outputs.size > SERVICE_FEATURES_MAX) {
-    const message = `Service ${service.name} has ${outputs.size} features; a service has at most ${SERVICE_FEATURES_MAX}.`;
+  const count = outputs.size + service.onDemand.length;
+  if (count > SERVICE_FEATURES_MAX) {
+    const message = `Service ${service.name} has ${count} features; a service has at most ${SERVICE_FEATURES_MAX}.`;
     context.problems.add(service.location, message, 'List the ones that its model reads, or make several services.');
   }
   checkKeys(service, views, context);
-  return create(ServicePlanSchema, { name: service.name, features: [...outputs.values()] });
+  const features = [...outputs.values()];
+  const known = features.flatMap((ref) => outputOf(ref, views) ?? []);
+  // Of a view that cannot be resolved no feature is known: its names would all be told as unknown.
+  const isWhole = service.features.every((text) => views.resolved.has(text.split(':')[0] ?? ''));
+  const onDemand = isWhole ? resolveOnDemand(service, known, context) : {};
+  return create(ServicePlanSchema, { name: service.name, features, ...onDemand });
+}
+
+function outputOf({ output, feature }: FeatureRef, views: KnownViews): ServiceOutput | undefined {
+  const [view = ''] = output.split(':');
+  const plan = views.resolved.get(view)?.features[feature];
+  return plan?.resultType === undefined ? undefined : { view, feature: plan.name, type: plan.resultType };
 }
 
 function expand(service: FeatureService, text: string, views: KnownViews, context: ResolveContext): FeatureRef[] {

@@ -48,6 +48,8 @@ const DEPTH_MAX = 250;
 /** What an expression is checked against, and what checking finds out about it. */
 export interface CheckScope {
   readonly columns: ReadonlyMap<string, CelType>;
+  /** What a column is called in errors. */
+  readonly noun: string;
   /** The columns that it names. */
   readonly used: Set<string>;
   /** The patterns that it writes out for matches(), by the id of the expression. */
@@ -124,7 +126,7 @@ function checkConstant(id: bigint, constant: { case: string | undefined; value?:
   }
 }
 
-function checkName(id: bigint, name: string, { columns, used }: CheckScope): CelType {
+function checkName(id: bigint, name: string, { columns, used, noun }: CheckScope): CelType {
   const type = columns.get(name);
   if (type !== undefined) {
     used.add(name);
@@ -134,8 +136,8 @@ function checkName(id: bigint, name: string, { columns, used }: CheckScope): Cel
   const known = [...columns.keys()].slice(0, 20).join(', ');
   throw new CheckError(
     id,
-    `there is no column ${name}`,
-    near === undefined ? `The columns are ${known}.` : `Did you mean ${near}? The columns are ${known}.`,
+    `there is no ${noun} ${name}`,
+    near === undefined ? `The ${noun}s are ${known}.` : `Did you mean ${near}? The ${noun}s are ${known}.`,
   );
 }
 

@@ -10,13 +10,20 @@ import { EVALUATION_COST_MAX } from '../limits.ts';
 /** A matches() reads each character some sixteen times as long as a comparison does. */
 export const MATCH_CALLS = 16;
 
+let allowed = 0;
 let left = 0;
 let callsOfExpression = 0;
 
-/** Starts an evaluation of an expression with so many calls. */
-export function startMeter(calls: number): void {
-  left = EVALUATION_COST_MAX;
+/** Starts an evaluation of an expression with so many calls, which may cost so much. */
+export function startMeter(calls: number, costMax: number = EVALUATION_COST_MAX): void {
+  allowed = costMax;
+  left = costMax;
   callsOfExpression = calls;
+}
+
+/** What the evaluation that was started last has cost so far. */
+export function meteredCost(): number {
+  return allowed - left;
 }
 
 /** Pays for a value that every call may look at. Throws when that is more than an evaluation may cost. */

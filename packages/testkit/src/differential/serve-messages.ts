@@ -42,7 +42,8 @@ export function responseAnswers(
   response: GetFeaturesResponse,
   entity: number,
 ): OracleAnswer[] {
-  assert(response.columns.length === service.features.length, 'the response has not one column per output');
+  // After the stored features come the on-demand ones.
+  assert(response.columns.length >= service.features.length, 'the response has not one column per output');
   const views = viewsOf(history, service);
   return service.features.map(({ output, viewId, feature }, index) => {
     const { name, values } = must(response.columns[index]);

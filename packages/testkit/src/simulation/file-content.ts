@@ -60,6 +60,12 @@ export class FileContent {
     this.#length = length;
   }
 
+  /** Damage: what is there is changed, and nobody wrote it. A sector that is written again is right again. */
+  flip(at: number, mask: number): void {
+    assert(at < this.#length, 'a byte beyond the end');
+    this.#bytes[at] = (this.#bytes[at] ?? 0) ^ mask;
+  }
+
   sync(): void {
     this.#dirty.clear();
     this.#syncedLength = this.#length;

@@ -30,6 +30,8 @@ export interface Link {
 const HEALTHY: Link = { cut: false, delayUs: [50, 400], duplicateOneIn: 0, reorderOneIn: 0, loseOneIn: 0 };
 /** Messages of a stream on their way. */
 const WINDOW = 4;
+/** How often a full stream asks for room before it takes it easier. */
+const ASKS_AT_ONCE = 200;
 /** After so long without an answer a connection is given up, microseconds. */
 const KEEPALIVE_US = 20_000_000;
 const POLL_US = 5_000;
@@ -163,8 +165,11 @@ export class Network {
         const isLost = link.loseOneIn > 0 && this.#random.oneIn(link.loseOneIn);
         const times = link.duplicateOneIn > 0 && this.#random.oneIn(link.duplicateOneIn) ? 2 : 1;
         for (let time = 0; time < times && !isLost; time++) deliver(() => pipe.put(value));
-        // Room for the next one is only asked for by a process that runs.
-        while (pipe.waiting + to.onTheWay >= WINDOW && !server.aborted && process.alive) await process.delay(100, 300);
+        // Room for the next one is only asked for by a process that runs, and less and less often of one that stands still.
+        for (let asked = 0; pipe.waiting + to.onTheWay >= WINDOW && !server.aborted && process.alive; asked++) {
+          const slower = asked < ASKS_AT_ONCE ? 1 : 50;
+          await process.delay(100 * slower, 300 * slower);
+        }
       }
       deliver(() => pipe.end());
     } catch (error) {

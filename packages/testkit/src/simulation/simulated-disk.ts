@@ -149,6 +149,11 @@ export class SimulatedDisk implements FileSystem {
     this.#tree.put(normal(path), FileContent.of(bytes));
   }
 
+  /** Flips bits of one byte of a file, under whoever has it open. */
+  flip(path: string, at: number, mask: number): void {
+    this.#file(path).flip(at, mask);
+  }
+
   /** Takes a file away. */
   takeAway(path: string): void {
     this.#tree.takeAway(normal(path));

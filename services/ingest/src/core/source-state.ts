@@ -16,6 +16,7 @@
 import type { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import type { RoutePlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
+import { checkLogLoss } from './log-loss.ts';
 import { formatLsn } from './lsn.ts';
 import { quoteLiteral, tableName } from './sql.ts';
 
@@ -63,6 +64,10 @@ export interface SourceState {
   /** No acknowledgement beyond this was ever sent. */
   readonly acknowledgedLsn: bigint;
   readonly routes: readonly RouteState[];
+  /** Where each partition of the log ended when this was saved; empty: not noted. */
+  readonly logEnds: readonly number[];
+  /** What the log lost of that, in words; '': nothing. Stays until the source starts over. */
+  readonly logLost: string;
 }
 
 export const EMPTY_STATE: SourceState = {
@@ -73,6 +78,8 @@ export const EMPTY_STATE: SourceState = {
   generationFloor: 0,
   acknowledgedLsn: 0n,
   routes: [],
+  logEnds: [],
+  logLost: '',
 };
 
 /** What the database says of the slot; undefined: there is none of that name. */
@@ -122,6 +129,7 @@ export interface RouteGeneration {
 /** What to do next. Throws SLOT_LOST or SOURCE_NOT_READY when only a person can say. */
 export function nextStep(state: SourceState, world: WorldFacts, wanted: readonly RoutePlan[]): Step {
   checkCluster(state, world);
+  checkLogLoss(state.logLost, RESYNC_REMEDY);
   const slotThere = checkSlot(state, world);
   if (!slotThere && wanted.length === 0) return { kind: 'idle' };
   if (!slotThere || state.slot !== 'made') return { kind: 'create_slot' };

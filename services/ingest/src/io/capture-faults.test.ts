@@ -4,6 +4,7 @@
  * say; the remedy; and the log, folded, against the database.
  */
 import { SourceState } from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
+import { encodeRecord } from '@freshet/log/record-writer.ts';
 import { SimulatedDisk } from '@freshet/testkit/simulation/simulated-disk.ts';
 import { VirtualClock } from '@freshet/testkit/virtual-clock.ts';
 import { beforeEach, describe, expect, it } from 'vitest';
@@ -73,6 +74,38 @@ function flipBit(path: string, at: number): void {
   bytes[at] = (bytes[at] ?? 0) ^ 4;
   disk.setContent(path, bytes);
 }
+
+describe('a disk of the log that lied', () => {
+  it('I1 L1: what was acknowledged and is lost is told, also at later starts, and read anew on request', async () => {
+    let capture = await start();
+    await expectWhole(capture);
+    disk.step = ({ path }, self) => {
+      self.lies = path.includes('/log/');
+    };
+    insert(10);
+    await expectWhole(capture);
+    capture.abandon();
+    await clock.advance(SECOND);
+    disk = disk.powerCut({ real: () => 0 });
+    for (const ticks of [0, 50]) {
+      capture = await start();
+      expect(codes(capture)).toEqual(['source/shop SLOT_LOST']);
+      expect(capture.source.status().problem?.message).toContain('lost records that were acknowledged');
+      // The log grows beyond where it ended: that hides nothing.
+      const record = encodeRecord({ case: 'tick', value: {} });
+      for (let i = 0; i < ticks; i++) for (const partition of [0, 1]) await capture.log.append(partition, [record]);
+      await stop(capture);
+    }
+    capture = await start('2026-11-23');
+    await expectWhole(capture);
+    expect((await folded(capture)).generation).toBe(2);
+    await stop(capture);
+    // Carried out once: what was told is over.
+    capture = await start();
+    await expectWhole(capture);
+    await stop(capture);
+  });
+});
 
 describe('a disk without room', () => {
   it('I1: pauses capture, says so, acknowledges nothing meanwhile, and goes on by itself', async () => {

@@ -18,9 +18,10 @@ import { FreshetError, isFreshetError } from '@freshet/kit/errors.ts';
 import type { Logger } from '@freshet/kit/logger.ts';
 import { retry } from '@freshet/kit/retry.ts';
 import type { FileSystem } from '@freshet/log/file-system.ts';
-import type { LogWriter } from '@freshet/log/log.ts';
+import type { Log } from '@freshet/log/log.ts';
 import { encodeRecord } from '@freshet/log/record-writer.ts';
 import { addContracts, type ContractHistory } from '../core/contract-history.ts';
+import { endsOf, logLoss } from '../core/log-loss.ts';
 import { NodeFiles, type Written } from './node-files.ts';
 
 /** A source as the node drives it. */
@@ -33,7 +34,7 @@ export interface Source {
 export interface IngestNodeOptions {
   readonly directory: string;
   readonly files: FileSystem;
-  readonly log: Pick<LogWriter, 'append'> & { readonly logId: string; readonly partitionCount: number };
+  readonly log: Pick<Log, 'append' | 'describe' | 'logId' | 'partitionCount'>;
   readonly sources: readonly Source[];
   readonly clock: Clock;
   /** A number in [0, 1), for the jitter of retries. */
@@ -66,9 +67,15 @@ export class IngestNode {
   /** Loads what was in force when the node last ran. */
   static async open(options: IngestNodeOptions): Promise<IngestNode> {
     const files = new NodeFiles(options.files, options.directory, options.logger);
+    const opened = options.log.describe();
     const definitions = await files.definitions();
     const written = await files.written();
-    return new IngestNode(options, files, definitions, written?.logId === options.log.logId ? written : undefined);
+    if (written?.logId !== options.log.logId) return new IngestNode(options, files, definitions, undefined);
+    const lost = logLoss(written.logEnds, endsOf((await opened).partitions));
+    if (lost === '') return new IngestNode(options, files, definitions, written);
+    // Whether the definitions are still in it nobody knows: written again they do no harm.
+    options.logger.error(`the log lost records that were durable: ${lost}`, { logId: options.log.logId });
+    return new IngestNode(options, files, definitions, undefined);
   }
 
   /** The generation of the definitions in force here; 0: none. */
@@ -157,7 +164,9 @@ export class IngestNode {
     const partitions = Array.from({ length: log.partitionCount }, (_, partition) => partition);
     await Promise.all(partitions.map((partition) => log.append(partition, [record])));
     const contracts = addContracts(this.#contracts, definitions);
-    await this.#files.saveWritten({ logId: log.logId, generation: definitions.generation, contracts });
+    const { partitions: bounds } = await log.describe();
+    const logEnds = endsOf(bounds);
+    await this.#files.saveWritten({ logId: log.logId, generation: definitions.generation, contracts, logEnds });
     this.#written = definitions.generation;
     this.#contracts = contracts;
     logger.info('definitions written to the log', {

@@ -24,11 +24,14 @@ export interface Written {
   readonly generation: bigint;
   /** The contracts that were written to all of its partitions, newest first. */
   readonly contracts: ContractHistory;
+  /** Where each partition of the log ended then; empty: not noted. */
+  readonly logEnds: readonly number[];
 }
 
 interface NodeJson {
   readonly logId: string;
   readonly writtenGeneration: string;
+  readonly logEnds?: readonly number[];
   readonly contracts?: readonly { readonly route: number; readonly contracts: readonly JsonValue[] }[];
 }
 
@@ -69,6 +72,7 @@ export class NodeFiles {
       return {
         logId: json.logId,
         generation: BigInt(json.writtenGeneration),
+        logEnds: json.logEnds ?? [],
         contracts: new Map(
           (json.contracts ?? []).map(({ route, contracts }) => [
             route,
@@ -79,10 +83,11 @@ export class NodeFiles {
     });
   }
 
-  saveWritten({ logId, generation, contracts }: Written): Promise<void> {
+  saveWritten({ logId, generation, contracts, logEnds }: Written): Promise<void> {
     const json: NodeJson = {
       logId,
       writtenGeneration: generation.toString(),
+      logEnds,
       contracts: [...contracts].map(([route, all]) => ({
         route,
         contracts: all.map((c) => toJson(ContractSchema, c)),

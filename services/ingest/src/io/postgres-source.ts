@@ -49,11 +49,13 @@ import {
   withRoutes,
 } from '../core/source-state.ts';
 import { tableName } from '../core/sql.ts';
+import { LogWitness } from './log-witness.ts';
 import type { QuarantineFile } from './quarantine-file.ts';
 import { loadState, ResyncMark } from './resync.ts';
 import { appendSnapshot } from './snapshot-rows.ts';
 import { type Stage, StageStore, stageFacts } from './snapshot-stage.ts';
 import { checkShape, preflight, publish, tableKey, tableOf } from './source-preflight.ts';
+import type { SourceReport } from './source-report.ts';
 import { StateFile } from './state-file.ts';
 import { type TableWatch, watchTables } from './table-watch.ts';
 
@@ -65,7 +67,7 @@ export interface PostgresSourceOptions {
   /** For the state and the stages. */
   readonly directory: string;
   readonly files: FileSystem;
-  readonly log: Pick<Log, 'append' | 'partitionCount' | 'logId'>;
+  readonly log: Pick<Log, 'append' | 'describe' | 'partitionCount' | 'logId'>;
   readonly quarantine: QuarantineFile;
   readonly clock: Clock;
   /** A number in [0, 1), for the jitter of retries. */
@@ -96,6 +98,7 @@ export class PostgresSource {
   readonly #resyncMark: ResyncMark;
   readonly #stages: StageStore;
   readonly #pipelines: SourcePipelines;
+  readonly #witness: LogWitness;
   #state: SourceState = EMPTY_STATE;
   #contracts: ContractHistory = new Map();
   #replication: Replication | undefined;
@@ -109,6 +112,7 @@ export class PostgresSource {
   constructor(options: PostgresSourceOptions) {
     this.#options = options;
     const { files, directory, log, quarantine, clock, random, logger, inFlightBytesMax } = options;
+    this.#witness = new LogWitness(log);
     this.#stateFile = new StateFile(files, join(directory, 'state.json'), log.logId);
     this.#resyncMark = new ResyncMark(files, join(directory, 'resync.json'));
     this.#stages = new StageStore(files, join(directory, 'stages'), logger);
@@ -208,7 +212,14 @@ export class PostgresSource {
 
   async #load(): Promise<SourceState> {
     const { clock, logger, resync } = this.#options;
-    return loadState({ file: this.#stateFile, mark: this.#resyncMark, resync, nowUs: clock.nowUs(), logger });
+    const state = await loadState({
+      file: this.#stateFile,
+      mark: this.#resyncMark,
+      resync,
+      nowUs: clock.nowUs(),
+      logger,
+    });
+    return this.#witness.compared(state, (told) => this.#save(told));
   }
 
   async #capture(wanted: readonly RoutePlan[], signal: AbortSignal, healthy: () => void): Promise<void> {
@@ -371,7 +382,8 @@ export class PostgresSource {
         stream,
         pipeline: await this.#pipelines.begin((failure) => connection.destroy(failure)),
         acknowledgedLsn: this.#state.acknowledgedLsn,
-        save: (lsn) => this.#save(withFloors({ ...this.#state, acknowledgedLsn: lsn }, stream.floors)),
+        save: async (lsn) =>
+          void (await this.#save(withFloors({ ...this.#state, acknowledgedLsn: lsn }, stream.floors))),
         onUnsaved: (why) => this.#note('state', why),
         clock,
         signal,
@@ -466,26 +478,13 @@ export class PostgresSource {
     else conditions.raise(id, why);
   }
 
-  async #save(state: SourceState): Promise<void> {
-    if (state === this.#state) return;
-    await this.#stateFile.save(state);
-    this.#state = state;
+  async #save(state: SourceState): Promise<SourceState> {
+    if (state === this.#state) return state;
+    const noted = await this.#witness.noted(state);
+    await this.#stateFile.save(noted);
+    this.#state = noted;
+    return noted;
   }
-}
-
-/** What a source reports of itself. */
-export interface SourceReport {
-  readonly database: string;
-  readonly phase: SourcePhase;
-  readonly routes: readonly number[];
-  readonly durableLsn: bigint;
-  readonly serverLsn: bigint;
-  readonly commits: number;
-  readonly rows: number;
-  readonly records: number;
-  readonly recordBytes: number;
-  readonly unkeyed: number;
-  readonly problem: FreshetError | undefined;
 }
 
 /** Resolves when the signal aborts. */

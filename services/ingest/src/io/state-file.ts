@@ -25,6 +25,8 @@ interface StateJson {
   readonly resync?: string;
   readonly generationFloor?: number;
   readonly acknowledgedLsn: string;
+  readonly logEnds?: readonly number[];
+  readonly logLost?: string;
   readonly routes: readonly {
     readonly route: number;
     readonly generation: number;
@@ -66,6 +68,8 @@ export class StateFile {
       generationFloor: json.generationFloor ?? 0,
       acknowledgedLsn: lsn(json.acknowledgedLsn, path),
       routes: json.logId === this.#logId ? json.routes.map((route) => readRoute(route, path)) : [],
+      logEnds: json.logId === this.#logId ? (json.logEnds ?? []) : [],
+      logLost: json.logId === this.#logId ? (json.logLost ?? '') : '',
     };
   }
 

@@ -19,9 +19,9 @@ import { Kind, ValueStatus } from '@freshet/gen/freshet/type/v1/value_pb.ts';
 import type { FreshetError } from '@freshet/kit/errors.ts';
 import { ViewTable } from '@freshet/replica/view-table.ts';
 import { describe, expect, it } from 'vitest';
-import { createFeatureHandler, type FeatureSource } from './get-features.ts';
+import type { FeatureSource } from './get-features.ts';
 import { Selections } from './selection.ts';
-import { handClock, testSource } from './source.testing.ts';
+import { handClock, handlerAtOnce, testSource } from './source.testing.ts';
 
 const SECOND = 1_000_000n;
 const { PRESENT, ABSENT, DEFAULTED, OUT_OF_RANGE } = ValueStatus;
@@ -132,13 +132,13 @@ const source: FeatureSource = testSource(definitions, [
 
 function reader(nowUs: number, from: FeatureSource = source) {
   const clock = handClock(nowUs);
-  const handler = createFeatureHandler(from, clock);
+  const handler = handlerAtOnce(from, clock);
   return {
     clock,
     get: (request: MessageInitShape<typeof GetFeaturesRequestSchema>): GetFeaturesResponse =>
       fromBinary(
         GetFeaturesResponseSchema,
-        handler(Buffer.from(toBinary(GetFeaturesRequestSchema, create(GetFeaturesRequestSchema, request)))),
+        handler(toBinary(GetFeaturesRequestSchema, create(GetFeaturesRequestSchema, request))),
       ),
   };
 }
@@ -362,7 +362,7 @@ describe('a bad request', () => {
   });
 
   it('garbage is INVALID_REQUEST, whatever it is', () => {
-    const handler = createFeatureHandler(source, handClock(0));
+    const handler = handlerAtOnce(source, handClock(0));
     const call = (bytes: Buffer): void => {
       handler(bytes);
     };

@@ -4,10 +4,13 @@
  *
  * Owns the wire format and its limits. Does not own what the names and keys mean (selection.ts, keys.ts).
  */
+import { fromBinary } from '@bufbuild/protobuf';
+import { RequestColumnSchema } from '@freshet/gen/freshet/serve/v1/serve_pb.ts';
 import { FreshetError, isFreshetError } from '@freshet/kit/errors.ts';
 import { type Integer, WireReader } from '@freshet/replica/wire-reader.ts';
-import { checkLimit, ENTITIES_MAX, FEATURES_MAX, REQUEST_BYTES_MAX } from './limits.ts';
+import { checkLimit, ENTITIES_MAX, FEATURES_MAX, REQUEST_BYTES_MAX, REQUEST_FIELDS_MAX } from './limits.ts';
 import { Names } from './names.ts';
+import type { SentColumn } from './request-data.ts';
 
 /** One key column of a request: the member of its oneof that was set last, as Protobuf has it. */
 export type KeyValues =
@@ -26,7 +29,11 @@ export interface ReadRequest {
   readonly features: readonly string[];
   readonly keys: readonly RequestKeys[];
   readonly rowInfo: boolean;
+  /** The request data, which few requests have, by column. */
+  readonly data: readonly SentColumn[];
 }
+
+const NO_DATA: readonly SentColumn[] = [];
 
 const names = new Names();
 
@@ -38,10 +45,14 @@ export function readRequest(bytes: Buffer): ReadRequest {
     return readFields(new WireReader(bytes), bytes);
   } catch (error) {
     if (!isFreshetError(error, 'DATA_DAMAGED')) throw error;
-    throw new FreshetError('INVALID_REQUEST', `the request is not a GetFeaturesRequest: ${error.message}`, {
-      remedy: 'encode the request by proto/freshet/serve/v1/serve.proto',
-    });
+    throw noRequest(error.message);
   }
+}
+
+function noRequest(why: string): FreshetError {
+  return new FreshetError('INVALID_REQUEST', `the request is not a GetFeaturesRequest: ${why}`, {
+    remedy: 'encode the request by proto/freshet/serve/v1/serve.proto',
+  });
 }
 
 function readFields(reader: WireReader, bytes: Buffer): ReadRequest {
@@ -49,6 +60,7 @@ function readFields(reader: WireReader, bytes: Buffer): ReadRequest {
   const features: string[] = [];
   const keys: RequestKeys[] = [];
   let rowInfo = false;
+  let data: SentColumn[] | undefined;
   while (reader.more) {
     const tag = reader.varint();
     if (tag === 0x0a) service = readText(reader, bytes);
@@ -62,9 +74,26 @@ function readFields(reader: WireReader, bytes: Buffer): ReadRequest {
       );
     } else if (tag === 0x1a) keys.push(readKeys(enter(reader), bytes));
     else if (tag === 0x20) rowInfo = reader.varint() !== 0;
-    else reader.skip(tag);
+    else if (tag === 0x2a) {
+      data ??= [];
+      data.push(readData(reader, bytes));
+      checkLimit(data.length, REQUEST_FIELDS_MAX, 'columns of request data', 'Send the fields of the service only.');
+    } else reader.skip(tag);
   }
-  return { service, features, keys, rowInfo };
+  return { service, features, keys, rowInfo, data: data ?? NO_DATA };
+}
+
+/** By messages, whose cost is little beside what is computed from them. */
+function readData(reader: WireReader, bytes: Buffer): SentColumn {
+  const length = reader.length();
+  const start = reader.position;
+  reader.advance(length);
+  try {
+    const { name, values } = fromBinary(RequestColumnSchema, bytes.subarray(start, start + length));
+    return { name, values };
+  } catch (error) {
+    throw noRequest(`request data that is no RequestColumn (${error instanceof Error ? error.message : 'damaged'})`);
+  }
 }
 
 function readKeys(reader: WireReader, bytes: Buffer): RequestKeys {

@@ -4,18 +4,21 @@
  *
  * Owns names and their errors. Does not own keys' values (keys.ts) or rows.
  */
+
+import { OnDemandProgram } from '@freshet/engine/on-demand/on-demand.ts';
 import type { EntityPlan, KeyColumn } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import type { Kind } from '@freshet/gen/freshet/type/v1/value_pb.ts';
 import { must } from '@freshet/kit/assert.ts';
 import { closest } from '@freshet/kit/closest.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
-import type { Catalog, Output, ServedView } from '@freshet/replica/catalog.ts';
+import type { Catalog, Output, ServedService, ServedView } from '@freshet/replica/catalog.ts';
 import { checkLimit, FEATURES_MAX } from './limits.ts';
+import type { SelectedOnDemand } from './on-demand.ts';
 
 /** An output as the answer's writer needs it. */
 export interface SelectedOutput {
   readonly kind: Kind;
-  /** The index of its view in the selection, and of its feature in the view. */
+  /** The index of its view in the selection, and of its feature in the view; on-demand features are one view more. */
   readonly view: number;
   readonly feature: number;
   /** FeatureColumn.name, encoded with tag and length. */
@@ -29,7 +32,11 @@ export interface SelectedView {
 }
 
 export interface Selection {
+  /** The stored outputs, then the on-demand ones. */
   readonly outputs: readonly SelectedOutput[];
+  readonly stored: readonly SelectedOutput[];
+  /** Set for a service that takes request data or computes anything. */
+  readonly onDemand: SelectedOnDemand | undefined;
   /** In the order of the first output of each. */
   readonly views: readonly SelectedView[];
   readonly entities: readonly SelectedEntity[];
@@ -65,7 +72,7 @@ export class Selections {
     const name = features.length === 0 ? service : JSON.stringify([service, ...features]);
     const found = known.get(name);
     if (found !== undefined) return found;
-    const selection = compile(outputsOf(catalog, service, features));
+    const selection = compile(...wantedOf(catalog, service, features));
     if (known === this.#lists) this.#makeRoom(selection.outputs.length);
     known.set(name, selection);
     return selection;
@@ -87,26 +94,33 @@ export class Selections {
   }
 }
 
-function outputsOf(catalog: Catalog, service: string, features: readonly string[]): readonly Output[] {
+function wantedOf(
+  catalog: Catalog,
+  service: string,
+  features: readonly string[],
+): [outputs: readonly Output[], service?: ServedService] {
   if (service !== '' && features.length > 0) {
     throw new FreshetError('INVALID_REQUEST', 'the request names both a service and features', {
       place: 'features',
       remedy: 'name either a service, or features without a service',
     });
   }
-  if (service !== '') return serviceOutputs(catalog, service);
+  if (service !== '') {
+    const served = serviceNamed(catalog, service);
+    return [served.outputs, served];
+  }
   if (features.length === 0) {
     throw new FreshetError('INVALID_REQUEST', 'the request names neither a service nor features', {
       place: 'service',
       remedy: 'name a service, or features as "view:feature"',
     });
   }
-  return features.flatMap((name) => featureOutputs(catalog, name));
+  return [features.flatMap((name) => featureOutputs(catalog, name))];
 }
 
-function serviceOutputs(catalog: Catalog, name: string): readonly Output[] {
+function serviceNamed(catalog: Catalog, name: string): ServedService {
   const service = catalog.services.get(name);
-  if (service !== undefined) return service.outputs;
+  if (service !== undefined) return service;
   if (catalog.pending.has(`service ${name}`)) throw notYet('the feature service', name);
   throw new FreshetError('UNKNOWN_SERVICE', `there is no feature service "${name}"`, {
     place: 'service',
@@ -166,22 +180,41 @@ function suggest(name: string, candidates: readonly string[], otherwise: string)
   return near === undefined ? otherwise : `did you mean "${near}"? Otherwise ${otherwise}`;
 }
 
-function compile(outputs: readonly Output[]): Selection {
-  checkLimit(outputs.length, FEATURES_MAX, 'features', 'Ask for fewer features at once.');
+function compile(outputs: readonly Output[], service?: ServedService): Selection {
+  const count = outputs.length + (service?.plan.onDemand.length ?? 0);
+  checkLimit(count, FEATURES_MAX, 'features', 'Ask for fewer features at once.');
   const views: SelectedView[] = [];
   const entities: EntityPlan[] = [];
-  const selected = outputs.map(({ name, view, feature, layout }): SelectedOutput => {
+  const stored = outputs.map(({ name, view, feature, layout }): SelectedOutput => {
     let index = views.findIndex((known) => known.view === view);
     if (index < 0) index = views.push({ view, entity: entityOf(view, entities) }) - 1;
     return { kind: layout.kind, view: index, feature, encodedName: encodeName(name) };
   });
   const keyColumns = keyColumnsOf(entities);
+  const onDemand = onDemandOf(service);
+  const computed = (onDemand?.program.features ?? []).map(
+    ({ name, type }, feature): SelectedOutput => ({
+      kind: type.kind,
+      view: views.length,
+      feature,
+      encodedName: encodeName(name),
+    }),
+  );
   return {
-    outputs: selected,
+    outputs: [...stored, ...computed],
+    stored,
+    onDemand,
     views,
     entities: entities.map((entity) => selectedEntity(entity, keyColumns)),
     keyColumns,
   };
+}
+
+function onDemandOf(service: ServedService | undefined): SelectedOnDemand | undefined {
+  if (service === undefined) return undefined;
+  const { name, plan } = service;
+  if (plan.onDemand.length === 0 && plan.request.length === 0) return undefined;
+  return { service: name, request: plan.request, program: new OnDemandProgram(plan) };
 }
 
 /** The index of the view's entity; added if none with the same key is there. */

@@ -13,7 +13,7 @@ import { ViewTable } from '@freshet/replica/view-table.ts';
 import { encodeKey, keyString } from '@freshet/values/key.ts';
 import { partitionOfKeyString } from '@freshet/values/partition.ts';
 import type { Scalar } from '@freshet/values/scalar.ts';
-import type { FeatureSource } from './get-features.ts';
+import { createFeatureHandler, type FeatureSource } from './get-features.ts';
 
 export interface TestRow {
   readonly view: ViewPlan;
@@ -43,6 +43,16 @@ export function testSource(definitions: DefinitionSet, rows: readonly TestRow[],
     catalog: buildCatalog([definitions], (id) => tables.get(id), shards),
     reader: new RowReader(),
     definitions,
+  };
+}
+
+/** A handler that answers every call at once, as one does whose clock stands still. */
+export function handlerAtOnce(source: FeatureSource, clock: Clock): (request: Uint8Array) => Buffer {
+  const handler = createFeatureHandler(source, { clock, yieldNow: () => Promise.resolve() });
+  return (request) => {
+    const answer = handler(Buffer.from(request));
+    if (answer instanceof Promise) throw new Error('the call was answered in turns');
+    return answer;
   };
 }
 

@@ -11,7 +11,7 @@ import {
   GetFeaturesResponseSchema,
 } from '@freshet/gen/freshet/serve/v1/serve_pb.ts';
 import { FeaturePlanSchema, ViewPlanSchema } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
-import { Kind, ValueStatus } from '@freshet/gen/freshet/type/v1/value_pb.ts';
+import { Kind, ValueColumnSchema, ValueStatus } from '@freshet/gen/freshet/type/v1/value_pb.ts';
 import type { Catalog } from '@freshet/replica/catalog.ts';
 import { buildCatalog } from '@freshet/replica/catalog.ts';
 import type { Held } from '@freshet/replica/held.ts';
@@ -46,8 +46,24 @@ const arbitraryRequest = fc
       }),
       { maxLength: 3 },
     ),
+    request: fc.array(
+      fc.record({
+        name: fc.string({ unit: 'grapheme' }),
+        values: fc.oneof(
+          fc.constant(undefined),
+          fc
+            .array(int64)
+            .map((int64s) => create(ValueColumnSchema, { int64s, statuses: int64s.map(() => ValueStatus.ABSENT) })),
+          fc.array(fc.double()).map((doubles) => create(ValueColumnSchema, { doubles })),
+        ),
+      }),
+      { maxLength: 3 },
+    ),
   })
-  .map((request) => create(GetFeaturesRequestSchema, request));
+  .map(({ request: data, ...rest }) => {
+    const columns = data.map(({ name, values }) => ({ name, ...(values === undefined ? {} : { values }) }));
+    return create(GetFeaturesRequestSchema, { ...rest, request: columns });
+  });
 
 /** The request as the reader returns it. */
 function asRead(request: GetFeaturesRequest): unknown {
@@ -55,6 +71,7 @@ function asRead(request: GetFeaturesRequest): unknown {
     service: request.service,
     features: request.features,
     rowInfo: request.rowInfo,
+    data: request.request.map(({ name, values }) => ({ name, values })),
     keys: request.keys.map(({ name, values }) => ({
       name,
       keys: values.case === undefined ? undefined : { form: values.case, values: values.value.values },

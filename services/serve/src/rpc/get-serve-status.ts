@@ -4,8 +4,9 @@ import { create } from '@bufbuild/protobuf';
 import { type GetServeStatusResponse, GetServeStatusResponseSchema } from '@freshet/gen/freshet/serve/v1/serve_pb.ts';
 import { fromHex } from '@freshet/kit/hex.ts';
 import type { Replica } from '@freshet/replica/replica.ts';
+import type { OnDemandErrorCounts } from '../core/on-demand-errors.ts';
 
-export function getServeStatus(replica: Replica): () => Promise<GetServeStatusResponse> {
+export function getServeStatus(replica: Replica, errors: OnDemandErrorCounts): () => Promise<GetServeStatusResponse> {
   return async () =>
     create(GetServeStatusResponseSchema, {
       shards: replica.shards().map((shard) => ({
@@ -26,5 +27,6 @@ export function getServeStatus(replica: Replica): () => Promise<GetServeStatusRe
       rows: BigInt(replica.rowCount),
       conditions: replica.conditions,
       rowBytes: BigInt(replica.rowBytes),
+      onDemand: errors.list().map((counted) => ({ ...counted, errors: BigInt(counted.errors) })),
     });
 }

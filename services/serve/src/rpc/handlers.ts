@@ -3,6 +3,7 @@ import type { ServeService } from '@freshet/gen/freshet/serve/v1/serve_pb.ts';
 import type { Handlers } from '@freshet/kit/grpc/server.ts';
 import type { Replica } from '@freshet/replica/replica.ts';
 import type { FeatureHandler } from '../core/get-features.ts';
+import type { OnDemandErrorCounts } from '../core/on-demand-errors.ts';
 import { type Asides, confirmErased } from './confirm-erased.ts';
 import { getFeatures } from './get-features.ts';
 import { getServeStatus } from './get-serve-status.ts';
@@ -11,12 +12,13 @@ import { listServices } from './list-services.ts';
 export function serveHandlers(
   replica: Replica,
   features: FeatureHandler,
+  errors: OnDemandErrorCounts,
   asides: Asides,
 ): Handlers<typeof ServeService> {
   return {
     getFeatures: getFeatures(features),
     listServices: listServices(() => replica.catalog),
-    getServeStatus: getServeStatus(replica),
+    getServeStatus: getServeStatus(replica, errors),
     confirmErased: confirmErased(replica, asides),
   };
 }

@@ -4,6 +4,8 @@
 
 // Definitions as users write them, in YAML or TypeScript.
 // History: 2026-11-22 first version.
+// 2026-11-23 request data and on-demand features of a service; additive. A registry that does not know them would plan a
+// service without them: deploy registry and replicas before definitions that have them.
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
@@ -12,7 +14,7 @@ import type { SourceMode } from "../../type/v1/contract_pb.ts";
 import { file_freshet_type_v1_contract } from "../../type/v1/contract_pb.ts";
 import type { KeyColumn, PostgresTable, Window } from "../../type/v1/plan_pb.ts";
 import { file_freshet_type_v1_plan } from "../../type/v1/plan_pb.ts";
-import type { Value } from "../../type/v1/value_pb.ts";
+import type { Value, ValueType } from "../../type/v1/value_pb.ts";
 import { file_freshet_type_v1_value } from "../../type/v1/value_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
 
@@ -20,7 +22,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file freshet/registry/v1/definition.proto.
  */
 export const file_freshet_registry_v1_definition: GenFile = /*@__PURE__*/
-  fileDesc("CiRmcmVzaGV0L3JlZ2lzdHJ5L3YxL2RlZmluaXRpb24ucHJvdG8SE2ZyZXNoZXQucmVnaXN0cnkudjEiNgoITG9jYXRpb24SDAoEZmlsZRgBIAEoCRIMCgRsaW5lGAIgASgNEg4KBmNvbHVtbhgDIAEoDSL+AQoLRGVmaW5pdGlvbnMSOAoIZW50aXRpZXMYASADKAsyGy5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkVudGl0eUIJukgGkgEDEOgHEjcKB3NvdXJjZXMYAiADKAsyGy5mcmVzaGV0LnJlZ2lzdHJ5LnYxLlNvdXJjZUIJukgGkgEDEOgHEjoKBXZpZXdzGAMgAygLMiAuZnJlc2hldC5yZWdpc3RyeS52MS5GZWF0dXJlVmlld0IJukgGkgEDEJBOEkAKCHNlcnZpY2VzGAQgAygLMiMuZnJlc2hldC5yZWdpc3RyeS52MS5GZWF0dXJlU2VydmljZUIJukgGkgEDEJBOIroBCgZFbnRpdHkSKwoEbmFtZRgBIAEoCUIdukgachgyFl5bYS16XVthLXowLTlfXXswLDYyfSQSMwoDa2V5GAIgAygLMhouZnJlc2hldC50eXBlLnYxLktleUNvbHVtbkIKukgHkgEECAEQEBIdCgtkZXNjcmlwdGlvbhgDIAEoCUIIukgFcgMYgCASLwoIbG9jYXRpb24YBCABKAsyHS5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkxvY2F0aW9uIsMCCgZTb3VyY2USKwoEbmFtZRgBIAEoCUIdukgachgyFl5bYS16XVthLXowLTlfXXswLDYyfSQSNQoEbW9kZRgCIAEoDjIbLmZyZXNoZXQudHlwZS52MS5Tb3VyY2VNb2RlQgq6SAeCAQQQASAAEjIKCHBvc3RncmVzGAMgASgLMh4uZnJlc2hldC50eXBlLnYxLlBvc3RncmVzVGFibGVIABIbCgpldmVudF90aW1lGAQgASgJQge6SARyAhg/EiMKC21heF9za2V3X3VzGAUgASgDQg66SAsiCRiAwN3uwQIoABIdCgtkZXNjcmlwdGlvbhgGIAEoCUIIukgFcgMYgCASLwoIbG9jYXRpb24YByABKAsyHS5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkxvY2F0aW9uQg8KBm9yaWdpbhIFukgCCAEihwEKB0Rlcml2ZWQSKwoEbmFtZRgBIAEoCUIdukgachgyFl5bYS16XVthLXowLTlfXXswLDYyfSQSHgoKZXhwcmVzc2lvbhgCIAEoCUIKukgHcgUQARiAIBIvCghsb2NhdGlvbhgDIAEoCzIdLmZyZXNoZXQucmVnaXN0cnkudjEuTG9jYXRpb24iqwIKB0ZlYXR1cmUSKwoEbmFtZRgBIAEoCUIdukgachgyFl5bYS16XVthLXowLTlfXXswLDYyfSQSGgoJYWdncmVnYXRlGAIgASgJQge6SARyAhABEhYKBWlucHV0GAMgASgJQge6SARyAhg/EicKBndpbmRvdxgEIAEoCzIXLmZyZXNoZXQudHlwZS52MS5XaW5kb3cSLQoNZGVmYXVsdF92YWx1ZRgFIAEoCzIWLmZyZXNoZXQudHlwZS52MS5WYWx1ZRIXCgZ0dGxfdXMYBiABKANCB7pIBCICKAASHQoLZGVzY3JpcHRpb24YByABKAlCCLpIBXIDGIAgEi8KCGxvY2F0aW9uGAggASgLMh0uZnJlc2hldC5yZWdpc3RyeS52MS5Mb2NhdGlvbiKVBAoLRmVhdHVyZVZpZXcSKwoEbmFtZRgBIAEoCUIdukgachgyFl5bYS16XVthLXowLTlfXXswLDYyfSQSFwoGZW50aXR5GAIgASgJQge6SARyAhABEhcKBnNvdXJjZRgDIAEoCUIHukgEcgIQARJFCgtrZXlfY29sdW1ucxgEIAMoCzIwLmZyZXNoZXQucmVnaXN0cnkudjEuRmVhdHVyZVZpZXcuS2V5Q29sdW1uc0VudHJ5EhcKBXdoZXJlGAUgASgJQgi6SAVyAxiAIBI3CgdkZXJpdmVkGAYgAygLMhwuZnJlc2hldC5yZWdpc3RyeS52MS5EZXJpdmVkQgi6SAWSAQIQZBI7CghmZWF0dXJlcxgHIAMoCzIcLmZyZXNoZXQucmVnaXN0cnkudjEuRmVhdHVyZUILukgIkgEFCAEQ9AMSFwoFb3duZXIYCCABKAlCCLpIBXIDGIACEh0KC2Rlc2NyaXB0aW9uGAkgASgJQgi6SAVyAxiAIBIvCghsb2NhdGlvbhgKIAEoCzIdLmZyZXNoZXQucmVnaXN0cnkudjEuTG9jYXRpb24SNQoOd2hlcmVfbG9jYXRpb24YCyABKAsyHS5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkxvY2F0aW9uGjEKD0tleUNvbHVtbnNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIsUBCg5GZWF0dXJlU2VydmljZRIrCgRuYW1lGAEgASgJQh26SBpyGDIWXlthLXpdW2EtejAtOV9dezAsNjJ9JBIdCghmZWF0dXJlcxgCIAMoCUILukgIkgEFCAEQ9AMSFwoFb3duZXIYAyABKAlCCLpIBXIDGIACEh0KC2Rlc2NyaXB0aW9uGAQgASgJQgi6SAVyAxiAIBIvCghsb2NhdGlvbhgFIAEoCzIdLmZyZXNoZXQucmVnaXN0cnkudjEuTG9jYXRpb25iBnByb3RvMw", [file_buf_validate_validate, file_freshet_type_v1_contract, file_freshet_type_v1_plan, file_freshet_type_v1_value]);
+  fileDesc("CiRmcmVzaGV0L3JlZ2lzdHJ5L3YxL2RlZmluaXRpb24ucHJvdG8SE2ZyZXNoZXQucmVnaXN0cnkudjEiNgoITG9jYXRpb24SDAoEZmlsZRgBIAEoCRIMCgRsaW5lGAIgASgNEg4KBmNvbHVtbhgDIAEoDSL+AQoLRGVmaW5pdGlvbnMSOAoIZW50aXRpZXMYASADKAsyGy5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkVudGl0eUIJukgGkgEDEOgHEjcKB3NvdXJjZXMYAiADKAsyGy5mcmVzaGV0LnJlZ2lzdHJ5LnYxLlNvdXJjZUIJukgGkgEDEOgHEjoKBXZpZXdzGAMgAygLMiAuZnJlc2hldC5yZWdpc3RyeS52MS5GZWF0dXJlVmlld0IJukgGkgEDEJBOEkAKCHNlcnZpY2VzGAQgAygLMiMuZnJlc2hldC5yZWdpc3RyeS52MS5GZWF0dXJlU2VydmljZUIJukgGkgEDEJBOIroBCgZFbnRpdHkSKwoEbmFtZRgBIAEoCUIdukgachgyFl5bYS16XVthLXowLTlfXXswLDYyfSQSMwoDa2V5GAIgAygLMhouZnJlc2hldC50eXBlLnYxLktleUNvbHVtbkIKukgHkgEECAEQEBIdCgtkZXNjcmlwdGlvbhgDIAEoCUIIukgFcgMYgCASLwoIbG9jYXRpb24YBCABKAsyHS5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkxvY2F0aW9uIsMCCgZTb3VyY2USKwoEbmFtZRgBIAEoCUIdukgachgyFl5bYS16XVthLXowLTlfXXswLDYyfSQSNQoEbW9kZRgCIAEoDjIbLmZyZXNoZXQudHlwZS52MS5Tb3VyY2VNb2RlQgq6SAeCAQQQASAAEjIKCHBvc3RncmVzGAMgASgLMh4uZnJlc2hldC50eXBlLnYxLlBvc3RncmVzVGFibGVIABIbCgpldmVudF90aW1lGAQgASgJQge6SARyAhg/EiMKC21heF9za2V3X3VzGAUgASgDQg66SAsiCRiAwN3uwQIoABIdCgtkZXNjcmlwdGlvbhgGIAEoCUIIukgFcgMYgCASLwoIbG9jYXRpb24YByABKAsyHS5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkxvY2F0aW9uQg8KBm9yaWdpbhIFukgCCAEihwEKB0Rlcml2ZWQSKwoEbmFtZRgBIAEoCUIdukgachgyFl5bYS16XVthLXowLTlfXXswLDYyfSQSHgoKZXhwcmVzc2lvbhgCIAEoCUIKukgHcgUQARiAIBIvCghsb2NhdGlvbhgDIAEoCzIdLmZyZXNoZXQucmVnaXN0cnkudjEuTG9jYXRpb24iqwIKB0ZlYXR1cmUSKwoEbmFtZRgBIAEoCUIdukgachgyFl5bYS16XVthLXowLTlfXXswLDYyfSQSGgoJYWdncmVnYXRlGAIgASgJQge6SARyAhABEhYKBWlucHV0GAMgASgJQge6SARyAhg/EicKBndpbmRvdxgEIAEoCzIXLmZyZXNoZXQudHlwZS52MS5XaW5kb3cSLQoNZGVmYXVsdF92YWx1ZRgFIAEoCzIWLmZyZXNoZXQudHlwZS52MS5WYWx1ZRIXCgZ0dGxfdXMYBiABKANCB7pIBCICKAASHQoLZGVzY3JpcHRpb24YByABKAlCCLpIBXIDGIAgEi8KCGxvY2F0aW9uGAggASgLMh0uZnJlc2hldC5yZWdpc3RyeS52MS5Mb2NhdGlvbiKVBAoLRmVhdHVyZVZpZXcSKwoEbmFtZRgBIAEoCUIdukgachgyFl5bYS16XVthLXowLTlfXXswLDYyfSQSFwoGZW50aXR5GAIgASgJQge6SARyAhABEhcKBnNvdXJjZRgDIAEoCUIHukgEcgIQARJFCgtrZXlfY29sdW1ucxgEIAMoCzIwLmZyZXNoZXQucmVnaXN0cnkudjEuRmVhdHVyZVZpZXcuS2V5Q29sdW1uc0VudHJ5EhcKBXdoZXJlGAUgASgJQgi6SAVyAxiAIBI3CgdkZXJpdmVkGAYgAygLMhwuZnJlc2hldC5yZWdpc3RyeS52MS5EZXJpdmVkQgi6SAWSAQIQZBI7CghmZWF0dXJlcxgHIAMoCzIcLmZyZXNoZXQucmVnaXN0cnkudjEuRmVhdHVyZUILukgIkgEFCAEQ9AMSFwoFb3duZXIYCCABKAlCCLpIBXIDGIACEh0KC2Rlc2NyaXB0aW9uGAkgASgJQgi6SAVyAxiAIBIvCghsb2NhdGlvbhgKIAEoCzIdLmZyZXNoZXQucmVnaXN0cnkudjEuTG9jYXRpb24SNQoOd2hlcmVfbG9jYXRpb24YCyABKAsyHS5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkxvY2F0aW9uGjEKD0tleUNvbHVtbnNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIp4BCgxSZXF1ZXN0RmllbGQSKwoEbmFtZRgBIAEoCUIdukgachgyFl5bYS16XVthLXowLTlfXXswLDYyfSQSMAoEdHlwZRgCIAEoCzIaLmZyZXNoZXQudHlwZS52MS5WYWx1ZVR5cGVCBrpIA8gBARIvCghsb2NhdGlvbhgDIAEoCzIdLmZyZXNoZXQucmVnaXN0cnkudjEuTG9jYXRpb24i3QEKD09uRGVtYW5kRmVhdHVyZRIrCgRuYW1lGAEgASgJQh26SBpyGDIWXlthLXpdW2EtejAtOV9dezAsNjJ9JBIeCgpleHByZXNzaW9uGAIgASgJQgq6SAdyBRABGIAgEi0KDWRlZmF1bHRfdmFsdWUYAyABKAsyFi5mcmVzaGV0LnR5cGUudjEuVmFsdWUSHQoLZGVzY3JpcHRpb24YBCABKAlCCLpIBXIDGIAgEi8KCGxvY2F0aW9uGAUgASgLMh0uZnJlc2hldC5yZWdpc3RyeS52MS5Mb2NhdGlvbiLGAgoORmVhdHVyZVNlcnZpY2USKwoEbmFtZRgBIAEoCUIdukgachgyFl5bYS16XVthLXowLTlfXXswLDYyfSQSHQoIZmVhdHVyZXMYAiADKAlCC7pICJIBBQgBEPQDEhcKBW93bmVyGAMgASgJQgi6SAVyAxiAAhIdCgtkZXNjcmlwdGlvbhgEIAEoCUIIukgFcgMYgCASLwoIbG9jYXRpb24YBSABKAsyHS5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkxvY2F0aW9uEjwKB3JlcXVlc3QYBiADKAsyIS5mcmVzaGV0LnJlZ2lzdHJ5LnYxLlJlcXVlc3RGaWVsZEIIukgFkgECEGQSQQoJb25fZGVtYW5kGAcgAygLMiQuZnJlc2hldC5yZWdpc3RyeS52MS5PbkRlbWFuZEZlYXR1cmVCCLpIBZIBAhBkYgZwcm90bzM", [file_buf_validate_validate, file_freshet_type_v1_contract, file_freshet_type_v1_plan, file_freshet_type_v1_value]);
 
 /**
  * Where something was written.
@@ -409,6 +411,90 @@ export const FeatureViewSchema: GenMessage<FeatureView> = /*@__PURE__*/
   messageDesc(file_freshet_registry_v1_definition, 6);
 
 /**
+ * A value that the caller of a feature service sends beside the keys.
+ *
+ * @generated from message freshet.registry.v1.RequestField
+ */
+export type RequestField = Message<"freshet.registry.v1.RequestField"> & {
+  /**
+   * The name, by which expressions use it.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * The type: any kind but vector; a list of any scalar kind.
+   *
+   * @generated from field: freshet.type.v1.ValueType type = 2;
+   */
+  type?: ValueType | undefined;
+
+  /**
+   * Where it was written.
+   *
+   * @generated from field: freshet.registry.v1.Location location = 3;
+   */
+  location?: Location | undefined;
+};
+
+/**
+ * Describes the message freshet.registry.v1.RequestField.
+ * Use `create(RequestFieldSchema)` to create a new message.
+ */
+export const RequestFieldSchema: GenMessage<RequestField> = /*@__PURE__*/
+  messageDesc(file_freshet_registry_v1_definition, 7);
+
+/**
+ * A feature that is computed when it is read.
+ *
+ * @generated from message freshet.registry.v1.OnDemandFeature
+ */
+export type OnDemandFeature = Message<"freshet.registry.v1.OnDemandFeature"> & {
+  /**
+   * The name under which it is returned.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * The CEL expression over stored features, request data, `now` and the on-demand features before it.
+   *
+   * @generated from field: string expression = 2;
+   */
+  expression: string;
+
+  /**
+   * What to answer when the expression fails or gives null; unset: the value is ABSENT.
+   *
+   * @generated from field: freshet.type.v1.Value default_value = 3;
+   */
+  defaultValue?: Value | undefined;
+
+  /**
+   * What it is, for people.
+   *
+   * @generated from field: string description = 4;
+   */
+  description: string;
+
+  /**
+   * Where it was written.
+   *
+   * @generated from field: freshet.registry.v1.Location location = 5;
+   */
+  location?: Location | undefined;
+};
+
+/**
+ * Describes the message freshet.registry.v1.OnDemandFeature.
+ * Use `create(OnDemandFeatureSchema)` to create a new message.
+ */
+export const OnDemandFeatureSchema: GenMessage<OnDemandFeature> = /*@__PURE__*/
+  messageDesc(file_freshet_registry_v1_definition, 8);
+
+/**
  * What one model reads.
  *
  * @generated from message freshet.registry.v1.FeatureService
@@ -448,6 +534,20 @@ export type FeatureService = Message<"freshet.registry.v1.FeatureService"> & {
    * @generated from field: freshet.registry.v1.Location location = 5;
    */
   location?: Location | undefined;
+
+  /**
+   * What the caller sends beside the keys.
+   *
+   * @generated from field: repeated freshet.registry.v1.RequestField request = 6;
+   */
+  request: RequestField[];
+
+  /**
+   * The features that are computed when they are read, in the order of evaluation.
+   *
+   * @generated from field: repeated freshet.registry.v1.OnDemandFeature on_demand = 7;
+   */
+  onDemand: OnDemandFeature[];
 };
 
 /**
@@ -455,5 +555,5 @@ export type FeatureService = Message<"freshet.registry.v1.FeatureService"> & {
  * Use `create(FeatureServiceSchema)` to create a new message.
  */
 export const FeatureServiceSchema: GenMessage<FeatureService> = /*@__PURE__*/
-  messageDesc(file_freshet_registry_v1_definition, 7);
+  messageDesc(file_freshet_registry_v1_definition, 9);
 

@@ -7,13 +7,15 @@
 // 2026-11-23 conditions in the status; additive, any order of deployment.
 // 2026-11-23 healing, upstream, standstill and memory in the status; additive, any order of deployment.
 // 2026-11-23 the answer's limit told; it was refused before as well, by gRPC.
+// 2026-11-23 request data and on-demand features; additive. A node that does not know them ignores request data: deploy
+// serve before definitions that need it.
 // 2026-11-23 ConfirmErased; additive, before the command that calls it.
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import type { Condition } from "../../type/v1/condition_pb.ts";
 import { file_freshet_type_v1_condition } from "../../type/v1/condition_pb.ts";
-import type { KeyColumn } from "../../type/v1/plan_pb.ts";
+import type { KeyColumn, RequestFieldPlan } from "../../type/v1/plan_pb.ts";
 import { file_freshet_type_v1_plan } from "../../type/v1/plan_pb.ts";
 import type { ValueColumn, ValueType } from "../../type/v1/value_pb.ts";
 import { file_freshet_type_v1_value } from "../../type/v1/value_pb.ts";
@@ -23,7 +25,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file freshet/serve/v1/serve.proto.
  */
 export const file_freshet_serve_v1_serve: GenFile = /*@__PURE__*/
-  fileDesc("ChxmcmVzaGV0L3NlcnZlL3YxL3NlcnZlLnByb3RvEhBmcmVzaGV0LnNlcnZlLnYxImwKFENvbmZpcm1FcmFzZWRSZXF1ZXN0Eg4KBmxvZ19pZBgBIAEoDBINCgVzaGFyZBgCIAEoDRIOCgZvZmZzZXQYAyABKAQSEgoKZW50aXR5X2tleRgEIAEoDBIRCglzZXRfYXNpZGUYBSABKAgipwEKFUNvbmZpcm1FcmFzZWRSZXNwb25zZRIQCghwb3NpdGlvbhgBIAEoBBIUCgxyb3dzX2Ryb3BwZWQYAiABKA0SEQoJcm93c19sZWZ0GAMgASgNEhIKCmxhdGVyX3Jvd3MYBCABKA0SEQoJcmV3cml0dGVuGAUgASgIEhEKCXNldF9hc2lkZRgGIAMoCRIZChFzZXRfYXNpZGVfcmVtb3ZlZBgHIAEoCCIbCglJbnQ2NExpc3QSDgoGdmFsdWVzGAEgAygDIhwKClN0cmluZ0xpc3QSDgoGdmFsdWVzGAEgAygJIhsKCUJ5dGVzTGlzdBIOCgZ2YWx1ZXMYASADKAwiGgoIQm9vbExpc3QSDgoGdmFsdWVzGAEgAygIIt8BCgpFbnRpdHlLZXlzEgwKBG5hbWUYASABKAkSLQoGaW50NjRzGAIgASgLMhsuZnJlc2hldC5zZXJ2ZS52MS5JbnQ2NExpc3RIABIvCgdzdHJpbmdzGAMgASgLMhwuZnJlc2hldC5zZXJ2ZS52MS5TdHJpbmdMaXN0SAASLAoFYnl0ZXMYBCABKAsyGy5mcmVzaGV0LnNlcnZlLnYxLkJ5dGVzTGlzdEgAEisKBWJvb2xzGAUgASgLMhouZnJlc2hldC5zZXJ2ZS52MS5Cb29sTGlzdEgAQggKBnZhbHVlcyJ1ChJHZXRGZWF0dXJlc1JlcXVlc3QSDwoHc2VydmljZRgBIAEoCRIQCghmZWF0dXJlcxgCIAMoCRIqCgRrZXlzGAMgAygLMhwuZnJlc2hldC5zZXJ2ZS52MS5FbnRpdHlLZXlzEhAKCHJvd19pbmZvGAQgASgIIksKDUZlYXR1cmVDb2x1bW4SDAoEbmFtZRgBIAEoCRIsCgZ2YWx1ZXMYAiABKAsyHC5mcmVzaGV0LnR5cGUudjEuVmFsdWVDb2x1bW4iSgoHUm93SW5mbxIMCgR2aWV3GAEgASgJEhkKEXZlcnNpb25zX3BsdXNfb25lGAIgAygEEhYKDmV2ZW50X3RpbWVzX3VzGAMgAygSIp8BChNHZXRGZWF0dXJlc1Jlc3BvbnNlEjAKB2NvbHVtbnMYASADKAsyHy5mcmVzaGV0LnNlcnZlLnYxLkZlYXR1cmVDb2x1bW4SEAoIYXNfb2ZfdXMYAiABKBISGwoTY29tcGxldGVfdGhyb3VnaF91cxgDIAEoEhInCgRyb3dzGAQgAygLMhkuZnJlc2hldC5zZXJ2ZS52MS5Sb3dJbmZvIhUKE0xpc3RTZXJ2aWNlc1JlcXVlc3QiTgoUTGlzdFNlcnZpY2VzUmVzcG9uc2USNgoIc2VydmljZXMYASADKAsyJC5mcmVzaGV0LnNlcnZlLnYxLlNlcnZpY2VEZXNjcmlwdGlvbiKCAQoSU2VydmljZURlc2NyaXB0aW9uEgwKBG5hbWUYASABKAkSKAoEa2V5cxgCIAMoCzIaLmZyZXNoZXQudHlwZS52MS5LZXlDb2x1bW4SNAoHb3V0cHV0cxgDIAMoCzIjLmZyZXNoZXQuc2VydmUudjEuT3V0cHV0RGVzY3JpcHRpb24iSwoRT3V0cHV0RGVzY3JpcHRpb24SDAoEbmFtZRgBIAEoCRIoCgR0eXBlGAIgASgLMhouZnJlc2hldC50eXBlLnYxLlZhbHVlVHlwZSIXChVHZXRTZXJ2ZVN0YXR1c1JlcXVlc3Qi1QEKFkdldFNlcnZlU3RhdHVzUmVzcG9uc2USNAoGc2hhcmRzGAEgAygLMiQuZnJlc2hldC5zZXJ2ZS52MS5SZXBsaWNhU2hhcmRTdGF0dXMSGgoSc2VydmluZ19nZW5lcmF0aW9uGAIgASgEEhgKEGtub3duX2dlbmVyYXRpb24YAyABKAQSDAoEcm93cxgEIAEoBBIuCgpjb25kaXRpb25zGAUgAygLMhouZnJlc2hldC50eXBlLnYxLkNvbmRpdGlvbhIRCglyb3dfYnl0ZXMYBiABKAQi5gEKElJlcGxpY2FTaGFyZFN0YXR1cxINCgVzaGFyZBgBIAEoDRIOCgZsb2dfaWQYAiABKAwSEAoIcG9zaXRpb24YAyABKAQSGwoTY29tcGxldGVfdGhyb3VnaF91cxgEIAEoEhIRCgljb25uZWN0ZWQYBSABKAgSEwoLY2F0Y2hpbmdfdXAYBiABKAgSEAoIYnVpbGRpbmcYByADKAwSDwoHaGVhbGluZxgIIAEoCBIQCgh1cHN0cmVhbRgJIAEoCRIOCgZyZWFzb24YCiABKAkSFQoNc3RhbmRzdGlsbF91cxgLIAEoAzKQAwoMU2VydmVTZXJ2aWNlEloKC0dldEZlYXR1cmVzEiQuZnJlc2hldC5zZXJ2ZS52MS5HZXRGZWF0dXJlc1JlcXVlc3QaJS5mcmVzaGV0LnNlcnZlLnYxLkdldEZlYXR1cmVzUmVzcG9uc2USXQoMTGlzdFNlcnZpY2VzEiUuZnJlc2hldC5zZXJ2ZS52MS5MaXN0U2VydmljZXNSZXF1ZXN0GiYuZnJlc2hldC5zZXJ2ZS52MS5MaXN0U2VydmljZXNSZXNwb25zZRJjCg5HZXRTZXJ2ZVN0YXR1cxInLmZyZXNoZXQuc2VydmUudjEuR2V0U2VydmVTdGF0dXNSZXF1ZXN0GiguZnJlc2hldC5zZXJ2ZS52MS5HZXRTZXJ2ZVN0YXR1c1Jlc3BvbnNlEmAKDUNvbmZpcm1FcmFzZWQSJi5mcmVzaGV0LnNlcnZlLnYxLkNvbmZpcm1FcmFzZWRSZXF1ZXN0GicuZnJlc2hldC5zZXJ2ZS52MS5Db25maXJtRXJhc2VkUmVzcG9uc2ViBnByb3RvMw", [file_freshet_type_v1_condition, file_freshet_type_v1_plan, file_freshet_type_v1_value]);
+  fileDesc("ChxmcmVzaGV0L3NlcnZlL3YxL3NlcnZlLnByb3RvEhBmcmVzaGV0LnNlcnZlLnYxImwKFENvbmZpcm1FcmFzZWRSZXF1ZXN0Eg4KBmxvZ19pZBgBIAEoDBINCgVzaGFyZBgCIAEoDRIOCgZvZmZzZXQYAyABKAQSEgoKZW50aXR5X2tleRgEIAEoDBIRCglzZXRfYXNpZGUYBSABKAgipwEKFUNvbmZpcm1FcmFzZWRSZXNwb25zZRIQCghwb3NpdGlvbhgBIAEoBBIUCgxyb3dzX2Ryb3BwZWQYAiABKA0SEQoJcm93c19sZWZ0GAMgASgNEhIKCmxhdGVyX3Jvd3MYBCABKA0SEQoJcmV3cml0dGVuGAUgASgIEhEKCXNldF9hc2lkZRgGIAMoCRIZChFzZXRfYXNpZGVfcmVtb3ZlZBgHIAEoCCIbCglJbnQ2NExpc3QSDgoGdmFsdWVzGAEgAygDIhwKClN0cmluZ0xpc3QSDgoGdmFsdWVzGAEgAygJIhsKCUJ5dGVzTGlzdBIOCgZ2YWx1ZXMYASADKAwiGgoIQm9vbExpc3QSDgoGdmFsdWVzGAEgAygIIt8BCgpFbnRpdHlLZXlzEgwKBG5hbWUYASABKAkSLQoGaW50NjRzGAIgASgLMhsuZnJlc2hldC5zZXJ2ZS52MS5JbnQ2NExpc3RIABIvCgdzdHJpbmdzGAMgASgLMhwuZnJlc2hldC5zZXJ2ZS52MS5TdHJpbmdMaXN0SAASLAoFYnl0ZXMYBCABKAsyGy5mcmVzaGV0LnNlcnZlLnYxLkJ5dGVzTGlzdEgAEisKBWJvb2xzGAUgASgLMhouZnJlc2hldC5zZXJ2ZS52MS5Cb29sTGlzdEgAQggKBnZhbHVlcyJLCg1SZXF1ZXN0Q29sdW1uEgwKBG5hbWUYASABKAkSLAoGdmFsdWVzGAIgASgLMhwuZnJlc2hldC50eXBlLnYxLlZhbHVlQ29sdW1uIqcBChJHZXRGZWF0dXJlc1JlcXVlc3QSDwoHc2VydmljZRgBIAEoCRIQCghmZWF0dXJlcxgCIAMoCRIqCgRrZXlzGAMgAygLMhwuZnJlc2hldC5zZXJ2ZS52MS5FbnRpdHlLZXlzEhAKCHJvd19pbmZvGAQgASgIEjAKB3JlcXVlc3QYBSADKAsyHy5mcmVzaGV0LnNlcnZlLnYxLlJlcXVlc3RDb2x1bW4iSwoNRmVhdHVyZUNvbHVtbhIMCgRuYW1lGAEgASgJEiwKBnZhbHVlcxgCIAEoCzIcLmZyZXNoZXQudHlwZS52MS5WYWx1ZUNvbHVtbiJKCgdSb3dJbmZvEgwKBHZpZXcYASABKAkSGQoRdmVyc2lvbnNfcGx1c19vbmUYAiADKAQSFgoOZXZlbnRfdGltZXNfdXMYAyADKBIinwEKE0dldEZlYXR1cmVzUmVzcG9uc2USMAoHY29sdW1ucxgBIAMoCzIfLmZyZXNoZXQuc2VydmUudjEuRmVhdHVyZUNvbHVtbhIQCghhc19vZl91cxgCIAEoEhIbChNjb21wbGV0ZV90aHJvdWdoX3VzGAMgASgSEicKBHJvd3MYBCADKAsyGS5mcmVzaGV0LnNlcnZlLnYxLlJvd0luZm8iFQoTTGlzdFNlcnZpY2VzUmVxdWVzdCJOChRMaXN0U2VydmljZXNSZXNwb25zZRI2CghzZXJ2aWNlcxgBIAMoCzIkLmZyZXNoZXQuc2VydmUudjEuU2VydmljZURlc2NyaXB0aW9uIrYBChJTZXJ2aWNlRGVzY3JpcHRpb24SDAoEbmFtZRgBIAEoCRIoCgRrZXlzGAIgAygLMhouZnJlc2hldC50eXBlLnYxLktleUNvbHVtbhI0CgdvdXRwdXRzGAMgAygLMiMuZnJlc2hldC5zZXJ2ZS52MS5PdXRwdXREZXNjcmlwdGlvbhIyCgdyZXF1ZXN0GAQgAygLMiEuZnJlc2hldC50eXBlLnYxLlJlcXVlc3RGaWVsZFBsYW4iSwoRT3V0cHV0RGVzY3JpcHRpb24SDAoEbmFtZRgBIAEoCRIoCgR0eXBlGAIgASgLMhouZnJlc2hldC50eXBlLnYxLlZhbHVlVHlwZSIXChVHZXRTZXJ2ZVN0YXR1c1JlcXVlc3QiigIKFkdldFNlcnZlU3RhdHVzUmVzcG9uc2USNAoGc2hhcmRzGAEgAygLMiQuZnJlc2hldC5zZXJ2ZS52MS5SZXBsaWNhU2hhcmRTdGF0dXMSGgoSc2VydmluZ19nZW5lcmF0aW9uGAIgASgEEhgKEGtub3duX2dlbmVyYXRpb24YAyABKAQSDAoEcm93cxgEIAEoBBIuCgpjb25kaXRpb25zGAUgAygLMhouZnJlc2hldC50eXBlLnYxLkNvbmRpdGlvbhIRCglyb3dfYnl0ZXMYBiABKAQSMwoJb25fZGVtYW5kGAogAygLMiAuZnJlc2hldC5zZXJ2ZS52MS5PbkRlbWFuZFN0YXR1cyJWCg5PbkRlbWFuZFN0YXR1cxIPCgdzZXJ2aWNlGAEgASgJEg8KB2ZlYXR1cmUYAiABKAkSDgoGZXJyb3JzGAMgASgEEhIKCmxhc3RfZXJyb3IYBCABKAki5gEKElJlcGxpY2FTaGFyZFN0YXR1cxINCgVzaGFyZBgBIAEoDRIOCgZsb2dfaWQYAiABKAwSEAoIcG9zaXRpb24YAyABKAQSGwoTY29tcGxldGVfdGhyb3VnaF91cxgEIAEoEhIRCgljb25uZWN0ZWQYBSABKAgSEwoLY2F0Y2hpbmdfdXAYBiABKAgSEAoIYnVpbGRpbmcYByADKAwSDwoHaGVhbGluZxgIIAEoCBIQCgh1cHN0cmVhbRgJIAEoCRIOCgZyZWFzb24YCiABKAkSFQoNc3RhbmRzdGlsbF91cxgLIAEoAzKQAwoMU2VydmVTZXJ2aWNlEloKC0dldEZlYXR1cmVzEiQuZnJlc2hldC5zZXJ2ZS52MS5HZXRGZWF0dXJlc1JlcXVlc3QaJS5mcmVzaGV0LnNlcnZlLnYxLkdldEZlYXR1cmVzUmVzcG9uc2USXQoMTGlzdFNlcnZpY2VzEiUuZnJlc2hldC5zZXJ2ZS52MS5MaXN0U2VydmljZXNSZXF1ZXN0GiYuZnJlc2hldC5zZXJ2ZS52MS5MaXN0U2VydmljZXNSZXNwb25zZRJjCg5HZXRTZXJ2ZVN0YXR1cxInLmZyZXNoZXQuc2VydmUudjEuR2V0U2VydmVTdGF0dXNSZXF1ZXN0GiguZnJlc2hldC5zZXJ2ZS52MS5HZXRTZXJ2ZVN0YXR1c1Jlc3BvbnNlEmAKDUNvbmZpcm1FcmFzZWQSJi5mcmVzaGV0LnNlcnZlLnYxLkNvbmZpcm1FcmFzZWRSZXF1ZXN0GicuZnJlc2hldC5zZXJ2ZS52MS5Db25maXJtRXJhc2VkUmVzcG9uc2ViBnByb3RvMw", [file_freshet_type_v1_condition, file_freshet_type_v1_plan, file_freshet_type_v1_value]);
 
 /**
  * Asks for a confirmation.
@@ -282,6 +284,37 @@ export const EntityKeysSchema: GenMessage<EntityKeys> = /*@__PURE__*/
   messageDesc(file_freshet_serve_v1_serve, 6);
 
 /**
+ * One field of request data: what the caller knows and the store does not.
+ *
+ * @generated from message freshet.serve.v1.RequestColumn
+ */
+export type RequestColumn = Message<"freshet.serve.v1.RequestColumn"> & {
+  /**
+   * The field's name: "cart_total".
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * One value per entity, or one value for all entities, in the list of the field's type; a value with status ABSENT is
+   * null, and a column of nulls only may leave its list empty. Also taken, where the value is exactly the same: doubles
+   * that are whole and within 2^53 for an int64 field, int64s within 2^53 for a double field, strings for a decimal
+   * field, int64s (microseconds) for a timestamp field.
+   *
+   * @generated from field: freshet.type.v1.ValueColumn values = 2;
+   */
+  values?: ValueColumn | undefined;
+};
+
+/**
+ * Describes the message freshet.serve.v1.RequestColumn.
+ * Use `create(RequestColumnSchema)` to create a new message.
+ */
+export const RequestColumnSchema: GenMessage<RequestColumn> = /*@__PURE__*/
+  messageDesc(file_freshet_serve_v1_serve, 7);
+
+/**
  * Asks for features. Limits: 1,000 entities, 500 features, 50,000 values, 1 MiB; the answer has at most 64 MiB.
  *
  * @generated from message freshet.serve.v1.GetFeaturesRequest
@@ -314,6 +347,13 @@ export type GetFeaturesRequest = Message<"freshet.serve.v1.GetFeaturesRequest"> 
    * @generated from field: bool row_info = 4;
    */
   rowInfo: boolean;
+
+  /**
+   * The request data of the service: every field that it declares, each once.
+   *
+   * @generated from field: repeated freshet.serve.v1.RequestColumn request = 5;
+   */
+  request: RequestColumn[];
 };
 
 /**
@@ -321,7 +361,7 @@ export type GetFeaturesRequest = Message<"freshet.serve.v1.GetFeaturesRequest"> 
  * Use `create(GetFeaturesRequestSchema)` to create a new message.
  */
 export const GetFeaturesRequestSchema: GenMessage<GetFeaturesRequest> = /*@__PURE__*/
-  messageDesc(file_freshet_serve_v1_serve, 7);
+  messageDesc(file_freshet_serve_v1_serve, 8);
 
 /**
  * The values of one feature for all entities asked for, in their order.
@@ -349,7 +389,7 @@ export type FeatureColumn = Message<"freshet.serve.v1.FeatureColumn"> & {
  * Use `create(FeatureColumnSchema)` to create a new message.
  */
 export const FeatureColumnSchema: GenMessage<FeatureColumn> = /*@__PURE__*/
-  messageDesc(file_freshet_serve_v1_serve, 8);
+  messageDesc(file_freshet_serve_v1_serve, 9);
 
 /**
  * Where the values of one view came from, for all entities asked for, in their order.
@@ -384,7 +424,7 @@ export type RowInfo = Message<"freshet.serve.v1.RowInfo"> & {
  * Use `create(RowInfoSchema)` to create a new message.
  */
 export const RowInfoSchema: GenMessage<RowInfo> = /*@__PURE__*/
-  messageDesc(file_freshet_serve_v1_serve, 9);
+  messageDesc(file_freshet_serve_v1_serve, 10);
 
 /**
  * The features.
@@ -393,7 +433,8 @@ export const RowInfoSchema: GenMessage<RowInfo> = /*@__PURE__*/
  */
 export type GetFeaturesResponse = Message<"freshet.serve.v1.GetFeaturesResponse"> & {
   /**
-   * One column per feature, in the order of the service or of the request.
+   * One column per feature, in the order of the service or of the request; then one per on-demand feature of the
+   * service, in its order.
    *
    * @generated from field: repeated freshet.serve.v1.FeatureColumn columns = 1;
    */
@@ -427,7 +468,7 @@ export type GetFeaturesResponse = Message<"freshet.serve.v1.GetFeaturesResponse"
  * Use `create(GetFeaturesResponseSchema)` to create a new message.
  */
 export const GetFeaturesResponseSchema: GenMessage<GetFeaturesResponse> = /*@__PURE__*/
-  messageDesc(file_freshet_serve_v1_serve, 10);
+  messageDesc(file_freshet_serve_v1_serve, 11);
 
 /**
  * Asks for the services.
@@ -442,7 +483,7 @@ export type ListServicesRequest = Message<"freshet.serve.v1.ListServicesRequest"
  * Use `create(ListServicesRequestSchema)` to create a new message.
  */
 export const ListServicesRequestSchema: GenMessage<ListServicesRequest> = /*@__PURE__*/
-  messageDesc(file_freshet_serve_v1_serve, 11);
+  messageDesc(file_freshet_serve_v1_serve, 12);
 
 /**
  * The services.
@@ -463,7 +504,7 @@ export type ListServicesResponse = Message<"freshet.serve.v1.ListServicesRespons
  * Use `create(ListServicesResponseSchema)` to create a new message.
  */
 export const ListServicesResponseSchema: GenMessage<ListServicesResponse> = /*@__PURE__*/
-  messageDesc(file_freshet_serve_v1_serve, 12);
+  messageDesc(file_freshet_serve_v1_serve, 13);
 
 /**
  * A feature service as its reader sees it.
@@ -486,11 +527,18 @@ export type ServiceDescription = Message<"freshet.serve.v1.ServiceDescription"> 
   keys: KeyColumn[];
 
   /**
-   * The outputs in order.
+   * The outputs in order, on-demand features last.
    *
    * @generated from field: repeated freshet.serve.v1.OutputDescription outputs = 3;
    */
   outputs: OutputDescription[];
+
+  /**
+   * What the caller sends beside the keys.
+   *
+   * @generated from field: repeated freshet.type.v1.RequestFieldPlan request = 4;
+   */
+  request: RequestFieldPlan[];
 };
 
 /**
@@ -498,7 +546,7 @@ export type ServiceDescription = Message<"freshet.serve.v1.ServiceDescription"> 
  * Use `create(ServiceDescriptionSchema)` to create a new message.
  */
 export const ServiceDescriptionSchema: GenMessage<ServiceDescription> = /*@__PURE__*/
-  messageDesc(file_freshet_serve_v1_serve, 13);
+  messageDesc(file_freshet_serve_v1_serve, 14);
 
 /**
  * An output of a service.
@@ -526,7 +574,7 @@ export type OutputDescription = Message<"freshet.serve.v1.OutputDescription"> & 
  * Use `create(OutputDescriptionSchema)` to create a new message.
  */
 export const OutputDescriptionSchema: GenMessage<OutputDescription> = /*@__PURE__*/
-  messageDesc(file_freshet_serve_v1_serve, 14);
+  messageDesc(file_freshet_serve_v1_serve, 15);
 
 /**
  * Asks for the status.
@@ -541,7 +589,7 @@ export type GetServeStatusRequest = Message<"freshet.serve.v1.GetServeStatusRequ
  * Use `create(GetServeStatusRequestSchema)` to create a new message.
  */
 export const GetServeStatusRequestSchema: GenMessage<GetServeStatusRequest> = /*@__PURE__*/
-  messageDesc(file_freshet_serve_v1_serve, 15);
+  messageDesc(file_freshet_serve_v1_serve, 16);
 
 /**
  * How complete the replica is.
@@ -590,6 +638,13 @@ export type GetServeStatusResponse = Message<"freshet.serve.v1.GetServeStatusRes
    * @generated from field: uint64 row_bytes = 6;
    */
   rowBytes: bigint;
+
+  /**
+   * The on-demand features that failed since the process started, by service and feature ascending; at most 1,000.
+   *
+   * @generated from field: repeated freshet.serve.v1.OnDemandStatus on_demand = 10;
+   */
+  onDemand: OnDemandStatus[];
 };
 
 /**
@@ -597,7 +652,49 @@ export type GetServeStatusResponse = Message<"freshet.serve.v1.GetServeStatusRes
  * Use `create(GetServeStatusResponseSchema)` to create a new message.
  */
 export const GetServeStatusResponseSchema: GenMessage<GetServeStatusResponse> = /*@__PURE__*/
-  messageDesc(file_freshet_serve_v1_serve, 16);
+  messageDesc(file_freshet_serve_v1_serve, 17);
+
+/**
+ * How often an on-demand feature could not be computed.
+ *
+ * @generated from message freshet.serve.v1.OnDemandStatus
+ */
+export type OnDemandStatus = Message<"freshet.serve.v1.OnDemandStatus"> & {
+  /**
+   * The service.
+   *
+   * @generated from field: string service = 1;
+   */
+  service: string;
+
+  /**
+   * The on-demand feature.
+   *
+   * @generated from field: string feature = 2;
+   */
+  feature: string;
+
+  /**
+   * Values that were ABSENT or DEFAULTED because the expression failed; a result of null is no failure.
+   *
+   * @generated from field: uint64 errors = 3;
+   */
+  errors: bigint;
+
+  /**
+   * What the newest of them was.
+   *
+   * @generated from field: string last_error = 4;
+   */
+  lastError: string;
+};
+
+/**
+ * Describes the message freshet.serve.v1.OnDemandStatus.
+ * Use `create(OnDemandStatusSchema)` to create a new message.
+ */
+export const OnDemandStatusSchema: GenMessage<OnDemandStatus> = /*@__PURE__*/
+  messageDesc(file_freshet_serve_v1_serve, 18);
 
 /**
  * How complete a shard's replica is.
@@ -689,7 +786,7 @@ export type ReplicaShardStatus = Message<"freshet.serve.v1.ReplicaShardStatus"> 
  * Use `create(ReplicaShardStatusSchema)` to create a new message.
  */
 export const ReplicaShardStatusSchema: GenMessage<ReplicaShardStatus> = /*@__PURE__*/
-  messageDesc(file_freshet_serve_v1_serve, 17);
+  messageDesc(file_freshet_serve_v1_serve, 19);
 
 /**
  * Reads features from the replica beside the caller.

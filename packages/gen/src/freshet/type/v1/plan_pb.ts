@@ -5,6 +5,8 @@
 // Resolved definitions: what is in force, with every default filled in and every type known. The fold, the replicas
 // and every oracle read these and nothing else.
 // History: 2026-11-22 first version.
+// 2026-11-23 request data and on-demand features of a service; additive. A replica that does not know them leaves them
+// out of its answers: deploy replicas before definitions that have them.
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
@@ -18,7 +20,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file freshet/type/v1/plan.proto.
  */
 export const file_freshet_type_v1_plan: GenFile = /*@__PURE__*/
-  fileDesc("ChpmcmVzaGV0L3R5cGUvdjEvcGxhbi5wcm90bxIPZnJlc2hldC50eXBlLnYxIqkBCg1EZWZpbml0aW9uU2V0EhIKCmdlbmVyYXRpb24YASABKAQSKgoGcm91dGVzGAIgAygLMhouZnJlc2hldC50eXBlLnYxLlJvdXRlUGxhbhIoCgV2aWV3cxgDIAMoCzIZLmZyZXNoZXQudHlwZS52MS5WaWV3UGxhbhIuCghzZXJ2aWNlcxgEIAMoCzIcLmZyZXNoZXQudHlwZS52MS5TZXJ2aWNlUGxhbiJACg1Qb3N0Z3Jlc1RhYmxlEhAKCGRhdGFiYXNlGAEgASgJEg4KBnNjaGVtYRgCIAEoCRINCgV0YWJsZRgDIAEoCSLgAQoKU291cmNlUGxhbhIMCgRuYW1lGAEgASgJEikKBG1vZGUYAiABKA4yGy5mcmVzaGV0LnR5cGUudjEuU291cmNlTW9kZRIyCghwb3N0Z3JlcxgDIAEoCzIeLmZyZXNoZXQudHlwZS52MS5Qb3N0Z3Jlc1RhYmxlSAASGQoRZXZlbnRfdGltZV9jb2x1bW4YBCABKAkSEwoLbWF4X3NrZXdfdXMYBSABKAMSKwoIY29udHJhY3QYBiABKAsyGS5mcmVzaGV0LnR5cGUudjEuQ29udHJhY3RCCAoGb3JpZ2luIj4KCUtleUNvbHVtbhIMCgRuYW1lGAEgASgJEiMKBGtpbmQYAiABKA4yFS5mcmVzaGV0LnR5cGUudjEuS2luZCJDCgpFbnRpdHlQbGFuEgwKBG5hbWUYASABKAkSJwoDa2V5GAIgAygLMhouZnJlc2hldC50eXBlLnYxLktleUNvbHVtbiKJAQoJUm91dGVQbGFuEg0KBXJvdXRlGAEgASgNEisKBnNvdXJjZRgCIAEoCzIbLmZyZXNoZXQudHlwZS52MS5Tb3VyY2VQbGFuEisKBmVudGl0eRgDIAEoCzIbLmZyZXNoZXQudHlwZS52MS5FbnRpdHlQbGFuEhMKC2tleV9jb2x1bW5zGAQgAygJIlsKDURlcml2ZWRDb2x1bW4SDAoEbmFtZRgBIAEoCRISCgpleHByZXNzaW9uGAIgASgJEigKBHR5cGUYAyABKAsyGi5mcmVzaGV0LnR5cGUudjEuVmFsdWVUeXBlIjMKDVJvbGxpbmdXaW5kb3cSEQoJbGVuZ3RoX3VzGAEgASgDEg8KB3BhbmVfdXMYAiABKAMiMwoOVHVtYmxpbmdXaW5kb3cSEQoJbGVuZ3RoX3VzGAEgASgDEg4KBmNsb3NlZBgCIAEoCCIQCg5MaWZldGltZVdpbmRvdyKtAQoGV2luZG93EjEKB3JvbGxpbmcYASABKAsyHi5mcmVzaGV0LnR5cGUudjEuUm9sbGluZ1dpbmRvd0gAEjMKCHR1bWJsaW5nGAIgASgLMh8uZnJlc2hldC50eXBlLnYxLlR1bWJsaW5nV2luZG93SAASMwoIbGlmZXRpbWUYAyABKAsyHy5mcmVzaGV0LnR5cGUudjEuTGlmZXRpbWVXaW5kb3dIAEIGCgRraW5kIoYCCgtGZWF0dXJlUGxhbhIMCgRuYW1lGAEgASgJEhEKCWFnZ3JlZ2F0ZRgCIAEoCRINCgVpbnB1dBgDIAEoCRIuCgppbnB1dF90eXBlGAQgASgLMhouZnJlc2hldC50eXBlLnYxLlZhbHVlVHlwZRInCgZ3aW5kb3cYBSABKAsyFy5mcmVzaGV0LnR5cGUudjEuV2luZG93Ei8KC3Jlc3VsdF90eXBlGAYgASgLMhouZnJlc2hldC50eXBlLnYxLlZhbHVlVHlwZRItCg1kZWZhdWx0X3ZhbHVlGAcgASgLMhYuZnJlc2hldC50eXBlLnYxLlZhbHVlEg4KBnR0bF91cxgIIAEoAyLSAgoIVmlld1BsYW4SDwoHdmlld19pZBgBIAEoDBIMCgRuYW1lGAIgASgJEg0KBXJvdXRlGAMgASgNEisKBmVudGl0eRgEIAEoCzIbLmZyZXNoZXQudHlwZS52MS5FbnRpdHlQbGFuEikKBG1vZGUYBSABKA4yGy5mcmVzaGV0LnR5cGUudjEuU291cmNlTW9kZRIOCgZzb3VyY2UYBiABKAkSKAoHY29sdW1ucxgHIAMoCzIXLmZyZXNoZXQudHlwZS52MS5Db2x1bW4SLwoHZGVyaXZlZBgIIAMoCzIeLmZyZXNoZXQudHlwZS52MS5EZXJpdmVkQ29sdW1uEg0KBXdoZXJlGAkgASgJEi4KCGZlYXR1cmVzGAogAygLMhwuZnJlc2hldC50eXBlLnYxLkZlYXR1cmVQbGFuEhYKDmVuZ2luZV92ZXJzaW9uGAsgASgNIj4KCkZlYXR1cmVSZWYSDgoGb3V0cHV0GAEgASgJEg8KB3ZpZXdfaWQYAiABKAwSDwoHZmVhdHVyZRgDIAEoDSJKCgtTZXJ2aWNlUGxhbhIMCgRuYW1lGAEgASgJEi0KCGZlYXR1cmVzGAIgAygLMhsuZnJlc2hldC50eXBlLnYxLkZlYXR1cmVSZWZiBnByb3RvMw", [file_freshet_type_v1_contract, file_freshet_type_v1_value]);
+  fileDesc("ChpmcmVzaGV0L3R5cGUvdjEvcGxhbi5wcm90bxIPZnJlc2hldC50eXBlLnYxIqkBCg1EZWZpbml0aW9uU2V0EhIKCmdlbmVyYXRpb24YASABKAQSKgoGcm91dGVzGAIgAygLMhouZnJlc2hldC50eXBlLnYxLlJvdXRlUGxhbhIoCgV2aWV3cxgDIAMoCzIZLmZyZXNoZXQudHlwZS52MS5WaWV3UGxhbhIuCghzZXJ2aWNlcxgEIAMoCzIcLmZyZXNoZXQudHlwZS52MS5TZXJ2aWNlUGxhbiJACg1Qb3N0Z3Jlc1RhYmxlEhAKCGRhdGFiYXNlGAEgASgJEg4KBnNjaGVtYRgCIAEoCRINCgV0YWJsZRgDIAEoCSLgAQoKU291cmNlUGxhbhIMCgRuYW1lGAEgASgJEikKBG1vZGUYAiABKA4yGy5mcmVzaGV0LnR5cGUudjEuU291cmNlTW9kZRIyCghwb3N0Z3JlcxgDIAEoCzIeLmZyZXNoZXQudHlwZS52MS5Qb3N0Z3Jlc1RhYmxlSAASGQoRZXZlbnRfdGltZV9jb2x1bW4YBCABKAkSEwoLbWF4X3NrZXdfdXMYBSABKAMSKwoIY29udHJhY3QYBiABKAsyGS5mcmVzaGV0LnR5cGUudjEuQ29udHJhY3RCCAoGb3JpZ2luIj4KCUtleUNvbHVtbhIMCgRuYW1lGAEgASgJEiMKBGtpbmQYAiABKA4yFS5mcmVzaGV0LnR5cGUudjEuS2luZCJDCgpFbnRpdHlQbGFuEgwKBG5hbWUYASABKAkSJwoDa2V5GAIgAygLMhouZnJlc2hldC50eXBlLnYxLktleUNvbHVtbiKJAQoJUm91dGVQbGFuEg0KBXJvdXRlGAEgASgNEisKBnNvdXJjZRgCIAEoCzIbLmZyZXNoZXQudHlwZS52MS5Tb3VyY2VQbGFuEisKBmVudGl0eRgDIAEoCzIbLmZyZXNoZXQudHlwZS52MS5FbnRpdHlQbGFuEhMKC2tleV9jb2x1bW5zGAQgAygJIlsKDURlcml2ZWRDb2x1bW4SDAoEbmFtZRgBIAEoCRISCgpleHByZXNzaW9uGAIgASgJEigKBHR5cGUYAyABKAsyGi5mcmVzaGV0LnR5cGUudjEuVmFsdWVUeXBlIjMKDVJvbGxpbmdXaW5kb3cSEQoJbGVuZ3RoX3VzGAEgASgDEg8KB3BhbmVfdXMYAiABKAMiMwoOVHVtYmxpbmdXaW5kb3cSEQoJbGVuZ3RoX3VzGAEgASgDEg4KBmNsb3NlZBgCIAEoCCIQCg5MaWZldGltZVdpbmRvdyKtAQoGV2luZG93EjEKB3JvbGxpbmcYASABKAsyHi5mcmVzaGV0LnR5cGUudjEuUm9sbGluZ1dpbmRvd0gAEjMKCHR1bWJsaW5nGAIgASgLMh8uZnJlc2hldC50eXBlLnYxLlR1bWJsaW5nV2luZG93SAASMwoIbGlmZXRpbWUYAyABKAsyHy5mcmVzaGV0LnR5cGUudjEuTGlmZXRpbWVXaW5kb3dIAEIGCgRraW5kIoYCCgtGZWF0dXJlUGxhbhIMCgRuYW1lGAEgASgJEhEKCWFnZ3JlZ2F0ZRgCIAEoCRINCgVpbnB1dBgDIAEoCRIuCgppbnB1dF90eXBlGAQgASgLMhouZnJlc2hldC50eXBlLnYxLlZhbHVlVHlwZRInCgZ3aW5kb3cYBSABKAsyFy5mcmVzaGV0LnR5cGUudjEuV2luZG93Ei8KC3Jlc3VsdF90eXBlGAYgASgLMhouZnJlc2hldC50eXBlLnYxLlZhbHVlVHlwZRItCg1kZWZhdWx0X3ZhbHVlGAcgASgLMhYuZnJlc2hldC50eXBlLnYxLlZhbHVlEg4KBnR0bF91cxgIIAEoAyLSAgoIVmlld1BsYW4SDwoHdmlld19pZBgBIAEoDBIMCgRuYW1lGAIgASgJEg0KBXJvdXRlGAMgASgNEisKBmVudGl0eRgEIAEoCzIbLmZyZXNoZXQudHlwZS52MS5FbnRpdHlQbGFuEikKBG1vZGUYBSABKA4yGy5mcmVzaGV0LnR5cGUudjEuU291cmNlTW9kZRIOCgZzb3VyY2UYBiABKAkSKAoHY29sdW1ucxgHIAMoCzIXLmZyZXNoZXQudHlwZS52MS5Db2x1bW4SLwoHZGVyaXZlZBgIIAMoCzIeLmZyZXNoZXQudHlwZS52MS5EZXJpdmVkQ29sdW1uEg0KBXdoZXJlGAkgASgJEi4KCGZlYXR1cmVzGAogAygLMhwuZnJlc2hldC50eXBlLnYxLkZlYXR1cmVQbGFuEhYKDmVuZ2luZV92ZXJzaW9uGAsgASgNIj4KCkZlYXR1cmVSZWYSDgoGb3V0cHV0GAEgASgJEg8KB3ZpZXdfaWQYAiABKAwSDwoHZmVhdHVyZRgDIAEoDSJKChBSZXF1ZXN0RmllbGRQbGFuEgwKBG5hbWUYASABKAkSKAoEdHlwZRgCIAEoCzIaLmZyZXNoZXQudHlwZS52MS5WYWx1ZVR5cGUimwEKDU9uRGVtYW5kSW5wdXQSDAoEbmFtZRgBIAEoCRIoCgR0eXBlGAIgASgLMhouZnJlc2hldC50eXBlLnYxLlZhbHVlVHlwZRINCgNub3cYAyABKAhIABIRCgdyZXF1ZXN0GAQgASgNSAASEQoHZmVhdHVyZRgFIAEoDUgAEhMKCW9uX2RlbWFuZBgGIAEoDUgAQggKBnNvdXJjZSK5AQoMT25EZW1hbmRQbGFuEgwKBG5hbWUYASABKAkSEgoKZXhwcmVzc2lvbhgCIAEoCRIuCgZpbnB1dHMYAyADKAsyHi5mcmVzaGV0LnR5cGUudjEuT25EZW1hbmRJbnB1dBIoCgR0eXBlGAQgASgLMhouZnJlc2hldC50eXBlLnYxLlZhbHVlVHlwZRItCg1kZWZhdWx0X3ZhbHVlGAUgASgLMhYuZnJlc2hldC50eXBlLnYxLlZhbHVlIrABCgtTZXJ2aWNlUGxhbhIMCgRuYW1lGAEgASgJEi0KCGZlYXR1cmVzGAIgAygLMhsuZnJlc2hldC50eXBlLnYxLkZlYXR1cmVSZWYSMgoHcmVxdWVzdBgDIAMoCzIhLmZyZXNoZXQudHlwZS52MS5SZXF1ZXN0RmllbGRQbGFuEjAKCW9uX2RlbWFuZBgEIAMoCzIdLmZyZXNoZXQudHlwZS52MS5PbkRlbWFuZFBsYW5iBnByb3RvMw", [file_freshet_type_v1_contract, file_freshet_type_v1_value]);
 
 /**
  * Everything in force from one generation on.
@@ -609,6 +611,150 @@ export const FeatureRefSchema: GenMessage<FeatureRef> = /*@__PURE__*/
   messageDesc(file_freshet_type_v1_plan, 13);
 
 /**
+ * A value that the caller of a feature service sends beside the keys.
+ *
+ * @generated from message freshet.type.v1.RequestFieldPlan
+ */
+export type RequestFieldPlan = Message<"freshet.type.v1.RequestFieldPlan"> & {
+  /**
+   * The name: "cart_total".
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * The type of its values.
+   *
+   * @generated from field: freshet.type.v1.ValueType type = 2;
+   */
+  type?: ValueType | undefined;
+};
+
+/**
+ * Describes the message freshet.type.v1.RequestFieldPlan.
+ * Use `create(RequestFieldPlanSchema)` to create a new message.
+ */
+export const RequestFieldPlanSchema: GenMessage<RequestFieldPlan> = /*@__PURE__*/
+  messageDesc(file_freshet_type_v1_plan, 14);
+
+/**
+ * What a name in an on-demand feature's expression means.
+ *
+ * @generated from message freshet.type.v1.OnDemandInput
+ */
+export type OnDemandInput = Message<"freshet.type.v1.OnDemandInput"> & {
+  /**
+   * The name, as the expression writes it: "spend_1h".
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * The type of its values.
+   *
+   * @generated from field: freshet.type.v1.ValueType type = 2;
+   */
+  type?: ValueType | undefined;
+
+  /**
+   * Where the value comes from.
+   *
+   * @generated from oneof freshet.type.v1.OnDemandInput.source
+   */
+  source: {
+    /**
+     * True: the time T of the answer.
+     *
+     * @generated from field: bool now = 3;
+     */
+    value: boolean;
+    case: "now";
+  } | {
+    /**
+     * The index in the service's request data.
+     *
+     * @generated from field: uint32 request = 4;
+     */
+    value: number;
+    case: "request";
+  } | {
+    /**
+     * The index in the service's features. A value that is neither PRESENT nor DEFAULTED is null.
+     *
+     * @generated from field: uint32 feature = 5;
+     */
+    value: number;
+    case: "feature";
+  } | {
+    /**
+     * The index in the service's on-demand features, of an earlier one. An ABSENT value is null.
+     *
+     * @generated from field: uint32 on_demand = 6;
+     */
+    value: number;
+    case: "onDemand";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message freshet.type.v1.OnDemandInput.
+ * Use `create(OnDemandInputSchema)` to create a new message.
+ */
+export const OnDemandInputSchema: GenMessage<OnDemandInput> = /*@__PURE__*/
+  messageDesc(file_freshet_type_v1_plan, 15);
+
+/**
+ * A feature that is computed when it is read, resolved.
+ *
+ * @generated from message freshet.type.v1.OnDemandPlan
+ */
+export type OnDemandPlan = Message<"freshet.type.v1.OnDemandPlan"> & {
+  /**
+   * The name under which it is returned, after the stored features: "cart_vs_hour".
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * The CEL expression.
+   *
+   * @generated from field: string expression = 2;
+   */
+  expression: string;
+
+  /**
+   * The names that the expression uses, by name ascending.
+   *
+   * @generated from field: repeated freshet.type.v1.OnDemandInput inputs = 3;
+   */
+  inputs: OnDemandInput[];
+
+  /**
+   * The type it was checked to have.
+   *
+   * @generated from field: freshet.type.v1.ValueType type = 4;
+   */
+  type?: ValueType | undefined;
+
+  /**
+   * What to answer when the expression fails or gives null; unset: the value is ABSENT.
+   *
+   * @generated from field: freshet.type.v1.Value default_value = 5;
+   */
+  defaultValue?: Value | undefined;
+};
+
+/**
+ * Describes the message freshet.type.v1.OnDemandPlan.
+ * Use `create(OnDemandPlanSchema)` to create a new message.
+ */
+export const OnDemandPlanSchema: GenMessage<OnDemandPlan> = /*@__PURE__*/
+  messageDesc(file_freshet_type_v1_plan, 16);
+
+/**
  * A feature service, resolved: what one model reads.
  *
  * @generated from message freshet.type.v1.ServicePlan
@@ -627,6 +773,20 @@ export type ServicePlan = Message<"freshet.type.v1.ServicePlan"> & {
    * @generated from field: repeated freshet.type.v1.FeatureRef features = 2;
    */
   features: FeatureRef[];
+
+  /**
+   * What the caller sends beside the keys.
+   *
+   * @generated from field: repeated freshet.type.v1.RequestFieldPlan request = 3;
+   */
+  request: RequestFieldPlan[];
+
+  /**
+   * The features that are computed when they are read, in the order of evaluation; returned after the stored ones.
+   *
+   * @generated from field: repeated freshet.type.v1.OnDemandPlan on_demand = 4;
+   */
+  onDemand: OnDemandPlan[];
 };
 
 /**
@@ -634,5 +794,5 @@ export type ServicePlan = Message<"freshet.type.v1.ServicePlan"> & {
  * Use `create(ServicePlanSchema)` to create a new message.
  */
 export const ServicePlanSchema: GenMessage<ServicePlan> = /*@__PURE__*/
-  messageDesc(file_freshet_type_v1_plan, 14);
+  messageDesc(file_freshet_type_v1_plan, 17);
 
