@@ -9,6 +9,7 @@ import { Command, CommanderError, InvalidArgumentError, Option } from 'commander
 import { applyCommand } from './commands/apply.ts';
 import { checkpointFilesCommand, takeCheckpointCommand } from './commands/checkpoint.ts';
 import { doctorCommand } from './commands/doctor.ts';
+import { type EraseOptions, eraseCommand } from './commands/erase.ts';
 import { getCommand } from './commands/get.ts';
 import { planCommand } from './commands/plan.ts';
 import { statusCommand } from './commands/status.ts';
@@ -65,6 +66,7 @@ export function createProgram(terminal: Terminal): Command {
   addStatus(program, terminal);
   addDoctor(program, terminal);
   addCheckpoint(program, terminal);
+  addErase(program, terminal);
   return program;
 }
 
@@ -246,6 +248,42 @@ function addCheckpoint(program: Command, terminal: Terminal): void {
     );
 }
 
+function addErase(program: Command, terminal: Terminal): void {
+  sub(program, 'erase')
+    .summary('forget an entity, with a receipt')
+    .description(
+      "Forgets an entity's rows, state and features in log, shards, replicas and quarantine, for good, and shows a receipt " +
+        'that names every place. Delete its rows in the database first: what comes later is new. A node that cannot be ' +
+        'reached stays open in the receipt; asking again by the receipt goes on.',
+    )
+    .argument('[entity]', "the entity's name")
+    .argument('[key...]', "its key's columns, in order")
+    .addOption(addressOption(terminal, 'registry', 'the registry', '127.0.0.1:7404'))
+    .option('--receipt <id>', 'go on with an erase that was begun, or show its receipt')
+    .option('--id <id>', 'the id of the new erase; default: the day and a random number')
+    .option('--set-aside', 'also remove what nodes put aside because it was damaged')
+    .option('--without <node>', 'a node that is gone for good, by its id; may be repeated', collectText)
+    .addOption(
+      new Option('--timeout <duration>', 'how long a node may take').argParser(duration).default(300_000, '5m'),
+    )
+    .option('-y, --yes', 'do not ask')
+    .option('--json', 'the receipt as JSON')
+    .addHelpText(
+      'after',
+      `${examples(
+        ['freshet erase user 123'],
+        ['freshet erase stock berlin 7 --yes --json', 'a key of two columns'],
+        ['freshet erase --receipt 2026-11-23-1a2b3c4d', 'go on'],
+      )}\nThe exit code is 1 as long as something is left to be done.\n`,
+    )
+    .action(async (entity: string | undefined, key: string[], options: EraseOptions, command: Command) => {
+      if ((entity === undefined) === (options.receipt === undefined)) {
+        command.error('error: name an entity and its key, or --receipt, one of the two', { exitCode: EXIT.usage });
+      }
+      if (!(await eraseCommand(terminal, entity, key, options))) throw new FoundProblems();
+    });
+}
+
 /** A subcommand with what all of them share. */
 function sub(program: Command, name: string): Command {
   return program.command(name).showHelpAfterError(`('freshet ${name} --help' shows how it is used)`);
@@ -310,6 +348,10 @@ function list(text: string): string[] {
 function collect(value: string, previous: string[] = []): string[] {
   if (!/^[^=]+=/.test(value)) throw new InvalidArgumentError('write it as column=value, such as user_id=42');
   return [...previous, value];
+}
+
+function collectText(text: string, previous: string[] = []): string[] {
+  return [...previous, text];
 }
 
 function collectFields(value: string, previous: string[] = []): string[] {

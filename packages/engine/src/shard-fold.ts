@@ -348,6 +348,15 @@ export class ShardFold {
     return instance === undefined ? [] : mergedKeys(instance, this.#cold, afterKey);
   }
 
+  /**
+   * Drops the key's states in which nothing is (it was erased, and nothing came since), in every view in force; the next
+   * commit deletes them. Returns the ids of the views in which it has a state still. Never shows in a value.
+   */
+  forget(key: string): string[] {
+    const left = [...this.#force.instances()].filter(({ cache }) => cache.forget(key));
+    return [...new Set(left.map(({ view }) => view.viewId))].sort();
+  }
+
   /** The digest of the whole state (F1). Needs ColdState.scan once anything was evicted or restored. */
   digest(): Uint8Array {
     return digestInstances(this.#meta(), this.#force, this.#cold);

@@ -17,6 +17,7 @@
  */
 import { assert } from '@freshet/kit/assert.ts';
 import { crc32c } from '@freshet/store/crc32c.ts';
+import { crcOfErased } from './erased-record.ts';
 import type { LogEntry } from './log.ts';
 
 export const FRAME_HEADER_BYTES = 28;
@@ -90,11 +91,8 @@ export function decodeFrame(bytes: Uint8Array, view: DataView, at: number, expec
   }
   const logTimeUs = getInt64(view, at + 16);
   if (logTimeUs < expected.logTimeUsMin) return { kind: 'damaged', reason: 'its log time is before the last one' };
-  return {
-    kind: 'ok',
-    entry: { offset, logTimeUs, record: bytes.subarray(at + FRAME_HEADER_BYTES, end), crc },
-    next: end,
-  };
+  const record = bytes.subarray(at + FRAME_HEADER_BYTES, end);
+  return { kind: 'ok', entry: { offset, logTimeUs, record, crc: crcOfErased(record) ?? crc }, next: end };
 }
 
 /** Some right frames back to back. */

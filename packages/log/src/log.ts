@@ -8,6 +8,8 @@
  * offsets of a partition are contiguous from 0; log time never decreases within a partition.
  */
 
+import type { Erasure } from './segment-erase.ts';
+
 /** A record where it lies. */
 export interface LogEntry {
   readonly offset: number;
@@ -15,7 +17,10 @@ export interface LogEntry {
   readonly logTimeUs: number;
   /** An encoded freshet.log.v1.LogRecord. Only valid until the next batch is taken: copy what is kept. */
   readonly record: Uint8Array;
-  /** CRC32C of the record's frame (offset, log time and record), as it lies on disk. */
+  /**
+   * CRC32C of the record's frame (offset, log time and record), as it was appended: also of one that was erased since
+   * (erased-record.ts). By it whoever folded the record knows the log again.
+   */
   readonly crc: number;
 }
 
@@ -113,6 +118,25 @@ export interface LogTrimmer {
   trim(partition: number, below: number): Promise<number>;
   /** The partition's segments, oldest first; the last one takes what is appended. */
   segments(partition: number): readonly SegmentSummary[];
+}
+
+/** What erasing did. */
+export interface EraseResult {
+  /** How many records were erased. */
+  readonly records: number;
+  /** The files that were rewritten, with how many records each. */
+  readonly segments: readonly { readonly path: string; readonly records: number }[];
+}
+
+/** Taking single records out for good. */
+export interface LogEraser {
+  /**
+   * Puts a filler in the place of each record below an offset that has the marker in it and is meant: same offset, log
+   * time and checksum, nothing of its content but what `kept` gives (`LogRecord.erased`). The last segment is closed first, if records of it may match.
+   * Resolves when that is durable; again, it finds nothing more to do. `pause` is awaited after each segment with its
+   * bytes. Throws DATA_DAMAGED when a segment cannot be looked through, after all others were; DISK_FULL and its like.
+   */
+  erase(partition: number, erasure: Erasure, pause: (bytes: number) => Promise<void>): Promise<EraseResult>;
 }
 
 export interface Log extends LogReader, FrameReader, LogWriter, LogTrimmer {

@@ -9,13 +9,14 @@
 import { dirname } from 'node:path';
 import { assert, must } from '@freshet/kit/assert.ts';
 import { diskError } from '@freshet/kit/disk-errors.ts';
-import { FreshetError } from '@freshet/kit/errors.ts';
+import { FreshetError, isFreshetError } from '@freshet/kit/errors.ts';
 import { type FileSystem, isErrno } from './file-system.ts';
 import { damaged, followFrames } from './follow.ts';
-import type { FrameBatch, SegmentSummary } from './log.ts';
+import type { EraseResult, FrameBatch, SegmentSummary } from './log.ts';
 import { type CleanEnd, type LogIdentity, partitionDirectory } from './log-directory.ts';
 import { PartitionFeed } from './partition-feed.ts';
 import { ExtentFile } from './partition-file.ts';
+import { type Erasure, eraseInSegment } from './segment-erase.ts';
 import type { Segment, SegmentFault } from './segment-file.ts';
 import { SegmentReader } from './segment-reader.ts';
 import { type RecoveredPartition, recoverPartition } from './segment-recovery.ts';
@@ -127,6 +128,32 @@ export class Partition {
     }
     await this.#removeLeaving();
     return this.feed.bounds.start;
+  }
+
+  /** See LogEraser.erase. A segment at a time, in turn with trims: one that was trimmed must not come back. */
+  async erase(erasure: Erasure, pause: (bytes: number) => Promise<void>): Promise<EraseResult> {
+    const last = this.#segments.at(-1);
+    if (last !== undefined && last.firstOffset < erasure.below) await this.writer.roll();
+    const segments: { path: string; records: number }[] = [];
+    let unreadable: unknown;
+    for (const segment of this.#segments.slice(0, -1).filter(({ firstOffset }) => firstOffset < erasure.below)) {
+      const turn = this.#trimming.then(() =>
+        this.#segments.includes(segment) ? eraseInSegment(this.#files, segment, erasure) : 0,
+      );
+      this.#trimming = turn.catch(() => undefined);
+      try {
+        const records = await turn;
+        if (records > 0) segments.push({ path: segment.path, records });
+      } catch (error) {
+        if (!isFreshetError(error, 'DATA_DAMAGED')) throw error;
+        unreadable ??= error;
+      }
+      await pause(segment.bytes);
+    }
+    // What is in memory is as the files were.
+    this.feed.tail.clear();
+    if (unreadable !== undefined) throw unreadable;
+    return { records: segments.reduce((sum, { records }) => sum + records, 0), segments };
   }
 
   async #removeLeaving(): Promise<void> {

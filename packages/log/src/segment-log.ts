@@ -24,13 +24,23 @@ import { DiskRoom } from './disk-room.ts';
 import { type FileSystem, isErrno, nodeFileSystem } from './file-system.ts';
 import { decodeFrames } from './follow.ts';
 import { MIN_FREE_BYTES, PENDING_BYTES_MAX, SEGMENT_BYTES, TAIL_BYTES } from './limits.ts';
-import type { AppendResult, FrameBatch, Log, LogBatch, LogDescription, SegmentSummary } from './log.ts';
+import type {
+  AppendResult,
+  EraseResult,
+  FrameBatch,
+  Log,
+  LogBatch,
+  LogDescription,
+  LogEraser,
+  SegmentSummary,
+} from './log.ts';
 import { type LogIdentity, openIdentity, readCleanEnds, removeCleanEnds, writeCleanEnds } from './log-directory.ts';
 import { type ClockAlarm, LogTime } from './log-time.ts';
 import { openPartition, type Partition } from './partition.ts';
 import { closing, feedOf } from './partition-feed.ts';
 import { PendingAppends } from './pending-appends.ts';
 import { checkRecords } from './pieces.ts';
+import type { Erasure } from './segment-erase.ts';
 
 export interface SegmentLogOptions {
   /** Where the log lies; made when it is not there. */
@@ -57,7 +67,7 @@ export interface SegmentLogOptions {
   readonly makeLogId?: (() => string) | undefined;
 }
 
-export interface SegmentLog extends Log {
+export interface SegmentLog extends Log, LogEraser {
   /** What waits for its fsync, in bytes. */
   readonly pendingBytes: number;
   /** Resolves when less than half of what may be pending is and no append is refused, or the signal aborts. */
@@ -229,6 +239,15 @@ class SegmentLogImpl implements SegmentLog {
     const trimmed = feedOf(this.#partitions, partition);
     try {
       return await trimmed.trim(below);
+    } catch (error) {
+      throw diskError(error, this.#directory) ?? error;
+    }
+  }
+
+  async erase(partition: number, erasure: Erasure, pause: (bytes: number) => Promise<void>): Promise<EraseResult> {
+    if (this.#closed !== undefined) throw closing();
+    try {
+      return await feedOf(this.#partitions, partition).erase(erasure, pause);
     } catch (error) {
       throw diskError(error, this.#directory) ?? error;
     }

@@ -56,6 +56,8 @@ export class SegmentWriter {
   #busy = false;
   #lastPiece: Piece | undefined;
   #lastLogTimeUs: number;
+  #rolling: Promise<void> | undefined;
+  #idle: (() => void) | undefined;
 
   constructor(options: SegmentWriterOptions) {
     this.#options = options;
@@ -82,6 +84,7 @@ export class SegmentWriter {
    * nothing of it is there and another may be tried; LOG_HALTED, now and ever after.
    */
   async commit(records: readonly Uint8Array[], logTimeUs: number): Promise<number> {
+    while (this.#rolling !== undefined) await this.#rolling;
     if (this.#fault !== undefined) throw this.#fault;
     assert(!this.#busy, 'two commits of one partition at once');
     this.#busy = true;
@@ -100,8 +103,48 @@ export class SegmentWriter {
       throw this.#fault;
     } finally {
       this.#busy = false;
+      this.#idle?.();
     }
     return firstOffset;
+  }
+
+  /**
+   * Closes the last segment, so that it can be rewritten: what is appended next goes to a new one. Between two commits;
+   * a segment without records stays the last one. Throws as commit().
+   */
+  roll(): Promise<void> {
+    const before = this.#rolling ?? Promise.resolve();
+    const rolled = before.then(() => this.#betweenCommits()).then(() => this.#roll());
+    const settled = rolled
+      .catch(() => undefined)
+      .then(() => {
+        if (this.#rolling === settled) this.#rolling = undefined;
+      });
+    this.#rolling = settled;
+    return rolled;
+  }
+
+  #betweenCommits(): Promise<void> | undefined {
+    if (!this.#busy) return undefined;
+    return new Promise((resolve) => {
+      this.#idle = resolve;
+    });
+  }
+
+  async #roll(): Promise<void> {
+    this.#idle = undefined;
+    if (this.#fault !== undefined) throw this.#fault;
+    const { segments, extent } = this.#options;
+    const last = segments.at(-1);
+    if (last === undefined || last.bytes === SEGMENT_HEADER_BYTES) return;
+    try {
+      const segment = await this.#makeSegment(last);
+      await extent.change({ newest: segment.firstOffset });
+    } catch (cause) {
+      if (isErrno(cause, ...PASSING)) throw diskError(cause, this.#options.directory) ?? cause;
+      this.#fault = await this.#halt(cause instanceof Unknown ? cause.cause : cause);
+      throw this.#fault;
+    }
   }
 
   async close(): Promise<void> {

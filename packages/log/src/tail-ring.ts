@@ -46,6 +46,13 @@ export class TailRing {
     while (this.#bytes > this.#bytesMax) this.#dropOldest();
   }
 
+  /** Drops everything: what is on disk is no longer the same. */
+  clear(): void {
+    this.#pieces = [];
+    this.#head = 0;
+    this.#bytes = 0;
+  }
+
   /** Records from an offset on, up to about so many bytes but at least one; undefined when the offset is not here. */
   take(offset: number, bytesMax: number): Piece | undefined {
     if (offset < this.start || offset >= this.#end) return undefined;

@@ -69,6 +69,18 @@ export class DiskKeeper {
     return this.#alone(() => store.flush(state, () => this.#relieve()));
   }
 
+  /**
+   * Writes what is not on disk yet, and then the store's files anew, so that nothing is left in them of what was deleted or
+   * replaced; of the keys not even in what LevelDB keeps for itself. Throws what the disk says.
+   */
+  rewrite(keys: () => readonly Uint8Array[]): Promise<void> {
+    const { store, state } = this.#options;
+    return this.#alone(async () => {
+      await store.flush(state, () => this.#relieve());
+      await store.compact(keys());
+    });
+  }
+
   /** Looks through the store's files; what is damaged is written anew. Throws what the disk says. */
   async scrub(): Promise<void> {
     const { store, state, clock, scrubBytesPerS } = this.#options;

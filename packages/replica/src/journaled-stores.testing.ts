@@ -18,6 +18,10 @@ export class JournaledStores implements Stores {
     return journaled(await this.disk.open(directory, options), this);
   }
 
+  compact(): Promise<void> {
+    return this.disk.compact();
+  }
+
   setAside(directory: string): Promise<string> {
     // What was written to it is no longer what a disk made again should have.
     this.batches.length = 0;

@@ -29,6 +29,7 @@ function under(place: string): Stores {
   return {
     open: (directory, options) => levelStores.open(join(place, directory), { ...options, writeBufferBytes: 64 * 1024 }),
     setAside: (directory) => levelStores.setAside(join(place, directory)),
+    compact: (directory, options, keys) => levelStores.compact(join(place, directory), options, keys),
   };
 }
 

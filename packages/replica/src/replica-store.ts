@@ -116,6 +116,13 @@ export class ReplicaStore {
     await this.#open();
   }
 
+  /** See Stores.compact. The store is closed for it; the next write opens it again. Not while one is under way. */
+  async compact(keys: readonly Uint8Array[]): Promise<void> {
+    const { stores, directory } = this.#options;
+    await this.#abandon();
+    await stores.compact(directory, OPTIONS, keys);
+  }
+
   /** As KeyValueStore.scrub; nothing while the store is not open. */
   async scrub(pause: (bytes: number) => Promise<void>): Promise<number> {
     return (await this.#store?.scrub(pause)) ?? 0;

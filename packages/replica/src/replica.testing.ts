@@ -55,10 +55,17 @@ export function definitions(generation: number, views: readonly ViewPlan[]): Def
   });
 }
 
-/** An encoded Row of countView: the count is the version. */
+/**
+ * An encoded Row of countView: the count is the version. That of version 0 steps up in the far future: a count that is 0 for
+ * ever would say nothing, and the row would be dropped.
+ */
 export function countRow(version: number): Uint8Array {
-  const columns = [create(ValueColumnSchema, { int64s: [BigInt(version)] })];
-  return toBinary(RowSchema, create(RowSchema, { version: BigInt(version), timelines: [{ unitUs: 1n, columns }] }));
+  const columns = [create(ValueColumnSchema, { int64s: version > 0 ? [BigInt(version)] : [0n, 1n] })];
+  const steps = version > 0 ? {} : { firstStep: 9_000_000_000_000_000n, hasSteps: true };
+  return toBinary(
+    RowSchema,
+    create(RowSchema, { version: BigInt(version), timelines: [{ unitUs: 1n, ...steps, columns }] }),
+  );
 }
 
 /** Key strings that belong to the shard. */

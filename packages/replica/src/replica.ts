@@ -20,7 +20,9 @@ import type { Logger } from '@freshet/kit/logger.ts';
 import type { Stores } from '@freshet/store/key-value-store.ts';
 import { levelStores } from '@freshet/store/level-store.ts';
 import type { Catalog } from './catalog.ts';
+import { confirmErased, type ErasedAnswer, type ErasedQuestion } from './confirm-erased.ts';
 import type { ChangesClient } from './connections.ts';
+import { DeadRows } from './dead-rows.ts';
 import { DiskKeeper } from './disk-keeper.ts';
 import { Follower } from './follower.ts';
 import type { ReplicaState, Shard } from './replica-state.ts';
@@ -100,6 +102,8 @@ export class Replica {
   readonly reader: RowReader;
   readonly #stop = new AbortController();
   readonly #watching: Promise<void>;
+  readonly #dead: DeadRows;
+  readonly #sweeping: Promise<void>;
 
   private constructor(options: ReplicaOptions, { store, state, conditions }: Parts) {
     const { clock, log } = options;
@@ -131,6 +135,8 @@ export class Replica {
     const link = (shard: number): ReturnType<Follower['report']> => this.#follower.report(shard);
     this.#watch = new ReplicaWatch({ state, conditions, link, budgetBytes: options.memoryBudgetBytes ?? 0 });
     this.#watching = this.#watchLoop();
+    this.#dead = new DeadRows(state);
+    this.#sweeping = this.#dead.run(clock, options.yieldNow ?? turn, this.#stop.signal);
   }
 
   /**
@@ -218,6 +224,15 @@ export class Replica {
     return this.#disk.flush();
   }
 
+  /**
+   * Confirms that nothing of an erased entity is held, once the replica is past the Erase record. Throws WRONG_LOG, what the
+   * disk says, and the signal's reason when that comes first.
+   */
+  confirmErased(question: ErasedQuestion, signal: AbortSignal): Promise<ErasedAnswer> {
+    const place = { state: this.#state, dead: this.#dead, disk: this.#disk, clock: this.#clock };
+    return confirmErased(place, question, AbortSignal.any([signal, this.#stop.signal]));
+  }
+
   /** Looks through the store's files now; what is damaged is written anew from memory. Throws what the disk says. */
   scrub(): Promise<void> {
     return this.#disk.scrub();
@@ -229,6 +244,7 @@ export class Replica {
     this.#stop.abort();
     await this.#follower.stop();
     await this.#watching;
+    await this.#sweeping;
     try {
       await this.#disk.close();
     } finally {

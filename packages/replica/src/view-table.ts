@@ -131,6 +131,17 @@ export class ViewTable {
     this.#changed(key, bytes);
   }
 
+  /**
+   * Takes away a row that says nothing any more. Its version stays behind in a tombstone (R2): what an upstream still sends
+   * of it, or from before it, is not to come back.
+   */
+  dropDead(key: RowKey, row: ReplicaRow): void {
+    this.bytes -= row.bytes.length;
+    row.bytes = '';
+    row.step = undefined;
+    this.#changed(key, '');
+  }
+
   /** Takes a row as it was on disk, with the digest of that. */
   load(key: RowKey, version: number, bytes: string, digest: number): void {
     const row = new ReplicaRow(version, bytes);

@@ -93,6 +93,12 @@ export interface Stores {
    * process has it, DATA_DAMAGED when it cannot be trusted, DISK_FULL and its like, INVALID_CONFIG.
    */
   open(directory: string, options: StoreOptions): Promise<KeyValueStore>;
+  /**
+   * Rewrites a closed store, so that nothing is left in its files of what was deleted or replaced: LevelDB keeps that until
+   * it happens to come by. `keys` are those of which nothing may be left but what a read would return. Takes about as long
+   * as reading and writing the store once. Throws as open() does.
+   */
+  compact(directory: string, options: StoreOptions, keys: readonly Uint8Array[]): Promise<void>;
   /** Puts a closed store out of the way, under a name that it returns; the oldest and the two newest are kept. */
   setAside(directory: string): Promise<string>;
 }

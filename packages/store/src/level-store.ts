@@ -50,6 +50,16 @@ export const levelStores: Stores = {
     }
   },
 
+  async compact(directory, options, keys) {
+    const lock = await lockStore(directory, options);
+    try {
+      await inspect(directory, options);
+      await rewrite(directory, options, keys);
+    } finally {
+      await lock.release();
+    }
+  },
+
   async setAside(directory) {
     const parent = dirname(directory);
     try {
@@ -146,6 +156,37 @@ async function openLevel(directory: string, options: StoreOptions): Promise<Db> 
     return db;
   } catch (error) {
     throw openFailure(error, directory, options);
+  }
+}
+
+/** Sorts after every key of ours. */
+const LAST_KEY = Buffer.of(0xff);
+
+/**
+ * Each key is written once more as it is, so that some table above the deepest level spans it and its older versions, and
+ * the compaction comes through them all; with LAST_KEY, so that the places that LevelDB notes in its manifest as where it
+ * stopped are that key. The manifest also names the first and last keys of tables that are no more, and LevelDB's own log
+ * what was compacted: opened again it writes the one anew and moves the other away.
+ */
+async function rewrite(directory: string, options: StoreOptions, keys: readonly Uint8Array[]): Promise<void> {
+  try {
+    const db = await openLevel(directory, options);
+    try {
+      const batch = db.batch().put(LAST_KEY, sealEntry(LAST_KEY, Buffer.alloc(0)).value);
+      for (const key of keys.map(asBuffer)) {
+        const value = await db.get(key);
+        if (value === undefined) batch.del(key);
+        else batch.put(key, value);
+      }
+      await batch.write({ sync: true });
+      await db.compactRange(Buffer.of(0), LAST_KEY);
+    } finally {
+      await db.close();
+    }
+    await (await openLevel(directory, options)).close();
+    await rm(join(directory, 'LOG.old'), { force: true });
+  } catch (error) {
+    throw diskError(error, directory) ?? error;
   }
 }
 

@@ -102,6 +102,9 @@ export class MemoryDisk implements Stores {
     return store;
   }
 
+  /** Keeps nothing that was deleted or replaced. */
+  async compact(): Promise<void> {}
+
   async setAside(directory: string): Promise<string> {
     const life = this.#life;
     await this.#before({ directory, kind: 'aside' });

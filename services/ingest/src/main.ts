@@ -8,7 +8,9 @@
  *     registry ──WatchDefinitions──▶ IngestNode (definitions into the log, sources stopped and started)
  *     registry ◀─AnnounceNode──── this node        registry ──DescribeTables──▶ Postgres' catalog
  */
+import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
+import { setImmediate as yieldNow } from 'node:timers/promises';
 import { IngestService } from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
 import { LogService } from '@freshet/gen/freshet/log/v1/log_pb.ts';
 import { Role } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
@@ -30,6 +32,7 @@ import { checkConfig, type IngestConfig, OPTIONS } from './config.ts';
 import { databasesToDiagnose } from './diagnose.ts';
 import { CheckpointFile } from './io/checkpoint-file.ts';
 import { diagnoseDatabases } from './io/diagnose.ts';
+import { Eraser } from './io/eraser.ts';
 import { GenerationRequests } from './io/generation-requests.ts';
 import { IngestNode, notConfigured } from './io/ingest-node.ts';
 import { logFault } from './io/log-fault.ts';
@@ -42,8 +45,10 @@ import { describeTables as describeTablesOf } from './io/table-describer.ts';
 import { describeLog } from './rpc/describe-log.ts';
 import { describeTables } from './rpc/describe-tables.ts';
 import { diagnoseSources } from './rpc/diagnose-sources.ts';
+import { eraseEntity } from './rpc/erase-entity.ts';
 import { getIngestStatus } from './rpc/get-ingest-status.ts';
 import { noteCheckpoints } from './rpc/note-checkpoints.ts';
+import { getErase, noteErased } from './rpc/note-erased.ts';
 import { readLog } from './rpc/read-log.ts';
 import { requestGenerations } from './rpc/request-generations.ts';
 
@@ -106,6 +111,16 @@ export async function startIngest(
     ...shared,
   });
 
+  const eraser = new Eraser({
+    directory: config.dataDir,
+    files: nodeFileSystem,
+    log,
+    quarantine,
+    definitions: () => node.definitions,
+    clock,
+    makeSalt: () => randomBytes(16),
+    yieldNow,
+  });
   const server = createGrpcServer({ log: logger })
     .add(LogService, {
       describeLog: describeLog(log),
@@ -120,6 +135,9 @@ export async function startIngest(
       diagnoseSources: diagnoseSources((patienceMs, s) =>
         diagnoseDatabases(databasesToDiagnose(config), { patienceMs, clock, signal: s }),
       ),
+      eraseEntity: eraseEntity(eraser),
+      noteErased: noteErased(eraser),
+      getErase: getErase(eraser),
       getIngestStatus: getIngestStatus(() => ({
         logId: log.logId,
         definitionsGeneration: node.writtenGeneration,

@@ -21,12 +21,14 @@ import { runMain } from '@freshet/kit/main.ts';
 import { loadNodeId } from '@freshet/kit/node-id.ts';
 import { watchOpenFiles } from '@freshet/kit/open-files.ts';
 import { RegistryLink } from '@freshet/kit/registry-link.ts';
+import { nodeFileSystem } from '@freshet/log/file-system.ts';
 import { followMesh, keepGoing } from '@freshet/replica/mesh-link.ts';
 import { Replica } from '@freshet/replica/replica.ts';
 import { OPTIONS, type ServeConfig } from './config.ts';
 import { createFeatureHandler } from './core/get-features.ts';
 import { OnDemandErrorCounts } from './core/on-demand-errors.ts';
 import { Readiness } from './core/readiness.ts';
+import { asidesIn } from './io/asides.ts';
 import { serveHandlers } from './rpc/handlers.ts';
 
 // Above the limit of a request (1 MiB), so that one that is too large is told so with its limit and remedy; what is
@@ -66,7 +68,7 @@ export async function startServe(
 
   const errors = new OnDemandErrorCounts();
   const features = createFeatureHandler(replica, { clock, yieldNow: turn, errors });
-  const handlers = serveHandlers(replica, features, errors);
+  const handlers = serveHandlers(replica, features, errors, asidesIn(nodeFileSystem, config.dataDir));
   const server = createGrpcServer({ log, maxReceiveBytes: RECEIVE_BYTES_MAX })
     .add(ServeService, handlers)
     .addRawUnary(ServeService, 'getFeatures', features);

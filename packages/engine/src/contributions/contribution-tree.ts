@@ -103,6 +103,15 @@ export class ContributionTree {
     return removed;
   }
 
+  /** Removes all of a key's contributions: it is erased by the record at the offset. */
+  erase(entityKey: string, offset: number): void {
+    const { nodes } = this;
+    const root = nodes.root(entityKey);
+    if (root === undefined) return;
+    for (const bound of root.bounds ?? []) nodes.remove(nodes.leaf(entityKey, bound), offset);
+    nodes.remove(root, offset);
+  }
+
   #isHeld(bytes: Uint8Array, at: number, logTimeUs: number): boolean {
     return isHeld(this.#view.reach, readEventTime(bytes, at), logTimeUs);
   }

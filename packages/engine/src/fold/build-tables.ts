@@ -20,6 +20,7 @@ import {
 } from '@freshet/gen/freshet/compute/v1/state_pb.ts';
 import { must } from '@freshet/kit/assert.ts';
 import { RecordKind, type RecordReader } from '../record/record-reader.ts';
+import type { Erasure } from './erase.ts';
 import { RouteProgress } from './route-progress.ts';
 import { type JoinedTables, Table, type TableStorage } from './table.ts';
 
@@ -134,8 +135,19 @@ export class BuildTables implements JoinedTables {
       case RecordKind.TABLE:
         if (progress.accept(record)) table.apply(record, offset);
         return undefined;
+      case RecordKind.ERASED:
+        // F3: what was erased still counts as delivered.
+        progress.accept(record);
+        return undefined;
       default:
         return undefined;
+    }
+  }
+
+  /** An entity is forgotten, by the record at the offset. */
+  erase({ routes, key }: Erasure, offset: number): void {
+    for (const [route, { table, begin }] of this.#tables) {
+      if (routes.includes(route) && offset >= (this.#from ?? begin)) table.erase(key);
     }
   }
 

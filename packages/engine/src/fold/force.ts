@@ -33,6 +33,7 @@ import { type RunnableView, runnableView } from '../state/view-plan.ts';
 import { newestEngineVersion } from '../windows.ts';
 import { BuildTables } from './build-tables.ts';
 import { ContractBook } from './contract-book.ts';
+import { eraseIn, readErasure } from './erase.ts';
 import { LiveTables, readyRoutes } from './live-tables.ts';
 import { RouteProgress } from './route-progress.ts';
 import type { CacheUse } from './state-cache.ts';
@@ -111,8 +112,20 @@ export class Force {
         if (kind.case === 'definitions') this.#define(kind.value, entry.offset);
         return;
       }
+      case RecordKind.ERASE: {
+        const erasure = readErasure(entry);
+        // A build meets the record when it comes to it; so does one that waits for its tables.
+        const fed = [...this.instances()].filter(({ build, awaitsTables }) => build === undefined && !awaitsTables);
+        eraseIn(fed, erasure, entry);
+        this.tables.erase(erasure);
+        return;
+      }
+      case RecordKind.ERASED:
+        // F3: what was erased still counts as delivered.
+        this.routes.get(record.route)?.accept(record);
+        return;
       default:
-      // Ticks only carry log time. Erasure is written by no version that this one reads.
+      // Ticks only carry log time.
     }
   }
 
@@ -179,6 +192,12 @@ export class Force {
   #foldShadow(instance: ViewInstance, { route, tables }: Build, entry: FoldEntry): number | undefined {
     const record = this.#record;
     record.load(entry.record);
+    if (record.kind === RecordKind.ERASE) {
+      const erasure = readErasure(entry);
+      if (tables?.folds(entry.offset) !== false) eraseIn([instance], erasure, entry);
+      tables?.erase(erasure, entry.offset);
+      return undefined;
+    }
     if (record.route === route.route && tables?.folds(entry.offset) !== false) this.#foldEvent(instance, route, entry);
     return tables?.take(record, entry.offset);
   }
@@ -187,6 +206,7 @@ export class Force {
     const record = this.#record;
     if (record.kind === RecordKind.ROUTE_BEGIN) route.begin(record.generation, entry.offset);
     else if (record.kind === RecordKind.SNAPSHOT_END) route.endSnapshot(record.generation);
+    else if (record.kind === RecordKind.ERASED) route.accept(record);
     else if (record.kind === RecordKind.CHANGE || record.kind === RecordKind.TRUNCATE) {
       if (route.accept(record)) this.#foldChange([instance], entry);
     }

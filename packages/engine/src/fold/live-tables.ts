@@ -8,6 +8,7 @@ import type { TableState } from '@freshet/gen/freshet/compute/v1/state_pb.ts';
 import type { RecordReader } from '../record/record-reader.ts';
 import type { RunnableView } from '../state/view-plan.ts';
 import type { BuildTables } from './build-tables.ts';
+import type { Erasure } from './erase.ts';
 import type { RouteProgress } from './route-progress.ts';
 import { type JoinedTables, Table, type TableStorage } from './table.ts';
 
@@ -67,6 +68,11 @@ export class LiveTables implements JoinedTables {
   /** Takes a change or truncation that counts. */
   apply(record: RecordReader, offset: number): void {
     this.#tables.get(record.route)?.apply(record, offset);
+  }
+
+  /** An entity is forgotten: tables that lie by its key lose its row. Broadcast tables are nobody's. */
+  erase({ routes, key }: Erasure): void {
+    for (const route of routes) this.#tables.get(route)?.erase(key);
   }
 
   /** A build has come as far as the live fold: what this has not is taken over, the rest is the same and goes. */

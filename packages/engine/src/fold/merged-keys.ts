@@ -17,6 +17,7 @@ export function* mergedKeys(instance: ViewInstance, cold: ColdState, afterKey?: 
   assert(cold.scan !== undefined, 'the cold store cannot be scanned');
   let at = 0;
   for (const [key] of cold.scan(name, afterKey)) {
+    if (cache.isGone(key)) continue;
     while (at < hot.length && (hot[at] as string) < key) yield hot[at++] as string;
     if (hot[at] === key) at++;
     if (!cache.isGone(key)) yield key;

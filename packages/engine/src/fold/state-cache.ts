@@ -9,7 +9,7 @@
  */
 import type { ColdState } from '../shard-fold.ts';
 import type { ByteWriter } from '../state/byte-writer.ts';
-import { emptyKeyState, KeyState, NOT_STORED, Stage, sizeOfEncoded } from '../state/key-state.ts';
+import { emptyKeyState, isClear, KeyState, NOT_STORED, Stage, sizeOfEncoded } from '../state/key-state.ts';
 import { decodeState, encodeState } from '../state/state-codec.ts';
 import type { RunnableView } from '../state/view-plan.ts';
 
@@ -94,6 +94,19 @@ export class StateCache {
     state.sizeBytes = new KeyState(key, []).sizeBytes;
     this.keys--;
     this.changed(state, sizeBytes);
+  }
+
+  /**
+   * Removes the key's state if nothing is in it. Says whether a state is left. Nobody need be told: a row of it says what no
+   * row says.
+   */
+  forget(key: string): boolean {
+    const state = this.peek(key);
+    if (state === undefined) return false;
+    if (!isClear(this.#view, state)) return true;
+    this.expect([]);
+    this.remove(key, state.storedVersion);
+    return false;
   }
 
   #revive(state: KeyState): void {

@@ -93,6 +93,11 @@ export class Table {
     }
   }
 
+  /** Takes the row under a key out, of what is joined with and of what is filled. */
+  erase(key: string): void {
+    for (const rows of this.rows()) rows.remove(key);
+  }
+
   /** Takes over, from a reader that has come as far, what this one does not have. */
   adopt(other: Table): void {
     if (this.#current === undefined) this.#current = other.#current;

@@ -22,7 +22,7 @@ import { isLongerThan } from '../limits.ts';
 import type { RecordReader } from '../record/record-reader.ts';
 import type { ColdState } from '../shard-fold.ts';
 import type { RunnableJoin } from '../state/join-plan.ts';
-import { addEvent, type KeyState } from '../state/key-state.ts';
+import { addEvent, clearState, type KeyState } from '../state/key-state.ts';
 import { isInReach } from '../state/reach.ts';
 import { type RunnableView, rawOfResult } from '../state/view-plan.ts';
 import { BuildTables } from './build-tables.ts';
@@ -205,6 +205,16 @@ export class ViewInstance {
     const state = this.cache.open(key);
     const { sizeBytes } = state;
     addEvent(this.view, state, this.#row, eventTimeUs, offset, logTimeUs);
+    this.cache.changed(state, sizeBytes);
+    this.#emit(state);
+  }
+
+  /** Forgets a key: its state is that of one never seen, and changed with the record at the offset. */
+  erase(key: string, offset: number, logTimeUs: number): void {
+    this.mutable?.tree.erase(key, offset);
+    const state = this.cache.open(key);
+    const { sizeBytes } = state;
+    clearState(this.view, state, offset, logTimeUs);
     this.cache.changed(state, sizeBytes);
     this.#emit(state);
   }

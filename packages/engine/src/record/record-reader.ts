@@ -22,6 +22,7 @@ export const RecordKind = {
   TRUNCATE: 6,
   ERASE: 7,
   TABLE: 8,
+  ERASED: 9,
 } as const;
 
 /** A sequence number that may be beyond the safe integers; JavaScript orders the two types by value. */
@@ -67,7 +68,7 @@ export class RecordReader {
     while (cursor.at < cursor.end) {
       const tag = cursor.varint();
       const field = tag >>> 3;
-      if ((tag & 7) !== 2 || field > RecordKind.TABLE) {
+      if ((tag & 7) !== 2 || field > RecordKind.ERASED) {
         cursor.skip(tag & 7);
         continue;
       }
@@ -75,6 +76,7 @@ export class RecordReader {
       this.kind = field;
       if (field === RecordKind.CHANGE || field === RecordKind.TRUNCATE) this.#readChange(end, field);
       else if (field === RecordKind.TABLE) this.#readTable(end);
+      else if (field === RecordKind.ERASED) this.#readChange(end, field);
       else if (field === RecordKind.ROUTE_BEGIN || field === RecordKind.SNAPSHOT_END) this.#readRoute(end);
       else cursor.at = end;
     }

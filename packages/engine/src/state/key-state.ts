@@ -53,7 +53,7 @@ export class KeyState {
   constructor(key: string, cells: Cells) {
     this.key = key;
     this.cells = cells;
-    this.sizeBytes = STATE_BYTES + 3 * key.length + CELL_BYTES * cells.length;
+    this.sizeBytes = sizeOfCells(key, cells);
   }
 
   /** The offset of the last record that changed the state. */
@@ -77,6 +77,28 @@ export class KeyState {
     this.cells[LOG_TIME] = logTimeUs;
     this.cells[NEWEST] = newestUs;
   }
+}
+
+function sizeOfCells(key: string, cells: Cells): number {
+  return STATE_BYTES + 3 * key.length + CELL_BYTES * cells.length;
+}
+
+/** Takes everything out of the state, as of a record: what is left is a version. */
+export function clearState(view: RunnableView, state: KeyState, offset: number, logTimeUs: number): void {
+  state.cells = emptyCells(view.strides, view.numeric);
+  state.setHead(offset, logTimeUs, NO_EVENT_TIME);
+  state.sizeBytes = sizeOfCells(state.key, state.cells);
+}
+
+/** Whether nothing is in the state: its row says what the row of an entity never seen would say, and always will. */
+export function isClear(view: RunnableView, state: KeyState): boolean {
+  if (state.newestUs !== NO_EVENT_TIME) return false;
+  const { cells } = state;
+  for (let g = 0, group = FIRST_GROUP; g < view.groups.length; g++) {
+    if ((cells[group] as number) > 0) return false;
+    group = nextGroup(cells, group, (view.groups[g] as FeatureGroup).stride);
+  }
+  return true;
 }
 
 export function emptyKeyState(view: RunnableView, key: string): KeyState {

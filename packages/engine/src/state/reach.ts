@@ -61,6 +61,8 @@ export function isHeld(reach: ViewReach, eventTimeUs: number, logTimeUs: number)
  * see it. `newestUs` is its newest event time, `isEmpty` says that it has no pane.
  */
 export function isDead(reach: ViewReach, newestUs: number, isEmpty: boolean, logTimeUs: number): boolean {
+  // It was erased, or all of it was taken out: nothing is in it, whatever the view has.
+  if (isEmpty && newestUs === NO_EVENT_TIME) return true;
   if (reach.mutable) {
     // With a lifetime or a ttl rows count for as long as they live, and the newest of them is known.
     if (newestUs === NO_EVENT_TIME) return isEmpty;

@@ -53,6 +53,8 @@ export interface ShardCheckpoints {
    * is not right: it is then out of the list, and the store holds nothing still.
    */
   restore(info: CheckpointInfo, signal: AbortSignal): Promise<void>;
+  /** Removes all but one, those of other logs and histories too; resolves with how many files there were. */
+  removeOthers(kept: CheckpointInfo): Promise<number>;
   /**
    * Takes one out of the list that is of no use with the log as it is: of another history that has the same id, or of a
    * position that the log does not reach back to. It is not listed after a restart either; its file goes when the next

@@ -114,6 +114,11 @@ export interface Fold {
    * page may be older than what is stored now. Followers need not be told: they see it too.
    */
   sweep(name: string, page: Iterable<readonly [key: string, stored: Uint8Array]>): number;
+  /**
+   * Drops a key's states in which nothing is; the next commit deletes them. Returns the views in which it has a state
+   * still, ascending. Never shows in a value.
+   */
+  forget(key: string): readonly string[];
   /** What changed since the commit before. Its entries stay in memory until evict. */
   takeCommit(): FoldCommit;
   /** Tells that what the last takeCommit returned is durable, and drops clean state over the byte budget. */

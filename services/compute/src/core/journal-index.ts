@@ -77,15 +77,16 @@ export class JournalIndex {
 
   /**
    * The entries that are over the limits at a log time, oldest first; `remove` is told when they are gone. Those with
-   * changes from `pinnedFrom` on stay longer.
+   * changes from `pinnedFrom` on stay longer; those that begin at or before `forgottenThrough` go whatever the limits say.
    */
-  expired(nowUs: number, limits: JournalLimits, pinnedFrom = Infinity): readonly JournalSlot[] {
+  expired(nowUs: number, limits: JournalLimits, pinnedFrom = Infinity, forgottenThrough = -1): readonly JournalSlot[] {
     let bytes = this.#bytes;
     let count = 0;
     for (const slot of this.#slots) {
       if (count === this.#slots.length - 1) break;
-      if (bytes <= limits.bytes && slot.logTimeUs >= nowUs - limits.ageUs) break;
-      if (slot.to > pinnedFrom && bytes <= limits.bytes * PINNED_BYTES_TIMES) break;
+      const isForgotten = slot.from <= forgottenThrough;
+      if (!isForgotten && bytes <= limits.bytes && slot.logTimeUs >= nowUs - limits.ageUs) break;
+      if (!isForgotten && slot.to > pinnedFrom && bytes <= limits.bytes * PINNED_BYTES_TIMES) break;
       bytes -= slot.bytes;
       count += 1;
     }

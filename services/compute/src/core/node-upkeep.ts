@@ -1,6 +1,7 @@
 /** What a node tells of the safety of its shards, and does about it when asked. shard-host.ts is one. */
 import type { Condition } from '@freshet/gen/freshet/type/v1/condition_pb.ts';
 import type { CheckpointInfo } from './checkpoint.ts';
+import type { ForgetRequest, Forgotten } from './forget-entity.ts';
 
 export interface NodeUpkeep {
   /** The numbers of the shards that are meant to run here, ascending. */
@@ -15,4 +16,6 @@ export interface NodeUpkeep {
   scrubbedAtUs(number: number): number;
   /** Takes a checkpoint of a shard now. Throws UNAVAILABLE when it does not run, and what keeps it from being taken. */
   takeCheckpoint(number: number): Promise<CheckpointInfo>;
+  /** Removes what a shard still has of an erased entity. Throws UNAVAILABLE when it does not run here. */
+  forget(request: ForgetRequest, signal: AbortSignal): Promise<Forgotten>;
 }

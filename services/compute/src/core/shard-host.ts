@@ -13,8 +13,9 @@
  * Does not own what a shard does. Says what is not as it should be in conditions, from "shard/<number>/" on.
  */
 import type { Condition } from '@freshet/gen/freshet/type/v1/condition_pb.ts';
-import { FreshetError, isFreshetError } from '@freshet/kit/errors.ts';
+import { FreshetError, isAbort, isFreshetError } from '@freshet/kit/errors.ts';
 import type { CheckpointInfo, ShardCheckpoints } from './checkpoint.ts';
+import { type ForgetPlace, type ForgetRequest, type Forgotten, forgetEntity } from './forget-entity.ts';
 import { MendHistory } from './mend-history.ts';
 import type { NodeUpkeep } from './node-upkeep.ts';
 import type { Shard } from './shard.ts';
@@ -26,6 +27,20 @@ export interface ShardHostOptions extends Omit<ShardLifeOptions, 'checkpoints'> 
   /** Puts a shard's storage out of the way; says where it is. */
   readonly setAside: (shard: number) => Promise<string>;
   readonly openCheckpoints: (shard: number) => Promise<ShardCheckpoints>;
+  /** Rewrites a shard's closed store: nothing else is left of these states than what was last committed. */
+  readonly compact: (shard: number, states: readonly StateName[]) => Promise<void>;
+  /** Paths of what of a shard lies out of the way. */
+  readonly asides: (shard: number) => Promise<readonly string[]>;
+  readonly removeAside: (path: string) => Promise<void>;
+}
+
+type StateName = readonly [instance: string, key: string];
+
+/** A store to be rewritten between two lives. */
+interface Rewriting {
+  readonly states: readonly StateName[];
+  readonly resolve: () => void;
+  readonly reject: (error: unknown) => void;
 }
 
 /** How long to wait before a shard whose log does not reach back is tried again, in milliseconds. */
@@ -43,6 +58,9 @@ interface Kept {
   readonly mends: MendHistory;
   checkpoints: ShardCheckpoints | undefined;
   running: { readonly shard: Shard; readonly upkeep: ShardUpkeep } | undefined;
+  /** Ends the life that runs, for a rewriting. */
+  pause: AbortController;
+  rewriting: Rewriting | undefined;
   scrubbedAtUs: number;
   down: FreshetError | undefined;
   /** Tries since the log was found not to reach back. */
@@ -115,6 +133,53 @@ export class ShardHost implements ShardSource, NodeUpkeep {
     return Promise.reject(why);
   }
 
+  async forget(request: ForgetRequest, signal: AbortSignal): Promise<Forgotten> {
+    const number = request.shard;
+    const { clock, asides, removeAside } = this.#options;
+    const kept = this.#kept.get(number);
+    const { running, checkpoints } = kept ?? {};
+    if (kept === undefined || running === undefined || checkpoints === undefined) {
+      throw this.whyDown(number) ?? new FreshetError('UNAVAILABLE', `shard ${number} does not run here`);
+    }
+    const place: ForgetPlace = {
+      clock,
+      shard: () => running.shard,
+      checkpoints,
+      takeCheckpoint: () => running.upkeep.takeCheckpoint(),
+      rewrite: (states) => this.#rewrite(number, kept, states),
+      asides: () => asides(number),
+      removeAside,
+    };
+    return forgetEntity(place, request, signal);
+  }
+
+  #rewrite(number: number, kept: Kept, states: readonly StateName[]): Promise<void> {
+    if (kept.rewriting !== undefined || kept.running === undefined) {
+      return Promise.reject(new FreshetError('UNAVAILABLE', `shard ${number} is being rewritten or restarted already`));
+    }
+    return new Promise((resolve, reject) => {
+      kept.rewriting = { states, resolve, reject };
+      kept.pause.abort(new DOMException('the store is to be rewritten', 'AbortError'));
+    });
+  }
+
+  /** Between two lives: rewrites the store if that was asked for. */
+  async #rewriteNow(number: number, kept: Kept): Promise<void> {
+    const { rewriting } = kept;
+    if (rewriting === undefined) return;
+    kept.rewriting = undefined;
+    kept.down = new FreshetError(
+      'UNAVAILABLE',
+      `the store of shard ${number} is being rewritten: an entity was erased`,
+    );
+    try {
+      await this.#options.compact(number, rewriting.states);
+      rewriting.resolve();
+    } catch (error) {
+      rewriting.reject(error);
+    }
+  }
+
   /**
    * Runs the shards until the signal aborts; then commits each once more and closes it. `onOpen` is called once each of
    * them either can be followed or could not be opened.
@@ -127,7 +192,16 @@ export class ShardHost implements ShardSource, NodeUpkeep {
     for (const number of numbers) {
       const mends = new MendHistory();
       const nothing = { checkpoints: undefined, running: undefined, down: undefined, wellSinceUs: undefined };
-      this.#kept.set(number, { mends, ...nothing, scrubbedAtUs: 0, failures: 0, halts: 0 });
+      const pause = new AbortController();
+      this.#kept.set(number, {
+        mends,
+        ...nothing,
+        pause,
+        rewriting: undefined,
+        scrubbedAtUs: 0,
+        failures: 0,
+        halts: 0,
+      });
     }
     const stop = new AbortController();
     const onAbort = (): void => stop.abort(signal.reason);
@@ -150,10 +224,13 @@ export class ShardHost implements ShardSource, NodeUpkeep {
     const { clock } = this.#options;
     while (!signal.aborted) {
       kept.wellSinceUs = undefined;
+      kept.pause = new AbortController();
+      await this.#rewriteNow(number, kept);
       try {
-        await this.#once(number, kept, signal);
+        await this.#once(number, kept, AbortSignal.any([signal, kept.pause.signal]));
       } catch (error) {
         if (signal.aborted) return;
+        if (kept.pause.signal.aborted && isAbort(error)) continue;
         // A fault of ours comes as it is; one that a peer tells of is the peer's.
         if (!isFreshetError(error)) throw error;
         kept.down = error;
@@ -165,6 +242,7 @@ export class ShardHost implements ShardSource, NodeUpkeep {
         if (waitMs > 0) await clock.sleep(waitMs, signal).catch(() => undefined);
       }
     }
+    kept.rewriting?.reject(new FreshetError('UNAVAILABLE', `shard ${number} is stopping`));
   }
 
   /** What is to be done about a life's end; returns how long to wait before the next, in milliseconds. */

@@ -89,6 +89,9 @@ export interface ShardOptions {
   readonly pages: Gate;
 }
 
+/** Between looks whether the journal has a newer entry, milliseconds. */
+const FORGET_POLL_MS = 200;
+
 const NOTHING_FOLDED: Head = { position: 0, logTimeUs: 0, recordCrc: 0 };
 
 export class Shard {
@@ -108,6 +111,8 @@ export class Shard {
   lostBuilds: readonly string[] = [];
   /** Whether somebody waits for a commit, however little there is to commit. */
   #commitAsked = false;
+  /** Journal entries that begin at or before this offset are to go: they name a key that is to be forgotten. */
+  #forgottenThrough = -1;
   /** Whether anything but log time moved since the last commit. */
   #changed = false;
   #commitWaiters: (() => void)[] = [];
@@ -397,7 +402,10 @@ export class Shard {
       instances: this.views.committed(),
     };
     try {
-      await storage.commit(next, taken, storage.journal.expired(next.logTimeUs, limits.journal, this.#pinnedFrom()));
+      const { journal } = limits;
+      const pinned = this.#pinnedFrom();
+      const expired = storage.journal.expired(next.logTimeUs, journal, pinned, this.#forgottenThrough);
+      await storage.commit(next, taken, expired);
     } catch (error) {
       this.#commitWaiters.unshift(...served);
       throw error;
@@ -406,6 +414,24 @@ export class Shard {
     this.#tail.trim(next.position);
     for (const release of served) release();
     this.#notify();
+  }
+
+  /**
+   * Takes out of the store what of a key says nothing any more, and the journal through an offset, which may name it.
+   * Resolves when that is durable, with the views in which the key has a state still. Followers that were told less than
+   * the offset get a pass.
+   */
+  async forget(key: string, through: number, signal: AbortSignal): Promise<readonly string[]> {
+    const { storage, clock } = this.options;
+    const left = this.#fold.forget(key);
+    this.#forgottenThrough = Math.max(this.#forgottenThrough, through);
+    await this.#afterNextCommit(() => undefined);
+    // The newest entry stays until there is a newer one: with the next tick at the latest.
+    while ((storage.journal.slots[0]?.from ?? Infinity) <= through) {
+      await clock.sleep(FORGET_POLL_MS, signal);
+      await this.#afterNextCommit(() => undefined);
+    }
+    return left;
   }
 
   /** Says that the loops end: nobody waits for a commit that will not come. */

@@ -147,6 +147,18 @@ export class CheckpointDirectory implements ShardCheckpoints {
     });
   }
 
+  async removeOthers(kept: CheckpointInfo): Promise<number> {
+    const { files, directory } = this.#options;
+    const others = [...this.#useless, ...this.#list.map(({ file }) => file)].filter((file) => file !== kept.file);
+    for (const file of others) {
+      await onDisk(directory, () => files.remove(join(directory, file)));
+      this.#list = this.#list.filter((info) => info.file !== file);
+      this.#useless = this.#useless.filter((one) => one !== file);
+    }
+    await onDisk(directory, () => files.syncDirectory(directory));
+    return others.length;
+  }
+
   /** Puts a file that is not right out of the way, in place of one put there before. */
   async #disown(name: string): Promise<void> {
     const { files, directory } = this.#options;

@@ -16,7 +16,8 @@ import type { CheckpointFormat } from '../core/checkpoint.ts';
 import type { ShardHostOptions } from '../core/shard-host.ts';
 import { CheckpointDirectory, type CheckpointDirectoryOptions } from './checkpoint-directory.ts';
 import { onDisk } from './checkpoint-file.ts';
-import { ShardStore, type ShardStoreOptions } from './shard-store.ts';
+import { ShardStore, type ShardStoreOptions, storeRules } from './shard-store.ts';
+import { StateKeys } from './store-keys.ts';
 
 export interface NodeStorageOptions {
   readonly stores: Stores;
@@ -35,7 +36,10 @@ export interface NodeStorageOptions {
 const FREE_BYTES = 32 * 1024 * 1024;
 const PROBE_BYTES = 64 * 1024;
 
-export type NodeStorage = Pick<ShardHostOptions, 'openStorage' | 'setAside' | 'openCheckpoints' | 'checkDisk'>;
+export type NodeStorage = Pick<
+  ShardHostOptions,
+  'openStorage' | 'setAside' | 'openCheckpoints' | 'checkDisk' | 'compact' | 'asides' | 'removeAside'
+>;
 
 export function shardDirectory(dataDir: string, shard: number): string {
   return join(dataDir, 'shards', String(shard));
@@ -52,7 +56,28 @@ export function nodeStorage(options: NodeStorageOptions): NodeStorage {
     setAside: (shard) => stores.setAside(shardDirectory(dataDir, shard)),
     openCheckpoints: (shard) => CheckpointDirectory.open(checkpointOptions(options, shard)),
     checkDisk: () => checkDisk(files, dataDir),
+    compact: (shard, states) => {
+      const keys = new StateKeys();
+      const names = states.map(([instance, key]) => keys.key(instance, key));
+      return stores.compact(shardDirectory(dataDir, shard), storeRules(storeOptions(options, shard)), names);
+    },
+    asides: (shard) => asidesOf(files, dataDir, shard),
+    removeAside: (path) => onDisk(path, () => files.removeDirectory(path)),
   };
+}
+
+/** What lies there of a shard that was put aside because it was damaged, or of another log: paths. */
+async function asidesOf(files: FileSystem, dataDir: string, shard: number): Promise<string[]> {
+  const found: string[] = [];
+  const look = async (directory: string, isAside: (name: string) => boolean): Promise<void> => {
+    if ((await files.stat(directory))?.kind !== 'directory') return;
+    for (const { name } of await files.list(directory)) if (isAside(name)) found.push(join(directory, name));
+  };
+  await onDisk(dataDir, async () => {
+    await look(join(dataDir, 'shards'), (name) => name.startsWith(`${shard}.aside-`));
+    await look(checkpointDirectory(dataDir, shard), (name) => name.endsWith('.damaged'));
+  });
+  return found;
 }
 
 export function checkpointOptions(options: NodeStorageOptions, shard: number): CheckpointDirectoryOptions {

@@ -14,7 +14,7 @@
  */
 import { assert } from '@freshet/kit/assert.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
-import type { KeyValueStore, Stores } from '@freshet/store/key-value-store.ts';
+import type { KeyValueStore, StoreOptions, Stores } from '@freshet/store/key-value-store.ts';
 import type { FoldCommit } from '../core/fold-port.ts';
 import { JournalIndex, type JournalSlot } from '../core/journal-index.ts';
 import { KeySet, NO_VERSION } from '../core/key-set.ts';
@@ -69,13 +69,11 @@ export interface ShardStoreOptions {
 
 /** The store of a shard, as messages call it. */
 export function openStore(options: ShardStoreOptions): Promise<KeyValueStore> {
-  const { blockCacheBytes, writeBufferBytes } = options;
-  return options.stores.open(options.directory, {
-    what: `the store of shard ${options.shard}`,
-    remedy: REMEDY,
-    blockCacheBytes,
-    writeBufferBytes,
-  });
+  return options.stores.open(options.directory, storeRules(options));
+}
+
+export function storeRules({ shard, blockCacheBytes, writeBufferBytes }: ShardStoreOptions): StoreOptions {
+  return { what: `the store of shard ${shard}`, remedy: REMEDY, blockCacheBytes, writeBufferBytes };
 }
 
 const REMEDY =

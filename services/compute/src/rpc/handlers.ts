@@ -4,6 +4,7 @@ import type { Clock } from '@freshet/kit/clock.ts';
 import type { Handlers } from '@freshet/kit/grpc/server.ts';
 import type { NodeUpkeep } from '../core/node-upkeep.ts';
 import type { ShardSource } from '../core/shard-source.ts';
+import { forgetEntity } from './forget-entity.ts';
 import { getComputeStatus } from './get-compute-status.ts';
 import { subscribeChanges } from './subscribe-changes.ts';
 import { takeCheckpoint } from './take-checkpoint.ts';
@@ -25,5 +26,6 @@ export function computeHandlers(running: ShardSource, options: HandlerOptions): 
     subscribeChanges: subscribeChanges(running, options),
     getComputeStatus: getComputeStatus(running, options),
     takeCheckpoint: takeCheckpoint(options.upkeep),
+    forgetEntity: forgetEntity(options.upkeep),
   };
 }

@@ -179,6 +179,10 @@ export class CountingFold implements Fold {
     return 0;
   }
 
+  forget(): readonly string[] {
+    return [];
+  }
+
   takeCommit(): FoldCommit {
     const puts: [string, string, Uint8Array | undefined, number][] = [];
     for (const [instance, keys] of this.#unwritten) {

@@ -29,7 +29,16 @@ export function testStorage(
   options: Partial<NodeStorageOptions> & { readonly upkeep?: Partial<UpkeepLimits> | undefined } = {},
 ): Pick<
   ShardHostOptions,
-  'openStorage' | 'setAside' | 'openCheckpoints' | 'checkDisk' | 'conditions' | 'upkeep' | 'onCheckpoint'
+  | 'openStorage'
+  | 'setAside'
+  | 'openCheckpoints'
+  | 'checkDisk'
+  | 'compact'
+  | 'asides'
+  | 'removeAside'
+  | 'conditions'
+  | 'upkeep'
+  | 'onCheckpoint'
 > {
   const storage = nodeStorage({
     stores: levelStores,

@@ -90,6 +90,11 @@ export class IngestNode {
     return this.#current?.generation ?? 0n;
   }
 
+  /** The definitions in force here. */
+  get definitions(): DefinitionSet | undefined {
+    return this.#current;
+  }
+
   /** The databases that the definitions in force name. */
   get databases(): readonly string[] {
     return databasesOf(this.#current);

@@ -56,7 +56,7 @@ export class QuarantineFile implements QuarantineWriter {
   readonly damage: QuarantineDamage | undefined;
   readonly #files: FileSystem;
   readonly #path: string;
-  readonly #file: DiskFile;
+  #file: DiskFile;
   /** By lane, the newest entry that is durable, and the newest that is durable or on its way. */
   #durable: Map<string, RowPlace>;
   #marks: Map<string, RowPlace>;
@@ -115,7 +115,7 @@ export class QuarantineFile implements QuarantineWriter {
     });
   }
 
-  /** Entries since the file was made. */
+  /** Entries that there are. */
   get count(): number {
     return this.#count;
   }
@@ -164,6 +164,54 @@ export class QuarantineFile implements QuarantineWriter {
       }
     });
     return places;
+  }
+
+  /**
+   * Takes entries out, in one step: the file is replaced, durably. Resolves with how many. What is appended meanwhile
+   * waits; an entry that was taken out and comes again is passed over, as any other.
+   */
+  async remove(isUnwanted: (entry: QuarantineEntry) => boolean): Promise<number> {
+    while (this.#writing !== undefined) await this.#writing;
+    if (this.#failure !== undefined) throw this.#failure.error;
+    const rewriting = onDisk(this.#path, () => this.#without(isUnwanted));
+    this.#writing = rewriting.then(
+      () => this.#write(),
+      () => this.#write(),
+    );
+    return rewriting;
+  }
+
+  async #without(isUnwanted: (entry: QuarantineEntry) => boolean): Promise<number> {
+    const [files, path, file] = [this.#files, this.#path, this.#file];
+    let removed = 0;
+    let end = 0;
+    async function* kept(): AsyncGenerator<Buffer> {
+      for await (const { text } of linesOf(file)) {
+        const entry = entryOf(text);
+        if (entry === undefined) continue;
+        if (isUnwanted(entry)) removed += 1;
+        else {
+          const line = Buffer.from(`${text}\n`);
+          end += line.length;
+          yield line;
+        }
+      }
+    }
+    const draft = `${path}.new`;
+    await copyWhole(files, draft, kept());
+    if (removed === 0) {
+      await files.remove(draft);
+      return 0;
+    }
+    const next = await files.open(draft, 'write');
+    await files.rename(draft, path);
+    await files.syncDirectory(dirname(path));
+    this.#file = next;
+    this.#end = end;
+    this.#count -= removed;
+    this.#torn = false;
+    await file.close().catch(() => undefined);
+    return removed;
   }
 
   async close(): Promise<void> {

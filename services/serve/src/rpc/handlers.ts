@@ -4,6 +4,7 @@ import type { Handlers } from '@freshet/kit/grpc/server.ts';
 import type { Replica } from '@freshet/replica/replica.ts';
 import type { FeatureHandler } from '../core/get-features.ts';
 import type { OnDemandErrorCounts } from '../core/on-demand-errors.ts';
+import { type Asides, confirmErased } from './confirm-erased.ts';
 import { getFeatures } from './get-features.ts';
 import { getServeStatus } from './get-serve-status.ts';
 import { listServices } from './list-services.ts';
@@ -12,10 +13,12 @@ export function serveHandlers(
   replica: Replica,
   features: FeatureHandler,
   errors: OnDemandErrorCounts,
+  asides: Asides,
 ): Handlers<typeof ServeService> {
   return {
     getFeatures: getFeatures(features),
     listServices: listServices(() => replica.catalog),
     getServeStatus: getServeStatus(replica, errors),
+    confirmErased: confirmErased(replica, asides),
   };
 }

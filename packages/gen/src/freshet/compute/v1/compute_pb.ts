@@ -12,6 +12,7 @@
 // 2026-11-23 generations: PassPage.generation, generations, standing, ViewBuild.generation; additive. Deploy replicas first: an older
 // one switches a view to a new generation shard by shard, as before, and takes rows that stand still for fresh ones.
 // 2026-11-23 join_misses in the status; additive, any order of deployment.
+// 2026-11-23 ForgetEntity; additive, before the command that calls it.
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
@@ -26,7 +27,112 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file freshet/compute/v1/compute.proto.
  */
 export const file_freshet_compute_v1_compute: GenFile = /*@__PURE__*/
-  fileDesc("CiBmcmVzaGV0L2NvbXB1dGUvdjEvY29tcHV0ZS5wcm90bxISZnJlc2hldC5jb21wdXRlLnYxImoKC1NoYXJkQ3Vyc29yEg0KBXNoYXJkGAEgASgNEhcKBmxvZ19pZBgCIAEoDEIHukgEegIYEBIQCghwb3NpdGlvbhgDIAEoBBISCgpyZWNvcmRfY3JjGAQgASgHEg0KBXZpZXdzGAUgAygMIpQBChdTdWJzY3JpYmVDaGFuZ2VzUmVxdWVzdBI8CgZzaGFyZHMYASADKAsyHy5mcmVzaGV0LmNvbXB1dGUudjEuU2hhcmRDdXJzb3JCC7pICJIBBQgBEIAgEhgKBXZpZXdzGAIgAygMQgm6SAaSAQMQkE4SIQoLY29hbGVzY2VfdXMYAyABKANCDLpICSIHGICOzhwoACI2CglSb3dDaGFuZ2USCwoDa2V5GAEgASgMEg8KB3ZlcnNpb24YAiABKAQSCwoDcm93GAMgASgMIkgKCFZpZXdSb3dzEg8KB3ZpZXdfaWQYASABKAwSKwoEcm93cxgCIAMoCzIdLmZyZXNoZXQuY29tcHV0ZS52MS5Sb3dDaGFuZ2UidAoIUGFzc1BhZ2USDwoHdmlld19pZBgBIAEoDBIRCglhZnRlcl9rZXkYAiABKAwSEwoLdGhyb3VnaF9rZXkYAyABKAwSDAoEbGFzdBgEIAEoCBINCgVhc19vZhgFIAEoBBISCgpnZW5lcmF0aW9uGAYgASgNIjwKDFN0YW5kaW5nVmlldxIPCgd2aWV3X2lkGAEgASgMEhsKE2NvbXBsZXRlX3Rocm91Z2hfdXMYAiABKBIirgMKGFN1YnNjcmliZUNoYW5nZXNSZXNwb25zZRIOCgZsb2dfaWQYASABKAwSDQoFc2hhcmQYAiABKA0SDQoFYWZ0ZXIYAyABKAQSLwoGY3Vyc29yGAQgASgLMh8uZnJlc2hldC5jb21wdXRlLnYxLlNoYXJkQ3Vyc29yEhsKE2NvbXBsZXRlX3Rocm91Z2hfdXMYBSABKBISEAoIYnVpbGRpbmcYBiADKAwSKgoEcm93cxgHIAMoCzIcLmZyZXNoZXQuY29tcHV0ZS52MS5WaWV3Um93cxIqCgRwYXNzGAggASgLMhwuZnJlc2hldC5jb21wdXRlLnYxLlBhc3NQYWdlEh4KFmRlZmluaXRpb25zX2dlbmVyYXRpb24YCSABKAQSMQoLdW5hdmFpbGFibGUYCiABKAsyHC5mcmVzaGV0LnR5cGUudjEuRXJyb3JEZXRhaWwSEAoIc2VxdWVuY2UYCyABKAQSMgoIc3RhbmRpbmcYDCADKAsyIC5mcmVzaGV0LmNvbXB1dGUudjEuU3RhbmRpbmdWaWV3EhMKC2dlbmVyYXRpb25zGA0gAygNIioKF0dldENvbXB1dGVTdGF0dXNSZXF1ZXN0Eg8KB2RpZ2VzdHMYASABKAgijwEKGEdldENvbXB1dGVTdGF0dXNSZXNwb25zZRIvCgZzaGFyZHMYASADKAsyHy5mcmVzaGV0LmNvbXB1dGUudjEuU2hhcmRTdGF0dXMSEgoKcGFydGl0aW9ucxgCIAEoDRIuCgpjb25kaXRpb25zGAMgAygLMhouZnJlc2hldC50eXBlLnYxLkNvbmRpdGlvbiLNAwoLU2hhcmRTdGF0dXMSDQoFc2hhcmQYASABKA0SDgoGbG9nX2lkGAIgASgMEhAKCHBvc2l0aW9uGAMgASgEEg8KB2xvZ19lbmQYBCABKAQSEQoJY29tbWl0dGVkGAUgASgEEhMKC2xvZ190aW1lX3VzGAYgASgSEh4KFmRlZmluaXRpb25zX2dlbmVyYXRpb24YByABKAQSLQoGYnVpbGRzGAggAygLMh0uZnJlc2hldC5jb21wdXRlLnYxLlZpZXdCdWlsZBIMCgRrZXlzGAkgASgEEhYKDmV4cGlyZWRfZXZlbnRzGAogASgEEhkKEWV4cHJlc3Npb25fZXJyb3JzGAsgASgEEg4KBmRpZ2VzdBgMIAEoDBIRCglmb2xsb3dlcnMYDSABKA0SEwoLY2FjaGVfYnl0ZXMYDiABKAQSMwoLY2hlY2twb2ludHMYDyADKAsyHi5mcmVzaGV0LmNvbXB1dGUudjEuQ2hlY2twb2ludBIPCgdyZXBhaXJzGBAgASgNEhYKDnNjcnViYmVkX2F0X3VzGBEgASgSEhkKEXVua25vd25fY29udHJhY3RzGBIgASgEEhMKC2pvaW5fbWlzc2VzGBkgASgEIqoBCgpDaGVja3BvaW50Eg0KBXNoYXJkGAEgASgNEg4KBmxvZ19pZBgCIAEoDBIQCghwb3NpdGlvbhgDIAEoBBITCgtsb2dfdGltZV91cxgEIAEoEhITCgt0YWtlbl9hdF91cxgFIAEoEhINCgVieXRlcxgGIAEoBBIOCgZzdGF0ZXMYByABKAQSFAoMc3RhdGVfZGlnZXN0GAggASgMEgwKBGZpbGUYCSABKAkiMgoVVGFrZUNoZWNrcG9pbnRSZXF1ZXN0EhkKBnNoYXJkcxgBIAMoDUIJukgGkgEDEIAgIkwKFlRha2VDaGVja3BvaW50UmVzcG9uc2USMgoKY2hlY2twb2ludBgBIAEoCzIeLmZyZXNoZXQuY29tcHV0ZS52MS5DaGVja3BvaW50IlUKCVZpZXdCdWlsZBIPCgd2aWV3X2lkGAEgASgMEhAKCHBvc2l0aW9uGAIgASgEEhIKCmdlbmVyYXRpb24YAyABKA0SEQoJc3VjY2Vzc29yGAQgASgIMtsCCg5Db21wdXRlU2VydmljZRJvChBTdWJzY3JpYmVDaGFuZ2VzEisuZnJlc2hldC5jb21wdXRlLnYxLlN1YnNjcmliZUNoYW5nZXNSZXF1ZXN0GiwuZnJlc2hldC5jb21wdXRlLnYxLlN1YnNjcmliZUNoYW5nZXNSZXNwb25zZTABEm0KEEdldENvbXB1dGVTdGF0dXMSKy5mcmVzaGV0LmNvbXB1dGUudjEuR2V0Q29tcHV0ZVN0YXR1c1JlcXVlc3QaLC5mcmVzaGV0LmNvbXB1dGUudjEuR2V0Q29tcHV0ZVN0YXR1c1Jlc3BvbnNlEmkKDlRha2VDaGVja3BvaW50EikuZnJlc2hldC5jb21wdXRlLnYxLlRha2VDaGVja3BvaW50UmVxdWVzdBoqLmZyZXNoZXQuY29tcHV0ZS52MS5UYWtlQ2hlY2twb2ludFJlc3BvbnNlMAFiBnByb3RvMw", [file_buf_validate_validate, file_freshet_type_v1_condition, file_freshet_type_v1_error]);
+  fileDesc("CiBmcmVzaGV0L2NvbXB1dGUvdjEvY29tcHV0ZS5wcm90bxISZnJlc2hldC5jb21wdXRlLnYxIoABChNGb3JnZXRFbnRpdHlSZXF1ZXN0EhcKBmxvZ19pZBgBIAEoDEIHukgEegJoEBINCgVzaGFyZBgCIAEoDRIOCgZvZmZzZXQYAyABKAQSHgoKZW50aXR5X2tleRgEIAEoDEIKukgHegUQARiAEBIRCglzZXRfYXNpZGUYBSABKAgipgEKFEZvcmdldEVudGl0eVJlc3BvbnNlEhAKCHBvc2l0aW9uGAEgASgEEh0KFXZpZXdzX3dpdGhfbGF0ZXJfcm93cxgCIAMoDBISCgpjaGVja3BvaW50GAMgASgEEhsKE2NoZWNrcG9pbnRzX3JlbW92ZWQYBCABKA0SEQoJc2V0X2FzaWRlGAUgAygJEhkKEXNldF9hc2lkZV9yZW1vdmVkGAYgASgIImoKC1NoYXJkQ3Vyc29yEg0KBXNoYXJkGAEgASgNEhcKBmxvZ19pZBgCIAEoDEIHukgEegIYEBIQCghwb3NpdGlvbhgDIAEoBBISCgpyZWNvcmRfY3JjGAQgASgHEg0KBXZpZXdzGAUgAygMIpQBChdTdWJzY3JpYmVDaGFuZ2VzUmVxdWVzdBI8CgZzaGFyZHMYASADKAsyHy5mcmVzaGV0LmNvbXB1dGUudjEuU2hhcmRDdXJzb3JCC7pICJIBBQgBEIAgEhgKBXZpZXdzGAIgAygMQgm6SAaSAQMQkE4SIQoLY29hbGVzY2VfdXMYAyABKANCDLpICSIHGICOzhwoACI2CglSb3dDaGFuZ2USCwoDa2V5GAEgASgMEg8KB3ZlcnNpb24YAiABKAQSCwoDcm93GAMgASgMIkgKCFZpZXdSb3dzEg8KB3ZpZXdfaWQYASABKAwSKwoEcm93cxgCIAMoCzIdLmZyZXNoZXQuY29tcHV0ZS52MS5Sb3dDaGFuZ2UidAoIUGFzc1BhZ2USDwoHdmlld19pZBgBIAEoDBIRCglhZnRlcl9rZXkYAiABKAwSEwoLdGhyb3VnaF9rZXkYAyABKAwSDAoEbGFzdBgEIAEoCBINCgVhc19vZhgFIAEoBBISCgpnZW5lcmF0aW9uGAYgASgNIjwKDFN0YW5kaW5nVmlldxIPCgd2aWV3X2lkGAEgASgMEhsKE2NvbXBsZXRlX3Rocm91Z2hfdXMYAiABKBIirgMKGFN1YnNjcmliZUNoYW5nZXNSZXNwb25zZRIOCgZsb2dfaWQYASABKAwSDQoFc2hhcmQYAiABKA0SDQoFYWZ0ZXIYAyABKAQSLwoGY3Vyc29yGAQgASgLMh8uZnJlc2hldC5jb21wdXRlLnYxLlNoYXJkQ3Vyc29yEhsKE2NvbXBsZXRlX3Rocm91Z2hfdXMYBSABKBISEAoIYnVpbGRpbmcYBiADKAwSKgoEcm93cxgHIAMoCzIcLmZyZXNoZXQuY29tcHV0ZS52MS5WaWV3Um93cxIqCgRwYXNzGAggASgLMhwuZnJlc2hldC5jb21wdXRlLnYxLlBhc3NQYWdlEh4KFmRlZmluaXRpb25zX2dlbmVyYXRpb24YCSABKAQSMQoLdW5hdmFpbGFibGUYCiABKAsyHC5mcmVzaGV0LnR5cGUudjEuRXJyb3JEZXRhaWwSEAoIc2VxdWVuY2UYCyABKAQSMgoIc3RhbmRpbmcYDCADKAsyIC5mcmVzaGV0LmNvbXB1dGUudjEuU3RhbmRpbmdWaWV3EhMKC2dlbmVyYXRpb25zGA0gAygNIioKF0dldENvbXB1dGVTdGF0dXNSZXF1ZXN0Eg8KB2RpZ2VzdHMYASABKAgijwEKGEdldENvbXB1dGVTdGF0dXNSZXNwb25zZRIvCgZzaGFyZHMYASADKAsyHy5mcmVzaGV0LmNvbXB1dGUudjEuU2hhcmRTdGF0dXMSEgoKcGFydGl0aW9ucxgCIAEoDRIuCgpjb25kaXRpb25zGAMgAygLMhouZnJlc2hldC50eXBlLnYxLkNvbmRpdGlvbiLNAwoLU2hhcmRTdGF0dXMSDQoFc2hhcmQYASABKA0SDgoGbG9nX2lkGAIgASgMEhAKCHBvc2l0aW9uGAMgASgEEg8KB2xvZ19lbmQYBCABKAQSEQoJY29tbWl0dGVkGAUgASgEEhMKC2xvZ190aW1lX3VzGAYgASgSEh4KFmRlZmluaXRpb25zX2dlbmVyYXRpb24YByABKAQSLQoGYnVpbGRzGAggAygLMh0uZnJlc2hldC5jb21wdXRlLnYxLlZpZXdCdWlsZBIMCgRrZXlzGAkgASgEEhYKDmV4cGlyZWRfZXZlbnRzGAogASgEEhkKEWV4cHJlc3Npb25fZXJyb3JzGAsgASgEEg4KBmRpZ2VzdBgMIAEoDBIRCglmb2xsb3dlcnMYDSABKA0SEwoLY2FjaGVfYnl0ZXMYDiABKAQSMwoLY2hlY2twb2ludHMYDyADKAsyHi5mcmVzaGV0LmNvbXB1dGUudjEuQ2hlY2twb2ludBIPCgdyZXBhaXJzGBAgASgNEhYKDnNjcnViYmVkX2F0X3VzGBEgASgSEhkKEXVua25vd25fY29udHJhY3RzGBIgASgEEhMKC2pvaW5fbWlzc2VzGBkgASgEIqoBCgpDaGVja3BvaW50Eg0KBXNoYXJkGAEgASgNEg4KBmxvZ19pZBgCIAEoDBIQCghwb3NpdGlvbhgDIAEoBBITCgtsb2dfdGltZV91cxgEIAEoEhITCgt0YWtlbl9hdF91cxgFIAEoEhINCgVieXRlcxgGIAEoBBIOCgZzdGF0ZXMYByABKAQSFAoMc3RhdGVfZGlnZXN0GAggASgMEgwKBGZpbGUYCSABKAkiMgoVVGFrZUNoZWNrcG9pbnRSZXF1ZXN0EhkKBnNoYXJkcxgBIAMoDUIJukgGkgEDEIAgIkwKFlRha2VDaGVja3BvaW50UmVzcG9uc2USMgoKY2hlY2twb2ludBgBIAEoCzIeLmZyZXNoZXQuY29tcHV0ZS52MS5DaGVja3BvaW50IlUKCVZpZXdCdWlsZBIPCgd2aWV3X2lkGAEgASgMEhAKCHBvc2l0aW9uGAIgASgEEhIKCmdlbmVyYXRpb24YAyABKA0SEQoJc3VjY2Vzc29yGAQgASgIMr4DCg5Db21wdXRlU2VydmljZRJvChBTdWJzY3JpYmVDaGFuZ2VzEisuZnJlc2hldC5jb21wdXRlLnYxLlN1YnNjcmliZUNoYW5nZXNSZXF1ZXN0GiwuZnJlc2hldC5jb21wdXRlLnYxLlN1YnNjcmliZUNoYW5nZXNSZXNwb25zZTABEm0KEEdldENvbXB1dGVTdGF0dXMSKy5mcmVzaGV0LmNvbXB1dGUudjEuR2V0Q29tcHV0ZVN0YXR1c1JlcXVlc3QaLC5mcmVzaGV0LmNvbXB1dGUudjEuR2V0Q29tcHV0ZVN0YXR1c1Jlc3BvbnNlEmkKDlRha2VDaGVja3BvaW50EikuZnJlc2hldC5jb21wdXRlLnYxLlRha2VDaGVja3BvaW50UmVxdWVzdBoqLmZyZXNoZXQuY29tcHV0ZS52MS5UYWtlQ2hlY2twb2ludFJlc3BvbnNlMAESYQoMRm9yZ2V0RW50aXR5EicuZnJlc2hldC5jb21wdXRlLnYxLkZvcmdldEVudGl0eVJlcXVlc3QaKC5mcmVzaGV0LmNvbXB1dGUudjEuRm9yZ2V0RW50aXR5UmVzcG9uc2ViBnByb3RvMw", [file_buf_validate_validate, file_freshet_type_v1_condition, file_freshet_type_v1_error]);
+
+/**
+ * Asks for an erased entity's remains to be removed.
+ *
+ * @generated from message freshet.compute.v1.ForgetEntityRequest
+ */
+export type ForgetEntityRequest = Message<"freshet.compute.v1.ForgetEntityRequest"> & {
+  /**
+   * The log of the Erase record.
+   *
+   * @generated from field: bytes log_id = 1;
+   */
+  logId: Uint8Array;
+
+  /**
+   * The shard.
+   *
+   * @generated from field: uint32 shard = 2;
+   */
+  shard: number;
+
+  /**
+   * The offset of the Erase record.
+   *
+   * @generated from field: uint64 offset = 3;
+   */
+  offset: bigint;
+
+  /**
+   * The encoded entity key.
+   *
+   * @generated from field: bytes entity_key = 4;
+   */
+  entityKey: Uint8Array;
+
+  /**
+   * Also remove stores and checkpoints of the shard that were set aside because they were damaged.
+   *
+   * @generated from field: bool set_aside = 5;
+   */
+  setAside: boolean;
+};
+
+/**
+ * Describes the message freshet.compute.v1.ForgetEntityRequest.
+ * Use `create(ForgetEntityRequestSchema)` to create a new message.
+ */
+export const ForgetEntityRequestSchema: GenMessage<ForgetEntityRequest> = /*@__PURE__*/
+  messageDesc(file_freshet_compute_v1_compute, 0);
+
+/**
+ * What was done.
+ *
+ * @generated from message freshet.compute.v1.ForgetEntityResponse
+ */
+export type ForgetEntityResponse = Message<"freshet.compute.v1.ForgetEntityResponse"> & {
+  /**
+   * How many records the shard has folded.
+   *
+   * @generated from field: uint64 position = 1;
+   */
+  position: bigint;
+
+  /**
+   * Views in which the key has a row now: of what came after the erase. Views whose key was dead are not among them.
+   *
+   * @generated from field: repeated bytes views_with_later_rows = 2;
+   */
+  viewsWithLaterRows: Uint8Array[];
+
+  /**
+   * The position of the checkpoint that was taken.
+   *
+   * @generated from field: uint64 checkpoint = 3;
+   */
+  checkpoint: bigint;
+
+  /**
+   * Checkpoints that were removed.
+   *
+   * @generated from field: uint32 checkpoints_removed = 4;
+   */
+  checkpointsRemoved: number;
+
+  /**
+   * What lies set aside, and may hold the entity: paths; with set_aside, what was removed.
+   *
+   * @generated from field: repeated string set_aside = 5;
+   */
+  setAside: string[];
+
+  /**
+   * Whether set_aside was removed.
+   *
+   * @generated from field: bool set_aside_removed = 6;
+   */
+  setAsideRemoved: boolean;
+};
+
+/**
+ * Describes the message freshet.compute.v1.ForgetEntityResponse.
+ * Use `create(ForgetEntityResponseSchema)` to create a new message.
+ */
+export const ForgetEntityResponseSchema: GenMessage<ForgetEntityResponse> = /*@__PURE__*/
+  messageDesc(file_freshet_compute_v1_compute, 1);
 
 /**
  * Where a replica is in a shard.
@@ -76,7 +182,7 @@ export type ShardCursor = Message<"freshet.compute.v1.ShardCursor"> & {
  * Use `create(ShardCursorSchema)` to create a new message.
  */
 export const ShardCursorSchema: GenMessage<ShardCursor> = /*@__PURE__*/
-  messageDesc(file_freshet_compute_v1_compute, 0);
+  messageDesc(file_freshet_compute_v1_compute, 2);
 
 /**
  * Asks for changes.
@@ -111,7 +217,7 @@ export type SubscribeChangesRequest = Message<"freshet.compute.v1.SubscribeChang
  * Use `create(SubscribeChangesRequestSchema)` to create a new message.
  */
 export const SubscribeChangesRequestSchema: GenMessage<SubscribeChangesRequest> = /*@__PURE__*/
-  messageDesc(file_freshet_compute_v1_compute, 1);
+  messageDesc(file_freshet_compute_v1_compute, 3);
 
 /**
  * A row, or that there is none any more.
@@ -146,7 +252,7 @@ export type RowChange = Message<"freshet.compute.v1.RowChange"> & {
  * Use `create(RowChangeSchema)` to create a new message.
  */
 export const RowChangeSchema: GenMessage<RowChange> = /*@__PURE__*/
-  messageDesc(file_freshet_compute_v1_compute, 2);
+  messageDesc(file_freshet_compute_v1_compute, 4);
 
 /**
  * Rows of one view, by key ascending within a pass.
@@ -174,7 +280,7 @@ export type ViewRows = Message<"freshet.compute.v1.ViewRows"> & {
  * Use `create(ViewRowsSchema)` to create a new message.
  */
 export const ViewRowsSchema: GenMessage<ViewRows> = /*@__PURE__*/
-  messageDesc(file_freshet_compute_v1_compute, 3);
+  messageDesc(file_freshet_compute_v1_compute, 5);
 
 /**
  * A page of an ordered pass over a view's keys: it says everything about the keys after after_key up to through_key.
@@ -233,7 +339,7 @@ export type PassPage = Message<"freshet.compute.v1.PassPage"> & {
  * Use `create(PassPageSchema)` to create a new message.
  */
 export const PassPageSchema: GenMessage<PassPage> = /*@__PURE__*/
-  messageDesc(file_freshet_compute_v1_compute, 4);
+  messageDesc(file_freshet_compute_v1_compute, 6);
 
 /**
  * A view whose rows stand still: its route has begun a new generation, and until all rows of that are there those of the
@@ -263,7 +369,7 @@ export type StandingView = Message<"freshet.compute.v1.StandingView"> & {
  * Use `create(StandingViewSchema)` to create a new message.
  */
 export const StandingViewSchema: GenMessage<StandingView> = /*@__PURE__*/
-  messageDesc(file_freshet_compute_v1_compute, 5);
+  messageDesc(file_freshet_compute_v1_compute, 7);
 
 /**
  * What changed in a shard.
@@ -374,7 +480,7 @@ export type SubscribeChangesResponse = Message<"freshet.compute.v1.SubscribeChan
  * Use `create(SubscribeChangesResponseSchema)` to create a new message.
  */
 export const SubscribeChangesResponseSchema: GenMessage<SubscribeChangesResponse> = /*@__PURE__*/
-  messageDesc(file_freshet_compute_v1_compute, 6);
+  messageDesc(file_freshet_compute_v1_compute, 8);
 
 /**
  * Asks for the status.
@@ -395,7 +501,7 @@ export type GetComputeStatusRequest = Message<"freshet.compute.v1.GetComputeStat
  * Use `create(GetComputeStatusRequestSchema)` to create a new message.
  */
 export const GetComputeStatusRequestSchema: GenMessage<GetComputeStatusRequest> = /*@__PURE__*/
-  messageDesc(file_freshet_compute_v1_compute, 7);
+  messageDesc(file_freshet_compute_v1_compute, 9);
 
 /**
  * What the shards are doing.
@@ -430,7 +536,7 @@ export type GetComputeStatusResponse = Message<"freshet.compute.v1.GetComputeSta
  * Use `create(GetComputeStatusResponseSchema)` to create a new message.
  */
 export const GetComputeStatusResponseSchema: GenMessage<GetComputeStatusResponse> = /*@__PURE__*/
-  messageDesc(file_freshet_compute_v1_compute, 8);
+  messageDesc(file_freshet_compute_v1_compute, 10);
 
 /**
  * What a shard is doing.
@@ -577,7 +683,7 @@ export type ShardStatus = Message<"freshet.compute.v1.ShardStatus"> & {
  * Use `create(ShardStatusSchema)` to create a new message.
  */
 export const ShardStatusSchema: GenMessage<ShardStatus> = /*@__PURE__*/
-  messageDesc(file_freshet_compute_v1_compute, 9);
+  messageDesc(file_freshet_compute_v1_compute, 11);
 
 /**
  * A verified checkpoint: all of a shard's state at a position, in a file.
@@ -654,7 +760,7 @@ export type Checkpoint = Message<"freshet.compute.v1.Checkpoint"> & {
  * Use `create(CheckpointSchema)` to create a new message.
  */
 export const CheckpointSchema: GenMessage<Checkpoint> = /*@__PURE__*/
-  messageDesc(file_freshet_compute_v1_compute, 10);
+  messageDesc(file_freshet_compute_v1_compute, 12);
 
 /**
  * Asks for checkpoints now.
@@ -675,7 +781,7 @@ export type TakeCheckpointRequest = Message<"freshet.compute.v1.TakeCheckpointRe
  * Use `create(TakeCheckpointRequestSchema)` to create a new message.
  */
 export const TakeCheckpointRequestSchema: GenMessage<TakeCheckpointRequest> = /*@__PURE__*/
-  messageDesc(file_freshet_compute_v1_compute, 11);
+  messageDesc(file_freshet_compute_v1_compute, 13);
 
 /**
  * A checkpoint that was taken.
@@ -696,7 +802,7 @@ export type TakeCheckpointResponse = Message<"freshet.compute.v1.TakeCheckpointR
  * Use `create(TakeCheckpointResponseSchema)` to create a new message.
  */
 export const TakeCheckpointResponseSchema: GenMessage<TakeCheckpointResponse> = /*@__PURE__*/
-  messageDesc(file_freshet_compute_v1_compute, 12);
+  messageDesc(file_freshet_compute_v1_compute, 14);
 
 /**
  * A view that is being built.
@@ -739,7 +845,7 @@ export type ViewBuild = Message<"freshet.compute.v1.ViewBuild"> & {
  * Use `create(ViewBuildSchema)` to create a new message.
  */
 export const ViewBuildSchema: GenMessage<ViewBuild> = /*@__PURE__*/
-  messageDesc(file_freshet_compute_v1_compute, 13);
+  messageDesc(file_freshet_compute_v1_compute, 15);
 
 /**
  * Streams changes. Serve nodes answer it too, so that they chain into trees.
@@ -778,6 +884,19 @@ export const ComputeService: GenService<{
     methodKind: "server_streaming";
     input: typeof TakeCheckpointRequestSchema;
     output: typeof TakeCheckpointResponseSchema;
+  },
+  /**
+   * Removes what a shard still has on disk of an entity that was erased: waits until the Erase record is folded, deletes the
+   * key's dead state and the journal up to there, takes a checkpoint, removes those before it, and opens the store anew,
+   * rewritten. The shard cannot be followed meanwhile. Asked again it does so again. UNAVAILABLE when the shard does not
+   * run here, or has not folded the record within the call's time.
+   *
+   * @generated from rpc freshet.compute.v1.ComputeService.ForgetEntity
+   */
+  forgetEntity: {
+    methodKind: "unary";
+    input: typeof ForgetEntityRequestSchema;
+    output: typeof ForgetEntityResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_freshet_compute_v1_compute, 0);

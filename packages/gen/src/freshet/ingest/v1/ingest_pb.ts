@@ -7,6 +7,7 @@
 // 2026-11-23 conditions in the status; additive, any order of deployment.
 // 2026-11-23 the log's partitions in the status; additive, any order of deployment.
 // 2026-11-23 DiagnoseSources; additive, any order of deployment.
+// 2026-11-23 EraseEntity, NoteErased, GetErase: compute and serve first, then ingest, then the command.
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
@@ -25,7 +26,337 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file freshet/ingest/v1/ingest.proto.
  */
 export const file_freshet_ingest_v1_ingest: GenFile = /*@__PURE__*/
-  fileDesc("Ch5mcmVzaGV0L2luZ2VzdC92MS9pbmdlc3QucHJvdG8SEWZyZXNoZXQuaW5nZXN0LnYxIlMKFURlc2NyaWJlVGFibGVzUmVxdWVzdBI6CgZ0YWJsZXMYASADKAsyHy5mcmVzaGV0LmluZ2VzdC52MS5UYWJsZVJlcXVlc3RCCbpIBpIBAxDoByKJAQoMVGFibGVSZXF1ZXN0EhcKBnNvdXJjZRgBIAEoCUIHukgEcgIQARI1CgV0YWJsZRgCIAEoCzIeLmZyZXNoZXQudHlwZS52MS5Qb3N0Z3Jlc1RhYmxlQga6SAPIAQESKQoEbW9kZRgDIAEoDjIbLmZyZXNoZXQudHlwZS52MS5Tb3VyY2VNb2RlIk0KFkRlc2NyaWJlVGFibGVzUmVzcG9uc2USMwoGdGFibGVzGAEgAygLMiMuZnJlc2hldC5pbmdlc3QudjEuVGFibGVEZXNjcmlwdGlvbiJvChBUYWJsZURlc2NyaXB0aW9uEisKCGNvbnRyYWN0GAEgASgLMhkuZnJlc2hldC50eXBlLnYxLkNvbnRyYWN0Ei4KCHByb2JsZW1zGAIgAygLMhwuZnJlc2hldC50eXBlLnYxLkVycm9yRGV0YWlsIhgKFkdldEluZ2VzdFN0YXR1c1JlcXVlc3QimwIKF0dldEluZ2VzdFN0YXR1c1Jlc3BvbnNlEg4KBmxvZ19pZBgBIAEoDBIeChZkZWZpbml0aW9uc19nZW5lcmF0aW9uGAIgASgEEjAKB3NvdXJjZXMYAyADKAsyHy5mcmVzaGV0LmluZ2VzdC52MS5Tb3VyY2VTdGF0dXMSDwoHcmVjb3JkcxgEIAEoBBINCgVieXRlcxgFIAEoBBITCgtxdWFyYW50aW5lZBgGIAEoBBIuCgpjb25kaXRpb25zGAcgAygLMhouZnJlc2hldC50eXBlLnYxLkNvbmRpdGlvbhI5CgpwYXJ0aXRpb25zGAggAygLMiUuZnJlc2hldC5pbmdlc3QudjEuTG9nUGFydGl0aW9uU3RhdHVzIskBChJMb2dQYXJ0aXRpb25TdGF0dXMSEQoJcGFydGl0aW9uGAEgASgNEg0KBXN0YXJ0GAIgASgEEgsKA2VuZBgDIAEoBBINCgVieXRlcxgEIAEoBBIfChJvbGRlc3RfbG9nX3RpbWVfdXMYBSABKBJIAIgBARIaCg1hbGxvd2VkX2JlbG93GAYgASgESAGIAQESDwoHb3ZlcnJ1bhgHIAEoCUIVChNfb2xkZXN0X2xvZ190aW1lX3VzQhAKDl9hbGxvd2VkX2JlbG93IucBCgxTb3VyY2VTdGF0dXMSEAoIZGF0YWJhc2UYASABKAkSLQoFc3RhdGUYAiABKA4yHi5mcmVzaGV0LmluZ2VzdC52MS5Tb3VyY2VTdGF0ZRIOCgZyb3V0ZXMYAyADKA0SEwoLZHVyYWJsZV9sc24YBCABKAQSEgoKc2VydmVyX2xzbhgFIAEoBBIPCgdjb21taXRzGAYgASgEEgwKBHJvd3MYByABKAQSLQoHcHJvYmxlbRgIIAEoCzIcLmZyZXNoZXQudHlwZS52MS5FcnJvckRldGFpbBIPCgd1bmtleWVkGAkgASgEIjgKFkRpYWdub3NlU291cmNlc1JlcXVlc3QSHgoLcGF0aWVuY2VfbXMYASABKA1CCbpIBioEGODUAyJSChdEaWFnbm9zZVNvdXJjZXNSZXNwb25zZRI3CglkYXRhYmFzZXMYASADKAsyJC5mcmVzaGV0LmluZ2VzdC52MS5EYXRhYmFzZURpYWdub3NpcyKXAgoRRGF0YWJhc2VEaWFnbm9zaXMSEAoIZGF0YWJhc2UYASABKAkSDgoGdGFyZ2V0GAIgASgJEi0KB2ZhaWx1cmUYAyABKAsyHC5mcmVzaGV0LnR5cGUudjEuRXJyb3JEZXRhaWwSMgoGc2VydmVyGAQgASgLMiIuZnJlc2hldC5pbmdlc3QudjEuU2VydmVyRGlhZ25vc2lzEhEKCXNsb3RfbmFtZRgFIAEoCRIuCgRzbG90GAYgASgLMiAuZnJlc2hldC5pbmdlc3QudjEuU2xvdERpYWdub3NpcxI6CgZ0YWJsZXMYByADKAsyKi5mcmVzaGV0LmluZ2VzdC52MS5QdWJsaXNoZWRUYWJsZURpYWdub3NpcyK3AgoPU2VydmVyRGlhZ25vc2lzEg8KB3ZlcnNpb24YASABKA0SEwoLaW5fcmVjb3ZlcnkYAiABKAgSEQoJd2FsX2xldmVsGAMgASgJEh0KFXJlcGxpY2F0aW9uX3Nsb3RzX21heBgEIAEoDRIZChFyZXBsaWNhdGlvbl9zbG90cxgFIAEoDRIXCg93YWxfc2VuZGVyc19tYXgYBiABKA0SEwoLd2FsX3NlbmRlcnMYByABKA0SGwoTc2xvdF93YWxfa2VlcF9ieXRlcxgIIAEoEhIVCg1tYXlfcmVwbGljYXRlGAkgASgIEhIKCm1heV9jcmVhdGUYCiABKAgSDAoEdXNlchgLIAEoCRIWCg5jbG9ja19haGVhZF91cxgMIAEoEhIVCg1yb3VuZF90cmlwX3VzGA0gASgDIrsCCg1TbG90RGlhZ25vc2lzEg4KBnBsdWdpbhgBIAEoCRIQCghkYXRhYmFzZRgCIAEoCRIOCgZhY3RpdmUYAyABKAgSEgoKYWN0aXZlX3BpZBgEIAEoDRIaChJhY3RpdmVfYXBwbGljYXRpb24YBSABKAkSFgoOcmV0YWluZWRfYnl0ZXMYBiABKAQSGQoRdW5jb25maXJtZWRfYnl0ZXMYByABKAQSEgoKd2FsX3N0YXR1cxgIIAEoCRIbCg5zYWZlX3dhbF9ieXRlcxgJIAEoEkgAiAEBEh4KEWluYWN0aXZlX3NpbmNlX3VzGAogASgSSAGIAQESGwoTaW52YWxpZGF0aW9uX3JlYXNvbhgLIAEoCUIRCg9fc2FmZV93YWxfYnl0ZXNCFAoSX2luYWN0aXZlX3NpbmNlX3VzIpkBChdQdWJsaXNoZWRUYWJsZURpYWdub3NpcxIOCgZzY2hlbWEYASABKAkSDQoFdGFibGUYAiABKAkSDwoHbXV0YWJsZRgDIAEoCBI6ChByZXBsaWNhX2lkZW50aXR5GAQgASgOMiAuZnJlc2hldC50eXBlLnYxLlJlcGxpY2FJZGVudGl0eRISCgppZGVudGlmaWVkGAUgASgIKpgBCgtTb3VyY2VTdGF0ZRIcChhTT1VSQ0VfU1RBVEVfVU5TUEVDSUZJRUQQABIbChdTT1VSQ0VfU1RBVEVfQ09OTkVDVElORxABEhkKFVNPVVJDRV9TVEFURV9TTkFQU0hPVBACEhoKFlNPVVJDRV9TVEFURV9TVFJFQU1JTkcQAxIXChNTT1VSQ0VfU1RBVEVfSEFMVEVEEAQyygIKDUluZ2VzdFNlcnZpY2USZQoORGVzY3JpYmVUYWJsZXMSKC5mcmVzaGV0LmluZ2VzdC52MS5EZXNjcmliZVRhYmxlc1JlcXVlc3QaKS5mcmVzaGV0LmluZ2VzdC52MS5EZXNjcmliZVRhYmxlc1Jlc3BvbnNlEmgKD0dldEluZ2VzdFN0YXR1cxIpLmZyZXNoZXQuaW5nZXN0LnYxLkdldEluZ2VzdFN0YXR1c1JlcXVlc3QaKi5mcmVzaGV0LmluZ2VzdC52MS5HZXRJbmdlc3RTdGF0dXNSZXNwb25zZRJoCg9EaWFnbm9zZVNvdXJjZXMSKS5mcmVzaGV0LmluZ2VzdC52MS5EaWFnbm9zZVNvdXJjZXNSZXF1ZXN0GiouZnJlc2hldC5pbmdlc3QudjEuRGlhZ25vc2VTb3VyY2VzUmVzcG9uc2ViBnByb3RvMw", [file_buf_validate_validate, file_freshet_type_v1_condition, file_freshet_type_v1_contract, file_freshet_type_v1_error, file_freshet_type_v1_plan]);
+  fileDesc("Ch5mcmVzaGV0L2luZ2VzdC92MS9pbmdlc3QucHJvdG8SEWZyZXNoZXQuaW5nZXN0LnYxIpABChJFcmFzZUVudGl0eVJlcXVlc3QSLwoIZXJhc2VfaWQYASABKAlCHbpIGnIYMhZeW0EtWmEtejAtOS5fLV17MSw2NH0kEhgKBmVudGl0eRgCIAEoCUIIukgFcgMYgAISHAoKZW50aXR5X2tleRgDIAEoDEIIukgFegMYgBASEQoJc2V0X2FzaWRlGAQgASgIIlEKE0VyYXNlRW50aXR5UmVzcG9uc2USDAoEc3RlcBgBIAEoCRIsCgVlcmFzZRgCIAEoCzIdLmZyZXNoZXQuaW5nZXN0LnYxLkVyYXNlU3RhdGUivwIKCkVyYXNlU3RhdGUSEAoIZXJhc2VfaWQYASABKAkSDgoGZW50aXR5GAIgASgJEhIKCmVudGl0eV9rZXkYAyABKAwSEAoIa2V5X2hhc2gYBCABKAwSDAoEc2FsdBgFIAEoDBITCgthc2tlZF9hdF91cxgGIAEoEhIcCg9jb21wbGV0ZWRfYXRfdXMYByABKBJIAIgBARIOCgZsb2dfaWQYCCABKAwSEQoJcGFydGl0aW9uGAkgASgNEg4KBm9mZnNldBgKIAEoBBITCgtsb2dfdGltZV91cxgLIAEoEhIOCgZyb3V0ZXMYDCADKA0SDQoFdmlld3MYDSADKAkSLQoGcGxhY2VzGA4gAygLMh0uZnJlc2hldC5pbmdlc3QudjEuRXJhc2VQbGFjZUISChBfY29tcGxldGVkX2F0X3VzIlYKCkVyYXNlUGxhY2USDAoEa2luZBgBIAEoCRINCgVwbGFjZRgCIAEoCRIMCgRkb25lGAMgASgIEg4KBmRldGFpbBgEIAEoCRINCgVjb3VudBgFIAEoBCKQAQoRTm90ZUVyYXNlZFJlcXVlc3QSLwoIZXJhc2VfaWQYASABKAlCHbpIGnIYMhZeW0EtWmEtejAtOS5fLV17MSw2NH0kEjgKBnBsYWNlcxgCIAMoCzIdLmZyZXNoZXQuaW5nZXN0LnYxLkVyYXNlUGxhY2VCCbpIBpIBAxCQThIQCghjb21wbGV0ZRgDIAEoCCJCChJOb3RlRXJhc2VkUmVzcG9uc2USLAoFZXJhc2UYASABKAsyHS5mcmVzaGV0LmluZ2VzdC52MS5FcmFzZVN0YXRlIkIKD0dldEVyYXNlUmVxdWVzdBIvCghlcmFzZV9pZBgBIAEoCUIdukgachgyFl5bQS1aYS16MC05Ll8tXXsxLDY0fSQiQAoQR2V0RXJhc2VSZXNwb25zZRIsCgVlcmFzZRgBIAEoCzIdLmZyZXNoZXQuaW5nZXN0LnYxLkVyYXNlU3RhdGUiUwoVRGVzY3JpYmVUYWJsZXNSZXF1ZXN0EjoKBnRhYmxlcxgBIAMoCzIfLmZyZXNoZXQuaW5nZXN0LnYxLlRhYmxlUmVxdWVzdEIJukgGkgEDEOgHIokBCgxUYWJsZVJlcXVlc3QSFwoGc291cmNlGAEgASgJQge6SARyAhABEjUKBXRhYmxlGAIgASgLMh4uZnJlc2hldC50eXBlLnYxLlBvc3RncmVzVGFibGVCBrpIA8gBARIpCgRtb2RlGAMgASgOMhsuZnJlc2hldC50eXBlLnYxLlNvdXJjZU1vZGUiTQoWRGVzY3JpYmVUYWJsZXNSZXNwb25zZRIzCgZ0YWJsZXMYASADKAsyIy5mcmVzaGV0LmluZ2VzdC52MS5UYWJsZURlc2NyaXB0aW9uIm8KEFRhYmxlRGVzY3JpcHRpb24SKwoIY29udHJhY3QYASABKAsyGS5mcmVzaGV0LnR5cGUudjEuQ29udHJhY3QSLgoIcHJvYmxlbXMYAiADKAsyHC5mcmVzaGV0LnR5cGUudjEuRXJyb3JEZXRhaWwiGAoWR2V0SW5nZXN0U3RhdHVzUmVxdWVzdCKbAgoXR2V0SW5nZXN0U3RhdHVzUmVzcG9uc2USDgoGbG9nX2lkGAEgASgMEh4KFmRlZmluaXRpb25zX2dlbmVyYXRpb24YAiABKAQSMAoHc291cmNlcxgDIAMoCzIfLmZyZXNoZXQuaW5nZXN0LnYxLlNvdXJjZVN0YXR1cxIPCgdyZWNvcmRzGAQgASgEEg0KBWJ5dGVzGAUgASgEEhMKC3F1YXJhbnRpbmVkGAYgASgEEi4KCmNvbmRpdGlvbnMYByADKAsyGi5mcmVzaGV0LnR5cGUudjEuQ29uZGl0aW9uEjkKCnBhcnRpdGlvbnMYCCADKAsyJS5mcmVzaGV0LmluZ2VzdC52MS5Mb2dQYXJ0aXRpb25TdGF0dXMiyQEKEkxvZ1BhcnRpdGlvblN0YXR1cxIRCglwYXJ0aXRpb24YASABKA0SDQoFc3RhcnQYAiABKAQSCwoDZW5kGAMgASgEEg0KBWJ5dGVzGAQgASgEEh8KEm9sZGVzdF9sb2dfdGltZV91cxgFIAEoEkgAiAEBEhoKDWFsbG93ZWRfYmVsb3cYBiABKARIAYgBARIPCgdvdmVycnVuGAcgASgJQhUKE19vbGRlc3RfbG9nX3RpbWVfdXNCEAoOX2FsbG93ZWRfYmVsb3ci5wEKDFNvdXJjZVN0YXR1cxIQCghkYXRhYmFzZRgBIAEoCRItCgVzdGF0ZRgCIAEoDjIeLmZyZXNoZXQuaW5nZXN0LnYxLlNvdXJjZVN0YXRlEg4KBnJvdXRlcxgDIAMoDRITCgtkdXJhYmxlX2xzbhgEIAEoBBISCgpzZXJ2ZXJfbHNuGAUgASgEEg8KB2NvbW1pdHMYBiABKAQSDAoEcm93cxgHIAEoBBItCgdwcm9ibGVtGAggASgLMhwuZnJlc2hldC50eXBlLnYxLkVycm9yRGV0YWlsEg8KB3Vua2V5ZWQYCSABKAQiOAoWRGlhZ25vc2VTb3VyY2VzUmVxdWVzdBIeCgtwYXRpZW5jZV9tcxgBIAEoDUIJukgGKgQY4NQDIlIKF0RpYWdub3NlU291cmNlc1Jlc3BvbnNlEjcKCWRhdGFiYXNlcxgBIAMoCzIkLmZyZXNoZXQuaW5nZXN0LnYxLkRhdGFiYXNlRGlhZ25vc2lzIpcCChFEYXRhYmFzZURpYWdub3NpcxIQCghkYXRhYmFzZRgBIAEoCRIOCgZ0YXJnZXQYAiABKAkSLQoHZmFpbHVyZRgDIAEoCzIcLmZyZXNoZXQudHlwZS52MS5FcnJvckRldGFpbBIyCgZzZXJ2ZXIYBCABKAsyIi5mcmVzaGV0LmluZ2VzdC52MS5TZXJ2ZXJEaWFnbm9zaXMSEQoJc2xvdF9uYW1lGAUgASgJEi4KBHNsb3QYBiABKAsyIC5mcmVzaGV0LmluZ2VzdC52MS5TbG90RGlhZ25vc2lzEjoKBnRhYmxlcxgHIAMoCzIqLmZyZXNoZXQuaW5nZXN0LnYxLlB1Ymxpc2hlZFRhYmxlRGlhZ25vc2lzIrcCCg9TZXJ2ZXJEaWFnbm9zaXMSDwoHdmVyc2lvbhgBIAEoDRITCgtpbl9yZWNvdmVyeRgCIAEoCBIRCgl3YWxfbGV2ZWwYAyABKAkSHQoVcmVwbGljYXRpb25fc2xvdHNfbWF4GAQgASgNEhkKEXJlcGxpY2F0aW9uX3Nsb3RzGAUgASgNEhcKD3dhbF9zZW5kZXJzX21heBgGIAEoDRITCgt3YWxfc2VuZGVycxgHIAEoDRIbChNzbG90X3dhbF9rZWVwX2J5dGVzGAggASgSEhUKDW1heV9yZXBsaWNhdGUYCSABKAgSEgoKbWF5X2NyZWF0ZRgKIAEoCBIMCgR1c2VyGAsgASgJEhYKDmNsb2NrX2FoZWFkX3VzGAwgASgSEhUKDXJvdW5kX3RyaXBfdXMYDSABKAMiuwIKDVNsb3REaWFnbm9zaXMSDgoGcGx1Z2luGAEgASgJEhAKCGRhdGFiYXNlGAIgASgJEg4KBmFjdGl2ZRgDIAEoCBISCgphY3RpdmVfcGlkGAQgASgNEhoKEmFjdGl2ZV9hcHBsaWNhdGlvbhgFIAEoCRIWCg5yZXRhaW5lZF9ieXRlcxgGIAEoBBIZChF1bmNvbmZpcm1lZF9ieXRlcxgHIAEoBBISCgp3YWxfc3RhdHVzGAggASgJEhsKDnNhZmVfd2FsX2J5dGVzGAkgASgSSACIAQESHgoRaW5hY3RpdmVfc2luY2VfdXMYCiABKBJIAYgBARIbChNpbnZhbGlkYXRpb25fcmVhc29uGAsgASgJQhEKD19zYWZlX3dhbF9ieXRlc0IUChJfaW5hY3RpdmVfc2luY2VfdXMimQEKF1B1Ymxpc2hlZFRhYmxlRGlhZ25vc2lzEg4KBnNjaGVtYRgBIAEoCRINCgV0YWJsZRgCIAEoCRIPCgdtdXRhYmxlGAMgASgIEjoKEHJlcGxpY2FfaWRlbnRpdHkYBCABKA4yIC5mcmVzaGV0LnR5cGUudjEuUmVwbGljYUlkZW50aXR5EhIKCmlkZW50aWZpZWQYBSABKAgqmAEKC1NvdXJjZVN0YXRlEhwKGFNPVVJDRV9TVEFURV9VTlNQRUNJRklFRBAAEhsKF1NPVVJDRV9TVEFURV9DT05ORUNUSU5HEAESGQoVU09VUkNFX1NUQVRFX1NOQVBTSE9UEAISGgoWU09VUkNFX1NUQVRFX1NUUkVBTUlORxADEhcKE1NPVVJDRV9TVEFURV9IQUxURUQQBDLaBAoNSW5nZXN0U2VydmljZRJlCg5EZXNjcmliZVRhYmxlcxIoLmZyZXNoZXQuaW5nZXN0LnYxLkRlc2NyaWJlVGFibGVzUmVxdWVzdBopLmZyZXNoZXQuaW5nZXN0LnYxLkRlc2NyaWJlVGFibGVzUmVzcG9uc2USaAoPR2V0SW5nZXN0U3RhdHVzEikuZnJlc2hldC5pbmdlc3QudjEuR2V0SW5nZXN0U3RhdHVzUmVxdWVzdBoqLmZyZXNoZXQuaW5nZXN0LnYxLkdldEluZ2VzdFN0YXR1c1Jlc3BvbnNlEmgKD0RpYWdub3NlU291cmNlcxIpLmZyZXNoZXQuaW5nZXN0LnYxLkRpYWdub3NlU291cmNlc1JlcXVlc3QaKi5mcmVzaGV0LmluZ2VzdC52MS5EaWFnbm9zZVNvdXJjZXNSZXNwb25zZRJeCgtFcmFzZUVudGl0eRIlLmZyZXNoZXQuaW5nZXN0LnYxLkVyYXNlRW50aXR5UmVxdWVzdBomLmZyZXNoZXQuaW5nZXN0LnYxLkVyYXNlRW50aXR5UmVzcG9uc2UwARJZCgpOb3RlRXJhc2VkEiQuZnJlc2hldC5pbmdlc3QudjEuTm90ZUVyYXNlZFJlcXVlc3QaJS5mcmVzaGV0LmluZ2VzdC52MS5Ob3RlRXJhc2VkUmVzcG9uc2USUwoIR2V0RXJhc2USIi5mcmVzaGV0LmluZ2VzdC52MS5HZXRFcmFzZVJlcXVlc3QaIy5mcmVzaGV0LmluZ2VzdC52MS5HZXRFcmFzZVJlc3BvbnNlYgZwcm90bzM", [file_buf_validate_validate, file_freshet_type_v1_condition, file_freshet_type_v1_contract, file_freshet_type_v1_error, file_freshet_type_v1_plan]);
+
+/**
+ * Asks for an entity to be forgotten.
+ *
+ * @generated from message freshet.ingest.v1.EraseEntityRequest
+ */
+export type EraseEntityRequest = Message<"freshet.ingest.v1.EraseEntityRequest"> & {
+  /**
+   * The erase's id, chosen by the caller; one id is one entity and key for ever.
+   *
+   * @generated from field: string erase_id = 1;
+   */
+  eraseId: string;
+
+  /**
+   * The entity's name. May be left out, with the key, for an erase that was begun and is not complete.
+   *
+   * @generated from field: string entity = 2;
+   */
+  entity: string;
+
+  /**
+   * The encoded entity key.
+   *
+   * @generated from field: bytes entity_key = 3;
+   */
+  entityKey: Uint8Array;
+
+  /**
+   * Also remove files that were set aside because they were damaged, here.
+   *
+   * @generated from field: bool set_aside = 4;
+   */
+  setAside: boolean;
+};
+
+/**
+ * Describes the message freshet.ingest.v1.EraseEntityRequest.
+ * Use `create(EraseEntityRequestSchema)` to create a new message.
+ */
+export const EraseEntityRequestSchema: GenMessage<EraseEntityRequest> = /*@__PURE__*/
+  messageDesc(file_freshet_ingest_v1_ingest, 0);
+
+/**
+ * A step of an erase is done.
+ *
+ * @generated from message freshet.ingest.v1.EraseEntityResponse
+ */
+export type EraseEntityResponse = Message<"freshet.ingest.v1.EraseEntityResponse"> & {
+  /**
+   * What was done, for whoever looks on: "appended", "quarantine", "log".
+   *
+   * @generated from field: string step = 1;
+   */
+  step: string;
+
+  /**
+   * The erase as it stands.
+   *
+   * @generated from field: freshet.ingest.v1.EraseState erase = 2;
+   */
+  erase?: EraseState | undefined;
+};
+
+/**
+ * Describes the message freshet.ingest.v1.EraseEntityResponse.
+ * Use `create(EraseEntityResponseSchema)` to create a new message.
+ */
+export const EraseEntityResponseSchema: GenMessage<EraseEntityResponse> = /*@__PURE__*/
+  messageDesc(file_freshet_ingest_v1_ingest, 1);
+
+/**
+ * An erase as ingest knows it.
+ *
+ * @generated from message freshet.ingest.v1.EraseState
+ */
+export type EraseState = Message<"freshet.ingest.v1.EraseState"> & {
+  /**
+   * Its id.
+   *
+   * @generated from field: string erase_id = 1;
+   */
+  eraseId: string;
+
+  /**
+   * The entity's name.
+   *
+   * @generated from field: string entity = 2;
+   */
+  entity: string;
+
+  /**
+   * The encoded entity key; empty once the erase is complete.
+   *
+   * @generated from field: bytes entity_key = 3;
+   */
+  entityKey: Uint8Array;
+
+  /**
+   * SHA-256 over the salt, the entity's name, a zero byte and the encoded key: whoever knows the key can tell that the
+   * receipt is about it.
+   *
+   * @generated from field: bytes key_hash = 4;
+   */
+  keyHash: Uint8Array;
+
+  /**
+   * 16 random bytes.
+   *
+   * @generated from field: bytes salt = 5;
+   */
+  salt: Uint8Array;
+
+  /**
+   * When it was first asked for, by ingest's clock, microseconds since the Unix epoch.
+   *
+   * @generated from field: sint64 asked_at_us = 6;
+   */
+  askedAtUs: bigint;
+
+  /**
+   * When nothing was left to be done, likewise; unset before.
+   *
+   * @generated from field: optional sint64 completed_at_us = 7;
+   */
+  completedAtUs?: bigint | undefined;
+
+  /**
+   * The log.
+   *
+   * @generated from field: bytes log_id = 8;
+   */
+  logId: Uint8Array;
+
+  /**
+   * The partition of the key, which is its shard.
+   *
+   * @generated from field: uint32 partition = 9;
+   */
+  partition: number;
+
+  /**
+   * The offset of the Erase record.
+   *
+   * @generated from field: uint64 offset = 10;
+   */
+  offset: bigint;
+
+  /**
+   * Its log time, microseconds.
+   *
+   * @generated from field: sint64 log_time_us = 11;
+   */
+  logTimeUs: bigint;
+
+  /**
+   * The routes that are forgotten.
+   *
+   * @generated from field: repeated uint32 routes = 12;
+   */
+  routes: number[];
+
+  /**
+   * The views in force that fold them, by name; other entities' views of the same source and key columns among them.
+   *
+   * @generated from field: repeated string views = 13;
+   */
+  views: string[];
+
+  /**
+   * What was done, by place.
+   *
+   * @generated from field: repeated freshet.ingest.v1.ErasePlace places = 14;
+   */
+  places: ErasePlace[];
+};
+
+/**
+ * Describes the message freshet.ingest.v1.EraseState.
+ * Use `create(EraseStateSchema)` to create a new message.
+ */
+export const EraseStateSchema: GenMessage<EraseState> = /*@__PURE__*/
+  messageDesc(file_freshet_ingest_v1_ingest, 2);
+
+/**
+ * A place in which an entity may be, and what became of it there.
+ *
+ * @generated from message freshet.ingest.v1.ErasePlace
+ */
+export type ErasePlace = Message<"freshet.ingest.v1.ErasePlace"> & {
+  /**
+   * What it is: "log", "quarantine", "set-aside", "shard", "replica", "outside".
+   *
+   * @generated from field: string kind = 1;
+   */
+  kind: string;
+
+  /**
+   * Where: a file, a directory, a node with its shard.
+   *
+   * @generated from field: string place = 2;
+   */
+  place: string;
+
+  /**
+   * Whether nothing of the entity from before the erase is there any more.
+   *
+   * @generated from field: bool done = 3;
+   */
+  done: boolean;
+
+  /**
+   * What was done, or what keeps it from being done, in a sentence. Never names the key.
+   *
+   * @generated from field: string detail = 4;
+   */
+  detail: string;
+
+  /**
+   * How many records, rows, entries or files were taken out or rewritten.
+   *
+   * @generated from field: uint64 count = 5;
+   */
+  count: bigint;
+};
+
+/**
+ * Describes the message freshet.ingest.v1.ErasePlace.
+ * Use `create(ErasePlaceSchema)` to create a new message.
+ */
+export const ErasePlaceSchema: GenMessage<ErasePlace> = /*@__PURE__*/
+  messageDesc(file_freshet_ingest_v1_ingest, 3);
+
+/**
+ * Tells what other nodes did.
+ *
+ * @generated from message freshet.ingest.v1.NoteErasedRequest
+ */
+export type NoteErasedRequest = Message<"freshet.ingest.v1.NoteErasedRequest"> & {
+  /**
+   * The erase's id.
+   *
+   * @generated from field: string erase_id = 1;
+   */
+  eraseId: string;
+
+  /**
+   * What was done elsewhere; replaces what was told of the same kind and place.
+   *
+   * @generated from field: repeated freshet.ingest.v1.ErasePlace places = 2;
+   */
+  places: ErasePlace[];
+
+  /**
+   * Nothing is left to be done: every place that is known is done.
+   *
+   * @generated from field: bool complete = 3;
+   */
+  complete: boolean;
+};
+
+/**
+ * Describes the message freshet.ingest.v1.NoteErasedRequest.
+ * Use `create(NoteErasedRequestSchema)` to create a new message.
+ */
+export const NoteErasedRequestSchema: GenMessage<NoteErasedRequest> = /*@__PURE__*/
+  messageDesc(file_freshet_ingest_v1_ingest, 4);
+
+/**
+ * The erase as it stands.
+ *
+ * @generated from message freshet.ingest.v1.NoteErasedResponse
+ */
+export type NoteErasedResponse = Message<"freshet.ingest.v1.NoteErasedResponse"> & {
+  /**
+   * It.
+   *
+   * @generated from field: freshet.ingest.v1.EraseState erase = 1;
+   */
+  erase?: EraseState | undefined;
+};
+
+/**
+ * Describes the message freshet.ingest.v1.NoteErasedResponse.
+ * Use `create(NoteErasedResponseSchema)` to create a new message.
+ */
+export const NoteErasedResponseSchema: GenMessage<NoteErasedResponse> = /*@__PURE__*/
+  messageDesc(file_freshet_ingest_v1_ingest, 5);
+
+/**
+ * Asks for an erase.
+ *
+ * @generated from message freshet.ingest.v1.GetEraseRequest
+ */
+export type GetEraseRequest = Message<"freshet.ingest.v1.GetEraseRequest"> & {
+  /**
+   * Its id.
+   *
+   * @generated from field: string erase_id = 1;
+   */
+  eraseId: string;
+};
+
+/**
+ * Describes the message freshet.ingest.v1.GetEraseRequest.
+ * Use `create(GetEraseRequestSchema)` to create a new message.
+ */
+export const GetEraseRequestSchema: GenMessage<GetEraseRequest> = /*@__PURE__*/
+  messageDesc(file_freshet_ingest_v1_ingest, 6);
+
+/**
+ * An erase.
+ *
+ * @generated from message freshet.ingest.v1.GetEraseResponse
+ */
+export type GetEraseResponse = Message<"freshet.ingest.v1.GetEraseResponse"> & {
+  /**
+   * It.
+   *
+   * @generated from field: freshet.ingest.v1.EraseState erase = 1;
+   */
+  erase?: EraseState | undefined;
+};
+
+/**
+ * Describes the message freshet.ingest.v1.GetEraseResponse.
+ * Use `create(GetEraseResponseSchema)` to create a new message.
+ */
+export const GetEraseResponseSchema: GenMessage<GetEraseResponse> = /*@__PURE__*/
+  messageDesc(file_freshet_ingest_v1_ingest, 7);
 
 /**
  * Asks for tables.
@@ -46,7 +377,7 @@ export type DescribeTablesRequest = Message<"freshet.ingest.v1.DescribeTablesReq
  * Use `create(DescribeTablesRequestSchema)` to create a new message.
  */
 export const DescribeTablesRequestSchema: GenMessage<DescribeTablesRequest> = /*@__PURE__*/
-  messageDesc(file_freshet_ingest_v1_ingest, 0);
+  messageDesc(file_freshet_ingest_v1_ingest, 8);
 
 /**
  * A table and how it is to be used, which decides what it must offer.
@@ -81,7 +412,7 @@ export type TableRequest = Message<"freshet.ingest.v1.TableRequest"> & {
  * Use `create(TableRequestSchema)` to create a new message.
  */
 export const TableRequestSchema: GenMessage<TableRequest> = /*@__PURE__*/
-  messageDesc(file_freshet_ingest_v1_ingest, 1);
+  messageDesc(file_freshet_ingest_v1_ingest, 9);
 
 /**
  * The tables.
@@ -102,7 +433,7 @@ export type DescribeTablesResponse = Message<"freshet.ingest.v1.DescribeTablesRe
  * Use `create(DescribeTablesResponseSchema)` to create a new message.
  */
 export const DescribeTablesResponseSchema: GenMessage<DescribeTablesResponse> = /*@__PURE__*/
-  messageDesc(file_freshet_ingest_v1_ingest, 2);
+  messageDesc(file_freshet_ingest_v1_ingest, 10);
 
 /**
  * A table's shape, or why it cannot be had.
@@ -130,7 +461,7 @@ export type TableDescription = Message<"freshet.ingest.v1.TableDescription"> & {
  * Use `create(TableDescriptionSchema)` to create a new message.
  */
 export const TableDescriptionSchema: GenMessage<TableDescription> = /*@__PURE__*/
-  messageDesc(file_freshet_ingest_v1_ingest, 3);
+  messageDesc(file_freshet_ingest_v1_ingest, 11);
 
 /**
  * Asks for the status.
@@ -145,7 +476,7 @@ export type GetIngestStatusRequest = Message<"freshet.ingest.v1.GetIngestStatusR
  * Use `create(GetIngestStatusRequestSchema)` to create a new message.
  */
 export const GetIngestStatusRequestSchema: GenMessage<GetIngestStatusRequest> = /*@__PURE__*/
-  messageDesc(file_freshet_ingest_v1_ingest, 4);
+  messageDesc(file_freshet_ingest_v1_ingest, 12);
 
 /**
  * What ingest is doing.
@@ -215,7 +546,7 @@ export type GetIngestStatusResponse = Message<"freshet.ingest.v1.GetIngestStatus
  * Use `create(GetIngestStatusResponseSchema)` to create a new message.
  */
 export const GetIngestStatusResponseSchema: GenMessage<GetIngestStatusResponse> = /*@__PURE__*/
-  messageDesc(file_freshet_ingest_v1_ingest, 5);
+  messageDesc(file_freshet_ingest_v1_ingest, 13);
 
 /**
  * How far a partition of the log reaches, and what it is kept for.
@@ -279,7 +610,7 @@ export type LogPartitionStatus = Message<"freshet.ingest.v1.LogPartitionStatus">
  * Use `create(LogPartitionStatusSchema)` to create a new message.
  */
 export const LogPartitionStatusSchema: GenMessage<LogPartitionStatus> = /*@__PURE__*/
-  messageDesc(file_freshet_ingest_v1_ingest, 6);
+  messageDesc(file_freshet_ingest_v1_ingest, 14);
 
 /**
  * A database and what of it is captured.
@@ -356,7 +687,7 @@ export type SourceStatus = Message<"freshet.ingest.v1.SourceStatus"> & {
  * Use `create(SourceStatusSchema)` to create a new message.
  */
 export const SourceStatusSchema: GenMessage<SourceStatus> = /*@__PURE__*/
-  messageDesc(file_freshet_ingest_v1_ingest, 7);
+  messageDesc(file_freshet_ingest_v1_ingest, 15);
 
 /**
  * Asks for what the databases offer.
@@ -377,7 +708,7 @@ export type DiagnoseSourcesRequest = Message<"freshet.ingest.v1.DiagnoseSourcesR
  * Use `create(DiagnoseSourcesRequestSchema)` to create a new message.
  */
 export const DiagnoseSourcesRequestSchema: GenMessage<DiagnoseSourcesRequest> = /*@__PURE__*/
-  messageDesc(file_freshet_ingest_v1_ingest, 8);
+  messageDesc(file_freshet_ingest_v1_ingest, 16);
 
 /**
  * What the databases offer.
@@ -398,7 +729,7 @@ export type DiagnoseSourcesResponse = Message<"freshet.ingest.v1.DiagnoseSources
  * Use `create(DiagnoseSourcesResponseSchema)` to create a new message.
  */
 export const DiagnoseSourcesResponseSchema: GenMessage<DiagnoseSourcesResponse> = /*@__PURE__*/
-  messageDesc(file_freshet_ingest_v1_ingest, 9);
+  messageDesc(file_freshet_ingest_v1_ingest, 17);
 
 /**
  * What a database offers, as read at one moment.
@@ -461,7 +792,7 @@ export type DatabaseDiagnosis = Message<"freshet.ingest.v1.DatabaseDiagnosis"> &
  * Use `create(DatabaseDiagnosisSchema)` to create a new message.
  */
 export const DatabaseDiagnosisSchema: GenMessage<DatabaseDiagnosis> = /*@__PURE__*/
-  messageDesc(file_freshet_ingest_v1_ingest, 10);
+  messageDesc(file_freshet_ingest_v1_ingest, 18);
 
 /**
  * What a Postgres server says of itself and of us.
@@ -566,7 +897,7 @@ export type ServerDiagnosis = Message<"freshet.ingest.v1.ServerDiagnosis"> & {
  * Use `create(ServerDiagnosisSchema)` to create a new message.
  */
 export const ServerDiagnosisSchema: GenMessage<ServerDiagnosis> = /*@__PURE__*/
-  messageDesc(file_freshet_ingest_v1_ingest, 11);
+  messageDesc(file_freshet_ingest_v1_ingest, 19);
 
 /**
  * How our replication slot stands.
@@ -657,7 +988,7 @@ export type SlotDiagnosis = Message<"freshet.ingest.v1.SlotDiagnosis"> & {
  * Use `create(SlotDiagnosisSchema)` to create a new message.
  */
 export const SlotDiagnosisSchema: GenMessage<SlotDiagnosis> = /*@__PURE__*/
-  messageDesc(file_freshet_ingest_v1_ingest, 12);
+  messageDesc(file_freshet_ingest_v1_ingest, 20);
 
 /**
  * A table that one of our publications holds.
@@ -706,7 +1037,7 @@ export type PublishedTableDiagnosis = Message<"freshet.ingest.v1.PublishedTableD
  * Use `create(PublishedTableDiagnosisSchema)` to create a new message.
  */
 export const PublishedTableDiagnosisSchema: GenMessage<PublishedTableDiagnosis> = /*@__PURE__*/
-  messageDesc(file_freshet_ingest_v1_ingest, 13);
+  messageDesc(file_freshet_ingest_v1_ingest, 21);
 
 /**
  * What a source is doing.
@@ -798,6 +1129,40 @@ export const IngestService: GenService<{
     methodKind: "unary";
     input: typeof DiagnoseSourcesRequestSchema;
     output: typeof DiagnoseSourcesResponseSchema;
+  },
+  /**
+   * Forgets an entity here: appends the Erase record, durably, and takes the entity out of the log's files below it and out
+   * of the quarantine. Tells each step when it is done, the last with everything. Asked again with the same id it goes on
+   * where it was, and changes nothing that is done. UNAVAILABLE while initial rows are being read: they would come behind
+   * the erase. INVALID_REQUEST when the definitions in force have no such entity.
+   *
+   * @generated from rpc freshet.ingest.v1.IngestService.EraseEntity
+   */
+  eraseEntity: {
+    methodKind: "server_streaming";
+    input: typeof EraseEntityRequestSchema;
+    output: typeof EraseEntityResponseSchema;
+  },
+  /**
+   * Takes what other nodes did about an erase into its receipt. With complete, when nothing is left to be done anywhere,
+   * also takes the Erase record's key out of the log and forgets it; what remains is the receipt, with a salted hash of it.
+   *
+   * @generated from rpc freshet.ingest.v1.IngestService.NoteErased
+   */
+  noteErased: {
+    methodKind: "unary";
+    input: typeof NoteErasedRequestSchema;
+    output: typeof NoteErasedResponseSchema;
+  },
+  /**
+   * An erase as far as it is known here. INVALID_REQUEST when there is none of the id.
+   *
+   * @generated from rpc freshet.ingest.v1.IngestService.GetErase
+   */
+  getErase: {
+    methodKind: "unary";
+    input: typeof GetEraseRequestSchema;
+    output: typeof GetEraseResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_freshet_ingest_v1_ingest, 0);

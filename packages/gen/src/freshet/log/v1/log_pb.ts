@@ -10,6 +10,8 @@
 // UNIMPLEMENTED and trims nothing. 2026-11-23 Change.row_key, old_row_key: ingest before compute; without them a row of a
 // mutable source is taken for nobody's. 2026-11-23 RequestGenerations: ingest first, then compute; a server without it answers
 // UNIMPLEMENTED, and what cannot be built stays so.
+// 2026-11-23 Erase.erase_id, routes; LogRecord.erased: compute and serve first, then ingest; an older one takes a log in which
+// something was erased for another history.
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
@@ -24,7 +26,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file freshet/log/v1/log.proto.
  */
 export const file_freshet_log_v1_log: GenFile = /*@__PURE__*/
-  fileDesc("ChhmcmVzaGV0L2xvZy92MS9sb2cucHJvdG8SDmZyZXNoZXQubG9nLnYxIoYDCglMb2dSZWNvcmQSKAoGY2hhbmdlGAEgASgLMhYuZnJlc2hldC5sb2cudjEuQ2hhbmdlSAASMQoLcm91dGVfYmVnaW4YAiABKAsyGi5mcmVzaGV0LmxvZy52MS5Sb3V0ZUJlZ2luSAASMwoMc25hcHNob3RfZW5kGAMgASgLMhsuZnJlc2hldC5sb2cudjEuU25hcHNob3RFbmRIABI1CgtkZWZpbml0aW9ucxgEIAEoCzIeLmZyZXNoZXQudHlwZS52MS5EZWZpbml0aW9uU2V0SAASJAoEdGljaxgFIAEoCzIULmZyZXNoZXQubG9nLnYxLlRpY2tIABIsCgh0cnVuY2F0ZRgGIAEoCzIYLmZyZXNoZXQubG9nLnYxLlRydW5jYXRlSAASJgoFZXJhc2UYByABKAsyFS5mcmVzaGV0LmxvZy52MS5FcmFzZUgAEiwKBXRhYmxlGAggASgLMhsuZnJlc2hldC5sb2cudjEuVGFibGVDaGFuZ2VIAEIGCgRraW5kIjYKCFNlcXVlbmNlEg0KBW1ham9yGAEgASgEEg0KBW1pbm9yGAIgASgEEgwKBHBhcnQYAyABKA0i+QIKBkNoYW5nZRINCgVyb3V0ZRgBIAEoDRISCgpnZW5lcmF0aW9uGAIgASgNEgwKBGxhbmUYAyABKA0SKgoIc2VxdWVuY2UYBCABKAsyGC5mcmVzaGV0LmxvZy52MS5TZXF1ZW5jZRIsCglvcGVyYXRpb24YBSABKA4yGS5mcmVzaGV0LmxvZy52MS5PcGVyYXRpb24SEgoKZW50aXR5X2tleRgGIAEoDBIYChBjb250cmFjdF92ZXJzaW9uGAcgASgNEiMKA3JvdxgIIAMoCzIWLmZyZXNoZXQudHlwZS52MS5WYWx1ZRIaCg1ldmVudF90aW1lX3VzGAkgASgSSACIAQESEwoLdHJhY2VwYXJlbnQYCiABKAkSGAoLa25vd25fYXRfdXMYCyABKBJIAYgBARIPCgdyb3dfa2V5GAwgASgMEhMKC29sZF9yb3dfa2V5GA0gASgMQhAKDl9ldmVudF90aW1lX3VzQg4KDF9rbm93bl9hdF91cyIvCgpSb3V0ZUJlZ2luEg0KBXJvdXRlGAEgASgNEhIKCmdlbmVyYXRpb24YAiABKA0iMAoLU25hcHNob3RFbmQSDQoFcm91dGUYASABKA0SEgoKZ2VuZXJhdGlvbhgCIAEoDSIGCgRUaWNrImcKCFRydW5jYXRlEg0KBXJvdXRlGAEgASgNEhIKCmdlbmVyYXRpb24YAiABKA0SDAoEbGFuZRgDIAEoDRIqCghzZXF1ZW5jZRgEIAEoCzIYLmZyZXNoZXQubG9nLnYxLlNlcXVlbmNlIisKBUVyYXNlEg4KBmVudGl0eRgBIAEoCRISCgplbnRpdHlfa2V5GAIgASgMIjUKC1RhYmxlQ2hhbmdlEiYKBmNoYW5nZRgBIAEoCzIWLmZyZXNoZXQubG9nLnYxLkNoYW5nZSIUChJEZXNjcmliZUxvZ1JlcXVlc3QiWgoTRGVzY3JpYmVMb2dSZXNwb25zZRIOCgZsb2dfaWQYASABKAwSMwoKcGFydGl0aW9ucxgCIAMoCzIfLmZyZXNoZXQubG9nLnYxLlBhcnRpdGlvbkJvdW5kcyItCg9QYXJ0aXRpb25Cb3VuZHMSDQoFc3RhcnQYASABKAQSCwoDZW5kGAIgASgEIkoKDlJlYWRMb2dSZXF1ZXN0EhcKBmxvZ19pZBgBIAEoDEIHukgEegIYEBIRCglwYXJ0aXRpb24YAiABKA0SDAoEZnJvbRgDIAEoBCJTCg9SZWFkTG9nUmVzcG9uc2USFAoMZmlyc3Rfb2Zmc2V0GAEgASgEEg0KBWNvdW50GAIgASgNEg4KBmZyYW1lcxgDIAEoDBILCgNlbmQYBCABKAQijwEKFk5vdGVDaGVja3BvaW50c1JlcXVlc3QSGwoHbm9kZV9pZBgBIAEoCUIKukgHcgUQARiAARIXCgZsb2dfaWQYAiABKAxCB7pIBHoCaBASPwoLY2hlY2twb2ludHMYAyADKAsyHy5mcmVzaGV0LmxvZy52MS5TaGFyZENoZWNrcG9pbnRCCbpIBpIBAxCACCIwCg9TaGFyZENoZWNrcG9pbnQSDQoFc2hhcmQYASABKA0SDgoGb2Zmc2V0GAIgASgEIjAKF05vdGVDaGVja3BvaW50c1Jlc3BvbnNlEhUKDWFsbG93ZWRfYmVsb3cYASADKAQikQEKGVJlcXVlc3RHZW5lcmF0aW9uc1JlcXVlc3QSFwoGbG9nX2lkGAEgASgMQge6SAR6AmgQEhsKB25vZGVfaWQYAiABKAlCCrpIB3IFEAEYgAESPgoGcm91dGVzGAMgAygLMiEuZnJlc2hldC5sb2cudjEuR2VuZXJhdGlvblJlcXVlc3RCC7pICJIBBQgBEIAIIlYKEUdlbmVyYXRpb25SZXF1ZXN0Eg0KBXJvdXRlGAEgASgNEhgKEGFib3ZlX2dlbmVyYXRpb24YAiABKA0SGAoGcmVhc29uGAMgASgJQgi6SAVyAxj0AyJOChpSZXF1ZXN0R2VuZXJhdGlvbnNSZXNwb25zZRIwCgZyb3V0ZXMYASADKAsyIC5mcmVzaGV0LmxvZy52MS5HZW5lcmF0aW9uQW5zd2VyImkKEEdlbmVyYXRpb25BbnN3ZXISDQoFcm91dGUYASABKA0SMgoHdmVyZGljdBgCIAEoDjIhLmZyZXNoZXQubG9nLnYxLkdlbmVyYXRpb25WZXJkaWN0EhIKCmdlbmVyYXRpb24YAyABKA0qfAoJT3BlcmF0aW9uEhkKFU9QRVJBVElPTl9VTlNQRUNJRklFRBAAEhQKEE9QRVJBVElPTl9JTlNFUlQQARIUChBPUEVSQVRJT05fVVBEQVRFEAISFAoQT1BFUkFUSU9OX0RFTEVURRADEhIKDk9QRVJBVElPTl9SRUFEEAQqnAEKEUdlbmVyYXRpb25WZXJkaWN0EiIKHkdFTkVSQVRJT05fVkVSRElDVF9VTlNQRUNJRklFRBAAEh8KG0dFTkVSQVRJT05fVkVSRElDVF9BQ0NFUFRFRBABEhwKGEdFTkVSQVRJT05fVkVSRElDVF9CRUdVThACEiQKIEdFTkVSQVRJT05fVkVSRElDVF9VTktOT1dOX1JPVVRFEAMygwMKCkxvZ1NlcnZpY2USVgoLRGVzY3JpYmVMb2cSIi5mcmVzaGV0LmxvZy52MS5EZXNjcmliZUxvZ1JlcXVlc3QaIy5mcmVzaGV0LmxvZy52MS5EZXNjcmliZUxvZ1Jlc3BvbnNlEkwKB1JlYWRMb2cSHi5mcmVzaGV0LmxvZy52MS5SZWFkTG9nUmVxdWVzdBofLmZyZXNoZXQubG9nLnYxLlJlYWRMb2dSZXNwb25zZTABEmIKD05vdGVDaGVja3BvaW50cxImLmZyZXNoZXQubG9nLnYxLk5vdGVDaGVja3BvaW50c1JlcXVlc3QaJy5mcmVzaGV0LmxvZy52MS5Ob3RlQ2hlY2twb2ludHNSZXNwb25zZRJrChJSZXF1ZXN0R2VuZXJhdGlvbnMSKS5mcmVzaGV0LmxvZy52MS5SZXF1ZXN0R2VuZXJhdGlvbnNSZXF1ZXN0GiouZnJlc2hldC5sb2cudjEuUmVxdWVzdEdlbmVyYXRpb25zUmVzcG9uc2ViBnByb3RvMw", [file_buf_validate_validate, file_freshet_type_v1_plan, file_freshet_type_v1_value]);
+  fileDesc("ChhmcmVzaGV0L2xvZy92MS9sb2cucHJvdG8SDmZyZXNoZXQubG9nLnYxIrADCglMb2dSZWNvcmQSKAoGY2hhbmdlGAEgASgLMhYuZnJlc2hldC5sb2cudjEuQ2hhbmdlSAASMQoLcm91dGVfYmVnaW4YAiABKAsyGi5mcmVzaGV0LmxvZy52MS5Sb3V0ZUJlZ2luSAASMwoMc25hcHNob3RfZW5kGAMgASgLMhsuZnJlc2hldC5sb2cudjEuU25hcHNob3RFbmRIABI1CgtkZWZpbml0aW9ucxgEIAEoCzIeLmZyZXNoZXQudHlwZS52MS5EZWZpbml0aW9uU2V0SAASJAoEdGljaxgFIAEoCzIULmZyZXNoZXQubG9nLnYxLlRpY2tIABIsCgh0cnVuY2F0ZRgGIAEoCzIYLmZyZXNoZXQubG9nLnYxLlRydW5jYXRlSAASJgoFZXJhc2UYByABKAsyFS5mcmVzaGV0LmxvZy52MS5FcmFzZUgAEiwKBXRhYmxlGAggASgLMhsuZnJlc2hldC5sb2cudjEuVGFibGVDaGFuZ2VIABIoCgZlcmFzZWQYCSABKAsyFi5mcmVzaGV0LmxvZy52MS5FcmFzZWRIAEIGCgRraW5kIjYKCFNlcXVlbmNlEg0KBW1ham9yGAEgASgEEg0KBW1pbm9yGAIgASgEEgwKBHBhcnQYAyABKA0i+QIKBkNoYW5nZRINCgVyb3V0ZRgBIAEoDRISCgpnZW5lcmF0aW9uGAIgASgNEgwKBGxhbmUYAyABKA0SKgoIc2VxdWVuY2UYBCABKAsyGC5mcmVzaGV0LmxvZy52MS5TZXF1ZW5jZRIsCglvcGVyYXRpb24YBSABKA4yGS5mcmVzaGV0LmxvZy52MS5PcGVyYXRpb24SEgoKZW50aXR5X2tleRgGIAEoDBIYChBjb250cmFjdF92ZXJzaW9uGAcgASgNEiMKA3JvdxgIIAMoCzIWLmZyZXNoZXQudHlwZS52MS5WYWx1ZRIaCg1ldmVudF90aW1lX3VzGAkgASgSSACIAQESEwoLdHJhY2VwYXJlbnQYCiABKAkSGAoLa25vd25fYXRfdXMYCyABKBJIAYgBARIPCgdyb3dfa2V5GAwgASgMEhMKC29sZF9yb3dfa2V5GA0gASgMQhAKDl9ldmVudF90aW1lX3VzQg4KDF9rbm93bl9hdF91cyIvCgpSb3V0ZUJlZ2luEg0KBXJvdXRlGAEgASgNEhIKCmdlbmVyYXRpb24YAiABKA0iMAoLU25hcHNob3RFbmQSDQoFcm91dGUYASABKA0SEgoKZ2VuZXJhdGlvbhgCIAEoDSIGCgRUaWNrImcKCFRydW5jYXRlEg0KBXJvdXRlGAEgASgNEhIKCmdlbmVyYXRpb24YAiABKA0SDAoEbGFuZRgDIAEoDRIqCghzZXF1ZW5jZRgEIAEoCzIYLmZyZXNoZXQubG9nLnYxLlNlcXVlbmNlIk0KBUVyYXNlEg4KBmVudGl0eRgBIAEoCRISCgplbnRpdHlfa2V5GAIgASgMEhAKCGVyYXNlX2lkGAMgASgJEg4KBnJvdXRlcxgEIAMoDSKKAQoGRXJhc2VkEg0KBXJvdXRlGAEgASgNEhIKCmdlbmVyYXRpb24YAiABKA0SDAoEbGFuZRgDIAEoDRIqCghzZXF1ZW5jZRgEIAEoCzIYLmZyZXNoZXQubG9nLnYxLlNlcXVlbmNlEhIKCnJlY29yZF9jcmMYBSABKAcSDwoHcGFkZGluZxgGIAEoDCI1CgtUYWJsZUNoYW5nZRImCgZjaGFuZ2UYASABKAsyFi5mcmVzaGV0LmxvZy52MS5DaGFuZ2UiFAoSRGVzY3JpYmVMb2dSZXF1ZXN0IloKE0Rlc2NyaWJlTG9nUmVzcG9uc2USDgoGbG9nX2lkGAEgASgMEjMKCnBhcnRpdGlvbnMYAiADKAsyHy5mcmVzaGV0LmxvZy52MS5QYXJ0aXRpb25Cb3VuZHMiLQoPUGFydGl0aW9uQm91bmRzEg0KBXN0YXJ0GAEgASgEEgsKA2VuZBgCIAEoBCJKCg5SZWFkTG9nUmVxdWVzdBIXCgZsb2dfaWQYASABKAxCB7pIBHoCGBASEQoJcGFydGl0aW9uGAIgASgNEgwKBGZyb20YAyABKAQiUwoPUmVhZExvZ1Jlc3BvbnNlEhQKDGZpcnN0X29mZnNldBgBIAEoBBINCgVjb3VudBgCIAEoDRIOCgZmcmFtZXMYAyABKAwSCwoDZW5kGAQgASgEIo8BChZOb3RlQ2hlY2twb2ludHNSZXF1ZXN0EhsKB25vZGVfaWQYASABKAlCCrpIB3IFEAEYgAESFwoGbG9nX2lkGAIgASgMQge6SAR6AmgQEj8KC2NoZWNrcG9pbnRzGAMgAygLMh8uZnJlc2hldC5sb2cudjEuU2hhcmRDaGVja3BvaW50Qgm6SAaSAQMQgAgiMAoPU2hhcmRDaGVja3BvaW50Eg0KBXNoYXJkGAEgASgNEg4KBm9mZnNldBgCIAEoBCIwChdOb3RlQ2hlY2twb2ludHNSZXNwb25zZRIVCg1hbGxvd2VkX2JlbG93GAEgAygEIpEBChlSZXF1ZXN0R2VuZXJhdGlvbnNSZXF1ZXN0EhcKBmxvZ19pZBgBIAEoDEIHukgEegJoEBIbCgdub2RlX2lkGAIgASgJQgq6SAdyBRABGIABEj4KBnJvdXRlcxgDIAMoCzIhLmZyZXNoZXQubG9nLnYxLkdlbmVyYXRpb25SZXF1ZXN0Qgu6SAiSAQUIARCACCJWChFHZW5lcmF0aW9uUmVxdWVzdBINCgVyb3V0ZRgBIAEoDRIYChBhYm92ZV9nZW5lcmF0aW9uGAIgASgNEhgKBnJlYXNvbhgDIAEoCUIIukgFcgMY9AMiTgoaUmVxdWVzdEdlbmVyYXRpb25zUmVzcG9uc2USMAoGcm91dGVzGAEgAygLMiAuZnJlc2hldC5sb2cudjEuR2VuZXJhdGlvbkFuc3dlciJpChBHZW5lcmF0aW9uQW5zd2VyEg0KBXJvdXRlGAEgASgNEjIKB3ZlcmRpY3QYAiABKA4yIS5mcmVzaGV0LmxvZy52MS5HZW5lcmF0aW9uVmVyZGljdBISCgpnZW5lcmF0aW9uGAMgASgNKnwKCU9wZXJhdGlvbhIZChVPUEVSQVRJT05fVU5TUEVDSUZJRUQQABIUChBPUEVSQVRJT05fSU5TRVJUEAESFAoQT1BFUkFUSU9OX1VQREFURRACEhQKEE9QRVJBVElPTl9ERUxFVEUQAxISCg5PUEVSQVRJT05fUkVBRBAEKpwBChFHZW5lcmF0aW9uVmVyZGljdBIiCh5HRU5FUkFUSU9OX1ZFUkRJQ1RfVU5TUEVDSUZJRUQQABIfChtHRU5FUkFUSU9OX1ZFUkRJQ1RfQUNDRVBURUQQARIcChhHRU5FUkFUSU9OX1ZFUkRJQ1RfQkVHVU4QAhIkCiBHRU5FUkFUSU9OX1ZFUkRJQ1RfVU5LTk9XTl9ST1VURRADMoMDCgpMb2dTZXJ2aWNlElYKC0Rlc2NyaWJlTG9nEiIuZnJlc2hldC5sb2cudjEuRGVzY3JpYmVMb2dSZXF1ZXN0GiMuZnJlc2hldC5sb2cudjEuRGVzY3JpYmVMb2dSZXNwb25zZRJMCgdSZWFkTG9nEh4uZnJlc2hldC5sb2cudjEuUmVhZExvZ1JlcXVlc3QaHy5mcmVzaGV0LmxvZy52MS5SZWFkTG9nUmVzcG9uc2UwARJiCg9Ob3RlQ2hlY2twb2ludHMSJi5mcmVzaGV0LmxvZy52MS5Ob3RlQ2hlY2twb2ludHNSZXF1ZXN0GicuZnJlc2hldC5sb2cudjEuTm90ZUNoZWNrcG9pbnRzUmVzcG9uc2USawoSUmVxdWVzdEdlbmVyYXRpb25zEikuZnJlc2hldC5sb2cudjEuUmVxdWVzdEdlbmVyYXRpb25zUmVxdWVzdBoqLmZyZXNoZXQubG9nLnYxLlJlcXVlc3RHZW5lcmF0aW9uc1Jlc3BvbnNlYgZwcm90bzM", [file_buf_validate_validate, file_freshet_type_v1_plan, file_freshet_type_v1_value]);
 
 /**
  * One record.
@@ -101,6 +103,14 @@ export type LogRecord = Message<"freshet.log.v1.LogRecord"> & {
      */
     value: TableChange;
     case: "table";
+  } | {
+    /**
+     * What stands where a record was that was erased.
+     *
+     * @generated from field: freshet.log.v1.Erased erased = 9;
+     */
+    value: Erased;
+    case: "erased";
   } | { case: undefined; value?: undefined };
 };
 
@@ -385,6 +395,21 @@ export type Erase = Message<"freshet.log.v1.Erase"> & {
    * @generated from field: bytes entity_key = 2;
    */
   entityKey: Uint8Array;
+
+  /**
+   * Who asked: the id by which the erase is carried on, and its receipt found.
+   *
+   * @generated from field: string erase_id = 3;
+   */
+  eraseId: string;
+
+  /**
+   * The routes whose rows under the key are forgotten, ascending: those of the entity's views, by the definitions in force
+   * when it was asked for. A view is meant when it folds one of them, or is of the entity by name.
+   *
+   * @generated from field: repeated uint32 routes = 4;
+   */
+  routes: number[];
 };
 
 /**
@@ -393,6 +418,64 @@ export type Erase = Message<"freshet.log.v1.Erase"> & {
  */
 export const EraseSchema: GenMessage<Erase> = /*@__PURE__*/
   messageDesc(file_freshet_log_v1_log, 7);
+
+/**
+ * Stands where a record was that was erased, at the same offset and log time, in as many bytes. All that it does to a fold
+ * is what the record did to its lane's mark: a row that is delivered twice must not be new because its first record is gone.
+ *
+ * @generated from message freshet.log.v1.Erased
+ */
+export type Erased = Message<"freshet.log.v1.Erased"> & {
+  /**
+   * The route of the change that was here; 0 when it was no change. Numbers 1 to 4 are as in Change.
+   *
+   * @generated from field: uint32 route = 1;
+   */
+  route: number;
+
+  /**
+   * Its generation.
+   *
+   * @generated from field: uint32 generation = 2;
+   */
+  generation: number;
+
+  /**
+   * Its lane.
+   *
+   * @generated from field: uint32 lane = 3;
+   */
+  lane: number;
+
+  /**
+   * Its place in the lane.
+   *
+   * @generated from field: freshet.log.v1.Sequence sequence = 4;
+   */
+  sequence?: Sequence | undefined;
+
+  /**
+   * CRC32C of the frame that was here. Whoever folded the record knows the log again by it: readers tell it as the
+   * record's checksum, in place of this frame's own. Written first.
+   *
+   * @generated from field: fixed32 record_crc = 5;
+   */
+  recordCrc: number;
+
+  /**
+   * Zeros, so that nothing behind it in the file moves.
+   *
+   * @generated from field: bytes padding = 6;
+   */
+  padding: Uint8Array;
+};
+
+/**
+ * Describes the message freshet.log.v1.Erased.
+ * Use `create(ErasedSchema)` to create a new message.
+ */
+export const ErasedSchema: GenMessage<Erased> = /*@__PURE__*/
+  messageDesc(file_freshet_log_v1_log, 8);
 
 /**
  * A change of a broadcast table, written to every partition.
@@ -413,7 +496,7 @@ export type TableChange = Message<"freshet.log.v1.TableChange"> & {
  * Use `create(TableChangeSchema)` to create a new message.
  */
 export const TableChangeSchema: GenMessage<TableChange> = /*@__PURE__*/
-  messageDesc(file_freshet_log_v1_log, 8);
+  messageDesc(file_freshet_log_v1_log, 9);
 
 /**
  * Asks which log this is.
@@ -428,7 +511,7 @@ export type DescribeLogRequest = Message<"freshet.log.v1.DescribeLogRequest"> & 
  * Use `create(DescribeLogRequestSchema)` to create a new message.
  */
 export const DescribeLogRequestSchema: GenMessage<DescribeLogRequest> = /*@__PURE__*/
-  messageDesc(file_freshet_log_v1_log, 9);
+  messageDesc(file_freshet_log_v1_log, 10);
 
 /**
  * Which log this is.
@@ -456,7 +539,7 @@ export type DescribeLogResponse = Message<"freshet.log.v1.DescribeLogResponse"> 
  * Use `create(DescribeLogResponseSchema)` to create a new message.
  */
 export const DescribeLogResponseSchema: GenMessage<DescribeLogResponse> = /*@__PURE__*/
-  messageDesc(file_freshet_log_v1_log, 10);
+  messageDesc(file_freshet_log_v1_log, 11);
 
 /**
  * How far a partition reaches.
@@ -484,7 +567,7 @@ export type PartitionBounds = Message<"freshet.log.v1.PartitionBounds"> & {
  * Use `create(PartitionBoundsSchema)` to create a new message.
  */
 export const PartitionBoundsSchema: GenMessage<PartitionBounds> = /*@__PURE__*/
-  messageDesc(file_freshet_log_v1_log, 11);
+  messageDesc(file_freshet_log_v1_log, 12);
 
 /**
  * Asks for records.
@@ -519,7 +602,7 @@ export type ReadLogRequest = Message<"freshet.log.v1.ReadLogRequest"> & {
  * Use `create(ReadLogRequestSchema)` to create a new message.
  */
 export const ReadLogRequestSchema: GenMessage<ReadLogRequest> = /*@__PURE__*/
-  messageDesc(file_freshet_log_v1_log, 12);
+  messageDesc(file_freshet_log_v1_log, 13);
 
 /**
  * Records of a partition, in order, as they lie in the segment file.
@@ -561,7 +644,7 @@ export type ReadLogResponse = Message<"freshet.log.v1.ReadLogResponse"> & {
  * Use `create(ReadLogResponseSchema)` to create a new message.
  */
 export const ReadLogResponseSchema: GenMessage<ReadLogResponse> = /*@__PURE__*/
-  messageDesc(file_freshet_log_v1_log, 13);
+  messageDesc(file_freshet_log_v1_log, 14);
 
 /**
  * Tells a node's newest verified checkpoints.
@@ -597,7 +680,7 @@ export type NoteCheckpointsRequest = Message<"freshet.log.v1.NoteCheckpointsRequ
  * Use `create(NoteCheckpointsRequestSchema)` to create a new message.
  */
 export const NoteCheckpointsRequestSchema: GenMessage<NoteCheckpointsRequest> = /*@__PURE__*/
-  messageDesc(file_freshet_log_v1_log, 14);
+  messageDesc(file_freshet_log_v1_log, 15);
 
 /**
  * From where a node would fold a shard again.
@@ -626,7 +709,7 @@ export type ShardCheckpoint = Message<"freshet.log.v1.ShardCheckpoint"> & {
  * Use `create(ShardCheckpointSchema)` to create a new message.
  */
 export const ShardCheckpointSchema: GenMessage<ShardCheckpoint> = /*@__PURE__*/
-  messageDesc(file_freshet_log_v1_log, 15);
+  messageDesc(file_freshet_log_v1_log, 16);
 
 /**
  * What the log is kept by now.
@@ -647,7 +730,7 @@ export type NoteCheckpointsResponse = Message<"freshet.log.v1.NoteCheckpointsRes
  * Use `create(NoteCheckpointsResponseSchema)` to create a new message.
  */
 export const NoteCheckpointsResponseSchema: GenMessage<NoteCheckpointsResponse> = /*@__PURE__*/
-  messageDesc(file_freshet_log_v1_log, 16);
+  messageDesc(file_freshet_log_v1_log, 17);
 
 /**
  * Asks for routes anew.
@@ -682,7 +765,7 @@ export type RequestGenerationsRequest = Message<"freshet.log.v1.RequestGeneratio
  * Use `create(RequestGenerationsRequestSchema)` to create a new message.
  */
 export const RequestGenerationsRequestSchema: GenMessage<RequestGenerationsRequest> = /*@__PURE__*/
-  messageDesc(file_freshet_log_v1_log, 17);
+  messageDesc(file_freshet_log_v1_log, 18);
 
 /**
  * One route that is to begin anew.
@@ -718,7 +801,7 @@ export type GenerationRequest = Message<"freshet.log.v1.GenerationRequest"> & {
  * Use `create(GenerationRequestSchema)` to create a new message.
  */
 export const GenerationRequestSchema: GenMessage<GenerationRequest> = /*@__PURE__*/
-  messageDesc(file_freshet_log_v1_log, 18);
+  messageDesc(file_freshet_log_v1_log, 19);
 
 /**
  * What becomes of the requests.
@@ -739,7 +822,7 @@ export type RequestGenerationsResponse = Message<"freshet.log.v1.RequestGenerati
  * Use `create(RequestGenerationsResponseSchema)` to create a new message.
  */
 export const RequestGenerationsResponseSchema: GenMessage<RequestGenerationsResponse> = /*@__PURE__*/
-  messageDesc(file_freshet_log_v1_log, 19);
+  messageDesc(file_freshet_log_v1_log, 20);
 
 /**
  * What becomes of one request.
@@ -774,7 +857,7 @@ export type GenerationAnswer = Message<"freshet.log.v1.GenerationAnswer"> & {
  * Use `create(GenerationAnswerSchema)` to create a new message.
  */
 export const GenerationAnswerSchema: GenMessage<GenerationAnswer> = /*@__PURE__*/
-  messageDesc(file_freshet_log_v1_log, 20);
+  messageDesc(file_freshet_log_v1_log, 21);
 
 /**
  * What happened to a row.

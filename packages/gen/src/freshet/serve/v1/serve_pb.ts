@@ -10,6 +10,7 @@
 // 2026-11-23 request data and on-demand features; additive. A node that does not know them ignores request data: deploy
 // serve before definitions that need it.
 // 2026-11-23 generations that are waited for in the status; additive, any order of deployment.
+// 2026-11-23 ConfirmErased; additive, before the command that calls it.
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
@@ -25,7 +26,119 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file freshet/serve/v1/serve.proto.
  */
 export const file_freshet_serve_v1_serve: GenFile = /*@__PURE__*/
-  fileDesc("ChxmcmVzaGV0L3NlcnZlL3YxL3NlcnZlLnByb3RvEhBmcmVzaGV0LnNlcnZlLnYxIhsKCUludDY0TGlzdBIOCgZ2YWx1ZXMYASADKAMiHAoKU3RyaW5nTGlzdBIOCgZ2YWx1ZXMYASADKAkiGwoJQnl0ZXNMaXN0Eg4KBnZhbHVlcxgBIAMoDCIaCghCb29sTGlzdBIOCgZ2YWx1ZXMYASADKAgi3wEKCkVudGl0eUtleXMSDAoEbmFtZRgBIAEoCRItCgZpbnQ2NHMYAiABKAsyGy5mcmVzaGV0LnNlcnZlLnYxLkludDY0TGlzdEgAEi8KB3N0cmluZ3MYAyABKAsyHC5mcmVzaGV0LnNlcnZlLnYxLlN0cmluZ0xpc3RIABIsCgVieXRlcxgEIAEoCzIbLmZyZXNoZXQuc2VydmUudjEuQnl0ZXNMaXN0SAASKwoFYm9vbHMYBSABKAsyGi5mcmVzaGV0LnNlcnZlLnYxLkJvb2xMaXN0SABCCAoGdmFsdWVzIksKDVJlcXVlc3RDb2x1bW4SDAoEbmFtZRgBIAEoCRIsCgZ2YWx1ZXMYAiABKAsyHC5mcmVzaGV0LnR5cGUudjEuVmFsdWVDb2x1bW4ipwEKEkdldEZlYXR1cmVzUmVxdWVzdBIPCgdzZXJ2aWNlGAEgASgJEhAKCGZlYXR1cmVzGAIgAygJEioKBGtleXMYAyADKAsyHC5mcmVzaGV0LnNlcnZlLnYxLkVudGl0eUtleXMSEAoIcm93X2luZm8YBCABKAgSMAoHcmVxdWVzdBgFIAMoCzIfLmZyZXNoZXQuc2VydmUudjEuUmVxdWVzdENvbHVtbiJLCg1GZWF0dXJlQ29sdW1uEgwKBG5hbWUYASABKAkSLAoGdmFsdWVzGAIgASgLMhwuZnJlc2hldC50eXBlLnYxLlZhbHVlQ29sdW1uIkoKB1Jvd0luZm8SDAoEdmlldxgBIAEoCRIZChF2ZXJzaW9uc19wbHVzX29uZRgCIAMoBBIWCg5ldmVudF90aW1lc191cxgDIAMoEiKfAQoTR2V0RmVhdHVyZXNSZXNwb25zZRIwCgdjb2x1bW5zGAEgAygLMh8uZnJlc2hldC5zZXJ2ZS52MS5GZWF0dXJlQ29sdW1uEhAKCGFzX29mX3VzGAIgASgSEhsKE2NvbXBsZXRlX3Rocm91Z2hfdXMYAyABKBISJwoEcm93cxgEIAMoCzIZLmZyZXNoZXQuc2VydmUudjEuUm93SW5mbyIVChNMaXN0U2VydmljZXNSZXF1ZXN0Ik4KFExpc3RTZXJ2aWNlc1Jlc3BvbnNlEjYKCHNlcnZpY2VzGAEgAygLMiQuZnJlc2hldC5zZXJ2ZS52MS5TZXJ2aWNlRGVzY3JpcHRpb24itgEKElNlcnZpY2VEZXNjcmlwdGlvbhIMCgRuYW1lGAEgASgJEigKBGtleXMYAiADKAsyGi5mcmVzaGV0LnR5cGUudjEuS2V5Q29sdW1uEjQKB291dHB1dHMYAyADKAsyIy5mcmVzaGV0LnNlcnZlLnYxLk91dHB1dERlc2NyaXB0aW9uEjIKB3JlcXVlc3QYBCADKAsyIS5mcmVzaGV0LnR5cGUudjEuUmVxdWVzdEZpZWxkUGxhbiJLChFPdXRwdXREZXNjcmlwdGlvbhIMCgRuYW1lGAEgASgJEigKBHR5cGUYAiABKAsyGi5mcmVzaGV0LnR5cGUudjEuVmFsdWVUeXBlIhcKFUdldFNlcnZlU3RhdHVzUmVxdWVzdCLMAgoWR2V0U2VydmVTdGF0dXNSZXNwb25zZRI0CgZzaGFyZHMYASADKAsyJC5mcmVzaGV0LnNlcnZlLnYxLlJlcGxpY2FTaGFyZFN0YXR1cxIaChJzZXJ2aW5nX2dlbmVyYXRpb24YAiABKAQSGAoQa25vd25fZ2VuZXJhdGlvbhgDIAEoBBIMCgRyb3dzGAQgASgEEi4KCmNvbmRpdGlvbnMYBSADKAsyGi5mcmVzaGV0LnR5cGUudjEuQ29uZGl0aW9uEhEKCXJvd19ieXRlcxgGIAEoBBJAChNwZW5kaW5nX2dlbmVyYXRpb25zGAcgAygLMiMuZnJlc2hldC5zZXJ2ZS52MS5QZW5kaW5nR2VuZXJhdGlvbhIzCglvbl9kZW1hbmQYCiADKAsyIC5mcmVzaGV0LnNlcnZlLnYxLk9uRGVtYW5kU3RhdHVzIn4KEVBlbmRpbmdHZW5lcmF0aW9uEg8KB3ZpZXdfaWQYASABKAwSDAoEbmFtZRgCIAEoCRISCgpnZW5lcmF0aW9uGAMgASgNEhQKDHNoYXJkc19yZWFkeRgEIAEoDRIOCgZzaGFyZHMYBSABKA0SEAoIc2luY2VfdXMYBiABKBIiVgoOT25EZW1hbmRTdGF0dXMSDwoHc2VydmljZRgBIAEoCRIPCgdmZWF0dXJlGAIgASgJEg4KBmVycm9ycxgDIAEoBBISCgpsYXN0X2Vycm9yGAQgASgJIvgBChJSZXBsaWNhU2hhcmRTdGF0dXMSDQoFc2hhcmQYASABKA0SDgoGbG9nX2lkGAIgASgMEhAKCHBvc2l0aW9uGAMgASgEEhsKE2NvbXBsZXRlX3Rocm91Z2hfdXMYBCABKBISEQoJY29ubmVjdGVkGAUgASgIEhMKC2NhdGNoaW5nX3VwGAYgASgIEhAKCGJ1aWxkaW5nGAcgAygMEg8KB2hlYWxpbmcYCCABKAgSEAoIdXBzdHJlYW0YCSABKAkSDgoGcmVhc29uGAogASgJEhUKDXN0YW5kc3RpbGxfdXMYCyABKAMSEAoIc3RhbmRpbmcYDCADKAwyrgIKDFNlcnZlU2VydmljZRJaCgtHZXRGZWF0dXJlcxIkLmZyZXNoZXQuc2VydmUudjEuR2V0RmVhdHVyZXNSZXF1ZXN0GiUuZnJlc2hldC5zZXJ2ZS52MS5HZXRGZWF0dXJlc1Jlc3BvbnNlEl0KDExpc3RTZXJ2aWNlcxIlLmZyZXNoZXQuc2VydmUudjEuTGlzdFNlcnZpY2VzUmVxdWVzdBomLmZyZXNoZXQuc2VydmUudjEuTGlzdFNlcnZpY2VzUmVzcG9uc2USYwoOR2V0U2VydmVTdGF0dXMSJy5mcmVzaGV0LnNlcnZlLnYxLkdldFNlcnZlU3RhdHVzUmVxdWVzdBooLmZyZXNoZXQuc2VydmUudjEuR2V0U2VydmVTdGF0dXNSZXNwb25zZWIGcHJvdG8z", [file_freshet_type_v1_condition, file_freshet_type_v1_plan, file_freshet_type_v1_value]);
+  fileDesc("ChxmcmVzaGV0L3NlcnZlL3YxL3NlcnZlLnByb3RvEhBmcmVzaGV0LnNlcnZlLnYxImwKFENvbmZpcm1FcmFzZWRSZXF1ZXN0Eg4KBmxvZ19pZBgBIAEoDBINCgVzaGFyZBgCIAEoDRIOCgZvZmZzZXQYAyABKAQSEgoKZW50aXR5X2tleRgEIAEoDBIRCglzZXRfYXNpZGUYBSABKAgipwEKFUNvbmZpcm1FcmFzZWRSZXNwb25zZRIQCghwb3NpdGlvbhgBIAEoBBIUCgxyb3dzX2Ryb3BwZWQYAiABKA0SEQoJcm93c19sZWZ0GAMgASgNEhIKCmxhdGVyX3Jvd3MYBCABKA0SEQoJcmV3cml0dGVuGAUgASgIEhEKCXNldF9hc2lkZRgGIAMoCRIZChFzZXRfYXNpZGVfcmVtb3ZlZBgHIAEoCCIbCglJbnQ2NExpc3QSDgoGdmFsdWVzGAEgAygDIhwKClN0cmluZ0xpc3QSDgoGdmFsdWVzGAEgAygJIhsKCUJ5dGVzTGlzdBIOCgZ2YWx1ZXMYASADKAwiGgoIQm9vbExpc3QSDgoGdmFsdWVzGAEgAygIIt8BCgpFbnRpdHlLZXlzEgwKBG5hbWUYASABKAkSLQoGaW50NjRzGAIgASgLMhsuZnJlc2hldC5zZXJ2ZS52MS5JbnQ2NExpc3RIABIvCgdzdHJpbmdzGAMgASgLMhwuZnJlc2hldC5zZXJ2ZS52MS5TdHJpbmdMaXN0SAASLAoFYnl0ZXMYBCABKAsyGy5mcmVzaGV0LnNlcnZlLnYxLkJ5dGVzTGlzdEgAEisKBWJvb2xzGAUgASgLMhouZnJlc2hldC5zZXJ2ZS52MS5Cb29sTGlzdEgAQggKBnZhbHVlcyJLCg1SZXF1ZXN0Q29sdW1uEgwKBG5hbWUYASABKAkSLAoGdmFsdWVzGAIgASgLMhwuZnJlc2hldC50eXBlLnYxLlZhbHVlQ29sdW1uIqcBChJHZXRGZWF0dXJlc1JlcXVlc3QSDwoHc2VydmljZRgBIAEoCRIQCghmZWF0dXJlcxgCIAMoCRIqCgRrZXlzGAMgAygLMhwuZnJlc2hldC5zZXJ2ZS52MS5FbnRpdHlLZXlzEhAKCHJvd19pbmZvGAQgASgIEjAKB3JlcXVlc3QYBSADKAsyHy5mcmVzaGV0LnNlcnZlLnYxLlJlcXVlc3RDb2x1bW4iSwoNRmVhdHVyZUNvbHVtbhIMCgRuYW1lGAEgASgJEiwKBnZhbHVlcxgCIAEoCzIcLmZyZXNoZXQudHlwZS52MS5WYWx1ZUNvbHVtbiJKCgdSb3dJbmZvEgwKBHZpZXcYASABKAkSGQoRdmVyc2lvbnNfcGx1c19vbmUYAiADKAQSFgoOZXZlbnRfdGltZXNfdXMYAyADKBIinwEKE0dldEZlYXR1cmVzUmVzcG9uc2USMAoHY29sdW1ucxgBIAMoCzIfLmZyZXNoZXQuc2VydmUudjEuRmVhdHVyZUNvbHVtbhIQCghhc19vZl91cxgCIAEoEhIbChNjb21wbGV0ZV90aHJvdWdoX3VzGAMgASgSEicKBHJvd3MYBCADKAsyGS5mcmVzaGV0LnNlcnZlLnYxLlJvd0luZm8iFQoTTGlzdFNlcnZpY2VzUmVxdWVzdCJOChRMaXN0U2VydmljZXNSZXNwb25zZRI2CghzZXJ2aWNlcxgBIAMoCzIkLmZyZXNoZXQuc2VydmUudjEuU2VydmljZURlc2NyaXB0aW9uIrYBChJTZXJ2aWNlRGVzY3JpcHRpb24SDAoEbmFtZRgBIAEoCRIoCgRrZXlzGAIgAygLMhouZnJlc2hldC50eXBlLnYxLktleUNvbHVtbhI0CgdvdXRwdXRzGAMgAygLMiMuZnJlc2hldC5zZXJ2ZS52MS5PdXRwdXREZXNjcmlwdGlvbhIyCgdyZXF1ZXN0GAQgAygLMiEuZnJlc2hldC50eXBlLnYxLlJlcXVlc3RGaWVsZFBsYW4iSwoRT3V0cHV0RGVzY3JpcHRpb24SDAoEbmFtZRgBIAEoCRIoCgR0eXBlGAIgASgLMhouZnJlc2hldC50eXBlLnYxLlZhbHVlVHlwZSIXChVHZXRTZXJ2ZVN0YXR1c1JlcXVlc3QizAIKFkdldFNlcnZlU3RhdHVzUmVzcG9uc2USNAoGc2hhcmRzGAEgAygLMiQuZnJlc2hldC5zZXJ2ZS52MS5SZXBsaWNhU2hhcmRTdGF0dXMSGgoSc2VydmluZ19nZW5lcmF0aW9uGAIgASgEEhgKEGtub3duX2dlbmVyYXRpb24YAyABKAQSDAoEcm93cxgEIAEoBBIuCgpjb25kaXRpb25zGAUgAygLMhouZnJlc2hldC50eXBlLnYxLkNvbmRpdGlvbhIRCglyb3dfYnl0ZXMYBiABKAQSQAoTcGVuZGluZ19nZW5lcmF0aW9ucxgHIAMoCzIjLmZyZXNoZXQuc2VydmUudjEuUGVuZGluZ0dlbmVyYXRpb24SMwoJb25fZGVtYW5kGAogAygLMiAuZnJlc2hldC5zZXJ2ZS52MS5PbkRlbWFuZFN0YXR1cyJ+ChFQZW5kaW5nR2VuZXJhdGlvbhIPCgd2aWV3X2lkGAEgASgMEgwKBG5hbWUYAiABKAkSEgoKZ2VuZXJhdGlvbhgDIAEoDRIUCgxzaGFyZHNfcmVhZHkYBCABKA0SDgoGc2hhcmRzGAUgASgNEhAKCHNpbmNlX3VzGAYgASgSIlYKDk9uRGVtYW5kU3RhdHVzEg8KB3NlcnZpY2UYASABKAkSDwoHZmVhdHVyZRgCIAEoCRIOCgZlcnJvcnMYAyABKAQSEgoKbGFzdF9lcnJvchgEIAEoCSL4AQoSUmVwbGljYVNoYXJkU3RhdHVzEg0KBXNoYXJkGAEgASgNEg4KBmxvZ19pZBgCIAEoDBIQCghwb3NpdGlvbhgDIAEoBBIbChNjb21wbGV0ZV90aHJvdWdoX3VzGAQgASgSEhEKCWNvbm5lY3RlZBgFIAEoCBITCgtjYXRjaGluZ191cBgGIAEoCBIQCghidWlsZGluZxgHIAMoDBIPCgdoZWFsaW5nGAggASgIEhAKCHVwc3RyZWFtGAkgASgJEg4KBnJlYXNvbhgKIAEoCRIVCg1zdGFuZHN0aWxsX3VzGAsgASgDEhAKCHN0YW5kaW5nGAwgAygMMpADCgxTZXJ2ZVNlcnZpY2USWgoLR2V0RmVhdHVyZXMSJC5mcmVzaGV0LnNlcnZlLnYxLkdldEZlYXR1cmVzUmVxdWVzdBolLmZyZXNoZXQuc2VydmUudjEuR2V0RmVhdHVyZXNSZXNwb25zZRJdCgxMaXN0U2VydmljZXMSJS5mcmVzaGV0LnNlcnZlLnYxLkxpc3RTZXJ2aWNlc1JlcXVlc3QaJi5mcmVzaGV0LnNlcnZlLnYxLkxpc3RTZXJ2aWNlc1Jlc3BvbnNlEmMKDkdldFNlcnZlU3RhdHVzEicuZnJlc2hldC5zZXJ2ZS52MS5HZXRTZXJ2ZVN0YXR1c1JlcXVlc3QaKC5mcmVzaGV0LnNlcnZlLnYxLkdldFNlcnZlU3RhdHVzUmVzcG9uc2USYAoNQ29uZmlybUVyYXNlZBImLmZyZXNoZXQuc2VydmUudjEuQ29uZmlybUVyYXNlZFJlcXVlc3QaJy5mcmVzaGV0LnNlcnZlLnYxLkNvbmZpcm1FcmFzZWRSZXNwb25zZWIGcHJvdG8z", [file_freshet_type_v1_condition, file_freshet_type_v1_plan, file_freshet_type_v1_value]);
+
+/**
+ * Asks for a confirmation.
+ *
+ * @generated from message freshet.serve.v1.ConfirmErasedRequest
+ */
+export type ConfirmErasedRequest = Message<"freshet.serve.v1.ConfirmErasedRequest"> & {
+  /**
+   * The log of the Erase record.
+   *
+   * @generated from field: bytes log_id = 1;
+   */
+  logId: Uint8Array;
+
+  /**
+   * The shard.
+   *
+   * @generated from field: uint32 shard = 2;
+   */
+  shard: number;
+
+  /**
+   * The offset of the Erase record.
+   *
+   * @generated from field: uint64 offset = 3;
+   */
+  offset: bigint;
+
+  /**
+   * The encoded entity key.
+   *
+   * @generated from field: bytes entity_key = 4;
+   */
+  entityKey: Uint8Array;
+
+  /**
+   * Also remove stores that were set aside because they were damaged.
+   *
+   * @generated from field: bool set_aside = 5;
+   */
+  setAside: boolean;
+};
+
+/**
+ * Describes the message freshet.serve.v1.ConfirmErasedRequest.
+ * Use `create(ConfirmErasedRequestSchema)` to create a new message.
+ */
+export const ConfirmErasedRequestSchema: GenMessage<ConfirmErasedRequest> = /*@__PURE__*/
+  messageDesc(file_freshet_serve_v1_serve, 0);
+
+/**
+ * What the replica has.
+ *
+ * @generated from message freshet.serve.v1.ConfirmErasedResponse
+ */
+export type ConfirmErasedResponse = Message<"freshet.serve.v1.ConfirmErasedResponse"> & {
+  /**
+   * How many records of the shard the rows reflect.
+   *
+   * @generated from field: uint64 position = 1;
+   */
+  position: bigint;
+
+  /**
+   * Dead rows of the key that were dropped now.
+   *
+   * @generated from field: uint32 rows_dropped = 2;
+   */
+  rowsDropped: number;
+
+  /**
+   * Rows of the key of versions up to the Erase record that are not dead: they are not to be; the erase is not done here.
+   *
+   * @generated from field: uint32 rows_left = 3;
+   */
+  rowsLeft: number;
+
+  /**
+   * Rows of the key that came after the erase.
+   *
+   * @generated from field: uint32 later_rows = 4;
+   */
+  laterRows: number;
+
+  /**
+   * Whether everything is on disk so, and the store was rewritten.
+   *
+   * @generated from field: bool rewritten = 5;
+   */
+  rewritten: boolean;
+
+  /**
+   * What lies set aside, and may hold the entity: paths; with set_aside, what was removed.
+   *
+   * @generated from field: repeated string set_aside = 6;
+   */
+  setAside: string[];
+
+  /**
+   * Whether set_aside was removed.
+   *
+   * @generated from field: bool set_aside_removed = 7;
+   */
+  setAsideRemoved: boolean;
+};
+
+/**
+ * Describes the message freshet.serve.v1.ConfirmErasedResponse.
+ * Use `create(ConfirmErasedResponseSchema)` to create a new message.
+ */
+export const ConfirmErasedResponseSchema: GenMessage<ConfirmErasedResponse> = /*@__PURE__*/
+  messageDesc(file_freshet_serve_v1_serve, 1);
 
 /**
  * 64-bit integers.
@@ -46,7 +159,7 @@ export type Int64List = Message<"freshet.serve.v1.Int64List"> & {
  * Use `create(Int64ListSchema)` to create a new message.
  */
 export const Int64ListSchema: GenMessage<Int64List> = /*@__PURE__*/
-  messageDesc(file_freshet_serve_v1_serve, 0);
+  messageDesc(file_freshet_serve_v1_serve, 2);
 
 /**
  * Texts.
@@ -67,7 +180,7 @@ export type StringList = Message<"freshet.serve.v1.StringList"> & {
  * Use `create(StringListSchema)` to create a new message.
  */
 export const StringListSchema: GenMessage<StringList> = /*@__PURE__*/
-  messageDesc(file_freshet_serve_v1_serve, 1);
+  messageDesc(file_freshet_serve_v1_serve, 3);
 
 /**
  * Byte strings.
@@ -88,7 +201,7 @@ export type BytesList = Message<"freshet.serve.v1.BytesList"> & {
  * Use `create(BytesListSchema)` to create a new message.
  */
 export const BytesListSchema: GenMessage<BytesList> = /*@__PURE__*/
-  messageDesc(file_freshet_serve_v1_serve, 2);
+  messageDesc(file_freshet_serve_v1_serve, 4);
 
 /**
  * Booleans.
@@ -109,7 +222,7 @@ export type BoolList = Message<"freshet.serve.v1.BoolList"> & {
  * Use `create(BoolListSchema)` to create a new message.
  */
 export const BoolListSchema: GenMessage<BoolList> = /*@__PURE__*/
-  messageDesc(file_freshet_serve_v1_serve, 3);
+  messageDesc(file_freshet_serve_v1_serve, 5);
 
 /**
  * One key column for all entities of a request.
@@ -169,7 +282,7 @@ export type EntityKeys = Message<"freshet.serve.v1.EntityKeys"> & {
  * Use `create(EntityKeysSchema)` to create a new message.
  */
 export const EntityKeysSchema: GenMessage<EntityKeys> = /*@__PURE__*/
-  messageDesc(file_freshet_serve_v1_serve, 4);
+  messageDesc(file_freshet_serve_v1_serve, 6);
 
 /**
  * One field of request data: what the caller knows and the store does not.
@@ -200,7 +313,7 @@ export type RequestColumn = Message<"freshet.serve.v1.RequestColumn"> & {
  * Use `create(RequestColumnSchema)` to create a new message.
  */
 export const RequestColumnSchema: GenMessage<RequestColumn> = /*@__PURE__*/
-  messageDesc(file_freshet_serve_v1_serve, 5);
+  messageDesc(file_freshet_serve_v1_serve, 7);
 
 /**
  * Asks for features. Limits: 1,000 entities, 500 features, 50,000 values, 1 MiB; the answer has at most 64 MiB.
@@ -249,7 +362,7 @@ export type GetFeaturesRequest = Message<"freshet.serve.v1.GetFeaturesRequest"> 
  * Use `create(GetFeaturesRequestSchema)` to create a new message.
  */
 export const GetFeaturesRequestSchema: GenMessage<GetFeaturesRequest> = /*@__PURE__*/
-  messageDesc(file_freshet_serve_v1_serve, 6);
+  messageDesc(file_freshet_serve_v1_serve, 8);
 
 /**
  * The values of one feature for all entities asked for, in their order.
@@ -277,7 +390,7 @@ export type FeatureColumn = Message<"freshet.serve.v1.FeatureColumn"> & {
  * Use `create(FeatureColumnSchema)` to create a new message.
  */
 export const FeatureColumnSchema: GenMessage<FeatureColumn> = /*@__PURE__*/
-  messageDesc(file_freshet_serve_v1_serve, 7);
+  messageDesc(file_freshet_serve_v1_serve, 9);
 
 /**
  * Where the values of one view came from, for all entities asked for, in their order.
@@ -312,7 +425,7 @@ export type RowInfo = Message<"freshet.serve.v1.RowInfo"> & {
  * Use `create(RowInfoSchema)` to create a new message.
  */
 export const RowInfoSchema: GenMessage<RowInfo> = /*@__PURE__*/
-  messageDesc(file_freshet_serve_v1_serve, 8);
+  messageDesc(file_freshet_serve_v1_serve, 10);
 
 /**
  * The features.
@@ -356,7 +469,7 @@ export type GetFeaturesResponse = Message<"freshet.serve.v1.GetFeaturesResponse"
  * Use `create(GetFeaturesResponseSchema)` to create a new message.
  */
 export const GetFeaturesResponseSchema: GenMessage<GetFeaturesResponse> = /*@__PURE__*/
-  messageDesc(file_freshet_serve_v1_serve, 9);
+  messageDesc(file_freshet_serve_v1_serve, 11);
 
 /**
  * Asks for the services.
@@ -371,7 +484,7 @@ export type ListServicesRequest = Message<"freshet.serve.v1.ListServicesRequest"
  * Use `create(ListServicesRequestSchema)` to create a new message.
  */
 export const ListServicesRequestSchema: GenMessage<ListServicesRequest> = /*@__PURE__*/
-  messageDesc(file_freshet_serve_v1_serve, 10);
+  messageDesc(file_freshet_serve_v1_serve, 12);
 
 /**
  * The services.
@@ -392,7 +505,7 @@ export type ListServicesResponse = Message<"freshet.serve.v1.ListServicesRespons
  * Use `create(ListServicesResponseSchema)` to create a new message.
  */
 export const ListServicesResponseSchema: GenMessage<ListServicesResponse> = /*@__PURE__*/
-  messageDesc(file_freshet_serve_v1_serve, 11);
+  messageDesc(file_freshet_serve_v1_serve, 13);
 
 /**
  * A feature service as its reader sees it.
@@ -434,7 +547,7 @@ export type ServiceDescription = Message<"freshet.serve.v1.ServiceDescription"> 
  * Use `create(ServiceDescriptionSchema)` to create a new message.
  */
 export const ServiceDescriptionSchema: GenMessage<ServiceDescription> = /*@__PURE__*/
-  messageDesc(file_freshet_serve_v1_serve, 12);
+  messageDesc(file_freshet_serve_v1_serve, 14);
 
 /**
  * An output of a service.
@@ -462,7 +575,7 @@ export type OutputDescription = Message<"freshet.serve.v1.OutputDescription"> & 
  * Use `create(OutputDescriptionSchema)` to create a new message.
  */
 export const OutputDescriptionSchema: GenMessage<OutputDescription> = /*@__PURE__*/
-  messageDesc(file_freshet_serve_v1_serve, 13);
+  messageDesc(file_freshet_serve_v1_serve, 15);
 
 /**
  * Asks for the status.
@@ -477,7 +590,7 @@ export type GetServeStatusRequest = Message<"freshet.serve.v1.GetServeStatusRequ
  * Use `create(GetServeStatusRequestSchema)` to create a new message.
  */
 export const GetServeStatusRequestSchema: GenMessage<GetServeStatusRequest> = /*@__PURE__*/
-  messageDesc(file_freshet_serve_v1_serve, 14);
+  messageDesc(file_freshet_serve_v1_serve, 16);
 
 /**
  * How complete the replica is.
@@ -547,7 +660,7 @@ export type GetServeStatusResponse = Message<"freshet.serve.v1.GetServeStatusRes
  * Use `create(GetServeStatusResponseSchema)` to create a new message.
  */
 export const GetServeStatusResponseSchema: GenMessage<GetServeStatusResponse> = /*@__PURE__*/
-  messageDesc(file_freshet_serve_v1_serve, 15);
+  messageDesc(file_freshet_serve_v1_serve, 17);
 
 /**
  * A view that waits for a new generation of its route. The rows of the one before are served until all shards have it.
@@ -603,7 +716,7 @@ export type PendingGeneration = Message<"freshet.serve.v1.PendingGeneration"> & 
  * Use `create(PendingGenerationSchema)` to create a new message.
  */
 export const PendingGenerationSchema: GenMessage<PendingGeneration> = /*@__PURE__*/
-  messageDesc(file_freshet_serve_v1_serve, 16);
+  messageDesc(file_freshet_serve_v1_serve, 18);
 
 /**
  * How often an on-demand feature could not be computed.
@@ -645,7 +758,7 @@ export type OnDemandStatus = Message<"freshet.serve.v1.OnDemandStatus"> & {
  * Use `create(OnDemandStatusSchema)` to create a new message.
  */
 export const OnDemandStatusSchema: GenMessage<OnDemandStatus> = /*@__PURE__*/
-  messageDesc(file_freshet_serve_v1_serve, 17);
+  messageDesc(file_freshet_serve_v1_serve, 19);
 
 /**
  * How complete a shard's replica is.
@@ -744,7 +857,7 @@ export type ReplicaShardStatus = Message<"freshet.serve.v1.ReplicaShardStatus"> 
  * Use `create(ReplicaShardStatusSchema)` to create a new message.
  */
 export const ReplicaShardStatusSchema: GenMessage<ReplicaShardStatus> = /*@__PURE__*/
-  messageDesc(file_freshet_serve_v1_serve, 18);
+  messageDesc(file_freshet_serve_v1_serve, 20);
 
 /**
  * Reads features from the replica beside the caller.
@@ -781,6 +894,17 @@ export const ServeService: GenService<{
     methodKind: "unary";
     input: typeof GetServeStatusRequestSchema;
     output: typeof GetServeStatusResponseSchema;
+  },
+  /**
+   * Confirms that the replica holds nothing of an erased entity: waits until it is past the Erase record, drops the dead
+   * rows of the key from memory and disk, and rewrites its store. UNAVAILABLE when it is not past it within the call's time.
+   *
+   * @generated from rpc freshet.serve.v1.ServeService.ConfirmErased
+   */
+  confirmErased: {
+    methodKind: "unary";
+    input: typeof ConfirmErasedRequestSchema;
+    output: typeof ConfirmErasedResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_freshet_serve_v1_serve, 0);

@@ -1,0 +1,320 @@
+/**
+ * Erases entities at an ingest node, and keeps the receipts (docs/rfd/0003-erase.md).
+ *
+ *     noted, with the key ▶ Erase record appended ▶ records below it out of the log ▶ quarantine ▶ what was set aside
+ *         … other nodes, told by whoever asked (note) … ▶ complete: the Erase record out of the log, the key out of the note
+ *
+ * Owns that order; each step is durable before the next, and can be done again. One erase at a time. Does not own which
+ * records are meant (core/erase-scope.ts).
+ */
+import { createHash } from 'node:crypto';
+import { basename, join } from 'node:path';
+import { clone, create, fromBinary } from '@bufbuild/protobuf';
+import {
+  type ErasePlace,
+  ErasePlaceSchema,
+  type EraseState,
+  EraseStateSchema,
+} from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
+import { LogRecordSchema } from '@freshet/gen/freshet/log/v1/log_pb.ts';
+import type { DefinitionSet } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
+import { must } from '@freshet/kit/assert.ts';
+import type { Clock } from '@freshet/kit/clock.ts';
+import { FreshetError } from '@freshet/kit/errors.ts';
+import { fromHex } from '@freshet/kit/hex.ts';
+import type { FileSystem } from '@freshet/log/file-system.ts';
+import type { Log, LogEraser } from '@freshet/log/log.ts';
+import { encodeRecord } from '@freshet/log/record-writer.ts';
+import { partitionOf } from '@freshet/values/partition.ts';
+import { eraseScope, keptOfEntity, quarantineMatcher, scopeOfBegun } from '../core/erase-scope.ts';
+import type { QuarantineEntry } from '../core/quarantine.ts';
+import { EraseFiles, type StoredErase } from './erase-file.ts';
+import { onDisk } from './on-disk.ts';
+
+export interface EraserOptions {
+  /** The node's data directory. */
+  readonly directory: string;
+  readonly files: FileSystem;
+  readonly log: Pick<Log, 'logId' | 'partitionCount' | 'append' | 'describe' | 'read'> & LogEraser;
+  readonly quarantine: { remove(isUnwanted: (entry: QuarantineEntry) => boolean): Promise<number> };
+  /** Those in force here. */
+  readonly definitions: () => DefinitionSet | undefined;
+  readonly clock: Clock;
+  /** 16 random bytes. */
+  readonly makeSalt: () => Uint8Array;
+  readonly yieldNow: () => Promise<unknown>;
+}
+
+export interface EraseWish {
+  readonly eraseId: string;
+  /** Empty, with the key, for an erase that was begun. */
+  readonly entity: string;
+  readonly entityKey: Uint8Array;
+  readonly setAside: boolean;
+}
+
+/** A step that is done, and the erase as it stands. */
+export interface EraseStep {
+  readonly step: 'appended' | 'log' | 'quarantine';
+  readonly erase: EraseState;
+}
+
+export class Eraser {
+  readonly #options: EraserOptions;
+  readonly #files: EraseFiles;
+  #turn: Promise<unknown> = Promise.resolve();
+
+  constructor(options: EraserOptions) {
+    this.#options = options;
+    this.#files = new EraseFiles(options.files, join(options.directory, 'erasures'));
+  }
+
+  /** As IngestService.EraseEntity says. */
+  async *erase(wish: EraseWish, signal: AbortSignal): AsyncGenerator<EraseStep> {
+    const leave = await this.#enter();
+    try {
+      const stored = (await this.#files.load(wish.eraseId)) ?? (await this.#begin(wish));
+      const { state } = stored;
+      checkSame(state, wish);
+      if (state.completedAtUs === undefined) yield* this.#steps(stored, wish, signal);
+      else yield { step: 'quarantine', erase: state };
+    } finally {
+      leave();
+    }
+  }
+
+  /** As IngestService.NoteErased says. */
+  async note(eraseId: string, places: readonly ErasePlace[], complete: boolean): Promise<EraseState> {
+    const leave = await this.#enter();
+    try {
+      const { state, appendFrom } = await this.#known(eraseId);
+      if (state.completedAtUs !== undefined) return state;
+      for (const place of places) put(state, place);
+      if (complete) {
+        const open = state.places.find(({ done }) => !done);
+        if (open !== undefined || appendFrom !== undefined) {
+          throw new FreshetError('INVALID_REQUEST', `the erase is not complete: ${open?.place ?? 'the log'}`, {
+            remedy: 'ask for it again until every place is done',
+          });
+        }
+        await this.#complete(state);
+      }
+      await this.#files.save({ state, appendFrom });
+      return state;
+    } finally {
+      leave();
+    }
+  }
+
+  /** As IngestService.GetErase says. */
+  async get(eraseId: string): Promise<EraseState> {
+    return (await this.#known(eraseId)).state;
+  }
+
+  /** Waits for its turn; returns what ends it. */
+  async #enter(): Promise<() => void> {
+    const before = this.#turn;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#turn = promise;
+    await before;
+    return resolve;
+  }
+
+  async #known(eraseId: string): Promise<StoredErase> {
+    const stored = await this.#files.load(eraseId);
+    if (stored !== undefined) return stored;
+    throw new FreshetError('INVALID_REQUEST', `there is no erase ${eraseId}`, {
+      place: 'erase_id',
+      remedy: 'give the id that the erase was begun with, to the ingest node that it was begun at',
+    });
+  }
+
+  async #begin({ eraseId, entity, entityKey }: EraseWish): Promise<StoredErase> {
+    const { log, clock, makeSalt, definitions } = this.#options;
+    if (entity === '' || entityKey.length === 0) await this.#known(eraseId);
+    const scope = eraseScope(definitions(), entity, entityKey);
+    await this.#checkNoSnapshot();
+    const partition = partitionOf(entityKey, log.partitionCount);
+    const { partitions } = await log.describe();
+    const state = create(EraseStateSchema, {
+      eraseId,
+      entity,
+      entityKey,
+      salt: makeSalt(),
+      askedAtUs: BigInt(Math.floor(clock.nowUs())),
+      logId: fromHex(log.logId),
+      partition,
+      routes: [...scope.routes],
+      views: [...scope.views],
+    });
+    state.keyHash = hashOf(state);
+    for (const other of scope.mentions) {
+      put(state, {
+        kind: 'outside',
+        place: `records of entity ${other}`,
+        done: true,
+        detail: 'they come from the same tables and may name this entity in a column; they go as the log is trimmed',
+        count: 0n,
+      });
+    }
+    const stored = { state, appendFrom: must(partitions[partition]).end };
+    await this.#files.save(stored);
+    return stored;
+  }
+
+  async *#steps(stored: StoredErase, { setAside }: EraseWish, signal: AbortSignal): AsyncGenerator<EraseStep> {
+    const { state } = stored;
+    if (stored.appendFrom !== undefined) {
+      await this.#append(state, stored.appendFrom, signal);
+      await this.#files.save({ state, appendFrom: undefined });
+    }
+    yield { step: 'appended', erase: state };
+    await this.#eraseFromLog(state, signal);
+    await this.#files.save({ state, appendFrom: undefined });
+    yield { step: 'log', erase: state };
+    await this.#eraseFromQuarantine(state);
+    await this.#lookAside(state, setAside);
+    await this.#files.save({ state, appendFrom: undefined });
+    yield { step: 'quarantine', erase: state };
+  }
+
+  /** Appends the Erase record, unless one of the id is there already: the process may have ended in between. */
+  async #append(state: EraseState, from: number, signal: AbortSignal): Promise<void> {
+    const { log } = this.#options;
+    const { partition, entity, entityKey, eraseId, routes } = state;
+    const { partitions } = await log.describe();
+    const { start, end } = must(partitions[partition]);
+    if (from < end) {
+      for await (const { entries } of log.read(partition, Math.max(from, start), signal)) {
+        for (const { record, offset, logTimeUs } of entries) {
+          const { kind } = fromBinary(LogRecordSchema, record.slice());
+          if (kind.case !== 'erase' || kind.value.eraseId !== eraseId) continue;
+          state.offset = BigInt(offset);
+          state.logTimeUs = BigInt(logTimeUs);
+          return;
+        }
+        if ((entries.at(-1)?.offset ?? end) >= end - 1) break;
+      }
+    }
+    signal.throwIfAborted();
+    const record = encodeRecord({ case: 'erase', value: { entity, entityKey, eraseId, routes } });
+    const { firstOffset, logTimeUs } = await log.append(partition, [record]);
+    state.offset = BigInt(firstOffset);
+    state.logTimeUs = BigInt(logTimeUs);
+  }
+
+  async #eraseFromLog(state: EraseState, signal: AbortSignal): Promise<void> {
+    const { entityKey, partition, offset } = state;
+    const scope = scopeOfBegun(this.#options.definitions(), state);
+    const below = Number(offset);
+    const kept = (record: Uint8Array): Uint8Array | undefined => keptOfEntity(record, scope, entityKey);
+    const { records, segments } = await this.#eraseRecords(partition, { below, marker: entityKey, kept }, signal);
+    const before = state.places.find(({ kind }) => kind === 'log')?.count ?? 0n;
+    const files = segments.map(({ path, records: count }) => `${basename(path)} (${count})`).join(', ');
+    put(state, {
+      kind: 'log',
+      place: `partition ${partition}, records below offset ${offset}`,
+      done: true,
+      detail: files === '' ? 'nothing more was there' : `files rewritten: ${files}`,
+      count: before + BigInt(records),
+    });
+  }
+
+  #eraseRecords(
+    partition: number,
+    erasure: Parameters<LogEraser['erase']>[1],
+    signal?: AbortSignal,
+  ): ReturnType<LogEraser['erase']> {
+    return this.#options.log.erase(partition, erasure, async () => {
+      signal?.throwIfAborted();
+      await this.#options.yieldNow();
+    });
+  }
+
+  async #eraseFromQuarantine(state: EraseState): Promise<void> {
+    const definitions = this.#options.definitions();
+    const scope = scopeOfBegun(definitions, state);
+    const isKnown = scope.key.length > 0;
+    const matches = quarantineMatcher(definitions, scope, state.entityKey);
+    const removed = isKnown ? await this.#options.quarantine.remove(matches) : 0;
+    const before = state.places.find(({ kind }) => kind === 'quarantine')?.count ?? 0n;
+    const detail = isKnown
+      ? 'entries whose key cannot be read are nobody’s, and stay'
+      : 'the definitions in force no longer say what keys of the entity are: put it in force again, and ask again';
+    put(state, { kind: 'quarantine', place: 'ingest', done: isKnown, detail, count: before + BigInt(removed) });
+  }
+
+  /** Names what was set aside here, or removes it. */
+  async #lookAside(state: EraseState, remove: boolean): Promise<void> {
+    const { files, directory } = this.#options;
+    state.places = state.places.filter(({ kind, place }) => kind !== 'set-aside' || !place.startsWith('ingest '));
+    for (const path of await onDisk(directory, () => asidesIn(files, directory))) {
+      if (remove) await onDisk(path, () => files.removeDirectory(path));
+      const detail = remove
+        ? 'removed'
+        : 'put aside because it was damaged, and may hold the entity: remove it, or ask again with --set-aside';
+      put(state, { kind: 'set-aside', place: `ingest ${path}`, done: remove, detail, count: 1n });
+    }
+  }
+
+  async #checkNoSnapshot(): Promise<void> {
+    const { files, directory } = this.#options;
+    const databases = join(directory, 'postgres');
+    if ((await files.stat(databases))?.kind !== 'directory') return;
+    for (const { name } of await files.list(databases)) {
+      const stages = join(databases, name, 'stages');
+      if ((await files.stat(stages))?.kind !== 'directory') continue;
+      if ((await files.list(stages)).length === 0) continue;
+      throw new FreshetError('UNAVAILABLE', `the initial rows of database ${name} are being read`, {
+        place: `database ${name}`,
+        remedy: 'ask again when ingest follows its commits: rows that were read before would come behind the erase',
+      });
+    }
+  }
+
+  /** The Erase record's key goes last: until now a shard or a replica could still need it. */
+  async #complete(state: EraseState): Promise<void> {
+    const { partition, offset, eraseId, entityKey } = state;
+    const kept = (record: Uint8Array): Uint8Array | undefined => {
+      const { kind } = fromBinary(LogRecordSchema, record);
+      return kind.case === 'erase' && kind.value.eraseId === eraseId ? new Uint8Array(0) : undefined;
+    };
+    await this.#eraseRecords(partition, { below: Number(offset) + 1, marker: entityKey, kept });
+    state.completedAtUs = BigInt(Math.floor(this.#options.clock.nowUs()));
+    state.entityKey = new Uint8Array(0);
+  }
+}
+
+/** Puts a place into the receipt, instead of what was there of it. */
+function put(state: EraseState, place: Omit<ErasePlace, '$typeName' | '$unknown'>): void {
+  const index = state.places.findIndex((one) => one.kind === place.kind && one.place === place.place);
+  const message = '$typeName' in place ? clone(ErasePlaceSchema, place as ErasePlace) : create(ErasePlaceSchema, place);
+  if (index < 0) state.places.push(message);
+  else state.places[index] = message;
+}
+
+function checkSame(state: EraseState, { eraseId, entity, entityKey }: EraseWish): void {
+  if (entity === '' && entityKey.length === 0) return;
+  const hash = hashOf({ salt: state.salt, entity, entityKey });
+  if (Buffer.compare(hash, state.keyHash) === 0) return;
+  throw new FreshetError('INVALID_REQUEST', `erase ${eraseId} is of another entity`, {
+    place: 'erase_id',
+    remedy: 'give each erase an id of its own',
+  });
+}
+
+/** SHA-256 over the salt, the entity's name, a zero byte and the key. */
+export function hashOf({ salt, entity, entityKey }: Pick<EraseState, 'salt' | 'entity' | 'entityKey'>): Uint8Array {
+  return createHash('sha256').update(salt).update(entity).update(Buffer.of(0)).update(entityKey).digest();
+}
+
+/** Files and directories below a directory that were put out of the way for damage. */
+async function asidesIn(files: FileSystem, directory: string): Promise<string[]> {
+  const found: string[] = [];
+  for (const { name, kind } of await files.list(directory)) {
+    const path = join(directory, name);
+    if (/\.damaged-\d+$/.test(name)) found.push(path);
+    else if (kind === 'directory') found.push(...(await asidesIn(files, path)));
+  }
+  return found;
+}
