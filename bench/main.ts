@@ -9,6 +9,7 @@ import { benchBootstrap } from './bootstrap.ts';
 import { benchCheckpoint } from './checkpoint.ts';
 import { benchCrc } from './crc.ts';
 import { benchFold } from './fold.ts';
+import { benchFoldMutable } from './fold-mutable.ts';
 import { benchFollowers } from './followers.ts';
 import { benchFreshness } from './freshness.ts';
 import { benchKeys } from './keys.ts';
@@ -27,7 +28,10 @@ const BENCHES: Readonly<
     run: benchFollowers,
   },
   bootstrap: { about: 'how fast a follower with nothing gets every row of a compute node', run: benchBootstrap },
-  fold: { about: 'events per second through the engine and through a shard, on one core', run: benchFold },
+  fold: {
+    about: 'events per second through the engine and through a shard, on one core; appended, inserted, updated',
+    run: async (runs) => ({ ...(await benchFold(runs)), ...(await benchFoldMutable(runs)) }),
+  },
   log: { about: 'append with fsync, checked read and scrub of the log, against bare files', run: benchLog },
   serve: {
     about: 'GetFeatures against a bare grpc-js server that returns as many bytes (needs h2load)',

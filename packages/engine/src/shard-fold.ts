@@ -317,10 +317,10 @@ export class ShardFold {
 
   /**
    * Frees dead states and contributions out of reach in a page of what is stored under a name, with the next commit; how
-   * many. States of `keptFrom` and later versions stay: a follower that has not heard of that change yet has to be told it.
+   * many. The page may be older than what is stored now.
    */
-  sweep(name: string, page: Iterable<readonly [key: string, stored: Uint8Array]>, keptFrom: number): number {
-    const place = { position: this.#position, logTimeUs: this.#logTimeUs, keptFrom };
+  sweep(name: string, page: Iterable<readonly [key: string, stored: Uint8Array]>): number {
+    const place = { position: this.#position, logTimeUs: this.#logTimeUs };
     return sweepPage(this.#force.views.values(), this.#cold, name, page, place);
   }
 

@@ -17,8 +17,10 @@ import { type Bound, Leaf } from './leaf.ts';
 import { type DecodedNode, decodeNode, encodeDirectory, encodeLeaf, leafKey, rootKey } from './node-codec.ts';
 
 /** Measured with 100,000 keys of one row: the objects, the key, its place in the map. */
-const NODE_BYTES = 330;
+const NODE_BYTES = 430;
 const BOUND_BYTES = 40;
+/** What a node takes in a commit beside its contributions; one that is gone is something to commit too. */
+const KEY_BYTES = 48;
 
 export class Node {
   readonly entityKey: string;
@@ -125,7 +127,7 @@ export class NodeCache {
     node.sizeBytes = sizeBytes;
     if (node.stage === Stage.DIRTY) return;
     node.stage = Stage.DIRTY;
-    this.#use.dirtyBytes += node.leaf.length;
+    this.#use.dirtyBytes += KEY_BYTES + node.leaf.length;
     this.#dirty.push(node);
   }
 

@@ -19,8 +19,6 @@ import type { ViewInstance } from './view-instance.ts';
 export interface SweepPlace {
   readonly position: number;
   readonly logTimeUs: number;
-  /** States of this version and later stay. */
-  readonly keptFrom: number;
 }
 
 /** The names under which there may be something to free. One that is being built is behind the log time: it has to wait. */
@@ -73,7 +71,7 @@ function sweepState(
   cold: ColdState,
   key: string,
   stored: Uint8Array,
-  { logTimeUs, keptFrom }: SweepPlace,
+  { logTimeUs }: SweepPlace,
 ): boolean {
   const { cache, name } = instance;
   const { reach } = instance.view;
@@ -81,7 +79,7 @@ function sweepState(
   const hot = cache.hot(key);
   if (hot !== undefined) {
     // One that changed since the last commit is looked at another time.
-    if (hot.stage !== Stage.CLEAN || hot.emitPending || hot.version >= keptFrom) return false;
+    if (hot.stage !== Stage.CLEAN || hot.emitPending) return false;
     if (!isDeadKey(instance, hot, logTimeUs)) return false;
     cache.remove(key, hot.version);
     return true;
@@ -90,9 +88,7 @@ function sweepState(
   // The page may be older than what is stored now.
   const now = cold.load(name, key);
   if (now === undefined || !isDeadState(reach, now, logTimeUs)) return false;
-  const version = readVersion(now);
-  if (version >= keptFrom) return false;
-  cache.remove(key, version);
+  cache.remove(key, readVersion(now));
   return true;
 }
 

@@ -15,7 +15,6 @@ import type { Image } from '../contributions/contribution-tree.ts';
 import { oldestPane, paneAt } from '../windows.ts';
 import { dropOlder, FIRST_GROUP, findPane, insertPane, nextGroup, paneCount, removePane } from './cells.ts';
 import { CELL_BYTES, type KeyState } from './key-state.ts';
-import { isInReach } from './reach.ts';
 import type { FeatureFold, FeatureGroup, RunnableView } from './view-plan.ts';
 
 /** One accumulator that has to be folded again. */
@@ -67,12 +66,9 @@ export class MutableState {
     each: EachContribution,
   ): void {
     const { offset, logTimeUs } = record;
-    const { groups, reach } = this.#view;
+    const { groups } = this.#view;
     const before = state.cells;
     let { newestUs } = state;
-    // A key whose windows are all over is as good as new: whether it was swept in between must not show.
-    const isOver = newestUs !== NO_EVENT_TIME && !reach.hasTtl && !isInReach(reach, newestUs, logTimeUs);
-    if (isOver) newestUs = NO_EVENT_TIME;
     for (let g = 0, group = FIRST_GROUP; g < groups.length; g++) {
       const { stride } = groups[g] as FeatureGroup;
       this.#changeGroup(state, groups[g] as FeatureGroup, group, added, removed, logTimeUs);

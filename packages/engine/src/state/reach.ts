@@ -5,7 +5,8 @@
  * dead-row.ts asks the same of a row: the row of a dead state is dead).
  *
  * A dead state and a contribution out of reach may go at any time: nothing tells whether they are still there. That is so
- * because a change to a dead key gives the state that it would give on a new one, and because digests pass them over.
+ * because a change to a dead key gives the state that it would give on a new one (all its panes are dropped, and what is in
+ * reach now is newer than its newest event), and because digests pass them over.
  */
 import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import type { ViewPlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';

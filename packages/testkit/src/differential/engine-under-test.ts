@@ -118,7 +118,13 @@ export class EngineUnderTest {
   /** The commit that was begun, if one was, is durable. */
   endCommit(): void {
     if (this.#taken === undefined) return;
-    for (const [instance, key, state] of this.#taken.puts) this.#cold.put(instance, key, state);
+    for (const [instance, key, state, replaced] of this.#taken.puts) {
+      // Else a store's count of its keys would be wrong.
+      const isThere = this.#cold.load(instance, key) !== undefined;
+      if (isThere !== (replaced !== -1))
+        throw new Error(`a put says that it replaces ${replaced}, there is ${isThere}`);
+      this.#cold.put(instance, key, state);
+    }
     this.#meta = this.#taken.meta.slice();
     this.#taken = undefined;
     this.#fold.evict();
@@ -135,7 +141,7 @@ export class EngineUnderTest {
     let freed = 0;
     for (const name of this.#fold.sweepable()) {
       const page = [...this.#cold.scan(name, undefined)].filter((_, index) => isMeant(index));
-      freed += this.#fold.sweep(name, page, this.#fold.position);
+      freed += this.#fold.sweep(name, page);
     }
     return freed;
   }

@@ -99,6 +99,15 @@ export interface Fold {
   successors(): readonly { readonly viewId: string; readonly generation: number }[];
   /** The names of the instances that have state, complete or not, successors included. */
   instances(): readonly string[];
+  /** Names under which commits put what no row is made of, for instances in force: passes never read these. */
+  contributions(): readonly string[];
+  /** The names, of either kind, under which there may be something to free. */
+  sweepable(): readonly string[];
+  /**
+   * Frees, with the next commit, what no value can show any more of a page of what is stored under a name; how many. The
+   * page may be older than what is stored now. Followers need not be told: they see it too.
+   */
+  sweep(name: string, page: Iterable<readonly [key: string, stored: Uint8Array]>): number;
   /** What changed since the commit before. Its entries stay in memory until evict. */
   takeCommit(): FoldCommit;
   /** Tells that what the last takeCommit returned is durable, and drops clean state over the byte budget. */

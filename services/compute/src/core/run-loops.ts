@@ -8,6 +8,7 @@ import { runBuilds } from './build-loop.ts';
 import { runCommits } from './commit-loop.ts';
 import { runLive } from './live-loop.ts';
 import type { Shard } from './shard.ts';
+import { runSweeps } from './sweep-loop.ts';
 
 /** A loop of a shard: runs until the signal aborts. */
 export type ShardLoop = (shard: Shard, signal: AbortSignal) => Promise<void>;
@@ -31,7 +32,9 @@ export async function runLoops(shard: Shard, signal: AbortSignal, more: readonly
     }
   };
   try {
-    await Promise.all([runLive, runBuilds, runCommits, ...more].map((run) => guard(run(shard, stop.signal))));
+    await Promise.all(
+      [runLive, runBuilds, runCommits, runSweeps, ...more].map((run) => guard(run(shard, stop.signal))),
+    );
   } finally {
     signal.removeEventListener('abort', onAbort);
   }

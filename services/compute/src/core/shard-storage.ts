@@ -8,9 +8,9 @@ import type { ChangedKeys, ColdState, FoldCommit } from './fold-port.ts';
 import type { JournalIndex, JournalSlot } from './journal-index.ts';
 import type { KeySet } from './key-set.ts';
 
-/** One life of a view, as of a commit. */
+/** One life of a view, as of a commit; or the contributions of one, which are stored in the same way. */
 export interface CommittedInstance {
-  /** View id and generation in hex. */
+  /** View id and generation in hex; of contributions the generation's highest bit is set. */
   readonly instance: string;
   readonly complete: boolean;
   /** Complete instances: from this position on the journal names every key that changed. */

@@ -93,9 +93,12 @@ export class ShardViews {
     };
   }
 
-  /** The instances as a commit of now keeps them. */
+  /**
+   * What a commit of now keeps, by name: the instances, their contributions and the rows of joined tables; the latter two are
+   * never followed.
+   */
   committed(): CommittedInstance[] {
-    return [...this.#fold.instances()].sort().map((instance) => {
+    return [...this.#fold.instances(), ...this.#fold.contributions()].sort().map((instance) => {
       const complete = this.#complete.get(viewOfInstance(instance));
       return complete?.instance === instance
         ? { instance, complete: true, journaledFrom: complete.journaledFrom }

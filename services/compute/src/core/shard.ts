@@ -26,6 +26,7 @@ import { RowCache } from './row-cache.ts';
 import { type RowField, rowField } from './row-field.ts';
 import type { Commit, ShardStorage, StateSnapshot } from './shard-storage.ts';
 import { ShardViews } from './shard-views.ts';
+import type { SweepPace } from './sweep-loop.ts';
 import { type Changes, type Head, Tail } from './tail.ts';
 import { Wake } from './wake.ts';
 
@@ -54,6 +55,8 @@ export interface ShardLimits {
   readonly rowCacheBytes: number;
   readonly journal: JournalLimits;
   readonly frame: FrameLimits;
+  /** By default SWEEP_PACE (sweep-loop.ts). */
+  readonly sweep?: SweepPace | undefined;
 }
 
 export interface ShardOptions {

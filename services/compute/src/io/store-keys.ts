@@ -6,6 +6,8 @@
  *     'j' to:u64 from:u64 logTime:i64^sign size:u32                    a journal entry, oldest first
  *     'r'                                                              a restore is under way: nothing else counts
  *     's' viewId[16] generation:u32 entityKey                          a key's state, by instance, then key
+ *     's' viewId[16] (generation | 2^31):u32 length:u16 entityKey …    what its live rows put in (mutable sources), as
+ *                                                                      packages/engine/src/contributions/node-codec.ts says
  *
  * All numbers are big-endian. A journal key carries all that the index in memory needs, so that opening a store reads
  * no journal values but the newest.

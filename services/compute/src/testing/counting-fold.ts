@@ -162,6 +162,18 @@ export class CountingFold implements Fold {
     return [...this.#views.values()].map((view) => view.instance);
   }
 
+  contributions(): string[] {
+    return [];
+  }
+
+  sweepable(): string[] {
+    return [];
+  }
+
+  sweep(): number {
+    return 0;
+  }
+
   takeCommit(): FoldCommit {
     const puts: [string, string, Uint8Array | undefined, number][] = [];
     for (const [instance, keys] of this.#unwritten) {

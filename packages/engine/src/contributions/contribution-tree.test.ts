@@ -1,0 +1,243 @@
+/**
+ * Goal: contributions of any number of rows are found again, however they lie in leaves, and in bounded work (F1, R4).
+ * Method: random puts, take-outs, purges, commits, evictions and restarts against a plain list; then the shapes by hand:
+ * a leaf is cut, put together again, and a key with one row has one entry. Rows share few hashes and few keys, so that
+ * leaves are cut between rows that are alike too.
+ */
+import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { ByteWriter } from '../state/byte-writer.ts';
+import { runnableView } from '../state/view-plan.ts';
+import { feature, LIFETIME, MemoryCold, rolling, SECOND_US, START_US, view } from '../testing/plans.testing.ts';
+import type { RowKey } from './contribution.ts';
+import { readEventTime, readOffset } from './contribution.ts';
+import { ContributionTree, type Image, LEAF_MAX } from './contribution-tree.ts';
+import { NodeCache } from './node-cache.ts';
+import { decodeNode } from './node-codec.ts';
+import { rowHash } from './row-hash.ts';
+
+const WINDOWED = runnableView(view([feature('s', 'sum', 'n', rolling(10, 1))], { mode: SourceMode.MUTABLE }));
+const LIVING = runnableView(
+  view(
+    [feature('s', 'sum', 'n', LIFETIME), feature('l', 'last', 's', LIFETIME), feature('c', 'count', 'x', LIFETIME)],
+    {
+      mode: SourceMode.MUTABLE,
+    },
+  ),
+);
+const NAME = 'contributions';
+const KEY = 'the key';
+
+function rowKey(name: string, hash?: number): RowKey {
+  const bytes = new TextEncoder().encode(`..${name}`);
+  return { bytes, start: 2, end: bytes.length, hash: hash ?? rowHash(bytes, 2, bytes.length) };
+}
+
+/** A tree with its cold store; commits and restarts as a fold would. */
+class Rig {
+  cold = new MemoryCold();
+  readonly #view: typeof LIVING;
+  #nodes!: NodeCache;
+  #use = { bytes: 0, dirtyBytes: 0 };
+  tree!: ContributionTree;
+  readonly #writer = new ByteWriter();
+
+  constructor(plan: typeof LIVING) {
+    this.#view = plan;
+    this.restart(false);
+  }
+
+  get bytes(): number {
+    return this.#use.bytes;
+  }
+
+  restart(isPartial = true): void {
+    this.#use = { bytes: 0, dirtyBytes: 0 };
+    this.#nodes = new NodeCache(NAME, this.cold, this.#use, isPartial);
+    this.tree = new ContributionTree(this.#view, this.#nodes);
+  }
+
+  commit(limitBytes: number): void {
+    this.#nodes.take(this.#writer, (key, bytes, replaced) => {
+      const before = this.cold.states.get(NAME)?.get(key);
+      expect(replaced === -1).toBe(before === undefined);
+      this.cold.put([[NAME, key, bytes, replaced]]);
+    });
+    this.#nodes.settle();
+    this.#nodes.evict(limitBytes);
+  }
+
+  put(row: RowKey, eventTimeUs: number, offset: number, logTimeUs = START_US, n: number | null = offset): void {
+    const image: Image = { row: [n, null, null, n === null ? null : `text ${n}`, null], eventTimeUs, offset };
+    this.tree.put(KEY, row, image, logTimeUs);
+  }
+
+  /** The offset of the image that was taken out. */
+  takeOut(row: RowKey, offset: number, logTimeUs = START_US): number | undefined {
+    const into: Image = { row: [null, null, null, null, null], eventTimeUs: 0, offset: 0 };
+    if (!this.tree.takeOut(KEY, row, offset, logTimeUs, into)) return undefined;
+    expect(into.row[0]).toBe(into.offset);
+    return into.offset;
+  }
+
+  /** The offsets of all that count. */
+  all(logTimeUs = START_US): number[] {
+    const offsets: number[] = [];
+    this.tree.each(KEY, logTimeUs, (bytes, at) => offsets.push(readOffset(bytes, at)));
+    return offsets.sort((a, b) => a - b);
+  }
+
+  /** By key in the store, how many contributions are there; 0: a directory. */
+  stored(): number[] {
+    return [...this.cold.scan(NAME, undefined)].map(([, bytes]) => decodeNode(bytes).leaf.count);
+  }
+}
+
+interface Held {
+  readonly name: string;
+  readonly offset: number;
+  readonly eventTimeUs: number;
+}
+
+describe('contributions', () => {
+  it('F1: are found as in a plain list, across splits, merges, commits, evictions, purges and restarts', () => {
+    const steps = fc.array(
+      fc.oneof(
+        {
+          weight: 6,
+          arbitrary: fc.record({ put: fc.integer({ min: 1, max: 90 }), rows: fc.integer({ min: 1, max: 120 }) }),
+        },
+        { weight: 6, arbitrary: fc.record({ take: fc.integer({ min: 1, max: 90 }), first: fc.nat(119) }) },
+        { weight: 2, arbitrary: fc.record({ commit: fc.constantFrom(0, 3_000, 1e9) }) },
+        { weight: 1, arbitrary: fc.record({ wait: fc.nat(6) }) },
+        { weight: 1, arbitrary: fc.constant('purge' as const) },
+        { weight: 1, arbitrary: fc.constant('restart' as const) },
+      ),
+      { maxLength: 30, size: 'max' },
+    );
+    const check = (list: typeof steps extends fc.Arbitrary<infer T> ? T : never, hashes: number): void => {
+      const rig = new Rig(WINDOWED);
+      const keyOf = (name: string): RowKey => rowKey(name, hashes === 0 ? undefined : name.length % hashes);
+      let held: Held[] = [];
+      let offset = 10;
+      let nowUs = START_US;
+      const isHeld = ({ eventTimeUs }: Held): boolean => eventTimeUs >= nowUs - 10 * SECOND_US;
+      for (const step of list) {
+        if (step === 'restart') {
+          rig.commit(0);
+          rig.restart();
+        } else if (step === 'purge') {
+          rig.commit(1e9);
+          for (const [key] of rig.cold.scan(NAME, undefined)) {
+            const bound = key.length === KEY.length + 2 ? undefined : boundOf(key);
+            rig.tree.purge(KEY, bound, offset, nowUs);
+          }
+        } else if ('commit' in step) rig.commit(step.commit);
+        else if ('wait' in step) nowUs += step.wait * SECOND_US;
+        else if ('put' in step) {
+          for (let i = 0; i < step.put; i++) {
+            const one = {
+              name: `${'row'.padEnd((i % 5) + 3, '.')}${i % step.rows}`,
+              offset: offset++,
+              eventTimeUs: nowUs,
+            };
+            held.push(one);
+            rig.put(keyOf(one.name), nowUs, one.offset, nowUs);
+          }
+        } else {
+          for (let i = step.first; i < step.first + step.take; i++) {
+            const name = `${'row'.padEnd((i % 5) + 3, '.')}${i % 120}`;
+            const expected = held.find((one) => one.name === name && isHeld(one));
+            expect(rig.takeOut(keyOf(name), offset++, nowUs)).toBe(expected?.offset);
+            held = held.filter((one) => one !== expected);
+          }
+        }
+        expect(rig.all(nowUs)).toEqual(held.filter(isHeld).map((one) => one.offset));
+      }
+      // Taken out to the last, nothing stays; what expired goes with a purge.
+      nowUs += 100 * SECOND_US;
+      rig.commit(0);
+      for (let round = 0; round < 40 && rig.stored().length > 0; round++) {
+        rig.commit(0);
+        for (const [key] of rig.cold.scan(NAME, undefined)) {
+          rig.tree.purge(KEY, key.length === KEY.length + 2 ? undefined : boundOf(key), offset, nowUs);
+        }
+        rig.commit(0);
+      }
+      expect(rig.stored()).toEqual([]);
+      expect(rig.bytes).toBe(0);
+    };
+    fc.assert(fc.property(steps, fc.constantFrom(0, 0, 2, 1), check), { numRuns: 60 });
+  });
+
+  it('are one entry a key while it has few rows, and cut in two beyond the limit', () => {
+    const rig = new Rig(LIVING);
+    for (let i = 0; i < LEAF_MAX; i++) rig.put(rowKey(`row ${i}`), START_US, i);
+    rig.commit(1e9);
+    expect(rig.stored()).toEqual([LEAF_MAX]);
+    rig.put(rowKey('one more'), START_US, LEAF_MAX);
+    rig.commit(1e9);
+    expect(rig.stored()).toEqual([0, 32, 33]);
+    // Emptied, they go together again; the directory goes.
+    for (let i = 0; i < 40; i++) rig.takeOut(rowKey(`row ${i}`), 100 + i);
+    rig.commit(1e9);
+    expect(rig.stored()).toEqual([25]);
+    expect(rig.all()).toHaveLength(25);
+  });
+
+  it('keep inputs with their types, nulls too', () => {
+    const rig = new Rig(LIVING);
+    rig.put(rowKey('a'), START_US, 1, START_US, null);
+    rig.put(rowKey('b'), START_US, 2, START_US, 7);
+    rig.commit(0);
+    const into: Image = { row: [5, 5, 5, 'x', 5], eventTimeUs: 0, offset: 0 };
+    expect(rig.tree.takeOut(KEY, rowKey('a'), 3, START_US, into)).toBe(true);
+    expect([into.row[0], into.row[1], into.row[3], into.eventTimeUs, into.offset]).toEqual([
+      null,
+      null,
+      null,
+      START_US,
+      1,
+    ]);
+    expect(rig.tree.takeOut(KEY, rowKey('b'), 4, START_US, into)).toBe(true);
+    expect([into.row[0], into.row[1], into.row[3]]).toEqual([7, null, 'text 7']);
+  });
+
+  it('R4: of a key with 100,000 rows one is changed by touching one leaf, also when it is cold', () => {
+    const rig = new Rig(LIVING);
+    const rows = 100_000;
+    for (let i = 0; i < rows; i++) {
+      rig.put(rowKey(`row ${i}`), START_US + i, i);
+      if (i % 20_000 === 0) rig.commit(0);
+    }
+    rig.commit(0);
+    // What was used since the last commit has a second chance.
+    rig.commit(0);
+    expect(rig.bytes).toBe(0);
+    const leaves = rig.stored().length - 1;
+    expect(leaves).toBeLessThan(rows / 25);
+    expect(leaves).toBeGreaterThan(rows / LEAF_MAX);
+    const before = rig.cold.loads;
+    for (let i = 0; i < 100; i++) {
+      expect(rig.takeOut(rowKey(`row ${i * 997}`), rows + i)).toBe(i * 997);
+      rig.put(rowKey(`row ${i * 997}`), START_US, rows + i);
+    }
+    // The directory, and of each change one leaf; now and then its neighbour, when it is sparse.
+    expect(rig.cold.loads - before).toBeLessThanOrEqual(110);
+    let seen = 0;
+    let newestUs = 0;
+    rig.tree.each(KEY, START_US, (bytes, at) => {
+      seen++;
+      newestUs = Math.max(newestUs, readEventTime(bytes, at));
+    });
+    expect([seen, newestUs]).toEqual([rows, START_US + rows - 1]);
+    // A pass over all of them keeps nothing that was not there.
+    expect(rig.bytes).toBeLessThan(1_000_000);
+  });
+});
+
+function boundOf(key: string): { hash: number; offset: number } {
+  const bytes = Buffer.from(key.slice(KEY.length + 2), 'latin1');
+  return { hash: bytes.readUInt32BE(0), offset: bytes.readUIntBE(5, 6) };
+}

@@ -1,0 +1,51 @@
+/**
+ * Goes round a shard's stored state and frees what no value can show any more, so that state returns to its floor after the
+ * last window of a key, or the last row, is over.
+ *
+ * Owns the pace: one page at a time with a pause after each, apart from folding, and a longer one after each round. Does not
+ * own what may go (the fold decides by its own log time, so a shard that folds nothing frees nothing), nor writing: what is
+ * freed goes with the next commit.
+ *
+ * Invariant R4: a page is bounded, and no further one is read while too much is uncommitted.
+ */
+import type { Shard } from './shard.ts';
+
+export interface SweepPace {
+  /** Keys of a page; they are looked at while folding waits. */
+  readonly pageKeys: number;
+  /** Bytes of a page, about. */
+  readonly pageBytes: number;
+  /** Between two pages, milliseconds. */
+  readonly pageMs: number;
+  /** Between two rounds, milliseconds. */
+  readonly roundMs: number;
+}
+
+/** 10,000 keys a second at most. */
+export const SWEEP_PACE: SweepPace = { pageKeys: 1_000, pageBytes: 256 * 1024, pageMs: 100, roundMs: 60_000 };
+
+/** Runs until the signal aborts. */
+export async function runSweeps(shard: Shard, signal: AbortSignal): Promise<void> {
+  const { clock, limits } = shard.options;
+  const pace = limits.sweep ?? SWEEP_PACE;
+  while (!signal.aborted) {
+    await clock.sleep(pace.roundMs, signal);
+    for (const name of shard.fold.sweepable()) await sweepName(shard, name, pace, signal);
+  }
+}
+
+async function sweepName(shard: Shard, name: string, pace: SweepPace, signal: AbortSignal): Promise<void> {
+  const { clock, storage } = shard.options;
+  let afterKey: string | undefined;
+  for (;;) {
+    await shard.waitForRoom(signal);
+    const { entries, last } = await storage.page(name, afterKey, { rows: pace.pageKeys, bytes: pace.pageBytes });
+    signal.throwIfAborted();
+    // The view may have gone, or begun anew, while the page was read; then the name is nobody's.
+    if (shard.fold.broken !== undefined) return;
+    shard.fold.sweep(name, entries);
+    afterKey = entries.at(-1)?.[0] ?? afterKey;
+    if (last) return;
+    await clock.sleep(pace.pageMs, signal);
+  }
+}
