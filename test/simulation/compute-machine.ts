@@ -1,6 +1,7 @@
 /** A compute node in a simulation: the production shards, their stores and checkpoints, and what followers call. */
 import { ConditionBoard } from '@freshet/kit/conditions.ts';
 import type { Network } from '@freshet/testkit/simulation/network.ts';
+import { askGenerations } from '../../services/compute/src/core/ask-generations.ts';
 import { shardBudget } from '../../services/compute/src/core/budget.ts';
 import { Gate } from '../../services/compute/src/core/gate.ts';
 import type { NodeUpkeep } from '../../services/compute/src/core/node-upkeep.ts';
@@ -72,5 +73,6 @@ export async function runCompute(life: Life, world: ComputeWorld): Promise<void>
   world.onHost(host);
   network.listen(address, clock, computeHandlers(host, { clock, yieldNow, partitions, upkeep: host }));
   void tellCheckpoints(host, { source, node: address, taken, clock, signal, log: logger });
+  void askGenerations(host, { asker: source, node: address, clock, signal, log: logger });
   await host.run(numbers, signal);
 }

@@ -78,7 +78,18 @@ export function act(world: World, action: Action): void {
 
 type DiskAction = Extract<
   Action,
-  { kind: 'flip' | 'lose-key' | 'old-row' | 'full' | 'clock' | 'checkpoint' | 'database-away' | 'database-silent' }
+  {
+    kind:
+      | 'flip'
+      | 'lose-key'
+      | 'old-row'
+      | 'full'
+      | 'clock'
+      | 'checkpoint'
+      | 'anew'
+      | 'database-away'
+      | 'database-silent';
+  }
 >;
 
 function actOnDisk(world: World, action: DiskAction): void {
@@ -127,6 +138,9 @@ function actOnDisk(world: World, action: DiskAction): void {
       clock.skewUs = action.machine === 'ingest' ? Math.max(-INGEST_BEHIND_US_MAX, skewUs) : skewUs;
       return;
     }
+    case 'anew':
+      world.readAnew();
+      return;
     case 'checkpoint':
       world.askCheckpoint(action.machine);
       return;

@@ -8,11 +8,13 @@ import { openSegmentLog, type SegmentLog } from '@freshet/log/segment-log.ts';
 import { startTicker } from '@freshet/log/ticker.ts';
 import type { Network } from '@freshet/testkit/simulation/network.ts';
 import { CheckpointFile } from '../../services/ingest/src/io/checkpoint-file.ts';
+import { GenerationRequests } from '../../services/ingest/src/io/generation-requests.ts';
 import { IngestNode } from '../../services/ingest/src/io/ingest-node.ts';
 import { PostgresSource } from '../../services/ingest/src/io/postgres-source.ts';
 import { QuarantineFile } from '../../services/ingest/src/io/quarantine-file.ts';
 import { keepOnce } from '../../services/ingest/src/io/retention.ts';
 import { noteCheckpoints } from '../../services/ingest/src/rpc/note-checkpoints.ts';
+import type { AskGenerations } from '../../services/ingest/src/rpc/request-generations.ts';
 import type { Life } from './machine.ts';
 import type { SimPostgres } from './sim-postgres.ts';
 
@@ -29,6 +31,8 @@ export interface IngestWorld {
   readonly trims: boolean;
   /** The definitions in force, at the registry. */
   readonly definitions: () => DefinitionSet | undefined;
+  /** How often somebody asked so far that the source be read anew. */
+  readonly anew: () => number;
   /** Called with each log that is open, for whoever knows the truth. */
   readonly onLog: (log: SegmentLog) => void;
 }
@@ -53,6 +57,12 @@ export async function runIngest(life: Life, world: IngestWorld): Promise<void> {
   world.onLog(log);
   startTicker({ log, clock, onError: () => undefined });
   const quarantine = await QuarantineFile.open(files, `${DIRECTORY}/quarantine.jsonl`);
+  const requests = await GenerationRequests.open({
+    files,
+    path: `${DIRECTORY}/generations.json`,
+    logId: log.logId,
+    logger,
+  });
   const source = new PostgresSource({
     name: 'default',
     database: world.postgres.connection(clock),
@@ -61,6 +71,7 @@ export async function runIngest(life: Life, world: IngestWorld): Promise<void> {
     files,
     log,
     quarantine,
+    requests,
     clock,
     random,
     logger,
@@ -94,7 +105,11 @@ export async function runIngest(life: Life, world: IngestWorld): Promise<void> {
     logger,
     allowedBelow: (partition) => checkpoints.allowedBelow(partition),
   });
-  const service: SimLogService = { log, noteCheckpoints: noteCheckpoints(log, checkpoints) };
+  const ask: AskGenerations = (who, wanted) =>
+    requests.ask(who, wanted, (route) =>
+      node.databaseOf(route) === undefined ? undefined : source.newestGeneration(route),
+    );
+  const service: SimLogService = { log, ask, noteCheckpoints: noteCheckpoints(log, checkpoints) };
   world.network.listen('ingest', clock, service);
   const keep = async (): Promise<void> => {
     for (;;) {
@@ -102,12 +117,19 @@ export async function runIngest(life: Life, world: IngestWorld): Promise<void> {
       await keepOnce({ keeper, checkpoints, conditions });
     }
   };
-  await Promise.race([node.run(signal), followDefinitions(life, world, node), halted(life, log), keep()]);
+  await Promise.race([
+    node.run(signal),
+    followDefinitions(life, world, node),
+    halted(life, log),
+    keep(),
+    askAnew(life, world, ask),
+  ]);
 }
 
 /** What ingest offers at its address. */
 export interface SimLogService {
   readonly log: Log;
+  readonly ask: AskGenerations;
   readonly noteCheckpoints: ReturnType<typeof noteCheckpoints>;
 }
 
@@ -116,6 +138,21 @@ async function followDefinitions({ process: clock }: Life, world: IngestWorld, n
     const definitions = world.definitions();
     if (definitions !== undefined) await node.apply(definitions);
     await clock.sleep(DEFINITIONS_MS);
+  }
+}
+
+/** Somebody wants the source read anew, for reasons of his own. */
+async function askAnew({ process: clock }: Life, world: IngestWorld, ask: AskGenerations): Promise<void> {
+  for (let done = world.anew(); ; ) {
+    await clock.sleep(DEFINITIONS_MS);
+    if (done === world.anew()) continue;
+    const [route] = world.definitions()?.routes ?? [];
+    if (route === undefined) continue;
+    const [answer] = await ask('somebody', [{ route: route.route, aboveGeneration: 0, reason: 'to see it' }]);
+    if (answer !== undefined && answer.generation > 0) {
+      await ask('somebody', [{ route: route.route, aboveGeneration: answer.generation, reason: 'to see it' }]);
+    }
+    done = world.anew();
   }
 }
 

@@ -50,6 +50,7 @@ export type Action =
   | { readonly kind: 'full'; readonly machine: Machine; readonly forUs: number }
   | { readonly kind: 'clock'; readonly machine: Machine; readonly jumpUs: number }
   | { readonly kind: 'checkpoint'; readonly machine: Machine }
+  | { readonly kind: 'anew' }
   | { readonly kind: 'database-away'; readonly forUs: number }
   | { readonly kind: 'database-silent'; readonly forUs: number };
 
@@ -140,6 +141,7 @@ function fault(random: Random): Action {
     () => ({ kind: 'full', machine, forUs }),
     () => ({ kind: 'clock', machine, jumpUs: random.between(-20, 20) * SECOND }),
     () => ({ kind: 'checkpoint', machine: random.pick(['compute-a', 'compute-b'] as const) }),
+    () => ({ kind: 'anew' }),
     () => ({ kind: 'database-away', forUs }),
     () => ({ kind: 'database-silent', forUs }),
   ];

@@ -10,6 +10,7 @@ import type { DefinitionSet } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { fromLatin1 } from '@freshet/replica/latin1.ts';
 import type { Replica } from '@freshet/replica/replica.ts';
 import { rowKeyOfText, rowKeyText } from '@freshet/replica/row-key.ts';
+import { NOT_READABLE_US } from '@freshet/replica/view-table.ts';
 import { int64KeyString } from '@freshet/values/key.ts';
 import { partitionOfKeyString } from '@freshet/values/partition.ts';
 import type { Total } from './shop.ts';
@@ -24,6 +25,9 @@ export class ReplicaCheck {
   check(replica: Replica, truth: LogTruth, logId: string): string | undefined {
     const positions = new Map(replica.shards().map((shard) => [shard.shard, shard]));
     for (const view of replica.catalog.views.values()) {
+      const readable = view.tables.filter(({ completeThroughUs }) => completeThroughUs !== NOT_READABLE_US);
+      const generations = new Set(readable.map(({ generation }) => generation));
+      if (generations.size > 1) return `R3: view ${view.name} is read in generations ${[...generations].join(' and ')}`;
       for (const [shard, table] of view.tables.entries()) {
         const report = positions.get(shard);
         const partition = truth.partitions[shard];

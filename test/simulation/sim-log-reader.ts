@@ -5,13 +5,14 @@ import { NoteCheckpointsRequestSchema } from '@freshet/gen/freshet/log/v1/log_pb
 import { FreshetError } from '@freshet/kit/errors.ts';
 import { fromHex } from '@freshet/kit/hex.ts';
 import { damaged, decodeFrames } from '@freshet/log/follow.ts';
+import type { GenerationAnswered, GenerationAsker, GenerationWanted } from '@freshet/log/generation-requests.ts';
 import type { FrameBatch, LogBatch, LogDescription, LogReader } from '@freshet/log/log.ts';
 import type { Network } from '@freshet/testkit/simulation/network.ts';
 import type { SimProcess } from '@freshet/testkit/simulation/sim-process.ts';
 import type { LogKeeper, NeededFrom } from '../../services/compute/src/core/tell-checkpoints.ts';
 import type { SimLogService } from './ingest-machine.ts';
 
-export class SimLogReader implements LogReader, LogKeeper {
+export class SimLogReader implements LogReader, LogKeeper, GenerationAsker {
   readonly #process: SimProcess;
   readonly #network: Network;
   readonly #address: string;
@@ -39,6 +40,19 @@ export class SimLogReader implements LogReader, LogKeeper {
       this.#address,
       async (service: SimLogService) => void (await service.noteCheckpoints(request)),
       () => undefined,
+    );
+  }
+
+  requestGenerations(
+    node: string,
+    _logId: string,
+    wanted: readonly GenerationWanted[],
+  ): Promise<readonly GenerationAnswered[]> {
+    return this.#network.call(
+      this.#process,
+      this.#address,
+      ({ ask }: SimLogService) => ask(node, wanted),
+      structuredClone,
     );
   }
 

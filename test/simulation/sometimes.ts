@@ -4,7 +4,7 @@
  */
 const KINDS = [
   ...['commit', 'rollback', 'define', 'kill', 'power', 'stop', 'slow', 'cut', 'reset', 'lag', 'scramble', 'flip'],
-  ...['lose-key', 'old-row', 'full', 'clock', 'checkpoint', 'database-away', 'database-silent'],
+  ...['lose-key', 'old-row', 'full', 'clock', 'checkpoint', 'anew', 'database-away', 'database-silent'],
 ];
 
 /** Every fault and every other action. */
@@ -37,6 +37,8 @@ export const RECOVERIES: readonly RegExp[] = [
   /^edge warn: the replica's store is damaged/,
   /^edge error: the replica cannot be written to disk/,
   /^edge warn: the wall clock jumped/,
+  /^edge warn: \d+ view\(s\) wait for a new generation/,
+  /^ingest warn: a route was asked to begin anew/,
   /^edge debug: a shard is no longer followed/,
 ];
 

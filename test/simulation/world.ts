@@ -65,6 +65,7 @@ export class World {
   readonly #truth: LogTruth;
   #logId = '';
   #definitions: DefinitionSet | undefined;
+  #anew = 0;
   readonly #hosts = new Map<Machine, NodeUpkeep>();
   readonly #replicas = new Map<Machine, Watched>();
   #wrong: string | undefined;
@@ -100,6 +101,11 @@ export class World {
   note(what: string): void {
     this.seen.set(what, (this.seen.get(what) ?? 0) + 1);
     this.#mix(what);
+  }
+
+  /** The source is to be read anew, as a new generation of its route. */
+  readAnew(): void {
+    this.#anew += 1;
   }
 
   define(set: number): void {
@@ -174,7 +180,11 @@ export class World {
     const definitions = (): DefinitionSet | undefined => this.#definitions;
     switch (name) {
       case 'ingest':
-        return runIngest(life, { network, postgres, partitions, trims, definitions, onLog: (log) => this.#tap(log) });
+        return runIngest(life, {
+          ...{ network, postgres, partitions, trims, definitions },
+          anew: () => this.#anew,
+          onLog: (log) => this.#tap(log),
+        });
       case 'compute-a':
       case 'compute-b':
         return runCompute(life, { network, partitions, address: name, onHost: (host) => this.#hosts.set(name, host) });

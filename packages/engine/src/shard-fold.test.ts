@@ -7,7 +7,7 @@ import { Kind } from '@freshet/gen/freshet/type/v1/value_pb.ts';
 import { describe, expect, it } from 'vitest';
 import { decodeRow } from './rows/row-codec.ts';
 import { valuesAt } from './rows/row-reader.ts';
-import type { FoldEntry, ShardFold } from './shard-fold.ts';
+import { type FoldEntry, ShardFold } from './shard-fold.ts';
 import {
   change,
   encodeRecord,
@@ -305,6 +305,28 @@ describe('builds', () => {
   });
 });
 
+describe('a build that meets a record which cannot be read', () => {
+  it('F3: stands there, over a restart too, and begins anew with its route; the live fold goes on', () => {
+    const cold = new MemoryCold();
+    const fold = newFold(cold);
+    const log = new Script().add(begin(1, 1)).change({ sequence: 1 }).add(define(1, COUNTS));
+    const { entries } = log.change({ sequence: 2, user: 2 });
+    fold.fold(entries);
+    const bad = { ...entries[1]!, record: entries[1]!.record.slice(0, -3) };
+    fold.foldBuild(V1, [entries[0]!, bad]);
+    expect(fold.builds()).toEqual([{ viewId: V1, position: 1, broken: expect.stringContaining('record 1') }]);
+    // Some of it may be folded, and its mark has moved: reading it again would pass it over.
+    fold.foldBuild(V1, entries.slice(1));
+    const { puts, meta } = fold.takeCommit();
+    cold.put(puts);
+    const again = newFold(cold, meta);
+    again.foldBuild(V1, entries.slice(1));
+    expect([again.builds()[0]?.position, again.builds()[0]?.broken]).toEqual([1, fold.builds()[0]?.broken]);
+    again.fold(log.add(begin(1, 2)).change({ sequence: 1, generation: 2 }).add(snapshotEnd(1, 2)).entries.slice(4));
+    expect([again.builds(), again.completeViews(), value(again, V1)]).toEqual([[], [V1], 1n]);
+  });
+});
+
 describe('a new generation of a route', () => {
   it('R3: leaves its views as they were until its snapshot has ended, then changes them in one step', () => {
     const cold = new MemoryCold();
@@ -402,6 +424,35 @@ describe('a new generation of a route', () => {
     fold.foldBuild(V1, log.entries.slice(1));
     expect([fold.builds(), fold.completeViews()]).toEqual([[], []]);
     fold.fold(log.add(snapshotEnd(1, 2)).entries.slice(4));
+    expect([fold.completeViews(), value(fold, V1)]).toEqual([[V1], 1n]);
+  });
+});
+
+describe('a fold that begins where the log does', () => {
+  const from = (log: Script, origin: number): FoldEntry[] =>
+    log.entries.map((entry) => ({ ...entry, offset: entry.offset + origin }));
+
+  it('R3: has no view whole before its route begins anew, whatever rows of the route come', () => {
+    const cold = new MemoryCold();
+    const fold = new ShardFold({ cold, cacheBytes: 1, origin: 100 });
+    const log = new Script().change({ sequence: 5, generation: 3 }).add(define(1, COUNTS));
+    fold.fold(from(log.change({ sequence: 6, generation: 3 }), 100));
+    expect([fold.position, fold.origin, fold.routeGeneration(1)]).toEqual([103, 100, 0]);
+    expect([fold.completeViews(), fold.builds(), fold.incompleteViews()]).toEqual([[], [], [V1]]);
+    const { meta } = fold.takeCommit();
+    const again = new ShardFold({ cold, cacheBytes: 1, meta });
+    expect([again.position, again.origin]).toEqual([103, 100]);
+    log.add(begin(1, 4)).change({ sequence: 1, generation: 4 }).change({ sequence: 7, generation: 3 });
+    again.fold(from(log, 100).slice(3));
+    expect([again.completeViews(), again.routeGeneration(1)]).toEqual([[], 4]);
+    again.fold(from(log.add(snapshotEnd(1, 4)), 100).slice(6));
+    expect([again.completeViews(), value(again, V1), again.completeAt(V1)]).toEqual([[V1], 1n, 107]);
+  });
+
+  it('shows a route that begins for the first time from its beginning on', () => {
+    const fold = new ShardFold({ cold: new MemoryCold(), cacheBytes: 1, origin: 100 });
+    const log = new Script().add(define(1, COUNTS)).add(begin(1, 1)).change({ sequence: 1 });
+    fold.fold(from(log, 100));
     expect([fold.completeViews(), value(fold, V1)]).toEqual([[V1], 1n]);
   });
 });

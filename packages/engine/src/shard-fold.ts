@@ -93,16 +93,24 @@ export class ShardFold {
   readonly #encoder = new RowEncoder();
   readonly #writer = new ByteWriter();
 
-  /** `meta` is that of the last durable commit of the cold store; without it the fold starts at 0. */
+  /**
+   * `meta` is that of the last durable commit of the cold store. Without it the fold starts at `origin`, by default 0: a
+   * later one is for a log that begins there, and leaves views incomplete until their routes begin anew.
+   */
   constructor(options: {
     readonly cold: ColdState;
     readonly cacheBytes: number;
     readonly meta?: Uint8Array | undefined;
+    readonly origin?: number | undefined;
   }) {
     this.#cold = options.cold;
     this.#cacheBytes = options.cacheBytes;
     this.#force = new Force(options.cold);
-    if (options.meta === undefined) return;
+    if (options.meta === undefined) {
+      this.#force.origin = options.origin ?? 0;
+      this.#position = this.#force.origin;
+      return;
+    }
     const meta = fromBinary(FoldMetaSchema, options.meta);
     this.#position = Number(meta.position);
     this.#logTimeUs = Number(meta.logTimeUs);
@@ -192,11 +200,11 @@ export class ShardFold {
     return { version: state.version, bytes: this.#encoder.encode(instance.view, state) };
   }
 
-  /** The views being built, each with the offset of the next record that it needs. */
-  builds(): { viewId: string; position: number }[] {
-    const builds: { viewId: string; position: number }[] = [];
+  /** The views being built, each with the offset of the next record that it needs, or why it can take none. */
+  builds(): { viewId: string; position: number; broken: string | undefined }[] {
+    const builds: { viewId: string; position: number; broken: string | undefined }[] = [];
     for (const [viewId, { build }] of this.#force.views) {
-      if (build !== undefined) builds.push({ viewId, position: build.position });
+      if (build !== undefined) builds.push({ viewId, position: build.position, broken: build.broken });
     }
     return builds;
   }
@@ -235,6 +243,16 @@ export class ShardFold {
   /** The name of the view's present instance, under which its states are stored. */
   instanceOf(viewId: string): string | undefined {
     return this.#force.views.get(viewId)?.name;
+  }
+
+  /** The offset that the fold began at. */
+  get origin(): number {
+    return this.#force.origin;
+  }
+
+  /** The newest generation of a route that has begun in what was folded; 0: none. */
+  routeGeneration(route: number): number {
+    return this.#force.routes.get(route)?.generation ?? 0;
   }
 
   /** The generation of its route that a view's present instance folds; undefined for a view that is not in force. */

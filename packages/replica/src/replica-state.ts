@@ -61,6 +61,8 @@ export class ReplicaState {
   catalog: Catalog = EMPTY_CATALOG;
   /** The number of shards of the deployment; 0: not known yet. */
   shardCount = 0;
+  /** Views whose rows of a later generation have come in some shards, and are waited for in the others. */
+  pending: readonly PendingSwitch[] = [];
   /** The numbers of tables that nobody reads any more and whose rows are to go from the disk. */
   discardedTables: number[] = [];
   /** Copies that are to go from the disk. R4: not the copies themselves, whose rows memory must not keep for that. */
@@ -285,6 +287,7 @@ export class ReplicaState {
       for (const table of [...served.successors.values()].flat()) if (read.has(table)) served.adopt(table);
     }
     for (const shard of this.shards.values()) this.#found(shard);
+    this.pending = this.#pendingSwitches();
     const needed = neededSets(this.sets, this.catalog);
     if (needed.length !== this.sets.length) {
       this.sets = needed;
@@ -341,8 +344,7 @@ export class ReplicaState {
     this.servedDirty = true;
   }
 
-  /** Views whose rows of a later generation have come in some shards, and are waited for in the others. */
-  pendingSwitches(): PendingSwitch[] {
+  #pendingSwitches(): PendingSwitch[] {
     const ids = new Set(this.sets.flatMap(({ views }) => views.map(({ viewId }) => toHex(viewId))));
     return [...ids].flatMap((id) => {
       const shards = this.#inShards(id, (shard) => shard.served);

@@ -2,10 +2,12 @@
  * Goal: a clock that jumps or is behind is told, and told to be over; memory that is short stops what can wait first.
  * Method: looks at hand-made instants and states.
  */
+import type { SubscribeChangesResponse } from '@freshet/gen/freshet/compute/v1/compute_pb.ts';
+import { must } from '@freshet/kit/assert.ts';
 import { ConditionBoard } from '@freshet/kit/conditions.ts';
 import { silentLogger } from '@freshet/kit/logger.ts';
 import { describe, expect, it } from 'vitest';
-import { keysOf, ModelShard } from './replica.testing.ts';
+import { countView, definitions, keysOf, ModelShard, viewId } from './replica.testing.ts';
 import { ReplicaState } from './replica-state.ts';
 import { ReplicaWatch } from './replica-watch.ts';
 
@@ -47,6 +49,49 @@ describe('ReplicaWatch', () => {
     served.completeThroughUs = WALL_US + S;
     watch.look({ wallUs: WALL_US, monotonicUs: S });
     expect(ids(conditions)).toEqual([]);
+  });
+
+  it('tells which views wait for a new generation, since when, and in how many shards it is', () => {
+    const { state, watch, conditions } = subject();
+    const models = [0, 1].map((shard) => new ModelShard(shard, 9, [1]));
+    state.define(definitions(1, [countView(1)]));
+    state.learnShardCount(2);
+    const feed = (model: ModelShard, frames: Iterable<SubscribeChangesResponse>): void => {
+      for (const frame of frames) {
+        const applied = state.apply(frame);
+        if (applied.outcome === 'applied' && applied.rest !== undefined) Array.from(applied.rest);
+        expect(applied.outcome, `shard ${model.shard}`).toBe('applied');
+      }
+    };
+    const turn = (model: ModelShard): void => {
+      const at = model.end;
+      model.turn(1, 'begin');
+      model.turn(1, 'end');
+      const cursor = model.cursor(at, []);
+      feed(model, [model.frame(at, cursor, [])]);
+      feed(model, model.pass(cursor, model.end, 5));
+    };
+    for (const model of models) {
+      model.records.push({ view: 1, key: must(keysOf(model.shard, 2, 1)[0]), drops: false });
+      feed(model, model.pass(model.cursor(0), model.end, 5));
+    }
+    const rowsRead = (): unknown => state.catalog.views.get('view1')?.tables.map(({ rowCount }) => rowCount);
+    watch.look({ wallUs: WALL_US, monotonicUs: 0 });
+    expect([ids(conditions), rowsRead()]).toEqual([[], [1, 1]]);
+    turn(must(models[0]));
+    watch.look({ wallUs: WALL_US + S, monotonicUs: S });
+    watch.look({ wallUs: WALL_US + 2 * S, monotonicUs: 2 * S });
+    expect(watch.pending).toEqual([
+      { viewId: viewId(1), name: 'view1', generation: 2, ready: 1, sinceUs: WALL_US + S },
+    ]);
+    expect(conditions.list().map(({ id, message }) => [id, message.includes('1 of 2 shards')])).toEqual([
+      ['replica/generations', true],
+    ]);
+    // The new generation has no rows; nothing of it is read before the other shard has it, too.
+    expect(rowsRead()).toEqual([1, 1]);
+    turn(must(models[1]));
+    watch.look({ wallUs: WALL_US + 3 * S, monotonicUs: 3 * S });
+    expect([ids(conditions), watch.pending, rowsRead()]).toEqual([[], [], [0, 0]]);
   });
 
   it('R4: short of memory, first nothing new is built, then nothing at all is taken; with room again, all is', () => {

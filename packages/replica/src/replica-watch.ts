@@ -10,6 +10,8 @@
  * have the process die.
  */
 import type { ConditionBoard, ConditionSeverity, ConditionText } from '@freshet/kit/conditions.ts';
+import { toHex } from '@freshet/kit/hex.ts';
+import type { PendingSwitch } from './generations.ts';
 import type { Admission, ReplicaState } from './replica-state.ts';
 import type { LinkReport } from './shard-link.ts';
 
@@ -33,6 +35,14 @@ export interface WatchOptions {
   readonly budgetBytes: number;
 }
 
+/** A view that waits for a new generation of its route. */
+export interface PendingGeneration extends PendingSwitch {
+  /** The name in the newest definitions that have it. */
+  readonly name: string;
+  /** Since when it waits, as far as this process knows: by the wall clock, microseconds. */
+  readonly sinceUs: number;
+}
+
 /** The instants of a look, microseconds. */
 export interface Now {
   readonly wallUs: number;
@@ -46,9 +56,15 @@ export class ReplicaWatch {
   #jump = '';
   #healing: readonly number[] = [];
   readonly #aloneSinceUs = new Map<number, number>();
+  #pending: readonly PendingGeneration[] = [];
 
   constructor(options: WatchOptions) {
     this.#options = options;
+  }
+
+  /** The views that wait for a new generation, as of the last look. */
+  get pending(): readonly PendingGeneration[] {
+    return this.#pending;
   }
 
   /** To be called about every second. */
@@ -57,6 +73,7 @@ export class ReplicaWatch {
     this.#healed();
     this.#clock(now);
     this.#upstream(now);
+    this.#generations(now);
   }
 
   #tell(holds: boolean, id: string, text: () => ConditionText, severity: ConditionSeverity = 'warning'): void {
@@ -113,6 +130,24 @@ export class ReplicaWatch {
     this.#tell(behindUs > BEHIND_US, 'replica/clock/behind', () => ({ code: 'CLOCK_JUMP', message, remedy }));
   }
 
+  #generations({ wallUs }: Now): void {
+    const { state } = this.#options;
+    this.#pending = state.pending.map((next) => {
+      const known = this.#pending.find((p) => p.viewId === next.viewId && p.generation === next.generation);
+      return { ...next, name: known?.name ?? nameOf(state, next.viewId), sinceUs: known?.sinceUs ?? wallUs };
+    });
+    const [first] = this.#pending;
+    const text = (): ConditionText => ({
+      code: 'UNAVAILABLE',
+      message:
+        `${this.#pending.length} view(s) wait for a new generation of their rows: ${first?.name} for generation ` +
+        `${first?.generation}, which ${first?.ready} of ${state.shardCount} shards have, since ${isoTime(first?.sinceUs)}; ` +
+        'the rows of the one before are served, as old as they say',
+      remedy: "nothing, while compute reads the sources anew; freshet status shows each shard's progress",
+    });
+    this.#tell(first !== undefined, 'replica/generations', text);
+  }
+
   #upstream({ monotonicUs }: Now): void {
     let first: string | undefined;
     let alone = 0;
@@ -137,6 +172,14 @@ export class ReplicaWatch {
   }
 }
 
+function nameOf({ sets }: ReplicaState, viewId: string): string {
+  for (const { views } of sets) {
+    const view = views.find((plan) => toHex(plan.viewId) === viewId);
+    if (view !== undefined) return view.name;
+  }
+  return viewId;
+}
+
 /** What a replica may take on at a share of its budget; it takes on more again a little below where it stopped. */
 function admission(share: number, before: Admission): Admission {
   if (share >= STOP_SHARE) return 'none';
@@ -147,6 +190,10 @@ function admission(share: number, before: Admission): Admission {
 
 function mib(bytes: number): string {
   return `${Math.round(bytes / 2 ** 20)} MiB`;
+}
+
+function isoTime(us = 0): string {
+  return new Date(us / 1000).toISOString();
 }
 
 function seconds(us: number): string {

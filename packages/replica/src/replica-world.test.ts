@@ -32,11 +32,19 @@ const BEGUN: readonly Action[] = [
   { do: 'flush' },
 ];
 
+/** One whose shards go over to a new generation one after the other, and its disk with them. */
+const TURNED: readonly Action[] = ([0, 1] as const).flatMap((shard): Action[] => [
+  { do: 'turn', shard, node: 0, view: 1, what: 'whole' },
+  { do: 'subscribe', shard, node: 0, way: 'pass', size: 2, lag: 0, frames: 30 },
+  { do: 'flush' },
+]);
+
 async function history(actions: readonly Action[]): Promise<{ world: World; stores: JournaledStores }> {
   const stores = new JournaledStores();
   const world = new World(stores);
   await world.start();
-  for (const action of actions.length % 2 === 0 ? [...BEGUN, ...actions] : actions) await world.act(action);
+  const before = [[], BEGUN, [...BEGUN, ...TURNED]][actions.length % 3] ?? [];
+  for (const action of [...before, ...actions]) await world.act(action);
   assert(world.damage.length === world.renewals, `damage that there was not: ${world.damage.join('; ')}`);
   return { world, stores };
 }
@@ -69,6 +77,8 @@ describe('a replica and its upstreams', () => {
     const sometimes = new Sometimes();
     await assertFuzz(25, fc.array(arbitraryAction, { minLength: 10, maxLength: 50 }), async (actions) => {
       const { world, stores } = await history(actions);
+      let wasServed = false;
+      let read = '';
       for (let end = 0; end <= stores.batches.length; end++) {
         const again = await startFrom(await diskOf(DIRECTORY, stores.batches.slice(0, end)), world);
         assert(
@@ -76,7 +86,14 @@ describe('a replica and its upstreams', () => {
           `a crash lost: ${again.damage.join('; ')}`,
         );
         sometimes.note('rows are there', again.state.rowCount > 0);
-        sometimes.note('it serves at once', again.state.catalog.services.size > 0);
+        const isServed = again.state.catalog.services.size > 0;
+        assert(isServed || !wasServed || world.renewals > 0, 'what the disk had to serve it has at any later time');
+        wasServed = isServed;
+        sometimes.note('it serves at once', isServed);
+        sometimes.note('a generation waits for the other shard', again.state.pending.length > 0 && isServed);
+        const generations = [...again.state.catalog.views.values()].map((view) => view.tables[0]?.generation);
+        sometimes.note('a view was read in another generation before', read !== '' && read !== generations.join());
+        read = generations.join();
         again.settle();
       }
     });

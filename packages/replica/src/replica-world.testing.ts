@@ -68,6 +68,18 @@ export const arbitraryAction = fc.oneof(
   { weight: 1, arbitrary: fc.record({ do: fc.constant('lose' as const), shard, node }) },
   /** The views that upstream has in force. */
   { weight: 1, arbitrary: fc.record({ do: fc.constant('views' as const), both: fc.boolean() }) },
+  /** A view's route begins anew in a shard, or the snapshot of what began has ended there. */
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      do: fc.constant('turn' as const),
+      shard,
+      node,
+      view: fc.constantFrom(1, 2),
+      // Seldom does one end that was begun by another action.
+      what: fc.constantFrom('begin' as const, 'end' as const, 'whole' as const),
+    }),
+  },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('otherLog' as const) }) },
   { weight: 4, arbitrary: fc.record({ do: fc.constant('flush' as const) }) },
   { weight: 2, arbitrary: arbitraryFailure },
@@ -142,6 +154,8 @@ export class World {
   /** The newest version shown, by log, view and key; while this process lives. */
   readonly #shown = new Map<string, { version: number; gone: boolean }>();
   #last: SubscribeChangesResponse | undefined;
+  /** Whether the service could be read at the last look; while this process lives. */
+  #served = false;
   store!: ReplicaStore;
   state!: ReplicaState;
 
@@ -161,6 +175,7 @@ export class World {
     this.state.learnShardCount(SHARDS);
     this.state.define(definitions(1, [countView(1), countView(2)]));
     this.#shown.clear();
+    this.#served = false;
     this.#last = undefined;
     this.check();
   }
@@ -177,6 +192,13 @@ export class World {
         return { view, key: KEYS[action.shard]?.[key] ?? '', drops };
       });
       upstreams.model(action.shard).records.push(...records);
+      upstreams.fold(action.shard, action.node);
+    } else if (action.do === 'turn') {
+      const model = upstreams.model(action.shard);
+      const { view, what } = action;
+      if (what !== 'end') model.turn(view, 'begin');
+      if (what === 'whole') model.records.push({ view, key: KEYS[action.shard]?.[1] ?? '', drops: false });
+      if (what !== 'begin') model.turn(view, 'end');
       upstreams.fold(action.shard, action.node);
     } else if (action.do === 'fold') upstreams.fold(action.shard, action.node);
     else if (action.do === 'live') this.#live(action.shard, action.node);
@@ -204,6 +226,13 @@ export class World {
   settle(): void {
     const { upstreams } = this;
     upstreams.views = [1, 2];
+    for (const view of [1, 2]) {
+      const newest = Math.max(...upstreams.models.map((model) => model.newest(view).number));
+      for (const model of upstreams.models) {
+        while (model.newest(view).number < newest) model.turn(view, 'begin');
+        model.turn(view, 'end');
+      }
+    }
     for (const [number, model] of upstreams.models.entries()) {
       model.views = [1, 2];
       // Upstream says something after the views came back.
@@ -215,11 +244,17 @@ export class World {
     this.check();
     const { catalog } = this.state;
     assert(catalog.services.has('all'), 'the service is served');
+    assert(this.state.pending.length === 0, 'no view waits for a generation');
     for (const [number, { served, lost }] of this.state.shards) {
       const model = upstreams.model(number);
       assert(!lost && served.logId === model.logId, 'the shard is served by the log that there is');
       assert(served.position === model.end, 'it has caught up');
-      for (const view of [1, 2]) assertSame(served, view, model);
+      for (const view of [1, 2]) {
+        const table = served.tables.get(viewId(view));
+        assert(table?.generation === model.newest(view).number, 'R3: the newest generation is read');
+        assert(!served.successors.has(viewId(view)), 'and nothing waits to be');
+        assertSame(served, view, model);
+      }
     }
   }
 
@@ -229,18 +264,26 @@ export class World {
     const logs = new Set<string>();
     for (const { served, lost } of state.shards.values()) {
       if (served.whole) logs.add(served.logId);
-      assert(!(lost && served.whole), 'what is whole is not lost');
+      const lacks = [...state.catalog.views.values()].some(
+        ({ tables }) => tables[served.shard]?.completeThroughUs === NOT_READABLE_US,
+      );
+      assert(!(lost && served.whole) || lacks, 'what is whole is not lost');
       const model = upstreams.of(served.logId)?.[served.shard];
       if (model === undefined) continue;
       if (served.whole)
         assert(served.completeThroughUs === served.position * 1000, 'R1: complete as far as the cursor');
-      for (const [id, table] of served.tables) {
+      for (const table of served.everyTable()) {
         assert(!table.whole || table.completeThroughUs <= served.completeThroughUs, 'R1: a view is no more complete');
-        if (table.whole) this.#checkTable(served, id, table, model);
+        if (table.whole) this.#checkTable(served, table, model);
       }
     }
     assert(logs.size <= 1, 'R3: rows of one log');
+    const isServed = state.catalog.services.has('all');
+    assert(isServed || !this.#served, 'what was served is served on');
+    this.#served = isServed;
     for (const view of state.catalog.views.values()) {
+      const readable = view.tables.filter(({ completeThroughUs }) => completeThroughUs !== NOT_READABLE_US);
+      assert(new Set(readable.map(({ generation }) => generation)).size === 1, 'R3: rows of one generation');
       for (const [number, table] of view.tables.entries()) {
         const { served, lost } = state.shards.get(number) ?? { served: undefined, lost: false };
         const isReadable = table.completeThroughUs !== NOT_READABLE_US;
@@ -249,10 +292,14 @@ export class World {
     }
   }
 
-  #checkTable(copy: ShardCopy, id: string, table: ViewTable, model: ModelShard): void {
+  #checkTable(copy: ShardCopy, table: ViewTable, model: ModelShard): void {
+    const id = table.viewId;
+    const isRead = copy.tables.get(id) === table;
     const view = id === viewId(1) ? 1 : 2;
     const position = table.completeThroughUs / 1000;
-    const expected = model.state(view, position);
+    const until = model.completeUntil(view, table.generation);
+    assert(position <= until, 'R1: rows that stand still are complete no further than to where they came to stand');
+    const expected = model.state(view, position, table.generation);
     const keys = new Set([...expected.keys(), ...[...table.rows.keys()].map(rowKeyText)]);
     for (const key of keys) {
       const row = table.rows.get(rowKeyOfText(key));
@@ -270,7 +317,11 @@ export class World {
         const record = model.records[row.version];
         assert(record?.view === view && record.key === key && !record.drops, 'R1: a version that there was');
       }
-      this.#checkVersion(`${copy.logId} ${id} ${key}`, row === undefined || row.bytes === '' ? undefined : row.version);
+      if (isRead)
+        this.#checkVersion(
+          `${copy.logId} ${id} ${key}`,
+          row === undefined || row.bytes === '' ? undefined : row.version,
+        );
     }
   }
 
@@ -305,7 +356,7 @@ export class World {
     const at = Number(cursor.position);
     const to = this.upstreams.end(number, which);
     const had = cursor.views.map((id) => Buffer.from(id).toString('hex'));
-    const isFollowed = model.views.every((view) => had.includes(viewId(view)));
+    const isFollowed = model.views.every((view) => had.includes(viewId(view)) && isSameGeneration(model, view, at, to));
     if (at === 0 || to <= at || !isFollowed || !sameLog(cursor.logId, model)) return;
     for (const frame of model.live(at, to)) this.#take(frame);
   }
@@ -320,16 +371,19 @@ export class World {
     if (sent.position > 0n && !sameLog(sent.logId, model)) sent = model.cursor(0);
     if (to < Number(sent.position)) return;
     const had = new Set(sent.views.map((id) => Buffer.from(id).toString('hex')));
-    const isFollowed = model.views.every((view) => had.has(viewId(view)));
-    const claimed = model.cursor(
-      Number(sent.position),
-      model.views.filter((view) => had.has(viewId(view))),
-    );
+    // What was shown at the cursor and is no more is not had.
+    const isHad = (view: number): boolean =>
+      had.has(viewId(view)) && isSameGeneration(model, view, Number(sent.position), to);
+    const isFollowed = model.views.every(isHad);
+    const claimed = model.cursor(Number(sent.position), model.views.filter(isHad));
     const frames =
       how.way === 'journal' && sent.position > 0n && isFollowed
         ? model.journal(claimed, to, how.size)
         : catchUp(model, claimed, to, how);
     let left = how.frames;
+    // That the cursor no longer names a view is said before anything of the view comes.
+    const isRetracted = sent.position > 0n && claimed.views.length < sent.views.length;
+    if (isRetracted && !this.#take(model.frame(Number(sent.position), claimed, [], to))) return;
     for (const frame of frames) {
       if (left-- === 0 || !this.#take(frame)) break;
     }
@@ -362,15 +416,21 @@ function* catchUp(
   const asOf = Math.max(0, to - lag);
   const changed = model.changed(asOf, to, to);
   for (const view of model.views) {
-    for (const page of model.passOf(view, from, sent, asOf, size)) {
+    // A pass is of a commit in which what is shown now was shown.
+    const { completeAt } = model.shown(view, to);
+    for (const page of model.passOf(view, from, sent, Math.max(asOf, completeAt), size, to)) {
       // Sometimes what changed comes first, sometimes the page.
       const some = changed.splice(0, size - 1);
-      if (size > 2 && some.length > 0) yield model.frame(from, sent, some);
+      if (size > 2 && some.length > 0) yield model.frame(from, sent, some, to);
       yield page;
-      if (size <= 2 && some.length > 0) yield model.frame(from, sent, some);
+      if (size <= 2 && some.length > 0) yield model.frame(from, sent, some, to);
     }
   }
   yield model.frame(from, model.cursor(to), changed);
+}
+
+function isSameGeneration(model: ModelShard, view: number, a: number, b: number): boolean {
+  return model.shown(view, a).generation === model.shown(view, b).generation;
 }
 
 function sameLog(logId: Uint8Array, model: ModelShard): boolean {

@@ -78,6 +78,23 @@ export interface ModelRecord {
   readonly drops: boolean;
 }
 
+/** A generation of a view's route: its rows are of the records from `begin` to the next one's, and show from `end` on. */
+interface Generation {
+  readonly view: number;
+  readonly number: number;
+  readonly begin: number;
+  end: number;
+}
+
+/** What is shown of a view at a position. */
+export interface Shown {
+  readonly generation: number;
+  /** The position since which it is shown. */
+  readonly completeAt: number;
+  /** Where the next generation began, if it has: from there on the rows stand still. */
+  readonly standsFrom: number | undefined;
+}
+
 /** A shard of an upstream: its state at a position is what the records before it say. */
 export class ModelShard {
   readonly shard: number;
@@ -95,13 +112,56 @@ export class ModelShard {
     return this.records.length;
   }
 
-  /** Versions by key at a position; a negative one says that the row went at that version. */
-  state(view: number, position: number): Map<string, number> {
+  readonly #generations: Generation[] = [];
+
+  /** The newest generation that has begun. */
+  newest(view: number): Generation {
+    return this.#generations.findLast((g) => g.view === view) ?? { view, number: 1, begin: -1, end: -1 };
+  }
+
+  /** Appends the record that begins the view's next generation, or the one that ends the snapshot of that which began. */
+  turn(view: number, what: 'begin' | 'end'): void {
+    const newest = this.newest(view);
+    if (what === 'end' && newest.end < Number.POSITIVE_INFINITY) return;
+    if (what === 'end') newest.end = this.end;
+    else this.#generations.push({ view, number: newest.number + 1, begin: this.end, end: Number.POSITIVE_INFINITY });
+    this.records.push({ view: 0, key: '', drops: false });
+  }
+
+  shown(view: number, position: number): Shown {
+    const all = this.#generations.filter((g) => g.view === view && g.begin < position);
+    const at = all.findLastIndex(({ end }) => end < position);
+    const { number, end } = all[at] ?? { number: 1, end: -1 };
+    return { generation: number, completeAt: end + 1, standsFrom: all[at + 1]?.begin };
+  }
+
+  /**
+   * Versions by key at a position; a negative one says that the row went at that version. Of the generation that is shown
+   * there, or of another one.
+   */
+  state(
+    view: number,
+    position: number,
+    generation: number = this.shown(view, position).generation,
+  ): Map<string, number> {
     const rows = new Map<string, number>();
-    this.records.slice(0, position).forEach(({ view: v, key, drops }, offset) => {
-      if (v === view) rows.set(key, drops ? -offset - 1 : offset);
+    const [from, to] = this.#stretch(view, generation);
+    this.records.slice(0, Math.min(position, to)).forEach(({ view: v, key, drops }, offset) => {
+      if (v === view && offset > from) rows.set(key, drops ? -offset - 1 : offset);
     });
     return rows;
+  }
+
+  /** Through where a generation's rows can be complete: the next one begins there. */
+  completeUntil(view: number, generation: number): number {
+    return this.#stretch(view, generation)[1];
+  }
+
+  /** The records that make a generation's rows lie between the two. */
+  #stretch(view: number, generation: number): readonly [number, number] {
+    const all = this.#generations.filter((g) => g.view === view);
+    const from = all.find(({ number }) => number === generation)?.begin ?? -1;
+    return [from, all.find(({ number }) => number > generation)?.begin ?? Number.POSITIVE_INFINITY];
   }
 
   cursor(position: number, views: readonly number[] = position === 0 ? [] : this.views): ShardCursor {
@@ -119,7 +179,9 @@ export class ModelShard {
     after: number,
     cursor: ShardCursor,
     rows: readonly { view: number; key: string; version: number }[],
+    at: number = Number(cursor.position),
   ): SubscribeChangesResponse {
+    const shown = cursor.views.map((id) => ({ viewId: id, ...this.shown(id[0] ?? 0, at) }));
     return create(SubscribeChangesResponseSchema, {
       logId: fromHex(this.logId),
       shard: this.shard,
@@ -127,6 +189,10 @@ export class ModelShard {
       cursor,
       completeThroughUs: cursor.position * 1000n,
       definitionsGeneration: 1n,
+      generations: shown.map(({ generation }) => generation),
+      standing: shown.flatMap(({ viewId, standsFrom }) =>
+        standsFrom === undefined ? [] : [{ viewId, completeThroughUs: BigInt(standsFrom) * 1000n }],
+      ),
       rows: rows.map(({ view, key, version }) => ({
         viewId: fromHex(viewId(view)),
         rows: [
@@ -153,7 +219,10 @@ export class ModelShard {
           .filter((r) => r.view === view)
           .map((r) => r.key),
       );
-      return [...keys].map((key) => ({ view, key, version: state.get(key) ?? 0 }));
+      return [...keys].flatMap((key) => {
+        const version = state.get(key);
+        return version === undefined ? [] : [{ view, key, version }];
+      });
     });
   }
 
@@ -161,7 +230,7 @@ export class ModelShard {
   *journal(sent: ShardCursor, to: number, size: number): Generator<SubscribeChangesResponse> {
     const from = Number(sent.position);
     const rows = this.changed(from, to, to);
-    for (let i = 0; i < rows.length; i += size) yield this.frame(from, sent, rows.slice(i, i + size));
+    for (let i = 0; i < rows.length; i += size) yield this.frame(from, sent, rows.slice(i, i + size), to);
     yield this.frame(from, this.cursor(to), []);
   }
 
@@ -179,8 +248,10 @@ export class ModelShard {
     cursor: ShardCursor,
     asOf: number,
     size: number,
+    at: number = asOf,
   ): Generator<SubscribeChangesResponse> {
-    const state = [...this.state(view, asOf)]
+    const { generation } = this.shown(view, at);
+    const state = [...this.state(view, asOf, generation)]
       .filter(([, version]) => version >= 0)
       .sort(([a], [b]) => (a < b ? -1 : 1));
     let afterKey = '';
@@ -192,6 +263,7 @@ export class ModelShard {
         from,
         cursor,
         page.map(([key, version]) => ({ view, key, version })),
+        at,
       );
       frame.pass = create(PassPageSchema, {
         viewId: fromHex(viewId(view)),
@@ -199,6 +271,7 @@ export class ModelShard {
         throughKey: keyBytes(throughKey),
         last,
         asOf: BigInt(asOf),
+        generation,
       });
       yield frame;
       afterKey = throughKey;

@@ -25,7 +25,7 @@ import { DiskKeeper } from './disk-keeper.ts';
 import { Follower } from './follower.ts';
 import type { ReplicaState, Shard } from './replica-state.ts';
 import { ReplicaStore } from './replica-store.ts';
-import { ReplicaWatch } from './replica-watch.ts';
+import { type PendingGeneration, ReplicaWatch } from './replica-watch.ts';
 import { RowReader } from './row-reader.ts';
 import type { Upstream } from './upstreams.ts';
 
@@ -77,6 +77,8 @@ export interface ShardReport {
   readonly healing: boolean;
   /** View ids in hex. */
   readonly building: readonly string[];
+  /** The ids, in hex, of views whose rows stand still upstream, because their routes begin anew. */
+  readonly standing: readonly string[];
 }
 
 const WATCH_MS = 500;
@@ -201,6 +203,11 @@ export class Replica {
     return [...this.#state.shards.values()].map((shard) => this.#report(shard)).sort((a, b) => a.shard - b.shard);
   }
 
+  /** Views whose rows of a new generation have come in some shards, and are waited for in the others. */
+  get pendingGenerations(): readonly PendingGeneration[] {
+    return this.#watch.pending;
+  }
+
   /** What is not as it should be. */
   get conditions(): Condition[] {
     return this.#conditions.list();
@@ -243,6 +250,7 @@ export class Replica {
       catchingUp: served.catchingUp || served.position === 0 || incoming !== undefined,
       healing: lost,
       building: [...served.building],
+      standing: [...served.standing],
     };
   }
 

@@ -63,6 +63,8 @@ export class ShardCopy {
   definitionsGeneration = 0n;
   /** The views that upstream is building, in hex. */
   building: ReadonlySet<string> = new Set();
+  /** The views of the cursor whose rows stand still upstream, because their routes begin anew, in hex. */
+  standing: ReadonlySet<string> = new Set();
   /** Frames have come whose closing frame has not. */
   catchingUp = false;
   /** The cursor, or which views are whole, differs from the disk. */
@@ -276,6 +278,10 @@ export class ShardCopy {
     if (to > this.position) this.catchingUp = false;
     else if (frame.pass !== undefined || frame.rows.length > 0) this.catchingUp = true;
     this.building = sameSet(this.building, frame.building);
+    this.standing = sameSet(
+      this.standing,
+      frame.standing.map(({ viewId }) => viewId),
+    );
     this.definitionsGeneration = frame.definitionsGeneration;
     const through = Number(frame.completeThroughUs);
     const moved = to > this.position;

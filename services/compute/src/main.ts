@@ -22,6 +22,7 @@ import { retry } from '@freshet/kit/retry.ts';
 import { nodeFileSystem } from '@freshet/log/file-system.ts';
 import { levelStores } from '@freshet/store/level-store.ts';
 import { type ComputeConfig, OPTIONS } from './config.ts';
+import { askGenerations } from './core/ask-generations.ts';
 import { shardBudget } from './core/budget.ts';
 import { Gate } from './core/gate.ts';
 import { FRAME_LIMITS } from './core/shard.ts';
@@ -75,6 +76,7 @@ export async function startCompute(config: ComputeConfig, context: ServiceContex
     partitions,
   }));
   void tellCheckpoints(host, { source, node, taken: checkpointTaken, clock, signal, log });
+  void askGenerations(host, { asker: source, node, clock, signal, log });
   log.info('compute is up', { address, node, shards: numbers.length });
   return { address };
 }

@@ -30,6 +30,7 @@ import { checkConfig, type IngestConfig, OPTIONS } from './config.ts';
 import { databasesToDiagnose } from './diagnose.ts';
 import { CheckpointFile } from './io/checkpoint-file.ts';
 import { diagnoseDatabases } from './io/diagnose.ts';
+import { GenerationRequests } from './io/generation-requests.ts';
 import { IngestNode, notConfigured } from './io/ingest-node.ts';
 import { logFault } from './io/log-fault.ts';
 import { parseConnectionUrl } from './io/pg/connection-url.ts';
@@ -44,6 +45,7 @@ import { diagnoseSources } from './rpc/diagnose-sources.ts';
 import { getIngestStatus } from './rpc/get-ingest-status.ts';
 import { noteCheckpoints } from './rpc/note-checkpoints.ts';
 import { readLog } from './rpc/read-log.ts';
+import { requestGenerations } from './rpc/request-generations.ts';
 
 /** Brings the node up; resolves when it answers. `failed` rejects when capturing ends by a fault or the log halts. */
 export async function startIngest(
@@ -81,7 +83,13 @@ export async function startIngest(
     ({ name, url }) =>
       new PostgresDatabase({ name, target: parseConnectionUrl(url), clock, logger: logger.child({ database: name }) }),
   );
-  const sources = openSources(config, databases, log, quarantine, shared);
+  const requests = await GenerationRequests.open({
+    files: nodeFileSystem,
+    path: join(config.dataDir, 'generations.json'),
+    logId: log.logId,
+    logger,
+  });
+  const sources = openSources(config, databases, { log, quarantine, requests }, shared);
   const ticker = startTicker({
     log,
     clock,
@@ -103,6 +111,9 @@ export async function startIngest(
       describeLog: describeLog(log),
       readLog: readLog(log),
       noteCheckpoints: noteCheckpoints(log, checkpoints),
+      requestGenerations: requestGenerations(log, (who, wanted) =>
+        requests.ask(who, wanted, newestGenerations(node, sources)),
+      ),
     })
     .add(IngestService, {
       describeTables: describeTables((questions, s) => describeTablesOf(databases, questions, s)),
@@ -158,8 +169,7 @@ export async function startIngest(
 function openSources(
   config: IngestConfig,
   databases: readonly PostgresDatabase[],
-  log: SegmentLog,
-  quarantine: QuarantineFile,
+  { log, quarantine, requests }: { log: SegmentLog; quarantine: QuarantineFile; requests: GenerationRequests },
   { clock, logger, conditions }: Shared,
 ): PostgresSource[] {
   return databases.map((database) => {
@@ -172,6 +182,7 @@ function openSources(
       files: nodeFileSystem,
       log,
       quarantine,
+      requests,
       clock,
       random: Math.random,
       logger: logger.child({ database: name }),
@@ -180,6 +191,14 @@ function openSources(
       resync: config.resync.find((request) => request.name === name)?.word,
     });
   });
+}
+
+/** By route, the newest generation; undefined when the definitions in force have no such route, or nobody captures it. */
+function newestGenerations(
+  node: IngestNode,
+  sources: readonly PostgresSource[],
+): (route: number) => number | undefined {
+  return (route) => sources.find(({ name }) => name === node.databaseOf(route))?.newestGeneration(route);
 }
 
 interface Shared {

@@ -25,7 +25,7 @@ import type { FoldMeta } from '@freshet/gen/freshet/compute/v1/state_pb.ts';
 import { LogRecordSchema } from '@freshet/gen/freshet/log/v1/log_pb.ts';
 import { type DefinitionSet, DefinitionSetSchema, type ViewPlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { assert, must } from '@freshet/kit/assert.ts';
-import { FreshetError } from '@freshet/kit/errors.ts';
+import { FreshetError, isFreshetError } from '@freshet/kit/errors.ts';
 import { toHex } from '@freshet/kit/hex.ts';
 import { RecordKind, RecordReader } from '../record/record-reader.ts';
 import type { ColdState, FoldEntry } from '../shard-fold.ts';
@@ -42,6 +42,8 @@ import { type Build, type FoldCounters, ViewInstance } from './view-instance.ts'
 const FIRST_GENERATION = 1;
 
 export class Force {
+  /** The offset that the fold began at. What lies before it is not known: a route may have begun there. */
+  origin = 0;
   definitions: DefinitionSet | undefined;
   nextInstance = 0;
   readonly routes = new Map<number, RouteProgress>();
@@ -114,15 +116,25 @@ export class Force {
     }
   }
 
-  /** Feeds a build, as far as the live fold is; when it has caught up the view joins the live fold. */
+  /**
+   * Feeds a build, as far as the live fold is; when it has caught up the view joins the live fold. One that breaks at a
+   * record stays where it is, until the view goes or its route begins anew.
+   */
   foldBuild(instance: ViewInstance, entries: readonly FoldEntry[], livePosition: number): void {
     const { build } = instance;
-    if (build === undefined) return;
+    if (build === undefined || build.broken !== undefined) return;
     for (const entry of entries) {
       if (build.position >= livePosition) break;
       assert(entry.offset === build.position, `F3: a build at ${build.position} was fed offset ${entry.offset}`);
-      // A truncation puts a fresh instance into its place, with the same build.
-      const readOn = this.#foldShadow(must(this.views.get(instance.view.viewId)), build, entry);
+      let readOn: number | undefined;
+      try {
+        // A truncation puts a fresh instance into its place, with the same build.
+        readOn = this.#foldShadow(must(this.views.get(instance.view.viewId)), build, entry);
+      } catch (error) {
+        if (!isFreshetError(error)) throw error;
+        build.broken = `record ${entry.offset}: ${error.message}`;
+        return;
+      }
       build.position = readOn ?? entry.offset + 1;
       if (readOn !== undefined) break;
     }
@@ -137,6 +149,7 @@ export class Force {
   /** Everything as a commit had it. */
   restore(meta: FoldMeta): void {
     this.nextInstance = meta.nextInstance;
+    this.origin = Number(meta.origin);
     this.counters.expiredEvents = Number(meta.expiredEvents);
     this.counters.expressionErrors = Number(meta.expressionErrors);
     this.counters.unknownContracts = Number(meta.unknownContracts);
@@ -216,8 +229,11 @@ export class Force {
     }
     if (!route.begin(generation, offset)) return;
     this.tables.begin(number, offset);
-    // Of the first generation nothing was folded yet: its rows are shown as they come.
-    if (generation === FIRST_GENERATION) return;
+    if (generation === FIRST_GENERATION) {
+      // Nothing of it was folded yet: its rows are shown as they come, also where it was not known that it is to come.
+      for (const instance of this.#liveByRoute.get(number) ?? []) instance.completeAt ??= offset + 1;
+      return;
+    }
     // By id, as commits keep them: the order in which views came into force is forgotten by a restart, and the numbers
     // of instances must not tell that there was one (F1).
     for (const [viewId, instance] of [...this.views].sort(([a], [b]) => (a < b ? -1 : 1))) {
@@ -280,7 +296,7 @@ export class Force {
     if (view.joins.length > 0) return this.#startJoined(this.#begin(view, undefined), offset);
     const route = this.routes.get(plan.route);
     // Nothing of the route can have been missed before it began.
-    if (route === undefined) return this.#begin(view, offset + 1);
+    if (route === undefined) return this.#begin(view, this.origin === 0 ? offset + 1 : undefined);
     const instance = this.#begin(view, undefined);
     instance.build = { position: route.beginOffset, route: new RouteProgress(plan.route) };
     return instance;
@@ -297,7 +313,7 @@ export class Force {
     instance.awaitsTables = ready === undefined;
     if (ready === undefined) return instance;
     if (route === undefined && this.tables.have(view)) {
-      instance.completeAt = offset + 1;
+      if (this.origin === 0) instance.completeAt = offset + 1;
       return instance;
     }
     const tables = BuildTables.begin(ready, number, route?.beginOffset, { cold: this.#cold, use: this.use });

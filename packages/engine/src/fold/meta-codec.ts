@@ -39,6 +39,7 @@ export function encodeMeta(place: FoldPlace, force: Force): FoldMeta {
     views: viewIds.flatMap((viewId) =>
       [force.views.get(viewId)?.toProto(false) ?? [], force.successors.get(viewId)?.toProto(true) ?? []].flat(),
     ),
+    origin: BigInt(force.origin),
     nextInstance: force.nextInstance,
     expiredEvents: BigInt(force.counters.expiredEvents),
     expressionErrors: BigInt(force.counters.expressionErrors),

@@ -51,6 +51,8 @@ export interface Build {
   readonly route: RouteProgress;
   /** The tables as the build has seen them; undefined for a view without joins. */
   readonly tables?: BuildTables | undefined;
+  /** Why it cannot go on, if it cannot: part of the record at its position may be folded, so that is not tried again (F3). */
+  broken?: string | undefined;
 }
 
 /** Since when an instance is not fed any more: everything before is in it. */
@@ -108,11 +110,10 @@ export class ViewInstance {
     this.cache = new StateCache({ view, instance: this.name, cold, use, isPartial: stored !== undefined, keys });
     if (stored?.completeAt !== undefined) this.completeAt = Number(stored.completeAt);
     if (stored?.build?.route !== undefined) {
-      this.build = {
-        position: Number(stored.build.position),
-        route: RouteProgress.fromProto(stored.build.route),
-        tables: BuildTables.fromProto(stored.build, number, { cold, use }),
-      };
+      const { position, broken } = stored.build;
+      const shadow = BuildTables.fromProto(stored.build, number, { cold, use });
+      this.build = { position: Number(position), route: RouteProgress.fromProto(stored.build.route), tables: shadow };
+      if (broken !== '') this.build.broken = broken;
     }
     if (stored?.standing !== undefined) {
       this.#standing = {
@@ -160,6 +161,7 @@ export class ViewInstance {
             build: {
               position: BigInt(build.position),
               route: build.route.toProto(),
+              broken: build.broken ?? '',
               ...build.tables?.toProto(),
             },
           }),

@@ -1,9 +1,12 @@
 /**
  * Feeds views that are being built the log from where each of them is, beside the live fold, until they are complete.
  *
+ * One that meets a record which it cannot read stands there: reading that again could only skip what of it was folded.
+ *
  * Owns the second reading of the log and its pace: small slices with a turn for everything else in between, so that the
  * live fold stays fresh while old records are folded. All builds of a shard share one reading. A view whose records were
- * trimmed cannot be built: that is told, the view stays as it is, and nothing else is held up by it.
+ * trimmed cannot be built: that is told, its route is asked for anew (ask-generations.ts), and nothing else is held up
+ * by it.
  */
 import { FreshetError, isAbort, isFreshetError } from '@freshet/kit/errors.ts';
 import { retry } from '@freshet/kit/retry.ts';
@@ -19,8 +22,11 @@ export async function runBuilds(shard: Shard, signal: AbortSignal): Promise<void
   const forget = shard.buildWanted.onAbort(signal);
   try {
     while (!signal.aborted) {
-      const lost = await beyondReach(shard, signal);
-      onLostBuilds?.(lost.size === 0 ? undefined : trimmed(shard.shard, lost));
+      const trimmed = await beyondReach(shard, signal);
+      const broken = new Map(shard.fold.builds().flatMap(({ viewId, broken: why }) => (why ? [[viewId, why]] : [])));
+      const lost = new Set([...trimmed, ...broken.keys()]);
+      shard.lostBuilds = [...lost];
+      onLostBuilds?.(lost.size === 0 ? undefined : cannotBuild(shard.shard, lost, [...broken.values()][0]));
       if (earliest(shard, lost) === undefined) {
         await shard.buildWanted.wait();
         continue;
@@ -59,15 +65,17 @@ async function beyondReach(shard: Shard, signal: AbortSignal): Promise<ReadonlyS
   return new Set(builds.flatMap(({ viewId, position }) => (position < start ? [viewId] : [])));
 }
 
-function trimmed(shard: number, lost: ReadonlySet<string>): FreshetError {
+function cannotBuild(shard: number, lost: ReadonlySet<string>, broken: string | undefined): FreshetError {
   const views = [...lost].sort().join(', ');
+  const why = broken ?? 'the log no longer has the records that they begin with';
   return new FreshetError(
-    'OFFSET_OUT_OF_RANGE',
-    `shard ${shard} cannot build ${lost.size} new view(s): the log no longer has the records that they begin with`,
+    broken === undefined ? 'OFFSET_OUT_OF_RANGE' : 'DATA_DAMAGED',
+    `shard ${shard} cannot build ${lost.size} new view(s): ${why}`,
     {
       place: `views ${views}`,
       remedy:
-        'start ingest with --resync <database>=<a word not used before>: the sources are read anew, and the views are made of that',
+        'nothing, if ingest can be reached: it is asked to read their sources anew, and the views are made of that; else ' +
+        'start it with --resync <database>=<a word not used before>',
     },
   );
 }
@@ -88,6 +96,7 @@ async function build(shard: Shard, lost: ReadonlySet<string>, signal: AbortSigna
         await yieldNow();
         if (signal.aborted) return;
       }
+      if (shard.fold.builds().some(({ viewId, broken }) => broken !== undefined && !lost.has(viewId))) return;
       const next = earliest(shard, lost);
       // A build that began meanwhile needs older records than this reading still brings.
       if (next === undefined || next < (entries.at(-1)?.offset ?? start) + 1) return;
@@ -104,8 +113,9 @@ async function feed(shard: Shard, entries: readonly LogEntry[], signal: AbortSig
   const first = entries[0]?.offset ?? 0;
   // Where the live fold is, a build is complete, even if this reading is ahead of it.
   const end = Math.min(first + entries.length, shard.position);
-  for (const { viewId, position } of shard.fold.builds()) {
-    if (position >= first && position < end) shard.foldBuild(viewId, entries.slice(position - first, end - first));
+  for (const { viewId, position, broken } of shard.fold.builds()) {
+    if (broken === undefined && position >= first && position < end)
+      shard.foldBuild(viewId, entries.slice(position - first, end - first));
   }
   shard.publish();
   await shard.waitForRoom(signal);

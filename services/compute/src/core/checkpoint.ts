@@ -54,10 +54,11 @@ export interface ShardCheckpoints {
    */
   restore(info: CheckpointInfo, signal: AbortSignal): Promise<void>;
   /**
-   * Takes one out of the list that is of another history of the log, which has the same id. Its file goes when the next
+   * Takes one out of the list that is of no use with the log as it is: of another history that has the same id, or of a
+   * position that the log does not reach back to. It is not listed after a restart either; its file goes when the next
    * checkpoint was taken.
    */
-  forget(info: CheckpointInfo): void;
+  forget(info: CheckpointInfo): Promise<void>;
 }
 
 /** Newest first: the furthest, of those the one taken last. */

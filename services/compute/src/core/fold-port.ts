@@ -20,6 +20,8 @@ export interface EncodedRow {
 export interface Build {
   readonly viewId: string;
   readonly position: number;
+  /** Why it can take no more records; undefined while it can. */
+  readonly broken?: string | undefined;
 }
 
 /** From where on nothing was folded into an instance any more. */
@@ -59,8 +61,10 @@ export interface ColdState {
 
 /** The fold of one partition. */
 export interface Fold {
-  /** Records folded: the offset of the next one. */
+  /** Records folded, as if from the log's first on: the offset of the next one. */
   readonly position: number;
+  /** The offset that the fold began at: 0, or where a log began that no longer has its first records. */
+  readonly origin: number;
   /** The log time of the last record folded, microseconds; meaningless before the first. */
   readonly logTimeUs: number;
   /** The CRC of the last record folded; 0 before the first. */
@@ -89,6 +93,8 @@ export interface Fold {
   completeViews(): readonly string[];
   /** The position since which a view is complete without a break; undefined when it is not. */
   completeAt(viewId: string): number | undefined;
+  /** The newest generation of a route that has begun in what was folded; 0: none. */
+  routeGeneration(route: number): number;
   /** The name of the view's present instance, the one that is offered once it is complete. */
   instanceOf(viewId: string): string | undefined;
   /** The generation of its route that a view's present instance folds. */
@@ -118,8 +124,10 @@ export interface Fold {
 export interface FoldOptions {
   readonly cold: ColdState;
   readonly cacheBytes: number;
-  /** As the last durable commit has it; undefined: from the beginning. */
+  /** As the last durable commit has it; undefined: from `origin` on. */
   readonly meta?: Uint8Array | undefined;
+  /** Where the log begins; by default 0. */
+  readonly origin?: number | undefined;
 }
 
 export type CreateFold = (options: FoldOptions) => Fold;

@@ -209,6 +209,10 @@ describe('a shard whose store is damaged', () => {
       expect(host.checkpoints(0)).toHaveLength(log === other ? 1 : 0);
       await stop();
     }
+    // Nor is it listed again by a node that starts and has no reason to ask about it.
+    const again = start(history);
+    await until(() => bothAt(again.host, 5), 10_000);
+    expect(again.host.checkpoints(0)).toHaveLength(0);
     expect(checkpointFiles()).toHaveLength(1);
   });
 

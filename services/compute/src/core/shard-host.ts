@@ -3,7 +3,8 @@
  *
  * Owns which shards run and what becomes of one that stops; one shard's trouble is never another's:
  *
- *     the log does not reach back      halted, tried again every few seconds
+ *     the log does not reach back      halted, tried again every few seconds: the right log may come back; after a
+ *                                      minute put aside, and begun where the log begins (wanted-routes.ts)
  *     damaged state, or of another log put aside (not deleted: a wrong --log is undone by giving the right one again); the
  *                                      next life restores a checkpoint, or folds from the log's beginning (shard-life.ts)
  *     the disk, a lock, anything else  tried again, with back-off
@@ -29,6 +30,8 @@ export interface ShardHostOptions extends Omit<ShardLifeOptions, 'checkpoints'> 
 
 /** How long to wait before a shard whose log does not reach back is tried again, in milliseconds. */
 const HALTED_MS = 5_000;
+/** So many tries make a minute. */
+const HALTED_TRIES = 12;
 /** Between tries of a shard that does not get going, in milliseconds: the first comes at once. */
 const RETRY_FIRST_MS = 1_000;
 const RETRY_MAX_MS = 30_000;
@@ -42,6 +45,8 @@ interface Kept {
   running: { readonly shard: Shard; readonly upkeep: ShardUpkeep } | undefined;
   scrubbedAtUs: number;
   down: FreshetError | undefined;
+  /** Tries since the log was found not to reach back. */
+  halts: number;
   /** Lives that ended one after the other without having gone well. */
   failures: number;
   /** Since when the life that runs goes well, monotonic microseconds; undefined while it does not yet. */
@@ -122,7 +127,7 @@ export class ShardHost implements ShardSource, NodeUpkeep {
     for (const number of numbers) {
       const mends = new MendHistory();
       const nothing = { checkpoints: undefined, running: undefined, down: undefined, wellSinceUs: undefined };
-      this.#kept.set(number, { mends, ...nothing, scrubbedAtUs: 0, failures: 0 });
+      this.#kept.set(number, { mends, ...nothing, scrubbedAtUs: 0, failures: 0, halts: 0 });
     }
     const stop = new AbortController();
     const onAbort = (): void => stop.abort(signal.reason);
@@ -168,8 +173,9 @@ export class ShardHost implements ShardSource, NodeUpkeep {
     const id = `shard/${number}/down`;
     const place = error.place === '' ? `shard ${number}` : error.place;
     const { code, message, remedy } = error;
-    if (!isFreshetError(error, 'WRONG_LOG', 'DATA_DAMAGED')) {
-      const isHalted = code === 'OFFSET_OUT_OF_RANGE';
+    const isHalted = code === 'OFFSET_OUT_OF_RANGE';
+    kept.halts = isHalted ? kept.halts + 1 : 0;
+    if (!isFreshetError(error, 'WRONG_LOG', 'DATA_DAMAGED') && kept.halts <= HALTED_TRIES) {
       conditions.raise(id, { code, message, remedy, place }, isHalted ? 'problem' : 'warning');
       if (isHalted) return HALTED_MS;
       return kept.failures < 2 ? 0 : Math.min(RETRY_MAX_MS, RETRY_FIRST_MS * 2 ** Math.min(kept.failures - 2, 10));
@@ -208,6 +214,7 @@ export class ShardHost implements ShardSource, NodeUpkeep {
       ...this.#options,
       checkpoints: kept.checkpoints,
       onHealthy: () => {
+        kept.halts = 0;
         kept.wellSinceUs ??= clock.monotonicUs();
         conditions.clear(`shard/${number}/down`);
       },

@@ -52,10 +52,12 @@ export async function liveOnce(
   const { onRunning, onHealthy, conditions } = options;
   const storage = await openOrRestore(number, signal, options);
   try {
+    const origin = storage.committed === undefined ? await logStart(number, signal, options) : 0;
     const shard = new Shard({
       ...options,
       shard: number,
       storage,
+      origin,
       onHealthy,
       onLogDamage: (error) => tell(conditions, `shard/${number}/log`, error),
       onLostBuilds: (error) => tell(conditions, `shard/${number}/builds`, error),
@@ -156,6 +158,36 @@ async function restoreNewest(
   }
 }
 
+/** Where the log of a shard that holds nothing begins. A log that does not answer is taken to be whole; folding tells. */
+async function logStart(number: number, signal: AbortSignal, options: ShardLifeOptions): Promise<number> {
+  return (
+    (await askLog(signal, options, async (asking) => (await options.log.describe(asking)).partitions[number]?.start)) ??
+    0
+  );
+}
+
+/** Asks the log something, for as long as it may take; undefined when it does not answer. */
+async function askLog<T>(
+  signal: AbortSignal,
+  { clock }: Pick<ShardLifeOptions, 'clock'>,
+  what: (signal: AbortSignal) => Promise<T>,
+): Promise<T | undefined> {
+  const asking = new AbortController();
+  const stop = (): void => asking.abort(signal.reason);
+  signal.addEventListener('abort', stop, { once: true });
+  clock.sleep(ASK_LOG_MS, asking.signal).then(stop, () => undefined);
+  try {
+    return await what(asking.signal);
+  } catch (error) {
+    signal.throwIfAborted();
+    if (!isFreshetError(error) && !asking.signal.aborted) throw error;
+    return undefined;
+  } finally {
+    signal.removeEventListener('abort', stop);
+    asking.abort();
+  }
+}
+
 /**
  * Whether the log has the history that a checkpoint was folded from. A log that does not answer is taken to have it: if
  * it turns out otherwise the state is put aside, and asked about again. One of another history is forgotten.
@@ -166,28 +198,19 @@ async function isOfLog(
   signal: AbortSignal,
   { log, clock, checkpoints }: Pick<ShardLifeOptions, 'log' | 'clock' | 'checkpoints'>,
 ): Promise<boolean> {
-  const asking = new AbortController();
-  const stop = (): void => asking.abort(signal.reason);
-  signal.addEventListener('abort', stop, { once: true });
-  clock.sleep(ASK_LOG_MS, asking.signal).then(stop, () => undefined);
-  try {
-    const { logId, partitions } = await log.describe(asking.signal);
-    if (logId !== info.logId) return false;
-    if (info.position === 0) return true;
-    const { end } = partitions[number] ?? { end: 0 };
-    const there = info.position > end ? 'beyond' : await readHead(log, number, info.position, asking.signal);
-    if (there === undefined || (there !== 'beyond' && there.recordCrc === info.recordCrc)) return true;
-    // L2: the log is not to be kept from there on only, as if this could ever be folded on from.
-    checkpoints.forget(info);
-    return false;
-  } catch (error) {
-    signal.throwIfAborted();
-    if (!isFreshetError(error) && !asking.signal.aborted) throw error;
-    return true;
-  } finally {
-    signal.removeEventListener('abort', stop);
-    asking.abort();
-  }
+  const answer = await askLog(signal, { clock }, async (asking) => {
+    const { logId, partitions } = await log.describe(asking);
+    if (logId !== info.logId) return 'another log';
+    const { start, end } = partitions[number] ?? { start: 0, end: 0 };
+    // What it could be folded on with is gone.
+    if (info.position < start) return 'of no use';
+    if (info.position === 0) return 'of it';
+    const there = info.position > end ? 'beyond' : await readHead(log, number, info.position, asking);
+    return there === undefined || (there !== 'beyond' && there.recordCrc === info.recordCrc) ? 'of it' : 'of no use';
+  });
+  // L2: the log is not to be kept from there on only, as if this could ever be folded on from.
+  if (answer === 'of no use') await checkpoints.forget(info);
+  return answer === undefined || answer === 'of it';
 }
 
 /**

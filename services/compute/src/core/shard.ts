@@ -63,6 +63,8 @@ export interface ShardOptions {
   readonly shard: number;
   readonly log: LogReader;
   readonly storage: ShardStorage;
+  /** Where to begin when nothing was committed: where the log begins; by default 0. */
+  readonly origin?: number | undefined;
   readonly createFold: CreateFold;
   readonly createDigest: (meta: Uint8Array) => StateDigest;
   readonly clock: Clock;
@@ -102,6 +104,8 @@ export class Shard {
   readonly #pins = new Set<() => number | undefined>();
   readonly commitWanted = new Wake();
   readonly buildWanted = new Wake();
+  /** The views that cannot be built, because the log no longer has the records that they begin with. */
+  lostBuilds: readonly string[] = [];
   /** Whether somebody waits for a commit, however little there is to commit. */
   #commitAsked = false;
   /** Whether anything but log time moved since the last commit. */
@@ -120,9 +124,13 @@ export class Shard {
       cold: storage,
       cacheBytes: limits.cacheBytes,
       meta: storage.committed?.foldMeta,
+      origin: options.origin,
     });
     this.#logId = storage.committed?.logId ?? '';
-    assert(this.#fold.position === (storage.committed?.position ?? 0), 'F3: the fold is where its commit is');
+    assert(
+      this.#fold.position === (storage.committed?.position ?? this.#fold.origin),
+      'F3: the fold is where its commit is',
+    );
     this.#logEnd = this.#fold.position;
     this.#tail = new Tail(this.head, limits.tailBytes);
     this.#rows = new RowCache(limits.rowCacheBytes);
@@ -150,7 +158,9 @@ export class Shard {
 
   get head(): Head {
     const { position, logTimeUs, recordCrc } = this.#fold;
-    return position === 0 ? NOTHING_FOLDED : { position, logTimeUs, recordCrc };
+    if (position === 0) return NOTHING_FOLDED;
+    // Where the log begins late, nothing is known of the record before.
+    return { position, logTimeUs: position === this.#fold.origin ? 0 : logTimeUs, recordCrc };
   }
 
   get position(): number {
@@ -333,7 +343,8 @@ export class Shard {
       // A view that began anew has other rows under the same keys.
       this.#rows.clear();
       this.#changed = true;
-      if (this.views.building.length > 0) this.buildWanted.set();
+      // Also when there is nothing left to build: what could not be built may have begun anew.
+      this.buildWanted.set();
     }
     if (this.#uncommitted > 1) this.commitWanted.set();
     if (moved || isOther) this.#notify();

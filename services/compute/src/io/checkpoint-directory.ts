@@ -3,6 +3,7 @@
  *
  *     <position>-<digest>.ckpt        whole and verified: a file gets this name only after it was read back
  *     draft.new                       one that was being written; removed at the next start
+ *     <…>.ckpt.useless                one of another history of the log; removed with the next one that is taken
  *     <…>.ckpt.damaged                one that was found damaged later; the newest is kept for who wants to look
  *
  * Owns which files there are, their names, and room on the disk. Does not own what is in one (checkpoint-file.ts), which
@@ -37,6 +38,7 @@ import type { ShardStoreOptions } from './shard-store.ts';
 
 const DRAFT = 'draft.new';
 const DAMAGED = '.damaged';
+const USELESS = '.useless';
 /** A checkpoint is only begun when so much stays free beside it. */
 export const RESERVE_BYTES = 64 * 1024 * 1024;
 /** What a checkpoint may be larger than the one before it, and what a first one is taken to be, at least. */
@@ -76,6 +78,8 @@ export class CheckpointDirectory implements ShardCheckpoints {
       if (info.shard === options.shard && info.engineVersion === options.engineVersion) opened.#list.push(info);
       else opened.#useless.push(info.file);
     }
+    const names = (await onDisk(directory, () => files.list(directory))).map(({ name }) => name);
+    opened.#useless.push(...names.filter((name) => name.endsWith(USELESS)));
     return opened;
   }
 
@@ -132,9 +136,15 @@ export class CheckpointDirectory implements ShardCheckpoints {
     }
   }
 
-  forget(info: CheckpointInfo): void {
+  async forget(info: CheckpointInfo): Promise<void> {
+    const { files, directory } = this.#options;
+    const name = info.file + USELESS;
     this.#list = this.#list.filter((one) => one !== info);
-    this.#useless.push(info.file);
+    this.#useless.push(name);
+    await onDisk(directory, async () => {
+      await files.rename(join(directory, info.file), join(directory, name));
+      await files.syncDirectory(directory);
+    });
   }
 
   /** Puts a file that is not right out of the way, in place of one put there before. */
@@ -151,7 +161,7 @@ export class CheckpointDirectory implements ShardCheckpoints {
   async #prune(taken: CheckpointInfo, kept: number): Promise<void> {
     const { files, directory } = this.#options;
     for (const file of this.#useless) {
-      // One of another history may have had the name that this one has.
+      // One of another version of the engine may have had the name that this one has.
       if (file !== taken.file) await onDisk(directory, () => files.remove(join(directory, file)));
     }
     this.#useless = [];

@@ -4,11 +4,17 @@
  * Owns the connection and its replacement. Does not own trying again (the loops do) nor whether a log is the right one
  * (each shard knows which log it folded).
  */
+
 import { LogService } from '@freshet/gen/freshet/log/v1/log_pb.ts';
 import { must } from '@freshet/kit/assert.ts';
 import { FreshetError, isFreshetError } from '@freshet/kit/errors.ts';
 import { createGrpcClient } from '@freshet/kit/grpc/client.ts';
 import { fromHex } from '@freshet/kit/hex.ts';
+import {
+  type GenerationAnswered,
+  type GenerationWanted,
+  requestGenerations,
+} from '@freshet/log/generation-requests.ts';
 import { createGrpcLogReader, type GrpcLogReader } from '@freshet/log/grpc-log-reader.ts';
 import type { LogBatch, LogDescription, LogReader } from '@freshet/log/log.ts';
 import type { LogKeeper, NeededFrom } from '../core/tell-checkpoints.ts';
@@ -54,6 +60,16 @@ export class LogSource implements LogReader, LogKeeper {
     } finally {
       client.close();
     }
+  }
+
+  /** Asks the log's keeper for routes anew. One attempt. */
+  requestGenerations(
+    node: string,
+    logId: string,
+    wanted: readonly GenerationWanted[],
+    signal: AbortSignal,
+  ): Promise<readonly GenerationAnswered[]> {
+    return requestGenerations(this.#known(), node, logId, wanted, signal);
   }
 
   close(): void {

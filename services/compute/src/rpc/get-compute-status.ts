@@ -19,7 +19,11 @@ export function getComputeStatus(
     for (const shard of running.shards) {
       shards.push(await statusOf(shard, request.digests, upkeep));
     }
-    const conditions = [...(upkeep?.conditionList ?? []), ...running.shards.flatMap(leftOut)];
+    const conditions = [
+      ...(upkeep?.conditionList ?? []),
+      ...running.shards.flatMap(leftOut),
+      ...running.shards.flatMap(beganLate),
+    ];
     return { shards, partitions, conditions };
   };
 }
@@ -34,6 +38,24 @@ function leftOut({ shard, fold }: Shard): MessageInitShape<typeof ConditionSchem
       code: 'CONTRACT_BROKEN',
       message: `shard ${shard} left out ${unknownContracts} row(s): the log never told the contract that they name`,
       remedy: 'start ingest with --resync <database>=<a word not used before>, so that the rows are read anew',
+      severity: Severity.PROBLEM,
+    },
+  ];
+}
+
+/** A shard that began where its log does now, for as long as views of it wait for their routes. */
+function beganLate({ shard, fold }: Shard): MessageInitShape<typeof ConditionSchema>[] {
+  if (fold.origin === 0) return [];
+  const waiting = (fold.definitions?.views ?? []).filter(({ route }) => fold.routeGeneration(route) === 0);
+  if (fold.definitions !== undefined && waiting.length === 0) return [];
+  const views = fold.definitions === undefined ? 'all views' : `${waiting.length} view(s)`;
+  return [
+    {
+      id: `shard/${shard}/origin`,
+      code: 'OFFSET_OUT_OF_RANGE',
+      message: `shard ${shard} lost its state, and the log begins at ${fold.origin}: ${views} of it wait until their sources are read anew`,
+      remedy:
+        'nothing, if ingest can be reached: it is asked; else start it with --resync <database>=<a word not used before>',
       severity: Severity.PROBLEM,
     },
   ];

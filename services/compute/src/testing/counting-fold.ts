@@ -46,6 +46,7 @@ export function createCountingFold(options: FoldOptions): Fold {
 
 export class CountingFold implements Fold {
   position = 0;
+  readonly origin = 0;
   logTimeUs = 0;
   recordCrc = 0;
   generation = 0;
@@ -140,6 +141,10 @@ export class CountingFold implements Fold {
 
   completeAt(viewId: string): number | undefined {
     return this.#views.get(viewId)?.completeAt;
+  }
+
+  routeGeneration(): number {
+    return 0;
   }
 
   instanceOf(viewId: string): string | undefined {

@@ -17,6 +17,7 @@ import type { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import type { RoutePlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
 import { formatLsn } from './lsn.ts';
+import type { RowShape } from './row-shape.ts';
 import { quoteLiteral, tableName } from './sql.ts';
 
 export interface RouteState {
@@ -33,7 +34,21 @@ export interface RouteState {
   /** Rows of commits from `contractLsn` on are of this version of the contract or of a later one. */
   readonly contractVersion: number;
   readonly contractLsn: bigint;
+  /** The shape that rows of a mutable source had when the generation began; undefined for an append source. */
+  readonly shape?: RowShape | undefined;
 }
+
+/** A route that has not begun. */
+const NEVER: RouteState = {
+  route: 0,
+  generation: 0,
+  phase: 'ended',
+  fromLsn: 0n,
+  stage: '',
+  tableOid: 0,
+  contractVersion: 0,
+  contractLsn: 0n,
+};
 
 /** The tables that are published, each in the publication of its mode: publishedKey() → oid. */
 export type PublishedTables = ReadonlyMap<string, number>;
@@ -166,6 +181,25 @@ export function endMoved(state: SourceState, published: PublishedTables, wanted:
     moved.has(route.route) ? { ...route, phase: 'ended' as const, stage: '' } : route,
   );
   return { ...state, routes };
+}
+
+/**
+ * The state once routes are ended of which a newer generation was asked for. `above` gives, by route, the newest generation
+ * that does not serve. A generation of which this state knows nothing was used by an earlier one: it is not used again.
+ */
+export function endAsked(
+  state: SourceState,
+  wanted: readonly RoutePlan[],
+  above: (route: number) => number | undefined,
+): SourceState {
+  const known = new Map(state.routes.map((route) => [route.route, route]));
+  const ended = wanted.flatMap(({ route }): RouteState[] => {
+    const was = known.get(route) ?? { ...NEVER, route };
+    const asked = above(route) ?? 0;
+    if (asked === 0 || was.generation > asked || (was.generation === asked && was.phase === 'ended')) return [];
+    return [{ ...was, generation: asked, phase: 'ended', stage: '' }];
+  });
+  return ended.length === 0 ? state : withRoutes(state, ended);
 }
 
 /** Throws SOURCE_NOT_READY when a route that is streamed has another table now, or one that is not published. */

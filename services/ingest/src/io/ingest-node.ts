@@ -81,6 +81,12 @@ export class IngestNode {
     return databasesOf(this.#current);
   }
 
+  /** The database that a route of the definitions in force is captured from; undefined: there is no such route. */
+  databaseOf(route: number): string | undefined {
+    const origin = this.#current?.routes.find((plan) => plan.route === route)?.source?.origin;
+    return origin?.case === 'postgres' ? origin.value.database : undefined;
+  }
+
   /** The generation last written to the log. */
   get writtenGeneration(): bigint {
     return this.#written;

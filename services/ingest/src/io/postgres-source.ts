@@ -19,7 +19,7 @@ import type { DefinitionSet, RoutePlan } from '@freshet/gen/freshet/type/v1/plan
 import { must } from '@freshet/kit/assert.ts';
 import type { Clock } from '@freshet/kit/clock.ts';
 import type { ConditionBoard } from '@freshet/kit/conditions.ts';
-import { type FreshetError, isAbort, isFreshetError } from '@freshet/kit/errors.ts';
+import { FreshetError, isAbort, isFreshetError } from '@freshet/kit/errors.ts';
 import type { Logger } from '@freshet/kit/logger.ts';
 import { retry } from '@freshet/kit/retry.ts';
 import type { FileSystem } from '@freshet/log/file-system.ts';
@@ -28,19 +28,17 @@ import { ChangeStream, type LiveRoute } from '../core/change-stream.ts';
 import { type ContractHistory, plansByContract } from '../core/contract-history.ts';
 import { laterLsn } from '../core/lsn.ts';
 import { Replication } from '../core/replication.ts';
-import { prepareRoute, SLOT_LANE, SNAPSHOT_LANE } from '../core/route.ts';
+import { prepareRoute, SLOT_LANE } from '../core/route.ts';
 import { slotDanger } from '../core/slot-danger.ts';
-import type { DatabaseSession, ReplicationStream, SourceDatabase, TableToStage } from '../core/source-database.ts';
+import type { DatabaseSession, ReplicationStream, SourceDatabase } from '../core/source-database.ts';
 import { SourcePipelines } from '../core/source-pipelines.ts';
 import {
   checkTables,
   EMPTY_STATE,
+  endAsked,
   endMoved,
   endUnwanted,
   nextStep,
-  type PublishedTables,
-  publishedOid,
-  type RouteGeneration,
   type RouteState,
   type SourceState,
   startedOver,
@@ -48,12 +46,12 @@ import {
   withFloors,
   withRoutes,
 } from '../core/source-state.ts';
-import { tableName } from '../core/sql.ts';
+import type { GenerationRequests } from './generation-requests.ts';
 import type { QuarantineFile } from './quarantine-file.ts';
 import { loadState, ResyncMark } from './resync.ts';
-import { appendSnapshot } from './snapshot-rows.ts';
 import { type Stage, StageStore, stageFacts } from './snapshot-stage.ts';
-import { checkShape, preflight, publish, tableKey, tableOf } from './source-preflight.ts';
+import { preflight, publish } from './source-preflight.ts';
+import { heldAhead, SourceSnapshots } from './source-snapshots.ts';
 import { StateFile } from './state-file.ts';
 import { type TableWatch, watchTables } from './table-watch.ts';
 
@@ -77,6 +75,8 @@ export interface PostgresSourceOptions {
   readonly inFlightBytesMax: number;
   /** Starts over, with a new slot and every table read anew: once for each word. */
   readonly resync?: string | undefined;
+  /** Routes that were asked to begin anew; left out: none ever are. */
+  readonly requests?: Pick<GenerationRequests, 'of' | 'listen'> | undefined;
   /** How long a halted source waits before it looks again whether somebody mended what is wrong. Default 5 s. */
   readonly recheckMs?: number | undefined;
   /** How often the tables and the slot are looked up while streaming. Default 10 s. */
@@ -96,6 +96,7 @@ export class PostgresSource {
   readonly #resyncMark: ResyncMark;
   readonly #stages: StageStore;
   readonly #pipelines: SourcePipelines;
+  readonly #snapshots: SourceSnapshots;
   #state: SourceState = EMPTY_STATE;
   #contracts: ContractHistory = new Map();
   #replication: Replication | undefined;
@@ -105,6 +106,9 @@ export class PostgresSource {
   #phase: SourcePhase = SourcePhase.CONNECTING;
   #clockAgreed = false;
   #problem: FreshetError | undefined;
+  #definitions: DefinitionSet | undefined;
+  /** Ends what is under way in order, to look again at what is wanted; anew for each look. */
+  #again = new AbortController();
 
   constructor(options: PostgresSourceOptions) {
     this.#options = options;
@@ -120,6 +124,12 @@ export class PostgresSource {
       logger,
       bytesMax: inFlightBytesMax,
       onWaiting: (why) => this.#note('append', why),
+    });
+    this.#snapshots = new SourceSnapshots({
+      ...options,
+      stages: this.#stages,
+      pipelines: this.#pipelines,
+      partitions: log.partitionCount,
     });
   }
 
@@ -150,6 +160,11 @@ export class PostgresSource {
     };
   }
 
+  /** The newest generation of a route that was begun; 0: none, or not known yet. */
+  newestGeneration(route: number): number {
+    return this.#state.routes.find((known) => known.route === route)?.generation ?? 0;
+  }
+
   /**
    * Captures what the definitions want until the signal. When it has returned, nothing of it can come to the log any more.
    * Throws LogFailure and faults of ours.
@@ -160,36 +175,46 @@ export class PostgresSource {
       ({ source }) => source?.origin.case === 'postgres' && source.origin.value.database === this.name,
     );
     this.#contracts = contracts;
+    this.#definitions = definitions;
+    const forget = this.#options.requests?.listen(() => this.#lookAgain());
     let loaded = false;
     let fault: unknown;
-    const attempt = async (healthy: () => void): Promise<void> => {
+    const attempt = async (until: AbortSignal, healthy: () => void): Promise<void> => {
       try {
         if (!loaded) this.#state = await this.#load();
         loaded = true;
         await this.#save(endUnwanted(this.#state, wanted));
-        await this.#capture(wanted, signal, healthy);
+        await this.#capture(wanted, until, healthy);
       } catch (error) {
         // Kept aside: once the signal is aborted, retry tells of nothing else.
-        if (!isFreshetError(error) && !isAbort(error) && error !== signal.reason) fault = error;
+        if (!isFreshetError(error) && !isAbort(error) && error !== until.reason) fault = error;
         if (isFreshetError(error) && error.retryable) this.#enter(SourcePhase.CONNECTING, error);
         throw error;
       }
     };
     try {
       while (!signal.aborted) {
+        this.#again = new AbortController();
+        const until = AbortSignal.any([signal, this.#again.signal]);
+        const settings = { what: `capturing ${this.name}`, signal: until, clock, random, log: logger };
         try {
-          await retry(attempt, { what: `capturing ${this.name}`, signal, clock, random, log: logger });
-          return;
+          await retry((healthy) => attempt(until, healthy), settings);
         } catch (error) {
           if (fault !== undefined) throw fault;
           if (signal.aborted) return;
+          if (this.#again.signal.aborted) continue;
           if (!isFreshetError(error)) throw error;
-          await this.#halt(error, signal);
+          await this.#halt(error, until);
         }
       }
     } finally {
+      forget?.();
       await this.#pipelines.retire();
     }
+  }
+
+  #lookAgain(): void {
+    this.#again.abort(new DOMException('routes were asked to begin anew', 'AbortError'));
   }
 
   async #halt(error: FreshetError, signal: AbortSignal): Promise<void> {
@@ -246,7 +271,8 @@ export class PostgresSource {
         slot,
         stages: stageFacts(stages),
       };
-      const settled = endMoved(this.#state, await session.published(slotName), wanted);
+      const asked = endAsked(this.#state, wanted, (route) => this.#options.requests?.of(route)?.above);
+      const settled = endMoved(asked, await session.published(slotName), wanted);
       const step = nextStep(settled, world, wanted);
       // States of before timelines were kept learn theirs, now that everything else is as it was.
       await this.#save(settled.slot === 'made' && settled.timeline === 0 ? { ...settled, ...identity } : settled);
@@ -260,7 +286,7 @@ export class PostgresSource {
           break;
         case 'stage':
           this.#enter(SourcePhase.SNAPSHOT);
-          await this.#stage(step.routes, tables, published, signal);
+          await this.#save(withRoutes(this.#state, await this.#snapshots.take(step.routes, tables, published, signal)));
           break;
         case 'append':
           this.#enter(SourcePhase.SNAPSHOT);
@@ -279,78 +305,19 @@ export class PostgresSource {
     await this.#save({ ...this.#state, slot: 'made', acknowledgedLsn: slot.confirmedLsn });
   }
 
-  async #stage(
-    routes: readonly RouteGeneration[],
-    tables: readonly TableToStage[],
-    published: PublishedTables,
-    signal: AbortSignal,
-  ): Promise<void> {
-    const { database, slotName, logger } = this.#options;
-    const keys = new Set(routes.map(({ plan }) => tableKey(tableOf(plan))));
-    const name = routes
-      .map(({ plan, generation }) => `${plan.route}.${generation}`)
-      .join('_')
-      .slice(0, 200);
-    const staged = tables.filter((table) => keys.has(tableKey(table)));
-    for (const { plan } of routes) checkShape(plan, must(staged.find((t) => tableKey(t) === tableKey(tableOf(plan)))));
-    logger.info('taking a snapshot', {
-      routes: routes.map(({ plan }) => plan.route),
-      tables: staged.map(({ schema, table }) => tableName(schema, table)),
-    });
-    const stage = await database.snapshot(slotName, signal, (reader, fromLsn) =>
-      this.#stages.write(name, fromLsn, staged, reader),
-    );
-    const changed = routes.map(
-      ({ plan, generation }): RouteState => ({
-        route: plan.route,
-        generation,
-        phase: 'appending',
-        fromLsn: stage.fromLsn,
-        stage: name,
-        tableOid: publishedOid(published, plan),
-        contractVersion: plan.source?.contract?.version ?? 0,
-        contractLsn: stage.fromLsn,
-      }),
-    );
-    await this.#save(withRoutes(this.#state, changed));
-  }
-
   async #append(
     stage: Stage,
     states: readonly RouteState[],
     wanted: readonly RoutePlan[],
     signal: AbortSignal,
   ): Promise<void> {
-    const { log, clock, logger } = this.#options;
-    const plans = new Map(wanted.map((plan) => [plan.route, plan]));
-    const ahead = await this.#heldAhead(states, SNAPSHOT_LANE);
-    const routes = states.map(({ route, generation }) =>
-      prepareRoute(must(plans.get(route)), generation, log.partitionCount, ahead),
-    );
-    const failed = new AbortController();
-    const pipeline = await this.#pipelines.begin((failure) => failed.abort(failure));
-    try {
-      const rows = await appendSnapshot({
-        store: this.#stages,
-        stage,
-        routes,
-        partitions: log.partitionCount,
-        pipeline,
-        clock,
-        signal: AbortSignal.any([signal, failed.signal]),
-      });
-      const live = states.map((state): RouteState => ({ ...state, phase: 'live', stage: '' }));
-      await this.#save(withRoutes(this.#state, live));
-      this.#note('stage', undefined);
-      logger.info('snapshot appended', { routes: states.map(({ route }) => route), rows });
-    } catch (error) {
-      if (!isFreshetError(error, 'DATA_DAMAGED')) throw error;
-      // What is in the log of it ends with its generation: without the stage the next step is to take another.
-      this.#note('stage', error);
-      await this.#stages.remove(stage.name);
-    } finally {
-      await this.#pipelines.retire();
+    const live = await this.#snapshots.append(stage, states, wanted, must(this.#definitions), signal);
+    if (live instanceof FreshetError) {
+      this.#note('stage', live);
+      return;
     }
+    await this.#save(withRoutes(this.#state, live));
+    this.#note('stage', undefined);
   }
 
   async #follow(
@@ -363,7 +330,7 @@ export class PostgresSource {
     const connection = await database.openStream(slotName, signal);
     try {
       this.#retireStream();
-      const ahead = await this.#heldAhead(states, SLOT_LANE);
+      const ahead = await heldAhead(this.#options.quarantine, states, SLOT_LANE, this.#state.acknowledgedLsn);
       const stream = new ChangeStream(this.#liveRoutes(wanted, states, ahead));
       this.#stream = stream;
       const replication = new Replication({
@@ -395,19 +362,6 @@ export class PostgresSource {
       this.#note('state', undefined);
       await connection.close();
     }
-  }
-
-  /** Rows in quarantine whose event time was ahead, of those that may come again in the lane. */
-  #heldAhead(states: readonly RouteState[], lane: number): Promise<ReadonlySet<string>> {
-    const generations = new Map(states.map(({ route, generation }) => [route, generation]));
-    const { acknowledgedLsn } = this.#state;
-    return this.#options.quarantine.places(
-      (entry) =>
-        entry.reason === 'event_time_ahead' &&
-        entry.lane === lane &&
-        generations.get(entry.route) === entry.generation &&
-        (lane === SNAPSHOT_LANE || entry.major >= acknowledgedLsn),
-    );
   }
 
   #liveRoutes(wanted: readonly RoutePlan[], states: readonly RouteState[], ahead: ReadonlySet<string>): LiveRoute[] {

@@ -16,7 +16,8 @@ it('ends with the signal between two pieces of a stage, and takes no more of it'
   const clock = new VirtualClock();
   const database = new ScriptedDatabase({ name: 'shop', nowUs: () => clock.nowUs(), random: () => 0.5 });
   database.createTable('events', ['id', 'value']);
-  const [plan] = defineScripted(database, 1n, [{ table: 'events', mode: 1 }]).routes;
+  const definitions = defineScripted(database, 1n, [{ table: 'events', mode: 1 }]);
+  const [plan] = definitions.routes;
   const stop = new AbortController();
   let pieces = 0;
   let closed = false;
@@ -46,6 +47,7 @@ it('ends with the signal between two pieces of a stage, and takes no more of it'
   const appended = appendSnapshot({
     store: store as StageStore,
     stage,
+    definitions,
     routes: [prepareRoute(plan!, 1, 1)],
     partitions: 1,
     pipeline: new AppendPipeline({ log, quarantine, clock, random: () => 0, bytesMax: 1e9 }),

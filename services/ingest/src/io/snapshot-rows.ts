@@ -1,9 +1,15 @@
 /**
- * Appends a stage: route_begin to every partition, the rows in lane 1 with their numbers from 1, snapshot_end to every
- * partition. Each part is durable before the next begins, so that the order holds in every partition. Broadcast tables go
- * first, from begin to end: events that lie behind a table are joined as they are folded, earlier ones in a second reading.
+ * Appends a stage: the definitions again and route_begin to every partition, the rows in lane 1 with their numbers from 1,
+ * snapshot_end to every partition. Each part is durable before the next begins, so that the order holds in every partition.
+ *
+ * The definitions, although the log had them: the part of it that did may be trimmed, and who begins to fold here must know
+ * them. A fold that has them passes over them.
+ *
+ * Broadcast tables go first, from begin to end: events that lie behind a table are joined as they are folded, earlier ones
+ * in a second reading.
  */
 import { Operation } from '@freshet/gen/freshet/log/v1/log_pb.ts';
+import type { DefinitionSet } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import type { Clock } from '@freshet/kit/clock.ts';
 import { encodeRecord } from '@freshet/log/record-writer.ts';
 import type { AppendPipeline } from '../core/append-pipeline.ts';
@@ -14,6 +20,8 @@ import type { Stage, StagedTable, StageStore } from './snapshot-stage.ts';
 export interface SnapshotAppend {
   readonly store: StageStore;
   readonly stage: Stage;
+  /** In force, and in the log already. */
+  readonly definitions: DefinitionSet;
   readonly routes: readonly Route[];
   readonly partitions: number;
   readonly pipeline: AppendPipeline;
@@ -45,10 +53,14 @@ async function appendRoutes(options: SnapshotAppend): Promise<number> {
 }
 
 async function appendMarks(
-  { routes, partitions, pipeline, signal }: SnapshotAppend,
+  { definitions, routes, partitions, pipeline, signal }: SnapshotAppend,
   kind: 'routeBegin' | 'snapshotEnd',
 ): Promise<void> {
   const batch = new Batch();
+  if (kind === 'routeBegin') {
+    const again = encodeRecord({ case: 'definitions', value: definitions });
+    for (let partition = 0; partition < partitions; partition++) batch.addRecord(partition, again);
+  }
   for (const { number, generation } of routes) {
     const record = encodeRecord({ case: kind, value: { route: number, generation } });
     for (let partition = 0; partition < partitions; partition++) batch.addRecord(partition, record);

@@ -35,6 +35,7 @@ interface StateJson {
     readonly tableOid?: number;
     readonly contractVersion?: number;
     readonly contractLsn?: string;
+    readonly shape?: RouteState['shape'];
   }[];
 }
 

@@ -12,6 +12,7 @@ import type { FileSystem } from '@freshet/log/file-system.ts';
 import { openSegmentLog, type SegmentLog } from '@freshet/log/segment-log.ts';
 import type { VirtualClock } from '@freshet/testkit/virtual-clock.ts';
 import { contractOf } from '../core/contract.ts';
+import { GenerationRequests } from '../io/generation-requests.ts';
 import { IngestNode } from '../io/ingest-node.ts';
 import { PostgresSource } from '../io/postgres-source.ts';
 import { QuarantineFile } from '../io/quarantine-file.ts';
@@ -21,6 +22,7 @@ export interface ScriptedCapture {
   readonly log: SegmentLog;
   readonly node: IngestNode;
   readonly source: PostgresSource;
+  readonly requests: GenerationRequests;
   readonly conditions: ConditionBoard;
   readonly quarantine: QuarantineFile;
   /** Settles when capturing ends. */
@@ -56,6 +58,8 @@ export async function startScripted(options: ScriptedCaptureOptions): Promise<Sc
   });
   const conditions = new ConditionBoard({ clock, log: logger });
   const quarantine = await QuarantineFile.open(files, join(DIRECTORY, 'quarantine.jsonl'));
+  const path = join(DIRECTORY, 'generations.json');
+  const requests = await GenerationRequests.open({ files, path, logId: log.logId, logger });
   const source = new PostgresSource({
     name: database.name,
     database,
@@ -64,6 +68,7 @@ export async function startScripted(options: ScriptedCaptureOptions): Promise<Sc
     files,
     log,
     quarantine,
+    requests,
     clock,
     random,
     logger,
@@ -89,6 +94,7 @@ export async function startScripted(options: ScriptedCaptureOptions): Promise<Sc
     log,
     node,
     source,
+    requests,
     conditions,
     quarantine,
     ended,

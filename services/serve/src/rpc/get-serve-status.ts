@@ -20,11 +20,20 @@ export function getServeStatus(replica: Replica): () => Promise<GetServeStatusRe
         upstream: shard.upstream ?? '',
         reason: shard.reason,
         standstillUs: BigInt(Math.round(shard.standstillUs)),
+        standing: shard.standing.map(fromHex),
       })),
       servingGeneration: replica.catalog.generation,
       knownGeneration: replica.knownGeneration,
       rows: BigInt(replica.rowCount),
       conditions: replica.conditions,
       rowBytes: BigInt(replica.rowBytes),
+      pendingGenerations: replica.pendingGenerations.map(({ viewId, name, generation, ready, sinceUs }) => ({
+        viewId: fromHex(viewId),
+        name,
+        generation,
+        shardsReady: ready,
+        shards: replica.shardCount,
+        sinceUs: BigInt(sinceUs),
+      })),
     });
 }

@@ -8,7 +8,8 @@
 // start at 0 and are contiguous; log time is in microseconds since the Unix epoch and never decreases.
 // History: 2026-11-22 first version. 2026-11-23 NoteCheckpoints: ingest first, then compute; a server without it answers
 // UNIMPLEMENTED and trims nothing. 2026-11-23 Change.row_key, old_row_key: ingest before compute; without them a row of a
-// mutable source is taken for nobody's.
+// mutable source is taken for nobody's. 2026-11-23 RequestGenerations: ingest first, then compute; a server without it answers
+// UNIMPLEMENTED, and what cannot be built stays so.
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
@@ -23,7 +24,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file freshet/log/v1/log.proto.
  */
 export const file_freshet_log_v1_log: GenFile = /*@__PURE__*/
-  fileDesc("ChhmcmVzaGV0L2xvZy92MS9sb2cucHJvdG8SDmZyZXNoZXQubG9nLnYxIoYDCglMb2dSZWNvcmQSKAoGY2hhbmdlGAEgASgLMhYuZnJlc2hldC5sb2cudjEuQ2hhbmdlSAASMQoLcm91dGVfYmVnaW4YAiABKAsyGi5mcmVzaGV0LmxvZy52MS5Sb3V0ZUJlZ2luSAASMwoMc25hcHNob3RfZW5kGAMgASgLMhsuZnJlc2hldC5sb2cudjEuU25hcHNob3RFbmRIABI1CgtkZWZpbml0aW9ucxgEIAEoCzIeLmZyZXNoZXQudHlwZS52MS5EZWZpbml0aW9uU2V0SAASJAoEdGljaxgFIAEoCzIULmZyZXNoZXQubG9nLnYxLlRpY2tIABIsCgh0cnVuY2F0ZRgGIAEoCzIYLmZyZXNoZXQubG9nLnYxLlRydW5jYXRlSAASJgoFZXJhc2UYByABKAsyFS5mcmVzaGV0LmxvZy52MS5FcmFzZUgAEiwKBXRhYmxlGAggASgLMhsuZnJlc2hldC5sb2cudjEuVGFibGVDaGFuZ2VIAEIGCgRraW5kIjYKCFNlcXVlbmNlEg0KBW1ham9yGAEgASgEEg0KBW1pbm9yGAIgASgEEgwKBHBhcnQYAyABKA0i+QIKBkNoYW5nZRINCgVyb3V0ZRgBIAEoDRISCgpnZW5lcmF0aW9uGAIgASgNEgwKBGxhbmUYAyABKA0SKgoIc2VxdWVuY2UYBCABKAsyGC5mcmVzaGV0LmxvZy52MS5TZXF1ZW5jZRIsCglvcGVyYXRpb24YBSABKA4yGS5mcmVzaGV0LmxvZy52MS5PcGVyYXRpb24SEgoKZW50aXR5X2tleRgGIAEoDBIYChBjb250cmFjdF92ZXJzaW9uGAcgASgNEiMKA3JvdxgIIAMoCzIWLmZyZXNoZXQudHlwZS52MS5WYWx1ZRIaCg1ldmVudF90aW1lX3VzGAkgASgSSACIAQESEwoLdHJhY2VwYXJlbnQYCiABKAkSGAoLa25vd25fYXRfdXMYCyABKBJIAYgBARIPCgdyb3dfa2V5GAwgASgMEhMKC29sZF9yb3dfa2V5GA0gASgMQhAKDl9ldmVudF90aW1lX3VzQg4KDF9rbm93bl9hdF91cyIvCgpSb3V0ZUJlZ2luEg0KBXJvdXRlGAEgASgNEhIKCmdlbmVyYXRpb24YAiABKA0iMAoLU25hcHNob3RFbmQSDQoFcm91dGUYASABKA0SEgoKZ2VuZXJhdGlvbhgCIAEoDSIGCgRUaWNrImcKCFRydW5jYXRlEg0KBXJvdXRlGAEgASgNEhIKCmdlbmVyYXRpb24YAiABKA0SDAoEbGFuZRgDIAEoDRIqCghzZXF1ZW5jZRgEIAEoCzIYLmZyZXNoZXQubG9nLnYxLlNlcXVlbmNlIisKBUVyYXNlEg4KBmVudGl0eRgBIAEoCRISCgplbnRpdHlfa2V5GAIgASgMIjUKC1RhYmxlQ2hhbmdlEiYKBmNoYW5nZRgBIAEoCzIWLmZyZXNoZXQubG9nLnYxLkNoYW5nZSIUChJEZXNjcmliZUxvZ1JlcXVlc3QiWgoTRGVzY3JpYmVMb2dSZXNwb25zZRIOCgZsb2dfaWQYASABKAwSMwoKcGFydGl0aW9ucxgCIAMoCzIfLmZyZXNoZXQubG9nLnYxLlBhcnRpdGlvbkJvdW5kcyItCg9QYXJ0aXRpb25Cb3VuZHMSDQoFc3RhcnQYASABKAQSCwoDZW5kGAIgASgEIkoKDlJlYWRMb2dSZXF1ZXN0EhcKBmxvZ19pZBgBIAEoDEIHukgEegIYEBIRCglwYXJ0aXRpb24YAiABKA0SDAoEZnJvbRgDIAEoBCJTCg9SZWFkTG9nUmVzcG9uc2USFAoMZmlyc3Rfb2Zmc2V0GAEgASgEEg0KBWNvdW50GAIgASgNEg4KBmZyYW1lcxgDIAEoDBILCgNlbmQYBCABKAQijwEKFk5vdGVDaGVja3BvaW50c1JlcXVlc3QSGwoHbm9kZV9pZBgBIAEoCUIKukgHcgUQARiAARIXCgZsb2dfaWQYAiABKAxCB7pIBHoCaBASPwoLY2hlY2twb2ludHMYAyADKAsyHy5mcmVzaGV0LmxvZy52MS5TaGFyZENoZWNrcG9pbnRCCbpIBpIBAxCACCIwCg9TaGFyZENoZWNrcG9pbnQSDQoFc2hhcmQYASABKA0SDgoGb2Zmc2V0GAIgASgEIjAKF05vdGVDaGVja3BvaW50c1Jlc3BvbnNlEhUKDWFsbG93ZWRfYmVsb3cYASADKAQqfAoJT3BlcmF0aW9uEhkKFU9QRVJBVElPTl9VTlNQRUNJRklFRBAAEhQKEE9QRVJBVElPTl9JTlNFUlQQARIUChBPUEVSQVRJT05fVVBEQVRFEAISFAoQT1BFUkFUSU9OX0RFTEVURRADEhIKDk9QRVJBVElPTl9SRUFEEAQylgIKCkxvZ1NlcnZpY2USVgoLRGVzY3JpYmVMb2cSIi5mcmVzaGV0LmxvZy52MS5EZXNjcmliZUxvZ1JlcXVlc3QaIy5mcmVzaGV0LmxvZy52MS5EZXNjcmliZUxvZ1Jlc3BvbnNlEkwKB1JlYWRMb2cSHi5mcmVzaGV0LmxvZy52MS5SZWFkTG9nUmVxdWVzdBofLmZyZXNoZXQubG9nLnYxLlJlYWRMb2dSZXNwb25zZTABEmIKD05vdGVDaGVja3BvaW50cxImLmZyZXNoZXQubG9nLnYxLk5vdGVDaGVja3BvaW50c1JlcXVlc3QaJy5mcmVzaGV0LmxvZy52MS5Ob3RlQ2hlY2twb2ludHNSZXNwb25zZWIGcHJvdG8z", [file_buf_validate_validate, file_freshet_type_v1_plan, file_freshet_type_v1_value]);
+  fileDesc("ChhmcmVzaGV0L2xvZy92MS9sb2cucHJvdG8SDmZyZXNoZXQubG9nLnYxIoYDCglMb2dSZWNvcmQSKAoGY2hhbmdlGAEgASgLMhYuZnJlc2hldC5sb2cudjEuQ2hhbmdlSAASMQoLcm91dGVfYmVnaW4YAiABKAsyGi5mcmVzaGV0LmxvZy52MS5Sb3V0ZUJlZ2luSAASMwoMc25hcHNob3RfZW5kGAMgASgLMhsuZnJlc2hldC5sb2cudjEuU25hcHNob3RFbmRIABI1CgtkZWZpbml0aW9ucxgEIAEoCzIeLmZyZXNoZXQudHlwZS52MS5EZWZpbml0aW9uU2V0SAASJAoEdGljaxgFIAEoCzIULmZyZXNoZXQubG9nLnYxLlRpY2tIABIsCgh0cnVuY2F0ZRgGIAEoCzIYLmZyZXNoZXQubG9nLnYxLlRydW5jYXRlSAASJgoFZXJhc2UYByABKAsyFS5mcmVzaGV0LmxvZy52MS5FcmFzZUgAEiwKBXRhYmxlGAggASgLMhsuZnJlc2hldC5sb2cudjEuVGFibGVDaGFuZ2VIAEIGCgRraW5kIjYKCFNlcXVlbmNlEg0KBW1ham9yGAEgASgEEg0KBW1pbm9yGAIgASgEEgwKBHBhcnQYAyABKA0i+QIKBkNoYW5nZRINCgVyb3V0ZRgBIAEoDRISCgpnZW5lcmF0aW9uGAIgASgNEgwKBGxhbmUYAyABKA0SKgoIc2VxdWVuY2UYBCABKAsyGC5mcmVzaGV0LmxvZy52MS5TZXF1ZW5jZRIsCglvcGVyYXRpb24YBSABKA4yGS5mcmVzaGV0LmxvZy52MS5PcGVyYXRpb24SEgoKZW50aXR5X2tleRgGIAEoDBIYChBjb250cmFjdF92ZXJzaW9uGAcgASgNEiMKA3JvdxgIIAMoCzIWLmZyZXNoZXQudHlwZS52MS5WYWx1ZRIaCg1ldmVudF90aW1lX3VzGAkgASgSSACIAQESEwoLdHJhY2VwYXJlbnQYCiABKAkSGAoLa25vd25fYXRfdXMYCyABKBJIAYgBARIPCgdyb3dfa2V5GAwgASgMEhMKC29sZF9yb3dfa2V5GA0gASgMQhAKDl9ldmVudF90aW1lX3VzQg4KDF9rbm93bl9hdF91cyIvCgpSb3V0ZUJlZ2luEg0KBXJvdXRlGAEgASgNEhIKCmdlbmVyYXRpb24YAiABKA0iMAoLU25hcHNob3RFbmQSDQoFcm91dGUYASABKA0SEgoKZ2VuZXJhdGlvbhgCIAEoDSIGCgRUaWNrImcKCFRydW5jYXRlEg0KBXJvdXRlGAEgASgNEhIKCmdlbmVyYXRpb24YAiABKA0SDAoEbGFuZRgDIAEoDRIqCghzZXF1ZW5jZRgEIAEoCzIYLmZyZXNoZXQubG9nLnYxLlNlcXVlbmNlIisKBUVyYXNlEg4KBmVudGl0eRgBIAEoCRISCgplbnRpdHlfa2V5GAIgASgMIjUKC1RhYmxlQ2hhbmdlEiYKBmNoYW5nZRgBIAEoCzIWLmZyZXNoZXQubG9nLnYxLkNoYW5nZSIUChJEZXNjcmliZUxvZ1JlcXVlc3QiWgoTRGVzY3JpYmVMb2dSZXNwb25zZRIOCgZsb2dfaWQYASABKAwSMwoKcGFydGl0aW9ucxgCIAMoCzIfLmZyZXNoZXQubG9nLnYxLlBhcnRpdGlvbkJvdW5kcyItCg9QYXJ0aXRpb25Cb3VuZHMSDQoFc3RhcnQYASABKAQSCwoDZW5kGAIgASgEIkoKDlJlYWRMb2dSZXF1ZXN0EhcKBmxvZ19pZBgBIAEoDEIHukgEegIYEBIRCglwYXJ0aXRpb24YAiABKA0SDAoEZnJvbRgDIAEoBCJTCg9SZWFkTG9nUmVzcG9uc2USFAoMZmlyc3Rfb2Zmc2V0GAEgASgEEg0KBWNvdW50GAIgASgNEg4KBmZyYW1lcxgDIAEoDBILCgNlbmQYBCABKAQijwEKFk5vdGVDaGVja3BvaW50c1JlcXVlc3QSGwoHbm9kZV9pZBgBIAEoCUIKukgHcgUQARiAARIXCgZsb2dfaWQYAiABKAxCB7pIBHoCaBASPwoLY2hlY2twb2ludHMYAyADKAsyHy5mcmVzaGV0LmxvZy52MS5TaGFyZENoZWNrcG9pbnRCCbpIBpIBAxCACCIwCg9TaGFyZENoZWNrcG9pbnQSDQoFc2hhcmQYASABKA0SDgoGb2Zmc2V0GAIgASgEIjAKF05vdGVDaGVja3BvaW50c1Jlc3BvbnNlEhUKDWFsbG93ZWRfYmVsb3cYASADKAQikQEKGVJlcXVlc3RHZW5lcmF0aW9uc1JlcXVlc3QSFwoGbG9nX2lkGAEgASgMQge6SAR6AmgQEhsKB25vZGVfaWQYAiABKAlCCrpIB3IFEAEYgAESPgoGcm91dGVzGAMgAygLMiEuZnJlc2hldC5sb2cudjEuR2VuZXJhdGlvblJlcXVlc3RCC7pICJIBBQgBEIAIIlYKEUdlbmVyYXRpb25SZXF1ZXN0Eg0KBXJvdXRlGAEgASgNEhgKEGFib3ZlX2dlbmVyYXRpb24YAiABKA0SGAoGcmVhc29uGAMgASgJQgi6SAVyAxj0AyJOChpSZXF1ZXN0R2VuZXJhdGlvbnNSZXNwb25zZRIwCgZyb3V0ZXMYASADKAsyIC5mcmVzaGV0LmxvZy52MS5HZW5lcmF0aW9uQW5zd2VyImkKEEdlbmVyYXRpb25BbnN3ZXISDQoFcm91dGUYASABKA0SMgoHdmVyZGljdBgCIAEoDjIhLmZyZXNoZXQubG9nLnYxLkdlbmVyYXRpb25WZXJkaWN0EhIKCmdlbmVyYXRpb24YAyABKA0qfAoJT3BlcmF0aW9uEhkKFU9QRVJBVElPTl9VTlNQRUNJRklFRBAAEhQKEE9QRVJBVElPTl9JTlNFUlQQARIUChBPUEVSQVRJT05fVVBEQVRFEAISFAoQT1BFUkFUSU9OX0RFTEVURRADEhIKDk9QRVJBVElPTl9SRUFEEAQqnAEKEUdlbmVyYXRpb25WZXJkaWN0EiIKHkdFTkVSQVRJT05fVkVSRElDVF9VTlNQRUNJRklFRBAAEh8KG0dFTkVSQVRJT05fVkVSRElDVF9BQ0NFUFRFRBABEhwKGEdFTkVSQVRJT05fVkVSRElDVF9CRUdVThACEiQKIEdFTkVSQVRJT05fVkVSRElDVF9VTktOT1dOX1JPVVRFEAMygwMKCkxvZ1NlcnZpY2USVgoLRGVzY3JpYmVMb2cSIi5mcmVzaGV0LmxvZy52MS5EZXNjcmliZUxvZ1JlcXVlc3QaIy5mcmVzaGV0LmxvZy52MS5EZXNjcmliZUxvZ1Jlc3BvbnNlEkwKB1JlYWRMb2cSHi5mcmVzaGV0LmxvZy52MS5SZWFkTG9nUmVxdWVzdBofLmZyZXNoZXQubG9nLnYxLlJlYWRMb2dSZXNwb25zZTABEmIKD05vdGVDaGVja3BvaW50cxImLmZyZXNoZXQubG9nLnYxLk5vdGVDaGVja3BvaW50c1JlcXVlc3QaJy5mcmVzaGV0LmxvZy52MS5Ob3RlQ2hlY2twb2ludHNSZXNwb25zZRJrChJSZXF1ZXN0R2VuZXJhdGlvbnMSKS5mcmVzaGV0LmxvZy52MS5SZXF1ZXN0R2VuZXJhdGlvbnNSZXF1ZXN0GiouZnJlc2hldC5sb2cudjEuUmVxdWVzdEdlbmVyYXRpb25zUmVzcG9uc2ViBnByb3RvMw", [file_buf_validate_validate, file_freshet_type_v1_plan, file_freshet_type_v1_value]);
 
 /**
  * One record.
@@ -649,6 +650,133 @@ export const NoteCheckpointsResponseSchema: GenMessage<NoteCheckpointsResponse> 
   messageDesc(file_freshet_log_v1_log, 16);
 
 /**
+ * Asks for routes anew.
+ *
+ * @generated from message freshet.log.v1.RequestGenerationsRequest
+ */
+export type RequestGenerationsRequest = Message<"freshet.log.v1.RequestGenerationsRequest"> & {
+  /**
+   * The log that lacks their beginnings.
+   *
+   * @generated from field: bytes log_id = 1;
+   */
+  logId: Uint8Array;
+
+  /**
+   * Who asks, by the id that it keeps in its data directory and announces to the registry; for people who read about it.
+   *
+   * @generated from field: string node_id = 2;
+   */
+  nodeId: string;
+
+  /**
+   * The routes, each once.
+   *
+   * @generated from field: repeated freshet.log.v1.GenerationRequest routes = 3;
+   */
+  routes: GenerationRequest[];
+};
+
+/**
+ * Describes the message freshet.log.v1.RequestGenerationsRequest.
+ * Use `create(RequestGenerationsRequestSchema)` to create a new message.
+ */
+export const RequestGenerationsRequestSchema: GenMessage<RequestGenerationsRequest> = /*@__PURE__*/
+  messageDesc(file_freshet_log_v1_log, 17);
+
+/**
+ * One route that is to begin anew.
+ *
+ * @generated from message freshet.log.v1.GenerationRequest
+ */
+export type GenerationRequest = Message<"freshet.log.v1.GenerationRequest"> & {
+  /**
+   * The route.
+   *
+   * @generated from field: uint32 route = 1;
+   */
+  route: number;
+
+  /**
+   * The newest generation of it that does not serve: what is wanted is one above it. 0: any generation will do that begins
+   * from now on in a route that has none yet, which is what happens anyway.
+   *
+   * @generated from field: uint32 above_generation = 2;
+   */
+  aboveGeneration: number;
+
+  /**
+   * Why, in a sentence for people.
+   *
+   * @generated from field: string reason = 3;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message freshet.log.v1.GenerationRequest.
+ * Use `create(GenerationRequestSchema)` to create a new message.
+ */
+export const GenerationRequestSchema: GenMessage<GenerationRequest> = /*@__PURE__*/
+  messageDesc(file_freshet_log_v1_log, 18);
+
+/**
+ * What becomes of the requests.
+ *
+ * @generated from message freshet.log.v1.RequestGenerationsResponse
+ */
+export type RequestGenerationsResponse = Message<"freshet.log.v1.RequestGenerationsResponse"> & {
+  /**
+   * One for each route, in the order of the request.
+   *
+   * @generated from field: repeated freshet.log.v1.GenerationAnswer routes = 1;
+   */
+  routes: GenerationAnswer[];
+};
+
+/**
+ * Describes the message freshet.log.v1.RequestGenerationsResponse.
+ * Use `create(RequestGenerationsResponseSchema)` to create a new message.
+ */
+export const RequestGenerationsResponseSchema: GenMessage<RequestGenerationsResponse> = /*@__PURE__*/
+  messageDesc(file_freshet_log_v1_log, 19);
+
+/**
+ * What becomes of one request.
+ *
+ * @generated from message freshet.log.v1.GenerationAnswer
+ */
+export type GenerationAnswer = Message<"freshet.log.v1.GenerationAnswer"> & {
+  /**
+   * The route.
+   *
+   * @generated from field: uint32 route = 1;
+   */
+  route: number;
+
+  /**
+   * What becomes of it.
+   *
+   * @generated from field: freshet.log.v1.GenerationVerdict verdict = 2;
+   */
+  verdict: GenerationVerdict;
+
+  /**
+   * The newest generation that has begun, or was about to; 0: none, or not known.
+   *
+   * @generated from field: uint32 generation = 3;
+   */
+  generation: number;
+};
+
+/**
+ * Describes the message freshet.log.v1.GenerationAnswer.
+ * Use `create(GenerationAnswerSchema)` to create a new message.
+ */
+export const GenerationAnswerSchema: GenMessage<GenerationAnswer> = /*@__PURE__*/
+  messageDesc(file_freshet_log_v1_log, 20);
+
+/**
  * What happened to a row.
  *
  * @generated from enum freshet.log.v1.Operation
@@ -704,6 +832,54 @@ export const OperationSchema: GenEnum<Operation> = /*@__PURE__*/
   enumDesc(file_freshet_log_v1_log, 0);
 
 /**
+ * What becomes of a request for a new generation.
+ *
+ * @generated from enum freshet.log.v1.GenerationVerdict
+ */
+export const GenerationVerdict = {
+  /**
+   * Not a verdict.
+   *
+   * @generated from enum value: GENERATION_VERDICT_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * It will begin, or was asked for before and will begin.
+   *
+   * @generated from enum value: GENERATION_VERDICT_ACCEPTED = 1;
+   */
+  ACCEPTED: 1,
+
+  /**
+   * A generation above the one named has begun: look for it in the log.
+   *
+   * @generated from enum value: GENERATION_VERDICT_BEGUN = 2;
+   */
+  BEGUN: 2,
+
+  /**
+   * The definitions that ingest has in force have no such route, or its database is not captured here: ask again later.
+   *
+   * @generated from enum value: GENERATION_VERDICT_UNKNOWN_ROUTE = 3;
+   */
+  UNKNOWN_ROUTE: 3,
+} as const;
+
+/**
+ * What becomes of a request for a new generation.
+ *
+ * @generated from enum freshet.log.v1.GenerationVerdict
+ */
+export type GenerationVerdict = (typeof GenerationVerdict)[keyof typeof GenerationVerdict] | UnknownEnum;
+
+/**
+ * Describes the enum freshet.log.v1.GenerationVerdict.
+ */
+export const GenerationVerdictSchema: GenEnum<GenerationVerdict> = /*@__PURE__*/
+  enumDesc(file_freshet_log_v1_log, 1);
+
+/**
  * Serves the segment files of an embedded log.
  *
  * @generated from service freshet.log.v1.LogService
@@ -741,6 +917,20 @@ export const LogService: GenService<{
     methodKind: "unary";
     input: typeof NoteCheckpointsRequestSchema;
     output: typeof NoteCheckpointsResponseSchema;
+  },
+  /**
+   * Asks that routes begin anew, as new generations with snapshots of their own: because the log no longer has their
+   * beginnings, and something must be built that needs them. Resolves once what was accepted is durable: it is then carried
+   * out, over restarts too. Asked again it changes nothing, and neither does what a newer generation has already answered.
+   * The definitions come to the log again before each new beginning, so that a shard which starts there knows them. WRONG_LOG
+   * when it is another log.
+   *
+   * @generated from rpc freshet.log.v1.LogService.RequestGenerations
+   */
+  requestGenerations: {
+    methodKind: "unary";
+    input: typeof RequestGenerationsRequestSchema;
+    output: typeof RequestGenerationsResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_freshet_log_v1_log, 0);

@@ -7,6 +7,7 @@
 // 2026-11-23 conditions in the status; additive, any order of deployment.
 // 2026-11-23 healing, upstream, standstill and memory in the status; additive, any order of deployment.
 // 2026-11-23 the answer's limit told; it was refused before as well, by gRPC.
+// 2026-11-23 generations that are waited for in the status; additive, any order of deployment.
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
@@ -22,7 +23,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file freshet/serve/v1/serve.proto.
  */
 export const file_freshet_serve_v1_serve: GenFile = /*@__PURE__*/
-  fileDesc("ChxmcmVzaGV0L3NlcnZlL3YxL3NlcnZlLnByb3RvEhBmcmVzaGV0LnNlcnZlLnYxIhsKCUludDY0TGlzdBIOCgZ2YWx1ZXMYASADKAMiHAoKU3RyaW5nTGlzdBIOCgZ2YWx1ZXMYASADKAkiGwoJQnl0ZXNMaXN0Eg4KBnZhbHVlcxgBIAMoDCIaCghCb29sTGlzdBIOCgZ2YWx1ZXMYASADKAgi3wEKCkVudGl0eUtleXMSDAoEbmFtZRgBIAEoCRItCgZpbnQ2NHMYAiABKAsyGy5mcmVzaGV0LnNlcnZlLnYxLkludDY0TGlzdEgAEi8KB3N0cmluZ3MYAyABKAsyHC5mcmVzaGV0LnNlcnZlLnYxLlN0cmluZ0xpc3RIABIsCgVieXRlcxgEIAEoCzIbLmZyZXNoZXQuc2VydmUudjEuQnl0ZXNMaXN0SAASKwoFYm9vbHMYBSABKAsyGi5mcmVzaGV0LnNlcnZlLnYxLkJvb2xMaXN0SABCCAoGdmFsdWVzInUKEkdldEZlYXR1cmVzUmVxdWVzdBIPCgdzZXJ2aWNlGAEgASgJEhAKCGZlYXR1cmVzGAIgAygJEioKBGtleXMYAyADKAsyHC5mcmVzaGV0LnNlcnZlLnYxLkVudGl0eUtleXMSEAoIcm93X2luZm8YBCABKAgiSwoNRmVhdHVyZUNvbHVtbhIMCgRuYW1lGAEgASgJEiwKBnZhbHVlcxgCIAEoCzIcLmZyZXNoZXQudHlwZS52MS5WYWx1ZUNvbHVtbiJKCgdSb3dJbmZvEgwKBHZpZXcYASABKAkSGQoRdmVyc2lvbnNfcGx1c19vbmUYAiADKAQSFgoOZXZlbnRfdGltZXNfdXMYAyADKBIinwEKE0dldEZlYXR1cmVzUmVzcG9uc2USMAoHY29sdW1ucxgBIAMoCzIfLmZyZXNoZXQuc2VydmUudjEuRmVhdHVyZUNvbHVtbhIQCghhc19vZl91cxgCIAEoEhIbChNjb21wbGV0ZV90aHJvdWdoX3VzGAMgASgSEicKBHJvd3MYBCADKAsyGS5mcmVzaGV0LnNlcnZlLnYxLlJvd0luZm8iFQoTTGlzdFNlcnZpY2VzUmVxdWVzdCJOChRMaXN0U2VydmljZXNSZXNwb25zZRI2CghzZXJ2aWNlcxgBIAMoCzIkLmZyZXNoZXQuc2VydmUudjEuU2VydmljZURlc2NyaXB0aW9uIoIBChJTZXJ2aWNlRGVzY3JpcHRpb24SDAoEbmFtZRgBIAEoCRIoCgRrZXlzGAIgAygLMhouZnJlc2hldC50eXBlLnYxLktleUNvbHVtbhI0CgdvdXRwdXRzGAMgAygLMiMuZnJlc2hldC5zZXJ2ZS52MS5PdXRwdXREZXNjcmlwdGlvbiJLChFPdXRwdXREZXNjcmlwdGlvbhIMCgRuYW1lGAEgASgJEigKBHR5cGUYAiABKAsyGi5mcmVzaGV0LnR5cGUudjEuVmFsdWVUeXBlIhcKFUdldFNlcnZlU3RhdHVzUmVxdWVzdCLVAQoWR2V0U2VydmVTdGF0dXNSZXNwb25zZRI0CgZzaGFyZHMYASADKAsyJC5mcmVzaGV0LnNlcnZlLnYxLlJlcGxpY2FTaGFyZFN0YXR1cxIaChJzZXJ2aW5nX2dlbmVyYXRpb24YAiABKAQSGAoQa25vd25fZ2VuZXJhdGlvbhgDIAEoBBIMCgRyb3dzGAQgASgEEi4KCmNvbmRpdGlvbnMYBSADKAsyGi5mcmVzaGV0LnR5cGUudjEuQ29uZGl0aW9uEhEKCXJvd19ieXRlcxgGIAEoBCLmAQoSUmVwbGljYVNoYXJkU3RhdHVzEg0KBXNoYXJkGAEgASgNEg4KBmxvZ19pZBgCIAEoDBIQCghwb3NpdGlvbhgDIAEoBBIbChNjb21wbGV0ZV90aHJvdWdoX3VzGAQgASgSEhEKCWNvbm5lY3RlZBgFIAEoCBITCgtjYXRjaGluZ191cBgGIAEoCBIQCghidWlsZGluZxgHIAMoDBIPCgdoZWFsaW5nGAggASgIEhAKCHVwc3RyZWFtGAkgASgJEg4KBnJlYXNvbhgKIAEoCRIVCg1zdGFuZHN0aWxsX3VzGAsgASgDMq4CCgxTZXJ2ZVNlcnZpY2USWgoLR2V0RmVhdHVyZXMSJC5mcmVzaGV0LnNlcnZlLnYxLkdldEZlYXR1cmVzUmVxdWVzdBolLmZyZXNoZXQuc2VydmUudjEuR2V0RmVhdHVyZXNSZXNwb25zZRJdCgxMaXN0U2VydmljZXMSJS5mcmVzaGV0LnNlcnZlLnYxLkxpc3RTZXJ2aWNlc1JlcXVlc3QaJi5mcmVzaGV0LnNlcnZlLnYxLkxpc3RTZXJ2aWNlc1Jlc3BvbnNlEmMKDkdldFNlcnZlU3RhdHVzEicuZnJlc2hldC5zZXJ2ZS52MS5HZXRTZXJ2ZVN0YXR1c1JlcXVlc3QaKC5mcmVzaGV0LnNlcnZlLnYxLkdldFNlcnZlU3RhdHVzUmVzcG9uc2ViBnByb3RvMw", [file_freshet_type_v1_condition, file_freshet_type_v1_plan, file_freshet_type_v1_value]);
+  fileDesc("ChxmcmVzaGV0L3NlcnZlL3YxL3NlcnZlLnByb3RvEhBmcmVzaGV0LnNlcnZlLnYxIhsKCUludDY0TGlzdBIOCgZ2YWx1ZXMYASADKAMiHAoKU3RyaW5nTGlzdBIOCgZ2YWx1ZXMYASADKAkiGwoJQnl0ZXNMaXN0Eg4KBnZhbHVlcxgBIAMoDCIaCghCb29sTGlzdBIOCgZ2YWx1ZXMYASADKAgi3wEKCkVudGl0eUtleXMSDAoEbmFtZRgBIAEoCRItCgZpbnQ2NHMYAiABKAsyGy5mcmVzaGV0LnNlcnZlLnYxLkludDY0TGlzdEgAEi8KB3N0cmluZ3MYAyABKAsyHC5mcmVzaGV0LnNlcnZlLnYxLlN0cmluZ0xpc3RIABIsCgVieXRlcxgEIAEoCzIbLmZyZXNoZXQuc2VydmUudjEuQnl0ZXNMaXN0SAASKwoFYm9vbHMYBSABKAsyGi5mcmVzaGV0LnNlcnZlLnYxLkJvb2xMaXN0SABCCAoGdmFsdWVzInUKEkdldEZlYXR1cmVzUmVxdWVzdBIPCgdzZXJ2aWNlGAEgASgJEhAKCGZlYXR1cmVzGAIgAygJEioKBGtleXMYAyADKAsyHC5mcmVzaGV0LnNlcnZlLnYxLkVudGl0eUtleXMSEAoIcm93X2luZm8YBCABKAgiSwoNRmVhdHVyZUNvbHVtbhIMCgRuYW1lGAEgASgJEiwKBnZhbHVlcxgCIAEoCzIcLmZyZXNoZXQudHlwZS52MS5WYWx1ZUNvbHVtbiJKCgdSb3dJbmZvEgwKBHZpZXcYASABKAkSGQoRdmVyc2lvbnNfcGx1c19vbmUYAiADKAQSFgoOZXZlbnRfdGltZXNfdXMYAyADKBIinwEKE0dldEZlYXR1cmVzUmVzcG9uc2USMAoHY29sdW1ucxgBIAMoCzIfLmZyZXNoZXQuc2VydmUudjEuRmVhdHVyZUNvbHVtbhIQCghhc19vZl91cxgCIAEoEhIbChNjb21wbGV0ZV90aHJvdWdoX3VzGAMgASgSEicKBHJvd3MYBCADKAsyGS5mcmVzaGV0LnNlcnZlLnYxLlJvd0luZm8iFQoTTGlzdFNlcnZpY2VzUmVxdWVzdCJOChRMaXN0U2VydmljZXNSZXNwb25zZRI2CghzZXJ2aWNlcxgBIAMoCzIkLmZyZXNoZXQuc2VydmUudjEuU2VydmljZURlc2NyaXB0aW9uIoIBChJTZXJ2aWNlRGVzY3JpcHRpb24SDAoEbmFtZRgBIAEoCRIoCgRrZXlzGAIgAygLMhouZnJlc2hldC50eXBlLnYxLktleUNvbHVtbhI0CgdvdXRwdXRzGAMgAygLMiMuZnJlc2hldC5zZXJ2ZS52MS5PdXRwdXREZXNjcmlwdGlvbiJLChFPdXRwdXREZXNjcmlwdGlvbhIMCgRuYW1lGAEgASgJEigKBHR5cGUYAiABKAsyGi5mcmVzaGV0LnR5cGUudjEuVmFsdWVUeXBlIhcKFUdldFNlcnZlU3RhdHVzUmVxdWVzdCKXAgoWR2V0U2VydmVTdGF0dXNSZXNwb25zZRI0CgZzaGFyZHMYASADKAsyJC5mcmVzaGV0LnNlcnZlLnYxLlJlcGxpY2FTaGFyZFN0YXR1cxIaChJzZXJ2aW5nX2dlbmVyYXRpb24YAiABKAQSGAoQa25vd25fZ2VuZXJhdGlvbhgDIAEoBBIMCgRyb3dzGAQgASgEEi4KCmNvbmRpdGlvbnMYBSADKAsyGi5mcmVzaGV0LnR5cGUudjEuQ29uZGl0aW9uEhEKCXJvd19ieXRlcxgGIAEoBBJAChNwZW5kaW5nX2dlbmVyYXRpb25zGAcgAygLMiMuZnJlc2hldC5zZXJ2ZS52MS5QZW5kaW5nR2VuZXJhdGlvbiJ+ChFQZW5kaW5nR2VuZXJhdGlvbhIPCgd2aWV3X2lkGAEgASgMEgwKBG5hbWUYAiABKAkSEgoKZ2VuZXJhdGlvbhgDIAEoDRIUCgxzaGFyZHNfcmVhZHkYBCABKA0SDgoGc2hhcmRzGAUgASgNEhAKCHNpbmNlX3VzGAYgASgSIvgBChJSZXBsaWNhU2hhcmRTdGF0dXMSDQoFc2hhcmQYASABKA0SDgoGbG9nX2lkGAIgASgMEhAKCHBvc2l0aW9uGAMgASgEEhsKE2NvbXBsZXRlX3Rocm91Z2hfdXMYBCABKBISEQoJY29ubmVjdGVkGAUgASgIEhMKC2NhdGNoaW5nX3VwGAYgASgIEhAKCGJ1aWxkaW5nGAcgAygMEg8KB2hlYWxpbmcYCCABKAgSEAoIdXBzdHJlYW0YCSABKAkSDgoGcmVhc29uGAogASgJEhUKDXN0YW5kc3RpbGxfdXMYCyABKAMSEAoIc3RhbmRpbmcYDCADKAwyrgIKDFNlcnZlU2VydmljZRJaCgtHZXRGZWF0dXJlcxIkLmZyZXNoZXQuc2VydmUudjEuR2V0RmVhdHVyZXNSZXF1ZXN0GiUuZnJlc2hldC5zZXJ2ZS52MS5HZXRGZWF0dXJlc1Jlc3BvbnNlEl0KDExpc3RTZXJ2aWNlcxIlLmZyZXNoZXQuc2VydmUudjEuTGlzdFNlcnZpY2VzUmVxdWVzdBomLmZyZXNoZXQuc2VydmUudjEuTGlzdFNlcnZpY2VzUmVzcG9uc2USYwoOR2V0U2VydmVTdGF0dXMSJy5mcmVzaGV0LnNlcnZlLnYxLkdldFNlcnZlU3RhdHVzUmVxdWVzdBooLmZyZXNoZXQuc2VydmUudjEuR2V0U2VydmVTdGF0dXNSZXNwb25zZWIGcHJvdG8z", [file_freshet_type_v1_condition, file_freshet_type_v1_plan, file_freshet_type_v1_value]);
 
 /**
  * 64-bit integers.
@@ -477,6 +478,13 @@ export type GetServeStatusResponse = Message<"freshet.serve.v1.GetServeStatusRes
    * @generated from field: uint64 row_bytes = 6;
    */
   rowBytes: bigint;
+
+  /**
+   * Views of which some shards have the rows of a new generation of their route, while others do not have them yet.
+   *
+   * @generated from field: repeated freshet.serve.v1.PendingGeneration pending_generations = 7;
+   */
+  pendingGenerations: PendingGeneration[];
 };
 
 /**
@@ -485,6 +493,62 @@ export type GetServeStatusResponse = Message<"freshet.serve.v1.GetServeStatusRes
  */
 export const GetServeStatusResponseSchema: GenMessage<GetServeStatusResponse> = /*@__PURE__*/
   messageDesc(file_freshet_serve_v1_serve, 14);
+
+/**
+ * A view that waits for a new generation of its route. The rows of the one before are served until all shards have it.
+ *
+ * @generated from message freshet.serve.v1.PendingGeneration
+ */
+export type PendingGeneration = Message<"freshet.serve.v1.PendingGeneration"> & {
+  /**
+   * The view's id.
+   *
+   * @generated from field: bytes view_id = 1;
+   */
+  viewId: Uint8Array;
+
+  /**
+   * The view's name.
+   *
+   * @generated from field: string name = 2;
+   */
+  name: string;
+
+  /**
+   * The generation that is waited for.
+   *
+   * @generated from field: uint32 generation = 3;
+   */
+  generation: number;
+
+  /**
+   * How many shards have all of its rows.
+   *
+   * @generated from field: uint32 shards_ready = 4;
+   */
+  shardsReady: number;
+
+  /**
+   * How many shards there are.
+   *
+   * @generated from field: uint32 shards = 5;
+   */
+  shards: number;
+
+  /**
+   * Since when it is waited for, as far as the process knows: by its wall clock, microseconds since the Unix epoch.
+   *
+   * @generated from field: sint64 since_us = 6;
+   */
+  sinceUs: bigint;
+};
+
+/**
+ * Describes the message freshet.serve.v1.PendingGeneration.
+ * Use `create(PendingGenerationSchema)` to create a new message.
+ */
+export const PendingGenerationSchema: GenMessage<PendingGeneration> = /*@__PURE__*/
+  messageDesc(file_freshet_serve_v1_serve, 15);
 
 /**
  * How complete a shard's replica is.
@@ -569,6 +633,13 @@ export type ReplicaShardStatus = Message<"freshet.serve.v1.ReplicaShardStatus"> 
    * @generated from field: int64 standstill_us = 11;
    */
   standstillUs: bigint;
+
+  /**
+   * Views whose rows stand still upstream, because their routes begin anew: they are complete no further than to there.
+   *
+   * @generated from field: repeated bytes standing = 12;
+   */
+  standing: Uint8Array[];
 };
 
 /**
@@ -576,7 +647,7 @@ export type ReplicaShardStatus = Message<"freshet.serve.v1.ReplicaShardStatus"> 
  * Use `create(ReplicaShardStatusSchema)` to create a new message.
  */
 export const ReplicaShardStatusSchema: GenMessage<ReplicaShardStatus> = /*@__PURE__*/
-  messageDesc(file_freshet_serve_v1_serve, 15);
+  messageDesc(file_freshet_serve_v1_serve, 16);
 
 /**
  * Reads features from the replica beside the caller.

@@ -1,0 +1,84 @@
+/**
+ * The shape that a generation of a mutable route began with, and whether definitions still mean the same by its rows.
+ *
+ * What a live row put into views is found by the row's identity, and was made of its columns as they were read then. An
+ * ALTER TABLE rewrites rows without telling of any: a column that was added may have a default, one of another type has
+ * other values, another key tells rows apart differently. So when something that is needed is no longer as it began, the
+ * route begins anew; columns that nobody reads come and go. Pure.
+ *
+ * Does not own the rule of identities (packages/values/src/row-identity.ts).
+ */
+import type { Contract } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import type { DefinitionSet, RoutePlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
+import { rowIdentity } from '@freshet/values/row-identity.ts';
+
+/** Kept in the source's state as JSON. */
+export interface RowShape {
+  /** Whether the identity is a key. */
+  readonly unique: boolean;
+  /** The columns by which rows are told apart, in the order in which they make a row's key. */
+  readonly identity: readonly string[];
+  /** All columns, each with the type as the source writes it: "character varying(20)". */
+  readonly columns: readonly (readonly [name: string, type: string])[];
+}
+
+/** The shape of a route's rows; undefined for an append source, whose rows never change. */
+export function shapeOf({ source }: RoutePlan): RowShape | undefined {
+  if (source?.mode !== SourceMode.MUTABLE || source.contract === undefined) return undefined;
+  return shapeOfContract(source.contract);
+}
+
+function shapeOfContract(contract: Contract): RowShape {
+  const { columns: identity, unique } = rowIdentity(contract);
+  return { unique, identity, columns: contract.columns.map(({ name, sourceType }) => [name, sourceType]) };
+}
+
+/** Why a route that began with a shape must begin anew under a plan, in words; undefined: it need not. */
+export function shapeChange(
+  began: RowShape | undefined,
+  plan: RoutePlan,
+  reads: ReadonlySet<string>,
+): string | undefined {
+  const now = shapeOf(plan);
+  if (now === undefined) return undefined;
+  if (began === undefined) return 'it is not known what its rows were told apart by';
+  if (!sameIdentity(began, now)) {
+    return `its rows are told apart by ${identityName(now)} now, and were by ${identityName(began)}`;
+  }
+  const types = new Map(began.columns);
+  // Without a key all columns are the identity: the types of them are in the key's bytes.
+  const needed = new Set([...now.identity, ...plan.keyColumns, ...reads, plan.source?.eventTimeColumn ?? '']);
+  for (const [name, type] of now.columns) {
+    if (!needed.has(name)) continue;
+    const was = types.get(name);
+    if (was === undefined) return `column ${name} is new, and rows that were there before may have a value in it`;
+    if (was !== type) return `column ${name} is ${type} now, and was ${was}`;
+  }
+  return undefined;
+}
+
+/** Whether two contracts tell rows apart by the same columns: then a row has the same key under both. */
+export function sameRows(a: Contract, b: Contract): boolean {
+  return sameIdentity(shapeOfContract(a), shapeOfContract(b));
+}
+
+function sameIdentity(a: RowShape, b: RowShape): boolean {
+  return a.unique === b.unique && JSON.stringify(a.identity) === JSON.stringify(b.identity);
+}
+
+/** By which columns rows are told apart, in words. */
+export function identityName({ unique, identity }: Pick<RowShape, 'unique' | 'identity'>): string {
+  return unique ? `(${identity.join(', ')})` : `all their columns (${identity.join(', ')})`;
+}
+
+/** By route, the columns that the views of definitions read. */
+export function columnsRead({ views }: DefinitionSet): ReadonlyMap<number, ReadonlySet<string>> {
+  const read = new Map<number, Set<string>>();
+  for (const view of views) {
+    const columns = read.get(view.route) ?? new Set<string>();
+    for (const { name } of view.columns) columns.add(name);
+    read.set(view.route, columns);
+  }
+  return read;
+}

@@ -1,0 +1,135 @@
+/**
+ * The snapshots of a source's routes: taken to a stage on disk under one view of the database, and appended from there.
+ *
+ * Owns the two doings and what they make of routes' states; the caller saves those. Does not own when they are done
+ * (core/source-state.ts) nor a stage's form (snapshot-stage.ts).
+ */
+import type { DefinitionSet, RoutePlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
+import { must } from '@freshet/kit/assert.ts';
+import type { Clock } from '@freshet/kit/clock.ts';
+import { type FreshetError, isFreshetError } from '@freshet/kit/errors.ts';
+import type { Logger } from '@freshet/kit/logger.ts';
+import { prepareRoute, type SLOT_LANE, SNAPSHOT_LANE } from '../core/route.ts';
+import { shapeOf } from '../core/row-shape.ts';
+import type { SourceDatabase, TableToStage } from '../core/source-database.ts';
+import type { SourcePipelines } from '../core/source-pipelines.ts';
+import { type PublishedTables, publishedOid, type RouteGeneration, type RouteState } from '../core/source-state.ts';
+import { tableName } from '../core/sql.ts';
+import type { QuarantineFile } from './quarantine-file.ts';
+import { appendSnapshot } from './snapshot-rows.ts';
+import type { Stage, StageStore } from './snapshot-stage.ts';
+import { checkShape, tableKey, tableOf } from './source-preflight.ts';
+
+export interface SourceSnapshotsOptions {
+  readonly database: SourceDatabase;
+  readonly slotName: string;
+  readonly stages: StageStore;
+  readonly pipelines: SourcePipelines;
+  readonly quarantine: QuarantineFile;
+  readonly partitions: number;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+export class SourceSnapshots {
+  readonly #options: SourceSnapshotsOptions;
+
+  constructor(options: SourceSnapshotsOptions) {
+    this.#options = options;
+  }
+
+  /** Reads the routes' tables to a stage; resolves, when it is durable, with what the routes are then. */
+  async take(
+    routes: readonly RouteGeneration[],
+    tables: readonly TableToStage[],
+    published: PublishedTables,
+    signal: AbortSignal,
+  ): Promise<RouteState[]> {
+    const { database, slotName, stages, logger } = this.#options;
+    const keys = new Set(routes.map(({ plan }) => tableKey(tableOf(plan))));
+    const name = routes
+      .map(({ plan, generation }) => `${plan.route}.${generation}`)
+      .join('_')
+      .slice(0, 200);
+    const staged = tables.filter((table) => keys.has(tableKey(table)));
+    for (const { plan } of routes) checkShape(plan, must(staged.find((t) => tableKey(t) === tableKey(tableOf(plan)))));
+    logger.info('taking a snapshot', {
+      routes: routes.map(({ plan }) => plan.route),
+      tables: staged.map(({ schema, table }) => tableName(schema, table)),
+    });
+    const stage = await database.snapshot(slotName, signal, (reader, fromLsn) =>
+      stages.write(name, fromLsn, staged, reader),
+    );
+    return routes.map(
+      ({ plan, generation }): RouteState => ({
+        route: plan.route,
+        generation,
+        phase: 'appending',
+        fromLsn: stage.fromLsn,
+        stage: name,
+        tableOid: publishedOid(published, plan),
+        contractVersion: plan.source?.contract?.version ?? 0,
+        contractLsn: stage.fromLsn,
+        shape: shapeOf(plan),
+      }),
+    );
+  }
+
+  /**
+   * Appends a stage's rows of these routes, from the first. Resolves with the routes that are live then, or with the damage
+   * for which the stage was removed: what is in the log of it ends with its generation, and the next step is another snapshot.
+   */
+  async append(
+    stage: Stage,
+    states: readonly RouteState[],
+    wanted: readonly RoutePlan[],
+    definitions: DefinitionSet,
+    signal: AbortSignal,
+  ): Promise<readonly RouteState[] | FreshetError> {
+    const { stages, pipelines, quarantine, partitions, clock, logger } = this.#options;
+    const plans = new Map(wanted.map((plan) => [plan.route, plan]));
+    const ahead = await heldAhead(quarantine, states, SNAPSHOT_LANE, 0n);
+    const routes = states.map(({ route, generation }) =>
+      prepareRoute(must(plans.get(route)), generation, partitions, ahead),
+    );
+    const failed = new AbortController();
+    const pipeline = await pipelines.begin((failure) => failed.abort(failure));
+    try {
+      const rows = await appendSnapshot({
+        store: stages,
+        stage,
+        definitions,
+        routes,
+        partitions,
+        pipeline,
+        clock,
+        signal: AbortSignal.any([signal, failed.signal]),
+      });
+      logger.info('snapshot appended', { routes: states.map(({ route }) => route), rows });
+      return states.map((state): RouteState => ({ ...state, phase: 'live', stage: '' }));
+    } catch (error) {
+      if (!isFreshetError(error, 'DATA_DAMAGED')) throw error;
+      await stages.remove(stage.name);
+      return error;
+    } finally {
+      await pipelines.retire();
+    }
+  }
+}
+
+/** Rows in quarantine whose event time was ahead, of those that may come again in the lane: of the slot's, from a position on. */
+export function heldAhead(
+  quarantine: QuarantineFile,
+  states: readonly RouteState[],
+  lane: typeof SNAPSHOT_LANE | typeof SLOT_LANE,
+  fromLsn: bigint,
+): Promise<ReadonlySet<string>> {
+  const generations = new Map(states.map(({ route, generation }) => [route, generation]));
+  return quarantine.places(
+    (entry) =>
+      entry.reason === 'event_time_ahead' &&
+      entry.lane === lane &&
+      generations.get(entry.route) === entry.generation &&
+      (lane === SNAPSHOT_LANE || entry.major >= fromLsn),
+  );
+}
