@@ -37,9 +37,9 @@ describe('status', () => {
       12,345 records (999,999 B) since start, 2 quarantined
 
       compute HOST  compute-1
-      SHARD  FOLDED  BEHIND  LOG TIME     GEN  KEYS  EXPIRED  CEL ERRORS  FOLLOWERS  BUILDING
-          0     500      10  12.0 ms ago    3    42        0           0          1
-          1     500      10  12.0 ms ago    3    42        0           0          1
+      SHARD  FOLDED  BEHIND  LOG TIME     GEN  KEYS  EXPIRED  CEL ERRORS  JOIN MISSES  FOLLOWERS  BUILDING
+          0     500      10  12.0 ms ago    3    42        0           0            0          1
+          1     500      10  12.0 ms ago    3    42        0           0            0          1
 
       serve HOST  serve-1
       SHARD  POSITION  COMPLETE THROUGH  UPSTREAM       STATE

@@ -263,7 +263,8 @@ export class Force {
         // The new generation brings every row again: nobody was shown what was folded of the old one.
         instance.close();
         this.views.set(viewId, next);
-        if (next.view.joins.length > 0 && !this.tables.have(next.view)) this.#restartJoined(next, instance, offset);
+        const isFed = !instance.awaitsTables && this.tables.have(next.view);
+        if (next.view.joins.length > 0 && !isFed) this.#restartJoined(next, instance, offset);
         continue;
       }
       instance.standStill({ position: offset, logTimeUs });

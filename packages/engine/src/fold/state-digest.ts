@@ -27,6 +27,7 @@ import type { Force } from './force.ts';
 import { contributionsName, instanceName } from './instance-name.ts';
 import { mergedKeys, mergedRows } from './merged-keys.ts';
 import { tableRowsIdentity, tableRowsName } from './table-name.ts';
+import { TableRows } from './table-rows.ts';
 
 export interface StateDigest {
   /**
@@ -47,13 +48,15 @@ export function createStateDigest(meta: Uint8Array): StateDigest {
 export function digestInstances(meta: FoldMeta, force: Force, cold: ColdState): Uint8Array {
   const digest = digestOf(meta);
   const writer = new ByteWriter();
-  for (const rows of force.tables.all().flatMap((table) => [...table.rows()])) {
-    for (const [key, row] of mergedRows(rows, cold)) digest.add(rows.name, key, row);
-  }
+  const tables = force.tables.all().flatMap((table) => [...table.rows()]);
   const complete = [...force.instances()].filter(
     ({ completeAt, standing }) => completeAt !== undefined && standing === undefined,
   );
-  for (const instance of complete.sort((a, b) => (a.name < b.name ? -1 : 1))) {
+  for (const instance of [...tables, ...complete].sort((a, b) => (a.name < b.name ? -1 : 1))) {
+    if (instance instanceof TableRows) {
+      for (const [key, row] of mergedRows(instance, cold)) digest.add(instance.name, key, row);
+      continue;
+    }
     for (const key of mergedKeys(instance, cold)) {
       const state = must(instance.cache.peek(key), 'a key has no state');
       digest.add(instance.name, key, encodeState(writer, instance.view, state));

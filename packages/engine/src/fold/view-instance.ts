@@ -110,12 +110,10 @@ export class ViewInstance {
     this.cache = new StateCache({ view, instance: this.name, cold, use, isPartial: stored !== undefined, keys });
     if (stored?.completeAt !== undefined) this.completeAt = Number(stored.completeAt);
     if (stored?.build?.route !== undefined) {
-      this.build = {
-        position: Number(stored.build.position),
-        route: RouteProgress.fromProto(stored.build.route),
-        tables: BuildTables.fromProto(stored.build, number, { cold, use }),
-      };
-      if (stored.build.broken !== '') this.build.broken = stored.build.broken;
+      const { position, broken } = stored.build;
+      const shadow = BuildTables.fromProto(stored.build, number, { cold, use });
+      this.build = { position: Number(position), route: RouteProgress.fromProto(stored.build.route), tables: shadow };
+      if (broken !== '') this.build.broken = broken;
     }
     if (stored?.standing !== undefined) {
       this.#standing = {

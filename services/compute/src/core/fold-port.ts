@@ -143,9 +143,9 @@ export interface StateDigest {
   finish(): Uint8Array;
 }
 
-/** Whether an instance is no view's, but holds rows of a joined table: its name begins with 12 zeros. */
+/** Whether an instance is no view's, but holds rows of a joined table: its name begins with a mark of its own. */
 export function isTableRows(instance: string): boolean {
-  return instance.startsWith('000000000000');
+  return instance.startsWith('f7ab1e7ab1e5');
 }
 
 /** An instance's view: the name of an instance is its view's id in hex, then 8 hex digits of a number never used again. */

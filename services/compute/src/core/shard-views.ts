@@ -93,7 +93,10 @@ export class ShardViews {
     };
   }
 
-  /** What a commit of now keeps, by name: the instances, and their contributions, which are never followed. */
+  /**
+   * What a commit of now keeps, by name: the instances, their contributions and the rows of joined tables; the latter two are
+   * never followed.
+   */
   committed(): CommittedInstance[] {
     return [...this.#fold.instances(), ...this.#fold.contributions()].sort().map((instance) => {
       const complete = this.#complete.get(viewOfInstance(instance));

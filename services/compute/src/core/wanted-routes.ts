@@ -23,7 +23,11 @@ export function wantedRoutes(shards: readonly Shard[]): ReadonlyMap<number, Gene
     // One that began anew meanwhile is no build any more.
     const building = new Set(fold.builds().map(({ viewId }) => viewId));
     const lost = new Set(shard.lostBuilds.filter((viewId) => building.has(viewId)));
-    for (const { viewId, route } of definitions?.views ?? []) {
+    const needed = (definitions?.views ?? []).flatMap(({ viewId, route, joins }) =>
+      [route, ...joins.map((join) => join.route)].map((of) => ({ viewId, route: of })),
+    );
+    // A build reads its tables from their beginnings too.
+    for (const { viewId, route } of needed) {
       const isLost = lost.has(toHex(viewId));
       const aboveGeneration = fold.routeGeneration(route);
       const isUnbegun = fold.origin > 0 && aboveGeneration === 0;
