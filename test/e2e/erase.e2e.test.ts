@@ -110,7 +110,7 @@ describe('freshet erase', () => {
     await insert(3);
     await served();
     // Commits and flushes come within a second or so.
-    const places = (): unknown[] => [...new Set(filesWith(MARKER).map((path) => path.split('/')[1]))].sort();
+    const places = (): string[] => [...new Set(filesWith(MARKER).map((path) => path.split('/')[1] ?? ''))].sort();
     await expect.poll(places, { timeout: 20_000 }).toEqual(['compute', 'ingest', 'serve']);
 
     await under.sql`DELETE FROM visits WHERE visitor = ${MARKER}`;
