@@ -175,6 +175,13 @@ class SimDatabase implements SourceDatabase {
     return stream;
   }
 
+  async openCopy(slotName: string, signal: AbortSignal): Promise<ReplicationStream> {
+    await this.#reach(signal);
+    const slot = this.#postgres.slots.get(slotName);
+    if (slot === undefined) throw new FreshetError('SLOT_LOST', 'there is no such slot');
+    return new SimStream(this.#postgres, this.#process, { confirmedLsn: slot.confirmedLsn, stream: undefined });
+  }
+
   #session(signal: AbortSignal): DatabaseSession {
     const postgres = this.#postgres;
     const reach = (): Promise<void> => this.#reach(signal);

@@ -42,6 +42,16 @@ export interface QuarantineWriter {
   append(entries: readonly QuarantineEntry[]): Promise<void>;
 }
 
+/** What brings batches to the log; each of its callers may have a bound of its own. */
+export interface BatchTaker {
+  /** Takes a batch; calls back once, when all of it is durable. Throws what an earlier append failed with. */
+  push(batch: Batch, durable: () => void): void;
+  /** Resolves when there is room for another batch; rejects with what an append failed with. */
+  room(signal: AbortSignal): Promise<void>;
+  /** Resolves when nothing of the caller's is queued or on its way; rejects with what an append failed with. */
+  drained(signal?: AbortSignal): Promise<void>;
+}
+
 export interface AppendPipelineOptions {
   readonly log: Pick<LogWriter, 'append'>;
   readonly quarantine: QuarantineWriter;
@@ -74,7 +84,7 @@ interface Queue {
   busy: boolean;
 }
 
-export class AppendPipeline {
+export class AppendPipeline implements BatchTaker {
   readonly #options: AppendPipelineOptions;
   readonly #queues = new Map<number, Queue>();
   readonly #asides: Aside[] = [];
@@ -132,12 +142,12 @@ export class AppendPipeline {
 
   /** Resolves when there is room for another batch; rejects with what an append failed with. */
   async room(signal: AbortSignal): Promise<void> {
-    await this.#until(() => this.#bytes < this.#options.bytesMax, signal);
+    await this.until(() => this.#bytes < this.#options.bytesMax, signal);
   }
 
   /** Resolves when nothing is queued or on its way; rejects with what an append failed with. */
   async drained(signal?: AbortSignal): Promise<void> {
-    await this.#until(() => this.#bytes === 0, signal);
+    await this.until(() => this.#bytes === 0, signal);
   }
 
   /**
@@ -242,7 +252,8 @@ export class AppendPipeline {
     if (this.#retiring.signal.aborted) throw new FreshetError('CANCELLED', 'the pipeline was retired');
   }
 
-  async #until(condition: () => boolean, signal?: AbortSignal): Promise<void> {
+  /** Resolves when the condition, looked at as batches become durable, holds; rejects with what an append failed with. */
+  async until(condition: () => boolean, signal?: AbortSignal): Promise<void> {
     for (;;) {
       this.#throwIfOver();
       if (condition()) return;

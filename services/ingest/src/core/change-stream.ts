@@ -65,12 +65,14 @@ interface Transaction {
 }
 
 export class ChangeStream {
-  readonly #routes: readonly LiveRoute[];
-  readonly #relations = new Map<number, { relation: Relation; bound: readonly Bound[] }>();
+  #routes: readonly LiveRoute[];
+  readonly #relations = new Map<number, { relation: Relation; bound: Bound[] }>();
   readonly #floors: Map<number, ContractFloor>;
   readonly #holes = new Map<number, Set<string>>();
   #hasNewHoles = false;
   #transaction: Transaction | undefined;
+  #newestLsn = 0n;
+  #endLsn = 0n;
   #batch = new Batch();
   /** Commits seen. */
   commits = 0;
@@ -103,6 +105,29 @@ export class ChangeStream {
     return this.#transaction !== undefined;
   }
 
+  /** The LSN of the newest commit of which anything came; 0: none came. */
+  get newestLsn(): bigint {
+    return this.#newestLsn;
+  }
+
+  /** The end of the newest commit that came whole; 0: none did. */
+  get endLsn(): bigint {
+    return this.#endLsn;
+  }
+
+  /**
+   * Takes further routes, whose commits before their `fromLsn` came by another stream. Whether it did: not when a commit
+   * that it would have to take is under way or past here.
+   */
+  tryAdopt(routes: readonly LiveRoute[]): boolean {
+    if (routes.some(({ fromLsn }) => this.#newestLsn >= fromLsn)) return false;
+    this.#routes = [...this.#routes, ...routes];
+    for (const { route, floor } of routes) this.#floors.set(route.number, floor);
+    // A relation is described once a stream: those that came are bound anew, and what was bound stays as it is.
+    for (const { relation, bound } of this.#relations.values()) bound.push(...bindingsOf(routes, relation));
+    return true;
+  }
+
   /** How much waits to be taken, in bytes of memory, about. */
   get pendingBytes(): number {
     return this.#batch.bytes;
@@ -120,11 +145,13 @@ export class ChangeStream {
     switch (message.kind) {
       case 'begin':
         assert(this.#transaction === undefined, 'a transaction within a transaction');
+        this.#newestLsn = message.commitLsn;
         this.#transaction = { commitLsn: message.commitLsn, commitTimeUs: message.commitTimeUs, rows: new Map() };
         return;
       case 'commit':
         this.#transaction = undefined;
         this.#batch.position = message.endLsn;
+        this.#endLsn = message.endLsn;
         this.commits += 1;
         return;
       case 'relation':
@@ -148,11 +175,7 @@ export class ChangeStream {
   }
 
   #learn(relation: Relation): void {
-    // By oid or by name: one without the other is a table that was renamed or replaced, which #bind refuses.
-    const bound = this.#routes
-      .filter(({ route, tableOid }) => tableOid === relation.id || isNamed(route, relation))
-      .map((live): Bound => ({ live, fit: undefined }));
-    this.#relations.set(relation.id, { relation, bound });
+    this.#relations.set(relation.id, { relation, bound: bindingsOf(this.#routes, relation) });
   }
 
   /** Finds the contract of the relation's rows. Throws CONTRACT_BROKEN, IdentityBroken. */
@@ -265,6 +288,13 @@ export class ChangeStream {
       `the replication stream has a row of relation ${id}, which it did not describe`,
     );
   }
+}
+
+/** By oid or by name: one without the other is a table that was renamed or replaced, which #bind refuses. */
+function bindingsOf(routes: readonly LiveRoute[], relation: Relation): Bound[] {
+  return routes
+    .filter(({ route, tableOid }) => tableOid === relation.id || isNamed(route, relation))
+    .map((live): Bound => ({ live, fit: undefined }));
 }
 
 /** An old row in the contract's order; what it does not tell is undefined. */

@@ -19,3 +19,9 @@ export function formatLsn(lsn: bigint): string {
 export function laterLsn(a: bigint, b: bigint): bigint {
   return a > b ? a : b;
 }
+
+/** The earlier of two positions, of which either may be unknown. */
+export function earlierLsn(a: bigint | undefined, b: bigint | undefined): bigint | undefined {
+  if (a === undefined || b === undefined) return a ?? b;
+  return b < a ? b : a;
+}

@@ -16,9 +16,9 @@
 import type { Clock } from '@freshet/kit/clock.ts';
 import { FreshetError, isAbort, isFreshetError } from '@freshet/kit/errors.ts';
 import { Acknowledger } from './acknowledger.ts';
-import type { AppendPipeline } from './append-pipeline.ts';
+import type { BatchTaker } from './append-pipeline.ts';
 import type { ChangeStream } from './change-stream.ts';
-import { laterLsn } from './lsn.ts';
+import { earlierLsn, laterLsn } from './lsn.ts';
 import type { ReplicationStream, StreamMessage } from './source-database.ts';
 
 /** A batch goes to the log when nothing more has come, or when it is this large, in bytes of memory. */
@@ -34,11 +34,17 @@ const DRAIN_MS_MAX = 3_000;
 export interface ReplicationOptions {
   readonly connection: ReplicationStream;
   readonly stream: ChangeStream;
-  readonly pipeline: AppendPipeline;
+  readonly pipeline: BatchTaker;
   /** What is acknowledged already. */
   readonly acknowledgedLsn: bigint;
   /** Saves a position before it is acknowledged. */
   readonly save: (lsn: bigint) => Promise<void>;
+  /** No position beyond this is acknowledged now: somebody needs what comes after it. Left out or undefined: any may be. */
+  readonly holdAt?: (() => bigint | undefined) | undefined;
+  /** Asked when all that was read is with the pipeline: true ends the run in order. */
+  readonly isDone?: (() => boolean) | undefined;
+  /** Waited for before more is read. */
+  readonly gate?: (() => Promise<void> | undefined) | undefined;
   /** Told why positions cannot be saved now, and undefined when they can again. */
   readonly onUnsaved?: ((why: FreshetError | undefined) => void) | undefined;
   readonly clock: Clock;
@@ -116,7 +122,9 @@ export class Replication {
       if (!streaming) onStreaming();
       streaming = true;
       this.#flush();
+      if (this.#options.isDone?.() === true) return;
       await pipeline.room(signal);
+      await this.#options.gate?.();
     }
   }
 
@@ -173,7 +181,8 @@ export class Replication {
 
   /** Acknowledges what has become durable. What cannot be saved now is left for the next time. */
   async #acknowledge(): Promise<void> {
-    const { durable } = this.#acknowledger;
+    const { durable: reached } = this.#acknowledger;
+    const durable = earlierLsn(reached, this.#options.holdAt?.()) ?? reached;
     if (durable <= this.#acknowledgedLsn) return;
     try {
       await this.#options.save(durable);

@@ -36,6 +36,11 @@ export interface SourceDatabase {
   ): Promise<T>;
   /** Connects for streaming; nothing is sent before start(). The signal ends connecting, not the stream. */
   openStream(slotName: string, signal: AbortSignal): Promise<ReplicationStream>;
+  /**
+   * Connects for a second stream of what the slot still has, beside the one that reads it: on a copy of the slot that goes
+   * with the connection. What the copy is told moves the slot nowhere.
+   */
+  openCopy(slotName: string, signal: AbortSignal): Promise<ReplicationStream>;
 }
 
 export interface ClusterIdentity {

@@ -13,6 +13,8 @@ import {
   checkTables,
   EMPTY_STATE,
   endUnwanted,
+  heldAt,
+  nextBuild,
   nextStep,
   publishedKey,
   type RouteState,
@@ -79,7 +81,12 @@ describe('nextStep', () => {
             state = endUnwanted(state, plans);
             const last = i === runs.length - 1;
             for (let n = 0; last || n < steps; n++) {
-              const step = nextStep(state, world({ slot, stages }), plans);
+              const next = nextStep(state, world({ slot, stages }), plans);
+              // What is live is streamed whatever else is to be built, which goes on beside it.
+              const live = new Set(state.routes.filter(({ phase }) => phase === 'live').map(({ route }) => route));
+              if (next.kind === 'stream') expect(new Set(next.routes.map(({ route }) => route))).toEqual(live);
+              else if (next.kind !== 'create_slot' && next.kind !== 'idle') expect(live.size).toBe(0);
+              const step = next.kind === 'stream' ? (nextBuild(state, stages, plans) ?? next) : next;
               if (step.kind === 'idle') {
                 expect(plans).toEqual([]);
                 break;
@@ -150,6 +157,19 @@ describe('nextStep', () => {
     expect(nextStep(state, world(), [plan(1)])).toMatchObject({ kind: 'stage', routes: [{ generation: 4 }] });
   });
 
+  it('I1: holds back what routes need that are not live yet', () => {
+    const route: RouteState = { route: 1, generation: 1, phase: 'appending', fromLsn: 50n, stage: 'a', ...TABLE };
+    expect(heldAt(withRoutes(MADE, [route, { ...route, route: 2, fromLsn: 40n }]))).toBe(40n);
+    expect(
+      heldAt(
+        withRoutes(MADE, [
+          { ...route, phase: 'live' },
+          { ...route, route: 2, phase: 'ended' },
+        ]),
+      ),
+    ).toBe(undefined);
+  });
+
   it('reads a table anew that took the name of a live one, or was out of the publication, and leaves others alone', () => {
     const live: RouteState = { route: 1, generation: 3, phase: 'live', fromLsn: 5n, stage: '', ...TABLE };
     const state = withRoutes(MADE, [live, { ...live, route: 2 }]);
@@ -174,7 +194,8 @@ describe('nextStep', () => {
         expect.objectContaining({ code: 'SOURCE_NOT_READY', place: 'public.t1' }),
       );
       const ended = endMoved(state, now, plans);
-      expect(nextStep(ended, world(), plans)).toMatchObject({
+      expect(nextStep(ended, world(), plans)).toMatchObject({ kind: 'stream', routes: [{ route: 2 }] });
+      expect(nextBuild(ended, new Map(), plans)).toMatchObject({
         kind: 'stage',
         routes: [{ plan: { route: 1 }, generation: 4 }],
       });

@@ -18,6 +18,7 @@ import type { RoutePlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
 import type { HistoryLoss } from './history-notice.ts';
 import { checkOwnSlot, lostHistory } from './lost-history.ts';
+import { earlierLsn } from './lsn.ts';
 import type { RowShape } from './row-shape.ts';
 import { tableName } from './sql.ts';
 
@@ -138,7 +139,11 @@ export type Step =
   | { readonly kind: 'stage'; readonly routes: readonly RouteGeneration[] }
   /** Append the stage's rows of these routes, from the first. */
   | { readonly kind: 'append'; readonly stage: string; readonly routes: readonly RouteState[] }
+  /** Stream the routes that are live; those that are not yet are built beside it (nextBuild). */
   | { readonly kind: 'stream'; readonly routes: readonly RouteState[] };
+
+/** What to do next for routes that are not live. */
+export type Build = Extract<Step, { readonly kind: 'stage' | 'append' }>;
 
 export interface RouteGeneration {
   readonly plan: RoutePlan;
@@ -153,10 +158,22 @@ export function nextStep(state: SourceState, world: WorldFacts, wanted: readonly
   const slotThere = world.slot !== undefined;
   if (!slotThere && wanted.length === 0) return { kind: 'idle' };
   if (!slotThere || state.slot !== 'made') return { kind: 'create_slot' };
+  const numbers = new Set(wanted.map(({ route }) => route));
+  const live = state.routes.filter(({ route, phase }) => phase === 'live' && numbers.has(route));
+  if (live.length > 0) return { kind: 'stream', routes: live };
+  return nextBuild(state, world.stages, wanted) ?? { kind: 'stream', routes: live };
+}
+
+/** What is to be done before every wanted route is live; undefined: they all are. The slot is made. */
+export function nextBuild(
+  state: SourceState,
+  stages: ReadonlyMap<string, StageFacts>,
+  wanted: readonly RoutePlan[],
+): Build | undefined {
   const known = new Map(state.routes.map((route) => [route.route, route]));
   const appending = wanted.flatMap((plan) => {
     const route = known.get(plan.route);
-    return route?.phase === 'appending' && stageFits(world.stages.get(route.stage), plan) ? [route] : [];
+    return route?.phase === 'appending' && stageFits(stages.get(route.stage), plan) ? [route] : [];
   });
   const [first] = appending;
   if (first !== undefined) {
@@ -170,7 +187,13 @@ export function nextStep(state: SourceState, world: WorldFacts, wanted: readonly
     }));
     return { kind: 'stage', routes };
   }
-  return { kind: 'stream', routes: wanted.flatMap((plan) => known.get(plan.route) ?? []) };
+  return undefined;
+}
+
+/** The position that must not be acknowledged beyond: routes that are not live yet need the commits from there on. */
+export function heldAt({ routes }: SourceState): bigint | undefined {
+  const held = routes.filter(({ phase }) => phase === 'appending').map(({ fromLsn }) => fromLsn);
+  return held.reduce<bigint | undefined>(earlierLsn, undefined);
 }
 
 /** The state once routes that nobody wants any more are marked so: should they come back, they start anew. */

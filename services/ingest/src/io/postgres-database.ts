@@ -77,10 +77,18 @@ export class PostgresDatabase implements SourceDatabase {
   }
 
   openStream(slotName: string, signal: AbortSignal): Promise<ReplicationStream> {
+    return this.#open(slotName, undefined, signal);
+  }
+
+  openCopy(slotName: string, signal: AbortSignal): Promise<ReplicationStream> {
+    return this.#open(slotName, 'copy', signal);
+  }
+
+  #open(slotName: string, copy: 'copy' | undefined, signal: AbortSignal): Promise<ReplicationStream> {
     const names = publicationNames(slotName);
     const publications = [names.append, names.mutable];
     return this.#told(() =>
-      PgReplicationStream.open(this.#options, { slotName, publications, place: this.place }, signal),
+      PgReplicationStream.open(this.#options, { slotName, publications, place: this.place, copy }, signal),
     );
   }
 

@@ -2,11 +2,13 @@
  * Captures one database: prepares it, takes snapshots of new routes, follows the stream, and goes on at any point that it
  * was stopped or thrown out at.
  *
- *     connecting ──▶ preflight ──▶ nextStep: create_slot ⟲ stage ⟲ append ⟲ stream ──▶ (streaming)
+ *     connecting ──▶ preflight ──▶ nextStep: create_slot ⟲ stage ⟲ append ⟲ stream ──▶ (streaming, building beside)
  *          ▲             │ SOURCE_NOT_READY, SLOT_LOST, CONTRACT_BROKEN, DATA_DAMAGED       │ connection lost
  *          │             ▼                                                                  │
  *          │          halted ── looked at again every few seconds, or at new definitions    │
  *          └────────────────────────────────────────────────────────────────────────────────┘
+ *
+ * Where some routes are live already, they are streamed at once, and the others are built beside (beside-builds.ts).
  *
  * Owns the loop and the source's state. What to do next is core/source-state.ts; each doing has its own file. The database
  * is behind core/source-database.ts, the disk behind FileSystem, time and chance are arguments: a simulator drives this.
@@ -17,24 +19,18 @@ import { join } from 'node:path';
 import { SourceState as SourcePhase } from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
 import type { DefinitionSet, RoutePlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { must } from '@freshet/kit/assert.ts';
-import type { Clock } from '@freshet/kit/clock.ts';
-import type { ConditionBoard } from '@freshet/kit/conditions.ts';
 import { FreshetError, isAbort, isFreshetError } from '@freshet/kit/errors.ts';
-import type { Logger } from '@freshet/kit/logger.ts';
 import { retry } from '@freshet/kit/retry.ts';
-import type { FileSystem } from '@freshet/log/file-system.ts';
-import type { Log } from '@freshet/log/log.ts';
+import type { AppendPipeline } from '../core/append-pipeline.ts';
 import { ChangeStream, type LiveRoute } from '../core/change-stream.ts';
-import { type ContractHistory, plansByContract } from '../core/contract-history.ts';
+import type { ContractHistory } from '../core/contract-history.ts';
 import { type LostHistory, lostHistory } from '../core/lost-history.ts';
 import { laterLsn } from '../core/lsn.ts';
 import { IdentityBroken } from '../core/relation-identity.ts';
 import { Replication } from '../core/replication.ts';
-import { prepareRoute, SLOT_LANE } from '../core/route.ts';
-import { neededColumns } from '../core/row-shape.ts';
 import { type Ended, settleRoutes } from '../core/settle-routes.ts';
 import { slotDanger } from '../core/slot-danger.ts';
-import type { DatabaseSession, ReplicationStream, SourceDatabase, TableToStage } from '../core/source-database.ts';
+import type { DatabaseSession, ReplicationStream, TableToStage } from '../core/source-database.ts';
 import { SourcePipelines } from '../core/source-pipelines.ts';
 import type { SourceReport } from '../core/source-report.ts';
 import {
@@ -49,43 +45,14 @@ import {
   withHoles,
   withRoutes,
 } from '../core/source-state.ts';
-import type { GenerationRequests } from './generation-requests.ts';
-import type { QuarantineFile } from './quarantine-file.ts';
+import { BesideBuilds } from './beside-builds.ts';
+import { liveRoutes } from './live-routes.ts';
+import type { PostgresSourceOptions } from './postgres-source-options.ts';
 import { type Stage, StageStore, stageFacts } from './snapshot-stage.ts';
 import { checkKeys, compareClocks, preflight, publish } from './source-preflight.ts';
-import { heldAhead, SourceSnapshots } from './source-snapshots.ts';
+import { SourceSnapshots } from './source-snapshots.ts';
 import { SourceStore } from './source-store.ts';
 import { type TableWatch, watchTables } from './table-watch.ts';
-
-export interface PostgresSourceOptions {
-  /** The database's name in definitions. */
-  readonly name: string;
-  readonly database: SourceDatabase;
-  readonly slotName: string;
-  /** For the state and the stages. */
-  readonly directory: string;
-  readonly files: FileSystem;
-  readonly log: Pick<Log, 'append' | 'describe' | 'partitionCount' | 'logId'>;
-  readonly quarantine: QuarantineFile;
-  readonly clock: Clock;
-  /** A number in [0, 1), for the jitter of retries. */
-  readonly random: () => number;
-  readonly logger: Logger;
-  /** Takes what is not as it should be, under "source/<name>". */
-  readonly conditions: ConditionBoard;
-  /** The most that is held between the socket and the log, in bytes of memory. */
-  readonly inFlightBytesMax: number;
-  /** Starts over, with a new slot and every table read anew: once for each word. */
-  readonly resync?: string | undefined;
-  /** What to do when the database lost the history that was captured: read everything anew (default), or wait for a resync. */
-  readonly onLostHistory?: 'rebuild' | 'halt' | undefined;
-  /** Routes that were asked to begin anew; left out: none ever are. */
-  readonly requests?: Pick<GenerationRequests, 'of' | 'listen'> | undefined;
-  /** How long a halted source waits before it looks again whether somebody mended what is wrong. Default 5 s. */
-  readonly recheckMs?: number | undefined;
-  /** How often the tables and the slot are looked up while streaming. Default 10 s. */
-  readonly tableCheckMs?: number | undefined;
-}
 
 /** Default of PostgresSourceOptions.recheckMs. */
 const RECHECK_MS = 5_000;
@@ -103,6 +70,7 @@ export class PostgresSource {
   #contracts: ContractHistory = new Map();
   #replication: Replication | undefined;
   #stream: ChangeStream | undefined;
+  #builds: BesideBuilds | undefined;
   #commits = 0;
   #rows = 0;
   #phase: SourcePhase = SourcePhase.CONNECTING;
@@ -161,7 +129,7 @@ export class PostgresSource {
     const progress = this.#replication?.progress;
     return {
       database: this.name,
-      phase: this.#phase,
+      phase: this.#phase === SourcePhase.STREAMING && this.#builds?.isBuilding ? SourcePhase.SNAPSHOT : this.#phase,
       routes: this.#store.state.routes.filter(({ phase }) => phase === 'live').map(({ route }) => route),
       durableLsn: laterLsn(this.#store.state.acknowledgedLsn, progress?.durableLsn ?? 0n),
       serverLsn: progress?.serverLsn ?? 0n,
@@ -250,13 +218,13 @@ export class PostgresSource {
 
   async #capture(wanted: readonly RoutePlan[], signal: AbortSignal, healthy: () => void): Promise<void> {
     if (this.#phase !== SourcePhase.HALTED) this.#phase = SourcePhase.CONNECTING;
-    const routes = await this.#options.database.look(signal, (session) => this.#prepare(wanted, session, signal));
-    if (routes === undefined) {
+    const prepared = await this.#options.database.look(signal, (session) => this.#prepare(wanted, session, signal));
+    if (prepared === undefined) {
       this.#enter(SourcePhase.STREAMING);
       await aborted(signal);
       return;
     }
-    await this.#follow(wanted, routes, signal, healthy);
+    await this.#follow(wanted, prepared, signal, healthy);
   }
 
   /** Brings everything to where the stream can start; undefined: there is nothing to stream. */
@@ -264,7 +232,7 @@ export class PostgresSource {
     wanted: readonly RoutePlan[],
     session: DatabaseSession,
     signal: AbortSignal,
-  ): Promise<readonly RouteState[] | undefined> {
+  ): Promise<Prepared | undefined> {
     const { database, slotName, clock, logger } = this.#options;
     await this.#store.resync(session);
     const onClockAgreed = (): void => {
@@ -321,9 +289,8 @@ export class PostgresSource {
           await this.#append(must(stages.get(step.stage)), step.routes, wanted, signal);
           break;
         case 'stream':
-          for (const name of stages.keys()) await this.#stages.remove(name);
           logger.debug('prepared', { routes: step.routes.length });
-          return step.routes;
+          return { routes: step.routes, tables, published };
       }
     }
   }
@@ -382,26 +349,31 @@ export class PostgresSource {
 
   async #follow(
     wanted: readonly RoutePlan[],
-    states: readonly RouteState[],
+    prepared: Prepared,
     signal: AbortSignal,
     healthy: () => void,
   ): Promise<void> {
     const { database, slotName, clock, logger } = this.#options;
+    const { routes: states } = prepared;
     const connection = await database.openStream(slotName, signal);
     try {
       this.#retireStream();
-      const ahead = await heldAhead(this.#options.quarantine, states, SLOT_LANE, this.#store.state.acknowledgedLsn);
-      const stream = new ChangeStream(this.#liveRoutes(wanted, states, ahead));
+      const stream = new ChangeStream(await this.#liveRoutes(wanted, states));
       this.#stream = stream;
+      const pipeline = await this.#pipelines.begin((failure) => connection.destroy(failure));
+      const builds = this.#buildsBeside(wanted, prepared, stream, pipeline);
+      this.#builds = builds;
       const replication = new Replication({
         connection,
         stream,
-        pipeline: await this.#pipelines.begin((failure) => connection.destroy(failure)),
+        pipeline,
         acknowledgedLsn: this.#store.state.acknowledgedLsn,
-        save: (lsn) => {
-          const state = withFloors({ ...this.#store.state, acknowledgedLsn: lsn }, stream.floors);
-          return this.#store.save(withHoles(state, stream.holes));
-        },
+        save: (lsn) =>
+          this.#store.update((state) =>
+            withHoles(withFloors({ ...state, acknowledgedLsn: lsn }, stream.floors), stream.holes),
+          ),
+        holdAt: () => builds.holdAt(),
+        gate: () => builds.gate(),
         onUnsaved: (why) => this.#note('state', why),
         clock,
         signal,
@@ -409,8 +381,12 @@ export class PostgresSource {
       this.#replication = replication;
       const ended = new AbortController();
       const watching = watchTables(this.#tableWatch(wanted, connection, ended.signal), ended.signal);
+      let building = Promise.resolve();
       try {
         await replication.run(() => {
+          building = builds
+            .run(AbortSignal.any([signal, ended.signal]))
+            .catch((error: unknown) => connection.destroy(asError(error)));
           this.#enter(SourcePhase.STREAMING);
           healthy();
           const routes = states.map(({ route }) => route);
@@ -419,6 +395,8 @@ export class PostgresSource {
       } finally {
         ended.abort();
         await watching;
+        await building;
+        this.#builds = undefined;
       }
     } finally {
       await this.#pipelines.retire();
@@ -427,17 +405,34 @@ export class PostgresSource {
     }
   }
 
-  #liveRoutes(wanted: readonly RoutePlan[], states: readonly RouteState[], ahead: ReadonlySet<string>): LiveRoute[] {
-    const { partitionCount } = this.#options.log;
-    const plans = new Map(wanted.map((plan) => [plan.route, plan]));
-    return states.map(({ route, generation, fromLsn, tableOid, contractVersion, contractLsn }) => {
-      const needed = neededColumns(must(plans.get(route)), must(this.#definitions));
-      const [newest, ...earlier] = plansByContract(must(plans.get(route)), this.#contracts).map((plan) =>
-        prepareRoute(plan, generation, partitionCount, ahead, needed),
-      );
-      const floor = { version: contractVersion, lsn: contractLsn };
-      return { route: must(newest), earlier, tableOid, floor, fromLsn };
+  #buildsBeside(
+    wanted: readonly RoutePlan[],
+    { tables, published }: Prepared,
+    live: ChangeStream,
+    pipeline: AppendPipeline,
+  ): BesideBuilds {
+    return new BesideBuilds({
+      ...this.#options,
+      store: this.#store,
+      stages: this.#stages,
+      snapshots: this.#snapshots,
+      live,
+      pipeline,
+      wanted,
+      definitions: must(this.#definitions),
+      tables,
+      published,
+      routesOf: (states) => this.#liveRoutes(wanted, states),
+      onProblem: (why) => this.#note('build', why),
     });
+  }
+
+  #liveRoutes(wanted: readonly RoutePlan[], states: readonly RouteState[]): Promise<LiveRoute[]> {
+    const { quarantine, log } = this.#options;
+    const { acknowledgedLsn } = this.#store.state;
+    const [definitions, contracts] = [must(this.#definitions), this.#contracts];
+    const partitions = log.partitionCount;
+    return liveRoutes(states, { wanted, definitions, contracts, quarantine, partitions, acknowledgedLsn });
   }
 
   #tableWatch(wanted: readonly RoutePlan[], streaming: ReplicationStream, signal: AbortSignal): TableWatch {
@@ -471,12 +466,23 @@ export class PostgresSource {
   }
 
   /** Tells of something beside the phase, or that it is over. */
-  #note(what: 'append' | 'state' | 'stage' | 'slot', why: FreshetError | undefined): void {
+  #note(what: 'append' | 'state' | 'stage' | 'slot' | 'build', why: FreshetError | undefined): void {
     const { conditions } = this.#options;
     const id = `source/${this.name}/${what}`;
     if (why === undefined) conditions.clear(id);
     else conditions.raise(id, why);
   }
+}
+
+/** What a stream begins with: the routes that are live, and what those are built of that are not. */
+interface Prepared {
+  readonly routes: readonly RouteState[];
+  readonly tables: readonly TableToStage[];
+  readonly published: PublishedTables;
+}
+
+function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error));
 }
 
 function brokenRoute({ route, message, place }: IdentityBroken): Ended {

@@ -11,7 +11,7 @@ import { Operation } from '@freshet/gen/freshet/log/v1/log_pb.ts';
 import type { DefinitionSet } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import type { Clock } from '@freshet/kit/clock.ts';
 import { encodeRecord } from '@freshet/log/record-writer.ts';
-import type { AppendPipeline } from '../core/append-pipeline.ts';
+import type { BatchTaker } from '../core/append-pipeline.ts';
 import { Batch } from '../core/batch.ts';
 import { type Route, routeRow, SNAPSHOT_LANE, withColumnTypes } from '../core/route.ts';
 import type { Stage, StagedTable, StageStore } from './snapshot-stage.ts';
@@ -23,9 +23,21 @@ export interface SnapshotAppend {
   readonly definitions: DefinitionSet;
   readonly routes: readonly Route[];
   readonly partitions: number;
-  readonly pipeline: AppendPipeline;
+  readonly pipeline: BatchTaker;
+  /** Waited for between some rows and the next, so that other work comes in between; left out: no wait. */
+  readonly pace?: (() => Promise<void>) | undefined;
   readonly clock: Clock;
   readonly signal: AbortSignal;
+}
+
+/** Rows of a piece are made to records some at a time: live rows wait a millisecond or two for these. */
+const SLICE_ROWS = 512;
+
+interface Slice {
+  readonly rows: readonly (readonly (string | null)[])[];
+  readonly number: number;
+  readonly bound: readonly { readonly route: Route; readonly columns: readonly number[] }[];
+  readonly nowUs: number;
 }
 
 /** Resolves with the number of rows once everything is durable. Throws the signal's reason, between two pieces of a stage. */
@@ -69,7 +81,7 @@ async function appendMarks(
 }
 
 async function appendTable(options: SnapshotAppend, table: StagedTable, routes: readonly Route[]): Promise<number> {
-  const { store, stage, pipeline, clock, signal } = options;
+  const { store, stage, clock, signal } = options;
   const bound = routes.map((route) => {
     const columns = route.contract.columns.map(({ name }) => table.columns.indexOf(name));
     const oids = columns.map((index) => table.typeOids[index]);
@@ -77,29 +89,40 @@ async function appendTable(options: SnapshotAppend, table: StagedTable, routes: 
   });
   let number = 0;
   for await (const rows of store.rows(stage, table)) {
-    // A log that keeps up never makes us wait, and waiting is all that the signal would end.
-    signal.throwIfAborted();
-    const nowUs = clock.nowUs();
-    const batch = new Batch();
-    for (const row of rows) {
-      number += 1;
-      for (const { route, columns } of bound) {
-        batch.add(
-          routeRow(route, {
-            operation: Operation.READ,
-            values: columns.map((index) => row[index]),
-            lane: SNAPSHOT_LANE,
-            major: BigInt(number),
-            minor: 0,
-            part: 0,
-            committedUs: undefined,
-            nowUs,
-          }),
-        );
-      }
+    for (let from = 0; from < rows.length; from += SLICE_ROWS) {
+      // A log that keeps up never makes us wait, and waiting is all that the signal would end.
+      signal.throwIfAborted();
+      const slice = rows.slice(from, from + SLICE_ROWS);
+      await pushRows(options, { rows: slice, number, bound, nowUs: clock.nowUs() });
+      number += slice.length;
     }
-    pipeline.push(batch, () => {});
-    await pipeline.room(signal);
   }
   return number;
+}
+
+/** Pushes some rows, the first of which has the number after `number`. */
+async function pushRows(
+  { pipeline, pace, signal }: SnapshotAppend,
+  { rows, number, bound, nowUs }: Slice,
+): Promise<void> {
+  const batch = new Batch();
+  for (const [i, row] of rows.entries()) {
+    for (const { route, columns } of bound) {
+      batch.add(
+        routeRow(route, {
+          operation: Operation.READ,
+          values: columns.map((index) => row[index]),
+          lane: SNAPSHOT_LANE,
+          major: BigInt(number + i + 1),
+          minor: 0,
+          part: 0,
+          committedUs: undefined,
+          nowUs,
+        }),
+      );
+    }
+  }
+  pipeline.push(batch, () => {});
+  await pipeline.room(signal);
+  await pace?.();
 }

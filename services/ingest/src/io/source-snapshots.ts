@@ -9,6 +9,7 @@ import { must } from '@freshet/kit/assert.ts';
 import type { Clock } from '@freshet/kit/clock.ts';
 import { type FreshetError, isFreshetError } from '@freshet/kit/errors.ts';
 import type { Logger } from '@freshet/kit/logger.ts';
+import type { BatchTaker } from '../core/append-pipeline.ts';
 import type { RowPlace } from '../core/quarantine.ts';
 import { prepareRoute, type SLOT_LANE, SNAPSHOT_LANE } from '../core/route.ts';
 import { shapeOf } from '../core/row-shape.ts';
@@ -30,6 +31,15 @@ export interface SourceSnapshotsOptions {
   readonly partitions: number;
   readonly clock: Clock;
   readonly logger: Logger;
+}
+
+export interface StageAppend {
+  readonly stage: Stage;
+  readonly states: readonly RouteState[];
+  readonly wanted: readonly RoutePlan[];
+  readonly definitions: DefinitionSet;
+  readonly pipeline: BatchTaker;
+  readonly pace?: (() => Promise<void>) | undefined;
 }
 
 export class SourceSnapshots {
@@ -87,14 +97,28 @@ export class SourceSnapshots {
     definitions: DefinitionSet,
     signal: AbortSignal,
   ): Promise<readonly RouteState[] | FreshetError> {
-    const { stages, pipelines, quarantine, partitions, clock, logger } = this.#options;
+    const { pipelines } = this.#options;
+    const failed = new AbortController();
+    const pipeline = await pipelines.begin((failure) => failed.abort(failure));
+    try {
+      const until = AbortSignal.any([signal, failed.signal]);
+      return await this.appendBy({ stage, states, wanted, definitions, pipeline }, until);
+    } finally {
+      await pipelines.retire();
+    }
+  }
+
+  /** As append, by a pipeline that others use as well; it is not drained when this throws. */
+  async appendBy(
+    { stage, states, wanted, definitions, pipeline, pace }: StageAppend,
+    signal: AbortSignal,
+  ): Promise<readonly RouteState[] | FreshetError> {
+    const { stages, quarantine, partitions, clock, logger } = this.#options;
     const plans = new Map(wanted.map((plan) => [plan.route, plan]));
     const ahead = await heldAhead(quarantine, states, SNAPSHOT_LANE, 0n);
     const routes = states.map(({ route, generation }) =>
       prepareRoute(must(plans.get(route)), generation, partitions, ahead),
     );
-    const failed = new AbortController();
-    const pipeline = await pipelines.begin((failure) => failed.abort(failure));
     try {
       const rows = await appendSnapshot({
         store: stages,
@@ -103,8 +127,9 @@ export class SourceSnapshots {
         routes,
         partitions,
         pipeline,
+        pace,
         clock,
-        signal: AbortSignal.any([signal, failed.signal]),
+        signal,
       });
       logger.info('snapshot appended', { routes: states.map(({ route }) => route), rows });
       return states.map((state): RouteState => ({ ...state, phase: 'live', stage: '' }));
@@ -112,8 +137,6 @@ export class SourceSnapshots {
       if (!isFreshetError(error, 'DATA_DAMAGED')) throw error;
       await stages.remove(stage.name);
       return error;
-    } finally {
-      await pipelines.retire();
     }
   }
 }

@@ -38,6 +38,7 @@ export class SourceStore {
   readonly #mark: ResyncMark;
   readonly #witness: LogWitness;
   #state: SourceState = EMPTY_STATE;
+  #updating: Promise<void> = Promise.resolve();
 
   constructor(options: SourceStoreOptions) {
     this.#options = options;
@@ -73,21 +74,31 @@ export class SourceStore {
     if (isNews) this.noteHistory();
   }
 
+  /** Saves what the change makes of the state, one change after the other: for those who work beside each other. */
+  update(change: (state: SourceState) => SourceState): Promise<void> {
+    const done = this.#updating.then(() => this.save(change(this.#state)));
+    this.#updating = done.catch(() => undefined);
+    return done;
+  }
+
   /** Ends routes of which it was found that they cannot go on: they begin anew. */
   async end(ended: readonly Ended[]): Promise<void> {
     const { clock, logger } = this.#options;
-    const state = endRoutes(this.#state, ended, clock.nowUs());
-    if (state === this.#state) return;
-    for (const { route, why } of ended) logger.warn('a route begins anew', { route, why });
-    await this.save(state);
+    await this.update((before) => {
+      const state = endRoutes(before, ended, clock.nowUs());
+      if (state !== before) for (const { route, why } of ended) logger.warn('a route begins anew', { route, why });
+      return state;
+    });
   }
 
   /** Saves routes that were staged; what was lost before is then read anew from where they begin. */
   async staged(routes: readonly RouteState[]): Promise<void> {
-    const state = withRoutes(this.#state, routes);
-    const { loss } = state;
-    const isDone = loss !== undefined && loss.toLsn === undefined;
-    await this.save(isDone ? { ...state, loss: { ...loss, toLsn: routes[0]?.fromLsn } } : state);
+    await this.update((before) => {
+      const state = withRoutes(before, routes);
+      const { loss } = state;
+      const isDone = loss !== undefined && loss.toLsn === undefined;
+      return isDone ? { ...state, loss: { ...loss, toLsn: routes[0]?.fromLsn } } : state;
+    });
   }
 
   /** Carries out the request to start over, unless it was carried out. */

@@ -193,12 +193,21 @@ export class ScriptedDatabase implements SourceDatabase {
   }
 
   openStream(slotName: string): Promise<ReplicationStream> {
+    return this.#open(slotName, false);
+  }
+
+  openCopy(slotName: string): Promise<ReplicationStream> {
+    return this.#open(slotName, true);
+  }
+
+  #open(slotName: string, copy: boolean): Promise<ReplicationStream> {
     return this.#answer(() => {
       const stream = new ScriptedStream({
         commits: this.#commits,
         confirmed: () => must(this.#slot, 'a stream of no slot').confirmedLsn,
         end: () => this.#lsn,
         told: (position) => {
+          if (copy) return;
           if (position > this.toldLsn) this.toldLsn = position;
           const slot = this.#slot;
           if (slot?.name === slotName && position > slot.confirmedLsn) slot.confirmedLsn = position;

@@ -27,6 +27,8 @@ export interface StreamOptions {
   readonly publications: readonly string[];
   /** For errors. */
   readonly place: string;
+  /** Reads a copy of the slot, which ends with the connection. */
+  readonly copy?: 'copy' | undefined;
 }
 
 export class PgReplicationStream implements ReplicationStream {
@@ -57,7 +59,8 @@ export class PgReplicationStream implements ReplicationStream {
     const release = connection.destroyOn(signal);
     try {
       const { rows } = await connection.query("SELECT setting FROM pg_settings WHERE name = 'wal_sender_timeout'");
-      return new PgReplicationStream(connection, { ...stream, senderTimeoutMs: Number(rows[0]?.[0] ?? 0) });
+      const slotName = stream.copy === undefined ? stream.slotName : await copySlot(connection, stream.slotName);
+      return new PgReplicationStream(connection, { ...stream, slotName, senderTimeoutMs: Number(rows[0]?.[0] ?? 0) });
     } catch (error) {
       await connection.close();
       throw error;
@@ -104,6 +107,15 @@ export class PgReplicationStream implements ReplicationStream {
   close(): Promise<void> {
     return this.#connection.close();
   }
+}
+
+/** Makes a temporary copy of the slot, at the position that it has; returns its name, which is the session's own. */
+async function copySlot(connection: PgConnection, slotName: string): Promise<string> {
+  const name = `${slotName.slice(0, 48)}_c${connection.backendPid}`;
+  await connection.query(
+    `SELECT pg_copy_logical_replication_slot(${quoteLiteral(slotName)}, ${quoteLiteral(name)}, true)`,
+  );
+  return name;
 }
 
 /** Decodes as it is iterated, so that of a large read one message at a time is in memory twice. */
