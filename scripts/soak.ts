@@ -23,6 +23,12 @@ const CAMPAIGNS: Readonly<Record<string, Campaign>> = {
     files: ['test/e2e/chaos.e2e.test.ts'],
     env: { FRESHET_CHAOS_ROUNDS: '300' },
   },
+  mutable: {
+    about: '60 rounds of every kind of DML under SIGKILL and SIGSTOP; each ends equal to SQL over the rows as they are',
+    project: 'mesh',
+    files: ['test/e2e/mutable.e2e.test.ts'],
+    env: { FRESHET_MUTABLE_ROUNDS: '60' },
+  },
   memory: {
     about: 'a transaction of a million rows, a hot key, followers that stopped: every process inside its memory',
     project: 'mesh',

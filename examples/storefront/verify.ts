@@ -2,6 +2,8 @@
  * Compares what Freshet serves with what SQL says over the shop's own tables, at the same instant. The SQL is written
  * from the definitions in features.yaml alone, so that an error of Freshet's cannot hide in it.
  *
+ * Of the service that computes features when it is read, the SQL computes the same with the same request data.
+ *
  * The catalogue does not change while visitors buy, so its prices now are those at the time of each purchase.
  *
  * Rolling windows reach back to floor(T - length) in steps of their pane: 1 s for 10 s, 5 s for 5 min, 1 min for 1 h.
@@ -12,6 +14,8 @@ import type { Sql } from 'postgres';
 import { PRODUCTS, USERS } from './traffic.ts';
 
 const CHUNK = 100;
+/** The cart that every user is asked about, and where from. */
+const CART = { cart_total: 250.5, country: 'FR' };
 /** How many differences are told in full. */
 const SHOWN_MAX = 20;
 
@@ -27,11 +31,16 @@ export async function verify(sql: Sql, client: FreshetClient): Promise<Verdict> 
   const verdict: Verdict = { keysChecked: 0, mismatches: 0, differences: [] };
   for (let first = 1; first <= USERS; first += CHUNK) {
     const ids = range(first, Math.min(USERS, first + CHUNK - 1));
+    verdict.keysChecked += ids.length;
     const answer = await client.getFeatures({ service: 'user_profile', keys: { user_id: ids.map(BigInt) } });
     compare('user', ids, answer, await usersBySql(sql, ids, answer.asOfUs), verdict);
+    const keys = { user_id: ids.map(BigInt) };
+    const risk = await client.getFeatures({ service: 'checkout_risk', keys, request: CART });
+    compare('the cart of user', ids, risk, await cartsBySql(sql, ids, risk.asOfUs), verdict);
   }
   for (let first = 1; first <= PRODUCTS; first += CHUNK) {
     const ids = range(first, Math.min(PRODUCTS, first + CHUNK - 1));
+    verdict.keysChecked += ids.length;
     const answer = await client.getFeatures({ service: 'product_page', keys: { product_id: ids.map(BigInt) } });
     compare('product', ids, answer, await productsBySql(sql, ids, answer.asOfUs), verdict);
   }
@@ -49,7 +58,6 @@ function compare(
   verdict: Verdict,
 ): void {
   ids.forEach((id, i) => {
-    verdict.keysChecked += 1;
     const wrong: string[] = [];
     for (const [name, want] of Object.entries(expected.get(id) ?? {})) {
       const value = answer.columns[name]?.values[i];
@@ -100,6 +108,34 @@ async function usersBySql(sql: Sql, ids: readonly number[], t: number): Promise<
     garden_list_price_1h: 'user_garden:garden_list_price_1h',
     dearest_garden_product: 'user_garden:dearest_garden_product',
     last_login_at: 'user_logins:last_login_at',
+  });
+}
+
+async function cartsBySql(sql: Sql, ids: readonly number[], t: number): Promise<Map<number, ExpectedRow>> {
+  const rows = await sql<Record<string, string | null>[]>`
+    WITH activity AS (
+      SELECT user_id, event_type, amount, (extract(epoch FROM occurred_at) * 1000000)::bigint AS at
+      FROM user_activity WHERE user_id = ANY(${[...ids]}::bigint[]) AND event_type IN ('purchase', 'login')
+    ), bounds AS (
+      SELECT ${t.toString()}::bigint - 3600000000 - mod(${t.toString()}::bigint - 3600000000, 60000000) AS since_1h
+    ), stored AS (
+      SELECT wanted.user_id,
+        coalesce(sum(amount) FILTER (WHERE event_type = 'purchase' AND at >= since_1h), 0)::float8 AS spent,
+        count(*) FILTER (WHERE event_type = 'purchase' AND at >= since_1h) AS orders,
+        coalesce((${t.toString()}::bigint - max(at) FILTER (WHERE event_type = 'login')) / 1000000, -1) AS since_login
+      FROM unnest(${[...ids]}::bigint[]) AS wanted(user_id)
+      CROSS JOIN bounds LEFT JOIN activity USING (user_id)
+      GROUP BY wanted.user_id
+    )
+    SELECT user_id,
+      (${CART.cart_total}::float8 / (spent + 1))::text                                                   AS cart_vs_hour,
+      since_login::text                                                                                  AS seconds_since_login,
+      (${CART.cart_total}::float8 / (spent + 1) > 2 AND (orders = 0 OR since_login < 0))::text           AS is_unusual
+    FROM stored`;
+  return byId(rows, 'user_id', {
+    cart_vs_hour: 'cart_vs_hour',
+    seconds_since_login: 'seconds_since_login',
+    is_unusual: 'is_unusual',
   });
 }
 
