@@ -24,7 +24,7 @@ export function act(world: World, action: Action): void {
       later(action.forUs, () => world.machine(action.machine).start());
       return;
     case 'power':
-      world.machine(action.machine).powerOff(action.keep);
+      world.powerOff(action.machine, action.keep);
       later(action.forUs, () => world.machine(action.machine).start());
       return;
     case 'stop': {
@@ -120,8 +120,7 @@ function actOnDisk(world: World, action: DiskAction): void {
       const machine = world.machine(action.machine);
       machine.lies = true;
       later(action.forUs, () => {
-        world.breakDisk(action.machine, 'the power went after syncs that were lies');
-        machine.powerOff(action.keep);
+        world.powerOff(action.machine, action.keep);
         machine.lies = false;
         later(100_000, () => machine.start());
       });

@@ -71,6 +71,10 @@ export class SimMachine {
   }
 
   /** Whether the disks say of every sync that all is well, and do nothing. */
+  get lies(): boolean {
+    return this.#lies;
+  }
+
   set lies(lies: boolean) {
     this.#lies = lies;
     this.stores.lies = lies;

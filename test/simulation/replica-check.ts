@@ -4,6 +4,7 @@
  *
  * Looks at what can be read, as a reader finds it (the catalogue's tables), and at nothing else of the replica.
  */
+import { isDeadRow, unseenColumns } from '@freshet/engine/rows/dead-row.ts';
 import { decodeRow } from '@freshet/engine/rows/row-codec.ts';
 import { rowLayout, valuesAt } from '@freshet/engine/rows/row-reader.ts';
 import type { DefinitionSet } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
@@ -17,23 +18,33 @@ import type { PartitionHistories } from './histories.ts';
 import type { Total } from './shop.ts';
 import type { PartitionTruth } from './truth.ts';
 
+/** How long a row must have been dead by a replica's clock before it may be gone, microseconds. */
+const DEAD_FOR_US = 60_000_000;
+
 export class ReplicaCheck {
   /** The newest version shown of each view, shard and key, while the process lives. */
   readonly #shown = new Map<string, number>();
   rowsChecked = 0;
 
-  /** What is wrong, in words; undefined: nothing. */
-  check(replica: Replica, histories: readonly PartitionHistories[]): string | undefined {
+  /**
+   * What is wrong, in words; undefined: nothing. `furthestUs`: the furthest that its machine's clock has been, microseconds;
+   * it may have taken away a row that was dead by then.
+   */
+  check(replica: Replica, histories: readonly PartitionHistories[], furthestUs: number): string | undefined {
     const positions = new Map(replica.shards().map((shard) => [shard.shard, shard]));
     for (const view of replica.catalog.views.values()) {
       const readable = view.tables.filter(({ completeThroughUs }) => completeThroughUs !== NOT_READABLE_US);
       const generations = new Set(readable.map(({ generation }) => generation));
+      const [unseen, { types }] = [unseenColumns(view.plan), rowLayout(view.plan)];
       if (generations.size > 1) return `R3: view ${view.name} is read in generations ${[...generations].join(' and ')}`;
       for (const [shard, table] of view.tables.entries()) {
         const report = positions.get(shard);
         const partition = histories[shard];
         if (report === undefined || partition === undefined || partition.isAsking) continue;
         const throughUs = Math.min(report.completeThroughUs, table.completeThroughUs);
+        // A shard frees what is dead by the log, and a replica what has been dead for long by its clock.
+        const isDead = (bytes: string, logTimeUs: number): boolean =>
+          isDeadRow(decodeRow(fromLatin1(bytes), types), unseen, Math.max(logTimeUs, furthestUs - DEAD_FOR_US));
         // By the newest history first; by an older one, wholly, as long as nobody told the replica of a newer one (R3).
         const candidates = partition.all
           .map(({ logId, truth }, number) => ({ logId, truth, number }))
@@ -42,7 +53,7 @@ export class ReplicaCheck {
         for (const { truth, number } of candidates.toReversed()) {
           const wrong =
             this.#rows(table.viewId, (key) => shownName(table.viewId, number, shard, key), table.rows, truth) ??
-            complete(table.viewId, table.rows, throughUs, truth);
+            complete(table.viewId, table.rows, throughUs, truth, isDead);
           first ??= wrong;
           if (wrong !== undefined) continue;
           // Only of the history that it is in: versions of one say nothing about those of another.
@@ -114,8 +125,17 @@ function shownName(viewId: string, history: number, shard: number, key: number |
 
 type Rows = ReadonlyMap<number | string, { readonly version: number; readonly bytes: string }>;
 
-/** Whether every row that changed before the time is there, at that version or a newer one, and none of an earlier life. */
-function complete(viewId: string, rows: Rows, throughUs: number, truth: PartitionTruth): string | undefined {
+/**
+ * Whether every row that changed before the time is there, at that version or a newer one, and none of an earlier life. One
+ * that is dead may be gone: what an entity without a row is answered is what it says.
+ */
+function complete(
+  viewId: string,
+  rows: Rows,
+  throughUs: number,
+  truth: PartitionTruth,
+  isDead: (bytes: string, logTimeUs: number) => boolean,
+): string | undefined {
   const view = truth.views.get(viewId);
   if (view === undefined || throughUs <= 0) return undefined;
   const life = truth.lifeAt(viewId, truth.positionBefore(throughUs));
@@ -126,7 +146,8 @@ function complete(viewId: string, rows: Rows, throughUs: number, truth: Partitio
   for (const [key, moments] of view.keys) {
     const version = versions.get(key);
     const due = moments.findLast((moment) => moment.logTimeUs < throughUs && moment.life >= life);
-    if (due !== undefined && (version ?? -1) < due.version) {
+    const isGone = due !== undefined && version === undefined && isDead(due.bytes, truth.logTimeUs);
+    if (due !== undefined && !isGone && (version ?? -1) < due.version) {
       return `R1: ${through}, but ${hex(key)} is at version ${version ?? 'none'}, not ${due.version}`;
     }
     const old = version === undefined ? undefined : truth.row(viewId, key, version);

@@ -8,7 +8,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { BROKEN_BUILDS } from './broken-builds.ts';
-import { makePlan } from './plan.ts';
+import { makePlan, type TimedAction } from './plan.ts';
 import { shrink } from './shrink.ts';
 import { FAULTS, unseen } from './sometimes.ts';
 import { World } from './world.ts';
@@ -28,6 +28,26 @@ describe('the simulation', () => {
     }
     expect(unseen(FAULTS, seen)).toEqual([]);
   }, 300_000);
+
+  it('knows that the disk broke from when the power cut a lie short, not from when the lie was to end', async () => {
+    const actions: TimedAction[] = [
+      { atUs: 0, action: { kind: 'define', set: 0 } },
+      { atUs: 2_412_000, action: { kind: 'lie', machine: 'ingest', forUs: 8_000_000, keep: 0.5 } },
+      { atUs: 4_917_000, action: { kind: 'power', machine: 'ingest', forUs: 1_000_000, keep: 0.8 } },
+    ];
+    const { wrong, seen } = await new World({ ...makePlan(60185), actions }).run();
+    expect(wrong).toBeUndefined();
+    expect(seen.get('ingest broke: the power went after syncs that were lies')).toBe(2);
+  }, 60_000);
+
+  it('F2: does not ask for a row that says what an entity without a row is answered', async () => {
+    // Set 149 has a view with a count over 10 s and a variance; the event is older than that, and there is but one.
+    const actions: TimedAction[] = [
+      { atUs: 3_059_000, action: { kind: 'define', set: 149 } },
+      { atUs: 3_437_000, action: { kind: 'commit', rows: [{ user: 1, amount: 162, lateUs: 13_000_000 }] } },
+    ];
+    expect((await new World({ ...makePlan(60628), actions }).run()).wrong).toBeUndefined();
+  }, 60_000);
 
   it('replays a seed to the last event', async () => {
     const [once, again] = [await new World(makePlan(FIRST)).run(), await new World(makePlan(FIRST)).run()];

@@ -84,6 +84,7 @@ export class World {
   #anew = 0;
   readonly #hosts = new Map<Machine, NodeUpkeep>();
   readonly #replicas = new Map<Machine, Watched>();
+  readonly #clocksUs = new Map<Machine, number>();
   /** Machines whose process found rows damaged on its disk. */
   readonly #lostRows = new Set<Machine>();
   #wrong: string | undefined;
@@ -137,6 +138,13 @@ export class World {
     this.note(`${machine.replace(/-.$/, '')} broke: ${how}`);
     this.#isBroken = true;
     if (machine === 'ingest') this.#logMayLose = true;
+  }
+
+  /** The power goes. What a disk that lies then loses is beyond what is promised, whichever fault cut the power. */
+  powerOff(name: Machine, keep: number): void {
+    const machine = this.machine(name);
+    if (machine.lies) this.breakDisk(name, 'the power went after syncs that were lies');
+    machine.powerOff(keep);
   }
 
   /** Applies a set of definitions, as the registry would. */
@@ -281,7 +289,8 @@ export class World {
         if (this.machine(name).process === undefined) continue;
         const { switches, waits } = definitions;
         const wrong =
-          check.check(replica, this.#histories) ?? definitions.check(replica, this.#sets, this.#lostRows.has(name));
+          check.check(replica, this.#histories, this.#furthestClockUs(name)) ??
+          definitions.check(replica, this.#sets, this.#lostRows.has(name));
         if (definitions.switches > switches) this.note('edge: a service went over to newer definitions');
         if (definitions.waits > waits) this.note('edge: a service waits, served by older definitions');
         this.#mix(`${name} ${check.rowsChecked}`);
@@ -289,6 +298,14 @@ export class World {
       }
       this.#keepChecking();
     });
+  }
+
+  /** The furthest that the machine's clock has ever been, microseconds. */
+  #furthestClockUs(name: Machine): number {
+    const nowUs = this.scheduler.nowUs + this.machine(name).clock.skewUs;
+    const furthestUs = Math.max(nowUs, this.#clocksUs.get(name) ?? 0);
+    this.#clocksUs.set(name, furthestUs);
+    return furthestUs;
   }
 
   #isRunaway(): boolean {
