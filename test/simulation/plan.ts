@@ -98,7 +98,7 @@ export function makePlan(seed: number): Plan {
   actions.push(...definitions(random.branch('definitions'), durationUs));
   actions.sort((a, b) => a.atUs - b.atUs);
   const partitions = random.pick([1, 2, 3]);
-  return { seed, partitions, durationUs, users, trims, lingers: random.branch('lingers').oneIn(16), actions };
+  return { seed, partitions, durationUs, users, trims, lingers: random.branch('lingers').oneIn(30), actions };
 }
 
 /** Transactions of the mutable tables, and now and then of all. */
