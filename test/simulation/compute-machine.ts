@@ -3,6 +3,7 @@ import { ConditionBoard } from '@freshet/kit/conditions.ts';
 import type { Network } from '@freshet/testkit/simulation/network.ts';
 import { askGenerations } from '../../services/compute/src/core/ask-generations.ts';
 import { shardBudget } from '../../services/compute/src/core/budget.ts';
+import type { Fold } from '../../services/compute/src/core/fold-port.ts';
 import { Gate } from '../../services/compute/src/core/gate.ts';
 import type { NodeUpkeep } from '../../services/compute/src/core/node-upkeep.ts';
 import { FRAME_LIMITS } from '../../services/compute/src/core/shard.ts';
@@ -20,6 +21,8 @@ export interface ComputeWorld {
   readonly partitions: number;
   readonly address: string;
   readonly onHost: (host: NodeUpkeep) => void;
+  /** Called when states that say nothing any more were freed. */
+  readonly onSwept: () => void;
 }
 
 const DIRECTORY = '/compute';
@@ -29,6 +32,8 @@ const COMMIT_MS = 300;
 const CHECKPOINT_MS = 3_000;
 const SCRUB_MS = 4_000;
 const JOURNAL = { ageUs: 3_000_000, bytes: 4 * 1024 };
+/** Dead keys are swept within a run. */
+const SWEEP = { pageKeys: 4, pageBytes: 4 * 1024, pageMs: 20, roundMs: 1_500 };
 const FRAME = { ...FRAME_LIMITS, bytes: 2_000, pageRows: 3, keys: 8 };
 
 /** Runs until something ends it. */
@@ -43,7 +48,7 @@ export async function runCompute(life: Life, world: ComputeWorld): Promise<void>
   const host = new ShardHost({
     log: source,
     ...nodeStorage({ stores, files, dataDir: DIRECTORY, clock, yieldNow, format: ENGINE_FORMAT, checkpointsKept: 2 }),
-    createFold: createEngineFold,
+    createFold: (options) => watchSweeps(createEngineFold(options), world.onSwept),
     createDigest: ENGINE_FORMAT.createDigest,
     conditions: new ConditionBoard({ clock, log: logger }),
     upkeep: {
@@ -67,6 +72,7 @@ export async function runCompute(life: Life, world: ComputeWorld): Promise<void>
       commitIntervalMs: COMMIT_MS,
       frame: FRAME,
       journal: JOURNAL,
+      sweep: SWEEP,
     },
     onCheckpoint: () => taken.set(),
   });
@@ -75,4 +81,15 @@ export async function runCompute(life: Life, world: ComputeWorld): Promise<void>
   void tellCheckpoints(host, { source, node: address, taken, clock, signal, log: logger });
   void askGenerations(host, { asker: source, node: address, clock, signal, log: logger });
   await host.run(numbers, signal);
+}
+
+function watchSweeps(fold: Fold, onSwept: () => void): Fold {
+  const sweep = fold.sweep.bind(fold);
+  return Object.assign(fold, {
+    sweep: (...page: Parameters<Fold['sweep']>): number => {
+      const freed = sweep(...page);
+      if (freed > 0) onSwept();
+      return freed;
+    },
+  });
 }

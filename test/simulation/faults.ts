@@ -13,6 +13,18 @@ export function act(world: World, action: Action): void {
     case 'commit':
       if (!world.postgres.isAway) world.postgres.commit(action.rows);
       return;
+    case 'change':
+      if (world.postgres.isAway) return;
+      for (const what of world.postgres.commit(action.rows, action.statements)) world.note(`did: ${what}`);
+      return;
+    case 'rewind': {
+      const lost = world.postgres.rewind(world.scheduler.nowUs - action.byUs, action.keepsSlots);
+      world.note(`a rewind lost ${lost === 0 ? 'nothing' : 'commits'}`);
+      return;
+    }
+    case 'drop-slot':
+      world.postgres.dropSlots();
+      return;
     case 'rollback':
       world.postgres.rollback();
       return;

@@ -156,7 +156,8 @@ async function askAnew({ process: clock }: Life, world: IngestWorld, ask: AskGen
   for (let done = world.anew(); ; ) {
     await clock.sleep(DEFINITIONS_MS);
     if (done === world.anew()) continue;
-    const [route] = world.definitions()?.routes ?? [];
+    const routes = world.definitions()?.routes ?? [];
+    const route = routes[world.anew() % Math.max(1, routes.length)];
     if (route === undefined) continue;
     const [answer] = await ask('somebody', [{ route: route.route, aboveGeneration: 0, reason: 'to see it' }]);
     if (answer !== undefined && answer.generation > 0) {

@@ -5,6 +5,7 @@
  * Owns the choice of faults. Does not own what they do (world.ts). Pure.
  */
 import { Random } from '@freshet/testkit/simulation/random.ts';
+import { type Dml, drawDml } from './changes.ts';
 
 /** Machines: each has a disk, a clock, and one process at a time. */
 export const MACHINES = ['ingest', 'compute-a', 'compute-b', 'edge-1', 'edge-2'] as const;
@@ -29,6 +30,8 @@ export interface RowAction {
 
 export type Action =
   | { readonly kind: 'commit'; readonly rows: readonly RowAction[] }
+  /** A transaction of several statements, of several tables maybe. */
+  | { readonly kind: 'change'; readonly rows: readonly RowAction[]; readonly statements: readonly Dml[] }
   | { readonly kind: 'rollback' }
   | { readonly kind: 'define'; readonly set: number }
   | { readonly kind: 'kill'; readonly machine: Machine; readonly forUs: number }
@@ -53,6 +56,9 @@ export type Action =
   | { readonly kind: 'clock'; readonly machine: Machine; readonly jumpUs: number }
   | { readonly kind: 'checkpoint'; readonly machine: Machine }
   | { readonly kind: 'anew' }
+  /** The database is put back to what it was so long ago. */
+  | { readonly kind: 'rewind'; readonly byUs: number; readonly keepsSlots: boolean }
+  | { readonly kind: 'drop-slot' }
   | { readonly kind: 'database-away'; readonly forUs: number }
   | { readonly kind: 'database-silent'; readonly forUs: number };
 
@@ -70,6 +76,8 @@ export interface Plan {
   readonly users: number;
   /** Whether the log is trimmed as far as checkpoints allow. */
   readonly trims: boolean;
+  /** Whether somebody looks on for some minutes after all is at rest: until what is dead was swept away. */
+  readonly lingers: boolean;
   readonly actions: readonly TimedAction[];
 }
 
@@ -84,10 +92,36 @@ export function makePlan(seed: number): Plan {
     ...commits(random.branch('commits'), durationUs, users),
     ...faults(random.branch('faults'), durationUs),
   ];
+  actions.push(...changes(random.branch('changes'), durationUs, users));
+  actions.push(...losses(random.branch('losses'), durationUs));
   const trims = random.oneIn(2);
   actions.push(...definitions(random.branch('definitions'), durationUs));
   actions.sort((a, b) => a.atUs - b.atUs);
-  return { seed, partitions: random.pick([1, 2, 3]), durationUs, users, trims, actions };
+  const partitions = random.pick([1, 2, 3]);
+  return { seed, partitions, durationUs, users, trims, lingers: random.branch('lingers').oneIn(30), actions };
+}
+
+/** Transactions of the mutable tables, and now and then of all. */
+function changes(random: Random, durationUs: number, users: number): TimedAction[] {
+  const perSecond = random.pick([0, 2, 8, 20]);
+  const count = Math.min(120, Math.ceil((perSecond * durationUs) / SECOND));
+  return Array.from({ length: count }, () => {
+    const statements = Array.from({ length: random.pick([1, 1, 2, 5]) }, () => drawDml(random, users));
+    const row = { user: random.between(1, users), amount: random.between(-100, 1000), lateUs: 0 };
+    const action = { kind: 'change' as const, rows: random.oneIn(4) ? [row] : [], statements };
+    return { atUs: random.between(0, durationUs), action };
+  });
+}
+
+/** What makes the history that was captured no more the database's. */
+function losses(random: Random, durationUs: number): TimedAction[] {
+  const count = random.oneIn(6) ? random.pick([1, 1, 2]) : 0;
+  return Array.from({ length: count }, () => {
+    const atUs = random.between(SECOND, durationUs);
+    if (random.oneIn(3)) return { atUs, action: { kind: 'drop-slot' } as const };
+    const byUs = random.pick([0, 200_000, 2 * SECOND, 20 * SECOND]);
+    return { atUs, action: { kind: 'rewind' as const, byUs, keepsSlots: random.oneIn(3) } };
+  });
 }
 
 /**

@@ -2,12 +2,14 @@
  * Whether what a replica would answer now is right, by the truth: R1 (all it says it is complete through is there,
  * equal bytes at equal versions), R2 (no version goes back while its process lives).
  *
+ * A row that says nothing any more may be gone: it is no row, for whoever looks here too.
+ *
  * Looks at what can be read, as a reader finds it (the catalogue's tables), and at nothing else of the replica.
  */
 import { isDeadRow, unseenColumns } from '@freshet/engine/rows/dead-row.ts';
 import { decodeRow } from '@freshet/engine/rows/row-codec.ts';
 import { rowLayout, valuesAt } from '@freshet/engine/rows/row-reader.ts';
-import type { DefinitionSet } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
+import type { DefinitionSet, ViewPlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { fromLatin1 } from '@freshet/replica/latin1.ts';
 import type { Replica } from '@freshet/replica/replica.ts';
 import { rowKeyOfText, rowKeyText } from '@freshet/replica/row-key.ts';
@@ -18,33 +20,38 @@ import type { PartitionHistories } from './histories.ts';
 import type { Total } from './shop.ts';
 import type { PartitionTruth } from './truth.ts';
 
-/** How long a row must have been dead by a replica's clock before it may be gone, microseconds. */
-const DEAD_FOR_US = 60_000_000;
-
 export class ReplicaCheck {
   /** The newest version shown of each view, shard and key, while the process lives. */
   readonly #shown = new Map<string, number>();
+  /** By view, the newest generation of its route that was read. */
+  readonly #generations = new Map<string, number>();
+  readonly #sights = new Set<string>();
   rowsChecked = 0;
 
+  /** What was seen since the last call that must be seen sometimes. */
+  takeSights(): string[] {
+    const sights = [...this.#sights];
+    this.#sights.clear();
+    return sights;
+  }
+
   /**
-   * What is wrong, in words; undefined: nothing. `furthestUs`: the furthest that its machine's clock has been, microseconds;
-   * it may have taken away a row that was dead by then.
+   * What is wrong, in words; undefined: nothing. `nowUs`: the furthest that its machine's clock has been: it may
+   * have taken away a row that was dead by then.
    */
-  check(replica: Replica, histories: readonly PartitionHistories[], furthestUs: number): string | undefined {
+  check(replica: Replica, histories: readonly PartitionHistories[], nowUs: number): string | undefined {
     const positions = new Map(replica.shards().map((shard) => [shard.shard, shard]));
     for (const view of replica.catalog.views.values()) {
       const readable = view.tables.filter(({ completeThroughUs }) => completeThroughUs !== NOT_READABLE_US);
       const generations = new Set(readable.map(({ generation }) => generation));
-      const [unseen, { types }] = [unseenColumns(view.plan), rowLayout(view.plan)];
       if (generations.size > 1) return `R3: view ${view.name} is read in generations ${[...generations].join(' and ')}`;
+      const [generation] = generations;
+      if (generation !== undefined) this.#noteGeneration(view.tables[0]?.viewId ?? '', generation);
       for (const [shard, table] of view.tables.entries()) {
         const report = positions.get(shard);
         const partition = histories[shard];
         if (report === undefined || partition === undefined || partition.isAsking) continue;
         const throughUs = Math.min(report.completeThroughUs, table.completeThroughUs);
-        // A shard frees what is dead by the log, and a replica what has been dead for long by its clock.
-        const isDead = (bytes: string, logTimeUs: number): boolean =>
-          isDeadRow(decodeRow(fromLatin1(bytes), types), unseen, Math.max(logTimeUs, furthestUs - DEAD_FOR_US));
         // By the newest history first; by an older one, wholly, as long as nobody told the replica of a newer one (R3).
         const candidates = partition.all
           .map(({ logId, truth }, number) => ({ logId, truth, number }))
@@ -53,7 +60,7 @@ export class ReplicaCheck {
         for (const { truth, number } of candidates.toReversed()) {
           const wrong =
             this.#rows(table.viewId, (key) => shownName(table.viewId, number, shard, key), table.rows, truth) ??
-            complete(table.viewId, table.rows, throughUs, truth, isDead);
+            this.#complete({ viewId: table.viewId, plan: view.plan, nowUs }, table.rows, throughUs, truth);
           first ??= wrong;
           if (wrong !== undefined) continue;
           // Only of the history that it is in: versions of one say nothing about those of another.
@@ -99,6 +106,50 @@ export class ReplicaCheck {
     return undefined;
   }
 
+  #noteGeneration(viewId: string, generation: number): void {
+    const before = this.#generations.get(viewId) ?? generation;
+    if (generation > before) this.#sights.add('a view went over to a newer generation of its route');
+    this.#generations.set(viewId, Math.max(before, generation));
+  }
+
+  /**
+   * Whether every row that changed before the time is there, at that version or a newer one, and none of an earlier life. One
+   * that is dead for good need not be.
+   */
+  #complete(
+    { viewId, plan, nowUs }: { readonly viewId: string; readonly plan: ViewPlan; readonly nowUs: number },
+    rows: Rows,
+    throughUs: number,
+    truth: PartitionTruth,
+  ): string | undefined {
+    const view = truth.views.get(viewId);
+    if (view === undefined || throughUs <= 0) return undefined;
+    const life = truth.lifeAt(viewId, truth.positionBefore(throughUs));
+    if (life < 0) return undefined;
+    const present = [...rows].filter(([, { bytes }]) => bytes !== '');
+    const versions = new Map(present.map(([key, { version }]) => [rowKeyText(key as never), version]));
+    const through = `complete through ${throughUs}`;
+    for (const [key, moments] of view.keys) {
+      const version = versions.get(key);
+      const due = moments.findLast((moment) => moment.logTimeUs < throughUs && moment.life >= life);
+      if (due !== undefined && (version ?? -1) < due.version) {
+        // A replica that is further than it says may be in a later life of the view, which begins without the row.
+        if (version === undefined && due.life < view.livesFrom.length - 1) continue;
+        // The shard may be further than it says that it is complete: its row may have died since, by the log's time.
+        const atUs = Math.max(nowUs, truth.logTimeUs);
+        const isDead = ({ version: v, bytes }: { readonly version: number; readonly bytes: string }): boolean =>
+          v >= due.version && isDeadRow(decodeRow(fromLatin1(bytes)), unseenColumns(plan), atUs);
+        if (version !== undefined || !moments.some(isDead)) {
+          return `R1: ${through}, but ${hex(key)} is at version ${version ?? 'none'}, not ${due.version}`;
+        }
+        this.#sights.add('a row that says nothing any more is gone');
+      }
+      const old = version === undefined ? undefined : truth.row(viewId, key, version);
+      if (old !== undefined && old.life < life) return `R1: ${through}, but ${hex(key)} is of an earlier life`;
+    }
+    return undefined;
+  }
+
   #rows(
     viewId: string,
     nameOf: (key: number | string) => string,
@@ -124,37 +175,6 @@ function shownName(viewId: string, history: number, shard: number, key: number |
 }
 
 type Rows = ReadonlyMap<number | string, { readonly version: number; readonly bytes: string }>;
-
-/**
- * Whether every row that changed before the time is there, at that version or a newer one, and none of an earlier life. One
- * that is dead may be gone: what an entity without a row is answered is what it says.
- */
-function complete(
-  viewId: string,
-  rows: Rows,
-  throughUs: number,
-  truth: PartitionTruth,
-  isDead: (bytes: string, logTimeUs: number) => boolean,
-): string | undefined {
-  const view = truth.views.get(viewId);
-  if (view === undefined || throughUs <= 0) return undefined;
-  const life = truth.lifeAt(viewId, truth.positionBefore(throughUs));
-  if (life < 0) return undefined;
-  const present = [...rows].filter(([, { bytes }]) => bytes !== '');
-  const versions = new Map(present.map(([key, { version }]) => [rowKeyText(key as never), version]));
-  const through = `complete through ${throughUs}`;
-  for (const [key, moments] of view.keys) {
-    const version = versions.get(key);
-    const due = moments.findLast((moment) => moment.logTimeUs < throughUs && moment.life >= life);
-    const isGone = due !== undefined && version === undefined && isDead(due.bytes, truth.logTimeUs);
-    if (due !== undefined && !isGone && (version ?? -1) < due.version) {
-      return `R1: ${through}, but ${hex(key)} is at version ${version ?? 'none'}, not ${due.version}`;
-    }
-    const old = version === undefined ? undefined : truth.row(viewId, key, version);
-    if (old !== undefined && old.life < life) return `R1: ${through}, but ${hex(key)} is of an earlier life`;
-  }
-  return undefined;
-}
 
 function hex(key: string): string {
   return Buffer.from(key, 'latin1').toString('hex');

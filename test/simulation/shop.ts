@@ -2,38 +2,18 @@
  * The table and the definitions of the simulations, resolved as the registry resolves them: a few sets of views over one
  * source, so that a plan can go from one to another; and what each feature must be in the end, straight from the rows.
  */
-import { create } from '@bufbuild/protobuf';
 import { parseDefinitions } from '@freshet/definitions/parse.ts';
 import { resolveDefinitions } from '@freshet/definitions/resolve.ts';
-import { type Contract, ContractSchema, ReplicaIdentity } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import type { Contract } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import type { DefinitionSet } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
-import { Kind } from '@freshet/gen/freshet/type/v1/value_pb.ts';
+import { contractOf } from '../../services/ingest/src/core/contract.ts';
 import { drawnDefinitions } from './drawn-definitions.ts';
+import { ORDER_SOURCES, ORDER_VIEWS } from './orders.ts';
+import { catalogTable, TABLES } from './sim-tables.ts';
 
-export const ACTIVITY = {
-  schema: 'public',
-  table: 'activity',
-  columns: [
-    { name: 'id', oid: 20, sql: 'bigint', kind: Kind.INT64 },
-    { name: 'user_id', oid: 20, sql: 'bigint', kind: Kind.INT64 },
-    { name: 'amount', oid: 20, sql: 'bigint', kind: Kind.INT64 },
-    { name: 'at', oid: 1184, sql: 'timestamp with time zone', kind: Kind.TIMESTAMP },
-  ],
-} as const;
-
-const CONTRACT: Contract = create(ContractSchema, {
-  source: 'activity',
-  version: 1,
-  primaryKey: ['id'],
-  replicaIdentity: ReplicaIdentity.DEFAULT,
-  columns: ACTIVITY.columns.map(({ name, oid, sql, kind }) => ({
-    name,
-    type: { kind },
-    nullable: false,
-    sourceType: sql,
-    sourceTypeOid: oid,
-  })),
-});
+const CONTRACTS: ReadonlyMap<string, Contract> = new Map(
+  TABLES.map((table) => [table.table, contractOf(table.table, catalogTable(table))]),
+);
 
 const HEAD = `
 kind: Entity
@@ -92,9 +72,11 @@ export const FIRST_DRAWN: number = SETS.length;
 
 /** The definitions of a set, with a generation above that of the set in force. */
 export function definitionsOf(set: number, previous: DefinitionSet | undefined): DefinitionSet {
-  const text = [HEAD, ...(set < FIRST_DRAWN ? writtenSet(set) : drawnSet(set))].join('\n---\n');
+  const text = [HEAD, ORDER_SOURCES, ...ORDER_VIEWS, ...(set < FIRST_DRAWN ? writtenSet(set) : drawnSet(set))].join(
+    '\n---\n',
+  );
   const definitions = parseDefinitions([{ path: 'shop.yaml', text }]);
-  const { resolved } = resolveDefinitions({ definitions, contracts: new Map([['activity', CONTRACT]]), previous });
+  const { resolved } = resolveDefinitions({ definitions, contracts: CONTRACTS, previous });
   return resolved;
 }
 
@@ -103,7 +85,7 @@ function writtenSet(set: number): string[] {
   const service = `
 kind: FeatureService
 name: all
-features: [${views.map((view) => `"${view}:*"`).join(', ')}]
+features: [${views.map((view) => `"${view}:*"`).join(', ')}, "orders_now:*", "orders_joined:*"]
 `;
   return [...views.map((view) => VIEWS[view]), service];
 }

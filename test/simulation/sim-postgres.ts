@@ -1,38 +1,57 @@
 /**
- * A database in a simulation: one table, its commits, one slot, with what Postgres promises of them and no more
- * (services/ingest/src/core/source-database.ts).
+ * A database in a simulation: a few tables (sim-tables.ts), their commits, one slot, with what Postgres promises of them
+ * and no more (services/ingest/src/core/source-database.ts).
  *
  * Owns the committed rows, which are the truth that served features are held against in the end. It dies never, but may
- * be away (connections break, and are refused), or silent (nothing comes, nothing breaks).
+ * be away (connections break, and are refused), or silent (nothing comes, nothing breaks); it may lose its slot, or be put
+ * back to an earlier point, as point-in-time recovery does: on a new timeline, without what was committed since.
  */
 import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import { must } from '@freshet/kit/assert.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
 import type { Scheduler } from '@freshet/testkit/simulation/scheduler.ts';
 import type { SimProcess } from '@freshet/testkit/simulation/sim-process.ts';
-import type { CatalogTable } from '../../services/ingest/src/core/contract.ts';
-import type { Relation } from '../../services/ingest/src/core/pgoutput/messages.ts';
 import type {
   DatabaseSession,
   ReplicationStream,
   SourceDatabase,
   StreamMessage,
+  TableToStage,
 } from '../../services/ingest/src/core/source-database.ts';
 import { type PublishedTables, publishedKey, type SlotFacts } from '../../services/ingest/src/core/source-state.ts';
-import { ACTIVITY } from './shop.ts';
+import { type Dml, makeChange } from './changes.ts';
+import {
+  ACTIVITY,
+  CATALOG,
+  catalogTable,
+  copyLine,
+  LiveTables,
+  messageOf,
+  ORDERS,
+  type RowChange,
+  relationOf,
+  type SimTable,
+  TABLES,
+  text,
+  timestampText,
+} from './sim-tables.ts';
 
 export interface ActivityRow {
-  readonly id: number;
   readonly user: number;
   readonly amount: number;
-  readonly atUs: number;
 }
 
 interface Transaction {
   readonly commitLsn: bigint;
   readonly endLsn: bigint;
   readonly commitTimeUs: number;
-  readonly rows: readonly ActivityRow[];
+  readonly changes: readonly RowChange[];
+}
+
+/** What the catalog said of an order's sku at the statement that wrote the order; undefined: nothing. */
+export interface Joined {
+  readonly commitLsn: bigint;
+  readonly factor: string | undefined;
 }
 
 interface Slot {
@@ -42,7 +61,7 @@ interface Slot {
 
 const SENDER_TIMEOUT_MS = 6_000;
 const KEEPALIVE_US = 2_000_000;
-const TABLE_OID = 16_384;
+const FIRST_LSN = 0x1_0000_0000n;
 const PLACE = 'sim-postgres';
 
 export class SimPostgres {
@@ -51,7 +70,13 @@ export class SimPostgres {
   readonly slots = new Map<string, Slot>();
   readonly streams = new Set<SimStream>();
   published: PublishedTables = new Map();
-  #nextLsn = 0x1_0000_0000n;
+  #live = new LiveTables();
+  /** By an order's id. */
+  readonly #joined = new Map<string, Joined>();
+  /** The newest point that a snapshot was taken at, with the catalog as it was. */
+  snapshotAt: { readonly lsn: bigint; readonly factors: ReadonlyMap<string, string> } | undefined;
+  timeline = 1;
+  #nextLsn = FIRST_LSN;
   #rows = 0;
   #isAway = false;
   isSilent = false;
@@ -64,9 +89,21 @@ export class SimPostgres {
     return this.#isAway;
   }
 
-  /** Everything committed, in order. */
+  /** The tables as they are. */
+  get live(): LiveTables {
+    return this.#live;
+  }
+
+  get joined(): ReadonlyMap<string, Joined> {
+    return this.#joined;
+  }
+
+  /** The rows of the append table. */
   rows(): readonly ActivityRow[] {
-    return this.transactions.flatMap(({ rows }) => rows);
+    return [...this.#live.rows(ACTIVITY).values()].map((row) => ({
+      user: Number(text(row, 'user_id')),
+      amount: Number(text(row, 'amount')),
+    }));
   }
 
   /** Where the next commit will be. */
@@ -74,18 +111,76 @@ export class SimPostgres {
     return this.#nextLsn;
   }
 
-  commit(rows: readonly { readonly user: number; readonly amount: number; readonly lateUs: number }[]): void {
+  /** Commits rows of the append table, and changes of the others; returns what these came to, in words. */
+  commit(
+    rows: readonly { readonly user: number; readonly amount: number; readonly lateUs: number }[],
+    statements: readonly Dml[] = [],
+  ): string[] {
     const nowUs = this.scheduler.nowUs;
-    const commitLsn = this.#nextLsn + 64n * BigInt(rows.length + 1);
+    const commitLsn = this.#nextLsn + 64n * BigInt(rows.length + statements.length + 1);
     const endLsn = commitLsn + 48n;
     this.#nextLsn = endLsn;
-    this.transactions.push({
-      commitLsn,
-      endLsn,
-      commitTimeUs: nowUs,
-      rows: rows.map(({ user, amount, lateUs }) => ({ id: ++this.#rows, user, amount, atUs: nowUs - lateUs })),
-    });
+    const changes: RowChange[] = [];
+    const apply = (change: RowChange): void => {
+      changes.push(change);
+      this.#apply(change, commitLsn);
+    };
+    for (const { user, amount, lateUs } of rows) {
+      const row = {
+        id: String(++this.#rows),
+        user_id: String(user),
+        amount: String(amount),
+        at: timestampText(nowUs - lateUs),
+      };
+      apply({ kind: 'insert', table: ACTIVITY, row });
+    }
+    const done: string[] = [];
+    for (const statement of statements) {
+      const made = makeChange(statement, this.#live, ++this.#rows, nowUs);
+      if (made === undefined) continue;
+      done.push(made.what);
+      apply(made.change);
+    }
+    this.transactions.push({ commitLsn, endLsn, commitTimeUs: nowUs, changes });
     this.wake();
+    return done;
+  }
+
+  #apply(change: RowChange, commitLsn: bigint): void {
+    this.#live.apply(change);
+    if (change.table !== ORDERS || (change.kind !== 'insert' && change.kind !== 'update')) return;
+    const factor = this.#live.rows(CATALOG).get(text(change.row, 'sku'))?.['factor'] ?? undefined;
+    this.#joined.set(text(change.row, 'id'), { commitLsn, factor });
+  }
+
+  /**
+   * Restores the database as it was at a time, on a new timeline; positions and row ids are used a second time. `keepsSlots`:
+   * from a copy of the disk, which has slots, as against a base backup, which has none. Returns how many commits are gone.
+   */
+  rewind(toUs: number, keepsSlots: boolean): number {
+    const kept = this.transactions.filter(({ commitTimeUs }) => commitTimeUs <= toUs);
+    const lost = this.transactions.length - kept.length;
+    this.transactions.splice(0, this.transactions.length, ...kept);
+    this.#live = new LiveTables();
+    this.#joined.clear();
+    for (const { changes, commitLsn } of kept) for (const change of changes) this.#apply(change, commitLsn);
+    this.#nextLsn = kept.at(-1)?.endLsn ?? FIRST_LSN;
+    const ids = [ACTIVITY, ORDERS].flatMap((table) => [...this.#live.rows(table).keys()].map(Number));
+    this.#rows = Math.max(0, ...ids);
+    this.timeline += 1;
+    for (const stream of [...this.streams]) stream.destroy(unreachable('the database is being restored'));
+    if (!keepsSlots) this.slots.clear();
+    for (const slot of this.slots.values()) {
+      slot.stream = undefined;
+      if (slot.confirmedLsn > this.#nextLsn) slot.confirmedLsn = this.#nextLsn;
+    }
+    return lost;
+  }
+
+  /** Somebody drops all slots. */
+  dropSlots(): void {
+    for (const stream of [...this.streams]) stream.destroy(unreachable('terminating connection by command'));
+    this.slots.clear();
   }
 
   /** A transaction that was rolled back leaves a gap in the log and nothing else. */
@@ -125,21 +220,23 @@ class SimDatabase implements SourceDatabase {
     this.#process = process;
   }
 
-  async identify(signal: AbortSignal): Promise<{ systemId: string; timeline: number }> {
+  async identify(signal: AbortSignal): Promise<{ systemId: string; timeline: number; endLsn: bigint }> {
     await this.#reach(signal);
-    return { systemId: 'sim', timeline: 1 };
+    return { systemId: 'sim', timeline: this.#postgres.timeline, endLsn: this.#postgres.lsn };
   }
 
   async look<T>(signal: AbortSignal, work: (session: DatabaseSession) => Promise<T>): Promise<T> {
-    await this.#reach(signal);
-    return work(this.#session(signal));
+    const reach = this.#connect(signal);
+    await reach();
+    return work(this.#session(reach));
   }
 
   async createSlot(slotName: string, signal: AbortSignal): Promise<void> {
-    await this.#reach(signal);
+    const reach = this.#connect(signal);
+    await reach();
     if (this.#postgres.slots.has(slotName)) throw new FreshetError('SOURCE_NOT_READY', 'the slot exists');
     this.#postgres.slots.set(slotName, { confirmedLsn: this.#postgres.lsn, stream: undefined });
-    await this.#reach(signal);
+    await reach();
   }
 
   async snapshot<T>(
@@ -147,20 +244,31 @@ class SimDatabase implements SourceDatabase {
     signal: AbortSignal,
     work: Parameters<SourceDatabase['snapshot']>[2],
   ): Promise<T> {
-    await this.#reach(signal);
-    must(this.#postgres.slots.get(slotName), 'a snapshot before its slot');
-    const rows = this.#postgres.rows();
-    const reach = (): Promise<void> => this.#reach(signal);
+    const reach = this.#connect(signal);
+    await reach();
+    if (!this.#postgres.slots.has(slotName)) throw unreachable('the slot went away');
+    const { live, lsn } = this.#postgres;
+    const rows = new Map(TABLES.map((table) => [table.table, [...live.rows(table).values()]]));
+    const catalog = [...live.rows(CATALOG).values()];
+    this.#postgres.snapshotAt = {
+      lsn,
+      factors: new Map(catalog.map((row) => [text(row, 'sku'), text(row, 'factor')])),
+    };
     const reader = {
-      async *copy({ columns }: { readonly columns: readonly string[] }): AsyncGenerator<Uint8Array> {
-        for (let from = 0; from < rows.length; from += 7) {
+      async *copy({ table, columns }: TableToStage): AsyncGenerator<Uint8Array> {
+        const own = must(rows.get(table), 'a table that there is');
+        for (let from = 0; from < own.length; from += 7) {
           await reach();
-          const lines = rows.slice(from, from + 7).map((row) => `${tuple(row, columns).join('\t')}\n`);
-          yield Buffer.from(lines.join(''));
+          yield Buffer.from(
+            own
+              .slice(from, from + 7)
+              .map((row) => copyLine(row, columns))
+              .join(''),
+          );
         }
       },
     };
-    return (await work(reader, this.#postgres.lsn)) as T;
+    return (await work(reader, lsn)) as T;
   }
 
   async openStream(slotName: string, signal: AbortSignal): Promise<ReplicationStream> {
@@ -182,9 +290,17 @@ class SimDatabase implements SourceDatabase {
     return new SimStream(this.#postgres, this.#process, { confirmedLsn: slot.confirmedLsn, stream: undefined });
   }
 
-  #session(signal: AbortSignal): DatabaseSession {
+  /** A connection: it does not outlive the timeline that it was made on. */
+  #connect(signal: AbortSignal): () => Promise<void> {
+    const { timeline } = this.#postgres;
+    return async () => {
+      await this.#reach(signal);
+      if (this.#postgres.timeline !== timeline) throw unreachable('the database was restored');
+    };
+  }
+
+  #session(reach: () => Promise<void>): DatabaseSession {
     const postgres = this.#postgres;
-    const reach = (): Promise<void> => this.#reach(signal);
     return {
       server: async () => {
         await reach();
@@ -202,9 +318,10 @@ class SimDatabase implements SourceDatabase {
           databaseUs: postgres.scheduler.nowUs,
         };
       },
-      table: async () => {
+      table: async (schema, name) => {
         await reach();
-        return TABLE;
+        const found = tableNamed(schema, name);
+        return found && catalogTable(found);
       },
       slot: async (name): Promise<SlotFacts | undefined> => {
         await reach();
@@ -230,11 +347,11 @@ class SimDatabase implements SourceDatabase {
         await reach();
         return postgres.published;
       },
-      publish: async (_, { append }) => {
+      publish: async (_, { append, mutable }) => {
         await reach();
-        postgres.published = new Map(
-          append.map(({ schema, table }) => [publishedKey(SourceMode.APPEND, schema, table), TABLE_OID]),
-        );
+        const entries = (mode: SourceMode, tables: typeof append): [string, number][] =>
+          tables.map(({ schema, table }) => [publishedKey(mode, schema, table), must(tableNamed(schema, table)).oid]);
+        postgres.published = new Map([...entries(SourceMode.APPEND, append), ...entries(SourceMode.MUTABLE, mutable)]);
       },
     };
   }
@@ -258,7 +375,7 @@ class SimStream implements ReplicationStream {
   readonly #process: SimProcess;
   readonly #slot: Slot;
   #position = 0n;
-  #hasRelation = false;
+  readonly #told = new Set<SimTable>();
   #failure: Error | undefined;
   #keepaliveDue = false;
   #lastTellUs: number;
@@ -348,14 +465,16 @@ class SimStream implements ReplicationStream {
     const change = (message: (StreamMessage & { kind: 'change' })['message']): void => {
       messages.push({ kind: 'change', serverLsn, message });
     };
-    for (const { commitLsn, endLsn, commitTimeUs, rows } of this.#postgres.transactions) {
+    for (const { commitLsn, endLsn, commitTimeUs, changes } of this.#postgres.transactions) {
       if (endLsn <= this.#position) continue;
       if (messages.length > 40) return messages;
       this.#position = endLsn;
       change({ kind: 'begin', commitLsn, commitTimeUs, xid: Number(endLsn & 0xffff_ffn) });
-      if (!this.#hasRelation) change({ kind: 'relation', relation: RELATION });
-      this.#hasRelation = true;
-      for (const row of rows) change({ kind: 'insert', relationId: TABLE_OID, row: tuple(row, COLUMN_NAMES) });
+      for (const made of changes) {
+        if (!this.#told.has(made.table)) change({ kind: 'relation', relation: relationOf(made.table) });
+        this.#told.add(made.table);
+        change(messageOf(made));
+      }
       change({ kind: 'commit', commitLsn, endLsn, commitTimeUs });
     }
     if (messages.length === 0 && this.#keepaliveDue) {
@@ -366,58 +485,8 @@ class SimStream implements ReplicationStream {
   }
 }
 
-const COLUMN_NAMES = ACTIVITY.columns.map(({ name }) => name);
-
-const TABLE: CatalogTable = {
-  schema: ACTIVITY.schema,
-  table: ACTIVITY.table,
-  kind: 'r',
-  persistence: 'p',
-  replicaIdentity: 'd',
-  primaryKey: ['id'],
-  identityIndex: [],
-  columns: ACTIVITY.columns.map(({ name, oid, sql }) => ({
-    name,
-    typeOid: oid,
-    typeText: sql,
-    nullable: false,
-    generated: false,
-    base: { oid, name: sql, category: 'N', elementOid: 0, modifier: -1 },
-  })),
-  maySelect: true,
-  owner: 'sim',
-  rowSecurity: false,
-};
-
-const RELATION: Relation = {
-  id: TABLE_OID,
-  schema: ACTIVITY.schema,
-  table: ACTIVITY.table,
-  replicaIdentity: 'd',
-  columns: ACTIVITY.columns.map(({ name, oid }) => ({
-    name,
-    typeOid: oid,
-    typeModifier: -1,
-    identity: name === 'id',
-  })),
-};
-
-function tuple(row: ActivityRow, columns: readonly string[]): string[] {
-  const texts: Readonly<Record<string, string>> = {
-    id: String(row.id),
-    user_id: String(row.user),
-    amount: String(row.amount),
-    at: timestampText(row.atUs),
-  };
-  return columns.map((name) => must(texts[name], `column ${name}`));
-}
-
-/** As Postgres writes a timestamptz in UTC. */
-function timestampText(us: number): string {
-  const seconds = Math.floor(us / 1e6);
-  const iso = new Date(seconds * 1000).toISOString();
-  const micros = String(us - seconds * 1e6).padStart(6, '0');
-  return `${iso.slice(0, 10)} ${iso.slice(11, 19)}.${micros}+00`;
+function tableNamed(schema: string, name: string): SimTable | undefined {
+  return TABLES.find((table) => table.schema === schema && table.table === name);
 }
 
 function unreachable(message: string): FreshetError {

@@ -3,7 +3,21 @@
  * simulator in which a path is never taken proves nothing about it. Pure. Paths are known by what is logged on them.
  */
 const KINDS = [
-  ...['commit', 'rollback', 'define', 'kill', 'power', 'stop', 'slow', 'cut', 'reset', 'lag', 'scramble', 'flip'],
+  ...[
+    'commit',
+    'change',
+    'rollback',
+    'define',
+    'kill',
+    'power',
+    'stop',
+    'slow',
+    'cut',
+    'reset',
+    'lag',
+    'scramble',
+    'flip',
+  ],
   ...[
     'flip-file',
     'lie',
@@ -15,6 +29,19 @@ const KINDS = [
     'anew',
     'database-away',
     'database-silent',
+    'rewind',
+    'drop-slot',
+    'insert',
+    'update',
+    'delete',
+    'move',
+    'move with its key',
+    'update with its key',
+    'take out an extreme',
+    'truncate',
+    'insert into the catalog',
+    'update the catalog',
+    'delete from the catalog',
   ],
 ];
 
@@ -61,6 +88,12 @@ export const RECOVERIES: readonly RegExp[] = [
   /^edge warn: \d+ view\(s\) wait for a new generation/,
   /^ingest warn: a route was asked to begin anew/,
   /^edge debug: a shard is no longer followed/,
+  /^a rewind lost commits/,
+  /^a database that was put back is served as it is/,
+  /^a joined table lacked a row/,
+  /^edge: a view went over to a newer generation of its route/,
+  /^compute: freed what says nothing any more/,
+  /^edge: a row that says nothing any more is gone/,
 ];
 
 /** Of what must happen, what never did. */

@@ -56,6 +56,16 @@ export class PartitionTruth {
     return this.#advance(kept);
   }
 
+  /** How many rows found nothing in a joined table. */
+  get joinMisses(): number {
+    return this.#fold.stats().joinMisses;
+  }
+
+  /** The newest generation of a route that has begun; 0: none. */
+  routeGeneration(route: number): number {
+    return this.#fold.routeGeneration(route);
+  }
+
   /** The views in force that have rows now. */
   complete(): readonly string[] {
     return this.#fold.completeViews();

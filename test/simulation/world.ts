@@ -24,11 +24,13 @@ import { LOG_DIRECTORY, runIngest } from './ingest-machine.ts';
 import { isLossTold } from './loss-told.ts';
 import { type Life, SimMachine } from './machine.ts';
 import { forbidEscapes } from './no-escape.ts';
+import { type OrdersTruth, unsettledOrders } from './orders.ts';
 import { MACHINES, type Machine, type Plan } from './plan.ts';
 
 import { ReplicaCheck } from './replica-check.ts';
 import { definitionsOf, FIRST_DRAWN, totalsOf } from './shop.ts';
 import { SimPostgres } from './sim-postgres.ts';
+import type { PartitionTruth } from './truth.ts';
 
 const START_US = 1_750_000_000_000_000;
 /** How often the replicas are looked at, microseconds. */
@@ -40,6 +42,8 @@ const REMEDIES = [
   { kind: 'resync', afterUs: 25_000_000 },
   { kind: 'new log', afterUs: 70_000_000 },
 ] as const;
+/** How long somebody looks on after all is at rest, in a run that lingers, microseconds. */
+const LINGER_US = 90_000_000;
 /** More events than this in one run are a loop that never waits. */
 const STEPS_MAX = 3_000_000;
 /** How an edge says that its disk damaged rows. */
@@ -177,6 +181,7 @@ export class World {
       const stop = (): boolean => this.#wrong !== undefined || this.#isRunaway();
       await this.scheduler.runUntil(START_US + this.plan.durationUs, stop);
       if (this.#wrong === undefined) await this.#settle();
+      if (this.#wrong === undefined && this.plan.lingers) await this.#linger();
       return this.#verdict();
     } finally {
       allowEscapes();
@@ -213,6 +218,13 @@ export class World {
     if (this.#wrong === undefined && why !== undefined) this.#fail(`does not converge: ${why}`);
   }
 
+  /** Looks on until what is dead was swept away, on both sides: what is served stays what it was. */
+  async #linger(): Promise<void> {
+    await this.scheduler.runUntil(this.scheduler.nowUs + LINGER_US, () => this.#isRunaway());
+    const why = this.#unsettled();
+    if (this.#wrong === undefined && why !== undefined) this.#fail(`was at rest, and is no more: ${why}`);
+  }
+
   /** Does what the messages say to do about a loss, as an operator would. */
   #remedy(kind: (typeof REMEDIES)[number]['kind']): void {
     this.note(`remedy: ${kind}`);
@@ -237,6 +249,8 @@ export class World {
       if (watched === undefined) return `${name} has no replica`;
       const why = watched.check.unsettled(watched.replica, truths, totals, this.#definitions, this.plan.trims);
       if (why !== undefined) return `${name}: ${why}`;
+      const orders = unsettledOrders(watched.replica, this.#ordersTruth(truths));
+      if (orders !== undefined) return `${name}: ${orders}`;
       // Of a log that was trimmed a new view may be impossible to build.
       if (this.#set < FIRST_DRAWN || this.plan.trims) continue;
       const rows = this.postgres.rows();
@@ -244,6 +258,19 @@ export class World {
       if (wrong !== undefined) return `${name}: ${wrong}`;
     }
     return undefined;
+  }
+
+  #ordersTruth(truths: readonly PartitionTruth[]): OrdersTruth {
+    const { postgres, plan, scheduler } = this;
+    const { live, joined, snapshotAt } = postgres;
+    // Routes that began once only began together, with the first definitions.
+    const routes = this.#definitions?.routes.map(({ route }) => route) ?? [];
+    const isFirst = truths.every((truth) => routes.every((route) => truth.routeGeneration(route) === 1));
+    return {
+      ...{ live, joined, users: plan.users, nowUs: scheduler.nowUs },
+      snapshotAt: isFirst ? snapshotAt : undefined,
+      logTimesUs: truths.map(({ logTimeUs }) => logTimeUs),
+    };
   }
 
   #boot(name: Machine, life: Life): Promise<void> {
@@ -260,7 +287,11 @@ export class World {
         });
       case 'compute-a':
       case 'compute-b':
-        return runCompute(life, { network, partitions, address: name, onHost: (host) => this.#hosts.set(name, host) });
+        return runCompute(life, {
+          ...{ network, partitions, address: name },
+          onHost: (host) => this.#hosts.set(name, host),
+          onSwept: () => this.note('compute: freed what says nothing any more'),
+        });
       default: {
         const upstreams = ['compute-a', 'compute-b'];
         this.#replicas.delete(name);
@@ -291,6 +322,7 @@ export class World {
         const wrong =
           check.check(replica, this.#histories, this.#furthestClockUs(name)) ??
           definitions.check(replica, this.#sets, this.#lostRows.has(name));
+        for (const what of check.takeSights()) this.note(`edge: ${what}`);
         if (definitions.switches > switches) this.note('edge: a service went over to newer definitions');
         if (definitions.waits > waits) this.note('edge: a service waits, served by older definitions');
         this.#mix(`${name} ${check.rowsChecked}`);
@@ -326,6 +358,10 @@ export class World {
 
   #verdict(): Verdict {
     for (const { check } of this.#replicas.values()) this.#rowsChecked += check.rowsChecked;
+    const misses = this.#histories.some(({ truth }) => (truth?.joinMisses ?? 0) > 0);
+    if (misses) this.note('a joined table lacked a row');
+    if (this.postgres.timeline > 1 && this.#wrong === undefined)
+      this.note('a database that was put back is served as it is');
     return {
       wrong: this.#wrong,
       seconds: (this.scheduler.nowUs - START_US) / 1e6,
