@@ -7,6 +7,7 @@
 import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { NO_EVENT_TIME } from '../aggregates/aggregate.ts';
 import { ByteWriter } from '../state/byte-writer.ts';
 import { runnableView } from '../state/view-plan.ts';
 import { feature, LIFETIME, MemoryCold, rolling, SECOND_US, START_US, view } from '../testing/plans.testing.ts';
@@ -140,10 +141,10 @@ describe('contributions', () => {
             const one = {
               name: `${'row'.padEnd((i % 5) + 3, '.')}${i % step.rows}`,
               offset: offset++,
-              eventTimeUs: nowUs,
+              eventTimeUs: nowUs - ((i * 37) % 97),
             };
             held.push(one);
-            rig.put(keyOf(one.name), nowUs, one.offset, nowUs);
+            rig.put(keyOf(one.name), one.eventTimeUs, one.offset, nowUs);
           }
         } else {
           for (let i = step.first; i < step.first + step.take; i++) {
@@ -154,6 +155,8 @@ describe('contributions', () => {
           }
         }
         expect(rig.all(nowUs)).toEqual(held.filter(isHeld).map((one) => one.offset));
+        const times = held.filter(isHeld).map(({ eventTimeUs }) => eventTimeUs);
+        expect(rig.tree.newest(KEY, nowUs)).toBe(Math.max(NO_EVENT_TIME, ...times));
       }
       // Taken out to the last, nothing stays; what expired goes with a purge.
       nowUs += 100 * SECOND_US;
@@ -169,6 +172,28 @@ describe('contributions', () => {
       expect(rig.bytes).toBe(0);
     };
     fc.assert(fc.property(steps, fc.constantFrom(0, 0, 2, 1), check), { numRuns: 60 });
+  });
+
+  it('R4: tell the newest event time without going through all again, however many there are', () => {
+    const rig = new Rig(LIVING);
+    for (let i = 0; i < 1_000; i++) rig.put(rowKey(`row ${i}`), START_US + i, i);
+    rig.commit(0);
+    rig.commit(0);
+    let loads = 0;
+    const load = rig.cold.load.bind(rig.cold);
+    rig.cold.load = (instance, key) => {
+      loads++;
+      return load(instance, key);
+    };
+    expect(rig.tree.newest(KEY, START_US)).toBe(START_US + 999);
+    expect(loads).toBeGreaterThan(15);
+    for (let i = 999; i > 900; i--) {
+      loads = 0;
+      expect(rig.takeOut(rowKey(`row ${i}`), 2_000 - i)).toBe(i);
+      expect(rig.tree.newest(KEY, START_US)).toBe(START_US + i - 1);
+      // The leaf that the row was in, and one that it is put together with.
+      expect(loads).toBeLessThan(3);
+    }
   });
 
   it('are one entry a key while it has few rows, and cut in two beyond the limit', () => {

@@ -11,7 +11,7 @@
  * Contributions that no window reaches any more are not found, whether they are still here or not (F1).
  */
 import { must } from '@freshet/kit/assert.ts';
-import type { Raw } from '../aggregates/aggregate.ts';
+import { NO_EVENT_TIME, type Raw } from '../aggregates/aggregate.ts';
 import { isHeld } from '../state/reach.ts';
 import type { RunnableView } from '../state/view-plan.ts';
 import { encodeContribution, endOf, type RowKey, readEventTime, readInputs, readOffset } from './contribution.ts';
@@ -71,6 +71,7 @@ export class ContributionTree {
     const node = bounds === undefined ? root : this.nodes.leaf(entityKey, must(bounds[index]));
     if (isFull(node.leaf)) node.leaf.removeAll((leaf, at) => !this.#isHeld(leaf, at, logTimeUs));
     node.leaf.insert(bytes);
+    forgetNewest(root, index);
     this.nodes.changed(node, offset);
     if (isFull(node.leaf) && node.leaf.count > 1) this.#split(root, node, index, offset);
   }
@@ -86,6 +87,18 @@ export class ContributionTree {
     for (const bound of root.bounds) this.#eachOf(this.nodes.peekLeaf(entityKey, bound).leaf, logTimeUs, visit);
   }
 
+  /**
+   * The newest event time of the key's contributions that count at the log time; NO_EVENT_TIME when none has one. Only leaves
+   * that changed since the last call are looked into: rows come and go at the end of a table with millions of them too.
+   */
+  newest(entityKey: string, logTimeUs: number): number {
+    const root = this.nodes.root(entityKey);
+    if (root === undefined) return NO_EVENT_TIME;
+    const newest = root.bounds === undefined ? newestOf(root.leaf) : this.#newestBehind(root, root.bounds);
+    // Whether one counts is decided by its time alone, and the newest counts for longest.
+    return isHeld(this.#view.reach, newest, logTimeUs) ? newest : NO_EVENT_TIME;
+  }
+
   /** Takes out of one leaf what does not count any more at the log time; how many. The position names the change. */
   purge(entityKey: string, bound: Bound | undefined, position: number, logTimeUs: number): number {
     const root = this.nodes.root(entityKey);
@@ -98,6 +111,7 @@ export class ContributionTree {
     const node = bounds === undefined ? root : this.nodes.leaf(entityKey, must(bounds[index]));
     const removed = node.leaf.removeAll((bytes, at) => !this.#isHeld(bytes, at, logTimeUs));
     if (removed === 0) return 0;
+    forgetNewest(root, index);
     this.nodes.changed(node, position);
     this.#shrink(root, node, index, position);
     return removed;
@@ -110,6 +124,17 @@ export class ContributionTree {
     if (root === undefined) return;
     for (const bound of root.bounds ?? []) nodes.remove(nodes.leaf(entityKey, bound), offset);
     nodes.remove(root, offset);
+  }
+
+  #newestBehind(root: Node, bounds: readonly Bound[]): number {
+    root.newestUs ??= bounds.map(() => undefined);
+    const { newestUs } = root;
+    let newest = NO_EVENT_TIME;
+    for (let i = 0; i < bounds.length; i++) {
+      newestUs[i] ??= newestOf(this.nodes.peekLeaf(root.entityKey, must(bounds[i])).leaf);
+      newest = Math.max(newest, must(newestUs[i]));
+    }
+    return newest;
   }
 
   #isHeld(bytes: Uint8Array, at: number, logTimeUs: number): boolean {
@@ -138,6 +163,7 @@ export class ContributionTree {
       into.offset = readOffset(leaf.bytes, at);
       readInputs(leaf.bytes, at, this.#view.inputs, into.row);
       leaf.removeAt(at);
+      forgetNewest(root, index);
       this.nodes.changed(node, offset);
       this.#shrink(root, node, index, offset);
       return true;
@@ -160,6 +186,8 @@ export class ContributionTree {
       root.bounds = [FIRST_BOUND, bound];
     } else {
       root.bounds.splice(index + 1, 0, bound);
+      forgetNewest(root, index);
+      root.newestUs?.splice(index + 1, 0, undefined);
       nodes.changed(node, offset);
     }
     nodes.changed(root, offset);
@@ -181,9 +209,12 @@ export class ContributionTree {
     nodes.changed(left, offset);
     nodes.remove(right, offset);
     bounds.splice(at, 1);
+    root.newestUs?.splice(at, 1);
+    forgetNewest(root, at - 1);
     if (bounds.length === 1) {
       root.leaf = left.leaf;
       root.bounds = undefined;
+      root.newestUs = undefined;
       nodes.remove(left, offset);
       if (root.leaf.count === 0) {
         nodes.remove(root, offset);
@@ -196,6 +227,17 @@ export class ContributionTree {
 
 function isFull({ count, length }: Leaf): boolean {
   return count > LEAF_MAX || length > LEAF_BYTES_MAX;
+}
+
+/** The leaf changed. */
+function forgetNewest({ newestUs }: Node, index: number): void {
+  if (newestUs !== undefined) newestUs[index] = undefined;
+}
+
+function newestOf({ bytes, length }: Leaf): number {
+  let newest = NO_EVENT_TIME;
+  for (let at = 0; at < length; at = endOf(bytes, at)) newest = Math.max(newest, readEventTime(bytes, at));
+  return newest;
 }
 
 function fitTogether(a: Leaf, b: Leaf): boolean {

@@ -18,7 +18,8 @@ import { type DecodedNode, decodeNode, encodeDirectory, encodeLeaf, leafKey, roo
 
 /** Measured with 100,000 keys of one row: the objects, the key, its place in the map. */
 const NODE_BYTES = 430;
-const BOUND_BYTES = 40;
+/** A bound, and the newest event time behind it. */
+const BOUND_BYTES = 56;
 /** What a node takes in a commit beside its contributions; one that is gone is something to commit too. */
 const KEY_BYTES = 48;
 
@@ -29,6 +30,8 @@ export class Node {
   leaf = new Leaf();
   /** A directory's: where each leaf begins, ascending. */
   bounds: Bound[] | undefined;
+  /** A directory's: the newest event time in each leaf, as far as it was looked for. Only in memory. */
+  newestUs: (number | undefined)[] | undefined;
   /** The offset of the last record that changed it. */
   version = 0;
   storedVersion: number = NOT_STORED;
@@ -136,6 +139,7 @@ export class NodeCache {
     node.gone = true;
     node.leaf = new Leaf();
     node.bounds = undefined;
+    node.newestUs = undefined;
     this.changed(node, version);
   }
 

@@ -8,6 +8,7 @@
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import { ErasedSchema, LogRecordSchema, Operation } from '@freshet/gen/freshet/log/v1/log_pb.ts';
 import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import { EntityPlanSchema, type ViewPlan, ViewPlanSchema } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { encodeErased } from '@freshet/log/erased-record.ts';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
@@ -98,6 +99,29 @@ describe('an Erase record', () => {
     fold.fold(log.entries);
     fold.foldBuild(V1, log.entries);
     expect([count(fold, V1), count(fold, V1, 2)]).toEqual([1n, 1n]);
+  });
+
+  it('F1: means views by the name that their entity has in the definitions in force, before and after a restart alike', () => {
+    // Of another name, and of its own: a view's id says neither.
+    const named = (plan: ViewPlan, name: string): ViewPlan =>
+      create(ViewPlanSchema, { ...plan, entity: create(EntityPlanSchema, { name }) });
+    const log = started(named(COUNTS, 'user'), named(SUMS, 'client'))
+      .change({ sequence: 1, row: { n: 5n } })
+      .add(define(2, named(COUNTS, 'client'), named(SUMS, 'user')));
+    const running = newFold();
+    running.fold(log.entries);
+    const cold = new MemoryCold();
+    const { puts, meta } = running.takeCommit();
+    cold.put(puts);
+    const restarted = newFold(cold, meta);
+    const at = log.entries.length;
+    log.add(erase(1, [], 'user'));
+    for (const fold of [running, restarted]) {
+      fold.fold(log.entries.slice(at));
+      expect(count(fold, V1)).toBe(1n);
+      expect(decodeRow(fold.row(V2, userKey(1))!.bytes).version).toBe(at);
+    }
+    expect(running.digest()).toEqual(restarted.digest());
   });
 
   it('F1: leaves the same rows, versions and digest whether the records were there or had been taken out', () => {

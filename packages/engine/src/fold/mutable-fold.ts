@@ -69,9 +69,11 @@ export class MutableFold {
     const state = cache.open(record.key);
     if (puts) this.tree.put(state.key, rowKeyOf(record, false), added, logTimeUs);
     const { sizeBytes } = state;
-    this.#state.change(state, puts ? added : undefined, takes ? this.#removed : undefined, place, (visit) =>
-      this.tree.each(state.key, logTimeUs, visit),
-    );
+    const { tree } = this;
+    this.#state.change(state, puts ? added : undefined, takes ? this.#removed : undefined, place, {
+      each: (visit) => tree.each(state.key, logTimeUs, visit),
+      newest: () => tree.newest(state.key, logTimeUs),
+    });
     cache.changed(state, sizeBytes);
     return state;
   }

@@ -18,6 +18,11 @@ export class ByteReader {
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
 
+  /** Reads on at an index. */
+  seek(at: number): void {
+    this.#at = at;
+  }
+
   get done(): boolean {
     return this.#at >= this.#bytes.length;
   }

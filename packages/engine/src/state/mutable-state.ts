@@ -26,8 +26,12 @@ interface Again {
   at: number;
 }
 
-/** Shows the contributions of the key that count, the new image's among them and the old one's not. */
-export type EachContribution = (visit: (bytes: Uint8Array, at: number) => void) => void;
+/** The contributions of the key that count, the new image's among them and the old one's not. */
+export interface LiveContributions {
+  each(visit: (bytes: Uint8Array, at: number) => void): void;
+  /** The newest event time among them. */
+  newest(): number;
+}
 
 /** Whether an image that is in reach puts anything into a window that reaches it. */
 export function feedsAnything(view: RunnableView, { row, eventTimeUs }: Image, logTimeUs: number): boolean {
@@ -63,7 +67,7 @@ export class MutableState {
     added: Image | undefined,
     removed: Image | undefined,
     record: { readonly offset: number; readonly logTimeUs: number },
-    each: EachContribution,
+    left: LiveContributions,
   ): void {
     const { offset, logTimeUs } = record;
     const { groups } = this.#view;
@@ -77,9 +81,8 @@ export class MutableState {
     const addedUs = added?.eventTimeUs ?? NO_EVENT_TIME;
     const isNewestGone = removed !== undefined && removed.eventTimeUs === newestUs && addedUs < newestUs;
     newestUs = isNewestGone ? NO_EVENT_TIME : Math.max(newestUs, addedUs);
-    if (this.#again.length > 0 || (isNewestGone && removed.eventTimeUs !== NO_EVENT_TIME)) {
-      newestUs = Math.max(newestUs, this.#foldAgain(state.cells, each, isNewestGone));
-    }
+    if (this.#again.length > 0) this.#foldAgain(state.cells, left);
+    if (isNewestGone && removed.eventTimeUs !== NO_EVENT_TIME) newestUs = left.newest();
     if (removed !== undefined) this.#dropEmpty(state.cells);
     state.setHead(offset, logTimeUs, newestUs);
     if (state.cells !== before) state.sizeBytes += CELL_BYTES * (state.cells.length - before.length);
@@ -152,8 +155,8 @@ export class MutableState {
     }
   }
 
-  /** Folds what could not be retracted from the contributions that are left; the newest event time among them. */
-  #foldAgain(cells: Cells, each: EachContribution, needsNewest: boolean): number {
+  /** Folds what could not be retracted from the contributions that are left. */
+  #foldAgain(cells: Cells, left: LiveContributions): void {
     const again = this.#again;
     const row = this.#scratch;
     const { inputs, groups } = this.#view;
@@ -166,10 +169,8 @@ export class MutableState {
       }
       start = nextGroup(cells, start, group.stride);
     }
-    let newestUs = NO_EVENT_TIME;
-    each((bytes, at) => {
+    left.each((bytes, at) => {
       const eventTimeUs = readEventTime(bytes, at);
-      if (needsNewest && eventTimeUs > newestUs) newestUs = eventTimeUs;
       let isRead = false;
       for (let i = 0; i < again.length; i++) {
         const one = again[i] as Again;
@@ -182,7 +183,6 @@ export class MutableState {
       }
     });
     again.length = 0;
-    return newestUs;
   }
 
   /** Takes out panes in which nothing is. */

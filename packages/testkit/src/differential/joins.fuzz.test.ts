@@ -1,9 +1,13 @@
 /**
  * Goal: views that join tables have the values of docs/values.md, whenever they were made and built, and the fold of their
- * tables is as pure as the rest (F1). Method: random histories of events, tables, generations and definitions; each is folded
+ * tables is as pure as the rest (F1). Method: random histories of events, tables, generations, erased users and definitions; each is folded
  * straight through, and in random batches with commits, evictions, crashes, sweeps and half-fed builds between them; both
- * must agree with an oracle that goes through the records by brute force, and with each other to the byte and the digest.
+ * must agree with an oracle that goes through the records by brute force, and with each other to the byte and the digest; and
+ * with a fold of the log from which the erased users' records are gone.
  */
+import { create, toBinary } from '@bufbuild/protobuf';
+import { ErasedSchema, LogRecordSchema } from '@freshet/gen/freshet/log/v1/log_pb.ts';
+import { must } from '@freshet/kit/assert.ts';
 import { keyString } from '@freshet/values/key.ts';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
@@ -19,7 +23,17 @@ import { viewRow } from './row-view.ts';
 const RUNS = 300;
 const PROBES_US = [0, 7_000_000, 25_000_000, 65_000_000, 300_000_000];
 
-type Action = { readonly fold: number } | { readonly build: number } | 'commit' | 'crash' | 'sweep' | 'read';
+type Action =
+  | { readonly fold: number }
+  | { readonly build: number }
+  /** Sweeps what is stored; every other of it when odd. */
+  | { readonly sweep: number }
+  | 'commit'
+  | 'begin commit'
+  | 'end commit'
+  | 'crash'
+  | 'forget'
+  | 'read';
 
 interface Run {
   readonly recipe: JoinRecipe;
@@ -31,7 +45,9 @@ const actions: fc.Arbitrary<Action> = fc.oneof(
   { weight: 6, arbitrary: fc.record({ fold: fc.integer({ min: 1, max: 8 }) }) },
   { weight: 2, arbitrary: fc.record({ build: fc.integer({ min: 1, max: 20 }) }) },
   { weight: 3, arbitrary: fc.constantFrom('commit' as const) },
-  { weight: 1, arbitrary: fc.constantFrom('crash' as const, 'sweep' as const, 'read' as const) },
+  { weight: 1, arbitrary: fc.record({ sweep: fc.nat(3) }) },
+  { weight: 1, arbitrary: fc.constantFrom('begin commit' as const, 'end commit' as const) },
+  { weight: 1, arbitrary: fc.constantFrom('crash' as const, 'forget' as const, 'read' as const) },
 );
 
 const runs: fc.Arbitrary<Run> = fc.record({
@@ -41,7 +57,7 @@ const runs: fc.Arbitrary<Run> = fc.record({
 });
 
 /** What was compared, so that a test which compares nothing is seen. */
-const seen = { whole: 0, values: 0, joined: 0 };
+const seen = { whole: 0, values: 0, joined: 0, erased: 0 };
 
 async function check({ recipe, actions: list, cacheBytes }: Run): Promise<void> {
   const scenario = buildJoinScenario(recipe);
@@ -51,7 +67,7 @@ async function check({ recipe, actions: list, cacheBytes }: Run): Promise<void> 
     straight.feedBuilds();
   }
   const cut = new EngineUnderTest(scenario, { cacheBytes });
-  for (const action of list) act(cut, action);
+  for (const action of list) act(cut, action, scenario);
   while (cut.fold.position < scenario.records.length) cut.foldNext(7);
   for (let round = 0; cut.fold.builds().length > 0; round++) {
     if (round > 2_000) throw new Error('builds do not end');
@@ -65,13 +81,42 @@ async function check({ recipe, actions: list, cacheBytes }: Run): Promise<void> 
   compareFolds(straight, cut, 'a commit');
   cut.crash();
   compareFolds(straight, cut, 'a restart after the commit');
+
+  const without = new EngineUnderTest({ records: withoutErased(scenario) }, { cacheBytes });
+  without.foldNext(scenario.records.length);
+  for (let round = 0; without.fold.builds().length > 0; round++) {
+    if (round > 2_000) throw new Error('builds do not end');
+    without.feedBuilds(5);
+  }
+  compareFolds(straight, without, 'a log from which the records of erased users are gone');
 }
 
-function act(engine: EngineUnderTest, action: Action): void {
+/** The log as it is once the records of users that were erased from all their routes were taken out of it. */
+function withoutErased({ records, messages }: JoinScenario): JoinScenario['records'] {
+  return records.map((entry, offset) => {
+    const { kind } = must(messages[offset]);
+    if (kind.case !== 'change') return entry;
+    const { route, generation, lane, sequence, entityKey } = kind.value;
+    const isGone = messages.some(
+      ({ kind: { case: later, value } }, at) =>
+        at > offset && later === 'erase' && value.routes.length > 1 && hex(value.entityKey) === hex(entityKey),
+    );
+    if (!isGone) return entry;
+    seen.erased++;
+    const place = { route, generation, lane, ...(sequence === undefined ? {} : { sequence }) };
+    const record = create(LogRecordSchema, { kind: { case: 'erased', value: create(ErasedSchema, place) } });
+    return { ...entry, record: toBinary(LogRecordSchema, record) };
+  });
+}
+
+function act(engine: EngineUnderTest, action: Action, { users }: JoinScenario): void {
   if (action === 'commit') engine.commit();
   else if (action === 'crash') engine.crash();
-  else if (action === 'sweep') engine.sweep();
+  else if (action === 'begin commit') engine.beginCommit();
+  else if (action === 'end commit') engine.endCommit();
+  else if (action === 'forget') for (const user of users) engine.fold.forget(keyString(user));
   else if (action === 'read') engine.rows();
+  else if ('sweep' in action) engine.sweep((index) => action.sweep % 2 === 0 || index % 2 === 0);
   else if ('fold' in action) engine.foldNext(action.fold);
   else engine.feedBuilds(action.build);
 }
@@ -128,5 +173,6 @@ describe('views that join tables', () => {
     // Most histories have a view to compare, and events in it.
     expect(seen.whole).toBeGreaterThan(50);
     expect(seen.joined).toBeGreaterThan(500);
+    expect(seen.erased).toBeGreaterThan(50);
   });
 });

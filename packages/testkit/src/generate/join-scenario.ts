@@ -1,6 +1,7 @@
 /**
  * Random histories of views that join tables: events of an append or a mutable source, a broadcast catalogue, a table keyed
- * by the views' entity, generations of each, truncations, repetitions, and definitions that name the views or not.
+ * by the views' entity, generations of each, truncations, repetitions, erased users, and definitions that name the views
+ * or not.
  *
  * Owns plans and records; view ids are made up. What the views say in JavaScript (JOIN_VIEWS) is for the oracle.
  */
@@ -48,14 +49,15 @@ const CONTRACTS: Readonly<Record<number, readonly (readonly [name: string, kind:
 
 const SECOND = 1_000_000n;
 
-function feature(name: string, aggregate: string, input: string, kind: Kind, lengthS = 0): FeaturePlan {
-  const result = aggregate === 'count' ? Kind.INT64 : kind;
+function feature(name: string, aggregate: string, input: string, kind: Kind, lengthS = 0, ttlS = 0): FeaturePlan {
+  const result = aggregate === 'count' ? Kind.INT64 : aggregate === 'variance_pop' ? Kind.DOUBLE : kind;
   return create(FeaturePlanSchema, {
     name,
     aggregate,
     input,
     ...(input === '' ? {} : { inputType: typeOf(kind) }),
     resultType: typeOf(result),
+    ttlUs: BigInt(ttlS) * SECOND,
     window:
       lengthS === 0
         ? { kind: { case: 'lifetime', value: {} } }
@@ -143,6 +145,25 @@ export function joinViews(mode: SourceMode): readonly JoinView[] {
       }),
       twin: { derived: [], where: (row) => row.get('level') !== null },
     },
+    {
+      // Windows only: its states die, and what no window reaches is swept.
+      plan: plan(4, {
+        joins: [joinOf(CATALOG, [['price', 'price']])],
+        features: [
+          feature('v', 'variance_pop', 'price', Kind.INT64, 60),
+          feature('low', 'min', 'price', Kind.INT64, 60),
+          feature('n', 'count', '', Kind.INT64, 20),
+        ],
+      }),
+      twin: { derived: [], where: undefined },
+    },
+    {
+      plan: plan(5, {
+        joins: [joinOf(PROFILE, [['level', 'grade']])],
+        features: [feature('top', 'max', 'level', Kind.INT64, 60, 30), feature('s', 'sum', 'x', Kind.INT64)],
+      }),
+      twin: { derived: [], where: undefined },
+    },
   ];
 }
 
@@ -160,6 +181,7 @@ type Step =
   | { readonly kind: 'delete' | 'repeat'; readonly route: number; readonly key: number }
   | { readonly kind: 'truncate' | 'begin' | 'end'; readonly route: number }
   | { readonly kind: 'define'; readonly views: readonly number[] }
+  | { readonly kind: 'erase'; readonly user: number; readonly routes: readonly number[] }
   | { readonly kind: 'tick'; readonly gapS: number };
 
 export interface JoinRecipe {
@@ -203,13 +225,21 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('truncate' as const), route }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('begin' as const), route }) },
   { weight: 6, arbitrary: fc.record({ kind: fc.constant('end' as const), route }) },
-  { weight: 1, arbitrary: fc.record({ kind: fc.constant('define' as const), views: fc.subarray([0, 1, 2]) }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('define' as const), views: fc.subarray([0, 1, 2, 3, 4]) }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      kind: fc.constant('erase' as const),
+      user: fc.integer({ min: 0, max: 2 }),
+      routes: fc.subarray([EVENTS, PROFILE], { minLength: 1 }),
+    }),
+  },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant('tick' as const), gapS: fc.constantFrom(0, 1, 15, 70) }) },
 );
 
 export const joinRecipes: fc.Arbitrary<JoinRecipe> = fc.record({
   mode: fc.constantFrom(SourceMode.APPEND, SourceMode.MUTABLE),
-  first: fc.subarray([0, 1, 2]),
+  first: fc.subarray([0, 1, 2, 3, 4]),
   begun: fc.shuffledSubarray([EVENTS, CATALOG, PROFILE]),
   steps: fc.array(step, { maxLength: 60, size: 'max' }),
 });
@@ -271,6 +301,11 @@ class Writer {
       case 'define':
         this.#define(one.views);
         return;
+      case 'erase': {
+        const { routes } = one;
+        this.#add({ case: 'erase', value: { entity: '', entityKey: userKey(one.user), routes } as never });
+        return;
+      }
       case 'begin': {
         const generation = this.#generation(one.route) + 1;
         this.#generations.set(one.route, generation);

@@ -12,7 +12,7 @@ import { must } from '@freshet/kit/assert.ts';
 import { encodeKey } from '@freshet/values/key.ts';
 import type { Scalar } from '@freshet/values/scalar.ts';
 import { hex, type ViewTwin } from './history.ts';
-import { isFolded, type OracleEvent, scalarOf } from './oracle.ts';
+import { isFed, isFolded, type OracleEvent, scalarOf } from './oracle.ts';
 
 export interface JoinedEvents {
   /** Whether there is anything to compare: the tables were ready once, and no later generation's snapshot runs. */
@@ -41,6 +41,9 @@ export function joinedEvents(records: readonly Timed[], view: ViewPlan, twin: Vi
   const live = new Map<string, { key: string; event: OracleEvent | undefined }>();
   records.forEach(({ message: { kind }, logTimeUs }, offset) => {
     if (kind.case === 'truncate' && kind.value.route === view.route && counting.has(offset)) live.clear();
+    if (isErased(kind, view.route)) {
+      for (const [row, { key }] of live) if (key === hex(kind.value.entityKey)) live.delete(row);
+    }
     if (kind.case !== 'change' || kind.value.route !== view.route || !counting.has(offset)) return;
     if (kind.value.generation !== generation) return;
     const change = kind.value;
@@ -150,6 +153,7 @@ function tableAt(
   while (generation > 0 && endOf(records, route, generation, before) === undefined) generation--;
   const rows = new Map<string, Change>();
   records.slice(0, before).forEach(({ message: { kind } }, offset) => {
+    if (isErased(kind, route)) rows.delete(hex(kind.value.entityKey));
     if (!counting.has(offset)) return;
     if (kind.case === 'truncate' && kind.value.route === route && kind.value.generation === generation) rows.clear();
     const change = kind.case === 'table' ? kind.value.change : kind.case === 'change' ? kind.value : undefined;
@@ -158,6 +162,11 @@ function tableAt(
     else rows.set(hex(change.entityKey), change);
   });
   return rows;
+}
+
+/** Whether a route's rows under the key of the record are forgotten. */
+function isErased(kind: LogRecord['kind'], route: number): kind is Extract<LogRecord['kind'], { case: 'erase' }> {
+  return kind.case === 'erase' && kind.value.routes.includes(route);
 }
 
 function lastDefinitions(records: readonly Timed[]): DefinitionSet {
@@ -208,5 +217,6 @@ function eventOf(
   const { where } = twin;
   if (where !== undefined && orNull(() => where(values)) !== true) return undefined;
   const event = { offset, logTimeUs, eventTimeUs: change.eventTimeUs, values };
+  if (view.mode === SourceMode.MUTABLE && !isFed(view, event)) return undefined;
   return isFolded(view, event) ? event : undefined;
 }
