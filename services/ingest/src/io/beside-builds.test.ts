@@ -13,7 +13,7 @@ import { SimulatedDisk } from '@freshet/testkit/simulation/simulated-disk.ts';
 import { VirtualClock } from '@freshet/testkit/virtual-clock.ts';
 import fc from 'fast-check';
 import { beforeEach, describe, expect, it } from 'vitest';
-import type { SourceDatabase } from '../core/source-database.ts';
+import type { ReplicationStream, SourceDatabase } from '../core/source-database.ts';
 import { foldLog } from '../testing/folded-log.ts';
 import { defineScripted, type ScriptedCapture, startScripted } from '../testing/scripted-capture.ts';
 import { ScriptedDatabase } from '../testing/scripted-database.ts';
@@ -25,12 +25,27 @@ const ITEMS = { table: 'items', mode: 2 } as const;
 /** A database whose copies of tables wait while it is held, or fail. */
 class HeldDatabase extends ScriptedDatabase {
   isHeld = false;
+  isBehind = false;
   refusal: FreshetError | undefined;
   readonly #waiting: (() => void)[] = [];
 
   release(): void {
     this.isHeld = false;
     for (const wake of this.#waiting.splice(0)) wake();
+  }
+
+  /** After what a copy gives, and before it is told, there is always another commit that the live stream has. */
+  override async openCopy(slotName: string): Promise<ReplicationStream> {
+    const stream = await super.openCopy(slotName);
+    if (!this.isBehind) return stream;
+    const read = stream.read.bind(stream);
+    stream.read = async (signal) => {
+      const messages = await read(signal);
+      commit();
+      await clock.sleep(5);
+      return messages;
+    };
+    return stream;
   }
 
   override snapshot<T>(...[slotName, signal, work]: Parameters<SourceDatabase['snapshot']>): Promise<T> {
@@ -142,6 +157,17 @@ describe('a route that is built beside live ones', () => {
     database.refusal = undefined;
     await clock.advance(20 * SECOND);
     expect(raised()).not.toContain('source/shop/build');
+    await expectWhole(capture);
+    await stop(capture);
+  });
+
+  it('comes to an end where the live stream is always further', async () => {
+    const capture = await start();
+    database.isBehind = true;
+    const applying = capture.node.apply(defineScripted(database, 2n, [EVENTS, ITEMS]));
+    for (let i = 0; i < 400; i++) await clock.advance(10_000);
+    await applying;
+    expect(capture.source.status()).toMatchObject({ phase: SourceState.STREAMING, routes: [1, 2] });
     await expectWhole(capture);
     await stop(capture);
   });

@@ -197,6 +197,7 @@ export class BesideBuilds {
         acknowledgedLsn: fromLsn,
         save: () => store.update((state) => withHoles(withFloors(state, stream.floors), stream.holes)),
         isDone: () => {
+          // What is half here would come twice.
           if (stream.inTransaction) return false;
           const from = laterLsn(fromLsn, stream.endLsn);
           isHanded = live.tryAdopt(routes.map((route) => ({ ...route, ...handedAt(route, stream, from) })));

@@ -349,6 +349,7 @@ interface StreamWorld {
 class ScriptedStream implements ReplicationStream {
   readonly senderTimeoutMs = 60_000;
   readonly #world: StreamWorld;
+  readonly #described = new Set<number>();
   #next = 0;
   #within = 0;
   #answerWanted = false;
@@ -419,7 +420,10 @@ class ScriptedStream implements ReplicationStream {
       const commit = commits[this.#next];
       if (commit === undefined) break;
       const message = must(commit.messages[this.#within]);
-      messages.push({ kind: 'change', serverLsn: commit.endLsn, message });
+      // A relation is described once a stream.
+      const isKnown = message.kind === 'relation' && this.#described.has(message.relation.id);
+      if (message.kind === 'relation') this.#described.add(message.relation.id);
+      if (!isKnown) messages.push({ kind: 'change', serverLsn: commit.endLsn, message });
       this.#within += 1;
       if (this.#within < commit.messages.length) continue;
       this.#within = 0;
