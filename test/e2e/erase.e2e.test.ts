@@ -110,7 +110,8 @@ describe('freshet erase', () => {
     await insert(3);
     await served();
     // Commits and flushes come within a second or so.
-    const places = (): string[] => [...new Set(filesWith(MARKER).map((path) => path.split('/')[1] ?? ''))].sort();
+    const places = (): unknown[] =>
+      [...new Set(filesWith(MARKER).map((path) => path.split('/')[1] ?? ''))].sort((a, b) => a.localeCompare(b));
     await expect.poll(places, { timeout: 20_000 }).toEqual(['compute', 'ingest', 'serve']);
 
     await under.sql`DELETE FROM visits WHERE visitor = ${MARKER}`;

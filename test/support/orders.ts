@@ -254,15 +254,15 @@ export async function differences(
     features.forEach(({ name, aggregate }, f) => {
       let wrong = 0;
       const values = answer.columns[`${view.name}:${name}`]?.values ?? [];
-      rows.forEach((row, user) => {
+      for (const [user, row] of rows.entries()) {
         compared += 1;
         const want = row[`f${f}`] ?? null;
         const expected = Array.isArray(want) ? aggregate.of?.(want) : (want ?? undefined);
         const got = values[user] ?? undefined;
         const isSame = typeof expected === 'number' ? Object.is(got, expected) : String(got) === String(expected);
-        if (isSame || ++wrong > SHOWN_MAX) return;
+        if (isSame || ++wrong > SHOWN_MAX) continue;
         told.push(`${view.name}:${name} of user ${user + 1} is ${String(got)}, SQL says ${String(expected)}`);
-      });
+      }
       if (wrong > SHOWN_MAX) told.push(`${view.name}:${name}: ${wrong} users in all`);
     });
   }
