@@ -126,9 +126,14 @@ export class NodeCache {
   changed(node: Node, version: number): void {
     node.version = version;
     const sizeBytes = sizeOf(node);
-    this.#use.bytes += sizeBytes - node.sizeBytes;
+    const grownBytes = sizeBytes - node.sizeBytes;
+    this.#use.bytes += grownBytes;
     node.sizeBytes = sizeBytes;
-    if (node.stage === Stage.DIRTY) return;
+    if (node.stage === Stage.DIRTY) {
+      // A leaf may be dirty with one row, and grow to many before it is committed.
+      if (grownBytes > 0) this.#use.dirtyBytes += grownBytes;
+      return;
+    }
     node.stage = Stage.DIRTY;
     this.#use.dirtyBytes += KEY_BYTES + node.leaf.length;
     this.#dirty.push(node);

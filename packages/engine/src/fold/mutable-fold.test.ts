@@ -371,4 +371,14 @@ describe('the state of a mutable view', () => {
     step(200_002, { operation: UPDATE, rowKey: 'row 77', row: { n: 3n } });
     expect(rig.cold.loads - before).toBeLessThan(5);
   });
+
+  it('R4: what a key gets while it waits for a commit counts towards it', () => {
+    const rig = new Rig();
+    for (let i = 0; i < 60; i++) rig.step(0, { rowKey: `row ${i}`, row: { s: 'x'.repeat(500) } });
+    const { dirtyBytes } = rig.fold;
+    const stored = rig.fold.takeCommit().puts.reduce((sum, [, , state]) => sum + (state?.length ?? 0), 0);
+    expect(stored).toBeGreaterThan(30_000);
+    expect(dirtyBytes).toBeGreaterThan(stored / 2);
+    expect(dirtyBytes).toBeLessThan(stored * 3);
+  });
 });
