@@ -14,6 +14,7 @@ import { setImmediate as yieldNow } from 'node:timers/promises';
 import { IngestService } from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
 import { LogService } from '@freshet/gen/freshet/log/v1/log_pb.ts';
 import { Role } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
+import { aborted } from '@freshet/kit/aborted.ts';
 import { type Clock, systemClock } from '@freshet/kit/clock.ts';
 import { ConditionBoard } from '@freshet/kit/conditions.ts';
 import { createGrpcServer } from '@freshet/kit/grpc/server.ts';
@@ -267,11 +268,5 @@ if (import.meta.main) {
       const { failed } = await startIngest(config, context);
       await Promise.race([failed, aborted(context.signal)]);
     },
-  });
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    signal.addEventListener('abort', () => resolve(), { once: true });
   });
 }

@@ -12,6 +12,7 @@
  * are behind every record of the last.
  */
 import type { DefinitionSet } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
+import { aborted } from '@freshet/kit/aborted.ts';
 import type { Clock } from '@freshet/kit/clock.ts';
 import type { ConditionBoard } from '@freshet/kit/conditions.ts';
 import { FreshetError, isFreshetError } from '@freshet/kit/errors.ts';
@@ -132,7 +133,7 @@ export class IngestNode {
       this.#changed = end;
       try {
         if (definitions !== undefined) await this.#runRound(definitions, round);
-        else await ended(round.signal);
+        else await aborted(round.signal);
       } finally {
         this.#changed = undefined;
         signal.removeEventListener('abort', end);
@@ -167,7 +168,7 @@ export class IngestNode {
     );
     const failed = results.find((result) => result.status === 'rejected');
     if (failed !== undefined) throw failed.reason;
-    await ended(round.signal);
+    await aborted(round.signal);
   }
 
   /** Writes the definitions to every partition, unless that was done. Doing it twice after a crash is harmless. */
@@ -229,12 +230,5 @@ export function notConfigured(database: string): FreshetError {
   return new FreshetError('SOURCE_NOT_READY', `database ${database} is not configured at this ingest node`, {
     remedy: `Start ingest with --postgres ${database}=postgres://user:password@host:5432/database`,
     place: `database ${database}`,
-  });
-}
-
-function ended(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener('abort', () => resolve(), { once: true });
   });
 }

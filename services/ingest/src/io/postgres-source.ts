@@ -18,6 +18,7 @@
 import { join } from 'node:path';
 import { SourceState as SourcePhase } from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
 import type { DefinitionSet, RoutePlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
+import { aborted } from '@freshet/kit/aborted.ts';
 import { must } from '@freshet/kit/assert.ts';
 import { FreshetError, isAbort, isFreshetError } from '@freshet/kit/errors.ts';
 import { retry } from '@freshet/kit/retry.ts';
@@ -493,12 +494,4 @@ function asError(error: unknown): Error {
 
 function brokenRoute({ route, message, place }: IdentityBroken): Ended {
   return { route, table: place, why: message, isLoss: false };
-}
-
-/** Resolves when the signal aborts. */
-function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener('abort', () => resolve(), { once: true });
-  });
 }
