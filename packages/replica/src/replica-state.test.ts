@@ -7,6 +7,7 @@ import { describe, expect, it } from 'vitest';
 import { countView, definitions, keysOf, ModelShard, viewId } from './replica.testing.ts';
 import { ReplicaState } from './replica-state.ts';
 import { rowKeyOfText } from './row-key.ts';
+import { NOT_READABLE_US } from './view-table.ts';
 
 const SHARDS = 2;
 
@@ -247,6 +248,71 @@ describe('new definitions', () => {
     expect(back?.rows.get(rowKeyOfText(key))?.version).toBe(model.end - 2);
     expect(state.catalog.services.get('all')?.outputs[1]?.view.tables[0]).toBe(back);
     expect(state.discardedTables).toContain(old?.number);
+  });
+});
+
+describe('a shard that was lost while older definitions are served', () => {
+  /** Served by definitions that have view 1 where the newest have view 2; upstream has dropped view 1 and builds view 2. */
+  function waiting(): { state: ReplicaState; models: ModelShard[] } {
+    const { state, models } = serving([1, 3]);
+    state.define(definitions(2, [countView(2, 'view1'), countView(3)]));
+    for (const model of models) model.views = [3];
+    expect(state.catalog.services.get('all')?.generation).toBe(1n);
+    return { state, models };
+  }
+
+  function loseShard(state: ReplicaState, number: number): void {
+    const shard = state.shards.get(number)!;
+    shard.served = state.newCopy(number, '');
+    state.lose(shard);
+    state.settle();
+  }
+
+  function completeness(state: ReplicaState, view: string): (number | undefined)[] {
+    return state.catalog.views.get(view)!.tables.map(({ completeThroughUs }) => completeThroughUs);
+  }
+
+  function expectHalfAway(state: ReplicaState, models: readonly ModelShard[]): void {
+    // What came again is read; what nobody can send again is not, and not half: the service says so for the shard's keys.
+    expect(state.catalog.services.get('all')?.generation).toBe(1n);
+    expect(state.shards.get(0)?.served.position).toBe(models[0]!.end);
+    expect(completeness(state, 'view1')[0]).toBe(NOT_READABLE_US);
+    expect(completeness(state, 'view1')[1]).toBeGreaterThan(0);
+    expect(completeness(state, 'view3')[0]).toBeGreaterThan(0);
+    expect(state.healing).toEqual([0]);
+  }
+
+  function buildNew(state: ReplicaState, models: readonly ModelShard[]): void {
+    for (const [number, model] of models.entries()) {
+      model.views = [2, 3];
+      model.records.push({ view: 2, key: keysOf(number, SHARDS, 1)[0]!, drops: false });
+      const cursor = model.cursor(Number(state.cursor(number).position), [3]);
+      feed(state, [model.frame(Number(cursor.position), cursor, [])]);
+      feed(state, model.passOf(2, Number(cursor.position), cursor, model.end, 2));
+      feed(state, [model.frame(Number(cursor.position), model.cursor(model.end), [])]);
+    }
+    expect(state.catalog.services.get('all')?.generation).toBe(2n);
+    expect(state.healing).toEqual([]);
+    expect(completeness(state, 'view1').includes(NOT_READABLE_US)).toBe(false);
+  }
+
+  it('R3: it comes again without what upstream has no more, which is said to be unreadable there alone', () => {
+    const { state, models } = waiting();
+    loseShard(state, 0);
+    bootstrap(state, models[0]!);
+    expectHalfAway(state, models);
+    buildNew(state, models);
+  });
+
+  it('R3: its fresh copy replaces another one although the older service cannot be answered from it', () => {
+    const { state, models } = waiting();
+    loseShard(state, 0);
+    bootstrap(state, models[0]!);
+    // The log went on otherwise: another history of the same log.
+    models[0] = upstream(9, [3], 2)[0]!;
+    bootstrap(state, models[0]!);
+    expectHalfAway(state, models);
+    buildNew(state, models);
   });
 });
 

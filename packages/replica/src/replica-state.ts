@@ -369,9 +369,9 @@ export class ReplicaState {
       const shard = this.shards.get(i);
       if (shard === undefined) return undefined;
       const copy = copyOf(shard);
-      const whole = copy.wholeTables(viewId);
-      // One that has come again may have the view in a later generation than the others.
-      shards.push({ whole, mayLack: shard.lost && (!copy.whole || whole.length > 0) });
+      // One that was lost may come again with the view in a later generation than the others, or without it: upstream may
+      // have dropped it since. What it cannot answer then it could not before; what came again is not to wait for that.
+      shards.push({ whole: copy.wholeTables(viewId), mayLack: shard.lost });
     }
     return shards;
   }
