@@ -3,7 +3,7 @@
  *
  *     past the Erase record, nothing under way ▶ dead rows of the key become tombstones, and go ▶ disk written, rewritten
  *
- * Owns that order for one key. Does not own what an erase is (docs/rfd/0003-erase.md). Done again it finds nothing more.
+ * Owns that order for one key, in the tables that are read and in those that wait for a generation. Does not own what an erase is (docs/rfd/0003-erase.md). Done again it finds nothing more.
  */
 import type { Clock } from '@freshet/kit/clock.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
@@ -58,17 +58,17 @@ export async function confirmErased(
     if (copy !== undefined) {
       dropped += drop(place, copy, question);
       // Gone for good: else a tombstone would keep the key.
-      if ([...copy.tables.values()].every((table) => table.rows.get(key)?.bytes !== '')) break;
+      if ([...copy.everyTable()].every((table) => table.rows.get(key)?.bytes !== '')) break;
     }
     await clock.sleep(POLL_MS, signal);
   }
   await disk.rewrite(() => {
-    const tables = [...state.copies()].flatMap((copy) => [...copy.tables.values()]);
+    const tables = [...state.copies()].flatMap((copy) => [...copy.everyTable(), ...copy.retiring]);
     return tables.map(({ number }) => rowKey(number, keyString(question.entityKey)));
   });
   const copy = state.shards.get(question.shard)?.served;
   let [rowsLeft, laterRows] = [0, 0];
-  for (const { rows } of copy?.tables.values() ?? []) {
+  for (const { rows } of copy?.everyTable() ?? []) {
     const row = rows.get(key);
     if (row === undefined || row.bytes === '') continue;
     if (row.version <= question.offset) rowsLeft += 1;
@@ -86,7 +86,7 @@ function settledCopy(shard: Shard | undefined, { logId, offset }: ErasedQuestion
       remedy: 'the replica follows another log: see what its upstreams are',
     });
   }
-  const isPassing = [...copy.tables.values()].some(({ passing }) => passing);
+  const isPassing = [...copy.everyTable()].some(({ passing }) => passing);
   return copy.catchingUp || isPassing ? undefined : copy;
 }
 
@@ -94,10 +94,10 @@ function settledCopy(shard: Shard | undefined, { logId, offset }: ErasedQuestion
 function drop({ dead, clock }: ErasedPlace, copy: ShardCopy, { entityKey }: ErasedQuestion): number {
   const key = rowKeyOf(entityKey);
   let count = 0;
-  for (const table of copy.tables.values()) {
+  for (const table of copy.everyTable()) {
     const row = table.rows.get(key);
     if (row === undefined) continue;
-    if (dead.isDead(table.viewId, row, clock.nowUs())) {
+    if (dead.isDead(table.viewId, row, Math.min(clock.nowUs(), table.completeThroughUs))) {
       table.dropDead(key, row);
       count += 1;
     }

@@ -30,6 +30,7 @@ import { DiskKeeper } from './disk-keeper.ts';
 import { countView, definitions, viewId } from './replica.testing.ts';
 import { ReplicaState } from './replica-state.ts';
 import { ReplicaStore } from './replica-store.ts';
+import { rowKeyOf } from './row-key.ts';
 import { ViewTable } from './view-table.ts';
 
 const MINUTES_US = 600_000_000;
@@ -48,6 +49,7 @@ function stateWith(table: ViewTable): ReplicaState {
   const state = new ReplicaState();
   state.learnShardCount(1);
   state.define(definitions(1, [countView(1)]));
+  table.completeThroughUs = MINUTES_US;
   state.newShard(0).served.tables.set(viewId(1), table);
   return state;
 }
@@ -141,6 +143,17 @@ describe('dead rows', () => {
     expect(table.bytes).toBeLessThan(before / 2);
   });
 
+  it('F2: stay while upstream has yet to come to that time: a clock that is hours ahead takes nothing', () => {
+    const table = new ViewTable(viewId(1), 1);
+    const timelines = [{ unitUs: 1n, firstStep: 100_000_000n, hasSteps: true, columns: [{ int64s: [3n, 0n] }] }];
+    table.put(1, 1, textOf(toBinary(RowSchema, create(RowSchema, { version: 1n, logTimeUs: 1n, timelines }))));
+    const dead = new DeadRows(stateWith(table));
+    table.completeThroughUs = 90_000_000;
+    expect(dead.sweep(36_000_000_000)).toBe(0);
+    table.completeThroughUs = 200_000_000;
+    expect(dead.sweep(36_000_000_000)).toBe(1);
+  });
+
   it('R4: are looked for a piece at a time, round after round', () => {
     const table = new ViewTable(viewId(1), 1);
     for (let key = 0; key < 1_000; key++) table.put(key, key + 1, textOf(rowBytes(key + 1, key % 2)));
@@ -189,6 +202,23 @@ describe('confirming an erase', () => {
     const files = readdirSync(directory, { withFileTypes: true, recursive: true }).filter((entry) => entry.isFile());
     return files.map((entry) => join(entry.parentPath, entry.name)).filter((path) => readFileSync(path).includes(text));
   }
+
+  it('takes the dead rows of a generation that waits for other shards as well', async () => {
+    const state = new ReplicaState();
+    state.learnShardCount(1);
+    state.define(definitions(1, [countView(1)]));
+    applyTo(state, frame(0, 0, [['other', 2, 3]], true));
+    applyTo(state, frame(0, 9, []));
+    const waiting = new ViewTable(viewId(1), 99);
+    waiting.put(rowKeyOf(entityKey), 6, textOf(rowBytes(6, 0)));
+    Object.assign(waiting, { generation: 2, whole: true, completeThroughUs: 9 });
+    state.shards.get(0)!.served.successors.set(viewId(1), [waiting]);
+    const disk = { rewrite: () => Promise.resolve() } as unknown as DiskKeeper;
+    const place = { state, dead: new DeadRows(state), disk, clock: systemClock };
+    const answer = await confirmErased(place, { logId, shard: 0, offset: 6, entityKey }, AbortSignal.timeout(5_000));
+    expect(answer).toMatchObject({ rowsDropped: 1, rowsLeft: 0 });
+    expect(waiting.rows.size).toBe(0);
+  });
 
   it('waits until it is past the record and at rest; then no file has a byte of the entity', async () => {
     const directory = join(root, 'confirm');

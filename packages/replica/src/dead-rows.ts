@@ -5,8 +5,8 @@
  * Owns the slow walk over all rows, and looking at one key at once. Does not own when a row is dead
  * (@freshet/engine/rows/dead-row.ts), nor tombstones (view-table.ts).
  *
- * Invariants: F2 (a row goes only once it has been dead for a while by the clock, so that a clock that is set back a little
- * asks for nothing that is gone); R2 (it leaves a tombstone at its version, which goes when the shard is complete past it
+ * Invariants: F2 (a row goes only once it has been dead for a while, by the clock and by the log time that its table is
+ * complete through: a clock that runs ahead, and is mended, has taken nothing that has yet to show); R2 (it leaves a tombstone at its version, which goes when the shard is complete past it
  * and no pass is under way: until then an older row that somebody still sends stays out); R4 (a few hundred rows are
  * looked at in one piece).
  */
@@ -89,7 +89,8 @@ export class DeadRows {
   }
 
   #look(table: ViewTable, key: RowKey, row: ReplicaRow): void {
-    if (!this.isDead(table.viewId, row, this.#nowUs)) return;
+    // What a clock that is hours ahead takes for over, upstream would never send again.
+    if (!this.isDead(table.viewId, row, Math.min(this.#nowUs, table.completeThroughUs - DEAD_FOR_US))) return;
     table.dropDead(key, row);
     this.#dropped += 1;
   }

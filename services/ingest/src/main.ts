@@ -30,6 +30,7 @@ import { openSegmentLog, type SegmentLog } from '@freshet/log/segment-log.ts';
 import { startTicker } from '@freshet/log/ticker.ts';
 import { checkConfig, type IngestConfig, OPTIONS } from './config.ts';
 import { databasesToDiagnose } from './diagnose.ts';
+import { captured } from './io/captured.ts';
 import { CheckpointFile } from './io/checkpoint-file.ts';
 import { diagnoseDatabases } from './io/diagnose.ts';
 import { Eraser } from './io/eraser.ts';
@@ -116,6 +117,13 @@ export async function startIngest(
     files: nodeFileSystem,
     log,
     quarantine,
+    holders: (shard) => checkpoints.nodes.flatMap(({ nodeId, offsets }) => (offsets.has(shard) ? [nodeId] : [])),
+    captured: async (name, until) => {
+      const source = sources.find((one) => one.name === name);
+      const database = databases.find((one) => one.name === name);
+      if (source === undefined || database === undefined) throw notConfigured(name);
+      await captured({ database, status: () => source.status(), clock }, until);
+    },
     definitions: () => node.definitions,
     clock,
     makeSalt: () => randomBytes(16),

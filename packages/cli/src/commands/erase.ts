@@ -275,7 +275,7 @@ function outside({ entity }: EraseState): Place[] {
     about('the source database', `rows of this ${entity} there come again with the next snapshot: delete them there`),
     about('backups and copies of data directories', 'made by others; what is restored of them brings the entity back'),
     about(
-      'nodes that the registry did not know at the time',
+      'replicas that the registry did not know at the time',
       'a replica that comes back drops the entity with its first catch-up; a disk that does not come back keeps it',
     ),
     about('the log', 'where a row was there is a filler: its offset, its time, its length and a checksum stay'),

@@ -12,7 +12,9 @@
  */
 import { fromBinary } from '@bufbuild/protobuf';
 import { LogRecordSchema } from '@freshet/gen/freshet/log/v1/log_pb.ts';
+import type { DefinitionSet } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { assert } from '@freshet/kit/assert.ts';
+import { toHex } from '@freshet/kit/hex.ts';
 import { keyString } from '@freshet/values/key.ts';
 import type { FoldEntry } from '../shard-fold.ts';
 import type { ViewInstance } from './view-instance.ts';
@@ -32,11 +34,20 @@ export function readErasure(entry: FoldEntry): Erasure {
   return { entity, key: keyString(entityKey), routes };
 }
 
-/** Empties the key in those of the instances that are meant. */
-export function eraseIn(instances: Iterable<ViewInstance>, { entity, key, routes }: Erasure, entry: FoldEntry): void {
+/** Empties the key in those of the instances that are meant, by the definitions in force. */
+export function eraseIn(
+  instances: Iterable<ViewInstance>,
+  definitions: DefinitionSet | undefined,
+  { entity, key, routes }: Erasure,
+  entry: FoldEntry,
+): void {
+  // Not by an instance's own plan: that is of when it was made, or of the last restart, and an entity's name is no part of
+  // a view's id (F1).
+  const ofEntity = (definitions?.views ?? []).filter((plan) => plan.entity?.name === entity);
+  const named = new Set(ofEntity.map(({ viewId }) => toHex(viewId)));
   for (const instance of instances) {
-    const { plan } = instance.view;
-    if (plan.entity?.name !== entity && !routes.includes(plan.route)) continue;
+    const { route, viewId } = instance.view;
+    if (!named.has(viewId) && !routes.includes(route)) continue;
     instance.erase(key, entry.offset, entry.logTimeUs);
   }
 }

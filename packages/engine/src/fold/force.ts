@@ -117,7 +117,7 @@ export class Force {
         const erasure = readErasure(entry);
         // A build meets the record when it comes to it; so does one that waits for its tables.
         const fed = [...this.instances()].filter(({ build, awaitsTables }) => build === undefined && !awaitsTables);
-        eraseIn(fed, erasure, entry);
+        eraseIn(fed, this.definitions, erasure, entry);
         this.tables.erase(erasure);
         return;
       }
@@ -195,7 +195,7 @@ export class Force {
     record.load(entry.record);
     if (record.kind === RecordKind.ERASE) {
       const erasure = readErasure(entry);
-      if (tables?.folds(entry.offset) !== false) eraseIn([instance], erasure, entry);
+      if (tables?.folds(entry.offset) !== false) eraseIn([instance], this.definitions, erasure, entry);
       tables?.erase(erasure, entry.offset);
       return undefined;
     }

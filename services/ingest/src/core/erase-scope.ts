@@ -78,6 +78,15 @@ export function scopeOfBegun(
   }
 }
 
+/** The databases that the entity's routes are captured from, each once. */
+export function databasesOf(definitions: DefinitionSet | undefined, { routes }: EraseScope): string[] {
+  const meant = (definitions?.routes ?? []).filter(({ route }) => routes.includes(route));
+  const names = meant.flatMap(({ source }) =>
+    source?.origin.case === 'postgres' ? [source.origin.value.database] : [],
+  );
+  return [...new Set(names)];
+}
+
 function sourceOf({ source }: RoutePlan): string {
   return source?.origin.case === 'postgres'
     ? JSON.stringify([source.origin.value.database, source.origin.value.schema, source.origin.value.table])

@@ -271,7 +271,7 @@ export function startedOver(state: SourceState, why: { resync: string } | { loss
 
 /**
  * The state to start over from when the saved one cannot be read. Which generations it had used is not known: seconds are
- * far ahead of any count of snapshots, and last until 2156.
+ * far ahead of any count of snapshots, and last until 2088: generations have 31 bits.
  */
 export function lostState(nowUs: number): SourceState {
   return { ...EMPTY_STATE, generationFloor: Math.floor(nowUs / 1_000_000) - SECONDS_TO_2020 };

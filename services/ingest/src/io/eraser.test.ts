@@ -4,7 +4,11 @@
  * quarantine on a simulated disk, with entities of equal keys; the process killed at each change of the disk.
  */
 import { create, fromBinary } from '@bufbuild/protobuf';
-import type { EraseState } from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
+import {
+  ErasePlaceSchema,
+  type EraseState,
+  SourceState as SourcePhase,
+} from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
 import { LogRecordSchema, Operation } from '@freshet/gen/freshet/log/v1/log_pb.ts';
 import { type DefinitionSet, DefinitionSetSchema } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { Kind } from '@freshet/gen/freshet/type/v1/value_pb.ts';
@@ -17,7 +21,8 @@ import { partitionOf } from '@freshet/values/partition.ts';
 import { describe, expect, it } from 'vitest';
 import { eraseScope, quarantineMatcher } from '../core/erase-scope.ts';
 import type { QuarantineEntry } from '../core/quarantine.ts';
-import { Eraser, hashOf } from './eraser.ts';
+import { captured } from './captured.ts';
+import { Eraser, type EraserOptions, hashOf } from './eraser.ts';
 import { QuarantineFile } from './quarantine-file.ts';
 
 const MARKER = 'QZXWVKJHGFQPLMNB';
@@ -65,7 +70,7 @@ interface Node {
   close(): Promise<void>;
 }
 
-async function open(disk: SimulatedDisk): Promise<Node> {
+async function open(disk: SimulatedDisk, mesh: Partial<EraserOptions> = {}): Promise<Node> {
   const clock = new VirtualClock();
   const log = await openSegmentLog({
     directory: '/data/log',
@@ -83,10 +88,13 @@ async function open(disk: SimulatedDisk): Promise<Node> {
     files: disk,
     log,
     quarantine,
+    holders: () => [],
+    captured: () => Promise.resolve(),
     definitions: () => DEFINITIONS,
     clock,
     makeSalt: () => new Uint8Array(16).fill(7),
     yieldNow: () => Promise.resolve(),
+    ...mesh,
   });
   return {
     log,
@@ -219,6 +227,67 @@ describe('erasing at ingest', () => {
       await again.close();
     }
     expect(crashes).toBeGreaterThan(20);
+  });
+
+  it('F1: is open for as long as a compute node that has state of the shard was not reached', async () => {
+    const node = await open(new SimulatedDisk(), {
+      holders: (partition) => (partition === PARTITION ? ['c1', 'c2'] : []),
+    });
+    await fill(node);
+    const state = await erase(node);
+    const left = state.places.filter(({ done }) => !done).map(({ place }) => place);
+    expect(left).toEqual([`compute c1, shard ${PARTITION}`, `compute c2, shard ${PARTITION}`]);
+    const told = (nodeId: string) =>
+      create(ErasePlaceSchema, { kind: 'shard', place: `compute ${nodeId}, shard ${PARTITION}`, done: true });
+    await expect(node.eraser.note('e1', [told('c1')], true)).rejects.toMatchObject({
+      message: expect.stringContaining('compute c2'),
+    });
+    expect((await recordsOf(node.log)).at(-1)).toBe('erase');
+    expect((await node.eraser.note('e1', [told('c1'), told('c2')], true)).completedAtUs).toBeDefined();
+    await node.close();
+  });
+
+  it('is complete only once ingest has looked through its own places, whatever others say', async () => {
+    const node = await open(new SimulatedDisk());
+    await fill(node);
+    // Whoever asked went away after the first step.
+    for await (const { step } of node.eraser.erase(WISH, new AbortController().signal)) if (step === 'appended') break;
+    const own = ['log', 'quarantine'].map((kind) => create(ErasePlaceSchema, { kind, place: 'ingest', done: true }));
+    await expect(node.eraser.note('e1', own, false)).rejects.toMatchObject({ place: 'places' });
+    await expect(node.eraser.note('e1', [], true)).rejects.toMatchObject({ code: 'INVALID_REQUEST' });
+    expect((await recordsOf(node.log)).at(-1)).toBe('erase');
+    await erase(node);
+    expect((await node.eraser.note('e1', [], true)).completedAtUs).toBeDefined();
+    await node.close();
+  });
+
+  it('waits for what the databases of its routes have committed, and is not begun without that', async () => {
+    const clock = new VirtualClock();
+    let status = { database: 'default', phase: SourcePhase.HALTED as SourcePhase, durableLsn: 5n };
+    const database = { identify: async () => ({ systemId: 's', timeline: 1, endLsn: 9n }) };
+    const asked: string[] = [];
+    const node = await open(new SimulatedDisk(), {
+      captured: (name, signal) => {
+        asked.push(name);
+        return captured({ database, status: () => status, clock }, signal);
+      },
+    });
+    await fill(node);
+    await expect(erase(node)).rejects.toMatchObject({ code: 'UNAVAILABLE', place: 'database default' });
+    await expect(node.eraser.get('e1')).rejects.toMatchObject({ place: 'erase_id' });
+    status = { ...status, phase: SourcePhase.STREAMING };
+    const late = erase(node).catch((error: unknown) => error);
+    await clock.advance(31_000_000);
+    expect(await late).toMatchObject({ code: 'UNAVAILABLE' });
+    const erasing = erase(node);
+    await clock.advance(1_000_000);
+    await node.log.append(PARTITION, [change(1, MARKER, 7)]);
+    status = { ...status, durableLsn: 9n };
+    await clock.advance(1_000_000);
+    expect((await erasing).offset).toBe(25n);
+    expect((await recordsOf(node.log)).filter((kind) => kind.startsWith('change 1 7'))).toEqual([]);
+    expect(new Set(asked)).toEqual(new Set(['default']));
+    await node.close();
   });
 
   it('refuses what cannot be right, with what to do', async () => {

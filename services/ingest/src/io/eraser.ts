@@ -5,17 +5,13 @@
  *         … other nodes, told by whoever asked (note) … ▶ complete: the Erase record out of the log, the key out of the note
  *
  * Owns that order; each step is durable before the next, and can be done again. One erase at a time. Does not own which
- * records are meant (core/erase-scope.ts).
+ * records are meant (core/erase-scope.ts), nor who may say
+ * that a place is done (core/erase-receipt.ts).
  */
 import { createHash } from 'node:crypto';
 import { basename, join } from 'node:path';
-import { clone, create, fromBinary } from '@bufbuild/protobuf';
-import {
-  type ErasePlace,
-  ErasePlaceSchema,
-  type EraseState,
-  EraseStateSchema,
-} from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
+import { create, fromBinary } from '@bufbuild/protobuf';
+import { type ErasePlace, type EraseState, EraseStateSchema } from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
 import { LogRecordSchema } from '@freshet/gen/freshet/log/v1/log_pb.ts';
 import type { DefinitionSet } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { must } from '@freshet/kit/assert.ts';
@@ -26,7 +22,8 @@ import type { FileSystem } from '@freshet/log/file-system.ts';
 import type { Log, LogEraser } from '@freshet/log/log.ts';
 import { encodeRecord } from '@freshet/log/record-writer.ts';
 import { partitionOf } from '@freshet/values/partition.ts';
-import { eraseScope, keptOfEntity, quarantineMatcher, scopeOfBegun } from '../core/erase-scope.ts';
+import { openPlace, putHolders, putPlace, putTold } from '../core/erase-receipt.ts';
+import { databasesOf, eraseScope, keptOfEntity, quarantineMatcher, scopeOfBegun } from '../core/erase-scope.ts';
 import type { QuarantineEntry } from '../core/quarantine.ts';
 import { EraseFiles, type StoredErase } from './erase-file.ts';
 import { onDisk } from './on-disk.ts';
@@ -37,6 +34,10 @@ export interface EraserOptions {
   readonly files: FileSystem;
   readonly log: Pick<Log, 'logId' | 'partitionCount' | 'append' | 'describe' | 'read'> & LogEraser;
   readonly quarantine: { remove(isUnwanted: (entry: QuarantineEntry) => boolean): Promise<number> };
+  /** The ids of the compute nodes that have state of a partition, as far as they have told. */
+  readonly holders: (partition: number) => readonly string[];
+  /** Resolves when all that a database has committed until now is in the log. Throws UNAVAILABLE, and when it takes too long. */
+  readonly captured: (database: string, signal: AbortSignal) => Promise<void>;
   /** Those in force here. */
   readonly definitions: () => DefinitionSet | undefined;
   readonly clock: Clock;
@@ -73,7 +74,7 @@ export class Eraser {
   async *erase(wish: EraseWish, signal: AbortSignal): AsyncGenerator<EraseStep> {
     const leave = await this.#enter();
     try {
-      const stored = (await this.#files.load(wish.eraseId)) ?? (await this.#begin(wish));
+      const stored = (await this.#files.load(wish.eraseId)) ?? (await this.#begin(wish, signal));
       const { state } = stored;
       checkSame(state, wish);
       if (state.completedAtUs === undefined) yield* this.#steps(stored, wish, signal);
@@ -89,11 +90,12 @@ export class Eraser {
     try {
       const { state, appendFrom } = await this.#known(eraseId);
       if (state.completedAtUs !== undefined) return state;
-      for (const place of places) put(state, place);
+      putTold(state, places);
+      putHolders(state, this.#options.holders(state.partition));
       if (complete) {
-        const open = state.places.find(({ done }) => !done);
-        if (open !== undefined || appendFrom !== undefined) {
-          throw new FreshetError('INVALID_REQUEST', `the erase is not complete: ${open?.place ?? 'the log'}`, {
+        const open = appendFrom === undefined ? openPlace(state) : 'log';
+        if (open !== undefined) {
+          throw new FreshetError('INVALID_REQUEST', `the erase is not complete: ${open}`, {
             remedy: 'ask for it again until every place is done',
           });
         }
@@ -129,11 +131,13 @@ export class Eraser {
     });
   }
 
-  async #begin({ eraseId, entity, entityKey }: EraseWish): Promise<StoredErase> {
+  async #begin({ eraseId, entity, entityKey }: EraseWish, signal: AbortSignal): Promise<StoredErase> {
     const { log, clock, makeSalt, definitions } = this.#options;
     if (entity === '' || entityKey.length === 0) await this.#known(eraseId);
     const scope = eraseScope(definitions(), entity, entityKey);
     await this.#checkNoSnapshot();
+    // What was committed before, and perhaps deleted there since, would else come behind the erase.
+    for (const database of databasesOf(definitions(), scope)) await this.#options.captured(database, signal);
     const partition = partitionOf(entityKey, log.partitionCount);
     const { partitions } = await log.describe();
     const state = create(EraseStateSchema, {
@@ -149,7 +153,7 @@ export class Eraser {
     });
     state.keyHash = hashOf(state);
     for (const other of scope.mentions) {
-      put(state, {
+      putPlace(state, {
         kind: 'outside',
         place: `records of entity ${other}`,
         done: true,
@@ -174,6 +178,7 @@ export class Eraser {
     yield { step: 'log', erase: state };
     await this.#eraseFromQuarantine(state);
     await this.#lookAside(state, setAside);
+    putHolders(state, this.#options.holders(state.partition));
     await this.#files.save({ state, appendFrom: undefined });
     yield { step: 'quarantine', erase: state };
   }
@@ -211,7 +216,7 @@ export class Eraser {
     const { records, segments } = await this.#eraseRecords(partition, { below, marker: entityKey, kept }, signal);
     const before = state.places.find(({ kind }) => kind === 'log')?.count ?? 0n;
     const files = segments.map(({ path, records: count }) => `${basename(path)} (${count})`).join(', ');
-    put(state, {
+    putPlace(state, {
       kind: 'log',
       place: `partition ${partition}, records below offset ${offset}`,
       done: true,
@@ -241,7 +246,7 @@ export class Eraser {
     const detail = isKnown
       ? 'entries whose key cannot be read are nobody’s, and stay'
       : 'the definitions in force no longer say what keys of the entity are: put it in force again, and ask again';
-    put(state, { kind: 'quarantine', place: 'ingest', done: isKnown, detail, count: before + BigInt(removed) });
+    putPlace(state, { kind: 'quarantine', place: 'ingest', done: isKnown, detail, count: before + BigInt(removed) });
   }
 
   /** Names what was set aside here, or removes it. */
@@ -253,7 +258,7 @@ export class Eraser {
       const detail = remove
         ? 'removed'
         : 'put aside because it was damaged, and may hold the entity: remove it, or ask again with --set-aside';
-      put(state, { kind: 'set-aside', place: `ingest ${path}`, done: remove, detail, count: 1n });
+      putPlace(state, { kind: 'set-aside', place: `ingest ${path}`, done: remove, detail, count: 1n });
     }
   }
 
@@ -283,14 +288,6 @@ export class Eraser {
     state.completedAtUs = BigInt(Math.floor(this.#options.clock.nowUs()));
     state.entityKey = new Uint8Array(0);
   }
-}
-
-/** Puts a place into the receipt, instead of what was there of it. */
-function put(state: EraseState, place: Omit<ErasePlace, '$typeName' | '$unknown'>): void {
-  const index = state.places.findIndex((one) => one.kind === place.kind && one.place === place.place);
-  const message = '$typeName' in place ? clone(ErasePlaceSchema, place as ErasePlace) : create(ErasePlaceSchema, place);
-  if (index < 0) state.places.push(message);
-  else state.places[index] = message;
 }
 
 function checkSame(state: EraseState, { eraseId, entity, entityKey }: EraseWish): void {

@@ -98,6 +98,42 @@ describe('a request for a new generation', () => {
     await stop(capture);
   });
 
+  it('takes no number with which generations would end for good, and can begin another after the highest that it takes', async () => {
+    const capture = await start();
+    for (const above of [2 ** 30, 2 ** 32 - 1]) {
+      await expect(ask(capture, 1, above)).rejects.toMatchObject({
+        code: 'INVALID_REQUEST',
+        place: 'above_generation',
+      });
+    }
+    expect(capture.requests.of(1)).toBeUndefined();
+    await ask(capture, 1, 2 ** 30 - 1);
+    await clock.advance(10 * SECOND);
+    expect(await generations(capture)).toEqual([2 ** 30, 1]);
+    database.recreateTable('events');
+    await clock.advance(60 * SECOND);
+    expect(await generations(capture)).toEqual([2 ** 30 + 1, 1]);
+    await stop(capture);
+  });
+
+  it('interrupts no source that has not the route', async () => {
+    const capture = await start();
+    const open = database.openStream.bind(database);
+    let streams = 0;
+    database.openStream = (slotName) => {
+      streams += 1;
+      return open(slotName);
+    };
+    const wanted = [{ route: 9, aboveGeneration: 0, reason: 'of another database' }];
+    expect(await capture.requests.ask('compute-1', wanted, () => 0)).toMatchObject([{ verdict: 'accepted' }]);
+    await clock.advance(10 * SECOND);
+    expect(streams).toBe(0);
+    await ask(capture, 1, 1);
+    await clock.advance(10 * SECOND);
+    expect(streams).toBe(1);
+    await stop(capture);
+  });
+
   it('knows only routes of the definitions', async () => {
     const capture = await start();
     expect(await ask(capture, 9, 1)).toEqual([{ route: 9, verdict: 'unknown', generation: 0 }]);

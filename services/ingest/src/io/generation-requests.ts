@@ -16,6 +16,8 @@ import { onDisk } from './on-disk.ts';
 import { setAside } from './set-aside.ts';
 
 const ROUTES_MAX = 4_096;
+/** What is asked for is the next generation at once and for good: beyond this somebody is wrong, or means harm. */
+const ABOVE_END = 2 ** 30;
 
 export interface GenerationRequestsOptions {
   readonly files: FileSystem;
@@ -59,7 +61,7 @@ export class GenerationRequests {
 
   /**
    * Takes requests; resolves once what is accepted is durable. `newest` gives a route's newest generation, 0 when it has none
-   * yet, undefined when it is no route of the definitions in force. Throws LIMIT_EXCEEDED, or what the disk refuses.
+   * yet, undefined when it is no route of the definitions in force. Throws LIMIT_EXCEEDED, INVALID_REQUEST, or what the disk refuses.
    */
   ask(
     node: string,
@@ -76,6 +78,17 @@ export class GenerationRequests {
     wanted: readonly GenerationWanted[],
     newest: (route: number) => number | undefined,
   ): Promise<GenerationAnswered[]> {
+    const wrong = wanted.find(({ aboveGeneration }) => !(aboveGeneration < ABOVE_END));
+    if (wrong !== undefined) {
+      throw new FreshetError(
+        'INVALID_REQUEST',
+        `route ${wrong.route} cannot have a generation ${wrong.aboveGeneration}`,
+        {
+          remedy: 'Ask for one above a generation that is in the log.',
+          place: 'above_generation',
+        },
+      );
+    }
     const next = new Map([...this.#asked].filter(([route, { above }]) => (newest(route) ?? Infinity) <= above));
     const answers: GenerationAnswered[] = [];
     const fresh: GenerationWanted[] = [];

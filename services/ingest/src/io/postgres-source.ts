@@ -39,6 +39,7 @@ import { SourcePipelines } from '../core/source-pipelines.ts';
 import type { SourceReport } from '../core/source-report.ts';
 import {
   checkTables,
+  endAsked,
   endUnwanted,
   nextStep,
   type PublishedTables,
@@ -190,7 +191,12 @@ export class PostgresSource {
     );
     this.#contracts = contracts;
     this.#definitions = definitions;
-    const forget = this.#options.requests?.listen(() => this.#lookAgain());
+    const { requests } = this.#options;
+    const forget = requests?.listen(() => {
+      // Another source's route is nothing to us: a snapshot that is under way would begin at its first row again.
+      const { state } = this.#store;
+      if (endAsked(state, wanted, (route) => requests.of(route)?.above) !== state) this.#lookAgain();
+    });
     let loaded = false;
     let fault: unknown;
     const attempt = async (until: AbortSignal, healthy: () => void): Promise<void> => {

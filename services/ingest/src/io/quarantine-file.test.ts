@@ -158,6 +158,43 @@ describe('QuarantineFile', () => {
     expect((await QuarantineFile.open(nodeFileSystem, path)).damage).toBeUndefined();
   });
 
+  it('C1: entries that come after some were taken out are in the file that has its name, or are refused', async () => {
+    const disk = new SimulatedDisk();
+    const file = await QuarantineFile.open(disk, '/q/quarantine.jsonl');
+    await file.append([entry(1, 1n), entry(1, 2n), entry(1, 3n)]);
+    const { syncDirectory } = disk;
+    let syncs = 0;
+    // The last one, once the file has its name.
+    disk.syncDirectory = async (path) => {
+      if (++syncs === 2) throw Object.assign(new Error('EIO'), { code: 'EIO' });
+      await syncDirectory.call(disk, path);
+    };
+    await expect(file.remove(({ major }) => major === 2n)).rejects.toMatchObject({ code: 'LOG_HALTED' });
+    expect(syncs).toBe(2);
+    await expect(file.append([entry(1, 4n)])).rejects.toMatchObject({ code: 'LOG_HALTED' });
+    await file.close();
+    const again = await QuarantineFile.open(disk, '/q/quarantine.jsonl');
+    await again.append([entry(1, 4n)]);
+    expect(again.count).toBe(3);
+    await again.close();
+  });
+
+  it('C1: a line that was damaged since it was opened does not go with those that are taken out', async () => {
+    const file = await QuarantineFile.open(nodeFileSystem, path);
+    await file.append([entry(1, 1n), entry(1, 2n), entry(1, 3n)]);
+    const bytes = readFileSync(path);
+    bytes[20] = (bytes[20] ?? 0) ^ 1;
+    writeFileSync(path, bytes);
+    await expect(file.remove(({ major }) => major === 2n)).rejects.toMatchObject({ code: 'DATA_DAMAGED' });
+    await file.append([entry(1, 4n)]);
+    await file.close();
+    const again = await QuarantineFile.open(nodeFileSystem, path);
+    expect(again.damage).toMatchObject({ lines: 1 });
+    expect(await again.remove(({ major }) => major === 2n)).toBe(1);
+    expect(again.count).toBe(2);
+    await again.close();
+  });
+
   it('goes on after a full disk, with whole lines only, and repeats of what was refused are refused with it', async () => {
     const disk = new SimulatedDisk();
     const file = await QuarantineFile.open(disk, '/q/quarantine.jsonl');

@@ -168,7 +168,8 @@ export class QuarantineFile implements QuarantineWriter {
 
   /**
    * Takes entries out, in one step: the file is replaced, durably. Resolves with how many. What is appended meanwhile
-   * waits; an entry that was taken out and comes again is passed over, as any other.
+   * waits; an entry that was taken out and comes again is passed over, as any other. Throws DATA_DAMAGED when a line was
+   * damaged since the file was opened: whose it is cannot be told, and it is not to go without a word (C1).
    */
   async remove(isUnwanted: (entry: QuarantineEntry) => boolean): Promise<number> {
     while (this.#writing !== undefined) await this.#writing;
@@ -182,13 +183,15 @@ export class QuarantineFile implements QuarantineWriter {
   }
 
   async #without(isUnwanted: (entry: QuarantineEntry) => boolean): Promise<number> {
-    const [files, path, file] = [this.#files, this.#path, this.#file];
+    const [files, path, file, oldEnd] = [this.#files, this.#path, this.#file, this.#end];
     let removed = 0;
     let end = 0;
     async function* kept(): AsyncGenerator<Buffer> {
-      for await (const { text } of linesOf(file)) {
+      for await (const { text, next } of linesOf(file)) {
+        // What a failed write left.
+        if (next > oldEnd) return;
         const entry = entryOf(text);
-        if (entry === undefined) continue;
+        if (entry === undefined) throw damagedLine(path, next);
         if (isUnwanted(entry)) removed += 1;
         else {
           const line = Buffer.from(`${text}\n`);
@@ -205,12 +208,18 @@ export class QuarantineFile implements QuarantineWriter {
     }
     const next = await files.open(draft, 'write');
     await files.rename(draft, path);
-    await files.syncDirectory(dirname(path));
+    // At once: the old file has no name any more, and what would be written to it is lost.
     this.#file = next;
     this.#end = end;
     this.#count -= removed;
     this.#torn = false;
     await file.close().catch(() => undefined);
+    try {
+      await files.syncDirectory(dirname(path));
+    } catch (error) {
+      this.#failure = { error: unknownContent(path, error) };
+      throw this.#failure.error;
+    }
     return removed;
   }
 
@@ -384,6 +393,13 @@ function full(path: string, bytesMax: number): FreshetError {
       place: path,
     },
   );
+}
+
+function damagedLine(path: string, end: number): FreshetError {
+  return new FreshetError('DATA_DAMAGED', 'a line of the quarantine was damaged while ingest ran', {
+    remedy: 'Start ingest again, which puts the file aside and goes on with its sound lines; then ask again.',
+    place: `${path}, the line that ends at byte ${end}`,
+  });
 }
 
 function unknownContent(path: string, cause: unknown): FreshetError {
