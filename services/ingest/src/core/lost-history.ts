@@ -39,8 +39,8 @@ function lostCluster(
     const there = slot === undefined ? '' : `Drop its slot ${slotName} there, if nothing needs it. `;
     return {
       kind: 'cluster',
-      // A slot of our name in another cluster may be another node's.
-      rebuildable: slot === undefined,
+      // A name or an address that leads elsewhere for a moment must not cost what is captured: a person says which it is.
+      rebuildable: false,
       error: lost('the database is another cluster than the one captured so far', {
         remedy: `${there}If that is meant, ${RESYNC_REMEDY}`,
         place: `system identifier ${systemId}, before: ${state.systemId}`,
