@@ -4,6 +4,7 @@
  */
 import { Operation } from '@freshet/gen/freshet/log/v1/log_pb.ts';
 import { Kind } from '@freshet/gen/freshet/type/v1/value_pb.ts';
+import { FreshetError } from '@freshet/kit/errors.ts';
 import { describe, expect, it } from 'vitest';
 import { decodeRow } from './rows/row-codec.ts';
 import { valuesAt } from './rows/row-reader.ts';
@@ -324,6 +325,33 @@ describe('a build that meets a record which cannot be read', () => {
     expect([again.builds()[0]?.position, again.builds()[0]?.broken]).toEqual([1, fold.builds()[0]?.broken]);
     again.fold(log.add(begin(1, 2)).change({ sequence: 1, generation: 2 }).add(snapshotEnd(1, 2)).entries.slice(4));
     expect([again.builds(), again.completeViews(), value(again, V1)]).toEqual([[], [V1], 1n]);
+  });
+});
+
+describe('a build whose store fails', () => {
+  it('F3: does not take that for a bad record: the fold is over, and one made again from the commit builds on', () => {
+    const cold = new MemoryCold();
+    const fold = newFold(cold);
+    const log = new Script().add(begin(1, 1)).change({ sequence: 1 }).add(define(1, COUNTS));
+    const { entries } = log.change({ sequence: 2 }).change({ sequence: 3 });
+    fold.fold(entries);
+    fold.foldBuild(V1, entries.slice(0, 2));
+    const { puts, meta } = fold.takeCommit();
+    cold.put(puts);
+    for (const code of ['TOO_MANY_OPEN_FILES', 'DATA_DAMAGED'] as const) {
+      const failing = cold.copy();
+      failing.load = () => {
+        throw new FreshetError(code, 'the store cannot be read');
+      };
+      const again = newFold(failing, meta);
+      expect(() => again.foldBuild(V1, entries.slice(2))).toThrow('the store cannot be read');
+      expect(again.builds()).toEqual([{ viewId: V1, position: 3, broken: undefined }]);
+      expect(again.broken).toMatchObject({ code });
+      expect(() => again.foldBuild(V1, entries.slice(3))).toThrow('the store cannot be read');
+    }
+    const mended = newFold(cold, meta);
+    mended.foldBuild(V1, entries.slice(2));
+    expect([mended.builds(), value(mended, V1)]).toEqual([[], 3n]);
   });
 });
 

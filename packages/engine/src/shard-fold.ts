@@ -211,11 +211,19 @@ export class ShardFold {
 
   /**
    * Feeds a build from its position on. When it has reached the fold's position the view joins the live fold; entries
-   * from there on are not folded, and a view that is not being built (any more) folds nothing.
+   * from there on are not folded, and a view that is not being built (any more) folds nothing. Throws what the cold store
+   * fails with; the fold is then of no more use.
    */
   foldBuild(viewId: string, entries: readonly FoldEntry[]): void {
     const instance = this.#force.views.get(viewId);
-    if (instance !== undefined) this.#force.foldBuild(instance, entries, this.#position);
+    if (instance === undefined) return;
+    if (this.#broken !== undefined) throw this.#broken;
+    try {
+      this.#force.foldBuild(instance, entries, this.#position);
+    } catch (error) {
+      this.#broken = error;
+      throw error;
+    }
   }
 
   /** The ids of the views that are complete, in hex, ascending. */

@@ -39,6 +39,7 @@ import { RouteProgress } from './route-progress.ts';
 import type { CacheUse } from './state-cache.ts';
 import type { TableRows } from './table-rows.ts';
 import { type Build, type FoldCounters, ViewInstance } from './view-instance.ts';
+import { WatchedCold } from './watched-cold.ts';
 
 const FIRST_GENERATION = 1;
 
@@ -57,14 +58,14 @@ export class Force {
   readonly use: CacheUse = { bytes: 0, dirtyBytes: 0 };
   /** The tables that views in force join. */
   readonly tables: LiveTables;
-  readonly #cold: ColdState;
+  readonly #cold: WatchedCold;
   readonly #record = new RecordReader();
   /** The instances that the live fold feeds: those not being built. */
   #liveByRoute = new Map<number, ViewInstance[]>();
 
   constructor(cold: ColdState) {
-    this.#cold = cold;
-    this.tables = new LiveTables({ cold, use: this.use });
+    this.#cold = new WatchedCold(cold);
+    this.tables = new LiveTables({ cold: this.#cold, use: this.use });
   }
 
   get generation(): number {
@@ -131,7 +132,7 @@ export class Force {
 
   /**
    * Feeds a build, as far as the live fold is; when it has caught up the view joins the live fold. One that breaks at a
-   * record stays where it is, until the view goes or its route begins anew.
+   * record stays where it is, until the view goes or its route begins anew. Throws what the cold store fails with.
    */
   foldBuild(instance: ViewInstance, entries: readonly FoldEntry[], livePosition: number): void {
     const { build } = instance;
@@ -144,7 +145,7 @@ export class Force {
         // A truncation puts a fresh instance into its place, with the same build.
         readOn = this.#foldShadow(must(this.views.get(instance.view.viewId)), build, entry);
       } catch (error) {
-        if (!isFreshetError(error)) throw error;
+        if (!isFreshetError(error) || error === this.#cold.failure) throw error;
         build.broken = `record ${entry.offset}: ${error.message}`;
         return;
       }

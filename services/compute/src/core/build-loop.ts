@@ -37,8 +37,12 @@ export async function runBuilds(shard: Shard, signal: AbortSignal): Promise<void
         clock,
         random: shard.options.random,
         log: logger,
-        retryable: (error) =>
-          storage.damage === undefined && (error.retryable || isAbort(error) || error.code === 'DATA_DAMAGED'),
+        retryable: (error) => {
+          if (storage.damage !== undefined) return false;
+          if (error.code === 'DATA_DAMAGED') return true;
+          // As live-loop.ts: what a disk broke is no reason to read a source anew.
+          return shard.fold.broken === undefined && (error.retryable || isAbort(error));
+        },
       }).catch((error: unknown) => {
         // Trimmed while it was read: what can still be built is decided anew.
         if (!isFreshetError(error, 'OFFSET_OUT_OF_RANGE')) throw error;

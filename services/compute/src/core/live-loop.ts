@@ -46,7 +46,9 @@ export async function runLive(shard: Shard, signal: AbortSignal): Promise<void> 
       retryable: (error) => {
         if (storage.damage !== undefined) return false;
         if (error.code === 'DATA_DAMAGED') shard.options.onLogDamage?.(error);
-        return error.retryable || isAbort(error) || error.code === 'DATA_DAMAGED';
+        if (error.code === 'DATA_DAMAGED') return true;
+        // A fold that a disk broke within a record is made again, by the next life, from the last commit.
+        return shard.fold.broken === undefined && (error.retryable || isAbort(error));
       },
     },
   );

@@ -4,6 +4,10 @@
  * damaged, filled or made read-only under it, and checkpoints are flipped.
  */
 import { setImmediate as turn } from 'node:timers/promises';
+import { createStateDigest } from '@freshet/engine/fold/state-digest.ts';
+import { ShardFold } from '@freshet/engine/shard-fold.ts';
+import { readVersion } from '@freshet/engine/state/state-codec.ts';
+import { begin, COUNTS, define, Script } from '@freshet/engine/testing/script.testing.ts';
 import { assert, must } from '@freshet/kit/assert.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
 import { silentLogger } from '@freshet/kit/logger.ts';
@@ -25,7 +29,7 @@ import {
 import { RIG_LIMITS } from '../testing/shard-rig.ts';
 import { testStorage } from '../testing/test-storage.ts';
 import { Gate } from './gate.ts';
-import { ShardHost } from './shard-host.ts';
+import { ShardHost, type ShardHostOptions } from './shard-host.ts';
 import type { UpkeepLimits } from './shard-upkeep.ts';
 
 const DATA = '/data';
@@ -66,7 +70,7 @@ interface Running {
   readonly stop: () => Promise<void>;
 }
 
-function start(log: LogReader, upkeep: Partial<UpkeepLimits> = {}): Running {
+function start(log: LogReader, upkeep: Partial<UpkeepLimits> = {}, other: Partial<ShardHostOptions> = {}): Running {
   const host = new ShardHost({
     log,
     ...testStorage(DATA, clock, { stores: disk, files, upkeep }),
@@ -77,6 +81,7 @@ function start(log: LogReader, upkeep: Partial<UpkeepLimits> = {}): Running {
     yieldNow: () => turn(),
     limits: RIG_LIMITS,
     pages: new Gate(2),
+    ...other,
   });
   const controller = new AbortController();
   const run = host.run([0, 1], controller.signal);
@@ -403,6 +408,38 @@ describe('a node with a shard that cannot run', () => {
     const taken = must(host.checkpoints(1)[0]).takenAtUs;
     await clock.advance(180_000_000);
     expect(must(host.checkpoints(1)[0]).takenAtUs - taken).toBe(0);
+  });
+
+  it('F3: whose fold the disk broke within a record goes back to its last commit, and on', async () => {
+    const script = new Script().add(define(1, COUNTS)).add(begin(1, 1)).change({ sequence: 1, user: 1 });
+    const log = createMemoryLog({ partitions: 2, clock, logId: '11'.repeat(16) });
+    for (const { record } of script.entries) await log.append(0, [record]);
+    let failures = 0;
+    const engine = (): Partial<ShardHostOptions> => ({
+      ...testStorage(DATA, clock, {
+        stores: disk,
+        files,
+        format: { engineVersion: 1, createDigest: createStateDigest, versionOf: readVersion },
+      }),
+      limits: { ...RIG_LIMITS, cacheBytes: 0 },
+      createDigest: createStateDigest,
+      createFold: (options) => {
+        const load = (instance: string, key: string): Uint8Array | undefined => {
+          if (failures > 0 && failures-- > 0) throw new FreshetError('TOO_MANY_OPEN_FILES', 'no descriptor is left');
+          return options.cold.load(instance, key);
+        };
+        return new ShardFold({ ...options, cold: { load } });
+      },
+    });
+    const first = start(log, {}, engine());
+    await until(() => first.host.shard(0)?.committed?.position === 3, 1_000_000);
+    await first.stop();
+    failures = 1;
+    const { host } = start(log, {}, engine());
+    for (const { record } of script.change({ sequence: 2, user: 1 }).entries.slice(3)) await log.append(0, [record]);
+    await until(() => isAt(host, 0, 4) && host.shard(0)?.committed?.position === 4, 1_000_000);
+    expect([failures, host.repairs(0)]).toEqual([0, 0]);
+    await until(() => conditionsOf(host).length === 0, 1_000_000);
   });
 
   it('says that the log is damaged, serves what is folded, and goes on once it is mended', async () => {
