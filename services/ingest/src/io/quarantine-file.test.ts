@@ -162,12 +162,12 @@ describe('QuarantineFile', () => {
     const disk = new SimulatedDisk();
     const file = await QuarantineFile.open(disk, '/q/quarantine.jsonl');
     await file.append([entry(1, 1n), entry(1, 2n), entry(1, 3n)]);
-    const { syncDirectory } = disk;
+    const syncDirectory = disk.syncDirectory.bind(disk);
     let syncs = 0;
     // The last one, once the file has its name.
     disk.syncDirectory = async (path) => {
       if (++syncs === 2) throw Object.assign(new Error('EIO'), { code: 'EIO' });
-      await syncDirectory.call(disk, path);
+      await syncDirectory(path);
     };
     await expect(file.remove(({ major }) => major === 2n)).rejects.toMatchObject({ code: 'LOG_HALTED' });
     expect(syncs).toBe(2);
