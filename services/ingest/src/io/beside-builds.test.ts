@@ -13,7 +13,7 @@ import { SimulatedDisk } from '@freshet/testkit/simulation/simulated-disk.ts';
 import { VirtualClock } from '@freshet/testkit/virtual-clock.ts';
 import fc from 'fast-check';
 import { beforeEach, describe, expect, it } from 'vitest';
-import type { ReplicationStream, SourceDatabase } from '../core/source-database.ts';
+import type { ReplicationStream, SnapshotReader, TableToStage } from '../core/source-database.ts';
 import { foldLog } from '../testing/folded-log.ts';
 import { defineScripted, type ScriptedCapture, startScripted } from '../testing/scripted-capture.ts';
 import { ScriptedDatabase } from '../testing/scripted-database.ts';
@@ -48,15 +48,21 @@ class HeldDatabase extends ScriptedDatabase {
     return stream;
   }
 
-  override snapshot<T>(...[slotName, signal, work]: Parameters<SourceDatabase['snapshot']>): Promise<T> {
-    return super.snapshot(slotName, signal, async ({ copy }, fromLsn) => {
-      const held = async function* (this: HeldDatabase, table: Parameters<typeof copy>[0]): AsyncGenerator<Uint8Array> {
-        if (this.refusal !== undefined) throw this.refusal;
-        if (this.isHeld) await new Promise<void>((resolve) => this.#waiting.push(resolve));
-        yield* copy(table);
-      };
-      return (await work({ copy: (table) => held.call(this, table) }, fromLsn)) as T;
+  override snapshot<T>(
+    slotName: string,
+    signal: AbortSignal,
+    work: (reader: SnapshotReader, fromLsn: bigint) => Promise<T>,
+  ): Promise<T> {
+    return super.snapshot(slotName, signal, (reader, fromLsn) => {
+      const copy = (table: TableToStage): AsyncIterable<Uint8Array> => this.#held(reader.copy(table));
+      return work({ copy }, fromLsn);
     });
+  }
+
+  async *#held(bytes: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+    if (this.refusal !== undefined) throw this.refusal;
+    if (this.isHeld) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    yield* bytes;
   }
 }
 
