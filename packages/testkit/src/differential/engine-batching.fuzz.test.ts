@@ -54,10 +54,10 @@ const runsOf = (mutable: boolean): fc.Arbitrary<Run> =>
     cacheBytes: fc.constantFrom(0, 1_000, 1_000_000),
   });
 
-/** A view of which a later generation is being brought stands still only if it was built in time; that is not compared. */
 function end(engine: EngineUnderTest): { digest: string; state: string } {
   const { fold } = engine;
-  const moving = fold.completeViews().filter((viewId) => fold.standing(viewId) === undefined);
+  // Whether a view stands still while its route begins anew depends on whether it was built before that.
+  const moving = fold.completeViews().filter((view) => fold.standing(view) === undefined);
   const state = show({
     rows: engine.livingRows().filter(({ view }) => moving.includes(view)),
     position: fold.position,
