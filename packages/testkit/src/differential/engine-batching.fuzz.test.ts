@@ -54,7 +54,6 @@ const runsOf = (mutable: boolean): fc.Arbitrary<Run> =>
     cacheBytes: fc.constantFrom(0, 1_000, 1_000_000),
   });
 
-/** A view of which a later generation is being brought stands still only if it was built in time; that is not compared. */
 function end(engine: EngineUnderTest): { digest: string; state: string } {
   const { fold } = engine;
   // Whether a view stands still while its route begins anew depends on whether it was built before that.
