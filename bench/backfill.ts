@@ -6,7 +6,10 @@
 import { execFile } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import { IngestService } from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
+import { createGrpcClient } from '@freshet/kit/grpc/client.ts';
 import { untilServed } from '../examples/storefront/quiesce.ts';
 import { startMeshUnderTest } from '../test/support/mesh-under-test.ts';
 import { startBareReplication } from './bare-replication.ts';
@@ -56,7 +59,10 @@ export async function benchBackfill(runs: number): Promise<BenchResult> {
     const startedAt = performance.now();
     let seconds: number | undefined;
     const args = [LAUNCHER, 'apply', file, '--yes', '--registry', under.mesh.addresses.registry];
-    const applied = promisify(execFile)(process.execPath, args).then(() => {
+    const applied = promisify(execFile)(process.execPath, args).then(async () => {
+      // A first generation is served while its rows come in.
+      await untilLive(under.mesh.addresses.ingest, 2);
+      await untilServed(under.sql, under.mesh.addresses, new AbortController().signal);
       seconds = (performance.now() - startedAt) / 1000;
     });
     const during: number[] = [];
@@ -81,5 +87,19 @@ export async function benchBackfill(runs: number): Promise<BenchResult> {
     load.kill();
     await bare.close();
     await under.close();
+  }
+}
+
+/** Waits until so many routes are live: their snapshots are in the log. */
+async function untilLive(ingest: string, routes: number): Promise<void> {
+  const node = createGrpcClient(IngestService, ingest);
+  try {
+    for (;;) {
+      const { sources } = await node.getIngestStatus({});
+      if (sources.reduce((sum, source) => sum + source.routes.length, 0) >= routes) return;
+      await delay(100);
+    }
+  } finally {
+    node.close();
   }
 }
