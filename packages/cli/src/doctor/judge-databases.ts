@@ -167,7 +167,10 @@ function judgeSlot(findings: Findings, diagnosis: DatabaseDiagnosis, context: Da
 }
 
 function resyncText(database: string): string {
-  return `start ingest with --resync=${database}=<a word not used before>: it makes a new slot and reads the tables anew`;
+  return (
+    'nothing, if ingest runs: it takes a new slot and reads the tables anew by itself. Where it was started with ' +
+    `--on-lost-history halt, start it with --resync=${database}=<a word not used before>`
+  );
 }
 
 interface ReaderContext extends DatabasesContext {
