@@ -31,13 +31,15 @@ const LAYERS: Readonly<Record<string, readonly string[]>> = {
   store: ['gen', 'kit'],
   log: ['gen', 'kit', 'values', 'store'],
   engine: ['gen', 'kit', 'values'],
-  definitions: ['gen', 'kit', 'values', 'engine'],
+  contracts: ['gen', 'kit', 'values', 'engine'],
+  schemas: ['kit'],
+  definitions: ['gen', 'kit', 'values', 'engine', 'contracts'],
   replica: ['gen', 'kit', 'values', 'store', 'engine'],
   client: ['gen', 'kit', 'values', 'replica'],
-  cli: ['gen', 'kit', 'values', 'definitions', 'client'],
+  cli: ['gen', 'kit', 'values', 'contracts', 'definitions', 'client'],
   testkit: ['gen', 'kit', 'values', 'store', 'definitions', 'engine', 'log'],
 };
-const SERVICE_LAYERS = ['gen', 'kit', 'values', 'store', 'log', 'engine', 'definitions', 'replica'];
+const SERVICE_LAYERS = ['gen', 'kit', 'values', 'store', 'log', 'engine', 'contracts', 'schemas', 'definitions', 'replica'];
 
 function importsOf(file: string): string[] {
   return [...read(file).matchAll(/^(?:import|export)[^;]*?from\s+'([^']+)'/gms)].map((match) => match[1] ?? '');

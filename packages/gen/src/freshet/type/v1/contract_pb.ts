@@ -4,6 +4,8 @@
 
 // Contracts: what a source promises about its rows.
 // History: 2026-11-22 first version.
+// 2026-11-29 what a type is made of, and what a source does when it changes; additive: a node that does not know them
+// judges a change by kinds alone, as before.
 
 import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
@@ -15,7 +17,135 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file freshet/type/v1/contract.proto.
  */
 export const file_freshet_type_v1_contract: GenFile = /*@__PURE__*/
-  fileDesc("Ch5mcmVzaGV0L3R5cGUvdjEvY29udHJhY3QucHJvdG8SD2ZyZXNoZXQudHlwZS52MSKAAQoGQ29sdW1uEgwKBG5hbWUYASABKAkSKAoEdHlwZRgCIAEoCzIaLmZyZXNoZXQudHlwZS52MS5WYWx1ZVR5cGUSEAoIbnVsbGFibGUYAyABKAgSEwoLc291cmNlX3R5cGUYBCABKAkSFwoPc291cmNlX3R5cGVfb2lkGAUgASgNIsgBCghDb250cmFjdBIOCgZzb3VyY2UYASABKAkSDwoHdmVyc2lvbhgCIAEoDRIoCgdjb2x1bW5zGAMgAygLMhcuZnJlc2hldC50eXBlLnYxLkNvbHVtbhITCgtwcmltYXJ5X2tleRgEIAMoCRI6ChByZXBsaWNhX2lkZW50aXR5GAUgASgOMiAuZnJlc2hldC50eXBlLnYxLlJlcGxpY2FJZGVudGl0eRIgChhyZXBsaWNhX2lkZW50aXR5X2NvbHVtbnMYBiADKAkqWgoKU291cmNlTW9kZRIbChdTT1VSQ0VfTU9ERV9VTlNQRUNJRklFRBAAEhYKElNPVVJDRV9NT0RFX0FQUEVORBABEhcKE1NPVVJDRV9NT0RFX01VVEFCTEUQAiqmAQoPUmVwbGljYUlkZW50aXR5EiAKHFJFUExJQ0FfSURFTlRJVFlfVU5TUEVDSUZJRUQQABIcChhSRVBMSUNBX0lERU5USVRZX0RFRkFVTFQQARIZChVSRVBMSUNBX0lERU5USVRZX0ZVTEwQAhIcChhSRVBMSUNBX0lERU5USVRZX05PVEhJTkcQAxIaChZSRVBMSUNBX0lERU5USVRZX0lOREVYEARiBnByb3RvMw", [file_freshet_type_v1_value]);
+  fileDesc("Ch5mcmVzaGV0L3R5cGUvdjEvY29udHJhY3QucHJvdG8SD2ZyZXNoZXQudHlwZS52MSI1CghOdWxsUmF0ZRIOCgZjb2x1bW4YASABKAkSCwoDbWF4GAIgASgBEgwKBHJvd3MYAyABKA0iegoJVmFsdWVSdWxlEgwKBG5hbWUYASABKAkSFAoKZXhwcmVzc2lvbhgCIAEoCUgAEi4KCW51bGxfcmF0ZRgDIAEoCzIZLmZyZXNoZXQudHlwZS52MS5OdWxsUmF0ZUgAEhEKCW9ubHlfdGVsbBgEIAEoCEIGCgRydWxlIksKBkRvbWFpbhIMCgRuYW1lGAEgASgJEhEKCWJhc2VfdHlwZRgCIAEoCRIQCghub3RfbnVsbBgDIAEoCBIOCgZjaGVja3MYBCADKAki/gIKBkNvbHVtbhIMCgRuYW1lGAEgASgJEigKBHR5cGUYAiABKAsyGi5mcmVzaGV0LnR5cGUudjEuVmFsdWVUeXBlEhAKCG51bGxhYmxlGAMgASgIEhMKC3NvdXJjZV90eXBlGAQgASgJEhcKD3NvdXJjZV90eXBlX29pZBgFIAEoDRIOCgZsZW5ndGgYBiABKA0SFgoJcHJlY2lzaW9uGAcgASgNSACIAQESEgoFc2NhbGUYCCABKBFIAYgBARIRCgl0aW1lX3pvbmUYCSABKAgSGgoSZGVmYXVsdF9leHByZXNzaW9uGAogASgJEhMKC2VudW1fbGFiZWxzGAsgAygJEigKB2RvbWFpbnMYDCADKAsyFy5mcmVzaGV0LnR5cGUudjEuRG9tYWluEiEKFHNvdXJjZV90eXBlX21vZGlmaWVyGA0gASgRSAKIAQFCDAoKX3ByZWNpc2lvbkIICgZfc2NhbGVCFwoVX3NvdXJjZV90eXBlX21vZGlmaWVyIsgBCghDb250cmFjdBIOCgZzb3VyY2UYASABKAkSDwoHdmVyc2lvbhgCIAEoDRIoCgdjb2x1bW5zGAMgAygLMhcuZnJlc2hldC50eXBlLnYxLkNvbHVtbhITCgtwcmltYXJ5X2tleRgEIAMoCRI6ChByZXBsaWNhX2lkZW50aXR5GAUgASgOMiAuZnJlc2hldC50eXBlLnYxLlJlcGxpY2FJZGVudGl0eRIgChhyZXBsaWNhX2lkZW50aXR5X2NvbHVtbnMYBiADKAkqWgoKU291cmNlTW9kZRIbChdTT1VSQ0VfTU9ERV9VTlNQRUNJRklFRBAAEhYKElNPVVJDRV9NT0RFX0FQUEVORBABEhcKE1NPVVJDRV9NT0RFX01VVEFCTEUQAiqmAQoPUmVwbGljYUlkZW50aXR5EiAKHFJFUExJQ0FfSURFTlRJVFlfVU5TUEVDSUZJRUQQABIcChhSRVBMSUNBX0lERU5USVRZX0RFRkFVTFQQARIZChVSRVBMSUNBX0lERU5USVRZX0ZVTEwQAhIcChhSRVBMSUNBX0lERU5USVRZX05PVEhJTkcQAxIaChZSRVBMSUNBX0lERU5USVRZX0lOREVYEAQqewoMQ2hhbmdlUG9saWN5Eh0KGUNIQU5HRV9QT0xJQ1lfVU5TUEVDSUZJRUQQABIYChRDSEFOR0VfUE9MSUNZX1NUUklDVBABEhgKFENIQU5HRV9QT0xJQ1lfRVZPTFZFEAISGAoUQ0hBTkdFX1BPTElDWV9OT1RJRlkQAypRCglIb2xkU2NvcGUSGgoWSE9MRF9TQ09QRV9VTlNQRUNJRklFRBAAEhQKEEhPTERfU0NPUEVfVEFCTEUQARISCg5IT0xEX1NDT1BFX0tFWRACYgZwcm90bzM", [file_freshet_type_v1_value]);
+
+/**
+ * At most so many nulls in a column.
+ *
+ * @generated from message freshet.type.v1.NullRate
+ */
+export type NullRate = Message<"freshet.type.v1.NullRate"> & {
+  /**
+   * The column.
+   *
+   * @generated from field: string column = 1;
+   */
+  column: string;
+
+  /**
+   * The largest share of nulls, 0 to 1.
+   *
+   * @generated from field: double max = 2;
+   */
+  max: number;
+
+  /**
+   * Over how many of the newest rows; 0: 1,000.
+   *
+   * @generated from field: uint32 rows = 3;
+   */
+  rows: number;
+};
+
+/**
+ * Describes the message freshet.type.v1.NullRate.
+ * Use `create(NullRateSchema)` to create a new message.
+ */
+export const NullRateSchema: GenMessage<NullRate> = /*@__PURE__*/
+  messageDesc(file_freshet_type_v1_contract, 0);
+
+/**
+ * What values of a source's rows must be.
+ *
+ * @generated from message freshet.type.v1.ValueRule
+ */
+export type ValueRule = Message<"freshet.type.v1.ValueRule"> & {
+  /**
+   * The name, unique in the source, by which it is told.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * What is asked.
+   *
+   * @generated from oneof freshet.type.v1.ValueRule.rule
+   */
+  rule: {
+    /**
+     * A CEL expression over the row's columns. False, or an error: the row breaks the rule. Null counts as true.
+     *
+     * @generated from field: string expression = 2;
+     */
+    value: string;
+    case: "expression";
+  } | {
+    /**
+     * A share of nulls. A row over it breaks the rule.
+     *
+     * @generated from field: freshet.type.v1.NullRate null_rate = 3;
+     */
+    value: NullRate;
+    case: "nullRate";
+  } | { case: undefined; value?: undefined };
+
+  /**
+   * True: a row that breaks it is told and passes. False: it goes to quarantine.
+   *
+   * @generated from field: bool only_tell = 4;
+   */
+  onlyTell: boolean;
+};
+
+/**
+ * Describes the message freshet.type.v1.ValueRule.
+ * Use `create(ValueRuleSchema)` to create a new message.
+ */
+export const ValueRuleSchema: GenMessage<ValueRule> = /*@__PURE__*/
+  messageDesc(file_freshet_type_v1_contract, 1);
+
+/**
+ * A domain that a column's type goes through.
+ *
+ * @generated from message freshet.type.v1.Domain
+ */
+export type Domain = Message<"freshet.type.v1.Domain"> & {
+  /**
+   * Its name, with its schema: "public.email".
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * What it is based on: "character varying(254)".
+   *
+   * @generated from field: string base_type = 2;
+   */
+  baseType: string;
+
+  /**
+   * Whether it refuses nulls.
+   *
+   * @generated from field: bool not_null = 3;
+   */
+  notNull: boolean;
+
+  /**
+   * Its checks as the source writes them, by name.
+   *
+   * @generated from field: repeated string checks = 4;
+   */
+  checks: string[];
+};
+
+/**
+ * Describes the message freshet.type.v1.Domain.
+ * Use `create(DomainSchema)` to create a new message.
+ */
+export const DomainSchema: GenMessage<Domain> = /*@__PURE__*/
+  messageDesc(file_freshet_type_v1_contract, 2);
 
 /**
  * One column of a source, with its canonical type.
@@ -57,6 +187,62 @@ export type Column = Message<"freshet.type.v1.Column"> & {
    * @generated from field: uint32 source_type_oid = 5;
    */
   sourceTypeOid: number;
+
+  /**
+   * The most characters or bits that a value may have; 0: no such limit.
+   *
+   * @generated from field: uint32 length = 6;
+   */
+  length: number;
+
+  /**
+   * The digits of a number in all, or of a fraction of a second; unset: no such limit.
+   *
+   * @generated from field: optional uint32 precision = 7;
+   */
+  precision?: number | undefined;
+
+  /**
+   * The digits behind the point of a number; unset: no such limit.
+   *
+   * @generated from field: optional sint32 scale = 8;
+   */
+  scale?: number | undefined;
+
+  /**
+   * A time with a time zone. Without: it is read as UTC.
+   *
+   * @generated from field: bool time_zone = 9;
+   */
+  timeZone: boolean;
+
+  /**
+   * What the source puts in where a row gives none, as it writes it; empty: null.
+   *
+   * @generated from field: string default_expression = 10;
+   */
+  defaultExpression: string;
+
+  /**
+   * The labels of an enum in order; empty for other types.
+   *
+   * @generated from field: repeated string enum_labels = 11;
+   */
+  enumLabels: string[];
+
+  /**
+   * The domains from the declared type to its base, the declared one first.
+   *
+   * @generated from field: repeated freshet.type.v1.Domain domains = 12;
+   */
+  domains: Domain[];
+
+  /**
+   * Postgres: the type's modifier as the stream tells it; -1 or unset: none.
+   *
+   * @generated from field: optional sint32 source_type_modifier = 13;
+   */
+  sourceTypeModifier?: number | undefined;
 };
 
 /**
@@ -64,7 +250,7 @@ export type Column = Message<"freshet.type.v1.Column"> & {
  * Use `create(ColumnSchema)` to create a new message.
  */
 export const ColumnSchema: GenMessage<Column> = /*@__PURE__*/
-  messageDesc(file_freshet_type_v1_contract, 0);
+  messageDesc(file_freshet_type_v1_contract, 3);
 
 /**
  * The shape of a source's rows at one time. Rows in the log name the version they were captured under.
@@ -120,7 +306,7 @@ export type Contract = Message<"freshet.type.v1.Contract"> & {
  * Use `create(ContractSchema)` to create a new message.
  */
 export const ContractSchema: GenMessage<Contract> = /*@__PURE__*/
-  messageDesc(file_freshet_type_v1_contract, 1);
+  messageDesc(file_freshet_type_v1_contract, 4);
 
 /**
  * How the rows of a source relate to what happened.
@@ -217,4 +403,94 @@ export type ReplicaIdentity = (typeof ReplicaIdentity)[keyof typeof ReplicaIdent
  */
 export const ReplicaIdentitySchema: GenEnum<ReplicaIdentity> = /*@__PURE__*/
   enumDesc(file_freshet_type_v1_contract, 1);
+
+/**
+ * What happens when a source's shape changes under the views that read it.
+ *
+ * @generated from enum freshet.type.v1.ChangePolicy
+ */
+export const ChangePolicy = {
+  /**
+   * The default: EVOLVE.
+   *
+   * @generated from enum value: CHANGE_POLICY_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * Any change of a column that somebody reads holds the rows, also one that widens.
+   *
+   * @generated from enum value: CHANGE_POLICY_STRICT = 1;
+   */
+  STRICT: 1,
+
+  /**
+   * What is compatible passes and is noted; what breaks a consumer holds the rows.
+   *
+   * @generated from enum value: CHANGE_POLICY_EVOLVE = 2;
+   */
+  EVOLVE: 2,
+
+  /**
+   * Everything that can still be read passes, and is told; only what cannot be read holds the rows.
+   *
+   * @generated from enum value: CHANGE_POLICY_NOTIFY = 3;
+   */
+  NOTIFY: 3,
+} as const;
+
+/**
+ * What happens when a source's shape changes under the views that read it.
+ *
+ * @generated from enum freshet.type.v1.ChangePolicy
+ */
+export type ChangePolicy = (typeof ChangePolicy)[keyof typeof ChangePolicy] | UnknownEnum;
+
+/**
+ * Describes the enum freshet.type.v1.ChangePolicy.
+ */
+export const ChangePolicySchema: GenEnum<ChangePolicy> = /*@__PURE__*/
+  enumDesc(file_freshet_type_v1_contract, 2);
+
+/**
+ * What is held while rows of a source may not reach a fold.
+ *
+ * @generated from enum freshet.type.v1.HoldScope
+ */
+export const HoldScope = {
+  /**
+   * The default: TABLE.
+   *
+   * @generated from enum value: HOLD_SCOPE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * All rows of the table that come after the first that broke the contract.
+   *
+   * @generated from enum value: HOLD_SCOPE_TABLE = 1;
+   */
+  TABLE: 1,
+
+  /**
+   * Rows of the entity keys that have a row in quarantine; others pass. Only for rows that break by themselves: a shape that
+   * broke holds the table whatever is said here.
+   *
+   * @generated from enum value: HOLD_SCOPE_KEY = 2;
+   */
+  KEY: 2,
+} as const;
+
+/**
+ * What is held while rows of a source may not reach a fold.
+ *
+ * @generated from enum freshet.type.v1.HoldScope
+ */
+export type HoldScope = (typeof HoldScope)[keyof typeof HoldScope] | UnknownEnum;
+
+/**
+ * Describes the enum freshet.type.v1.HoldScope.
+ */
+export const HoldScopeSchema: GenEnum<HoldScope> = /*@__PURE__*/
+  enumDesc(file_freshet_type_v1_contract, 3);
 
