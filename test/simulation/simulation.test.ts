@@ -40,6 +40,12 @@ describe('the simulation', () => {
     expect(seen.get('ingest broke: the power went after syncs that were lies')).toBe(1);
   }, 60_000);
 
+  it('carries out what the messages say also when a lie outlives the faults and the power goes after them', async () => {
+    const { wrong, seen } = await new World(makePlan(200_717)).run();
+    expect(wrong).toBeUndefined();
+    expect(seen.get('remedy: resync')).toBe(1);
+  }, 60_000);
+
   it('F2: does not ask for a row that says what an entity without a row is answered', async () => {
     // Set 149 has a view with a count over 10 s and a variance; the event is older than that, and there is but one.
     const actions: TimedAction[] = [
