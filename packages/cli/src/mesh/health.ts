@@ -79,12 +79,30 @@ export async function isHealthy(address: string, question: HealthQuestion, signa
   }
 }
 
-/** Resolves when the node says yes; rejects with the signal's reason when it aborts first. */
+/** When a wait is told for the first time, and how much longer each time after that. */
+const TELL_AFTER_MS = 30_000;
+const TELL_GROWTH = 2;
+
+/**
+ * Resolves when the node says yes; rejects with the signal's reason when it aborts first. There is no limit: a large
+ * store takes long to be looked through, and killing it would only begin that again. `onSlow` is told after 30 s, 60 s,
+ * 120 s … how long it has been, in milliseconds.
+ */
 export async function untilHealthy(
   address: string,
   question: HealthQuestion,
   clock: Clock,
   signal: AbortSignal,
+  onSlow?: (waitedMs: number) => void,
 ): Promise<void> {
-  while (!(await isHealthy(address, question, signal))) await clock.sleep(PROBE_INTERVAL_MS, signal);
+  const beganUs = clock.monotonicUs();
+  let tellMs = TELL_AFTER_MS;
+  while (!(await isHealthy(address, question, signal))) {
+    const waitedMs = (clock.monotonicUs() - beganUs) / 1000;
+    if (waitedMs >= tellMs) {
+      onSlow?.(Math.round(waitedMs));
+      tellMs *= TELL_GROWTH;
+    }
+    await clock.sleep(PROBE_INTERVAL_MS, signal);
+  }
 }

@@ -219,7 +219,12 @@ class RunningMesh implements Mesh {
 
   async #until(role: Role, question: HealthQuestion, signal: AbortSignal | undefined): Promise<void> {
     const either = signal === undefined ? this.#end.signal : AbortSignal.any([signal, this.#end.signal]);
-    await untilHealthy(this.#program(role).address, question, this.#clock, either);
+    await untilHealthy(this.#program(role).address, question, this.#clock, either, (waitedMs) => {
+      // It runs, or the supervisor would tell of its end: only it knows what it is at.
+      const doing = question === '' ? 'does not answer yet' : 'answers, but is not ready yet';
+      const { pid, lastLine } = this.#processes.get(role) ?? {};
+      this.#options.log.warn(`${role} ${doing}`, { waitedMs, pid, lastLine });
+    });
     this.#cameUp.add(role);
   }
 

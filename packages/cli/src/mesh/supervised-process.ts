@@ -78,6 +78,11 @@ export class SupervisedProcess {
     return this.#child?.pid;
   }
 
+  /** What it wrote last, for whoever waits for it; undefined: nothing since its last start. */
+  get lastLine(): string | undefined {
+    return this.#tail.at(-1)?.slice(0, LAST_LINE_CHARS);
+  }
+
   /** How often it was started. */
   get starts(): number {
     return this.#starts;
