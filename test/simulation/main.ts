@@ -86,40 +86,57 @@ interface Options {
 
 const say = (text: string): void => void process.stderr.write(`${text}\n`);
 
+/**
+ * After so many seeds a process is replaced. A life that is killed in the simulator never ends its signals, as the process
+ * of a real one would with all it holds, so what it held stays (about 6 MB a seed).
+ */
+const SEEDS_A_PROCESS = 100;
+
 /** Spreads seeds over processes, each of which may run a broken build. */
 async function spread(options: Options, broken: string | undefined): Promise<Tally> {
   const total = emptyTally();
   let told = performance.now();
-  const jobs = Array.from({ length: options.jobs }, (_, job) => {
-    const seeds = Array.from({ length: options.seeds }, (__, i) => options.from + i).filter(
-      (s) => s % options.jobs === job,
-    );
-    return new Promise<void>((resolve, reject) => {
-      const child = fork(import.meta.filename, ['worker'], {
-        env: { ...process.env, ...(broken === undefined ? {} : { FRESHET_BROKEN_BUILD: broken }) },
-        execArgv: ['--import', join(import.meta.dirname, 'break.ts')],
-      });
-      children.add(child);
-      child.send({ seeds, stopAtFailure: broken !== undefined });
-      child.on('message', (tally: Tally) => {
-        merge(total, tally);
-        if (broken === undefined)
-          for (const { seed, wrong } of tally.failures) say(`seed ${seed}: ${wrong.split('\n')[0]}`);
-        if (broken !== undefined && total.failures.length > 0) for (const other of children) other.kill('SIGKILL');
-        if (broken === undefined && performance.now() - told > PROGRESS_MS) {
-          told = performance.now();
-          say(`${total.seeds} of ${options.seeds} seeds, ${total.failures.length} failed`);
-        }
-      });
-      child.on('exit', (code, signal) => {
-        children.delete(child);
-        if (code === 0 || signal === 'SIGKILL') resolve();
-        else reject(new Error(`a worker ended with ${code ?? signal}`));
-      });
+  const isCaught = (): boolean => broken !== undefined && total.failures.length > 0;
+  const onTally = (tally: Tally): void => {
+    merge(total, tally);
+    if (broken === undefined)
+      for (const { seed, wrong } of tally.failures) say(`seed ${seed}: ${wrong.split('\n')[0]}`);
+    if (isCaught()) for (const child of children) child.kill('SIGKILL');
+    if (broken === undefined && performance.now() - told > PROGRESS_MS) {
+      told = performance.now();
+      say(`${total.seeds} of ${options.seeds} seeds, ${total.failures.length} failed`);
+    }
+  };
+  const runJob = async (job: number): Promise<void> => {
+    const all = Array.from({ length: options.seeds }, (_, i) => options.from + i);
+    const seeds = all.filter((seed) => seed % options.jobs === job);
+    for (let at = 0; at < seeds.length && !isCaught(); at += SEEDS_A_PROCESS)
+      await runProcess(seeds.slice(at, at + SEEDS_A_PROCESS), broken, onTally);
+  };
+  await Promise.all(Array.from({ length: options.jobs }, (_, job) => runJob(job)));
+  return total;
+}
+
+/** Runs seeds in a process of their own; resolves when it ended, rejects when it failed. */
+function runProcess(
+  seeds: readonly number[],
+  broken: string | undefined,
+  onTally: (tally: Tally) => void,
+): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const child = fork(import.meta.filename, ['worker'], {
+      env: { ...process.env, ...(broken === undefined ? {} : { FRESHET_BROKEN_BUILD: broken }) },
+      execArgv: ['--import', join(import.meta.dirname, 'break.ts')],
+    });
+    children.add(child);
+    child.send({ seeds, stopAtFailure: broken !== undefined });
+    child.on('message', onTally);
+    child.on('exit', (code, signal) => {
+      children.delete(child);
+      if (code === 0 || signal === 'SIGKILL') resolve();
+      else reject(new Error(`a worker ended with ${code ?? signal}`));
     });
   });
-  await Promise.all(jobs);
-  return total;
 }
 
 const children = new Set<ReturnType<typeof fork>>();
