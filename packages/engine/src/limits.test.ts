@@ -43,6 +43,7 @@ function foldOf(plan: ReturnType<typeof view>): { fold: ShardFold; log: TestLog 
   const log = new TestLog();
   log.append(START_US, encodeRecord({ case: 'definitions', value: definitions(1, [plan]) }));
   log.append(START_US, encodeRecord({ case: 'routeBegin', value: { route: 1, generation: 1 } }));
+  log.append(START_US, encodeRecord({ case: 'snapshotEnd', value: { route: 1, generation: 1 } }));
   return { fold, log };
 }
 

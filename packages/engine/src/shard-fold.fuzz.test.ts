@@ -76,7 +76,10 @@ const step = fc.oneof(
 const history = fc
   .array(fc.tuple(step, fc.integer({ min: 0, max: 20 })), { minLength: 1, maxLength: 50 })
   .map((steps) => {
-    const log = new Script().add(define(1, COUNTS, MIXED)).add(begin(1, 1));
+    const log = new Script()
+      .add(define(1, COUNTS, MIXED))
+      .add(begin(1, 1))
+      .add(snapshotEnd(1, 1));
     let atS = 0;
     let generation = 1;
     for (const [one, gapS] of steps) {

@@ -49,13 +49,13 @@ describe('changes', () => {
       .change({ sequence: 2, row: { n: 6n } });
     fold.fold(log.entries);
     expect([value(fold, V1), value(fold, V2)]).toEqual([2n, 11n]);
-    expect([fold.version(V1, userKey(1)), fold.row(V1, userKey(1))?.version]).toEqual([3, 3]);
+    expect([fold.version(V1, userKey(1)), fold.row(V1, userKey(1))?.version]).toEqual([4, 4]);
     expect(fold.row(V1, userKey(9))).toBeUndefined();
     expect(fold.version(V1, userKey(9))).toBeUndefined();
     expect(fold.row(viewHex(7), userKey(1))).toBeUndefined();
     expect(fold.takeDirty()).toEqual(new Map([V1, V2].map((id) => [id, new Set([userKey(1)])])));
     expect(fold.takeDirty()).toEqual(new Map());
-    expect(fold).toMatchObject({ position: 4, logTimeUs: START_US, recordCrc: 21, generation: 1 });
+    expect(fold).toMatchObject({ position: 5, logTimeUs: START_US, recordCrc: 28, generation: 1 });
     expect(fold.completeViews()).toEqual([V1, V2]);
   });
 
@@ -83,7 +83,7 @@ describe('changes', () => {
     const log = started(COUNTS).change({ sequence: 5 }).change({ sequence: 5 }).change({ sequence: 4 });
     fold.fold(log.change({ sequence: 1, lane: 1 }).change({ sequence: 6 }).entries);
     expect(value(fold, V1)).toBe(3n);
-    expect(fold.version(V1, userKey(1))).toBe(6);
+    expect(fold.version(V1, userKey(1))).toBe(7);
   });
 
   it('F3: sequences are ordered by major, minor and part, beyond the safe integers too', () => {
@@ -128,7 +128,9 @@ describe('changes', () => {
       .change({ sequence: 1, generation: 1 })
       .change({ sequence: 2, generation: 3 })
       .change({ sequence: 1, generation: 2 });
-    fold.fold(log.add(begin(1, 1)).add(snapshotEnd(1, 2)).change({ sequence: 2, generation: 2 }).entries);
+    fold.fold(
+      log.add(begin(1, 1)).add(snapshotEnd(1, 1)).add(snapshotEnd(1, 2)).change({ sequence: 2, generation: 2 }).entries,
+    );
     expect(value(fold, V1)).toBe(2n);
   });
 
@@ -151,7 +153,7 @@ describe('changes', () => {
     log.add(change({ user: 1, sequence: 3, eventTimeUs: undefined }), 100);
     log.add(change({ user: 2, sequence: 4, eventTimeUs: START_US }), 100);
     fold.fold(log.entries);
-    expect(fold.version(V1, userKey(1))).toBe(2);
+    expect(fold.version(V1, userKey(1))).toBe(3);
     expect(fold.row(V1, userKey(2))).toBeUndefined();
     expect(fold.stats()).toMatchObject({ keys: 1, expiredEvents: 3, expressionErrors: 0 });
   });
@@ -169,7 +171,7 @@ describe('changes', () => {
     fold.fold(log.entries);
     // The last one passes, but twice it is beyond an int: null, which sum skips.
     expect(value(fold, V1)).toBe(22n);
-    expect(fold.version(V1, userKey(1))).toBe(5);
+    expect(fold.version(V1, userKey(1))).toBe(6);
     expect(fold.stats().expressionErrors).toBe(2);
   });
 
@@ -207,7 +209,7 @@ describe('definitions', () => {
   it('of a generation that is not higher are ignored', () => {
     const fold = newFold();
     fold.fold(new Script().add(define(2, COUNTS)).add(define(2, SUMS)).add(define(1, SUMS)).entries);
-    expect(fold.completeViews()).toEqual([V1]);
+    expect(fold.incompleteViews()).toEqual([V1]);
     expect(fold.definitions?.views.map(({ name }) => name)).toEqual(['view_1']);
   });
 
@@ -225,19 +227,19 @@ describe('definitions', () => {
     cold.put(fold.takeCommit().puts);
     fold.evict();
     const before = fold.instanceOf(V1);
-    fold.fold(log.add(define(2, SUMS)).change({ sequence: 2 }).entries.slice(3));
+    fold.fold(log.add(define(2, SUMS)).change({ sequence: 2 }).entries.slice(4));
     expect(fold.row(V1, userKey(1))).toBeUndefined();
     expect(fold.instances()).not.toContain(before);
-    fold.fold(log.add(define(3, COUNTS, SUMS)).entries.slice(5));
+    fold.fold(log.add(define(3, COUNTS, SUMS)).entries.slice(6));
     expect(fold.incompleteViews()).toEqual([V1]);
     expect(fold.builds()).toEqual([{ viewId: V1, position: 1 }]);
     expect(fold.row(V1, userKey(1))).toBeUndefined();
     fold.foldBuild(V1, log.entries.slice(1));
     expect([fold.builds(), fold.completeViews(), value(fold, V1)]).toEqual([[], [V1, V2], 2n]);
-    expect(fold.completeAt(V1)).toBe(6);
+    expect(fold.completeAt(V1)).toBe(7);
     expect(fold.instanceOf(V1)).not.toBe(before);
     // It joins the live fold.
-    fold.fold(log.change({ sequence: 3 }).entries.slice(6));
+    fold.fold(log.change({ sequence: 3 }).entries.slice(7));
     expect(value(fold, V1)).toBe(3n);
   });
 
@@ -249,7 +251,7 @@ describe('definitions', () => {
 
 describe('builds', () => {
   function builtLog(): Script {
-    const log = new Script().add(begin(1, 1));
+    const log = new Script().add(begin(1, 1)).add(snapshotEnd(1, 1));
     for (let i = 1; i <= 6; i++) log.change({ sequence: i, user: i % 2, row: { n: BigInt(i) } }, i);
     return log.change({ sequence: 6, user: 1 }, 7).add(define(1, COUNTS), 8);
   }
@@ -266,7 +268,7 @@ describe('builds', () => {
     built.foldBuild(V1, more.slice(3));
     expect(built.completeViews()).toEqual([V1]);
     expect(built.takeDirty()).toEqual(new Map());
-    built.fold(more.slice(9));
+    built.fold(more.slice(10));
     const live = newFold();
     live.fold(
       [define(1, COUNTS), ...more.map(({ record }) => record)].map((record, offset) => entry(more, record, offset)),
@@ -332,10 +334,10 @@ describe('a build whose store fails', () => {
   it('F3: does not take that for a bad record: the fold is over, and one made again from the commit builds on', () => {
     const cold = new MemoryCold();
     const fold = newFold(cold);
-    const log = new Script().add(begin(1, 1)).change({ sequence: 1 }).add(define(1, COUNTS));
+    const log = new Script().add(begin(1, 1)).add(snapshotEnd(1, 1)).change({ sequence: 1 }).add(define(1, COUNTS));
     const { entries } = log.change({ sequence: 2 }).change({ sequence: 3 });
     fold.fold(entries);
-    fold.foldBuild(V1, entries.slice(0, 2));
+    fold.foldBuild(V1, entries.slice(0, 3));
     const { puts, meta } = fold.takeCommit();
     cold.put(puts);
     for (const code of ['TOO_MANY_OPEN_FILES', 'DATA_DAMAGED'] as const) {
@@ -344,13 +346,13 @@ describe('a build whose store fails', () => {
         throw new FreshetError(code, 'the store cannot be read');
       };
       const again = newFold(failing, meta);
-      expect(() => again.foldBuild(V1, entries.slice(2))).toThrow('the store cannot be read');
-      expect(again.builds()).toEqual([{ viewId: V1, position: 3, broken: undefined }]);
-      expect(again.broken).toMatchObject({ code });
       expect(() => again.foldBuild(V1, entries.slice(3))).toThrow('the store cannot be read');
+      expect(again.builds()).toEqual([{ viewId: V1, position: 4, broken: undefined }]);
+      expect(again.broken).toMatchObject({ code });
+      expect(() => again.foldBuild(V1, entries.slice(4))).toThrow('the store cannot be read');
     }
     const mended = newFold(cold, meta);
-    mended.foldBuild(V1, entries.slice(2));
+    mended.foldBuild(V1, entries.slice(3));
     expect([mended.builds(), value(mended, V1)]).toEqual([[], 3n]);
   });
 });
@@ -366,17 +368,17 @@ describe('a new generation of a route', () => {
     const before = fold.instanceOf(V1);
     const row = fold.row(V1, userKey(1))!.bytes.slice();
     const begun = log.add(begin(1, 2)).change({ sequence: 1, generation: 2, lane: 1 }).entries;
-    fold.fold(begun.slice(4));
+    fold.fold(begun.slice(5));
     expect([fold.completeViews(), fold.incompleteViews(), fold.builds()]).toEqual([[V1], [], []]);
     expect([fold.instanceOf(V1), fold.generationOf(V1)]).toEqual([before, 1]);
-    expect(fold.standing(V1)).toEqual({ position: 4, logTimeUs: begun[4]!.logTimeUs });
+    expect(fold.standing(V1)).toEqual({ position: 5, logTimeUs: begun[5]!.logTimeUs });
     expect(fold.successors()).toEqual([{ viewId: V1, generation: 2 }]);
     expect(fold.row(V1, userKey(1))!.bytes).toEqual(row);
     expect(fold.takeDirty().size).toBe(1);
-    fold.fold(log.change({ sequence: 2, generation: 2, lane: 1 }).entries.slice(6));
+    fold.fold(log.change({ sequence: 2, generation: 2, lane: 1 }).entries.slice(7));
     expect([fold.takeDirty(), fold.takeCommit().changed]).toEqual([new Map(), new Map()]);
-    fold.fold(log.add(snapshotEnd(1, 2)).change({ sequence: 9, generation: 2 }).entries.slice(7));
-    expect([fold.completeViews(), fold.completeAt(V1)]).toEqual([[V1], 8]);
+    fold.fold(log.add(snapshotEnd(1, 2)).change({ sequence: 9, generation: 2 }).entries.slice(8));
+    expect([fold.completeViews(), fold.completeAt(V1)]).toEqual([[V1], 9]);
     expect([fold.generationOf(V1), fold.standing(V1), fold.successors()]).toEqual([2, undefined, []]);
     expect([value(fold, V1), fold.row(V1, userKey(2)), [...fold.keys(V1)]]).toEqual([3n, undefined, [userKey(1)]]);
     expect(fold.takeDirty()).toEqual(new Map([[V1, new Set([userKey(1)])]]));
@@ -394,8 +396,8 @@ describe('a new generation of a route', () => {
     const again = newFold(cold, meta);
     const rest = log.change({ sequence: 2, generation: 2, user: 2 }).add(snapshotEnd(1, 2)).entries;
     for (const each of [fold, again]) {
-      expect([each.standing(V1)?.position, each.generationOf(V1), value(each, V1)]).toEqual([3, 1, 1n]);
-      each.fold(rest.slice(5));
+      expect([each.standing(V1)?.position, each.generationOf(V1), value(each, V1)]).toEqual([4, 1, 1n]);
+      each.fold(rest.slice(6));
       expect([each.generationOf(V1), value(each, V1, 2), each.row(V1, userKey(1))]).toEqual([2, 2n, undefined]);
     }
     expect(again.digest()).toEqual(fold.digest());
@@ -409,11 +411,11 @@ describe('a new generation of a route', () => {
       .change({ sequence: 1, generation: 2, user: 2 });
     fold.fold(log.add(begin(1, 3)).change({ sequence: 1, generation: 3 }).add(snapshotEnd(1, 2)).entries);
     expect([fold.standing(V1)?.position, value(fold, V1), fold.instances()]).toEqual([
-      3,
+      4,
       1n,
       [fold.instanceOf(V1), expect.anything()],
     ]);
-    fold.fold(log.change({ sequence: 2, generation: 3 }).add(snapshotEnd(1, 3)).entries.slice(8));
+    fold.fold(log.change({ sequence: 2, generation: 3 }).add(snapshotEnd(1, 3)).entries.slice(9));
     expect([fold.generationOf(V1), value(fold, V1), fold.row(V1, userKey(2))]).toEqual([3, 2n, undefined]);
     expect(fold.instances()).toEqual([fold.instanceOf(V1)]);
   });
@@ -427,10 +429,10 @@ describe('a new generation of a route', () => {
       log
         .add(define(3, COUNTS, SUMS))
         .add(snapshotEnd(1, 2))
-        .entries.slice(6),
+        .entries.slice(7),
     );
     expect(fold.completeViews()).toEqual([V2]);
-    fold.foldBuild(V1, log.entries.slice(3));
+    fold.foldBuild(V1, log.entries.slice(4));
     expect([fold.completeViews(), value(fold, V1), fold.generationOf(V1)]).toEqual([[V1, V2], 1n, 2]);
   });
 
@@ -477,9 +479,9 @@ describe('a fold that begins where the log does', () => {
     expect([again.completeViews(), value(again, V1), again.completeAt(V1)]).toEqual([[V1], 1n, 107]);
   });
 
-  it('shows a route that begins for the first time from its beginning on', () => {
+  it('shows a route that begins for the first time once its snapshot has ended', () => {
     const fold = new ShardFold({ cold: new MemoryCold(), cacheBytes: 1, origin: 100 });
-    const log = new Script().add(define(1, COUNTS)).add(begin(1, 1)).change({ sequence: 1 });
+    const log = new Script().add(define(1, COUNTS)).add(begin(1, 1)).add(snapshotEnd(1, 1)).change({ sequence: 1 });
     fold.fold(from(log, 100));
     expect([fold.completeViews(), value(fold, V1)]).toEqual([[V1], 1n]);
   });

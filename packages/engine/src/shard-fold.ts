@@ -13,8 +13,8 @@
  *                             ▼    │
  *                        cold store, one batch a commit ──durable──▶ evict
  *
- * A view in force is *building* while it folds older records in the shadow (foldBuild), and *complete* from then on.
- * A view whose route has not begun is complete at once. When a route begins a new generation the rows of its views stand
+ * A view in force is *building* while it folds older records in the shadow (foldBuild), and until its route's snapshot has
+ * ended; it is *complete* from then on. When a route begins a new generation the rows of its views stand
  * still, and successors start from nothing beside them; at the end of the route's snapshot these take their place.
  */
 import { fromBinary, toBinary } from '@bufbuild/protobuf';

@@ -72,6 +72,7 @@ const log = new TestLog();
 for (const record of [
   define(1, [LIVE], OLD),
   encodeRecord({ case: 'routeBegin', value: { route: 1, generation: 1 } }),
+  encodeRecord({ case: 'snapshotEnd', value: { route: 1, generation: 1 } }),
   row(1, OLD, { n: 1n, m: 1000n, x: 'text' }),
   row(2, OLD, { n: 20n, m: 1000n, x: null }),
   define(2, [LIVE, BUILT], NEW),

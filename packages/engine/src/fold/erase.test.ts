@@ -17,7 +17,18 @@ import { decodeRow } from '../rows/row-codec.ts';
 import { rowLayout, valuesAt } from '../rows/row-reader.ts';
 import type { FoldEntry, ShardFold } from '../shard-fold.ts';
 import { encodeRecord, feature, LIFETIME, MemoryCold, rolling, userKey, view } from '../testing/plans.testing.ts';
-import { begin, COUNTS, define, newFold, Script, SUMS, started, V1, V2 } from '../testing/script.testing.ts';
+import {
+  begin,
+  COUNTS,
+  define,
+  newFold,
+  Script,
+  SUMS,
+  snapshotEnd,
+  started,
+  V1,
+  V2,
+} from '../testing/script.testing.ts';
 
 function erase(user: number, routes: number[] = [1], entity = 'user'): Uint8Array {
   const entityKey = Buffer.from(userKey(user), 'latin1');
@@ -52,8 +63,8 @@ describe('an Erase record', () => {
     for (const plan of [COUNTS, SUMS]) {
       const viewId = Buffer.from(plan.viewId).toString('hex');
       for (const [user, version] of [
-        [1, 4],
-        [9, 5],
+        [1, 5],
+        [9, 6],
       ] as const) {
         const row = decodeRow(fold.row(viewId, userKey(user))!.bytes, rowLayout(plan).types);
         expect(row.version).toBe(version);
@@ -63,7 +74,7 @@ describe('an Erase record', () => {
     }
     expect([count(fold, V1, 2), count(fold, V2, 2)]).toEqual([1n, 6n]);
     expect(fold.takeDirty().get(V1)).toEqual(new Set([1, 2, 9].map(userKey)));
-    fold.fold(log.change({ sequence: 3, row: { n: 7n } }).entries.slice(6));
+    fold.fold(log.change({ sequence: 3, row: { n: 7n } }).entries.slice(7));
     expect([count(fold, V1), count(fold, V2)]).toEqual([1n, 7n]);
   });
 
@@ -73,7 +84,7 @@ describe('an Erase record', () => {
     const user = { ...named, entity: { $typeName: 'freshet.type.v1.EntityPlan' as const, name: 'user', key: [] } };
     const fold = newFold();
     const log = new Script().add(define(1, COUNTS, other, user));
-    for (const route of [1, 2, 3]) log.add(begin(route, 1)).change({ sequence: 1, route });
+    for (const route of [1, 2, 3]) log.add(begin(route, 1)).add(snapshotEnd(route, 1)).change({ sequence: 1, route });
     fold.fold(log.add(erase(1, [1])).entries);
     expect([V1, V2, '03'.repeat(16)].map((id) => count(fold, id))).toEqual([0n, 1n, 0n]);
   });
@@ -93,7 +104,12 @@ describe('an Erase record', () => {
   });
 
   it('F1: that a build meets in the shadow empties what the build had folded', () => {
-    const log = new Script().add(begin(1, 1)).change({ sequence: 1 }).change({ sequence: 2, user: 2 }).add(erase(1));
+    const log = new Script()
+      .add(begin(1, 1))
+      .add(snapshotEnd(1, 1))
+      .change({ sequence: 1 })
+      .change({ sequence: 2, user: 2 })
+      .add(erase(1));
     log.change({ sequence: 3 }).add(define(1, COUNTS));
     const fold = newFold();
     fold.fold(log.entries);

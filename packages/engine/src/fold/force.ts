@@ -5,9 +5,9 @@
  * nor what a change does to a key's state (view-instance.ts).
  *
  *      definitions name the view
- *        │ route not begun: complete
- *        │ else: building ──build at the position──▶ complete
- *                                                      │ route begins generation 2, 3, …
+ *        │ route not begun: fed from its beginning ──the snapshot of the generation has ended──▶ complete
+ *        │ else: building ──build at the position, and the snapshot has ended──────────────────▶ complete
+ *                                                      │ route begins another generation
  *                                                      ▼
  *                     stands still, offered as it is  +  successor: empty, fed live, offered to nobody
  *                                                      │ the snapshot of the generation has ended
@@ -110,7 +110,7 @@ export class Force {
       case RecordKind.DEFINITIONS: {
         // A copy: what protobuf-es decodes refers to the bytes, and the record is only lent.
         const { kind } = fromBinary(LogRecordSchema, entry.record.slice());
-        if (kind.case === 'definitions') this.#define(kind.value, entry.offset);
+        if (kind.case === 'definitions') this.#define(kind.value);
         return;
       }
       case RecordKind.ERASE: {
@@ -250,16 +250,13 @@ export class Force {
     }
     if (!route.begin(generation, offset)) return;
     this.tables.begin(number, offset);
-    if (generation === FIRST_GENERATION) {
-      // Nothing of it was folded yet: its rows are shown as they come, also where it was not known that it is to come.
-      for (const instance of this.#liveByRoute.get(number) ?? []) instance.completeAt ??= offset + 1;
-      return;
-    }
+    // Nothing of it was folded yet: what is there is fed, and complete when the snapshot has ended.
+    if (generation === FIRST_GENERATION) return;
     // By id, as commits keep them: the order in which views came into force is forgotten by a restart, and the numbers
     // of instances must not tell that there was one (F1).
     for (const [viewId, instance] of [...this.views].sort(([a], [b]) => (a < b ? -1 : 1))) {
       if (instance.view.route !== number) continue;
-      const next = this.#begin(instance.view, undefined);
+      const next = this.#begin(instance.view);
       if (instance.completeAt === undefined) {
         // The new generation brings every row again: nobody was shown what was folded of the old one.
         instance.close();
@@ -286,11 +283,11 @@ export class Force {
       this.successors.delete(viewId);
     }
     if (!this.tables.endSnapshot(number)) return;
-    for (const instance of this.views.values()) if (instance.awaitsTables) this.#startJoined(instance, offset);
+    for (const instance of this.views.values()) if (instance.awaitsTables) this.#startJoined(instance);
     this.#indexRoutes();
   }
 
-  #define(definitions: DefinitionSet, offset: number): void {
+  #define(definitions: DefinitionSet): void {
     if (Number(definitions.generation) <= this.generation) return;
     this.definitions = definitions;
     for (const { route, source } of definitions.routes) {
@@ -306,37 +303,34 @@ export class Force {
     }
     this.tables.join(joinedRoutes(definitions));
     for (const viewId of [...wanted.keys()].sort()) {
-      if (!this.views.has(viewId)) this.views.set(viewId, this.#bringIntoForce(must(wanted.get(viewId)), offset));
+      if (!this.views.has(viewId)) this.views.set(viewId, this.#bringIntoForce(must(wanted.get(viewId))));
     }
     this.#indexRoutes();
   }
 
-  /** A view that the definitions at the offset are the first to name. */
-  #bringIntoForce(plan: ViewPlan, offset: number): ViewInstance {
+  /** A view that new definitions are the first to name. */
+  #bringIntoForce(plan: ViewPlan): ViewInstance {
     const view = checkedView(plan);
-    if (view.joins.length > 0) return this.#startJoined(this.#begin(view, undefined), offset);
+    const instance = this.#begin(view);
+    if (view.joins.length > 0) return this.#startJoined(instance);
     const route = this.routes.get(plan.route);
     // Nothing of the route can have been missed before it began.
-    if (route === undefined) return this.#begin(view, this.origin === 0 ? offset + 1 : undefined);
-    const instance = this.#begin(view, undefined);
+    if (route === undefined) return instance;
     instance.build = { position: route.beginOffset, route: new RouteProgress(plan.route) };
     return instance;
   }
 
   /**
-   * Starts an instance that joins tables, at the record of an offset, or lets it wait for them. It is fed live when the
+   * Starts an instance that joins tables, or lets it wait for them. It is fed live when the
    * tables are there and nothing of its route can have been missed; else it is built.
    */
-  #startJoined(instance: ViewInstance, offset: number): ViewInstance {
+  #startJoined(instance: ViewInstance): ViewInstance {
     const { view, number } = instance;
     const route = this.routes.get(view.plan.route);
     const ready = readyRoutes(view, this.routes);
     instance.awaitsTables = ready === undefined;
     if (ready === undefined) return instance;
-    if (route === undefined && this.tables.have(view)) {
-      if (this.origin === 0) instance.completeAt = offset + 1;
-      return instance;
-    }
+    if (route === undefined && this.tables.have(view)) return instance;
     const tables = BuildTables.begin(ready, number, route?.beginOffset, { cold: this.#cold, use: this.use });
     instance.build = { position: tables.position, route: new RouteProgress(view.plan.route), tables };
     return instance;
@@ -348,11 +342,11 @@ export class Force {
    */
   #restartJoined(next: ViewInstance, before: ViewInstance, offset: number): void {
     const tables = before.build?.tables?.restarted(next.number, offset, { cold: this.#cold, use: this.use });
-    if (tables === undefined) this.#startJoined(next, offset);
+    if (tables === undefined) this.#startJoined(next);
     else next.build = { position: tables.position, route: new RouteProgress(next.view.plan.route), tables };
   }
 
-  #begin(view: RunnableView, completeAt: number | undefined): ViewInstance {
+  #begin(view: RunnableView, completeAt?: number): ViewInstance {
     const generation = this.#generationOf(view.plan.route);
     const instance = new ViewInstance({
       view,
@@ -366,10 +360,9 @@ export class Force {
     return instance;
   }
 
-  /** A first generation is shown while its snapshot is folded; a later one replaces what was shown, so it is not. */
+  /** Nothing half is shown: a view waits for the end of its route's snapshot, and for its beginning. */
   #isAwaitingSnapshot(number: number): boolean {
-    const route = this.routes.get(number);
-    return route !== undefined && route.generation > FIRST_GENERATION && !route.snapshotEnded;
+    return this.routes.get(number)?.snapshotEnded !== true;
   }
 
   /** The generation of the route that an instance which begins now folds. Nothing of a route is as good as its first. */

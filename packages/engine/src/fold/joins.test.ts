@@ -101,7 +101,12 @@ function valuesOf(fold: ShardFold, plan: ViewPlan, user = 1): Scalar[] {
 
 /** Definitions, an empty table, and events from then on. */
 function started(plan = priced()): Script {
-  return new Script().add(define(1, plan)).add(begin(2, 1)).add(snapshotEnd(2, 1)).add(begin(1, 1));
+  return new Script()
+    .add(define(1, plan))
+    .add(begin(2, 1))
+    .add(snapshotEnd(2, 1))
+    .add(begin(1, 1))
+    .add(snapshotEnd(1, 1));
 }
 
 describe('joins', () => {
@@ -139,6 +144,7 @@ describe('joins', () => {
     const log = new Script()
       .add(define(1, plan))
       .add(begin(1, 1))
+      .add(snapshotEnd(1, 1))
       .change({ sequence: 1, row: { s: 'a' } })
       .add(begin(2, 1))
       .add(tableRow('a', 1n))
@@ -165,6 +171,7 @@ describe('joins', () => {
       .add(begin(2, 1))
       .add(snapshotEnd(2, 1))
       .add(begin(1, 1))
+      .add(snapshotEnd(1, 1))
       .change({ sequence: 1, row: { s: 'a' } })
       .add(begin(1, 2))
       .add(encodeRecord({ case: 'definitions', value: { generation: 2n } }))
@@ -191,6 +198,7 @@ describe('joins', () => {
       .add(begin(2, 2))
       .add(define(2, { ...plan, features: plan.features.slice(0, 1), viewId: new Uint8Array(16).fill(3) }))
       .add(begin(1, 1))
+      .add(snapshotEnd(1, 1))
       .add(begin(1, 2))
       .add(snapshotEnd(1, 2));
     const fold = newFold();
@@ -228,6 +236,7 @@ describe('joins', () => {
     const log = new Script()
       .add(define(1, plan))
       .add(begin(1, 1))
+      .add(snapshotEnd(1, 1))
       .add(snapshotEnd(1, 1))
       .change({ sequence: 1, row: { n: 1n } })
       .change({ sequence: 2, row: { n: 10n } })
@@ -277,6 +286,7 @@ describe('joins', () => {
       .add(tableRow('a', 3n))
       .add(snapshotEnd(2, 1))
       .add(begin(1, 1))
+      .add(snapshotEnd(1, 1))
       .add(define(2, plan))
       .add(begin(2, 2))
       .add(begin(1, 2))

@@ -59,6 +59,7 @@ class Rig {
     this.fold = new ShardFold({ cold: this.cold, cacheBytes });
     this.#append(0, encodeRecord({ case: 'definitions', value: definitions(1, [this.plan], alike ? [] : ['n']) }));
     this.#append(0, encodeRecord({ case: 'routeBegin', value: { route: 1, generation: 1 } }));
+    this.#append(0, encodeRecord({ case: 'snapshotEnd', value: { route: 1, generation: 1 } }));
     this.catchUp();
   }
 
@@ -264,7 +265,7 @@ describe('a build over a truncation', () => {
     const digests = [log.entries.length - 1, log.entries.length].map((fedAt) => {
       const fold = new ShardFold({ cold: new MemoryCold(), cacheBytes: 1e9 });
       fold.fold(log.entries.slice(0, fedAt));
-      fold.foldBuild(viewHex(1), log.entries.slice(0, 3));
+      fold.foldBuild(viewHex(1), log.entries.slice(0, 4));
       fold.fold(log.entries.slice(fedAt));
       for (const { viewId, position } of fold.builds()) fold.foldBuild(viewId, log.entries.slice(position));
       // The build went on after it.

@@ -26,6 +26,7 @@ function log(events: number): TestLog {
   const result = new TestLog();
   result.append(START_US, encodeRecord({ case: 'definitions', value: definitions(1, [plan]) }));
   result.append(START_US, encodeRecord({ case: 'routeBegin', value: { route: 1, generation: 1 } }));
+  result.append(START_US, encodeRecord({ case: 'snapshotEnd', value: { route: 1, generation: 1 } }));
   for (let i = 0; i < events; i++) {
     const user = (i * 7919) % KEYS;
     result.append(START_US + i, change({ user, sequence: i + 1, eventTimeUs: START_US, row: { s: `value ${i}` } }));

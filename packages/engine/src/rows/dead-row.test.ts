@@ -32,6 +32,7 @@ function rowOf(features: Parameters<typeof view>[0]): { row: DecodedRow; dead: (
   const log = new TestLog();
   log.append(START_US, encodeRecord({ case: 'definitions', value: definitions(1, [plan]) }));
   log.append(START_US, encodeRecord({ case: 'routeBegin', value: { route: 1, generation: 1 } }));
+  log.append(START_US, encodeRecord({ case: 'snapshotEnd', value: { route: 1, generation: 1 } }));
   log.append(START_US, change({ user: 1, sequence: 1, eventTimeUs: START_US, row: { n: 5n } }));
   fold.fold(log.entries);
   const row = decodeRow(must(fold.row(viewHex(1), userKey(1))).bytes, rowLayout(plan).types);

@@ -49,6 +49,10 @@ export class Script extends TestLog {
   }
 }
 
+/** The views in force, and a route that has begun, of a table without rows: the next offset is 3. */
 export function started(...views: (typeof COUNTS)[]): Script {
-  return new Script().add(define(1, ...views)).add(begin(1, 1));
+  return new Script()
+    .add(define(1, ...views))
+    .add(begin(1, 1))
+    .add(snapshotEnd(1, 1));
 }

@@ -109,12 +109,12 @@ export class OracleHistory {
   }
 
   /**
-   * Whether the view has all that it once had. When a route begins anew, the rows of its earlier generation are gone, and
-   * until its new snapshot has ended half a history must not pass for the whole (R3).
+   * Whether the view has all that its source has. Before the route begins nothing is there; when it begins anew, the rows
+   * of its earlier generation are gone; until its snapshot has ended half a history must not pass for the whole (R3).
    */
   isWhole(view: ViewPlan): boolean {
     const generation = this.#generations.get(view.route) ?? 0;
-    return generation <= 1 || this.#snapshotsEnded.has(`${view.route}/${generation}`);
+    return this.#snapshotsEnded.has(`${view.route}/${generation}`);
   }
 
   /** The folded events of a key, by offset; of a mutable source: of its live rows. The list changes with each record. */

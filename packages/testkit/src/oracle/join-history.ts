@@ -33,8 +33,7 @@ export function joinedEvents(records: readonly Timed[], view: ViewPlan, twin: Vi
   const tables = [...new Set(view.joins.map(({ route }) => route))];
   const ready = readyAt(records, tables, since);
   const generation = generationAt(records, view.route, records.length);
-  const whole =
-    ready !== undefined && (generation <= 1 || endOf(records, view.route, generation, records.length) !== undefined);
+  const whole = ready !== undefined && endOf(records, view.route, generation, records.length) !== undefined;
   const byKey = new Map<string, OracleEvent[]>();
   if (!whole) return { whole, byKey };
   const definitions = lastDefinitions(records);

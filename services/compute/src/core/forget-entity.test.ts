@@ -105,6 +105,7 @@ it('leaves nothing of the entity in any file, and everybody else as they were', 
   await log.append(0, [
     encodeRecord({ case: 'definitions', value: definitions(1, [TEXTS]) }),
     encodeRecord({ case: 'routeBegin', value: { route: 1, generation: 1 } }),
+    encodeRecord({ case: 'snapshotEnd', value: { route: 1, generation: 1 } }),
   ]);
   const host = hostOf();
   const running = host.run([0], stop.signal);

@@ -45,7 +45,7 @@ describe('followers of a view whose route begins anew', () => {
         await rig.open();
         await rig.settled();
       };
-      const script = new Script().add(define(1, COUNTS)).add(begin(1, 1));
+      const script = new Script().add(define(1, COUNTS)).add(begin(1, 1)).add(snapshotEnd(1, 1));
       script.change({ sequence: 1, user: 1 }).change({ sequence: 2, user: 2 });
       await append(rig, since(script, 0));
       const replica = new ModelReplica();
@@ -53,7 +53,7 @@ describe('followers of a view whose route begins anew', () => {
       const before = replica.present(V1);
       expect([before.size, replica.generations.get(V1), replica.standing.size]).toEqual([2, 1, 0]);
 
-      await append(rig, since(script.add(begin(1, 2)).change({ sequence: 1, generation: 2, user: 3 }), 4));
+      await append(rig, since(script.add(begin(1, 2)).change({ sequence: 1, generation: 2, user: 3 }), 5));
       const begunUs = must(rig.shard.fold.standing(V1)).logTimeUs;
       await again();
       const late = new ModelReplica();
@@ -63,7 +63,7 @@ describe('followers of a view whose route begins anew', () => {
         expect(each.standing).toEqual(new Map([[V1, begunUs]]));
       }
       await again();
-      await append(rig, since(script.add(snapshotEnd(1, 2)).change({ sequence: 9, generation: 2, user: 2 }), 6));
+      await append(rig, since(script.add(snapshotEnd(1, 2)).change({ sequence: 9, generation: 2, user: 2 }), 7));
       await again();
       for (const each of [replica, late]) {
         await follow(rig, each);

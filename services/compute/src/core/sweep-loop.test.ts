@@ -67,8 +67,9 @@ it('F1 R4: frees states and contributions when their windows are over, a page at
   try {
     const shard = await rig.open();
     const nowUs = rig.clock.nowUs();
-    const begin = encodeRecord({ case: 'routeBegin', value: { route: 1, generation: 1 } });
-    await rig.log.append(0, [definitions(), begin]);
+    const place = { route: 1, generation: 1 };
+    const begin = encodeRecord({ case: 'routeBegin', value: place });
+    await rig.log.append(0, [definitions(), begin, encodeRecord({ case: 'snapshotEnd', value: place })]);
     const records = Array.from({ length: 1_000 }, (_, i) =>
       changeOf(i, nowUs, i < 500 ? Operation.INSERT : Operation.UPDATE),
     );
