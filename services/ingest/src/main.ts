@@ -30,6 +30,7 @@ import { createLogScrubber } from '@freshet/log/scrubber.ts';
 import { openSegmentLog, type SegmentLog } from '@freshet/log/segment-log.ts';
 import { startTicker } from '@freshet/log/ticker.ts';
 import { checkConfig, type IngestConfig, OPTIONS } from './config.ts';
+import { LogReaders } from './core/log-readers.ts';
 import { databasesToDiagnose } from './diagnose.ts';
 import { captured } from './io/captured.ts';
 import { CheckpointFile } from './io/checkpoint-file.ts';
@@ -96,7 +97,8 @@ export async function startIngest(
     logId: log.logId,
     logger,
   });
-  const sources = openSources(config, databases, { log, quarantine, requests }, shared);
+  const readers = new LogReaders();
+  const sources = openSources(config, databases, { log, quarantine, requests, readers }, shared);
   const ticker = startTicker({
     log,
     clock,
@@ -133,7 +135,7 @@ export async function startIngest(
   const server = createGrpcServer({ log: logger })
     .add(LogService, {
       describeLog: describeLog(log),
-      readLog: readLog(log),
+      readLog: readLog(log, readers),
       noteCheckpoints: noteCheckpoints(log, checkpoints),
       requestGenerations: requestGenerations(log, (who, wanted) =>
         requests.ask(who, wanted, newestGenerations(node, sources)),
@@ -196,7 +198,7 @@ export async function startIngest(
 function openSources(
   config: IngestConfig,
   databases: readonly PostgresDatabase[],
-  { log, quarantine, requests }: { log: SegmentLog; quarantine: QuarantineFile; requests: GenerationRequests },
+  { log, quarantine, requests, readers }: SourceWorld,
   { clock, logger, conditions }: Shared,
 ): PostgresSource[] {
   return databases.map((database) => {
@@ -210,6 +212,7 @@ function openSources(
       log,
       quarantine,
       requests,
+      readers,
       clock,
       random: Math.random,
       logger: logger.child({ database: name }),
@@ -227,6 +230,13 @@ function newestGenerations(
   sources: readonly PostgresSource[],
 ): (route: number) => number | undefined {
   return (route) => sources.find(({ name }) => name === node.databaseOf(route))?.newestGeneration(route);
+}
+
+interface SourceWorld {
+  readonly log: SegmentLog;
+  readonly quarantine: QuarantineFile;
+  readonly requests: GenerationRequests;
+  readonly readers: LogReaders;
 }
 
 interface Shared {

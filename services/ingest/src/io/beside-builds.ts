@@ -20,8 +20,10 @@ import type { Clock } from '@freshet/kit/clock.ts';
 import { FreshetError, isAbort, isFreshetError } from '@freshet/kit/errors.ts';
 import type { Logger } from '@freshet/kit/logger.ts';
 import { retry } from '@freshet/kit/retry.ts';
+import type { Log } from '@freshet/log/log.ts';
 import type { AppendPipeline } from '../core/append-pipeline.ts';
 import { ChangeStream, type LiveRoute } from '../core/change-stream.ts';
+import type { LogReaders } from '../core/log-readers.ts';
 import { earlierLsn, laterLsn } from '../core/lsn.ts';
 import { PacedPipeline } from '../core/paced-pipeline.ts';
 import { IdentityBroken } from '../core/relation-identity.ts';
@@ -36,6 +38,7 @@ import {
   withHoles,
   withRoutes,
 } from '../core/source-state.ts';
+import { readersCaughtUp } from './reader-pace.ts';
 import { type StageStore, stageFacts } from './snapshot-stage.ts';
 import type { SourceSnapshots } from './source-snapshots.ts';
 import type { SourceStore } from './source-store.ts';
@@ -61,6 +64,9 @@ export interface BesideBuildsOptions {
   /** The live stream, and the pipeline that it uses. */
   readonly live: ChangeStream;
   readonly pipeline: AppendPipeline;
+  readonly log: Pick<Log, 'describe'>;
+  /** Those who read the log; rows of a build come to it no faster than they take them. */
+  readonly readers?: LogReaders | undefined;
   readonly wanted: readonly RoutePlan[];
   readonly definitions: DefinitionSet;
   readonly tables: readonly TableToStage[];
@@ -229,12 +235,13 @@ export class BesideBuilds {
     open?.();
   }
 
-  /** Rests in proportion to the work since the last rest. */
+  /** Rests in proportion to the work since the last rest, and until those who fold the log are with it. */
   async #rest(signal: AbortSignal): Promise<void> {
-    const { clock } = this.#options;
+    const { clock, log, readers } = this.#options;
     const nowUs = clock.monotonicUs();
     const workUs = nowUs - (this.#workSinceUs ?? nowUs);
     await clock.sleep(Math.max(REST_MS_MIN, (workUs / 1000) * (1 / WORK_SHARE - 1)), signal);
+    if (readers !== undefined) await readersCaughtUp({ readers, log, clock }, signal);
     this.#workSinceUs = clock.monotonicUs();
   }
 }

@@ -8,6 +8,7 @@ import type { Logger } from '@freshet/kit/logger.ts';
 import type { FileSystem } from '@freshet/log/file-system.ts';
 import type { Log } from '@freshet/log/log.ts';
 import type { SourceDatabase } from '../core/source-database.ts';
+import type { LogReaders } from '../core/log-readers.ts';
 import type { GenerationRequests } from './generation-requests.ts';
 import type { QuarantineFile } from './quarantine-file.ts';
 
@@ -35,6 +36,8 @@ export interface PostgresSourceOptions {
   readonly onLostHistory?: 'rebuild' | 'halt' | undefined;
   /** Routes that were asked to begin anew; left out: none ever are. */
   readonly requests?: Pick<GenerationRequests, 'of' | 'listen'> | undefined;
+  /** Those who read the log here: rows that are read for a new view do not run ahead of them. Left out: nobody is waited for. */
+  readonly readers?: LogReaders | undefined;
   /** How long a halted source waits before it looks again whether somebody mended what is wrong. Default 5 s. */
   readonly recheckMs?: number | undefined;
   /** How often the tables and the slot are looked up while streaming. Default 10 s. */

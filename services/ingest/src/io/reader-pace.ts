@@ -1,0 +1,36 @@
+/**
+ * Waits for those who fold the log, between two slices of rows that can wait.
+ *
+ * Owns the wait and its bound: a reader that takes nothing for WAIT_MS_MAX is waited for no more (core/log-readers.ts).
+ */
+import type { Clock } from '@freshet/kit/clock.ts';
+import type { LogReader } from '@freshet/log/log.ts';
+import type { LogReaders } from '../core/log-readers.ts';
+import { endsOf } from '../core/log-loss.ts';
+
+const LOOK_MS = 2;
+const WAIT_MS_MAX = 2_000;
+
+export interface ReaderPaceOptions {
+  readonly readers: LogReaders;
+  readonly log: Pick<LogReader, 'describe'>;
+  readonly clock: Clock;
+}
+
+/** Resolves when every reader that follows the log is with it, or has taken nothing for long. Throws the signal's reason. */
+export async function readersCaughtUp({ readers, log, clock }: ReaderPaceOptions, signal: AbortSignal): Promise<void> {
+  const taken = new Map<object, number>();
+  let movedUs = clock.monotonicUs();
+  for (;;) {
+    const behind = readers.behind(endsOf((await log.describe()).partitions));
+    if (behind.length === 0) return;
+    const nowUs = clock.monotonicUs();
+    if (behind.some((read) => taken.get(read) !== read.taken)) movedUs = nowUs;
+    for (const read of behind) taken.set(read, read.taken);
+    if (nowUs - movedUs >= WAIT_MS_MAX * 1_000) {
+      for (const read of behind) read.follows = false;
+      return;
+    }
+    await clock.sleep(LOOK_MS, signal);
+  }
+}
