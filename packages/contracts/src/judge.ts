@@ -148,7 +148,12 @@ const WORDS: Readonly<Record<ChangeKind, (change: Change) => string>> = {
   table_renamed: ({ before, after }) => `the table is called ${after} now, was ${before}`,
 };
 
+/** A difference in words: "column sku holds less: 10, was 20; …". */
+export function changeText(change: Change): string {
+  return WORDS[change.kind](change);
+}
+
 function sentenceOf(change: Change, isRead: boolean): string {
-  const words = WORDS[change.kind](change);
+  const words = changeText(change);
   return isRead || change.kind === 'added' ? `${words}.` : `${words}; nobody reads it.`;
 }
