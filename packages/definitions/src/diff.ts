@@ -22,7 +22,7 @@ import {
 import { toHex } from '@freshet/kit/hex.ts';
 import { compareStrings } from '@freshet/values/compare.ts';
 import { formatDuration } from './duration.ts';
-import { layoutChanges } from './resolve/contract-version.ts';
+import { layoutChanges, promiseChanges } from './resolve/contract-version.ts';
 import { originName } from './resolve/origin.ts';
 
 /** The changes from what is in force (undefined: nothing) to what would be, by subject ascending. */
@@ -250,7 +250,10 @@ function sourceChanges(before: SourcePlan, after: SourcePlan): string[] {
     after.contract !== undefined &&
     before.contract.version !== after.contract.version
   ) {
-    const columns = layoutChanges(before.contract, after.contract);
+    const columns = [
+      ...layoutChanges(before.contract, after.contract),
+      ...promiseChanges(before.contract, after.contract),
+    ];
     changes.push(
       `its contract takes version ${after.contract.version}${columns.length === 0 ? '' : ` (${columns.join(', ')})`}`,
     );

@@ -24,7 +24,13 @@ import { kindName } from '@freshet/values/type-name.ts';
 import { checkNames } from './check-names.ts';
 import { Problems } from './problems.ts';
 import type { ResolveContext } from './resolve/context.ts';
-import { contractVersion, layoutChanges, previousContracts } from './resolve/contract-version.ts';
+import {
+  contractVersion,
+  layoutChanges,
+  previousContracts,
+  promiseChanges,
+  sameLayout,
+} from './resolve/contract-version.ts';
 import { resolveService } from './resolve/resolve-service.ts';
 import { resolveSource } from './resolve/resolve-source.ts';
 import { resolveView } from './resolve/resolve-view.ts';
@@ -132,6 +138,12 @@ function numberContract(
   }
   if (newest.version === plan.contract.version) return;
   const changes = layoutChanges(newest, plan.contract);
+  const promises = promiseChanges(newest, plan.contract);
+  if (promises.length > 0)
+    context.notes.push(
+      `Source ${source.name}: its table promises something else since the last apply: ${promises.join('; ')}.`,
+    );
+  if (sameLayout(newest, plan.contract)) return;
   const what = changes.length === 0 ? 'its columns are in another order' : changes.join(', ');
   const meaning =
     plan.mode === SourceMode.MUTABLE

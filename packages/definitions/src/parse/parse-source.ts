@@ -1,14 +1,34 @@
 /** `kind: Source` as Protobuf. Owns the form; whether the table has those columns is resolve's. */
 import { create } from '@bufbuild/protobuf';
 import { type Source, SourceSchema } from '@freshet/gen/freshet/registry/v1/definition_pb.ts';
-import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import { ChangePolicy, HoldScope, SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import { type PostgresTable, PostgresTableSchema } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { closest } from '@freshet/kit/closest.ts';
 import { parseTableName } from '../table-name.ts';
 import type { Fields } from '../yaml/fields.ts';
+import { parseRules } from './parse-rules.ts';
 
-const FIELDS = ['kind', 'name', 'mode', 'postgres', 'event_time', 'max_skew', 'description'] as const;
+const FIELDS = [
+  'kind',
+  'name',
+  'mode',
+  'postgres',
+  'event_time',
+  'max_skew',
+  'policy',
+  'hold',
+  'rules',
+  'owner',
+  'description',
+] as const;
 const MODES: Readonly<Record<string, SourceMode>> = { append: SourceMode.APPEND, mutable: SourceMode.MUTABLE };
+
+const POLICIES: Readonly<Record<string, ChangePolicy>> = {
+  strict: ChangePolicy.STRICT,
+  evolve: ChangePolicy.EVOLVE,
+  notify: ChangePolicy.NOTIFY,
+};
+const HOLDS: Readonly<Record<string, HoldScope>> = { table: HoldScope.TABLE, key: HoldScope.KEY };
 
 /** The database of a source that names none: what a configuration with one database calls it. */
 export const DEFAULT_DATABASE = 'default';
@@ -31,9 +51,25 @@ export function parseSource(document: Fields): Source {
     origin: postgres === undefined ? { case: undefined } : { case: 'postgres', value: postgres },
     eventTime: fields.text('event_time'),
     maxSkewUs: BigInt(maxSkewUs ?? 0),
+    policy: parseWord(fields, 'policy', POLICIES) ?? ChangePolicy.UNSPECIFIED,
+    hold: parseWord(fields, 'hold', HOLDS) ?? HoldScope.UNSPECIFIED,
+    rules: parseRules(fields),
+    owner: fields.text('owner'),
     description: fields.text('description'),
     location: document.location,
   });
+}
+
+/** What one of a few words means; undefined when the field is not there, or, with a problem, when it is another word. */
+function parseWord<T>(fields: Fields, name: string, words: Readonly<Record<string, T>>): T | undefined {
+  const text = fields.text(name);
+  const field = fields.get(name);
+  if (text === '' || field === undefined) return undefined;
+  if (Object.hasOwn(words, text)) return words[text];
+  const meant = closest(text, Object.keys(words));
+  const remedy = `${meant === undefined ? '' : `Did you mean "${meant}"? `}Write ${Object.keys(words).join(' or ')}.`;
+  fields.problem(field.location, `${fields.what} has an unknown ${name} "${text}".`, remedy);
+  return undefined;
 }
 
 function parseMode(fields: Fields): SourceMode {

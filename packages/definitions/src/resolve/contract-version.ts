@@ -1,7 +1,10 @@
 /**
- * The version of a source's contract: the same while rows keep their layout, the next when it changes. Rows in the log
- * name the version they were captured under, so a number never means two layouts of one table.
+ * The version of a source's contract: the same while nothing that it promises changes, the next when anything does. Rows
+ * in the log name the version they were captured under, so a number never means two layouts of one table, nor two lengths
+ * of one column. A contract from before columns told their details is no other one for telling them now.
  */
+import { type ChangeKind, changesBetween } from '@freshet/contracts/change.ts';
+import { changeText } from '@freshet/contracts/judge.ts';
 import type { Contract } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import type { DefinitionSet, SourcePlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { sameType, typeName } from '@freshet/values/type-name.ts';
@@ -20,7 +23,13 @@ export function previousContracts(source: SourcePlan, previous: DefinitionSet | 
 export function contractVersion(contract: Contract, before: readonly Contract[]): number {
   const newest = before[0];
   if (newest === undefined) return 1;
-  return layoutOf(newest) === layoutOf(contract) ? newest.version : newest.version + 1;
+  const isSame = sameLayout(newest, contract) && changesBetween(newest, contract).length === 0;
+  return isSame ? newest.version : newest.version + 1;
+}
+
+/** Whether rows of both are read alike: columns of the same names and types, in the same order. */
+export function sameLayout(a: Contract, b: Contract): boolean {
+  return layoutOf(a) === layoutOf(b);
 }
 
 /** What decides how a row's values are read: the columns' names and types, in order. */
@@ -42,4 +51,13 @@ export function layoutChanges(before: Contract, after: Contract): string[] {
   }
   for (const name of old.keys()) changes.push(`column ${name} dropped`);
   return changes;
+}
+
+const OF_LAYOUT: ReadonlySet<ChangeKind> = new Set(['added', 'dropped', 'renamed']);
+
+/** What else the contract promises otherwise, in words; what layoutChanges tells is left out. */
+export function promiseChanges(before: Contract, after: Contract): string[] {
+  return changesBetween(before, after)
+    .filter(({ kind, readable }) => readable && !OF_LAYOUT.has(kind))
+    .map(changeText);
 }

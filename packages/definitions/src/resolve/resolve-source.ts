@@ -3,11 +3,13 @@
  * Does not own the contract's version (contract-version.ts).
  */
 import { create } from '@bufbuild/protobuf';
+import { ValueRules } from '@freshet/contracts/value-rules.ts';
 import type { Source } from '@freshet/gen/freshet/registry/v1/definition_pb.ts';
-import type { Contract } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import { ChangePolicy, type Contract, HoldScope } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import { type SourcePlan, SourcePlanSchema } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { Kind, ValueTypeSchema } from '@freshet/gen/freshet/type/v1/value_pb.ts';
 import { closest } from '@freshet/kit/closest.ts';
+import { FreshetError } from '@freshet/kit/errors.ts';
 import { typeName } from '@freshet/values/type-name.ts';
 import type { ResolveContext } from './context.ts';
 
@@ -27,6 +29,7 @@ export function resolveSource(
   }
   checkOrigin(source, context);
   checkEventTime(source, contract, context);
+  checkRules(source, contract, context);
   return create(SourcePlanSchema, {
     name: source.name,
     mode: source.mode,
@@ -34,7 +37,26 @@ export function resolveSource(
     eventTimeColumn: source.eventTime,
     maxSkewUs: source.maxSkewUs === 0n ? BigInt(DEFAULT_MAX_SKEW_US) : source.maxSkewUs,
     contract: { ...contract, source: source.name },
+    policy: source.policy === ChangePolicy.UNSPECIFIED ? ChangePolicy.EVOLVE : source.policy,
+    hold: source.hold === HoldScope.UNSPECIFIED ? HoldScope.TABLE : source.hold,
+    rules: source.rules,
   });
+}
+
+/** Rules have no places of their own in what was sent: their names tell them apart. */
+function checkRules(source: Source, contract: Contract, context: ResolveContext): void {
+  try {
+    ValueRules.compile(source.rules, contract);
+  } catch (error) {
+    if (!(error instanceof FreshetError)) throw error;
+    for (const { message, remedy } of [error, ...error.also])
+      context.problems.add(source.location, `Source ${source.name}: ${message}`, remedy);
+  }
+  const names = source.rules.map(({ name }) => name);
+  const twice = names.find((name, index) => name === '' || names.indexOf(name) !== index);
+  if (twice === undefined) return;
+  const message = `Source ${source.name}: ${twice === '' ? 'a rule has no name' : `two rules are called ${twice}`}.`;
+  context.problems.add(source.location, message, 'Give each rule a name of its own.');
 }
 
 /** YAML cannot leave a part of the name out; what a program sends can. */

@@ -7,6 +7,7 @@
  * that was given once is never given to another, since records in the log name routes by it.
  */
 import { clone, create, toBinary } from '@bufbuild/protobuf';
+import { ChangePolicy, HoldScope } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import {
   type DefinitionSet,
   EntityPlanSchema,
@@ -16,11 +17,15 @@ import {
 } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { Kind } from '@freshet/gen/freshet/type/v1/value_pb.ts';
 
-/** What identifies a route, as bytes: the route without its number, names of definitions and contract. */
+/** What identifies a route, as bytes: the route without its number, names of definitions, contract, policies and rules. */
 export function routeIdentity(route: Pick<RoutePlan, 'source' | 'entity' | 'keyColumns'>): Uint8Array {
   const source = route.source === undefined ? create(SourcePlanSchema) : clone(SourcePlanSchema, route.source);
   source.name = '';
   delete source.contract;
+  // What is held back never reaches the log: what is in it is folded alike under any policy and any rules.
+  source.policy = ChangePolicy.UNSPECIFIED;
+  source.hold = HoldScope.UNSPECIFIED;
+  source.rules = [];
   if (route.entity === undefined) {
     source.eventTimeColumn = '';
     source.maxSkewUs = 0n;

@@ -3,11 +3,11 @@
  *
  * Owns what goes in. In: the route's identity (where rows come from, which are refused, whose key), the columns read
  * and their types, the routes of joined tables and what is joined by what, derived columns, condition, features with windows, types, defaults and ttl, and the engine's
- * version. Out: names of view, source, tables and entity, the routes' numbers, the columns' source types and nullability.
+ * version. Out: names of view, source, tables and entity, the routes' numbers, whatever else columns tell: source types, limits, nullability.
  */
 import { createHash } from 'node:crypto';
-import { clone, toBinary } from '@bufbuild/protobuf';
-import type { Column } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import { clearField, clone, toBinary } from '@bufbuild/protobuf';
+import { type Column, ColumnSchema } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import { type RoutePlan, type ViewPlan, ViewPlanSchema } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { routeIdentity } from './routes.ts';
 
@@ -41,8 +41,10 @@ export function viewIdOf(view: ViewPlan, route: RouteOf, joinRoutes: readonly Ro
   return Uint8Array.from(hash.digest().subarray(0, VIEW_ID_BYTES));
 }
 
+/** By what is kept, so that what a column may come to tell beside is never part of an id. */
 function clearColumn(column: Column): void {
-  column.nullable = false;
-  column.sourceType = '';
-  column.sourceTypeOid = 0;
+  const { name, type } = column;
+  for (const field of ColumnSchema.fields) clearField(column, field);
+  column.name = name;
+  if (type !== undefined) column.type = type;
 }

@@ -175,6 +175,17 @@ export class Fields {
     return undefined;
   }
 
+  /** A number; undefined when it is not there or, with a problem, is none. */
+  number(name: string): number | undefined {
+    const field = this.#fields.get(name);
+    if (field === undefined) return undefined;
+    const value = isScalar(field.node) ? field.node.value : undefined;
+    if ((typeof value === 'number' || typeof value === 'bigint') && Number.isFinite(Number(value)))
+      return Number(value);
+    this.problem(field.location, `The field "${name}" of ${this.what} must be a number.`, 'Write it like 0.05 or 100.');
+    return undefined;
+  }
+
   /** True or false; false when it is not there. */
   boolean(name: string): boolean {
     const field = this.#fields.get(name);

@@ -1,12 +1,18 @@
 /**
  * Contracts from what the catalog says of a table, and whether a table as the stream describes it still keeps one. Pure.
  */
-import { create } from '@bufbuild/protobuf';
-import { type Contract, ContractSchema, ReplicaIdentity } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import { create, type MessageInitShape } from '@bufbuild/protobuf';
+import {
+  type ColumnSchema,
+  type Contract,
+  ContractSchema,
+  ReplicaIdentity,
+} from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import { must } from '@freshet/kit/assert.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
 import type { Relation, RelationColumn } from './pgoutput/messages.ts';
 import { tableName } from './sql.ts';
+import { typeLimits } from './types/type-limits.ts';
 import { builtInType, type CatalogType, sameType, valueTypeOf } from './types/type-table.ts';
 
 /** What the catalog says of a column. */
@@ -21,6 +27,25 @@ export interface CatalogColumn {
   readonly generated: boolean;
   /** The type with domains followed to their base. */
   readonly base: CatalogType;
+  /** pg_attribute.atttypmod, which the stream tells too: of a domain -1, whatever its base has. */
+  readonly typeModifier: number;
+  /** What a row that gives no value gets, as SQL; empty: null. */
+  readonly defaultExpression: string;
+  /** The labels of an enum, or of an array's, in its order. */
+  readonly enumLabels: readonly string[];
+  /** The domains from the declared type to its base. */
+  readonly domains: readonly CatalogDomain[];
+}
+
+/** What the catalog says of a domain. */
+export interface CatalogDomain {
+  /** With its schema: "public.email". */
+  readonly name: string;
+  /** The type that it is over, as SQL writes it. */
+  readonly baseType: string;
+  readonly notNull: boolean;
+  /** Its checks by name, as SQL writes them. */
+  readonly checks: readonly string[];
 }
 
 /** What the catalog says of a table. */
@@ -55,19 +80,30 @@ export function contractOf(source: string, table: CatalogTable): Contract {
   return create(ContractSchema, {
     source,
     version: 1,
-    columns: table.columns
-      .filter((column) => !column.generated)
-      .map((column) => ({
-        name: column.name,
-        type: valueTypeOf(column.base),
-        nullable: column.nullable,
-        sourceType: column.typeText,
-        sourceTypeOid: column.typeOid,
-      })),
+    columns: table.columns.filter((column) => !column.generated).map(contractColumn),
     primaryKey: [...table.primaryKey],
     replicaIdentity: IDENTITIES[table.replicaIdentity] ?? ReplicaIdentity.UNSPECIFIED,
     replicaIdentityColumns: table.replicaIdentity === 'i' ? [...table.identityIndex] : [],
   });
+}
+
+function contractColumn(column: CatalogColumn): MessageInitShape<typeof ColumnSchema> {
+  const { length, precision, scale, timeZone } = typeLimits(column.base);
+  return {
+    name: column.name,
+    type: valueTypeOf(column.base),
+    nullable: column.nullable,
+    sourceType: column.typeText,
+    sourceTypeOid: column.typeOid,
+    length: length ?? 0,
+    ...(precision !== undefined && { precision }),
+    ...(scale !== undefined && { scale }),
+    timeZone,
+    defaultExpression: column.defaultExpression,
+    enumLabels: [...column.enumLabels],
+    domains: column.domains.map((domain) => ({ ...domain, checks: [...domain.checks] })),
+    sourceTypeModifier: column.typeModifier,
+  };
 }
 
 /** A contract that a relation keeps: for each of its columns, the index among the relation's. */

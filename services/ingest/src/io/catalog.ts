@@ -3,7 +3,7 @@
  * core/source-state.ts do.
  */
 import { must } from '@freshet/kit/assert.ts';
-import type { CatalogColumn, CatalogTable } from '../core/contract.ts';
+import type { CatalogColumn, CatalogDomain, CatalogTable } from '../core/contract.ts';
 import { parseLsn } from '../core/lsn.ts';
 import type { ServerFacts } from '../core/preflight.ts';
 import type { SlotFacts } from '../core/source-state.ts';
@@ -106,24 +106,39 @@ function names(json: string | null | undefined): string[] {
   return json === null || json === undefined ? [] : (JSON.parse(json) as string[]);
 }
 
+/** Of an enum, or of an array of one. */
+const ENUM_LABELS = `(SELECT json_agg(l.enumlabel ORDER BY l.enumsortorder)
+             FROM pg_enum l WHERE l.enumtypid = b.oid OR l.enumtypid = e.oid)`;
+
+/** The chain of domains, the declared one first. Their NOT NULL is no check, though newer servers list it among them. */
+const DOMAINS = `(SELECT json_agg(json_build_object(
+               'name', n.nspname || '.' || t.typname, 'baseType', format_type(t.typbasetype, t.typtypmod),
+               'notNull', t.typnotnull,
+               'checks', (SELECT coalesce(json_agg(k.conname || ' ' || pg_get_constraintdef(k.oid) ORDER BY k.conname), '[]')
+                            FROM pg_constraint k WHERE k.contypid = t.oid AND k.contype = 'c')) ORDER BY o.place)
+             FROM unnest(c.domains) WITH ORDINALITY o (oid, place)
+             JOIN pg_type t ON t.oid = o.oid JOIN pg_namespace n ON n.oid = t.typnamespace)`;
+
 async function readColumns(connection: PgConnection, oid: number): Promise<CatalogColumn[]> {
   // A domain may be over a domain: followed down to a type that is none.
   const { rows } = await connection.query(`
     WITH RECURSIVE typed AS (
-      SELECT a.attnum, a.attname, a.attnotnull AS not_null, a.attgenerated <> '' AS generated, a.atttypid,
+      SELECT a.attrelid, a.atttypmod, ARRAY[]::oid[] AS domains, a.attnum, a.attname, a.attnotnull AS not_null, a.attgenerated <> '' AS generated, a.atttypid,
              format_type(a.atttypid, a.atttypmod) AS written, t.oid AS base, t.typtype, t.typbasetype, t.typnotnull,
              CASE WHEN t.typtype = 'd' THEN t.typtypmod ELSE a.atttypmod END AS modifier
         FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
        WHERE a.attrelid = ${oid} AND a.attnum > 0 AND NOT a.attisdropped
       UNION ALL
-      SELECT d.attnum, d.attname, d.not_null OR d.typnotnull, d.generated, d.atttypid,
+      SELECT d.attrelid, d.atttypmod, d.domains || d.base, d.attnum, d.attname, d.not_null OR d.typnotnull, d.generated, d.atttypid,
              d.written, t.oid, t.typtype, t.typbasetype, t.typnotnull,
              CASE WHEN t.typtype = 'd' THEN t.typtypmod ELSE d.modifier END
         FROM typed d JOIN pg_type t ON t.oid = d.typbasetype WHERE d.typtype = 'd'
     )
     SELECT c.attname, c.not_null, c.generated, c.atttypid, c.written, c.base, b.typname, b.typcategory,
-           coalesce(nullif(e.typbasetype, 0), e.oid, 0), c.modifier
+           coalesce(nullif(e.typbasetype, 0), e.oid, 0), c.modifier, c.atttypmod, pg_get_expr(f.adbin, f.adrelid),
+           ${ENUM_LABELS}, ${DOMAINS}
       FROM typed c JOIN pg_type b ON b.oid = c.base LEFT JOIN pg_type e ON e.oid = b.typelem AND b.typcategory = 'A'
+           LEFT JOIN pg_attrdef f ON f.adrelid = c.attrelid AND f.adnum = c.attnum
      WHERE c.typtype <> 'd' ORDER BY c.attnum`);
   return rows.map((row) => ({
     name: row[0] ?? '',
@@ -138,5 +153,9 @@ async function readColumns(connection: PgConnection, oid: number): Promise<Catal
       elementOid: Number(row[8]),
       modifier: Number(row[9]),
     },
+    typeModifier: Number(row[10]),
+    defaultExpression: row[11] ?? '',
+    enumLabels: names(row[12]),
+    domains: row[13] === null || row[13] === undefined ? [] : (JSON.parse(row[13]) as CatalogDomain[]),
   }));
 }

@@ -4,7 +4,7 @@
  * Method: a real Postgres set up wrongly in each way; the remedies are run as they are printed.
  */
 import { SourceState } from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
-import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import { type Column, SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import type { DefinitionSet } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { must } from '@freshet/kit/assert.ts';
 import { systemClock } from '@freshet/kit/clock.ts';
@@ -117,6 +117,60 @@ describe('tables', () => {
     ]);
     expect(contract?.primaryKey).toEqual(['A', 'b']);
     expect(contract?.replicaIdentity).toBe(1);
+  });
+
+  it('says what types are made of: limits, defaults, labels, the chain of domains', async () => {
+    await database.sql`CREATE DOMAIN email AS varchar(50) NOT NULL CONSTRAINT has_at CHECK (position('@' in VALUE) > 0)`;
+    await database.sql`CREATE DOMAIN work_email AS email`;
+    await database.sql`CREATE TYPE mood AS ENUM ('sad', 'happy')`;
+    await database.sql`ALTER TYPE mood ADD VALUE 'ok' BEFORE 'happy'`;
+    await database.sql`CREATE TABLE detailed (
+      id int8 PRIMARY KEY, c varchar(20) DEFAULT 'x', fixed char(3), one char, amount numeric(10,2), below numeric(3,-2),
+      free numeric, t timestamp(3), z timestamptz, span interval(2), spans interval day to second, bits bit(7),
+      m mood DEFAULT 'ok', ms mood[], codes varchar(9)[], mail work_email, at timestamptz DEFAULT now())`;
+    const { contract } = await describeOne('detailed');
+    const of = (c: Column) => [
+      c.name,
+      c.length,
+      c.precision,
+      c.scale,
+      c.timeZone,
+      c.defaultExpression,
+      c.sourceTypeModifier,
+    ];
+    expect(contract?.columns.map(of)).toEqual([
+      ['id', 0, undefined, undefined, false, '', -1],
+      ['c', 20, undefined, undefined, false, "'x'::character varying", 24],
+      ['fixed', 3, undefined, undefined, false, '', 7],
+      ['one', 1, undefined, undefined, false, '', 5],
+      ['amount', 0, 10, 2, false, '', 655_366],
+      ['below', 0, 3, -2, false, '', 198_658],
+      ['free', 0, undefined, undefined, false, '', -1],
+      ['t', 0, 3, undefined, false, '', 3],
+      ['z', 0, undefined, undefined, true, '', -1],
+      ['span', 0, 2, undefined, false, '', 2_147_418_114],
+      ['spans', 0, undefined, undefined, false, '', expect.any(Number)],
+      ['bits', 7, undefined, undefined, false, '', 7],
+      ['m', 0, undefined, undefined, false, "'ok'::mood", -1],
+      ['ms', 0, undefined, undefined, false, '', -1],
+      ['codes', 9, undefined, undefined, false, '', 13],
+      // The stream tells no modifier of a domain: the limit is its base's.
+      ['mail', 50, undefined, undefined, false, '', -1],
+      ['at', 0, undefined, undefined, true, 'now()', -1],
+    ]);
+    const byName = new Map(contract?.columns.map((column) => [column.name, column]));
+    expect(byName.get('m')?.enumLabels).toEqual(['sad', 'ok', 'happy']);
+    expect(byName.get('ms')?.enumLabels).toEqual(['sad', 'ok', 'happy']);
+    expect(byName.get('id')?.enumLabels).toEqual([]);
+    expect(byName.get('mail')?.domains).toMatchObject([
+      { name: 'public.work_email', baseType: 'email', notNull: false, checks: [] },
+      {
+        name: 'public.email',
+        baseType: 'character varying(50)',
+        notNull: true,
+        checks: [expect.stringMatching(/^has_at CHECK .*VALUE/)],
+      },
+    ]);
   });
 
   it('refuses what has no changes to capture, and gives an identity to what tells none', async () => {

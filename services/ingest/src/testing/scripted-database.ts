@@ -305,6 +305,10 @@ export class ScriptedDatabase implements SourceDatabase {
         nullable: column !== 'id',
         generated: false,
         base,
+        typeModifier: -1,
+        defaultExpression: '',
+        enumLabels: [],
+        domains: [],
       })),
     };
   }
