@@ -105,6 +105,11 @@ export class SchemaIndex {
     return [...new Set([DEFAULT_CONTEXT, ...listed])].sort();
   }
 
+  /** Every context that ever gave an id, listed or not. */
+  get knownContexts(): readonly string[] {
+    return [...this.#contexts.keys()].sort();
+  }
+
   referrersOf(subject: string, version: number): ReadonlySet<Row> {
     return this.#referrers.get(`${subject}\0${version}`) ?? new Set();
   }
