@@ -4,6 +4,7 @@
  *     freshet plan, apply ──▶ PlanDefinitions, ApplyDefinitions ──▶ definition keeper ──▶ store (LevelDB)
  *                                    tables' shapes ◀── ingest           │
  *     ingest, compute, serve ◀────────── WatchDefinitions ◀──────────────┘
+ *     Kafka's tools ──▶ Schema Registry API (rest/) ──▶ subjects, ids, levels ──▶ schema store (LevelDB)
  *     ingest, compute, serve ──▶ AnnounceNode ──▶ topology (leases) ──▶ WatchTopology ──▶ serve, freshet status
  */
 import { join } from 'node:path';
@@ -18,9 +19,15 @@ import { watchOpenFiles } from '@freshet/kit/open-files.ts';
 import { levelStores } from '@freshet/store/level-store.ts';
 import { OPTIONS, type RegistryConfig } from './config.ts';
 import { DefinitionKeeper } from './core/definition-keeper.ts';
+import { SubjectRegistry } from './core/subjects/subject-registry.ts';
 import { Topology } from './core/topology.ts';
+import { SCHEMA_ENGINES } from './engines.ts';
+import { readCredentials } from './io/credentials.ts';
 import { IngestTables } from './io/ingest-tables.ts';
 import { RegistryStore } from './io/registry-store.ts';
+import { LevelSchemaStore } from './io/schema-store.ts';
+import { PROFILES } from './rest/profiles.ts';
+import { createSchemaApi } from './rest/schema-api.ts';
 import { registryHandlers } from './rpc/handlers.ts';
 
 /** Definitions of a large mesh are megabytes; its other requests are small. */
@@ -43,11 +50,14 @@ export async function startRegistry(
   const tables = new IngestTables((role) => topology.nodesOf(role));
   const keeper = await DefinitionKeeper.open({ store, tables, clock, log, conditions });
 
+  const schemaApi = await openSchemaApi(config, context);
+
   const handlers = registryHandlers({ keeper, topology, conditions, clock });
   const server = createGrpcServer({ log, maxReceiveBytes: REQUEST_BYTES_MAX }).add(RegistryService, handlers);
   const http = createHttpHost({
     log,
     routes: (router, stopping) => connectHandlers(router, RegistryService, handlers, log, stopping),
+    extra: schemaApi,
     maxReceiveBytes: REQUEST_BYTES_MAX,
   });
   const expiry = topology.run(signal);
@@ -62,6 +72,20 @@ export async function startRegistry(
   server.setReady(true);
   log.info('registry is up', { address, http: httpAddress, generation: keeper.generation });
   return { address, httpAddress };
+}
+
+async function openSchemaApi(
+  config: RegistryConfig,
+  context: ServiceContext,
+): Promise<ReturnType<typeof createSchemaApi>> {
+  const { schemasUsersFile: usersFile, schemasTokensFile: tokensFile } = config;
+  const allows = await readCredentials({ usersFile, tokensFile });
+  const store = await LevelSchemaStore.open(levelStores, join(config.dataDir, 'schemas'));
+  context.onStop('the schema store', () => store.close());
+  const readOnly = config.schemasReadOnly === 'yes';
+  const registry = await SubjectRegistry.open({ store, engines: SCHEMA_ENGINES, clock: systemClock, readOnly });
+  context.onStop('what is registered', () => registry.settle());
+  return createSchemaApi({ registry, profile: PROFILES[config.schemasProfile], log: context.log, allows });
 }
 
 if (import.meta.main) {

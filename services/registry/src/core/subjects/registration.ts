@@ -1,0 +1,193 @@
+/**
+ * What registering a schema means: the same id for the same schema, the next version for a new one, or a refusal.
+ *
+ * Owns that decision and the lookup of a schema in a subject. Reads the index, changes nothing. Invariants: a schema that
+ * the subject has makes nothing new; a new id is above every id that its context ever gave. Pure.
+ */
+
+import type { ParsedSchema, SchemaType } from '@freshet/schemas/schema.ts';
+import { comparedWith, findMessages } from './compatibility.ts';
+import { fingerprintOf, guidOf, type JsonObject, type Row, type SchemaEntity, type SchemaReference } from './entity.ts';
+import { refuse } from './errors.ts';
+import { qualified, type SubjectName } from './names.ts';
+import { ID_MAX, type StoredRecord } from './records.ts';
+import type { SchemaIndex } from './schema-index.ts';
+import type { SchemaReader } from './schema-reader.ts';
+import { type Config, mergeMetadata, mergeRuleSets } from './settings.ts';
+import type { Decision, RegistryLimits } from './subject-registry.ts';
+
+/** A schema as a request gives it. */
+export interface GivenSchema {
+  /** Undefined: that of the subject's latest version. */
+  readonly schema: string | undefined;
+  readonly schemaType: SchemaType;
+  readonly references: readonly SchemaReference[];
+  readonly metadata: JsonObject | undefined;
+  readonly ruleSet: JsonObject | undefined;
+  readonly normalize: boolean | undefined;
+}
+
+export interface RegistrationRequest extends GivenSchema {
+  /** Given with an import. */
+  readonly id: number | undefined;
+  readonly version: number | undefined;
+  readonly extra: JsonObject | undefined;
+}
+
+/** The version that stands for what was registered. */
+export type Registration = Row;
+
+export interface Registering {
+  readonly index: SchemaIndex;
+  readonly reader: SchemaReader;
+  readonly limits: RegistryLimits;
+}
+
+interface Read {
+  readonly entity: SchemaEntity;
+  readonly parsed: ParsedSchema;
+}
+
+/** Decides a registration at `ts`, ms since the epoch. Throws SchemaApiError. */
+export function decideRegistration(
+  on: Registering,
+  subject: SubjectName,
+  request: RegistrationRequest,
+  ts: number,
+): Decision<Registration> {
+  const { index } = on;
+  const name = qualified(subject);
+  const mode = index.modeInScope(subject);
+  requireMode(subject, mode, request);
+  const config = index.configInScope(subject);
+  const read = readGiven(on, subject, request, config, true);
+  const fingerprint = fingerprintOf(read.entity);
+  const present = findPresent(index, name, read.entity, request);
+  if (present !== undefined) {
+    if (request.id !== undefined && request.id !== present.id) throw refuse.idDoesNotMatch(present.id, request.id);
+    return { records: [], answer: present };
+  }
+  if (mode !== 'IMPORT') requireCompatible(on, subject, read, config);
+  const id = request.id ?? index.idOf(subject.context, fingerprint) ?? nextId(index, subject.context);
+  const known = index.entityOf(subject.context, id);
+  if (known !== undefined && known.fingerprint !== fingerprint)
+    throw refuse.notPermitted(`Overwrite new schema with id ${id} is not permitted.`);
+  const version = versionOf(on, name, mode === 'IMPORT', request.version);
+  const { entity } = read;
+  const row: Row = {
+    subject: name,
+    version,
+    id,
+    guid: guidOf(entity),
+    fingerprint,
+    entity,
+    deleted: false,
+    ts,
+    extra: request.extra,
+  };
+  const records: StoredRecord[] = [{ kind: 'SCHEMA', subject: name, version, row }];
+  // An id is kept apart from its versions too: it must not be given again once they are deleted for good.
+  if (id > index.idMax(subject.context))
+    records.push({ kind: 'CONTEXT', context: subject.context, value: { idMax: id, isListed: true } });
+  records.push(...replaced(index, name, row));
+  return { records, answer: row };
+}
+
+/** The schema of a request as it would be kept, and read. Throws 42201, 42209, 42210. */
+export function readGiven(
+  { index, reader }: Pick<Registering, 'index' | 'reader'>,
+  subject: SubjectName,
+  given: GivenSchema,
+  config: Config | undefined,
+  isRegistered: boolean,
+): Read {
+  const previous = index.latest(qualified(subject));
+  let { schema, schemaType, references } = given;
+  if (schema === undefined || schema === '') {
+    if (previous === undefined || !isRegistered) throw refuse.invalidSchema('Invalid schema, details: Empty schema');
+    ({ schema, schemaType, references } = previous.entity);
+  }
+  const own = given.metadata ?? (isRegistered ? previous?.entity.metadata : undefined);
+  const ownRules = given.ruleSet ?? (isRegistered ? previous?.entity.ruleSet : undefined);
+  const written: SchemaEntity = {
+    schemaType,
+    schema,
+    references: reader.resolve(index, subject.context, references),
+    metadata: mergeMetadata(mergeMetadata(config?.['defaultMetadata'], own), config?.['overrideMetadata']),
+    ruleSet: mergeRuleSets(mergeRuleSets(config?.['defaultRuleSet'], ownRules), config?.['overrideRuleSet']),
+  };
+  const parsed = reader.read(index, subject.context, written, config?.['validateFields'] === true);
+  const normalize = given.normalize ?? config?.['normalize'] === true;
+  return { entity: { ...written, schema: normalize ? parsed.normalized : parsed.canonical }, parsed };
+}
+
+/**
+ * The version of a subject that has the schema already, the newest first. One without metadata and rule set stands for
+ * any of the same text: a serialiser that registers what it writes with does not know them.
+ */
+export function findPresent(
+  index: SchemaIndex,
+  name: string,
+  entity: SchemaEntity,
+  given: Pick<GivenSchema, 'metadata' | 'ruleSet'>,
+  withDeleted = false,
+): Row | undefined {
+  const rows = index.rowsOf(name).filter((row) => withDeleted || !row.deleted);
+  const fingerprint = fingerprintOf(entity);
+  const exact = rows.findLast((row) => row.fingerprint === fingerprint);
+  if (exact !== undefined || given.metadata !== undefined || given.ruleSet !== undefined) return exact;
+  return rows.findLast((row) => {
+    const { metadata, ruleSet } = row.entity;
+    return fingerprintOf({ ...entity, metadata, ruleSet }) === row.fingerprint;
+  });
+}
+
+function requireMode(subject: SubjectName, mode: string, request: RegistrationRequest): void {
+  if (mode.startsWith('READONLY')) throw refuse.notPermitted(`Subject ${subject.name} is in read-only mode`);
+  if (request.id !== undefined && mode !== 'IMPORT')
+    throw refuse.notPermitted(`Subject ${subject.name} is not in import mode`);
+  if (request.id === undefined && mode !== 'READWRITE')
+    throw refuse.notPermitted(`Subject ${subject.name} is not in read-write mode`);
+}
+
+function requireCompatible(on: Registering, subject: SubjectName, read: Read, config: Config | undefined): void {
+  const { index, reader } = on;
+  const live = index.rowsOf(qualified(subject)).filter((row) => !row.deleted);
+  const rows = comparedWith(live, read.entity, config);
+  const messages = findMessages({ index, reader, context: subject.context, config }, read.entity, read.parsed, rows);
+  if (messages.length > 0) throw refuse.incompatible(subject.name, messages);
+}
+
+function nextId(index: SchemaIndex, context: string): number {
+  const id = index.idMax(context) + 1;
+  if (id > ID_MAX) throw refuse.notPermitted(`no id is left in context ${context}`);
+  return id;
+}
+
+function versionOf({ index, limits }: Registering, name: string, imports: boolean, given: number | undefined): number {
+  const rows = index.rowsOf(name);
+  if (rows.length === 0 && index.subjectCount >= limits.subjects)
+    throw refuse.notPermitted(`the registry holds ${index.subjectCount} subjects, which is the most`);
+  if (rows.length >= limits.versionsPerSubject)
+    throw refuse.notPermitted(`the subject has ${rows.length} versions, which is the most`);
+  if (index.characters >= limits.characters)
+    throw refuse.notPermitted(`the registry holds ${index.characters} characters of schemas, which is the most`);
+  const next = (rows.at(-1)?.version ?? 0) + 1;
+  if (given === undefined) {
+    if (next > ID_MAX) throw refuse.notPermitted('no version is left in the subject');
+    return next;
+  }
+  if (!imports && given !== next)
+    throw refuse.invalidSchema('Invalid schema, details: Version is not one more than previous version');
+  if (index.row(name, given) !== undefined)
+    throw refuse.notPermitted(`Overwrite new schema with version ${given} is not permitted.`);
+  return given;
+}
+
+/** A deleted version of the same schema goes when it comes back as a new one, unless something refers to it. */
+function replaced(index: SchemaIndex, name: string, row: Row): StoredRecord[] {
+  return index
+    .rowsOf(name)
+    .filter((old) => old.deleted && old.id === row.id && index.referrersOf(name, old.version).size === 0)
+    .map(({ version }) => ({ kind: 'SCHEMA', subject: name, version, row: undefined }));
+}

@@ -1,0 +1,323 @@
+/**
+ * The Schema Registry's decisions: what may be registered, deleted or set, and what that makes of the records.
+ *
+ *     mutation ──▶ queue (one at a time) ──▶ decide on the index ──▶ store (durable) ──▶ index ──▶ answer
+ *     read ──────────────────────────────────▶ index
+ *
+ * Owns the order of mutations and the rules for ids, versions, deletes, settings. Does not own HTTP (rest/), how schemas
+ * are judged (@freshet/schemas) or bytes at rest (SchemaStore). Invariants: nothing is answered or visible before it is
+ * durable; an id is given once, for one entity, for ever; nothing that is referenced goes.
+ */
+import type { Clock } from '@freshet/kit/clock.ts';
+import { FreshetError } from '@freshet/kit/errors.ts';
+import type { JsonObject, Row } from './entity.ts';
+import { refuse, SchemaApiError } from './errors.ts';
+import { GLOBAL_KEY, parseSubject, qualified, type SubjectName, scopeKey } from './names.ts';
+import { decodeRecord, encodeRecord, type RecordText, type StoredRecord } from './records.ts';
+import { decideRegistration, type Registration, type RegistrationRequest } from './registration.ts';
+import { SchemaIndex } from './schema-index.ts';
+import { type Engines, SchemaReader } from './schema-reader.ts';
+import type { SchemaStore } from './schema-store.ts';
+import { type Config, type Mode, mergeConfig } from './settings.ts';
+
+export interface SubjectRegistryOptions {
+  readonly store: SchemaStore;
+  readonly engines: Engines;
+  readonly clock: Clock;
+  /** Whether every mutation is refused. */
+  readonly readOnly?: boolean | undefined;
+  readonly limits?: Partial<RegistryLimits> | undefined;
+}
+
+export interface RegistryLimits {
+  readonly subjects: number;
+  readonly versionsPerSubject: number;
+  /** Characters of all texts together; they are held in memory. */
+  readonly characters: number;
+  /** Mutations that wait for their turn. */
+  readonly waiting: number;
+}
+
+export const REGISTRY_LIMITS: RegistryLimits = {
+  subjects: 100_000,
+  versionsPerSubject: 1_000,
+  characters: 512_000_000,
+  waiting: 1_000,
+};
+
+/** What a mutation decided: what is written, and what is answered once it is durable. */
+export interface Decision<T> {
+  readonly records: readonly StoredRecord[];
+  readonly answer: T;
+}
+
+export class SubjectRegistry {
+  readonly reader: SchemaReader;
+  readonly readOnly: boolean;
+  readonly limits: RegistryLimits;
+  readonly #store: SchemaStore;
+  readonly #clock: Clock;
+  #index: SchemaIndex;
+  /** A write failed: what is stored is known again only after load(). */
+  #isStale = false;
+  #waiting = 0;
+  #last: Promise<unknown> = Promise.resolve();
+
+  private constructor(options: SubjectRegistryOptions, index: SchemaIndex) {
+    this.reader = new SchemaReader(options.engines);
+    this.readOnly = options.readOnly ?? false;
+    this.limits = { ...REGISTRY_LIMITS, ...options.limits };
+    this.#store = options.store;
+    this.#clock = options.clock;
+    this.#index = index;
+  }
+
+  /** Reads all that is stored. Throws DATA_DAMAGED. */
+  static async open(options: SubjectRegistryOptions): Promise<SubjectRegistry> {
+    return new SubjectRegistry(options, indexOf(await options.store.load()));
+  }
+
+  /** What is there now; for reads. */
+  get index(): SchemaIndex {
+    return this.#index;
+  }
+
+  /** Registers a schema; one that the subject has already is answered at once. */
+  async register(subject: SubjectName, request: RegistrationRequest): Promise<Registration> {
+    const decide = (): Decision<Registration> =>
+      decideRegistration(
+        { index: this.#index, reader: this.reader, limits: this.limits },
+        subject,
+        request,
+        this.#now(),
+      );
+    // What changes nothing waits for nobody; and what is refused now might be refused in its turn just the same.
+    if (!this.readOnly && !this.#isStale) {
+      const first = decide();
+      if (first.records.length === 0) return first.answer;
+    }
+    return this.#mutate(decide);
+  }
+
+  /** Deletes a subject; resolves with the versions that went. */
+  deleteSubject(subject: SubjectName, permanent: boolean): Promise<number[]> {
+    return this.#mutate(() => {
+      this.#requireWritable(subject);
+      const name = qualified(subject);
+      const rows = this.#index.rowsOf(name);
+      if (rows.length === 0) throw refuse.subjectNotFound(subject.name);
+      const live = rows.filter((row) => !row.deleted);
+      if (!permanent && live.length === 0) throw refuse.subjectSoftDeleted(subject.name);
+      if (permanent && live.length > 0) throw refuse.subjectNotSoftDeleted(subject.name);
+      const doomed = permanent ? rows : live;
+      for (const row of doomed) this.#requireUnreferenced(row, permanent, doomed);
+      const records = doomed.flatMap((row) => goneRecords(row, permanent));
+      if (permanent) records.push(...this.#settingsGone(name));
+      return { records, answer: doomed.map((row) => row.version) };
+    });
+  }
+
+  /** Deletes a version; undefined stands for the latest. */
+  deleteVersion(subject: SubjectName, version: number | undefined, permanent: boolean): Promise<number> {
+    return this.#mutate(() => {
+      this.#requireWritable(subject);
+      const name = qualified(subject);
+      const rows = this.#index.rowsOf(name);
+      if (rows.length === 0) throw refuse.subjectNotFound(subject.name);
+      const row = version === undefined ? this.#index.latest(name, permanent) : this.#index.row(name, version);
+      if (row === undefined && version === undefined) throw refuse.subjectNotFound(subject.name);
+      if (row === undefined) throw refuse.versionNotFound(version ?? -1);
+      if (!permanent && row.deleted) throw refuse.versionSoftDeleted(subject.name, row.version);
+      if (permanent && !row.deleted) throw refuse.versionNotSoftDeleted(subject.name, row.version);
+      this.#requireUnreferenced(row, permanent);
+      const records = goneRecords(row, permanent);
+      if (permanent && rows.length === 1) records.push(...this.#settingsGone(name));
+      return { records, answer: row.version };
+    });
+  }
+
+  /** Changes the settings of a scope; resolves with what they are then. */
+  updateConfig(scope: SubjectName, update: JsonObject): Promise<Config> {
+    return this.#mutate(() => {
+      this.#requireWritable(scope);
+      const key = scopeKey(scope);
+      const config = mergeConfig(this.#index.configOf(key), update);
+      this.#requireScopeRoom(key, this.#index.configOf(key) === undefined, this.#index.configScopes.length);
+      return { records: [{ kind: 'CONFIG', scope: key, config }], answer: config };
+    });
+  }
+
+  /** Removes the settings of a scope; resolves with what they were. Throws 40401 when a subject has none. */
+  deleteConfig(scope: SubjectName): Promise<Config> {
+    return this.#mutate(() => {
+      this.#requireWritable(scope);
+      const key = scopeKey(scope);
+      const config = this.#index.configOf(key);
+      if (config === undefined && key !== GLOBAL_KEY) throw refuse.subjectNotFound(scope.name || key);
+      return { records: [{ kind: 'CONFIG', scope: key, config: undefined }], answer: config ?? {} };
+    });
+  }
+
+  /** Sets the mode of a scope. IMPORT needs it to be without versions, unless forced; deleted ones go for good. */
+  setMode(scope: SubjectName, mode: Mode, force: boolean): Promise<Mode> {
+    return this.#mutate(() => {
+      const key = scopeKey(scope);
+      this.#requireScopeRoom(key, this.#index.modeOf(key) === undefined, this.#index.modeScopes.length);
+      const records: StoredRecord[] = [{ kind: 'MODE', scope: key, mode }];
+      if (mode === 'IMPORT' && this.#index.modeInScope(scope) !== 'IMPORT' && !force) {
+        const rows = this.#rowsIn(scope);
+        if (rows.some((row) => !row.deleted)) throw refuse.notPermitted('Cannot import since found existing subjects');
+        for (const row of rows) {
+          for (const referrer of this.#index.referrersOf(row.subject, row.version))
+            if (!rows.includes(referrer)) throw refuse.referenced(row.subject, row.version);
+        }
+        records.push(...rows.flatMap((row) => goneRecords(row, true)));
+      }
+      return { records, answer: mode };
+    });
+  }
+
+  /** Removes the mode of a scope, and with `recursive` those of all subjects in it. Throws 40401 when it has none. */
+  deleteMode(scope: SubjectName, recursive: boolean): Promise<Mode> {
+    return this.#mutate(() => {
+      const key = scopeKey(scope);
+      const mode = this.#index.modeOf(key);
+      const below = recursive ? this.#index.modeScopes.filter((each) => each !== key && isWithin(each, scope)) : [];
+      if (mode === undefined && key !== GLOBAL_KEY && below.length === 0)
+        throw refuse.subjectNotFound(scope.name || key);
+      const records = [key, ...below].map((each): StoredRecord => ({ kind: 'MODE', scope: each, mode: undefined }));
+      return { records, answer: mode ?? this.#index.modeInScope(scope) };
+    });
+  }
+
+  /** Takes a context off the list, with its settings. Its ids stay given. Throws 42211 when it has subjects. */
+  deleteContext(context: string): Promise<void> {
+    return this.#mutate(() => {
+      const scope = { context, name: '' };
+      this.#requireWritable(scope);
+      if (this.#rowsIn(scope).length > 0) throw refuse.contextNotEmpty(context);
+      const within = (keys: readonly string[]): string[] => keys.filter((key) => isWithin(key, scope));
+      const idMax = this.#index.idMax(context);
+      const records: StoredRecord[] = [
+        { kind: 'CONTEXT', context, value: { idMax, isListed: false } },
+        ...within(this.#index.configScopes).map(
+          (key): StoredRecord => ({ kind: 'CONFIG', scope: key, config: undefined }),
+        ),
+        ...within(this.#index.modeScopes).map((key): StoredRecord => ({ kind: 'MODE', scope: key, mode: undefined })),
+      ];
+      return { records, answer: undefined };
+    });
+  }
+
+  /** Puts records in as they are, into a registry that has none. Throws 42205 when it has, INVALID_REQUEST for a bad one. */
+  restore(texts: readonly RecordText[]): Promise<number> {
+    return this.#mutate(() => {
+      if (this.#index.rows > 0) throw refuse.notPermitted('Cannot import since found existing subjects');
+      indexOf(texts);
+      const records = texts.map(({ key, value }) => this.#keepingIds(decodeRecord(key, value)));
+      return { records, answer: records.length };
+    });
+  }
+
+  /** Resolves when no mutation is under way. */
+  async settle(): Promise<void> {
+    await this.#last;
+  }
+
+  #now(): number {
+    return Math.floor(this.#clock.nowUs() / 1000);
+  }
+
+  #mutate<T>(decide: () => Decision<T>): Promise<T> {
+    if (this.readOnly) return Promise.reject(refuse.notPermitted('The registry is in read-only mode'));
+    if (this.#waiting >= this.limits.waiting)
+      return Promise.reject(new SchemaApiError(50302, `${this.#waiting} changes wait already; try again later`));
+    this.#waiting++;
+    const turn = this.#last.then(() => this.#decideAndWrite(decide)).finally(() => this.#waiting--);
+    this.#last = turn.catch(() => undefined);
+    return turn;
+  }
+
+  async #decideAndWrite<T>(decide: () => Decision<T>): Promise<T> {
+    if (this.#isStale) {
+      this.#index = indexOf(await this.#store.load().catch((error: unknown) => Promise.reject(refuse.store(error))));
+      this.#isStale = false;
+    }
+    const { records, answer } = decide();
+    if (records.length === 0) return answer;
+    try {
+      await this.#store.write(records.map(encodeRecord));
+    } catch (error) {
+      this.#isStale = true;
+      throw refuse.store(error);
+    }
+    for (const record of records) this.#index.apply(record);
+    return answer;
+  }
+
+  #requireWritable(scope: SubjectName): void {
+    if (this.#index.modeInScope(scope).startsWith('READONLY'))
+      throw refuse.notPermitted(`Subject ${scope.name || scopeKey(scope) || 'null'} is in read-only mode`);
+  }
+
+  /** A version that lives holds what it refers to; one that is deleted still does against going for good. */
+  #requireUnreferenced(row: Row, permanent: boolean, going: readonly Row[] = []): void {
+    for (const referrer of this.#index.referrersOf(row.subject, row.version))
+      if ((permanent || !referrer.deleted) && !going.includes(referrer))
+        throw refuse.referenced(row.subject, row.version);
+  }
+
+  /** A context's record that does not take back ids which were given here. */
+  #keepingIds(record: StoredRecord): StoredRecord {
+    if (record.kind !== 'CONTEXT' || record.value === undefined) return record;
+    const idMax = Math.max(record.value.idMax, this.#index.idMax(record.context));
+    return { ...record, value: { ...record.value, idMax } };
+  }
+
+  #settingsGone(subject: string): StoredRecord[] {
+    return [
+      { kind: 'CONFIG', scope: subject, config: undefined },
+      { kind: 'MODE', scope: subject, mode: undefined },
+    ];
+  }
+
+  /** The rows of a subject, or of all subjects of a context. */
+  #rowsIn(scope: SubjectName): Row[] {
+    if (scope.name !== '') return [...this.#index.rowsOf(qualified(scope))];
+    return this.#index.subjects
+      .filter((name) => isWithin(name, scope))
+      .flatMap((name) => [...this.#index.rowsOf(name)]);
+  }
+
+  #requireScopeRoom(key: string, isNew: boolean, count: number): void {
+    if (isNew && key !== GLOBAL_KEY && count >= this.limits.subjects * 2)
+      throw refuse.notPermitted(`there are settings of ${count} scopes already, which is the most`);
+  }
+}
+
+function isWithin(key: string, scope: SubjectName): boolean {
+  return parseSubject(key).context === scope.context;
+}
+
+function goneRecords(row: Row, permanent: boolean): StoredRecord[] {
+  const { subject, version } = row;
+  return [{ kind: 'SCHEMA', subject, version, row: permanent ? undefined : { ...row, deleted: true } }];
+}
+
+function indexOf(texts: readonly RecordText[]): SchemaIndex {
+  const index = new SchemaIndex();
+  for (const { key, value } of texts) {
+    try {
+      index.apply(decodeRecord(key, value));
+    } catch (cause) {
+      throw new FreshetError(
+        'DATA_DAMAGED',
+        `the record ${key.slice(0, 200)} cannot be read: ${(cause as Error).message}`,
+        {
+          cause,
+        },
+      );
+    }
+  }
+  return index;
+}
