@@ -18,6 +18,7 @@ import { watchOpenFiles } from '@freshet/kit/open-files.ts';
 import { levelStores } from '@freshet/store/level-store.ts';
 import { OPTIONS, type RegistryConfig } from './config.ts';
 import { DefinitionKeeper } from './core/definition-keeper.ts';
+import { SourceClaims } from './core/source-claims.ts';
 import { Topology } from './core/topology.ts';
 import { IngestTables } from './io/ingest-tables.ts';
 import { RegistryStore } from './io/registry-store.ts';
@@ -43,7 +44,9 @@ export async function startRegistry(
   const tables = new IngestTables((role) => topology.nodesOf(role));
   const keeper = await DefinitionKeeper.open({ store, tables, clock, log, conditions });
 
-  const handlers = registryHandlers({ keeper, topology, conditions, clock });
+  const claims = await SourceClaims.open({ store, clock, isAlive: (nodeId) => topology.has(nodeId) });
+
+  const handlers = registryHandlers({ keeper, topology, conditions, clock, claims, history: store });
   const server = createGrpcServer({ log, maxReceiveBytes: REQUEST_BYTES_MAX }).add(RegistryService, handlers);
   const http = createHttpHost({
     log,

@@ -7,7 +7,7 @@ import { closest } from '@freshet/kit/closest.ts';
 import { parseTableName } from '../table-name.ts';
 import type { Fields } from '../yaml/fields.ts';
 
-const FIELDS = ['kind', 'name', 'mode', 'postgres', 'event_time', 'max_skew', 'description'] as const;
+const FIELDS = ['kind', 'name', 'mode', 'postgres', 'event_time', 'max_skew', 'description', 'tags'] as const;
 const MODES: Readonly<Record<string, SourceMode>> = { append: SourceMode.APPEND, mutable: SourceMode.MUTABLE };
 
 /** The database of a source that names none: what a configuration with one database calls it. */
@@ -32,6 +32,7 @@ export function parseSource(document: Fields): Source {
     eventTime: fields.text('event_time'),
     maxSkewUs: BigInt(maxSkewUs ?? 0),
     description: fields.text('description'),
+    tags: fields.texts('tags', '[finance, pii]'),
     location: document.location,
   });
 }
