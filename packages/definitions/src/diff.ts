@@ -6,7 +6,15 @@
  */
 
 import { create, equals } from '@bufbuild/protobuf';
-import { ChangeKind, type PlannedChange, PlannedChangeSchema } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
+import {
+  type BuildCost,
+  BuildWay,
+  type ChangeDetail,
+  ChangeKind,
+  type PlannedChange,
+  PlannedChangeSchema,
+} from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
+import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import {
   type DefinitionSet,
   type FeaturePlan,
@@ -14,6 +22,7 @@ import {
   type OnDemandPlan,
   OnDemandPlanSchema,
   RequestFieldPlanSchema,
+  type RoutePlan,
   type ServicePlan,
   ServicePlanSchema,
   type SourcePlan,
@@ -21,13 +30,19 @@ import {
 } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { toHex } from '@freshet/kit/hex.ts';
 import { compareStrings } from '@freshet/values/compare.ts';
+import { featuresTouched, serviceDetails, viewDetails } from './diff-details.ts';
 import { formatDuration } from './duration.ts';
+import { buildCost, type TableRows } from './plan-cost.ts';
 import { layoutChanges, promiseChanges } from './resolve/contract-version.ts';
 import { originName } from './resolve/origin.ts';
 
 /** The changes from what is in force (undefined: nothing) to what would be, by subject ascending. */
-export function diffDefinitions(previous: DefinitionSet | undefined, next: DefinitionSet): PlannedChange[] {
-  const changes = [...diffViews(previous, next), ...diffServices(previous, next), ...diffSources(previous, next)];
+export function diffDefinitions(
+  previous: DefinitionSet | undefined,
+  next: DefinitionSet,
+  rows: TableRows = new Map(),
+): PlannedChange[] {
+  const changes = [...diffViews(previous, next, rows), ...diffServices(previous, next), ...diffSources(previous, next)];
   return changes.sort((a, b) => compareStrings(a.subject, b.subject));
 }
 
@@ -36,15 +51,20 @@ interface Change {
   readonly subject: string;
   readonly effect: string;
   readonly services: Iterable<string>;
+  readonly details?: ChangeDetail[];
+  /** As "view:feature". */
+  readonly features?: string[];
+  readonly cost?: BuildCost;
 }
 
 function change({ services, ...rest }: Change): PlannedChange {
   return create(PlannedChangeSchema, { ...rest, services: [...new Set(services)].sort(compareStrings) });
 }
 
-function diffViews(previous: DefinitionSet | undefined, next: DefinitionSet): PlannedChange[] {
+function diffViews(previous: DefinitionSet | undefined, next: DefinitionSet, rows: TableRows): PlannedChange[] {
   const old = new Map((previous?.views ?? []).map((view) => [view.name, view]));
   const names = new Map((previous?.views ?? []).map((view) => [hex(view), view.name]));
+  const routes = new Set(previous?.routes.map(({ route }) => route));
   const changes: PlannedChange[] = [];
   for (const view of next.views) {
     const before = old.get(view.name);
@@ -54,27 +74,50 @@ function diffViews(previous: DefinitionSet | undefined, next: DefinitionSet): Pl
     const subject = `view ${view.name}`;
     const formerName = names.get(hex(view));
     const renamed = `takes over the state of view ${formerName}, which computes the same`;
-    const isNew = previous?.routes.every(({ route }) => route !== view.route) ?? true;
+    const isNew = !routes.has(view.route);
     const folds = isNew
       ? 'is built from a first snapshot of its source'
       : "folds from the log's beginning in the background, and is served when complete";
+    const builds = isNew || readsAnew(view, previous) ? BuildWay.READS_TABLE : BuildWay.FOLDS_LOG;
+    const cost = buildCost(view, next, formerName === undefined ? builds : BuildWay.KEEPS, rows);
     if (before === undefined) {
       const effect = formerName === undefined ? folds : renamed;
-      changes.push(change({ kind: ChangeKind.ADDED, subject, effect, services }));
+      const features = formerName === undefined ? qualified(view) : [];
+      changes.push(change({ kind: ChangeKind.ADDED, subject, effect, services, features, cost }));
     } else {
       const what = viewChanges(before, view).join('; ');
       const then = formerName === undefined ? `${folds}; until then the services keep what they have` : renamed;
-      changes.push(change({ kind: ChangeKind.CHANGED, subject, effect: `${what}: ${then}`, services }));
+      const details = viewDetails(routed(before, previous), routed(view, next));
+      const touched = featuresTouched(details);
+      const features = touched === undefined ? qualified(view) : [...touched].map((name) => `${view.name}:${name}`);
+      const effect = `${what}: ${then}`;
+      changes.push(change({ kind: ChangeKind.CHANGED, subject, effect, services, details, features, cost }));
     }
   }
   const kept = new Set(next.views.map(hex));
   for (const view of old.values()) {
     const effect = kept.has(hex(view)) ? 'goes on under another name' : 'is no longer folded, and its state is deleted';
-    changes.push(
-      change({ kind: ChangeKind.DROPPED, subject: `view ${view.name}`, effect, services: servicesOf(previous, view) }),
-    );
+    const features = kept.has(hex(view)) ? [] : qualified(view);
+    const services = servicesOf(previous, view);
+    changes.push(change({ kind: ChangeKind.DROPPED, subject: `view ${view.name}`, effect, services, features }));
   }
   return changes;
+}
+
+/** A mutable source whose rows in the log lack a column that the view reads, or have it in another type, is read anew. */
+function readsAnew(view: ViewPlan, previous: DefinitionSet | undefined): boolean {
+  if (view.mode !== SourceMode.MUTABLE) return false;
+  const source = previous?.routes.find(({ route }) => route === view.route)?.source;
+  const had = new Map((source?.contract?.columns ?? []).map((column) => [column.name, column.type?.kind]));
+  return view.columns.some(({ name, type }) => had.get(name) !== type?.kind);
+}
+
+function qualified(view: ViewPlan): string[] {
+  return view.features.map(({ name }) => `${view.name}:${name}`);
+}
+
+function routed(view: ViewPlan, set: DefinitionSet | undefined): { view: ViewPlan; route: RoutePlan | undefined } {
+  return { view, route: set?.routes.find(({ route }) => route === view.route) };
 }
 
 function viewChanges(before: ViewPlan, after: ViewPlan): string[] {
@@ -124,8 +167,8 @@ function describeFeature(feature: FeaturePlan): string {
 function diffServices(previous: DefinitionSet | undefined, next: DefinitionSet): PlannedChange[] {
   const old = new Map((previous?.services ?? []).map((service) => [service.name, service]));
   const changes: PlannedChange[] = [];
-  const push = (kind: ChangeKind, name: string, effect: string): void => {
-    changes.push(change({ kind, subject: `service ${name}`, effect, services: [name] }));
+  const push = (kind: ChangeKind, name: string, effect: string, details: ChangeDetail[] = []): void => {
+    changes.push(change({ kind, subject: `service ${name}`, effect, services: [name], details }));
   };
   for (const service of next.services) {
     const before = old.get(service.name);
@@ -137,7 +180,7 @@ function diffServices(previous: DefinitionSet | undefined, next: DefinitionSet):
         `serves ${count(service.features.length + service.onDemand.length, 'feature')}`,
       );
     else if (!equals(ServicePlanSchema, before, service))
-      push(ChangeKind.CHANGED, service.name, outputChanges(before, service));
+      push(ChangeKind.CHANGED, service.name, outputChanges(before, service), serviceDetails(before, service));
   }
   for (const name of old.keys()) push(ChangeKind.DROPPED, name, 'can no longer be read');
   return changes;

@@ -19,6 +19,7 @@ import { watchOpenFiles } from '@freshet/kit/open-files.ts';
 import { levelStores } from '@freshet/store/level-store.ts';
 import { OPTIONS, type RegistryConfig } from './config.ts';
 import { DefinitionKeeper } from './core/definition-keeper.ts';
+import { SourceClaims } from './core/source-claims.ts';
 import { SubjectRegistry } from './core/subjects/subject-registry.ts';
 import { Topology } from './core/topology.ts';
 import { SCHEMA_ENGINES } from './engines.ts';
@@ -52,7 +53,9 @@ export async function startRegistry(
 
   const schemaApi = await openSchemaApi(config, context);
 
-  const handlers = registryHandlers({ keeper, topology, conditions, clock });
+  const claims = await SourceClaims.open({ store, clock, isAlive: (nodeId) => topology.has(nodeId) });
+
+  const handlers = registryHandlers({ keeper, topology, conditions, clock, claims, history: store });
   const server = createGrpcServer({ log, maxReceiveBytes: REQUEST_BYTES_MAX }).add(RegistryService, handlers);
   const http = createHttpHost({
     log,

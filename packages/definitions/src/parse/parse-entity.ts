@@ -8,7 +8,7 @@ import { isKeyKind } from '@freshet/values/key.ts';
 import { kindByName, kindNames } from '@freshet/values/type-name.ts';
 import type { Fields } from '../yaml/fields.ts';
 
-const FIELDS = ['kind', 'name', 'key', 'description'] as const;
+const FIELDS = ['kind', 'name', 'key', 'owner', 'description', 'tags'] as const;
 
 /** What people write for a kind by the names of other systems. */
 export const OTHER_NAMES: Readonly<Record<string, string>> = {
@@ -51,7 +51,14 @@ export function parseEntity(document: Fields): Entity {
       'Add a key column, for example `key: { user_id: int64 }`.',
     );
   }
-  return create(EntitySchema, { name, key, description: fields.text('description'), location: document.location });
+  return create(EntitySchema, {
+    name,
+    key,
+    owner: fields.text('owner'),
+    description: fields.text('description'),
+    tags: fields.texts('tags', '[finance, pii]'),
+    location: document.location,
+  });
 }
 
 function keyRemedy(text: string): string {

@@ -2,7 +2,7 @@
  * One feature of a view as Protobuf:
  *
  *     name: { <aggregate>: <column> | {}, rolling: 5m | tumbling: 1h | lifetime: {}, pane: 5s, closed: true, ttl: 30d,
- *             default: 0, description: … }
+ *             default: 0, owner: …, description: …, tags: […] }
  *
  * Owns the form: which field is the aggregate, that there is one window. Does not own whether they fit together.
  */
@@ -15,7 +15,7 @@ import type { Field, Fields } from '../yaml/fields.ts';
 import { parseDefault } from './parse-default.ts';
 
 const WINDOWS = ['rolling', 'tumbling', 'lifetime'] as const;
-const OPTIONS: readonly string[] = [...WINDOWS, 'pane', 'closed', 'ttl', 'default', 'description'];
+const OPTIONS: readonly string[] = [...WINDOWS, 'pane', 'closed', 'ttl', 'default', 'owner', 'description', 'tags'];
 
 /** The feature, or undefined, with a problem, when there is no telling what is meant. */
 export function parseFeature(features: Fields, field: Field, view: string): Feature | undefined {
@@ -42,7 +42,9 @@ export function parseFeature(features: Fields, field: Field, view: string): Feat
     ...(window === undefined ? {} : { window }),
     ...(defaultValue === undefined ? {} : { defaultValue }),
     ttlUs: BigInt(ttlUs ?? 0),
+    owner: fields.text('owner'),
     description: fields.text('description'),
+    tags: fields.texts('tags', '[finance, pii]'),
     location: field.nameLocation,
   });
 }

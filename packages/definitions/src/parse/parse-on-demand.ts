@@ -23,7 +23,7 @@ import type { Field, Fields } from '../yaml/fields.ts';
 import { parseDefault } from './parse-default.ts';
 import { OTHER_NAMES } from './parse-entity.ts';
 
-const FIELDS = ['expression', 'default', 'description'] as const;
+const FIELDS = ['expression', 'default', 'description', 'tags'] as const;
 const SCALARS = kindNames.filter((name) => name !== 'list' && name !== 'vector');
 /** What people write for a kind that keys do not have. */
 const DOUBLE_NAMES: readonly string[] = ['float', 'number', 'real'];
@@ -85,6 +85,7 @@ function oneFeature(onDemand: Fields, field: Field, service: string): OnDemandFe
     expression: fields.expressionOf(expression),
     ...(defaultValue === undefined ? {} : { defaultValue }),
     description: fields.text('description'),
+    tags: fields.texts('tags', '[finance, pii]'),
     location: expression.location,
   });
 }

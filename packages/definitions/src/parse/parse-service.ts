@@ -4,7 +4,7 @@ import { type FeatureService, FeatureServiceSchema } from '@freshet/gen/freshet/
 import type { Fields } from '../yaml/fields.ts';
 import { parseOnDemand, parseRequest } from './parse-on-demand.ts';
 
-const FIELDS = ['kind', 'name', 'features', 'request', 'on_demand', 'owner', 'description'] as const;
+const FIELDS = ['kind', 'name', 'features', 'request', 'on_demand', 'owner', 'description', 'tags'] as const;
 
 export function parseService(document: Fields): FeatureService {
   const name = document.requiredText('name', 'recommendations');
@@ -17,6 +17,7 @@ export function parseService(document: Fields): FeatureService {
     onDemand: parseOnDemand(fields),
     owner: fields.text('owner'),
     description: fields.text('description'),
+    tags: fields.texts('tags', '[finance, pii]'),
     location: document.location,
   });
 }

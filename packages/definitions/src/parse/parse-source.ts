@@ -20,6 +20,7 @@ const FIELDS = [
   'rules',
   'owner',
   'description',
+  'tags',
 ] as const;
 const MODES: Readonly<Record<string, SourceMode>> = { append: SourceMode.APPEND, mutable: SourceMode.MUTABLE };
 
@@ -56,6 +57,7 @@ export function parseSource(document: Fields): Source {
     rules: parseRules(fields),
     owner: fields.text('owner'),
     description: fields.text('description'),
+    tags: fields.texts('tags', '[finance, pii]'),
     location: document.location,
   });
 }

@@ -22,6 +22,7 @@ const FIELDS = [
   'features',
   'owner',
   'description',
+  'tags',
 ] as const;
 
 export function parseView(document: Fields): FeatureView {
@@ -45,6 +46,7 @@ export function parseView(document: Fields): FeatureView {
     features: [...(features?.all() ?? [])].flatMap((field) => parseFeature(features as Fields, field, name) ?? []),
     owner: fields.text('owner'),
     description: fields.text('description'),
+    tags: fields.texts('tags', '[finance, pii]'),
     location: document.location,
     ...(where === undefined ? {} : { whereLocation: where.location }),
   });

@@ -244,6 +244,11 @@ export class Fields {
     return texts;
   }
 
+  /** The entries of a list of texts; none when it is not there. */
+  texts(name: string, example: string): string[] {
+    return this.has(name) ? this.requiredTexts(name, example) : [];
+  }
+
   /** The resolved entries of the list that a field holds; undefined, with a problem, when it holds none. */
   items(field: Field): (Node | null)[] | undefined {
     if (isSeq(field.node)) return field.node.items.map((item) => this.#document.resolve(item as Node | null));

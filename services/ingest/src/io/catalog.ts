@@ -66,6 +66,22 @@ export async function readSlot(
   };
 }
 
+/** How many rows Postgres believes a table to have, its partitions' together; undefined when it was never analyzed. */
+export async function readRowsEstimate(
+  connection: PgConnection,
+  schema: string,
+  table: string,
+): Promise<bigint | undefined> {
+  const { rows } = await connection.query(`
+    SELECT CASE WHEN bool_and(p.reltuples < 0) THEN NULL ELSE sum(greatest(p.reltuples, 0))::int8 END
+      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+      LEFT JOIN LATERAL pg_partition_tree(c.oid) t ON c.relkind = 'p'
+      JOIN pg_class p ON p.oid = coalesce(t.relid, c.oid) AND p.relkind <> 'p'
+     WHERE n.nspname = ${quoteLiteral(schema)} AND c.relname = ${quoteLiteral(table)}`);
+  const count = rows[0]?.[0];
+  return count === null || count === undefined ? undefined : BigInt(count);
+}
+
 /** A table as the catalog has it; undefined when there is none of that name. */
 export async function readTable(
   connection: PgConnection,

@@ -4,7 +4,7 @@ import type { FreshetError } from '@freshet/kit/errors.ts';
 import { isFreshetError } from '@freshet/kit/errors.ts';
 import { contractOf } from '../core/contract.ts';
 import { serverFindings, tableFindings } from '../core/preflight.ts';
-import { readServer, readTable } from './catalog.ts';
+import { readRowsEstimate, readServer, readTable } from './catalog.ts';
 import { notConfigured } from './ingest-node.ts';
 import type { PgConnection } from './pg/pg-connection.ts';
 
@@ -19,6 +19,8 @@ export interface TableQuestion {
 export interface TableAnswer {
   readonly contract: Contract | undefined;
   readonly problems: readonly FreshetError[];
+  /** How many rows the database believes it has; undefined when it was never counted. */
+  readonly rows?: bigint | undefined;
 }
 
 /** A database that can be asked. */
@@ -47,6 +49,7 @@ export async function describeTables(
           answers.set(question, {
             contract: table === undefined ? undefined : contractOf(question.source, table),
             problems: [...problems, ...tableFindings(question, table, server.user)],
+            rows: table === undefined ? undefined : await readRowsEstimate(connection, question.schema, question.table),
           });
         }
       });

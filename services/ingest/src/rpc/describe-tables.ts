@@ -10,7 +10,7 @@ import { toErrorDetail } from '@freshet/kit/grpc/error-mapping.ts';
 export type DescribeTables = (
   questions: readonly { source: string; database: string; schema: string; table: string; mode: SourceMode }[],
   signal: AbortSignal,
-) => Promise<readonly { contract: Contract | undefined; problems: readonly FreshetError[] }[]>;
+) => Promise<readonly { contract: Contract | undefined; problems: readonly FreshetError[]; rows?: bigint | undefined }[]>;
 
 /** The handler. */
 export function describeTables(
@@ -26,8 +26,9 @@ export function describeTables(
     });
     const answers = await describe(questions, signal);
     return {
-      tables: answers.map(({ contract, problems }) => ({
+      tables: answers.map(({ contract, problems, rows }) => ({
         ...(contract === undefined ? {} : { contract }),
+        ...(rows === undefined ? {} : { rows }),
         problems: problems.map(toErrorDetail),
       })),
     };

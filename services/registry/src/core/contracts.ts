@@ -22,6 +22,8 @@ export interface TableQuestion {
 export interface TableAnswer {
   readonly contract: Contract | undefined;
   readonly problems: readonly FreshetError[];
+  /** How many rows its database believes it has; undefined when it was never counted. */
+  readonly rows?: bigint | undefined;
 }
 
 /** Reads the live shape of tables, one answer per question in order; in a running mesh by asking ingest. */

@@ -10,10 +10,16 @@
  */
 import { clone, create, equals, toBinary } from '@bufbuild/protobuf';
 import { diffDefinitions } from '@freshet/definitions/diff.ts';
+import { columnChanges } from '@freshet/definitions/plan-cost.ts';
 import { planHash } from '@freshet/definitions/plan-hash.ts';
 import { resolveDefinitions } from '@freshet/definitions/resolve.ts';
 import { type Definitions, DefinitionsSchema } from '@freshet/gen/freshet/registry/v1/definition_pb.ts';
-import { ChangeKind, type PlannedChange, PlannedChangeSchema } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
+import {
+  ChangeKind,
+  type ColumnUse,
+  type PlannedChange,
+  PlannedChangeSchema,
+} from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
 import {
   type AuditEntry,
   AuditEntrySchema,
@@ -35,6 +41,15 @@ export interface DefinitionStore {
   load(): Promise<StoredDefinitions | undefined>;
   /** Replaces what is in force and adds the audit entry, both or neither. Resolves when they are durable. */
   save(stored: StoredDefinitions, audit: AuditEntry): Promise<void>;
+}
+
+/** Who applies, and why. */
+export interface Applier {
+  /** The caller's address. */
+  readonly peer: string;
+  /** As he says it himself; empty: he does not. */
+  readonly by?: string;
+  readonly message?: string;
 }
 
 export interface DefinitionKeeperOptions {
@@ -60,6 +75,8 @@ export interface Plan {
   readonly changes: readonly PlannedChange[];
   readonly resolved: DefinitionSet;
   readonly notes: readonly string[];
+  /** The columns that are newly read, and those that no longer are. */
+  readonly columns: { readonly added: readonly ColumnUse[]; readonly dropped: readonly ColumnUse[] };
   /** The highest route number ever given, once it is applied. */
   readonly highestRoute: number;
 }
@@ -113,16 +130,19 @@ export class DefinitionKeeper {
     const resolution = resolveDefinitions({ definitions, contracts, previous, highestRoute: before.highestRoute });
     const { resolved, notes, changed, highestRoute } = resolution;
     checkSize(resolved, this.#options.definitionsBytesMax ?? DEFINITIONS_BYTES_MAX);
-    const changes = changed ? changesOf(diffDefinitions(previous, resolved)) : [];
-    return { hash: planHash(resolved, generation), changes, resolved, notes, highestRoute };
+    const rows = new Map(answers.flatMap(({ rows: count }, i) => rowsOf(questions[i]?.source, count)));
+    const changes = changed ? changesOf(diffDefinitions(previous, resolved, rows)) : [];
+    const columns = columnChanges(previous, resolved);
+    const told = changed || isWrittenAlike(before, definitions) ? notes : [...notes, WORDS_CHANGE];
+    return { hash: planHash(resolved, generation), changes, resolved, notes: told, columns, highestRoute };
   }
 
   /**
    * Puts the plan with that hash in force and returns the generation in force. Throws PLAN_OUTDATED when planning now
    * gives another plan, DATA_DAMAGED when a node has definitions that this registry does not know.
    */
-  async apply(definitions: Definitions, hash: Uint8Array, peer: string, signal: AbortSignal): Promise<bigint> {
-    const turn = this.#lastApply.then(() => this.#apply(definitions, hash, peer, signal));
+  async apply(definitions: Definitions, hash: Uint8Array, applier: Applier, signal: AbortSignal): Promise<bigint> {
+    const turn = this.#lastApply.then(() => this.#apply(definitions, hash, applier, signal));
     this.#lastApply = turn.catch(() => undefined);
     return turn;
   }
@@ -170,7 +190,7 @@ export class DefinitionKeeper {
     conditions.clear('definitions/not-kept');
   }
 
-  async #apply(definitions: Definitions, hash: Uint8Array, peer: string, signal: AbortSignal): Promise<bigint> {
+  async #apply(definitions: Definitions, hash: Uint8Array, applier: Applier, signal: AbortSignal): Promise<bigint> {
     this.#refuseStranger();
     const plan = await this.plan(definitions, signal);
     // Again: while the plan waited for tables, the node that has them may have told what it knows.
@@ -186,8 +206,7 @@ export class DefinitionKeeper {
     }
     signal.throwIfAborted();
     const before = this.current;
-    const written = before.written !== undefined && equals(DefinitionsSchema, before.written, definitions);
-    if (plan.resolved.generation === this.generation && written) return this.generation;
+    if (plan.resolved.generation === this.generation && isWrittenAlike(before, definitions)) return this.generation;
     const stored = create(StoredDefinitionsSchema, {
       written: clone(DefinitionsSchema, definitions),
       resolved: plan.resolved,
@@ -199,14 +218,27 @@ export class DefinitionKeeper {
       generation: plan.resolved.generation,
       planHash: plan.hash,
       changes: [...plan.changes],
-      peer,
+      peer: applier.peer,
+      by: applier.by ?? '',
+      message: applier.message ?? '',
     });
     await this.#save(stored, audit);
     this.#current.publish(stored);
     const message = plan.changes.length === 0 ? 'definitions written anew; nothing changes' : 'definitions applied';
-    this.#options.log.info(message, { generation: this.generation, changes: plan.changes.length, peer });
+    this.#options.log.info(message, { generation: this.generation, changes: plan.changes.length, ...applier });
     return this.generation;
   }
+}
+
+/** What people wrote about the definitions is no change of what is in force, and is kept all the same. */
+const WORDS_CHANGE = 'What is computed stays as it is; how it is written (descriptions, owners, tags, places) changes.';
+
+function isWrittenAlike({ written }: StoredDefinitions, definitions: Definitions): boolean {
+  return written !== undefined && equals(DefinitionsSchema, written, definitions);
+}
+
+function rowsOf(source: string | undefined, count: bigint | undefined): [string, bigint][] {
+  return source === undefined || count === undefined ? [] : [[source, count]];
 }
 
 function strangerError({ generation, peer }: Stranger, own: bigint): FreshetError {

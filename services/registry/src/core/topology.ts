@@ -84,6 +84,12 @@ export class Topology {
     return this.#nodes.value.length;
   }
 
+  /** Whether the node has a lease. */
+  has(nodeId: string): boolean {
+    this.#expire();
+    return this.#nodes.value.some((node) => node.nodeId === nodeId);
+  }
+
   /** The live nodes of a role, by node id ascending. */
   nodesOf(role: Role): Node[] {
     this.#expire();

@@ -55,8 +55,9 @@ async function ask(address: string, questions: readonly TableQuestion[], signal:
     if (tables.length !== questions.length) {
       throw new FreshetError('INTERNAL', `ingest described ${tables.length} tables of ${questions.length}`);
     }
-    return tables.map(({ contract, problems }) => ({
+    return tables.map(({ contract, problems, rows }) => ({
       contract,
+      rows,
       problems: problems.map((problem) => fromErrorDetail(problem)),
     }));
   } finally {

@@ -79,7 +79,7 @@ async function start(disk: Stores, directory = DIRECTORY): Promise<Registry> {
 
 async function apply({ keeper }: Registry, view: string): Promise<bigint> {
   const { hash } = await keeper.plan(definitions(view), signal);
-  return keeper.apply(definitions(view), hash, 'test', signal);
+  return keeper.apply(definitions(view), hash, { peer: 'test' }, signal);
 }
 
 function node(nodeId: string): Parameters<Topology['announce']>[0] {

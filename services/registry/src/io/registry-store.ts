@@ -5,32 +5,51 @@
  *     "audit/" + 16 digits     AuditEntry by number, the newest AUDIT_MAX of them
  *     "applied"                how many applies there were, as 8 bytes: written after each, by itself
  *     "nodes"                  the StoredNodes that had a lease
+ *     "history"                StoredHistory: which applies' definitions are kept, and how large each is
+ *     "written/" + 16 digits   StoredWritten by the apply's number: the newest HISTORY_MAX, and HISTORY_BYTES_MAX, of them
+ *     "claims"                 StoredClaims: which node holds which database
  *
- * An apply is one synced batch: both keys or none. What comes after it ("applied") is there so that it is not the last
+ * An apply is one synced batch: all of its keys or none. What comes after it ("applied") is there so that it is not the last
  * record of LevelDB's log: a damaged last record looks like one that a crash cut off, and would be dropped in silence. After a failed write (a full disk) the store is opened anew before
  * the next one, so that the registry works again by itself once the disk does.
  *
  * Owns bytes at rest; does not own what they mean (core/definition-keeper.ts) or how they are sealed (@freshet/store).
  */
 import { create, type DescMessage, fromBinary, type MessageShape, toBinary } from '@bufbuild/protobuf';
-import type { Node } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
+import type { Node, SourceClaim } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
 import {
   type AuditEntry,
   AuditEntrySchema,
+  type KeptApply,
+  KeptApplySchema,
+  StoredClaimsSchema,
   type StoredDefinitions,
   StoredDefinitionsSchema,
+  StoredHistorySchema,
   StoredNodesSchema,
+  type StoredWritten,
+  StoredWrittenSchema,
 } from '@freshet/gen/freshet/registry/v1/storage_pb.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
 import type { KeyValueStore, StoreOptions, Stores, WriteBatch } from '@freshet/store/key-value-store.ts';
 import type { DefinitionStore } from '../core/definition-keeper.ts';
+import type { ApplyHistory, NumberedAudit } from '../core/history.ts';
+import type { ClaimStore } from '../core/source-claims.ts';
 import type { NodeStore } from '../core/topology.ts';
 
 const CURRENT = Buffer.from('current');
 const APPLIED = Buffer.from('applied');
 const NODES = Buffer.from('nodes');
+const AUDIT_PREFIX = 'audit/';
 const AUDIT_END = Buffer.from('audit0');
+const APPLIED_BYTES = 8;
 const AUDIT_MAX = 10_000n;
+const WRITTEN_END = Buffer.from('written0');
+const HISTORY = Buffer.from('history');
+const CLAIMS = Buffer.from('claims');
+/** So many applies can be rolled back to, as long as their definitions together are not longer than that. */
+export const HISTORY_MAX = 100;
+export const HISTORY_BYTES_MAX = 64 * 1024 * 1024;
 
 /**
  * Not opened when a file is damaged (no salvage): what is missing could be the newest definitions, and with older ones
@@ -43,7 +62,7 @@ const OPTIONS: StoreOptions = {
     'apply the definitions again (what the mesh serves meanwhile stays right: no node needs the registry for it)',
 };
 
-export class RegistryStore implements DefinitionStore, NodeStore {
+export class RegistryStore implements DefinitionStore, NodeStore, ApplyHistory, ClaimStore {
   readonly #stores: Stores;
   readonly #directory: string;
   #store: KeyValueStore;
@@ -72,6 +91,7 @@ export class RegistryStore implements DefinitionStore, NodeStore {
     const stored = bytes === undefined ? undefined : this.#decode(StoredDefinitionsSchema, 'current', bytes);
     const entries = stored?.auditEntries ?? 0n;
     const applied = await this.#store.get(APPLIED);
+    if (applied !== undefined && applied.length !== APPLIED_BYTES) throw this.#damaged('the number of applies is none');
     if (applied !== undefined && applied.readBigUInt64BE() > entries)
       throw this.#damaged(`there were ${applied.readBigUInt64BE()} applies, and only ${entries} are there`);
     const [newer] = await this.#store.keys({ gte: auditKey(entries), lt: AUDIT_END }, 1);
@@ -79,15 +99,44 @@ export class RegistryStore implements DefinitionStore, NodeStore {
       throw this.#damaged(`there is an audit entry of an apply after ${entries}, which is not there`);
     const newest = entries === 0n ? undefined : await this.#store.get(auditKey(entries - 1n));
     if (entries > 0n && newest === undefined) throw this.#damaged(`the audit entry of apply ${entries} is not there`);
+    if (newest !== undefined) this.#decode(AuditEntrySchema, 'the newest audit entry', newest);
+    await this.#checkHistory();
     return stored;
+  }
+
+  /** Reads what is kept to be rolled back to, so that damage is told at the start and not when it is needed. */
+  async #checkHistory(): Promise<void> {
+    const kept = await this.#history();
+    const [first] = kept.length > 0 ? [] : await this.#store.keys({ gte: writtenKey(0n), lt: WRITTEN_END }, 1);
+    if (first !== undefined) throw this.#damaged(`"history" is not there, and ${first.toString()} is`);
+    for (const { number } of kept) {
+      if ((await this.#writtenOf(number)) === undefined)
+        throw this.#damaged(`the definitions of apply ${number + 1n} are not there`);
+    }
   }
 
   async save(stored: StoredDefinitions, audit: AuditEntry): Promise<void> {
     const number = stored.auditEntries - 1n;
+    const written = toBinary(
+      StoredWrittenSchema,
+      create(StoredWrittenSchema, {
+        generation: audit.generation,
+        ...(stored.written === undefined ? {} : { written: stored.written }),
+      }),
+    );
+    const newest = create(KeptApplySchema, {
+      number,
+      generation: audit.generation,
+      bytes: BigInt(written.length),
+    });
+    const { kept, dropped } = boundHistory([...(await this.#history()), newest]);
     await this.#write(true, (batch) => {
       batch.put(CURRENT, toBinary(StoredDefinitionsSchema, stored));
       batch.put(auditKey(number), toBinary(AuditEntrySchema, audit));
       if (number >= AUDIT_MAX) batch.delete(auditKey(number - AUDIT_MAX));
+      batch.put(writtenKey(number), written);
+      batch.put(HISTORY, toBinary(StoredHistorySchema, create(StoredHistorySchema, { kept })));
+      for (const old of dropped) batch.delete(writtenKey(old.number));
     });
     const applied = Buffer.alloc(8);
     applied.writeBigUInt64BE(stored.auditEntries);
@@ -95,17 +144,63 @@ export class RegistryStore implements DefinitionStore, NodeStore {
     await this.#write(true, (batch) => batch.put(APPLIED, applied)).catch(() => undefined);
   }
 
-  /** The newest audit entries, newest first. One that is damaged throws DATA_DAMAGED. */
-  async audit(limit: number): Promise<AuditEntry[]> {
-    const { auditEntries: end } = (await this.load()) ?? create(StoredDefinitionsSchema);
-    const first = end > BigInt(limit) ? end - BigInt(limit) : 0n;
-    const scan = this.#store.entries({ gte: auditKey(first), lt: AUDIT_END });
+  /** Audit entries with their numbers, from 0, newest first: those before `before`, else the newest. Throws DATA_DAMAGED. */
+  async numberedAudit(limit: number, before?: bigint): Promise<NumberedAudit[]> {
+    const newest = before === undefined ? await this.#entries() : before;
+    const first = newest > BigInt(limit) ? newest - BigInt(limit) : 0n;
+    const scan = this.#store.entries({ gte: auditKey(first), lt: auditKey(newest) });
     try {
       const entries = await scan.next(limit);
-      return entries.map(([key, bytes]) => this.#decode(AuditEntrySchema, key.toString(), bytes)).reverse();
+      return entries
+        .map(([key, bytes]) => ({
+          number: BigInt(key.subarray(AUDIT_PREFIX.length).toString()),
+          entry: this.#decode(AuditEntrySchema, key.toString(), bytes),
+        }))
+        .reverse();
     } finally {
       await scan.close();
     }
+  }
+
+  /** The newest audit entries, newest first. One that is damaged throws DATA_DAMAGED. */
+  async audit(limit: number): Promise<AuditEntry[]> {
+    return (await this.numberedAudit(limit)).map(({ entry }) => entry);
+  }
+
+  async #entries(): Promise<bigint> {
+    const bytes = await this.#store.get(CURRENT);
+    return bytes === undefined ? 0n : this.#decode(StoredDefinitionsSchema, 'current', bytes).auditEntries;
+  }
+
+  /** Which applies can be rolled back to, by number ascending. */
+  kept(): Promise<readonly KeptApply[]> {
+    return this.#history();
+  }
+
+  /** The definitions that an apply put in force, by its number; undefined when they are not kept. */
+  written(number: bigint): Promise<StoredWritten | undefined> {
+    return this.#writtenOf(number);
+  }
+
+  async #history(): Promise<KeptApply[]> {
+    const bytes = await this.#store.get(HISTORY);
+    return bytes === undefined ? [] : this.#decode(StoredHistorySchema, 'history', bytes).kept;
+  }
+
+  async #writtenOf(number: bigint): Promise<StoredWritten | undefined> {
+    const bytes = await this.#store.get(writtenKey(number));
+    return bytes === undefined ? undefined : this.#decode(StoredWrittenSchema, writtenKey(number).toString(), bytes);
+  }
+
+  async loadClaims(): Promise<readonly SourceClaim[]> {
+    const bytes = await this.#store.get(CLAIMS);
+    return bytes === undefined ? [] : this.#decode(StoredClaimsSchema, 'claims', bytes).claims;
+  }
+
+  /** Synced: nobody captures by a claim that a crash can take back. */
+  saveClaims(claims: readonly SourceClaim[]): Promise<void> {
+    const bytes = toBinary(StoredClaimsSchema, create(StoredClaimsSchema, { claims: [...claims] }));
+    return this.#write(true, (batch) => batch.put(CLAIMS, bytes));
   }
 
   async loadNodes(): Promise<readonly Node[]> {
@@ -168,7 +263,23 @@ export class RegistryStore implements DefinitionStore, NodeStore {
   }
 }
 
+/** The newest that are kept, in their order, and those that are not any more. The newest is kept whatever it takes. */
+function boundHistory(all: readonly KeptApply[]): { readonly kept: KeptApply[]; readonly dropped: KeptApply[] } {
+  let bytes = 0n;
+  let count = 0;
+  for (const apply of [...all].reverse()) {
+    bytes += apply.bytes;
+    if (count > 0 && (count >= HISTORY_MAX || bytes > BigInt(HISTORY_BYTES_MAX))) break;
+    count += 1;
+  }
+  return { kept: all.slice(all.length - count), dropped: all.slice(0, all.length - count) };
+}
+
 /** Decimal digits of one width sort like the numbers. */
 function auditKey(number: bigint): Buffer {
-  return Buffer.from(`audit/${number.toString().padStart(16, '0')}`);
+  return Buffer.from(`${AUDIT_PREFIX}${number.toString().padStart(16, '0')}`);
+}
+
+function writtenKey(number: bigint): Buffer {
+  return Buffer.from(`written/${number.toString().padStart(16, '0')}`);
 }

@@ -6,7 +6,15 @@ import type { RegistryHandlers } from './handlers.ts';
 
 export function planDefinitions(keeper: DefinitionKeeper): RegistryHandlers['planDefinitions'] {
   return async ({ definitions }, { signal }) => {
-    const { hash, changes, resolved, notes } = await keeper.plan(definitions ?? create(DefinitionsSchema), signal);
-    return { planHash: hash, changes: [...changes], resolved, notes: [...notes] };
+    const plan = await keeper.plan(definitions ?? create(DefinitionsSchema), signal);
+    const { hash, changes, resolved, notes, columns } = plan;
+    return {
+      planHash: hash,
+      changes: [...changes],
+      resolved,
+      notes: [...notes],
+      columnsAdded: [...columns.added],
+      columnsDropped: [...columns.dropped],
+    };
   };
 }

@@ -16,6 +16,7 @@ import { silentLogger } from '@freshet/kit/logger.ts';
 import type { Stores } from '@freshet/store/key-value-store.ts';
 import { levelStores } from '@freshet/store/level-store.ts';
 import { DefinitionKeeper } from '../core/definition-keeper.ts';
+import { SourceClaims } from '../core/source-claims.ts';
 import { Topology } from '../core/topology.ts';
 import { IngestTables } from '../io/ingest-tables.ts';
 import { RegistryStore } from '../io/registry-store.ts';
@@ -47,9 +48,10 @@ export async function startRegistryHarness(options: {
   const tables = new IngestTables((role) => topology.nodesOf(role));
   const { definitionsBytesMax } = options;
   const keeper = await DefinitionKeeper.open({ store, tables, clock, log, conditions, definitionsBytesMax });
+  const claims = await SourceClaims.open({ store, clock, isAlive: (nodeId) => topology.has(nodeId) });
   const server = createGrpcServer({ log }).add(
     RegistryService,
-    registryHandlers({ keeper, topology, conditions, clock }),
+    registryHandlers({ keeper, topology, conditions, clock, claims, history: store }),
   );
   const { address } = await server.listen('127.0.0.1:0');
   const client = createGrpcClient(RegistryService, address);

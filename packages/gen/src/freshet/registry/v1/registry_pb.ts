@@ -5,11 +5,13 @@
 // Registry: definitions, contracts, topology.
 // History: 2026-11-22 first version.
 // 2026-11-23 GetRegistryStatus; versions of nodes; additive, any order of deployment.
+// 2026-11-29 what a plan changes, one by one; the history of applies; Search, GetLineage, ClaimSources; additive, the registry
+// first, then the others.
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "@bufbuild/protovalidate/gen/buf/validate/validate_pb.js";
-import type { Definitions } from "./definition_pb.ts";
+import type { Definitions, Location } from "./definition_pb.ts";
 import { file_freshet_registry_v1_definition } from "./definition_pb.ts";
 import type { Condition } from "../../type/v1/condition_pb.ts";
 import { file_freshet_type_v1_condition } from "../../type/v1/condition_pb.ts";
@@ -21,7 +23,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file freshet/registry/v1/registry.proto.
  */
 export const file_freshet_registry_v1_registry: GenFile = /*@__PURE__*/
-  fileDesc("CiJmcmVzaGV0L3JlZ2lzdHJ5L3YxL3JlZ2lzdHJ5LnByb3RvEhNmcmVzaGV0LnJlZ2lzdHJ5LnYxIlcKFlBsYW5EZWZpbml0aW9uc1JlcXVlc3QSPQoLZGVmaW5pdGlvbnMYASABKAsyIC5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkRlZmluaXRpb25zQga6SAPIAQEicQoNUGxhbm5lZENoYW5nZRItCgRraW5kGAEgASgOMh8uZnJlc2hldC5yZWdpc3RyeS52MS5DaGFuZ2VLaW5kEg8KB3N1YmplY3QYAiABKAkSDgoGZWZmZWN0GAMgASgJEhAKCHNlcnZpY2VzGAQgAygJIqIBChdQbGFuRGVmaW5pdGlvbnNSZXNwb25zZRIRCglwbGFuX2hhc2gYASABKAwSMwoHY2hhbmdlcxgCIAMoCzIiLmZyZXNoZXQucmVnaXN0cnkudjEuUGxhbm5lZENoYW5nZRIwCghyZXNvbHZlZBgDIAEoCzIeLmZyZXNoZXQudHlwZS52MS5EZWZpbml0aW9uU2V0Eg0KBW5vdGVzGAQgAygJInQKF0FwcGx5RGVmaW5pdGlvbnNSZXF1ZXN0Ej0KC2RlZmluaXRpb25zGAEgASgLMiAuZnJlc2hldC5yZWdpc3RyeS52MS5EZWZpbml0aW9uc0IGukgDyAEBEhoKCXBsYW5faGFzaBgCIAEoDEIHukgEegIQASIuChhBcHBseURlZmluaXRpb25zUmVzcG9uc2USEgoKZ2VuZXJhdGlvbhgBIAEoBCIXChVHZXREZWZpbml0aW9uc1JlcXVlc3QigQEKFkdldERlZmluaXRpb25zUmVzcG9uc2USNQoLZGVmaW5pdGlvbnMYASABKAsyIC5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkRlZmluaXRpb25zEjAKCHJlc29sdmVkGAIgASgLMh4uZnJlc2hldC50eXBlLnYxLkRlZmluaXRpb25TZXQiMwoXV2F0Y2hEZWZpbml0aW9uc1JlcXVlc3QSGAoQa25vd25fZ2VuZXJhdGlvbhgBIAEoBCJPChhXYXRjaERlZmluaXRpb25zUmVzcG9uc2USMwoLZGVmaW5pdGlvbnMYASABKAsyHi5mcmVzaGV0LnR5cGUudjEuRGVmaW5pdGlvblNldCLjAQoETm9kZRIbCgdub2RlX2lkGAEgASgJQgq6SAdyBRABGIABEjMKBHJvbGUYAiABKA4yGS5mcmVzaGV0LnJlZ2lzdHJ5LnYxLlJvbGVCCrpIB4IBBBABIAASGwoHYWRkcmVzcxgDIAEoCUIKukgHcgUQARiAAhIOCgZzaGFyZHMYBCADKA0SFAoMaHR0cF9hZGRyZXNzGAUgASgJEhIKCnBhcnRpdGlvbnMYBiABKA0SGAoHdmVyc2lvbhgHIAEoCUIHukgEcgIYQBIYCgdydW50aW1lGAggASgJQge6SARyAhhAIncKE0Fubm91bmNlTm9kZVJlcXVlc3QSLwoEbm9kZRgBIAEoCzIZLmZyZXNoZXQucmVnaXN0cnkudjEuTm9kZUIGukgDyAEBEg8KB2xlYXZpbmcYAiABKAgSHgoWZGVmaW5pdGlvbnNfZ2VuZXJhdGlvbhgDIAEoBCIoChRBbm5vdW5jZU5vZGVSZXNwb25zZRIQCghsZWFzZV91cxgBIAEoAyIWChRXYXRjaFRvcG9sb2d5UmVxdWVzdCJBChVXYXRjaFRvcG9sb2d5UmVzcG9uc2USKAoFbm9kZXMYASADKAsyGS5mcmVzaGV0LnJlZ2lzdHJ5LnYxLk5vZGUiGgoYR2V0UmVnaXN0cnlTdGF0dXNSZXF1ZXN0IrsBChlHZXRSZWdpc3RyeVN0YXR1c1Jlc3BvbnNlEg8KB3ZlcnNpb24YASABKAkSDwoHcnVudGltZRgCIAEoCRISCgpnZW5lcmF0aW9uGAMgASgEEg0KBW5vZGVzGAQgASgNEg4KBm5vd191cxgFIAEoEhIuCgpjb25kaXRpb25zGAYgAygLMhouZnJlc2hldC50eXBlLnYxLkNvbmRpdGlvbhIZChFkZWZpbml0aW9uc19ieXRlcxgHIAEoBCpyCgpDaGFuZ2VLaW5kEhsKF0NIQU5HRV9LSU5EX1VOU1BFQ0lGSUVEEAASFQoRQ0hBTkdFX0tJTkRfQURERUQQARIXChNDSEFOR0VfS0lORF9DSEFOR0VEEAISFwoTQ0hBTkdFX0tJTkRfRFJPUFBFRBADKk8KBFJvbGUSFAoQUk9MRV9VTlNQRUNJRklFRBAAEg8KC1JPTEVfSU5HRVNUEAESEAoMUk9MRV9DT01QVVRFEAISDgoKUk9MRV9TRVJWRRADMpEGCg9SZWdpc3RyeVNlcnZpY2USbAoPUGxhbkRlZmluaXRpb25zEisuZnJlc2hldC5yZWdpc3RyeS52MS5QbGFuRGVmaW5pdGlvbnNSZXF1ZXN0GiwuZnJlc2hldC5yZWdpc3RyeS52MS5QbGFuRGVmaW5pdGlvbnNSZXNwb25zZRJvChBBcHBseURlZmluaXRpb25zEiwuZnJlc2hldC5yZWdpc3RyeS52MS5BcHBseURlZmluaXRpb25zUmVxdWVzdBotLmZyZXNoZXQucmVnaXN0cnkudjEuQXBwbHlEZWZpbml0aW9uc1Jlc3BvbnNlEmkKDkdldERlZmluaXRpb25zEiouZnJlc2hldC5yZWdpc3RyeS52MS5HZXREZWZpbml0aW9uc1JlcXVlc3QaKy5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkdldERlZmluaXRpb25zUmVzcG9uc2UScQoQV2F0Y2hEZWZpbml0aW9ucxIsLmZyZXNoZXQucmVnaXN0cnkudjEuV2F0Y2hEZWZpbml0aW9uc1JlcXVlc3QaLS5mcmVzaGV0LnJlZ2lzdHJ5LnYxLldhdGNoRGVmaW5pdGlvbnNSZXNwb25zZTABEmMKDEFubm91bmNlTm9kZRIoLmZyZXNoZXQucmVnaXN0cnkudjEuQW5ub3VuY2VOb2RlUmVxdWVzdBopLmZyZXNoZXQucmVnaXN0cnkudjEuQW5ub3VuY2VOb2RlUmVzcG9uc2USaAoNV2F0Y2hUb3BvbG9neRIpLmZyZXNoZXQucmVnaXN0cnkudjEuV2F0Y2hUb3BvbG9neVJlcXVlc3QaKi5mcmVzaGV0LnJlZ2lzdHJ5LnYxLldhdGNoVG9wb2xvZ3lSZXNwb25zZTABEnIKEUdldFJlZ2lzdHJ5U3RhdHVzEi0uZnJlc2hldC5yZWdpc3RyeS52MS5HZXRSZWdpc3RyeVN0YXR1c1JlcXVlc3QaLi5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkdldFJlZ2lzdHJ5U3RhdHVzUmVzcG9uc2ViBnByb3RvMw", [file_buf_validate_validate, file_freshet_registry_v1_definition, file_freshet_type_v1_condition, file_freshet_type_v1_plan]);
+  fileDesc("CiJmcmVzaGV0L3JlZ2lzdHJ5L3YxL3JlZ2lzdHJ5LnByb3RvEhNmcmVzaGV0LnJlZ2lzdHJ5LnYxIlcKFlBsYW5EZWZpbml0aW9uc1JlcXVlc3QSPQoLZGVmaW5pdGlvbnMYASABKAsyIC5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkRlZmluaXRpb25zQga6SAPIAQEi5QEKDVBsYW5uZWRDaGFuZ2USLQoEa2luZBgBIAEoDjIfLmZyZXNoZXQucmVnaXN0cnkudjEuQ2hhbmdlS2luZBIPCgdzdWJqZWN0GAIgASgJEg4KBmVmZmVjdBgDIAEoCRIQCghzZXJ2aWNlcxgEIAMoCRIyCgdkZXRhaWxzGAUgAygLMiEuZnJlc2hldC5yZWdpc3RyeS52MS5DaGFuZ2VEZXRhaWwSEAoIZmVhdHVyZXMYBiADKAkSLAoEY29zdBgHIAEoCzIeLmZyZXNoZXQucmVnaXN0cnkudjEuQnVpbGRDb3N0IngKDENoYW5nZURldGFpbBItCgRraW5kGAEgASgOMh8uZnJlc2hldC5yZWdpc3RyeS52MS5DaGFuZ2VLaW5kEgwKBHBhcnQYAiABKAkSDAoEbmFtZRgDIAEoCRIOCgZiZWZvcmUYBCABKAkSDQoFYWZ0ZXIYBSABKAkikwEKCUJ1aWxkQ29zdBIqCgN3YXkYASABKA4yHS5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkJ1aWxkV2F5EhEKBHJvd3MYAiABKARIAIgBARIRCglrZXlfYnl0ZXMYAyABKAQSEQoJcm93X2J5dGVzGAQgASgEEhgKEHNlcnZlZF9ieXRlc19tYXgYBSABKARCBwoFX3Jvd3MiSQoJQ29sdW1uVXNlEg4KBnNvdXJjZRgBIAEoCRINCgV0YWJsZRgCIAEoCRIOCgZjb2x1bW4YAyABKAkSDQoFdmlld3MYBCADKAkikgIKF1BsYW5EZWZpbml0aW9uc1Jlc3BvbnNlEhEKCXBsYW5faGFzaBgBIAEoDBIzCgdjaGFuZ2VzGAIgAygLMiIuZnJlc2hldC5yZWdpc3RyeS52MS5QbGFubmVkQ2hhbmdlEjAKCHJlc29sdmVkGAMgASgLMh4uZnJlc2hldC50eXBlLnYxLkRlZmluaXRpb25TZXQSDQoFbm90ZXMYBCADKAkSNQoNY29sdW1uc19hZGRlZBgFIAMoCzIeLmZyZXNoZXQucmVnaXN0cnkudjEuQ29sdW1uVXNlEjcKD2NvbHVtbnNfZHJvcHBlZBgGIAMoCzIeLmZyZXNoZXQucmVnaXN0cnkudjEuQ29sdW1uVXNlIqUBChdBcHBseURlZmluaXRpb25zUmVxdWVzdBI9CgtkZWZpbml0aW9ucxgBIAEoCzIgLmZyZXNoZXQucmVnaXN0cnkudjEuRGVmaW5pdGlvbnNCBrpIA8gBARIaCglwbGFuX2hhc2gYAiABKAxCB7pIBHoCEAESFAoCYnkYAyABKAlCCLpIBXIDGIACEhkKB21lc3NhZ2UYBCABKAlCCLpIBXIDGIAIIi4KGEFwcGx5RGVmaW5pdGlvbnNSZXNwb25zZRISCgpnZW5lcmF0aW9uGAEgASgEIhcKFUdldERlZmluaXRpb25zUmVxdWVzdCKBAQoWR2V0RGVmaW5pdGlvbnNSZXNwb25zZRI1CgtkZWZpbml0aW9ucxgBIAEoCzIgLmZyZXNoZXQucmVnaXN0cnkudjEuRGVmaW5pdGlvbnMSMAoIcmVzb2x2ZWQYAiABKAsyHi5mcmVzaGV0LnR5cGUudjEuRGVmaW5pdGlvblNldCIzChdXYXRjaERlZmluaXRpb25zUmVxdWVzdBIYChBrbm93bl9nZW5lcmF0aW9uGAEgASgEIk8KGFdhdGNoRGVmaW5pdGlvbnNSZXNwb25zZRIzCgtkZWZpbml0aW9ucxgBIAEoCzIeLmZyZXNoZXQudHlwZS52MS5EZWZpbml0aW9uU2V0IuMBCgROb2RlEhsKB25vZGVfaWQYASABKAlCCrpIB3IFEAEYgAESMwoEcm9sZRgCIAEoDjIZLmZyZXNoZXQucmVnaXN0cnkudjEuUm9sZUIKukgHggEEEAEgABIbCgdhZGRyZXNzGAMgASgJQgq6SAdyBRABGIACEg4KBnNoYXJkcxgEIAMoDRIUCgxodHRwX2FkZHJlc3MYBSABKAkSEgoKcGFydGl0aW9ucxgGIAEoDRIYCgd2ZXJzaW9uGAcgASgJQge6SARyAhhAEhgKB3J1bnRpbWUYCCABKAlCB7pIBHICGEAidwoTQW5ub3VuY2VOb2RlUmVxdWVzdBIvCgRub2RlGAEgASgLMhkuZnJlc2hldC5yZWdpc3RyeS52MS5Ob2RlQga6SAPIAQESDwoHbGVhdmluZxgCIAEoCBIeChZkZWZpbml0aW9uc19nZW5lcmF0aW9uGAMgASgEIigKFEFubm91bmNlTm9kZVJlc3BvbnNlEhAKCGxlYXNlX3VzGAEgASgDIhYKFFdhdGNoVG9wb2xvZ3lSZXF1ZXN0IkEKFVdhdGNoVG9wb2xvZ3lSZXNwb25zZRIoCgVub2RlcxgBIAMoCzIZLmZyZXNoZXQucmVnaXN0cnkudjEuTm9kZSIaChhHZXRSZWdpc3RyeVN0YXR1c1JlcXVlc3QiuwEKGUdldFJlZ2lzdHJ5U3RhdHVzUmVzcG9uc2USDwoHdmVyc2lvbhgBIAEoCRIPCgdydW50aW1lGAIgASgJEhIKCmdlbmVyYXRpb24YAyABKAQSDQoFbm9kZXMYBCABKA0SDgoGbm93X3VzGAUgASgSEi4KCmNvbmRpdGlvbnMYBiADKAsyGi5mcmVzaGV0LnR5cGUudjEuQ29uZGl0aW9uEhkKEWRlZmluaXRpb25zX2J5dGVzGAcgASgEIj0KEkxpc3RBcHBsaWVzUmVxdWVzdBIXCgVsaW1pdBgBIAEoDUIIukgFKgMY6AcSDgoGYmVmb3JlGAIgASgEIsMBCgVBcHBseRIOCgZudW1iZXIYASABKAQSFQoNYXBwbGllZF9hdF91cxgCIAEoEhISCgpnZW5lcmF0aW9uGAMgASgEEhEKCXBsYW5faGFzaBgEIAEoDBIzCgdjaGFuZ2VzGAUgAygLMiIuZnJlc2hldC5yZWdpc3RyeS52MS5QbGFubmVkQ2hhbmdlEgwKBHBlZXIYBiABKAkSCgoCYnkYByABKAkSDwoHbWVzc2FnZRgIIAEoCRIMCgRrZXB0GAkgASgIIlcKE0xpc3RBcHBsaWVzUmVzcG9uc2USKwoHYXBwbGllcxgBIAMoCzIaLmZyZXNoZXQucmVnaXN0cnkudjEuQXBwbHkSEwoLbmV4dF9iZWZvcmUYAiABKAQiLQoXR2V0RGVmaW5pdGlvbnNBdFJlcXVlc3QSEgoKZ2VuZXJhdGlvbhgBIAEoBCJlChhHZXREZWZpbml0aW9uc0F0UmVzcG9uc2USNQoLZGVmaW5pdGlvbnMYASABKAsyIC5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkRlZmluaXRpb25zEhIKCmdlbmVyYXRpb24YAiABKAQirAEKDVNlYXJjaFJlcXVlc3QSFgoEdGV4dBgBIAEoCUIIukgFcgMYgAISFgoEdGFncxgCIAMoCUIIukgFkgECECASFwoFb3duZXIYAyABKAlCCLpIBXIDGIACEjkKBWtpbmRzGAQgAygOMiAuZnJlc2hldC5yZWdpc3RyeS52MS5TdWJqZWN0S2luZEIIukgFkgECEBASFwoFbGltaXQYBSABKA1CCLpIBSoDGOgHIqwBCglTZWFyY2hIaXQSLgoEa2luZBgBIAEoDjIgLmZyZXNoZXQucmVnaXN0cnkudjEuU3ViamVjdEtpbmQSDAoEbmFtZRgCIAEoCRITCgtkZXNjcmlwdGlvbhgDIAEoCRINCgVvd25lchgEIAEoCRIMCgR0YWdzGAUgAygJEi8KCGxvY2F0aW9uGAYgASgLMh0uZnJlc2hldC5yZWdpc3RyeS52MS5Mb2NhdGlvbiJNCg5TZWFyY2hSZXNwb25zZRIsCgRoaXRzGAEgAygLMh4uZnJlc2hldC5yZWdpc3RyeS52MS5TZWFyY2hIaXQSDQoFdG90YWwYAiABKA0iaQoRR2V0TGluZWFnZVJlcXVlc3QSOgoEa2luZBgBIAEoDjIgLmZyZXNoZXQucmVnaXN0cnkudjEuU3ViamVjdEtpbmRCCrpIB4IBBBABIAASGAoEbmFtZRgCIAEoCUIKukgHcgUQARiABCJmCgtMaW5lYWdlTm9kZRIKCgJpZBgBIAEoCRIuCgRraW5kGAIgASgOMiAuZnJlc2hldC5yZWdpc3RyeS52MS5TdWJqZWN0S2luZBIMCgRuYW1lGAMgASgJEg0KBW93bmVyGAQgASgJIjUKC0xpbmVhZ2VFZGdlEgwKBGZyb20YASABKAkSCgoCdG8YAiABKAkSDAoEcm9sZRgDIAEoCSKbAQoSR2V0TGluZWFnZVJlc3BvbnNlEg8KB3N1YmplY3QYASABKAkSLwoFbm9kZXMYAiADKAsyIC5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkxpbmVhZ2VOb2RlEi8KBWVkZ2VzGAMgAygLMiAuZnJlc2hldC5yZWdpc3RyeS52MS5MaW5lYWdlRWRnZRISCgpnZW5lcmF0aW9uGAQgASgEIlkKE0NsYWltU291cmNlc1JlcXVlc3QSGwoHbm9kZV9pZBgBIAEoCUIKukgHcgUQARiAARIlCglkYXRhYmFzZXMYAiADKAlCErpID5IBDBDoByIHcgUQARiABCJIChRDbGFpbVNvdXJjZXNSZXNwb25zZRIwCgZjbGFpbXMYASADKAsyIC5mcmVzaGV0LnJlZ2lzdHJ5LnYxLlNvdXJjZUNsYWltImAKC1NvdXJjZUNsYWltEhAKCGRhdGFiYXNlGAEgASgJEg8KB25vZGVfaWQYAiABKAkSEAoIc2luY2VfdXMYAyABKBISDQoFZXBvY2gYBCABKAQSDQoFYWxpdmUYBSABKAgiGQoXTGlzdFNvdXJjZUNsYWltc1JlcXVlc3QiTAoYTGlzdFNvdXJjZUNsYWltc1Jlc3BvbnNlEjAKBmNsYWltcxgBIAMoCzIgLmZyZXNoZXQucmVnaXN0cnkudjEuU291cmNlQ2xhaW0iYAoUUmVsZWFzZVNvdXJjZVJlcXVlc3QSHAoIZGF0YWJhc2UYASABKAlCCrpIB3IFEAEYgAQSGwoHbm9kZV9pZBgCIAEoCUIKukgHcgUQARiAARINCgVmb3JjZRgDIAEoCCIXChVSZWxlYXNlU291cmNlUmVzcG9uc2UqcgoKQ2hhbmdlS2luZBIbChdDSEFOR0VfS0lORF9VTlNQRUNJRklFRBAAEhUKEUNIQU5HRV9LSU5EX0FEREVEEAESFwoTQ0hBTkdFX0tJTkRfQ0hBTkdFRBACEhcKE0NIQU5HRV9LSU5EX0RST1BQRUQQAypuCghCdWlsZFdheRIZChVCVUlMRF9XQVlfVU5TUEVDSUZJRUQQABITCg9CVUlMRF9XQVlfS0VFUFMQARIXChNCVUlMRF9XQVlfRk9MRFNfTE9HEAISGQoVQlVJTERfV0FZX1JFQURTX1RBQkxFEAMqTwoEUm9sZRIUChBST0xFX1VOU1BFQ0lGSUVEEAASDwoLUk9MRV9JTkdFU1QQARIQCgxST0xFX0NPTVBVVEUQAhIOCgpST0xFX1NFUlZFEAMq9wEKC1N1YmplY3RLaW5kEhwKGFNVQkpFQ1RfS0lORF9VTlNQRUNJRklFRBAAEhcKE1NVQkpFQ1RfS0lORF9DT0xVTU4QARIXChNTVUJKRUNUX0tJTkRfRU5USVRZEAISFwoTU1VCSkVDVF9LSU5EX1NPVVJDRRADEhUKEVNVQkpFQ1RfS0lORF9WSUVXEAQSGAoUU1VCSkVDVF9LSU5EX0ZFQVRVUkUQBRIYChRTVUJKRUNUX0tJTkRfREVSSVZFRBAGEhoKFlNVQkpFQ1RfS0lORF9PTl9ERU1BTkQQBxIYChRTVUJKRUNUX0tJTkRfU0VSVklDRRAIMtQLCg9SZWdpc3RyeVNlcnZpY2USbAoPUGxhbkRlZmluaXRpb25zEisuZnJlc2hldC5yZWdpc3RyeS52MS5QbGFuRGVmaW5pdGlvbnNSZXF1ZXN0GiwuZnJlc2hldC5yZWdpc3RyeS52MS5QbGFuRGVmaW5pdGlvbnNSZXNwb25zZRJvChBBcHBseURlZmluaXRpb25zEiwuZnJlc2hldC5yZWdpc3RyeS52MS5BcHBseURlZmluaXRpb25zUmVxdWVzdBotLmZyZXNoZXQucmVnaXN0cnkudjEuQXBwbHlEZWZpbml0aW9uc1Jlc3BvbnNlEmkKDkdldERlZmluaXRpb25zEiouZnJlc2hldC5yZWdpc3RyeS52MS5HZXREZWZpbml0aW9uc1JlcXVlc3QaKy5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkdldERlZmluaXRpb25zUmVzcG9uc2UScQoQV2F0Y2hEZWZpbml0aW9ucxIsLmZyZXNoZXQucmVnaXN0cnkudjEuV2F0Y2hEZWZpbml0aW9uc1JlcXVlc3QaLS5mcmVzaGV0LnJlZ2lzdHJ5LnYxLldhdGNoRGVmaW5pdGlvbnNSZXNwb25zZTABEmMKDEFubm91bmNlTm9kZRIoLmZyZXNoZXQucmVnaXN0cnkudjEuQW5ub3VuY2VOb2RlUmVxdWVzdBopLmZyZXNoZXQucmVnaXN0cnkudjEuQW5ub3VuY2VOb2RlUmVzcG9uc2USaAoNV2F0Y2hUb3BvbG9neRIpLmZyZXNoZXQucmVnaXN0cnkudjEuV2F0Y2hUb3BvbG9neVJlcXVlc3QaKi5mcmVzaGV0LnJlZ2lzdHJ5LnYxLldhdGNoVG9wb2xvZ3lSZXNwb25zZTABEmAKC0xpc3RBcHBsaWVzEicuZnJlc2hldC5yZWdpc3RyeS52MS5MaXN0QXBwbGllc1JlcXVlc3QaKC5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkxpc3RBcHBsaWVzUmVzcG9uc2USbwoQR2V0RGVmaW5pdGlvbnNBdBIsLmZyZXNoZXQucmVnaXN0cnkudjEuR2V0RGVmaW5pdGlvbnNBdFJlcXVlc3QaLS5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkdldERlZmluaXRpb25zQXRSZXNwb25zZRJRCgZTZWFyY2gSIi5mcmVzaGV0LnJlZ2lzdHJ5LnYxLlNlYXJjaFJlcXVlc3QaIy5mcmVzaGV0LnJlZ2lzdHJ5LnYxLlNlYXJjaFJlc3BvbnNlEl0KCkdldExpbmVhZ2USJi5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkdldExpbmVhZ2VSZXF1ZXN0GicuZnJlc2hldC5yZWdpc3RyeS52MS5HZXRMaW5lYWdlUmVzcG9uc2USYwoMQ2xhaW1Tb3VyY2VzEiguZnJlc2hldC5yZWdpc3RyeS52MS5DbGFpbVNvdXJjZXNSZXF1ZXN0GikuZnJlc2hldC5yZWdpc3RyeS52MS5DbGFpbVNvdXJjZXNSZXNwb25zZRJvChBMaXN0U291cmNlQ2xhaW1zEiwuZnJlc2hldC5yZWdpc3RyeS52MS5MaXN0U291cmNlQ2xhaW1zUmVxdWVzdBotLmZyZXNoZXQucmVnaXN0cnkudjEuTGlzdFNvdXJjZUNsYWltc1Jlc3BvbnNlEmYKDVJlbGVhc2VTb3VyY2USKS5mcmVzaGV0LnJlZ2lzdHJ5LnYxLlJlbGVhc2VTb3VyY2VSZXF1ZXN0GiouZnJlc2hldC5yZWdpc3RyeS52MS5SZWxlYXNlU291cmNlUmVzcG9uc2UScgoRR2V0UmVnaXN0cnlTdGF0dXMSLS5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkdldFJlZ2lzdHJ5U3RhdHVzUmVxdWVzdBouLmZyZXNoZXQucmVnaXN0cnkudjEuR2V0UmVnaXN0cnlTdGF0dXNSZXNwb25zZWIGcHJvdG8z", [file_buf_validate_validate, file_freshet_registry_v1_definition, file_freshet_type_v1_condition, file_freshet_type_v1_plan]);
 
 /**
  * Definitions to plan.
@@ -77,6 +79,27 @@ export type PlannedChange = Message<"freshet.registry.v1.PlannedChange"> & {
    * @generated from field: repeated string services = 4;
    */
   services: string[];
+
+  /**
+   * What exactly is another than before; empty for what is wholly new or goes.
+   *
+   * @generated from field: repeated freshet.registry.v1.ChangeDetail details = 5;
+   */
+  details: ChangeDetail[];
+
+  /**
+   * The features whose values are made anew or go by it, as "view:feature", ascending.
+   *
+   * @generated from field: repeated string features = 6;
+   */
+  features: string[];
+
+  /**
+   * A view that is built: what that costs.
+   *
+   * @generated from field: freshet.registry.v1.BuildCost cost = 7;
+   */
+  cost?: BuildCost | undefined;
 };
 
 /**
@@ -85,6 +108,146 @@ export type PlannedChange = Message<"freshet.registry.v1.PlannedChange"> & {
  */
 export const PlannedChangeSchema: GenMessage<PlannedChange> = /*@__PURE__*/
   messageDesc(file_freshet_registry_v1_registry, 1);
+
+/**
+ * One difference between what is in force and what would be.
+ *
+ * @generated from message freshet.registry.v1.ChangeDetail
+ */
+export type ChangeDetail = Message<"freshet.registry.v1.ChangeDetail"> & {
+  /**
+   * What happens.
+   *
+   * @generated from field: freshet.registry.v1.ChangeKind kind = 1;
+   */
+  kind: ChangeKind;
+
+  /**
+   * What it is: "feature", "window", "where", "derived", "join", "key", "column", "output", "on-demand", "request".
+   *
+   * @generated from field: string part = 2;
+   */
+  part: string;
+
+  /**
+   * Which one: "click_count_5min"; empty where there is only one.
+   *
+   * @generated from field: string name = 3;
+   */
+  name: string;
+
+  /**
+   * As it is in force; empty when it is added.
+   *
+   * @generated from field: string before = 4;
+   */
+  before: string;
+
+  /**
+   * As it would be; empty when it is dropped.
+   *
+   * @generated from field: string after = 5;
+   */
+  after: string;
+};
+
+/**
+ * Describes the message freshet.registry.v1.ChangeDetail.
+ * Use `create(ChangeDetailSchema)` to create a new message.
+ */
+export const ChangeDetailSchema: GenMessage<ChangeDetail> = /*@__PURE__*/
+  messageDesc(file_freshet_registry_v1_registry, 2);
+
+/**
+ * What building a view costs; an estimate.
+ *
+ * @generated from message freshet.registry.v1.BuildCost
+ */
+export type BuildCost = Message<"freshet.registry.v1.BuildCost"> & {
+  /**
+   * How it is built.
+   *
+   * @generated from field: freshet.registry.v1.BuildWay way = 1;
+   */
+  way: BuildWay;
+
+  /**
+   * READS_TABLE: the rows of the tables to be read, as the database estimates them; unset: it has no estimate.
+   *
+   * @generated from field: optional uint64 rows = 2;
+   */
+  rows?: bigint | undefined;
+
+  /**
+   * What compute keeps for a key whose windows are all full, in bytes, with short texts.
+   *
+   * @generated from field: uint64 key_bytes = 3;
+   */
+  keyBytes: bigint;
+
+  /**
+   * What compute keeps for each live row of a mutable source beside, in bytes; 0: nothing.
+   *
+   * @generated from field: uint64 row_bytes = 4;
+   */
+  rowBytes: bigint;
+
+  /**
+   * The most that a replica keeps for a key, in bytes.
+   *
+   * @generated from field: uint64 served_bytes_max = 5;
+   */
+  servedBytesMax: bigint;
+};
+
+/**
+ * Describes the message freshet.registry.v1.BuildCost.
+ * Use `create(BuildCostSchema)` to create a new message.
+ */
+export const BuildCostSchema: GenMessage<BuildCost> = /*@__PURE__*/
+  messageDesc(file_freshet_registry_v1_registry, 3);
+
+/**
+ * A column that views read.
+ *
+ * @generated from message freshet.registry.v1.ColumnUse
+ */
+export type ColumnUse = Message<"freshet.registry.v1.ColumnUse"> & {
+  /**
+   * The source's name.
+   *
+   * @generated from field: string source = 1;
+   */
+  source: string;
+
+  /**
+   * Its table: "public.orders".
+   *
+   * @generated from field: string table = 2;
+   */
+  table: string;
+
+  /**
+   * The column.
+   *
+   * @generated from field: string column = 3;
+   */
+  column: string;
+
+  /**
+   * The views that read it, ascending.
+   *
+   * @generated from field: repeated string views = 4;
+   */
+  views: string[];
+};
+
+/**
+ * Describes the message freshet.registry.v1.ColumnUse.
+ * Use `create(ColumnUseSchema)` to create a new message.
+ */
+export const ColumnUseSchema: GenMessage<ColumnUse> = /*@__PURE__*/
+  messageDesc(file_freshet_registry_v1_registry, 4);
 
 /**
  * A plan.
@@ -119,6 +282,20 @@ export type PlanDefinitionsResponse = Message<"freshet.registry.v1.PlanDefinitio
    * @generated from field: repeated string notes = 4;
    */
   notes: string[];
+
+  /**
+   * The columns that are read after it and were not before, by source and column.
+   *
+   * @generated from field: repeated freshet.registry.v1.ColumnUse columns_added = 5;
+   */
+  columnsAdded: ColumnUse[];
+
+  /**
+   * The columns that nobody reads any more after it, likewise.
+   *
+   * @generated from field: repeated freshet.registry.v1.ColumnUse columns_dropped = 6;
+   */
+  columnsDropped: ColumnUse[];
 };
 
 /**
@@ -126,7 +303,7 @@ export type PlanDefinitionsResponse = Message<"freshet.registry.v1.PlanDefinitio
  * Use `create(PlanDefinitionsResponseSchema)` to create a new message.
  */
 export const PlanDefinitionsResponseSchema: GenMessage<PlanDefinitionsResponse> = /*@__PURE__*/
-  messageDesc(file_freshet_registry_v1_registry, 2);
+  messageDesc(file_freshet_registry_v1_registry, 5);
 
 /**
  * Puts a plan in force.
@@ -147,6 +324,20 @@ export type ApplyDefinitionsRequest = Message<"freshet.registry.v1.ApplyDefiniti
    * @generated from field: bytes plan_hash = 2;
    */
   planHash: Uint8Array;
+
+  /**
+   * Who applies, as he says it himself: "ada@laptop".
+   *
+   * @generated from field: string by = 3;
+   */
+  by: string;
+
+  /**
+   * Why, in his words.
+   *
+   * @generated from field: string message = 4;
+   */
+  message: string;
 };
 
 /**
@@ -154,7 +345,7 @@ export type ApplyDefinitionsRequest = Message<"freshet.registry.v1.ApplyDefiniti
  * Use `create(ApplyDefinitionsRequestSchema)` to create a new message.
  */
 export const ApplyDefinitionsRequestSchema: GenMessage<ApplyDefinitionsRequest> = /*@__PURE__*/
-  messageDesc(file_freshet_registry_v1_registry, 3);
+  messageDesc(file_freshet_registry_v1_registry, 6);
 
 /**
  * What was put in force.
@@ -175,7 +366,7 @@ export type ApplyDefinitionsResponse = Message<"freshet.registry.v1.ApplyDefinit
  * Use `create(ApplyDefinitionsResponseSchema)` to create a new message.
  */
 export const ApplyDefinitionsResponseSchema: GenMessage<ApplyDefinitionsResponse> = /*@__PURE__*/
-  messageDesc(file_freshet_registry_v1_registry, 4);
+  messageDesc(file_freshet_registry_v1_registry, 7);
 
 /**
  * Asks for the definitions.
@@ -190,7 +381,7 @@ export type GetDefinitionsRequest = Message<"freshet.registry.v1.GetDefinitionsR
  * Use `create(GetDefinitionsRequestSchema)` to create a new message.
  */
 export const GetDefinitionsRequestSchema: GenMessage<GetDefinitionsRequest> = /*@__PURE__*/
-  messageDesc(file_freshet_registry_v1_registry, 5);
+  messageDesc(file_freshet_registry_v1_registry, 8);
 
 /**
  * The definitions in force.
@@ -218,7 +409,7 @@ export type GetDefinitionsResponse = Message<"freshet.registry.v1.GetDefinitions
  * Use `create(GetDefinitionsResponseSchema)` to create a new message.
  */
 export const GetDefinitionsResponseSchema: GenMessage<GetDefinitionsResponse> = /*@__PURE__*/
-  messageDesc(file_freshet_registry_v1_registry, 6);
+  messageDesc(file_freshet_registry_v1_registry, 9);
 
 /**
  * Asks to follow the definitions.
@@ -239,7 +430,7 @@ export type WatchDefinitionsRequest = Message<"freshet.registry.v1.WatchDefiniti
  * Use `create(WatchDefinitionsRequestSchema)` to create a new message.
  */
 export const WatchDefinitionsRequestSchema: GenMessage<WatchDefinitionsRequest> = /*@__PURE__*/
-  messageDesc(file_freshet_registry_v1_registry, 7);
+  messageDesc(file_freshet_registry_v1_registry, 10);
 
 /**
  * The definitions in force.
@@ -260,7 +451,7 @@ export type WatchDefinitionsResponse = Message<"freshet.registry.v1.WatchDefinit
  * Use `create(WatchDefinitionsResponseSchema)` to create a new message.
  */
 export const WatchDefinitionsResponseSchema: GenMessage<WatchDefinitionsResponse> = /*@__PURE__*/
-  messageDesc(file_freshet_registry_v1_registry, 8);
+  messageDesc(file_freshet_registry_v1_registry, 11);
 
 /**
  * A node of the mesh.
@@ -330,7 +521,7 @@ export type Node = Message<"freshet.registry.v1.Node"> & {
  * Use `create(NodeSchema)` to create a new message.
  */
 export const NodeSchema: GenMessage<Node> = /*@__PURE__*/
-  messageDesc(file_freshet_registry_v1_registry, 9);
+  messageDesc(file_freshet_registry_v1_registry, 12);
 
 /**
  * Announces a node.
@@ -366,7 +557,7 @@ export type AnnounceNodeRequest = Message<"freshet.registry.v1.AnnounceNodeReque
  * Use `create(AnnounceNodeRequestSchema)` to create a new message.
  */
 export const AnnounceNodeRequestSchema: GenMessage<AnnounceNodeRequest> = /*@__PURE__*/
-  messageDesc(file_freshet_registry_v1_registry, 10);
+  messageDesc(file_freshet_registry_v1_registry, 13);
 
 /**
  * The lease.
@@ -387,7 +578,7 @@ export type AnnounceNodeResponse = Message<"freshet.registry.v1.AnnounceNodeResp
  * Use `create(AnnounceNodeResponseSchema)` to create a new message.
  */
 export const AnnounceNodeResponseSchema: GenMessage<AnnounceNodeResponse> = /*@__PURE__*/
-  messageDesc(file_freshet_registry_v1_registry, 11);
+  messageDesc(file_freshet_registry_v1_registry, 14);
 
 /**
  * Asks to follow the topology.
@@ -402,7 +593,7 @@ export type WatchTopologyRequest = Message<"freshet.registry.v1.WatchTopologyReq
  * Use `create(WatchTopologyRequestSchema)` to create a new message.
  */
 export const WatchTopologyRequestSchema: GenMessage<WatchTopologyRequest> = /*@__PURE__*/
-  messageDesc(file_freshet_registry_v1_registry, 12);
+  messageDesc(file_freshet_registry_v1_registry, 15);
 
 /**
  * The nodes.
@@ -423,7 +614,7 @@ export type WatchTopologyResponse = Message<"freshet.registry.v1.WatchTopologyRe
  * Use `create(WatchTopologyResponseSchema)` to create a new message.
  */
 export const WatchTopologyResponseSchema: GenMessage<WatchTopologyResponse> = /*@__PURE__*/
-  messageDesc(file_freshet_registry_v1_registry, 13);
+  messageDesc(file_freshet_registry_v1_registry, 16);
 
 /**
  * Asks for the status.
@@ -438,7 +629,7 @@ export type GetRegistryStatusRequest = Message<"freshet.registry.v1.GetRegistryS
  * Use `create(GetRegistryStatusRequestSchema)` to create a new message.
  */
 export const GetRegistryStatusRequestSchema: GenMessage<GetRegistryStatusRequest> = /*@__PURE__*/
-  messageDesc(file_freshet_registry_v1_registry, 14);
+  messageDesc(file_freshet_registry_v1_registry, 17);
 
 /**
  * What the registry is doing.
@@ -501,7 +692,653 @@ export type GetRegistryStatusResponse = Message<"freshet.registry.v1.GetRegistry
  * Use `create(GetRegistryStatusResponseSchema)` to create a new message.
  */
 export const GetRegistryStatusResponseSchema: GenMessage<GetRegistryStatusResponse> = /*@__PURE__*/
-  messageDesc(file_freshet_registry_v1_registry, 15);
+  messageDesc(file_freshet_registry_v1_registry, 18);
+
+/**
+ * Asks for applies.
+ *
+ * @generated from message freshet.registry.v1.ListAppliesRequest
+ */
+export type ListAppliesRequest = Message<"freshet.registry.v1.ListAppliesRequest"> & {
+  /**
+   * At most so many; 0: 50.
+   *
+   * @generated from field: uint32 limit = 1;
+   */
+  limit: number;
+
+  /**
+   * Only applies before this number; 0: from the newest on.
+   *
+   * @generated from field: uint64 before = 2;
+   */
+  before: bigint;
+};
+
+/**
+ * Describes the message freshet.registry.v1.ListAppliesRequest.
+ * Use `create(ListAppliesRequestSchema)` to create a new message.
+ */
+export const ListAppliesRequestSchema: GenMessage<ListAppliesRequest> = /*@__PURE__*/
+  messageDesc(file_freshet_registry_v1_registry, 19);
+
+/**
+ * An apply.
+ *
+ * @generated from message freshet.registry.v1.Apply
+ */
+export type Apply = Message<"freshet.registry.v1.Apply"> & {
+  /**
+   * Its number, from 1.
+   *
+   * @generated from field: uint64 number = 1;
+   */
+  number: bigint;
+
+  /**
+   * When, microseconds since the Unix epoch.
+   *
+   * @generated from field: sint64 applied_at_us = 2;
+   */
+  appliedAtUs: bigint;
+
+  /**
+   * The generation in force after it.
+   *
+   * @generated from field: uint64 generation = 3;
+   */
+  generation: bigint;
+
+  /**
+   * The hash of the plan.
+   *
+   * @generated from field: bytes plan_hash = 4;
+   */
+  planHash: Uint8Array;
+
+  /**
+   * What it changed.
+   *
+   * @generated from field: repeated freshet.registry.v1.PlannedChange changes = 5;
+   */
+  changes: PlannedChange[];
+
+  /**
+   * The caller's address.
+   *
+   * @generated from field: string peer = 6;
+   */
+  peer: string;
+
+  /**
+   * Who applied, as he said it himself.
+   *
+   * @generated from field: string by = 7;
+   */
+  by: string;
+
+  /**
+   * Why, in his words.
+   *
+   * @generated from field: string message = 8;
+   */
+  message: string;
+
+  /**
+   * Whether the definitions as written are still kept, so that they can be rolled back to.
+   *
+   * @generated from field: bool kept = 9;
+   */
+  kept: boolean;
+};
+
+/**
+ * Describes the message freshet.registry.v1.Apply.
+ * Use `create(ApplySchema)` to create a new message.
+ */
+export const ApplySchema: GenMessage<Apply> = /*@__PURE__*/
+  messageDesc(file_freshet_registry_v1_registry, 20);
+
+/**
+ * Applies.
+ *
+ * @generated from message freshet.registry.v1.ListAppliesResponse
+ */
+export type ListAppliesResponse = Message<"freshet.registry.v1.ListAppliesResponse"> & {
+  /**
+   * By number descending.
+   *
+   * @generated from field: repeated freshet.registry.v1.Apply applies = 1;
+   */
+  applies: Apply[];
+
+  /**
+   * For `before` of the next page; 0: there are no more.
+   *
+   * @generated from field: uint64 next_before = 2;
+   */
+  nextBefore: bigint;
+};
+
+/**
+ * Describes the message freshet.registry.v1.ListAppliesResponse.
+ * Use `create(ListAppliesResponseSchema)` to create a new message.
+ */
+export const ListAppliesResponseSchema: GenMessage<ListAppliesResponse> = /*@__PURE__*/
+  messageDesc(file_freshet_registry_v1_registry, 21);
+
+/**
+ * Asks for earlier definitions.
+ *
+ * @generated from message freshet.registry.v1.GetDefinitionsAtRequest
+ */
+export type GetDefinitionsAtRequest = Message<"freshet.registry.v1.GetDefinitionsAtRequest"> & {
+  /**
+   * The generation; 0: the one before that in force.
+   *
+   * @generated from field: uint64 generation = 1;
+   */
+  generation: bigint;
+};
+
+/**
+ * Describes the message freshet.registry.v1.GetDefinitionsAtRequest.
+ * Use `create(GetDefinitionsAtRequestSchema)` to create a new message.
+ */
+export const GetDefinitionsAtRequestSchema: GenMessage<GetDefinitionsAtRequest> = /*@__PURE__*/
+  messageDesc(file_freshet_registry_v1_registry, 22);
+
+/**
+ * Earlier definitions.
+ *
+ * @generated from message freshet.registry.v1.GetDefinitionsAtResponse
+ */
+export type GetDefinitionsAtResponse = Message<"freshet.registry.v1.GetDefinitionsAtResponse"> & {
+  /**
+   * As written by the last apply of that generation.
+   *
+   * @generated from field: freshet.registry.v1.Definitions definitions = 1;
+   */
+  definitions?: Definitions | undefined;
+
+  /**
+   * The generation.
+   *
+   * @generated from field: uint64 generation = 2;
+   */
+  generation: bigint;
+};
+
+/**
+ * Describes the message freshet.registry.v1.GetDefinitionsAtResponse.
+ * Use `create(GetDefinitionsAtResponseSchema)` to create a new message.
+ */
+export const GetDefinitionsAtResponseSchema: GenMessage<GetDefinitionsAtResponse> = /*@__PURE__*/
+  messageDesc(file_freshet_registry_v1_registry, 23);
+
+/**
+ * Asks for definitions.
+ *
+ * @generated from message freshet.registry.v1.SearchRequest
+ */
+export type SearchRequest = Message<"freshet.registry.v1.SearchRequest"> & {
+  /**
+   * Words that the name, the description, the owner and the tags must hold between them, in any case; empty: everything.
+   *
+   * @generated from field: string text = 1;
+   */
+  text: string;
+
+  /**
+   * Tags that it must all have.
+   *
+   * @generated from field: repeated string tags = 2;
+   */
+  tags: string[];
+
+  /**
+   * The owner; empty: any.
+   *
+   * @generated from field: string owner = 3;
+   */
+  owner: string;
+
+  /**
+   * The kinds; empty: all.
+   *
+   * @generated from field: repeated freshet.registry.v1.SubjectKind kinds = 4;
+   */
+  kinds: SubjectKind[];
+
+  /**
+   * At most so many; 0: 100.
+   *
+   * @generated from field: uint32 limit = 5;
+   */
+  limit: number;
+};
+
+/**
+ * Describes the message freshet.registry.v1.SearchRequest.
+ * Use `create(SearchRequestSchema)` to create a new message.
+ */
+export const SearchRequestSchema: GenMessage<SearchRequest> = /*@__PURE__*/
+  messageDesc(file_freshet_registry_v1_registry, 24);
+
+/**
+ * A definition that was found.
+ *
+ * @generated from message freshet.registry.v1.SearchHit
+ */
+export type SearchHit = Message<"freshet.registry.v1.SearchHit"> & {
+  /**
+   * What it is.
+   *
+   * @generated from field: freshet.registry.v1.SubjectKind kind = 1;
+   */
+  kind: SubjectKind;
+
+  /**
+   * Its name: "user_clicks", "user_clicks:click_count_5min".
+   *
+   * @generated from field: string name = 2;
+   */
+  name: string;
+
+  /**
+   * What it is, for people.
+   *
+   * @generated from field: string description = 3;
+   */
+  description: string;
+
+  /**
+   * Who answers for it: its own owner, else that of what it belongs to.
+   *
+   * @generated from field: string owner = 4;
+   */
+  owner: string;
+
+  /**
+   * Its tags.
+   *
+   * @generated from field: repeated string tags = 5;
+   */
+  tags: string[];
+
+  /**
+   * Where it was written.
+   *
+   * @generated from field: freshet.registry.v1.Location location = 6;
+   */
+  location?: Location | undefined;
+};
+
+/**
+ * Describes the message freshet.registry.v1.SearchHit.
+ * Use `create(SearchHitSchema)` to create a new message.
+ */
+export const SearchHitSchema: GenMessage<SearchHit> = /*@__PURE__*/
+  messageDesc(file_freshet_registry_v1_registry, 25);
+
+/**
+ * What was found.
+ *
+ * @generated from message freshet.registry.v1.SearchResponse
+ */
+export type SearchResponse = Message<"freshet.registry.v1.SearchResponse"> & {
+  /**
+   * Those whose name holds the text first, then by name.
+   *
+   * @generated from field: repeated freshet.registry.v1.SearchHit hits = 1;
+   */
+  hits: SearchHit[];
+
+  /**
+   * How many there are in all.
+   *
+   * @generated from field: uint32 total = 2;
+   */
+  total: number;
+};
+
+/**
+ * Describes the message freshet.registry.v1.SearchResponse.
+ * Use `create(SearchResponseSchema)` to create a new message.
+ */
+export const SearchResponseSchema: GenMessage<SearchResponse> = /*@__PURE__*/
+  messageDesc(file_freshet_registry_v1_registry, 26);
+
+/**
+ * Asks for lineage.
+ *
+ * @generated from message freshet.registry.v1.GetLineageRequest
+ */
+export type GetLineageRequest = Message<"freshet.registry.v1.GetLineageRequest"> & {
+  /**
+   * What is looked at.
+   *
+   * @generated from field: freshet.registry.v1.SubjectKind kind = 1;
+   */
+  kind: SubjectKind;
+
+  /**
+   * Its name: "public.orders.amount" or "orders.amount" by the source's name, "user_clicks:spend_1h", "recommendations".
+   *
+   * @generated from field: string name = 2;
+   */
+  name: string;
+};
+
+/**
+ * Describes the message freshet.registry.v1.GetLineageRequest.
+ * Use `create(GetLineageRequestSchema)` to create a new message.
+ */
+export const GetLineageRequestSchema: GenMessage<GetLineageRequest> = /*@__PURE__*/
+  messageDesc(file_freshet_registry_v1_registry, 27);
+
+/**
+ * Something that values come from or go to.
+ *
+ * @generated from message freshet.registry.v1.LineageNode
+ */
+export type LineageNode = Message<"freshet.registry.v1.LineageNode"> & {
+  /**
+   * Names it within the answer: "feature user_clicks:spend_1h".
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * What it is.
+   *
+   * @generated from field: freshet.registry.v1.SubjectKind kind = 2;
+   */
+  kind: SubjectKind;
+
+  /**
+   * Its name.
+   *
+   * @generated from field: string name = 3;
+   */
+  name: string;
+
+  /**
+   * Who answers for it; empty: nobody is named.
+   *
+   * @generated from field: string owner = 4;
+   */
+  owner: string;
+};
+
+/**
+ * Describes the message freshet.registry.v1.LineageNode.
+ * Use `create(LineageNodeSchema)` to create a new message.
+ */
+export const LineageNodeSchema: GenMessage<LineageNode> = /*@__PURE__*/
+  messageDesc(file_freshet_registry_v1_registry, 28);
+
+/**
+ * That something uses something.
+ *
+ * @generated from message freshet.registry.v1.LineageEdge
+ */
+export type LineageEdge = Message<"freshet.registry.v1.LineageEdge"> & {
+  /**
+   * The id of what is used.
+   *
+   * @generated from field: string from = 1;
+   */
+  from: string;
+
+  /**
+   * The id of what uses it.
+   *
+   * @generated from field: string to = 2;
+   */
+  to: string;
+
+  /**
+   * For what: "input", "where", "derived", "join", "key", "event time", "output", "on-demand".
+   *
+   * @generated from field: string role = 3;
+   */
+  role: string;
+};
+
+/**
+ * Describes the message freshet.registry.v1.LineageEdge.
+ * Use `create(LineageEdgeSchema)` to create a new message.
+ */
+export const LineageEdgeSchema: GenMessage<LineageEdge> = /*@__PURE__*/
+  messageDesc(file_freshet_registry_v1_registry, 29);
+
+/**
+ * Lineage.
+ *
+ * @generated from message freshet.registry.v1.GetLineageResponse
+ */
+export type GetLineageResponse = Message<"freshet.registry.v1.GetLineageResponse"> & {
+  /**
+   * The node that was asked for, by id.
+   *
+   * @generated from field: string subject = 1;
+   */
+  subject: string;
+
+  /**
+   * It, what it is made of, and what is made of it, by id ascending.
+   *
+   * @generated from field: repeated freshet.registry.v1.LineageNode nodes = 2;
+   */
+  nodes: LineageNode[];
+
+  /**
+   * Between these, by from, to and role.
+   *
+   * @generated from field: repeated freshet.registry.v1.LineageEdge edges = 3;
+   */
+  edges: LineageEdge[];
+
+  /**
+   * The generation that this is about.
+   *
+   * @generated from field: uint64 generation = 4;
+   */
+  generation: bigint;
+};
+
+/**
+ * Describes the message freshet.registry.v1.GetLineageResponse.
+ * Use `create(GetLineageResponseSchema)` to create a new message.
+ */
+export const GetLineageResponseSchema: GenMessage<GetLineageResponse> = /*@__PURE__*/
+  messageDesc(file_freshet_registry_v1_registry, 30);
+
+/**
+ * Claims databases.
+ *
+ * @generated from message freshet.registry.v1.ClaimSourcesRequest
+ */
+export type ClaimSourcesRequest = Message<"freshet.registry.v1.ClaimSourcesRequest"> & {
+  /**
+   * Who claims: the node's id.
+   *
+   * @generated from field: string node_id = 1;
+   */
+  nodeId: string;
+
+  /**
+   * The databases, each by what it is wherever it is reached from: the cluster's system identifier and the database's name.
+   *
+   * @generated from field: repeated string databases = 2;
+   */
+  databases: string[];
+};
+
+/**
+ * Describes the message freshet.registry.v1.ClaimSourcesRequest.
+ * Use `create(ClaimSourcesRequestSchema)` to create a new message.
+ */
+export const ClaimSourcesRequestSchema: GenMessage<ClaimSourcesRequest> = /*@__PURE__*/
+  messageDesc(file_freshet_registry_v1_registry, 31);
+
+/**
+ * What became of the claims.
+ *
+ * @generated from message freshet.registry.v1.ClaimSourcesResponse
+ */
+export type ClaimSourcesResponse = Message<"freshet.registry.v1.ClaimSourcesResponse"> & {
+  /**
+   * One per database asked for, in order: who holds it now.
+   *
+   * @generated from field: repeated freshet.registry.v1.SourceClaim claims = 1;
+   */
+  claims: SourceClaim[];
+};
+
+/**
+ * Describes the message freshet.registry.v1.ClaimSourcesResponse.
+ * Use `create(ClaimSourcesResponseSchema)` to create a new message.
+ */
+export const ClaimSourcesResponseSchema: GenMessage<ClaimSourcesResponse> = /*@__PURE__*/
+  messageDesc(file_freshet_registry_v1_registry, 32);
+
+/**
+ * That a node holds a database.
+ *
+ * @generated from message freshet.registry.v1.SourceClaim
+ */
+export type SourceClaim = Message<"freshet.registry.v1.SourceClaim"> & {
+  /**
+   * The database.
+   *
+   * @generated from field: string database = 1;
+   */
+  database: string;
+
+  /**
+   * The node that holds it.
+   *
+   * @generated from field: string node_id = 2;
+   */
+  nodeId: string;
+
+  /**
+   * Since when, microseconds since the Unix epoch.
+   *
+   * @generated from field: sint64 since_us = 3;
+   */
+  sinceUs: bigint;
+
+  /**
+   * Counts up each time the database goes to another node.
+   *
+   * @generated from field: uint64 epoch = 4;
+   */
+  epoch: bigint;
+
+  /**
+   * Whether the node has a lease.
+   *
+   * @generated from field: bool alive = 5;
+   */
+  alive: boolean;
+};
+
+/**
+ * Describes the message freshet.registry.v1.SourceClaim.
+ * Use `create(SourceClaimSchema)` to create a new message.
+ */
+export const SourceClaimSchema: GenMessage<SourceClaim> = /*@__PURE__*/
+  messageDesc(file_freshet_registry_v1_registry, 33);
+
+/**
+ * Asks who holds what.
+ *
+ * @generated from message freshet.registry.v1.ListSourceClaimsRequest
+ */
+export type ListSourceClaimsRequest = Message<"freshet.registry.v1.ListSourceClaimsRequest"> & {
+};
+
+/**
+ * Describes the message freshet.registry.v1.ListSourceClaimsRequest.
+ * Use `create(ListSourceClaimsRequestSchema)` to create a new message.
+ */
+export const ListSourceClaimsRequestSchema: GenMessage<ListSourceClaimsRequest> = /*@__PURE__*/
+  messageDesc(file_freshet_registry_v1_registry, 34);
+
+/**
+ * Who holds what.
+ *
+ * @generated from message freshet.registry.v1.ListSourceClaimsResponse
+ */
+export type ListSourceClaimsResponse = Message<"freshet.registry.v1.ListSourceClaimsResponse"> & {
+  /**
+   * By database.
+   *
+   * @generated from field: repeated freshet.registry.v1.SourceClaim claims = 1;
+   */
+  claims: SourceClaim[];
+};
+
+/**
+ * Describes the message freshet.registry.v1.ListSourceClaimsResponse.
+ * Use `create(ListSourceClaimsResponseSchema)` to create a new message.
+ */
+export const ListSourceClaimsResponseSchema: GenMessage<ListSourceClaimsResponse> = /*@__PURE__*/
+  messageDesc(file_freshet_registry_v1_registry, 35);
+
+/**
+ * Gives a database free.
+ *
+ * @generated from message freshet.registry.v1.ReleaseSourceRequest
+ */
+export type ReleaseSourceRequest = Message<"freshet.registry.v1.ReleaseSourceRequest"> & {
+  /**
+   * The database.
+   *
+   * @generated from field: string database = 1;
+   */
+  database: string;
+
+  /**
+   * The node that holds it, so that nobody gives away what has changed hands meanwhile.
+   *
+   * @generated from field: string node_id = 2;
+   */
+  nodeId: string;
+
+  /**
+   * Also while the node has a lease.
+   *
+   * @generated from field: bool force = 3;
+   */
+  force: boolean;
+};
+
+/**
+ * Describes the message freshet.registry.v1.ReleaseSourceRequest.
+ * Use `create(ReleaseSourceRequestSchema)` to create a new message.
+ */
+export const ReleaseSourceRequestSchema: GenMessage<ReleaseSourceRequest> = /*@__PURE__*/
+  messageDesc(file_freshet_registry_v1_registry, 36);
+
+/**
+ * It is free.
+ *
+ * @generated from message freshet.registry.v1.ReleaseSourceResponse
+ */
+export type ReleaseSourceResponse = Message<"freshet.registry.v1.ReleaseSourceResponse"> & {
+};
+
+/**
+ * Describes the message freshet.registry.v1.ReleaseSourceResponse.
+ * Use `create(ReleaseSourceResponseSchema)` to create a new message.
+ */
+export const ReleaseSourceResponseSchema: GenMessage<ReleaseSourceResponse> = /*@__PURE__*/
+  messageDesc(file_freshet_registry_v1_registry, 37);
 
 /**
  * What happens to something.
@@ -552,6 +1389,54 @@ export const ChangeKindSchema: GenEnum<ChangeKind> = /*@__PURE__*/
   enumDesc(file_freshet_registry_v1_registry, 0);
 
 /**
+ * How a view comes by its state.
+ *
+ * @generated from enum freshet.registry.v1.BuildWay
+ */
+export const BuildWay = {
+  /**
+   * Not known.
+   *
+   * @generated from enum value: BUILD_WAY_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * It takes over a state that is there.
+   *
+   * @generated from enum value: BUILD_WAY_KEEPS = 1;
+   */
+  KEEPS: 1,
+
+  /**
+   * It folds from the log, which has all rows it needs.
+   *
+   * @generated from enum value: BUILD_WAY_FOLDS_LOG = 2;
+   */
+  FOLDS_LOG: 2,
+
+  /**
+   * The table is read anew.
+   *
+   * @generated from enum value: BUILD_WAY_READS_TABLE = 3;
+   */
+  READS_TABLE: 3,
+} as const;
+
+/**
+ * How a view comes by its state.
+ *
+ * @generated from enum freshet.registry.v1.BuildWay
+ */
+export type BuildWay = (typeof BuildWay)[keyof typeof BuildWay] | UnknownEnum;
+
+/**
+ * Describes the enum freshet.registry.v1.BuildWay.
+ */
+export const BuildWaySchema: GenEnum<BuildWay> = /*@__PURE__*/
+  enumDesc(file_freshet_registry_v1_registry, 1);
+
+/**
  * What a node does.
  *
  * @generated from enum freshet.registry.v1.Role
@@ -597,7 +1482,90 @@ export type Role = (typeof Role)[keyof typeof Role] | UnknownEnum;
  * Describes the enum freshet.registry.v1.Role.
  */
 export const RoleSchema: GenEnum<Role> = /*@__PURE__*/
-  enumDesc(file_freshet_registry_v1_registry, 1);
+  enumDesc(file_freshet_registry_v1_registry, 2);
+
+/**
+ * What kind of definition something is.
+ *
+ * @generated from enum freshet.registry.v1.SubjectKind
+ */
+export const SubjectKind = {
+  /**
+   * Any.
+   *
+   * @generated from enum value: SUBJECT_KIND_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * A column of a table.
+   *
+   * @generated from enum value: SUBJECT_KIND_COLUMN = 1;
+   */
+  COLUMN: 1,
+
+  /**
+   * An entity.
+   *
+   * @generated from enum value: SUBJECT_KIND_ENTITY = 2;
+   */
+  ENTITY: 2,
+
+  /**
+   * A source.
+   *
+   * @generated from enum value: SUBJECT_KIND_SOURCE = 3;
+   */
+  SOURCE: 3,
+
+  /**
+   * A view.
+   *
+   * @generated from enum value: SUBJECT_KIND_VIEW = 4;
+   */
+  VIEW: 4,
+
+  /**
+   * A feature of a view.
+   *
+   * @generated from enum value: SUBJECT_KIND_FEATURE = 5;
+   */
+  FEATURE: 5,
+
+  /**
+   * A derived column of a view.
+   *
+   * @generated from enum value: SUBJECT_KIND_DERIVED = 6;
+   */
+  DERIVED: 6,
+
+  /**
+   * A feature that a service computes when it is read.
+   *
+   * @generated from enum value: SUBJECT_KIND_ON_DEMAND = 7;
+   */
+  ON_DEMAND: 7,
+
+  /**
+   * A service.
+   *
+   * @generated from enum value: SUBJECT_KIND_SERVICE = 8;
+   */
+  SERVICE: 8,
+} as const;
+
+/**
+ * What kind of definition something is.
+ *
+ * @generated from enum freshet.registry.v1.SubjectKind
+ */
+export type SubjectKind = (typeof SubjectKind)[keyof typeof SubjectKind] | UnknownEnum;
+
+/**
+ * Describes the enum freshet.registry.v1.SubjectKind.
+ */
+export const SubjectKindSchema: GenEnum<SubjectKind> = /*@__PURE__*/
+  enumDesc(file_freshet_registry_v1_registry, 3);
 
 /**
  * Keeps what the mesh agrees on.
@@ -664,6 +1632,76 @@ export const RegistryService: GenService<{
     methodKind: "server_streaming";
     input: typeof WatchTopologyRequestSchema;
     output: typeof WatchTopologyResponseSchema;
+  },
+  /**
+   * Lists the applies, the newest first, a page at a time.
+   *
+   * @generated from rpc freshet.registry.v1.RegistryService.ListApplies
+   */
+  listApplies: {
+    methodKind: "unary";
+    input: typeof ListAppliesRequestSchema;
+    output: typeof ListAppliesResponseSchema;
+  },
+  /**
+   * Returns the definitions of an earlier generation as they were written. INVALID_REQUEST when they are not kept.
+   *
+   * @generated from rpc freshet.registry.v1.RegistryService.GetDefinitionsAt
+   */
+  getDefinitionsAt: {
+    methodKind: "unary";
+    input: typeof GetDefinitionsAtRequestSchema;
+    output: typeof GetDefinitionsAtResponseSchema;
+  },
+  /**
+   * Finds definitions in force by their names, descriptions, owners and tags.
+   *
+   * @generated from rpc freshet.registry.v1.RegistryService.Search
+   */
+  search: {
+    methodKind: "unary";
+    input: typeof SearchRequestSchema;
+    output: typeof SearchResponseSchema;
+  },
+  /**
+   * Says what something is made of and what is made of it, from columns to services.
+   *
+   * @generated from rpc freshet.registry.v1.RegistryService.GetLineage
+   */
+  getLineage: {
+    methodKind: "unary";
+    input: typeof GetLineageRequestSchema;
+    output: typeof GetLineageResponseSchema;
+  },
+  /**
+   * Claims databases for a node that captures, so that no two nodes capture one at a time.
+   *
+   * @generated from rpc freshet.registry.v1.RegistryService.ClaimSources
+   */
+  claimSources: {
+    methodKind: "unary";
+    input: typeof ClaimSourcesRequestSchema;
+    output: typeof ClaimSourcesResponseSchema;
+  },
+  /**
+   * Says who holds which database.
+   *
+   * @generated from rpc freshet.registry.v1.RegistryService.ListSourceClaims
+   */
+  listSourceClaims: {
+    methodKind: "unary";
+    input: typeof ListSourceClaimsRequestSchema;
+    output: typeof ListSourceClaimsResponseSchema;
+  },
+  /**
+   * Gives a database free whose node is gone for good.
+   *
+   * @generated from rpc freshet.registry.v1.RegistryService.ReleaseSource
+   */
+  releaseSource: {
+    methodKind: "unary";
+    input: typeof ReleaseSourceRequestSchema;
+    output: typeof ReleaseSourceResponseSchema;
   },
   /**
    * Says what the registry is doing.

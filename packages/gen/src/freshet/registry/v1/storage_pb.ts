@@ -5,12 +5,13 @@
 // The registry's bytes at rest, in a store that seals each value (keys: services/registry/src/io/registry-store.ts). Not sent on the wire.
 // History: 2026-11-22 first version.
 // 2026-11-23 values are sealed by the store (CRC32C over key and value), no longer in a StoredValue.
+// 2026-11-29 who applied; earlier definitions; who holds which database.
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
 import type { Definitions } from "./definition_pb.ts";
 import { file_freshet_registry_v1_definition } from "./definition_pb.ts";
-import type { Node, PlannedChange } from "./registry_pb.ts";
+import type { Node, PlannedChange, SourceClaim } from "./registry_pb.ts";
 import { file_freshet_registry_v1_registry } from "./registry_pb.ts";
 import type { DefinitionSet } from "../../type/v1/plan_pb.ts";
 import { file_freshet_type_v1_plan } from "../../type/v1/plan_pb.ts";
@@ -20,7 +21,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file freshet/registry/v1/storage.proto.
  */
 export const file_freshet_registry_v1_storage: GenFile = /*@__PURE__*/
-  fileDesc("CiFmcmVzaGV0L3JlZ2lzdHJ5L3YxL3N0b3JhZ2UucHJvdG8SE2ZyZXNoZXQucmVnaXN0cnkudjEiKgoLU3RvcmVkVmFsdWUSDQoFY3JjMzIYASABKAcSDAoEYm9keRgCIAEoDCKmAQoRU3RvcmVkRGVmaW5pdGlvbnMSMQoHd3JpdHRlbhgBIAEoCzIgLmZyZXNoZXQucmVnaXN0cnkudjEuRGVmaW5pdGlvbnMSMAoIcmVzb2x2ZWQYAiABKAsyHi5mcmVzaGV0LnR5cGUudjEuRGVmaW5pdGlvblNldBIVCg1oaWdoZXN0X3JvdXRlGAMgASgNEhUKDWF1ZGl0X2VudHJpZXMYBCABKAQijQEKCkF1ZGl0RW50cnkSFQoNYXBwbGllZF9hdF91cxgBIAEoEhISCgpnZW5lcmF0aW9uGAIgASgEEhEKCXBsYW5faGFzaBgDIAEoDBIzCgdjaGFuZ2VzGAQgAygLMiIuZnJlc2hldC5yZWdpc3RyeS52MS5QbGFubmVkQ2hhbmdlEgwKBHBlZXIYBSABKAkiNwoLU3RvcmVkTm9kZXMSKAoFbm9kZXMYASADKAsyGS5mcmVzaGV0LnJlZ2lzdHJ5LnYxLk5vZGViBnByb3RvMw", [file_freshet_registry_v1_definition, file_freshet_registry_v1_registry, file_freshet_type_v1_plan]);
+  fileDesc("CiFmcmVzaGV0L3JlZ2lzdHJ5L3YxL3N0b3JhZ2UucHJvdG8SE2ZyZXNoZXQucmVnaXN0cnkudjEiKgoLU3RvcmVkVmFsdWUSDQoFY3JjMzIYASABKAcSDAoEYm9keRgCIAEoDCKmAQoRU3RvcmVkRGVmaW5pdGlvbnMSMQoHd3JpdHRlbhgBIAEoCzIgLmZyZXNoZXQucmVnaXN0cnkudjEuRGVmaW5pdGlvbnMSMAoIcmVzb2x2ZWQYAiABKAsyHi5mcmVzaGV0LnR5cGUudjEuRGVmaW5pdGlvblNldBIVCg1oaWdoZXN0X3JvdXRlGAMgASgNEhUKDWF1ZGl0X2VudHJpZXMYBCABKAQiqgEKCkF1ZGl0RW50cnkSFQoNYXBwbGllZF9hdF91cxgBIAEoEhISCgpnZW5lcmF0aW9uGAIgASgEEhEKCXBsYW5faGFzaBgDIAEoDBIzCgdjaGFuZ2VzGAQgAygLMiIuZnJlc2hldC5yZWdpc3RyeS52MS5QbGFubmVkQ2hhbmdlEgwKBHBlZXIYBSABKAkSCgoCYnkYBiABKAkSDwoHbWVzc2FnZRgHIAEoCSJWCg1TdG9yZWRXcml0dGVuEhIKCmdlbmVyYXRpb24YASABKAQSMQoHd3JpdHRlbhgCIAEoCzIgLmZyZXNoZXQucmVnaXN0cnkudjEuRGVmaW5pdGlvbnMiPQoNU3RvcmVkSGlzdG9yeRIsCgRrZXB0GAEgAygLMh4uZnJlc2hldC5yZWdpc3RyeS52MS5LZXB0QXBwbHkiPgoJS2VwdEFwcGx5Eg4KBm51bWJlchgBIAEoBBISCgpnZW5lcmF0aW9uGAIgASgEEg0KBWJ5dGVzGAMgASgEIkAKDFN0b3JlZENsYWltcxIwCgZjbGFpbXMYASADKAsyIC5mcmVzaGV0LnJlZ2lzdHJ5LnYxLlNvdXJjZUNsYWltIjcKC1N0b3JlZE5vZGVzEigKBW5vZGVzGAEgAygLMhkuZnJlc2hldC5yZWdpc3RyeS52MS5Ob2RlYgZwcm90bzM", [file_freshet_registry_v1_definition, file_freshet_registry_v1_registry, file_freshet_type_v1_plan]);
 
 /**
  * What values lay in until 2026-11-23. Not written any more.
@@ -132,6 +133,20 @@ export type AuditEntry = Message<"freshet.registry.v1.AuditEntry"> & {
    * @generated from field: string peer = 5;
    */
   peer: string;
+
+  /**
+   * Who applied, as he said it himself.
+   *
+   * @generated from field: string by = 6;
+   */
+  by: string;
+
+  /**
+   * Why, in his words.
+   *
+   * @generated from field: string message = 7;
+   */
+  message: string;
 };
 
 /**
@@ -140,6 +155,111 @@ export type AuditEntry = Message<"freshet.registry.v1.AuditEntry"> & {
  */
 export const AuditEntrySchema: GenMessage<AuditEntry> = /*@__PURE__*/
   messageDesc(file_freshet_registry_v1_storage, 2);
+
+/**
+ * The definitions of an apply as they were written, kept to be rolled back to.
+ *
+ * @generated from message freshet.registry.v1.StoredWritten
+ */
+export type StoredWritten = Message<"freshet.registry.v1.StoredWritten"> & {
+  /**
+   * The generation in force after the apply.
+   *
+   * @generated from field: uint64 generation = 1;
+   */
+  generation: bigint;
+
+  /**
+   * As written.
+   *
+   * @generated from field: freshet.registry.v1.Definitions written = 2;
+   */
+  written?: Definitions | undefined;
+};
+
+/**
+ * Describes the message freshet.registry.v1.StoredWritten.
+ * Use `create(StoredWrittenSchema)` to create a new message.
+ */
+export const StoredWrittenSchema: GenMessage<StoredWritten> = /*@__PURE__*/
+  messageDesc(file_freshet_registry_v1_storage, 3);
+
+/**
+ * Which applies' definitions are kept.
+ *
+ * @generated from message freshet.registry.v1.StoredHistory
+ */
+export type StoredHistory = Message<"freshet.registry.v1.StoredHistory"> & {
+  /**
+   * By number ascending.
+   *
+   * @generated from field: repeated freshet.registry.v1.KeptApply kept = 1;
+   */
+  kept: KeptApply[];
+};
+
+/**
+ * Describes the message freshet.registry.v1.StoredHistory.
+ * Use `create(StoredHistorySchema)` to create a new message.
+ */
+export const StoredHistorySchema: GenMessage<StoredHistory> = /*@__PURE__*/
+  messageDesc(file_freshet_registry_v1_storage, 4);
+
+/**
+ * An apply whose definitions are kept.
+ *
+ * @generated from message freshet.registry.v1.KeptApply
+ */
+export type KeptApply = Message<"freshet.registry.v1.KeptApply"> & {
+  /**
+   * The apply's number, from 0.
+   *
+   * @generated from field: uint64 number = 1;
+   */
+  number: bigint;
+
+  /**
+   * The generation in force after it.
+   *
+   * @generated from field: uint64 generation = 2;
+   */
+  generation: bigint;
+
+  /**
+   * How many bytes its StoredWritten has.
+   *
+   * @generated from field: uint64 bytes = 3;
+   */
+  bytes: bigint;
+};
+
+/**
+ * Describes the message freshet.registry.v1.KeptApply.
+ * Use `create(KeptApplySchema)` to create a new message.
+ */
+export const KeptApplySchema: GenMessage<KeptApply> = /*@__PURE__*/
+  messageDesc(file_freshet_registry_v1_storage, 5);
+
+/**
+ * Which node holds which database.
+ *
+ * @generated from message freshet.registry.v1.StoredClaims
+ */
+export type StoredClaims = Message<"freshet.registry.v1.StoredClaims"> & {
+  /**
+   * By database; those that are free keep their epoch, with an empty node id.
+   *
+   * @generated from field: repeated freshet.registry.v1.SourceClaim claims = 1;
+   */
+  claims: SourceClaim[];
+};
+
+/**
+ * Describes the message freshet.registry.v1.StoredClaims.
+ * Use `create(StoredClaimsSchema)` to create a new message.
+ */
+export const StoredClaimsSchema: GenMessage<StoredClaims> = /*@__PURE__*/
+  messageDesc(file_freshet_registry_v1_storage, 6);
 
 /**
  * The nodes that had a lease, so that a restarted registry does not say for a moment that nobody is there.
@@ -160,5 +280,5 @@ export type StoredNodes = Message<"freshet.registry.v1.StoredNodes"> & {
  * Use `create(StoredNodesSchema)` to create a new message.
  */
 export const StoredNodesSchema: GenMessage<StoredNodes> = /*@__PURE__*/
-  messageDesc(file_freshet_registry_v1_storage, 3);
+  messageDesc(file_freshet_registry_v1_storage, 7);
 
