@@ -182,11 +182,13 @@ async function makeSmaller(plan: Plan): Promise<void> {
   for (const { atUs, action } of smallest.actions) say(`  ${(atUs / 1e6).toFixed(3)} s  ${JSON.stringify(action)}`);
 }
 
-/** What kind of failure it is: the invariant, or the first words. */
+/** What kind of failure it is: the invariant, or the first words; of what is never served, what that is. */
 function kindOf(wrong: string | undefined): string | undefined {
   return wrong === undefined
     ? undefined
-    : (/\b[A-Z]\d(?=:)|does not converge|broke a promise/.exec(wrong)?.[0] ?? 'other');
+    : (/\b[A-Z]\d(?=:)|does not converge(, and tells of no loss)?: (edge-\d: )?[a-z]+|broke a promise/.exec(
+        wrong,
+      )?.[0] ?? 'other');
 }
 
 async function catchBroken(options: Options): Promise<number> {

@@ -148,6 +148,31 @@ it('leaves nothing of the entity in any file, and everybody else as they were', 
   expect(filesWith(`${MARKER}-`)).toEqual([]);
 }, 30_000);
 
+it('touches nothing for an entity that was not erased there', async () => {
+  const { firstOffset } = await log.append(0, [
+    encodeRecord({ case: 'definitions', value: definitions(1, [TEXTS]) }),
+    encodeRecord({ case: 'routeBegin', value: { route: 1, generation: 1 } }),
+    event(MARKER, 'kept'),
+    encodeRecord({ case: 'erase', value: { entity: 'user', entityKey: keyOf(OTHER), routes: [1], eraseId: 'e' } }),
+  ]);
+  const host = hostOf();
+  const running = host.run([0], stop.signal);
+  await log.append(0, [encodeTick()]);
+  await folded(host);
+  const { position } = await host.takeCheckpoint(0);
+  const before = filesWith(MARKER);
+  expect(before.length).toBeGreaterThan(1);
+  const request = { logId: log.logId, shard: 0, key: keyString(keyOf(MARKER)), setAside: true };
+  // A change, an erase of somebody else, a tick.
+  for (const offset of [2, 3, 4].map((i) => firstOffset + i)) {
+    await expect(host.forget({ ...request, offset }, stop.signal)).rejects.toMatchObject({ code: 'INVALID_REQUEST' });
+  }
+  expect(filesWith(MARKER)).toEqual(before);
+  expect(position).toBeGreaterThan(firstOffset);
+  stop.abort();
+  await running;
+});
+
 it('says what keeps it from being done', async () => {
   const host = hostOf();
   const late = AbortSignal.timeout(200);

@@ -2,7 +2,7 @@
  * What a node does about an entity that was erased, beyond folding the Erase record: nothing of it stays in the shard's
  * files (docs/rfd/0003-erase.md).
  *
- *     record folded, here and by builds ▶ key's empty states and the journal go ▶ checkpoint, older ones go ▶ store rewritten
+ *     the log has the record ▶ folded, here and by builds ▶ key's empty states and the journal go ▶ checkpoint, older ones go ▶ store rewritten
  *
  * Owns that order: a checkpoint only after the key's states are gone from what is committed; the rewriting last, in
  * between two lives of the shard, because what a scan holds cannot be rewritten. Each step can be done again, so whoever
@@ -10,7 +10,9 @@
  */
 import type { Clock } from '@freshet/kit/clock.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
+import type { LogReader } from '@freshet/log/log.ts';
 import type { CheckpointInfo, ShardCheckpoints } from './checkpoint.ts';
+import { requireErase } from './require-erase.ts';
 import type { Shard } from './shard.ts';
 
 export interface ForgetRequest {
@@ -40,6 +42,7 @@ export interface Forgotten {
 /** What it needs of the node, for one shard. */
 export interface ForgetPlace {
   readonly clock: Clock;
+  readonly log: LogReader;
   /** The life that runs. Throws UNAVAILABLE when none does. */
   shard(): Shard;
   readonly checkpoints: ShardCheckpoints;
@@ -52,7 +55,7 @@ export interface ForgetPlace {
 
 const POLL_MS = 50;
 
-/** Does it; rejects with the signal's reason when that comes first. */
+/** Does it; rejects with the signal's reason when that comes first. Throws INVALID_REQUEST when there is no such erase. */
 export async function forgetEntity(
   place: ForgetPlace,
   { logId, offset, key, setAside }: ForgetRequest,
@@ -68,6 +71,7 @@ export async function forgetEntity(
     if (shard.failure !== undefined) throw shard.failure;
     await place.clock.sleep(POLL_MS, signal);
   }
+  await requireErase(place.log, { shard: shard.shard, offset, key }, signal);
   const laterViews = await shard.forget(key, offset, signal);
   const { position } = shard;
   const info = await place.takeCheckpoint();

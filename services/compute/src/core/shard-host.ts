@@ -135,7 +135,7 @@ export class ShardHost implements ShardSource, NodeUpkeep {
 
   async forget(request: ForgetRequest, signal: AbortSignal): Promise<Forgotten> {
     const number = request.shard;
-    const { clock, asides, removeAside } = this.#options;
+    const { clock, log, asides, removeAside } = this.#options;
     const kept = this.#kept.get(number);
     const { running, checkpoints } = kept ?? {};
     if (kept === undefined || running === undefined || checkpoints === undefined) {
@@ -143,6 +143,7 @@ export class ShardHost implements ShardSource, NodeUpkeep {
     }
     const place: ForgetPlace = {
       clock,
+      log,
       shard: () => running.shard,
       checkpoints,
       takeCheckpoint: () => running.upkeep.takeCheckpoint(),
