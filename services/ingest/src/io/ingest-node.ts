@@ -5,7 +5,8 @@
  *                                                                                                                  started
  *
  * So a record of a contract's version comes after the definitions that carry the contract, and a route's beginning
- * after the definitions that made the route. The last definitions are kept on disk: the node starts without a registry.
+ * after the definitions that made the route. A partition that was trimmed past them gets them again, at its end: a shard that
+ * lost its state and begins where the log does learns from them what to ask for; a fold that has them passes over them. The last definitions are kept on disk: the node starts without a registry.
  *
  * Owns the order of these steps. Does not own the files (node-files.ts), following the registry (main wires that) or
  * capturing. A source's run() has returned only when nothing of it can come to the log any more: so the next definitions
@@ -48,6 +49,8 @@ export interface IngestNodeOptions {
   readonly conditions: ConditionBoard;
 }
 
+/** How often it is looked whether every partition still has the definitions. */
+const KEEP_MS = 10_000;
 /** What somebody can mend at a database or a clock while we wait to write definitions. */
 const MENDABLE = ['CLOCK_JUMP', 'SOURCE_NOT_READY'] as const;
 
@@ -57,6 +60,8 @@ export class IngestNode {
   #current: DefinitionSet | undefined;
   #written: bigint;
   #contracts: ContractHistory;
+  /** Where in each partition the definitions are. */
+  #offsets: readonly number[];
   #changed: (() => void) | undefined;
 
   private constructor(
@@ -70,6 +75,7 @@ export class IngestNode {
     this.#current = current;
     this.#written = written?.generation ?? 0n;
     this.#contracts = written?.contracts ?? new Map();
+    this.#offsets = written?.offsets ?? [];
   }
 
   /** Loads what was in force when the node last ran. */
@@ -158,9 +164,13 @@ export class IngestNode {
       }
     }
     // A source returns only at the end of its round; one that throws ends it for all, in order.
+    const works = [
+      ...sources.map((source) => source.run(definitions, this.#contracts, round.signal)),
+      this.#keepWritten(definitions, round.signal),
+    ];
     const results = await Promise.allSettled(
-      sources.map((source) =>
-        source.run(definitions, this.#contracts, round.signal).catch((error: unknown) => {
+      works.map((work) =>
+        work.catch((error: unknown) => {
           round.abort(error);
           throw error;
         }),
@@ -171,24 +181,54 @@ export class IngestNode {
     await aborted(round.signal);
   }
 
-  /** Writes the definitions to every partition, unless that was done. Doing it twice after a crash is harmless. */
+  /** Writes the definitions to every partition that lacks them. Doing it twice after a crash is harmless. */
   async #write(definitions: DefinitionSet, signal: AbortSignal): Promise<void> {
-    if (definitions.generation <= this.#written) return;
-    await this.#agreeClocks(signal);
     const { log, logger } = this.#options;
+    const isNew = definitions.generation > this.#written;
+    const before = await log.describe();
+    const lacking = before.partitions.flatMap(({ start }, partition) =>
+      isNew || start > (this.#offsets[partition] ?? -1) ? [partition] : [],
+    );
+    if (lacking.length === 0) return;
+    await this.#agreeClocks(signal);
     const record = encodeRecord({ case: 'definitions', value: definitions });
-    const partitions = Array.from({ length: log.partitionCount }, (_, partition) => partition);
-    await Promise.all(partitions.map((partition) => log.append(partition, [record])));
+    const offsets = before.partitions.map((_, partition) => this.#offsets[partition] ?? -1);
+    await Promise.all(
+      lacking.map(async (partition) => {
+        offsets[partition] = (await log.append(partition, [record])).firstOffset;
+      }),
+    );
     const contracts = addContracts(this.#contracts, definitions);
-    const { partitions: bounds } = await log.describe();
-    const logEnds = endsOf(bounds);
-    await this.#files.saveWritten({ logId: log.logId, generation: definitions.generation, contracts, logEnds });
+    const logEnds = endsOf((await log.describe()).partitions);
+    await this.#files.saveWritten({
+      logId: log.logId,
+      generation: definitions.generation,
+      contracts,
+      logEnds,
+      offsets,
+    });
     this.#written = definitions.generation;
     this.#contracts = contracts;
+    this.#offsets = offsets;
+    if (!isNew) return logger.info('definitions written again, where the log was trimmed past them', { lacking });
     logger.info('definitions written to the log', {
       generation: definitions.generation,
       routes: definitions.routes.length,
     });
+  }
+
+  /** Looks again and again whether a partition was trimmed past the definitions, until the signal. */
+  async #keepWritten(definitions: DefinitionSet, signal: AbortSignal): Promise<void> {
+    for (;;) {
+      await this.#options.clock.sleep(KEEP_MS, signal).catch(() => undefined);
+      if (signal.aborted) return;
+      try {
+        await this.#whenPossible('keeping definitions in the log', () => this.#write(definitions, signal), signal);
+      } catch (error) {
+        if (signal.aborted) return;
+        throw error;
+      }
+    }
   }
 
   /**

@@ -26,12 +26,15 @@ export interface Written {
   readonly contracts: ContractHistory;
   /** Where each partition of the log ended then; empty: not noted. */
   readonly logEnds: readonly number[];
+  /** The offset of the newest record of the definitions in each partition; empty: not noted. */
+  readonly offsets: readonly number[];
 }
 
 interface NodeJson {
   readonly logId: string;
   readonly writtenGeneration: string;
   readonly logEnds?: readonly number[];
+  readonly offsets?: readonly number[];
   readonly contracts?: readonly { readonly route: number; readonly contracts: readonly JsonValue[] }[];
 }
 
@@ -73,6 +76,7 @@ export class NodeFiles {
         logId: json.logId,
         generation: BigInt(json.writtenGeneration),
         logEnds: json.logEnds ?? [],
+        offsets: json.offsets ?? [],
         contracts: new Map(
           (json.contracts ?? []).map(({ route, contracts }) => [
             route,
@@ -83,11 +87,12 @@ export class NodeFiles {
     });
   }
 
-  saveWritten({ logId, generation, contracts, logEnds }: Written): Promise<void> {
+  saveWritten({ logId, generation, contracts, logEnds, offsets }: Written): Promise<void> {
     const json: NodeJson = {
       logId,
       writtenGeneration: generation.toString(),
       logEnds,
+      offsets,
       contracts: [...contracts].map(([route, all]) => ({
         route,
         contracts: all.map((c) => toJson(ContractSchema, c)),

@@ -7,8 +7,8 @@ import type { ConditionBoard } from '@freshet/kit/conditions.ts';
 import type { Logger } from '@freshet/kit/logger.ts';
 import type { FileSystem } from '@freshet/log/file-system.ts';
 import type { Log } from '@freshet/log/log.ts';
-import type { SourceDatabase } from '../core/source-database.ts';
 import type { LogReaders } from '../core/log-readers.ts';
+import type { SourceDatabase } from '../core/source-database.ts';
 import type { GenerationRequests } from './generation-requests.ts';
 import type { QuarantineFile } from './quarantine-file.ts';
 

@@ -29,7 +29,11 @@ beforeEach(() => {
 });
 afterEach(() => log.close());
 
-const append = (count: number): Promise<unknown> => log.append(0, Array.from({ length: count }, () => TICK));
+const append = (count: number): Promise<unknown> =>
+  log.append(
+    0,
+    Array.from({ length: count }, () => TICK),
+  );
 
 function read(): AsyncIterator<unknown> {
   const request = create(ReadLogRequestSchema, { partition: 0, from: 0n });

@@ -5,8 +5,8 @@
  */
 import type { Clock } from '@freshet/kit/clock.ts';
 import type { LogReader } from '@freshet/log/log.ts';
-import type { LogReaders } from '../core/log-readers.ts';
 import { endsOf } from '../core/log-loss.ts';
+import type { LogReaders } from '../core/log-readers.ts';
 
 const LOOK_MS = 2;
 const WAIT_MS_MAX = 2_000;

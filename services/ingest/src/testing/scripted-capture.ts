@@ -40,6 +40,8 @@ export interface ScriptedCaptureOptions {
   readonly random: () => number;
   readonly partitions?: number | undefined;
   readonly inFlightBytesMax?: number | undefined;
+  /** How large a file of the log becomes. */
+  readonly segmentBytes?: number | undefined;
   readonly resync?: string | undefined;
   readonly onLostHistory?: 'rebuild' | 'halt' | undefined;
 }
@@ -56,6 +58,7 @@ export async function startScripted(options: ScriptedCaptureOptions): Promise<Sc
     clock,
     files,
     minFreeBytes: 0,
+    segmentBytes: options.segmentBytes,
   });
   const conditions = new ConditionBoard({ clock, log: logger });
   const quarantine = await QuarantineFile.open(files, join(DIRECTORY, 'quarantine.jsonl'));
