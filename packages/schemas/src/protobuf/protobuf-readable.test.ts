@@ -85,9 +85,19 @@ function evolveField(field: Field, next: Draw): Field {
   }
 }
 
+/** What no random walk does often: all fields that may move into one oneof do. */
+function intoOneof(moves: boolean, fields: readonly Field[]): readonly Field[] {
+  return fields.map((field) =>
+    moves && field.key === undefined && field.label === '' ? { ...field, oneof: 'x' } : field,
+  );
+}
+
 function evolve(messages: Messages, next: Draw): Messages {
   return messages.map((fields) => [
-    ...fields.filter(() => next(10) > 0).map((field) => evolveField(field, next)),
+    ...intoOneof(
+      next(6) === 0,
+      fields.filter(() => next(10) > 0).map((field) => evolveField(field, next)),
+    ),
     ...[6, 7].filter(() => next(4) === 0).map((number) => randomField(number, next)),
   ]);
 }
