@@ -11,6 +11,9 @@ import { parseOptionStatement, parseTypeName } from './parse-options.ts';
 import type { ProtoFile, ProtoImport, ProtoMethod, ProtoOption, ProtoService } from './proto-file.ts';
 import { ProtoLexer } from './proto-lexer.ts';
 
+/** Characters; every full name starts with them. */
+const PACKAGE_MAX = 512;
+
 type Open<T> = { -readonly [K in keyof T]: T[K] extends readonly (infer U)[] ? U[] : T[K] };
 
 /** Throws InvalidSchema with the line. Names are not resolved yet. */
@@ -41,6 +44,8 @@ export function parseProto(text: string, limits: SchemaLimits): ProtoFile {
         if (packages++ > 0) throw lexer.wrong(token, 'a file has one package');
         file.package = parseTypeName(lexer);
         if (file.package.startsWith('.')) throw lexer.wrong(token, 'a package does not start with a dot');
+        if (file.package.length > PACKAGE_MAX)
+          throw lexer.wrong(token, `a package has at most ${PACKAGE_MAX} characters`);
         lexer.take(';');
         break;
       case 'option':

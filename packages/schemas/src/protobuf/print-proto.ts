@@ -79,11 +79,11 @@ class ProtoPrinter {
     const byName = new Map(message.messages.map((each) => [each.name, each]));
     for (const field of message.fields)
       if (field.oneof === undefined) this.#printField(field, indent, { scope, byName });
+    const byOneof = Map.groupBy(message.fields, (field) => field.oneof);
     for (const oneof of message.oneofs) {
       this.#lines.push(`${indent}oneof ${oneof.name} {`);
       this.#printOptions(oneof.options, `${indent}  `);
-      for (const field of message.fields)
-        if (field.oneof === oneof.name) this.#printField(field, `${indent}  `, { scope, byName });
+      for (const field of byOneof.get(oneof.name) ?? []) this.#printField(field, `${indent}  `, { scope, byName });
       this.#lines.push(`${indent}}`);
     }
     for (const { ranges, options } of message.extensions)

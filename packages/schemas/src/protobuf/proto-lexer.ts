@@ -14,6 +14,8 @@ export interface ProtoToken {
   readonly at: number;
 }
 
+/** Characters of a name. Names are put together wherever one is looked up, so long ones would cost more than their text. */
+const NAME_MAX = 512;
 const BLANK = /[ \t\r\n\f\v\ufeff]+/y;
 const WORD = /[A-Za-z_][A-Za-z0-9_]*/y;
 const NUMBER = /0[xX][0-9a-fA-F]+|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?/y;
@@ -74,6 +76,8 @@ export class ProtoLexer {
     if (first === undefined) return { kind: 'end', text: '', at };
     if (first === '"' || first === "'") return { kind: 'string', text: this.#readString(first), at };
     const word = this.#match(WORD);
+    if (word.length > NAME_MAX)
+      throw new InvalidSchema(`A name is longer than ${NAME_MAX} characters.`, { tooLarge: true });
     if (word !== '') return { kind: 'word', text: word, at };
     const number = this.#match(NUMBER);
     if (number !== '') {

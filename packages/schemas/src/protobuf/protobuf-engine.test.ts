@@ -261,6 +261,14 @@ describe('no schema is', () => {
       '\\'.repeat(900_000),
     ])
       expect(() => protobufEngine.parse(`${long}\n!`, [])).toThrow(InvalidSchema);
+    const oneofs = Array.from(
+      { length: 20_000 },
+      (_, index) => `oneof o${index} { int32 f${index} = ${index + 20_000}; }`,
+    );
+    expect(canonical(three(`message A { ${oneofs.join(' ')} }`))).toContain('oneof o19999');
+    expect(refusal(`${'\n'.repeat(900_000)};x`).tooLarge).toBe(false);
+    expect(refusal(`A${'\n'.repeat(900_000)};`).tooLarge).toBe(false);
+    expect(refusal(`message ${'a'.repeat(900_000)} {}`).tooLarge).toBe(true);
     expect(performance.now() - startedAt).toBeLessThan(10_000);
   });
 });

@@ -131,7 +131,7 @@ class Loader {
         );
       this.#step(known?.length ?? 0);
       names.addSymbols(known ?? []);
-      if (kind === 'public') seen.push(...(known ?? []));
+      if (kind === 'public') for (const symbol of known ?? []) seen.push(symbol);
     }
     checkProto(file, names);
     return { file, names, own, seen };

@@ -43,7 +43,8 @@ const MESSAGES_DEEP_MAX = 31;
 
 /** Whether a text is base64 and so no .proto text, of which every statement ends in a sign that base64 has not. */
 export function isDescriptor(text: string): boolean {
-  return /^[A-Za-z0-9+/\r\n]+={0,2}\s*$/.test(text);
+  // Trimmed first: blanks in two parts of one pattern would be tried in every way.
+  return /^[A-Za-z0-9+/\r\n]+={0,2}$/.test(text.trim());
 }
 
 /** Throws InvalidSchema. */
