@@ -18,6 +18,7 @@ import { benchLog } from './log.ts';
 import { benchNewView } from './new-view.ts';
 import { benchReplica } from './replica.ts';
 import { benchReplicaReads } from './replica-reads.ts';
+import { benchSchemaCompatibility } from './schema-compatibility.ts';
 import { benchServe } from './serve.ts';
 
 export type BenchResult = Readonly<Record<string, number | string>>;
@@ -60,6 +61,10 @@ const BENCHES: Readonly<
     run: benchBackfill,
   },
   'new-view': { about: 'a view that is new over ten million logged events, until it is complete', run: benchNewView },
+  'schema-compatibility': {
+    about: 'parsing and judging Avro and Protobuf schemas of a thousand fields, Avro against avsc',
+    run: benchSchemaCompatibility,
+  },
   crc: { about: 'what checksums cost the fold and the reads of a store, against a constant', run: benchCrc },
   freshness: { about: 'commit to readable, against commit to a bare replication client', run: benchFreshness },
 };

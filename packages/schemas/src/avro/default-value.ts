@@ -20,6 +20,8 @@ export function checkDefaults(records: Iterable<AvroRecord>, limits: SchemaLimit
         );
 }
 
+/** Values within values, also of defaults that fill others: what the call stack bears with ease. */
+const DEPTH_MAX = 1000;
 const INT_MAX = 2n ** 31n - 1n;
 const LONG_MAX = 2n ** 63n - 1n;
 
@@ -28,6 +30,7 @@ class DefaultChecker {
   /** Fields whose own default is being filled in. */
   readonly #filling = new Set<AvroField>();
   #steps = 0;
+  #depth = 0;
 
   constructor(limits: SchemaLimits) {
     this.#limits = limits;
@@ -35,8 +38,15 @@ class DefaultChecker {
 
   fits(type: AvroType, value: JsonValue): boolean {
     this.#steps += type.kind === 'enum' ? type.symbols.length : 1;
-    if (this.#steps > this.#limits.stepsMax || this.#filling.size > this.#limits.depthMax)
+    if (this.#steps > this.#limits.stepsMax || this.#depth > DEPTH_MAX)
       throw new InvalidSchema('The defaults of the schema take more steps than the limit.', { tooLarge: true });
+    this.#depth++;
+    const fits = this.#fitsKind(type, value);
+    this.#depth--;
+    return fits;
+  }
+
+  #fitsKind(type: AvroType, value: JsonValue): boolean {
     switch (type.kind) {
       case 'null':
         return value === null;

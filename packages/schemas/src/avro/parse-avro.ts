@@ -19,6 +19,8 @@ import {
 } from './avro-schema.ts';
 import { isJsonArray, isJsonObject, JsonNumber, type JsonObject, type JsonValue } from './json-text.ts';
 
+/** Characters of a full name, which is put together wherever one is looked up. */
+const NAME_MAX = 1024;
 const NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
 const PRIMITIVES: ReadonlySet<string> = new Set(AVRO_PRIMITIVES);
 /** What Java gives a meaning in every type, and leaves out of a type's own attributes. */
@@ -202,6 +204,8 @@ function parseNamed(json: JsonObject, scope: Scope, words: ReadonlySet<string>):
   const name = written.slice(dot + 1);
   // A dotted name says its own namespace; "namespace" is then without meaning.
   const namespace = dot >= 0 ? written.slice(0, dot) : (space ?? scope.namespace);
+  if (name.length + namespace.length > NAME_MAX)
+    throw new InvalidSchema(`A full name is longer than ${NAME_MAX} characters.`, { tooLarge: true });
   if (!NAME.test(name)) throw invalid(scope, nameMessage('A type', written));
   if (namespace !== '' && !namespace.split('.').every((part) => NAME.test(part)))
     throw invalid(scope, nameMessage('A namespace', namespace));
