@@ -3,6 +3,7 @@
  * Owns finding and reading files and the two calls. Does not own the language (@freshet/definitions).
  */
 import { readdir, readFile, stat } from 'node:fs/promises';
+import { hostname, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { parseDefinitions } from '@freshet/definitions/parse.ts';
 import type { Definitions } from '@freshet/gen/freshet/registry/v1/definition_pb.ts';
@@ -71,9 +72,10 @@ export async function apply(
   definitions: Definitions,
   planHash: Uint8Array,
   signal: AbortSignal,
+  message = '',
 ): Promise<bigint> {
   const { generation } = await registry.applyDefinitions(
-    { definitions, planHash },
+    { definitions, planHash, by: whoApplies(), message },
     { signal, deadlineMs: PLAN_DEADLINE_MS },
   );
   return generation;
@@ -87,4 +89,14 @@ export async function planAndApply(
 ): Promise<{ generation: bigint; changes: readonly PlannedChange[] }> {
   const { planHash, changes } = await plan(registry, definitions, signal);
   return { generation: await apply(registry, definitions, planHash, signal), changes };
+}
+
+/** "ada@laptop": what people call whoever runs this, for the history. */
+function whoApplies(): string {
+  try {
+    return `${userInfo().username}@${hostname()}`.slice(0, 256);
+  } catch {
+    // A container may run as a user without a name.
+    return `user ${process.getuid?.() ?? '?'}@${hostname()}`.slice(0, 256);
+  }
 }

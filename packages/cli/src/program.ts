@@ -6,6 +6,7 @@
 import { parsers } from '@freshet/kit/config.ts';
 import { VERSION } from '@freshet/kit/version.ts';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { addDefinitions } from './add-definitions.ts';
 import { applyCommand } from './commands/apply.ts';
 import { checkpointFilesCommand, takeCheckpointCommand } from './commands/checkpoint.ts';
 import { doctorCommand } from './commands/doctor.ts';
@@ -67,6 +68,7 @@ export function createProgram(terminal: Terminal): Command {
   addDoctor(program, terminal);
   addCheckpoint(program, terminal);
   addErase(program, terminal);
+  addDefinitions(program, terminal);
   return program;
 }
 
@@ -107,6 +109,7 @@ function addApply(program: Command, terminal: Terminal): void {
     .argument('<paths...>', 'files, or directories with .yaml files: together the whole set')
     .addOption(addressOption(terminal, 'registry', 'the registry', '127.0.0.1:7404'))
     .option('-y, --yes', 'do not ask')
+    .option('-m, --message <text>', 'why, for the history')
     .option('--no-wait', 'do not wait until the features are served')
     .addOption(
       new Option('--timeout <duration>', 'how long to wait until they are served')

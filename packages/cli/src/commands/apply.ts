@@ -1,13 +1,14 @@
 /** freshet apply: plan, show, ask, apply that plan, wait until it is served. */
+import type { Definitions } from '@freshet/gen/freshet/registry/v1/definition_pb.ts';
 import { RegistryService } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
-import { createGrpcClient } from '@freshet/kit/grpc/client.ts';
+import { createGrpcClient, type GrpcClient } from '@freshet/kit/grpc/client.ts';
 import { CommanderError } from 'commander';
 import { apply, plan, readDefinitionFiles } from '../definitions.ts';
 import { EXIT } from '../output/errors.ts';
+import { planJson, planText } from '../output/plan-text.ts';
 import { paint, type Terminal } from '../output/terminal.ts';
 import { untilServed } from '../progress/until-served.ts';
-import { planJson, planText } from './plan.ts';
 
 export interface ApplyOptions {
   readonly registry: string;
@@ -15,6 +16,8 @@ export interface ApplyOptions {
   readonly wait: boolean;
   /** Milliseconds. */
   readonly timeout: number;
+  /** Why, for the history. */
+  readonly message?: string;
   readonly json?: boolean;
 }
 
@@ -22,34 +25,47 @@ export async function applyCommand(terminal: Terminal, paths: readonly string[],
   const definitions = await readDefinitionFiles(paths);
   const registry = createGrpcClient(RegistryService, options.registry);
   try {
-    const planned = await plan(registry, definitions, terminal.signal);
-    if (options.json !== true) terminal.out(planText(terminal, planned));
-    if (planned.changes.length > 0 && options.yes !== true) await ask(terminal);
-    const generation = await applied(terminal, apply(registry, definitions, planned.planHash, terminal.signal));
-    if (options.json !== true)
-      terminal.out(`${paint(terminal, 'green', 'applied')}: generation ${generation} is in force\n`);
-    const result = (served: boolean): string =>
-      `${JSON.stringify({ ...planJson(planned), generation: generation.toString(), served })}\n`;
-    if (options.wait) {
-      try {
-        await untilServed({
-          terminal,
-          registry,
-          generation,
-          timeoutMs: options.timeout,
-          json: options.json === true,
-        });
-      } catch (error) {
-        if (terminal.signal.aborted) tellGoesOn(terminal, generation, options.json === true ? result(false) : '');
-        throw error;
-      }
-    }
-    if (options.json === true) terminal.out(result(options.wait));
-    else if (options.wait)
-      terminal.out(`${paint(terminal, 'green', 'served')}: every feature is complete on every serve node\n`);
+    await applyDefinitions(terminal, registry, definitions, options);
   } finally {
     registry.close();
   }
+}
+
+/** Plans, shows the plan, asks, applies it, and waits until it is served: what apply and rollback share. */
+export async function applyDefinitions(
+  terminal: Terminal,
+  registry: GrpcClient<typeof RegistryService>,
+  definitions: Definitions,
+  options: ApplyOptions,
+): Promise<void> {
+  const planned = await plan(registry, definitions, terminal.signal);
+  if (options.json !== true) terminal.out(planText(terminal, planned));
+  if (planned.changes.length > 0 && options.yes !== true) await ask(terminal);
+  const generation = await applied(
+    terminal,
+    apply(registry, definitions, planned.planHash, terminal.signal, options.message),
+  );
+  if (options.json !== true)
+    terminal.out(`${paint(terminal, 'green', 'applied')}: generation ${generation} is in force\n`);
+  const result = (served: boolean): string =>
+    `${JSON.stringify({ ...planJson(planned), generation: generation.toString(), served })}\n`;
+  if (options.wait) {
+    try {
+      await untilServed({
+        terminal,
+        registry,
+        generation,
+        timeoutMs: options.timeout,
+        json: options.json === true,
+      });
+    } catch (error) {
+      if (terminal.signal.aborted) tellGoesOn(terminal, generation, options.json === true ? result(false) : '');
+      throw error;
+    }
+  }
+  if (options.json === true) terminal.out(result(options.wait));
+  else if (options.wait)
+    terminal.out(`${paint(terminal, 'green', 'served')}: every feature is complete on every serve node\n`);
 }
 
 /** Whoever stops here cannot know whether it was in time. */

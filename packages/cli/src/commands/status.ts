@@ -30,10 +30,10 @@ import { type FreshetError, isFreshetError } from '@freshet/kit/errors.ts';
 import { createGrpcClient } from '@freshet/kit/grpc/client.ts';
 import { toFreshetError } from '@freshet/kit/grpc/error-mapping.ts';
 import { liveNodes } from '../mesh-nodes.ts';
+import { setText } from '../output/plan-text.ts';
 import { table } from '../output/table.ts';
 import { type Colour, paint, type Terminal } from '../output/terminal.ts';
 import { countText, durationText } from '../output/values.ts';
-import { setText } from './plan.ts';
 
 /** What one node said, or why it did not. */
 interface Answer<T> {
