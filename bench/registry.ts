@@ -5,9 +5,10 @@
  * The registry is the real process with its store on this machine's disk; every registration is synced before it is
  * answered, the bare server's is not. Client and server share the machine.
  */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { Agent, createServer, request } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { Agent, request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { RegistryProcess } from '../services/registry/src/testing/registry-process.ts';
@@ -108,21 +109,20 @@ function send(url: string, body?: string): Promise<string> {
   });
 }
 
-/** A server that reads the request and answers always the same. */
+const BARE = `
+const bytes = Buffer.from(process.argv[1]);
+const server = require('node:http').createServer((incoming, response) => {
+  incoming.resume();
+  incoming.on('end', () => { response.setHeader('content-length', bytes.length); response.end(bytes); });
+});
+server.listen(0, '127.0.0.1', () => console.log(server.address().port));
+`;
+
+/** A server, as a process of its own too, that reads the request and answers always the same. */
 async function startBare(answer: string): Promise<{ readonly url: string; close(): void }> {
-  const bytes = Buffer.from(answer);
-  const server = createServer((incoming, response) => {
-    incoming.resume();
-    incoming.on('end', () => {
-      response.setHeader('content-length', bytes.length);
-      response.end(bytes);
-    });
-  });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
-    close: () => server.closeAllConnections(),
-  };
+  const child = spawn(process.execPath, ['--eval', BARE, answer], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const [line] = (await once(child.stdout, 'data')) as [Buffer];
+  return { url: `http://127.0.0.1:${line.toString().trim()}`, close: () => child.kill() };
 }
 
 function residentBytes(pid: number | undefined): number {
