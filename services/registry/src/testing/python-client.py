@@ -29,7 +29,7 @@ def avro():
         assert (error.http_status_code, error.error_code) == (409, 40901), error
     client.set_compatibility(subject, "NONE")
     assert client.get_compatibility(subject) == "NONE"
-    assert client.register_schema(subject, Schema(wider, "AVRO")) == 2
+    assert client.register_schema(subject, Schema(wider, "AVRO")) > 1
     assert client.get_versions(subject) == [1, 2]
     assert client.delete_version(subject, 1) == 1
     assert client.delete_subject(subject) == [2]
