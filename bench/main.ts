@@ -16,6 +16,7 @@ import { benchFreshness } from './freshness.ts';
 import { benchKeys } from './keys.ts';
 import { benchLog } from './log.ts';
 import { benchNewView } from './new-view.ts';
+import { benchRegistry } from './registry.ts';
 import { benchReplica } from './replica.ts';
 import { benchReplicaReads } from './replica-reads.ts';
 import { benchSchemaCompatibility } from './schema-compatibility.ts';
@@ -64,6 +65,10 @@ const BENCHES: Readonly<
   'schema-compatibility': {
     about: 'parsing and judging Avro and Protobuf schemas of a thousand fields, Avro against avsc',
     run: benchSchemaCompatibility,
+  },
+  registry: {
+    about: 'the Schema Registry API with 10,000 subjects: registrations and lookups, against a bare node server',
+    run: benchRegistry,
   },
   crc: { about: 'what checksums cost the fold and the reads of a store, against a constant', run: benchCrc },
   freshness: { about: 'commit to readable, against commit to a bare replication client', run: benchFreshness },

@@ -47,6 +47,19 @@ const CAMPAIGNS: Readonly<Record<string, Campaign>> = {
     files: ['packages/store', 'packages/log', 'packages/replica', 'services/compute/src/io'],
     env: { FRESHET_FUZZ_RUNS: '10' },
   },
+  'registry-fuzz': {
+    about:
+      '100,000 malformed requests to the Schema Registry API: each is refused with the right code, memory stays flat',
+    project: 'unit',
+    files: ['services/registry/src/rest/schema-api.fuzz.test.ts'],
+    env: { FRESHET_REGISTRY_FUZZ_REQUESTS: '100000' },
+  },
+  'registry-kill': {
+    about: '200 rounds of SIGKILL in a storm of registrations: every acknowledged id is there, none changed or reused',
+    project: 'mesh',
+    files: ['test/e2e/registry-kill.e2e.test.ts'],
+    env: { FRESHET_REGISTRY_KILL_ROUNDS: '200' },
+  },
   'crash-points': {
     about:
       'every I/O of ingest, log, compute and replica as the last one, with many ways for what was not synced to go',

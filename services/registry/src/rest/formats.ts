@@ -15,6 +15,12 @@ interface WithDescriptor extends ParsedSchema {
   readonly serialized: string;
 }
 
+/** The text alone, in the format that the query asks for. */
+export function formattedText(call: Call, row: Row): string {
+  const { schema } = formatted(call, row, { schema: row.entity.schema });
+  return typeof schema === 'string' ? schema : row.entity.schema;
+}
+
 /** The view with its `schema` in the format that the query asks for. */
 export function formatted(call: Call, row: Row, view: JsonObject): JsonObject {
   if (view['schema'] === undefined || call.query.get('format') !== 'serialized') return view;

@@ -63,7 +63,7 @@ async function serve(
       response.setHeader('WWW-Authenticate', 'Basic realm="schema-registry"');
       throw new SchemaApiError(401, 'HTTP 401 Unauthorized');
     }
-    const [path = '/', query = ''] = splitOnce(request.url ?? '/', '?');
+    const [path, query] = splitOnce(request.url ?? '/', '?');
     const { route, params, context } = router.match(request.method ?? 'GET', path, options.profile);
     type = negotiate(request.headers.accept);
     const body = await readJson(request);

@@ -3,7 +3,7 @@ import type { Row } from '../core/subjects/entity.ts';
 import { isObject, type Json } from '../core/subjects/entity.ts';
 import { refuse } from '../core/subjects/errors.ts';
 import { parseSubject, qualified } from '../core/subjects/names.ts';
-import { formatted } from './formats.ts';
+import { formatted, formattedText } from './formats.ts';
 import { flag, page, parseId } from './request.ts';
 import type { Call, Route } from './router.ts';
 import { subjectsWith } from './subjects-routes.ts';
@@ -96,7 +96,7 @@ export const SCHEMA_ROUTES: readonly Route[] = [
     path: '/schemas/ids/{id}/schema',
     answer: (call) => {
       const row = rowOf(call);
-      return { text: String(formatted(call, row, { schema: row.entity.schema })['schema']) };
+      return { text: formattedText(call, row) };
     },
   },
   {

@@ -4,7 +4,7 @@ import { refuse } from '../core/subjects/errors.ts';
 import { DEFAULT_CONTEXT, parseSubject, qualified, type SubjectName } from '../core/subjects/names.ts';
 import { findPresent, readGiven } from '../core/subjects/registration.ts';
 import { define, mergeMetadata } from '../core/subjects/settings.ts';
-import { formatted } from './formats.ts';
+import { formatted, formattedText } from './formats.ts';
 import { flag, page, parseVersion, readSchemaRequest } from './request.ts';
 import { type Call, type Route, subjectOf } from './router.ts';
 import { registeredView, versionView } from './views.ts';
@@ -205,7 +205,7 @@ export const SUBJECT_ROUTES: readonly Route[] = [
     path: `${VERSION}/schema`,
     answer: (call) => {
       const row = versionOf(call);
-      return { text: String(formatted(call, row, { schema: row.entity.schema })['schema']) };
+      return { text: formattedText(call, row) };
     },
   },
   {

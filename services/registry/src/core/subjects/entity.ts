@@ -98,11 +98,16 @@ function hashMetadata(metadata: JsonObject, text: Text): void {
     for (const key of Object.keys(part).sort()) {
       text(key);
       const value = part[key] as Json;
-      for (const item of Array.isArray(value) ? [...(value as readonly Json[])].sort() : [value]) text(item);
+      for (const item of Array.isArray(value) ? sortedTexts(value) : [value]) text(item);
     }
   }
   const sensitive = metadata['sensitive'];
-  if (Array.isArray(sensitive)) for (const item of [...(sensitive as readonly Json[])].sort()) text(item);
+  if (Array.isArray(sensitive)) for (const item of sortedTexts(sensitive)) text(item);
+}
+
+function sortedTexts(values: readonly Json[]): string[] {
+  const texts = values.filter((value): value is string => typeof value === 'string');
+  return texts.sort((a, b) => (a < b ? -1 : a > b ? 1 : 0));
 }
 
 function hashRules(rules: Json | undefined, text: Text): void {
@@ -111,7 +116,7 @@ function hashRules(rules: Json | undefined, text: Text): void {
     if (!isObject(rule)) continue;
     for (const key of ['name', 'doc', 'kind', 'mode', 'type']) text(rule[key]);
     const tags = rule['tags'];
-    if (Array.isArray(tags)) for (const tag of [...(tags as readonly Json[])].sort()) text(tag);
+    if (Array.isArray(tags)) for (const tag of sortedTexts(tags)) text(tag);
     const params = rule['params'];
     if (isObject(params)) {
       for (const key of Object.keys(params).sort()) {

@@ -81,6 +81,5 @@ function isFit(text: string, { context }: SubjectName): boolean {
 }
 
 function isPrintable(text: string): boolean {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is refused.
-  return !/[\u0000-\u001f\u007f-\u009f]/.test(text);
+  return !/\p{Cc}/u.test(text);
 }

@@ -44,8 +44,8 @@ export function readConfigUpdate(body: JsonObject): JsonObject {
   }
   const level = body['compatibility'] ?? body['compatibilityLevel'];
   if (level !== undefined && level !== null) {
-    const name = String(level).toUpperCase();
-    if (typeof level !== 'string' || !LEVELS.includes(name as Level)) throw refuse.invalidLevel();
+    const name = typeof level === 'string' ? level.toUpperCase() : '';
+    if (!LEVELS.includes(name as Level)) throw refuse.invalidLevel();
     update['compatibility'] = name;
   }
   return update;
