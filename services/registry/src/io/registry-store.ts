@@ -5,14 +5,22 @@
  *     "audit/" + 16 digits     AuditEntry by number, the newest AUDIT_MAX of them
  *     "applied"                how many applies there were, as 8 bytes: written after each, by itself
  *     "nodes"                  the StoredNodes that had a lease
+ *     "contract/" + source + "/" + 8 digits   ContractRecord by version, the newest VERSIONS_MAX of each source
+ *     "seen/" + source         the SeenContract that the stream showed last
  *
- * An apply is one synced batch: both keys or none. What comes after it ("applied") is there so that it is not the last
+ * An apply is one synced batch, with the contracts that it accepts: all keys or none. What comes after it ("applied") is there so that it is not the last
  * record of LevelDB's log: a damaged last record looks like one that a crash cut off, and would be dropped in silence. After a failed write (a full disk) the store is opened anew before
  * the next one, so that the registry works again by itself once the disk does.
  *
  * Owns bytes at rest; does not own what they mean (core/definition-keeper.ts) or how they are sealed (@freshet/store).
  */
 import { create, type DescMessage, fromBinary, type MessageShape, toBinary } from '@bufbuild/protobuf';
+import {
+  type ContractRecord,
+  ContractRecordSchema,
+  type SeenContract,
+  SeenContractSchema,
+} from '@freshet/gen/freshet/registry/v1/contracts_pb.ts';
 import type { Node } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
 import {
   type AuditEntry,
@@ -23,6 +31,7 @@ import {
 } from '@freshet/gen/freshet/registry/v1/storage_pb.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
 import type { KeyValueStore, StoreOptions, Stores, WriteBatch } from '@freshet/store/key-value-store.ts';
+import type { ContractStore } from '../core/contract-keeper.ts';
 import type { DefinitionStore } from '../core/definition-keeper.ts';
 import type { NodeStore } from '../core/topology.ts';
 
@@ -31,6 +40,8 @@ const APPLIED = Buffer.from('applied');
 const NODES = Buffer.from('nodes');
 const AUDIT_END = Buffer.from('audit0');
 const AUDIT_MAX = 10_000n;
+/** How many contracts of a source are kept: rows in the log carry theirs with the definitions. */
+const VERSIONS_MAX = 1_000;
 
 /**
  * Not opened when a file is damaged (no salvage): what is missing could be the newest definitions, and with older ones
@@ -43,7 +54,7 @@ const OPTIONS: StoreOptions = {
     'apply the definitions again (what the mesh serves meanwhile stays right: no node needs the registry for it)',
 };
 
-export class RegistryStore implements DefinitionStore, NodeStore {
+export class RegistryStore implements ContractStore, DefinitionStore, NodeStore {
   readonly #stores: Stores;
   readonly #directory: string;
   #store: KeyValueStore;
@@ -88,6 +99,7 @@ export class RegistryStore implements DefinitionStore, NodeStore {
       batch.put(CURRENT, toBinary(StoredDefinitionsSchema, stored));
       batch.put(auditKey(number), toBinary(AuditEntrySchema, audit));
       if (number >= AUDIT_MAX) batch.delete(auditKey(number - AUDIT_MAX));
+      for (const record of audit.contracts) putContract(batch, record);
     });
     const applied = Buffer.alloc(8);
     applied.writeBigUInt64BE(stored.auditEntries);
@@ -106,6 +118,41 @@ export class RegistryStore implements DefinitionStore, NodeStore {
     } finally {
       await scan.close();
     }
+  }
+
+  /** The contracts of a source that are kept, newest first; of all sources without a name, by name and newest last. */
+  async contracts(source?: string): Promise<ContractRecord[]> {
+    const prefix = source === undefined ? 'contract/' : `contract/${source}/`;
+    const scan = this.#store.entries({ gte: Buffer.from(prefix), lt: Buffer.from(`${prefix.slice(0, -1)}0`) });
+    const records: ContractRecord[] = [];
+    try {
+      for (;;) {
+        const entries = await scan.next(1_000);
+        if (entries.length === 0) break;
+        for (const [key, bytes] of entries) records.push(this.#decode(ContractRecordSchema, key.toString(), bytes));
+      }
+    } finally {
+      await scan.close();
+    }
+    return source === undefined ? records : records.reverse();
+  }
+
+  async seen(source: string): Promise<SeenContract | undefined> {
+    const bytes = await this.#store.get(seenKey(source));
+    return bytes === undefined ? undefined : this.#decode(SeenContractSchema, `seen/${source}`, bytes);
+  }
+
+  /** Keeps a version whose shape the stream showed, and forgets what it showed before. */
+  saveContract(record: ContractRecord): Promise<void> {
+    return this.#write(true, (batch) => {
+      putContract(batch, record);
+      batch.delete(seenKey(record.contract?.source ?? ''));
+    });
+  }
+
+  saveSeen(seen: SeenContract): Promise<void> {
+    const bytes = toBinary(SeenContractSchema, seen);
+    return this.#write(true, (batch) => batch.put(seenKey(seen.contract?.source ?? ''), bytes));
   }
 
   async loadNodes(): Promise<readonly Node[]> {
@@ -166,6 +213,21 @@ export class RegistryStore implements DefinitionStore, NodeStore {
       cause,
     });
   }
+}
+
+function putContract(batch: WriteBatch, record: ContractRecord): void {
+  const { source = '', version = 0 } = record.contract ?? {};
+  batch.put(contractKey(source, version), toBinary(ContractRecordSchema, record));
+  if (version > VERSIONS_MAX) batch.delete(contractKey(source, version - VERSIONS_MAX));
+}
+
+/** A source's name has no slash. */
+function contractKey(source: string, version: number): Buffer {
+  return Buffer.from(`contract/${source}/${version.toString().padStart(8, '0')}`);
+}
+
+function seenKey(source: string): Buffer {
+  return Buffer.from(`seen/${source}`);
 }
 
 /** Decimal digits of one width sort like the numbers. */

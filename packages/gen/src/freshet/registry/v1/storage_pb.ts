@@ -5,9 +5,12 @@
 // The registry's bytes at rest, in a store that seals each value (keys: services/registry/src/io/registry-store.ts). Not sent on the wire.
 // History: 2026-11-22 first version.
 // 2026-11-23 values are sealed by the store (CRC32C over key and value), no longer in a StoredValue.
+// 2026-11-29 AuditEntry.contracts; ContractRecord and SeenContract under keys of their own; additive.
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import type { ContractRecord } from "./contracts_pb.ts";
+import { file_freshet_registry_v1_contracts } from "./contracts_pb.ts";
 import type { Definitions } from "./definition_pb.ts";
 import { file_freshet_registry_v1_definition } from "./definition_pb.ts";
 import type { Node, PlannedChange } from "./registry_pb.ts";
@@ -20,7 +23,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file freshet/registry/v1/storage.proto.
  */
 export const file_freshet_registry_v1_storage: GenFile = /*@__PURE__*/
-  fileDesc("CiFmcmVzaGV0L3JlZ2lzdHJ5L3YxL3N0b3JhZ2UucHJvdG8SE2ZyZXNoZXQucmVnaXN0cnkudjEiKgoLU3RvcmVkVmFsdWUSDQoFY3JjMzIYASABKAcSDAoEYm9keRgCIAEoDCKmAQoRU3RvcmVkRGVmaW5pdGlvbnMSMQoHd3JpdHRlbhgBIAEoCzIgLmZyZXNoZXQucmVnaXN0cnkudjEuRGVmaW5pdGlvbnMSMAoIcmVzb2x2ZWQYAiABKAsyHi5mcmVzaGV0LnR5cGUudjEuRGVmaW5pdGlvblNldBIVCg1oaWdoZXN0X3JvdXRlGAMgASgNEhUKDWF1ZGl0X2VudHJpZXMYBCABKAQijQEKCkF1ZGl0RW50cnkSFQoNYXBwbGllZF9hdF91cxgBIAEoEhISCgpnZW5lcmF0aW9uGAIgASgEEhEKCXBsYW5faGFzaBgDIAEoDBIzCgdjaGFuZ2VzGAQgAygLMiIuZnJlc2hldC5yZWdpc3RyeS52MS5QbGFubmVkQ2hhbmdlEgwKBHBlZXIYBSABKAkiNwoLU3RvcmVkTm9kZXMSKAoFbm9kZXMYASADKAsyGS5mcmVzaGV0LnJlZ2lzdHJ5LnYxLk5vZGViBnByb3RvMw", [file_freshet_registry_v1_definition, file_freshet_registry_v1_registry, file_freshet_type_v1_plan]);
+  fileDesc("CiFmcmVzaGV0L3JlZ2lzdHJ5L3YxL3N0b3JhZ2UucHJvdG8SE2ZyZXNoZXQucmVnaXN0cnkudjEiKgoLU3RvcmVkVmFsdWUSDQoFY3JjMzIYASABKAcSDAoEYm9keRgCIAEoDCKmAQoRU3RvcmVkRGVmaW5pdGlvbnMSMQoHd3JpdHRlbhgBIAEoCzIgLmZyZXNoZXQucmVnaXN0cnkudjEuRGVmaW5pdGlvbnMSMAoIcmVzb2x2ZWQYAiABKAsyHi5mcmVzaGV0LnR5cGUudjEuRGVmaW5pdGlvblNldBIVCg1oaWdoZXN0X3JvdXRlGAMgASgNEhUKDWF1ZGl0X2VudHJpZXMYBCABKAQixQEKCkF1ZGl0RW50cnkSFQoNYXBwbGllZF9hdF91cxgBIAEoEhISCgpnZW5lcmF0aW9uGAIgASgEEhEKCXBsYW5faGFzaBgDIAEoDBIzCgdjaGFuZ2VzGAQgAygLMiIuZnJlc2hldC5yZWdpc3RyeS52MS5QbGFubmVkQ2hhbmdlEgwKBHBlZXIYBSABKAkSNgoJY29udHJhY3RzGAYgAygLMiMuZnJlc2hldC5yZWdpc3RyeS52MS5Db250cmFjdFJlY29yZCI3CgtTdG9yZWROb2RlcxIoCgVub2RlcxgBIAMoCzIZLmZyZXNoZXQucmVnaXN0cnkudjEuTm9kZWIGcHJvdG8z", [file_freshet_registry_v1_contracts, file_freshet_registry_v1_definition, file_freshet_registry_v1_registry, file_freshet_type_v1_plan]);
 
 /**
  * What values lay in until 2026-11-23. Not written any more.
@@ -132,6 +135,13 @@ export type AuditEntry = Message<"freshet.registry.v1.AuditEntry"> & {
    * @generated from field: string peer = 5;
    */
   peer: string;
+
+  /**
+   * The contracts that it accepted, whose shape none before had. Kept under keys of their own too.
+   *
+   * @generated from field: repeated freshet.registry.v1.ContractRecord contracts = 6;
+   */
+  contracts: ContractRecord[];
 };
 
 /**
