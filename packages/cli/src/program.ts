@@ -14,6 +14,7 @@ import { getCommand } from './commands/get.ts';
 import { planCommand } from './commands/plan.ts';
 import { statusCommand } from './commands/status.ts';
 import { upCommand } from './commands/up.ts';
+import { addContract } from './contract-program.ts';
 import { EXIT, reportError } from './output/errors.ts';
 import type { Terminal } from './output/terminal.ts';
 
@@ -67,6 +68,9 @@ export function createProgram(terminal: Terminal): Command {
   addDoctor(program, terminal);
   addCheckpoint(program, terminal);
   addErase(program, terminal);
+  addContract(program, terminal, () => {
+    throw new FoundProblems();
+  });
   return program;
 }
 
