@@ -20,9 +20,9 @@ export interface Statement {
 }
 
 const TOKEN =
-  /(?<skip>\s+|--[^\n]*|\/\*[\s\S]*?\*\/)|"(?<quoted>(?:[^"]|"")+)"|'(?<string>(?:[^']|'')*)'|(?<word>[\p{L}_][\p{L}\p{N}_$]*|\d+(?:\.\d+)?)|(?<sign>::|[^\s"'])/uy;
+  /(?<skip>\s+|--[^\n]*|\/\*[\s\S]*?\*\/)|"(?<quoted>(?:[^"]|"")+)"|'(?<string>(?:[^']|'')*)'|(?<word>[\p{L}_][\p{L}\p{N}_$]*|\d+(?:\.\d+)?)|(?<sign>::|(?!\/\*)[^\s"'])/uy;
 
-/** The statements of a text. Throws INVALID_REQUEST when it is too long or a quote does not end. */
+/** The statements of a text. Throws INVALID_REQUEST when it is too long or a quote or comment does not end. */
 export function statementsOf(ddl: string): Statement[] {
   if (ddl.length > DDL_CHARS_MAX)
     throw new FreshetError('INVALID_REQUEST', `the DDL is longer than ${DDL_CHARS_MAX} characters`, {
@@ -41,9 +41,13 @@ export function statementsOf(ddl: string): Statement[] {
     const groups = TOKEN.exec(ddl)?.groups;
     const end = TOKEN.lastIndex;
     if (groups === undefined)
-      throw new FreshetError('INVALID_REQUEST', `a quote that begins at character ${at + 1} of the DDL does not end`, {
-        remedy: 'close it',
-      });
+      throw new FreshetError(
+        'INVALID_REQUEST',
+        `a quote or comment that begins at character ${at + 1} of the DDL does not end`,
+        {
+          remedy: 'close it',
+        },
+      );
     const push = (kind: Token['kind'], text: string): void => void tokens.push({ kind, text, start: at, end });
     const { quoted, string, word, sign } = groups;
     if (quoted !== undefined) push('quoted', quoted.replaceAll('""', '"'));

@@ -95,7 +95,7 @@ describe('applyDdl', () => {
     });
   });
 
-  it.each(["ALTER TABLE orders ADD x text DEFAULT 'open", 'x'.repeat(65_537)])(
+  it.each(["ALTER TABLE orders ADD x text DEFAULT 'open", '/*'.repeat(32_000), 'x'.repeat(65_537)])(
     'refuses text that cannot be read',
     (ddl) => {
       expect(() => apply(ddl)).toThrow(expect.objectContaining({ code: 'INVALID_REQUEST' }));

@@ -112,16 +112,20 @@ export class ContractKeeper {
     const wanted = new Map(this.#sources(names).map((source) => [source.name, source]));
     const questions = tableQuestions(written);
     const answers = questions.length === 0 ? [] : await this.#options.tables.describe(questions, signal);
-    // A dropped table is an answer here, and no mistake in the definitions.
-    const judgements = questions.flatMap(({ source, table }, i) => {
+    const judgements = questions.flatMap(({ source }, i) => {
       const plan = wanted.get(source);
       const answer = answers[i];
       if (plan === undefined || answer === undefined) return [];
       if (answer.contract !== undefined) return [this.#judge(plan, answer.contract)];
+      // A table that is gone, or cannot be asked: nothing may look compatible that nobody saw.
       const [problem] = answer.problems;
-      if (problem !== undefined && problem.code !== 'SOURCE_NOT_READY') throw problem;
-      const gone: Change = { kind: 'table_dropped', column: '', before: table.table, after: '', readable: false };
-      return [this.#judge(plan, plan.contract ?? create(ContractSchema, { source }), {}, [gone])];
+      throw (
+        problem ??
+        new FreshetError('SOURCE_NOT_READY', `the table of source ${source} cannot be read`, {
+          remedy: 'check that it exists and that ingest may read it',
+          place: source,
+        })
+      );
     });
     return judgements.filter(({ changes }) => changes.length > 0);
   }
