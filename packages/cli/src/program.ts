@@ -15,6 +15,7 @@ import { getCommand } from './commands/get.ts';
 import { planCommand } from './commands/plan.ts';
 import { statusCommand } from './commands/status.ts';
 import { upCommand } from './commands/up.ts';
+import { addContract } from './contract-program.ts';
 import { EXIT, reportError } from './output/errors.ts';
 import type { Terminal } from './output/terminal.ts';
 
@@ -69,6 +70,9 @@ export function createProgram(terminal: Terminal): Command {
   addCheckpoint(program, terminal);
   addErase(program, terminal);
   addDefinitions(program, terminal);
+  addContract(program, terminal, () => {
+    throw new FoundProblems();
+  });
   return program;
 }
 

@@ -3,11 +3,13 @@
  *
  *     freshet plan, apply ──▶ PlanDefinitions, ApplyDefinitions ──▶ definition keeper ──▶ store (LevelDB)
  *                                    tables' shapes ◀── ingest           │
+ *     freshet contract ──▶ contract keeper: judges changes by the definitions in force, accepts by applying them anew
  *     ingest, compute, serve ◀────────── WatchDefinitions ◀──────────────┘
  *     Kafka's tools ──▶ Schema Registry API (rest/) ──▶ subjects, ids, levels ──▶ schema store (LevelDB)
  *     ingest, compute, serve ──▶ AnnounceNode ──▶ topology (leases) ──▶ WatchTopology ──▶ serve, freshet status
  */
 import { join } from 'node:path';
+import { ContractService } from '@freshet/gen/freshet/registry/v1/contracts_pb.ts';
 import { RegistryService } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
 import { systemClock } from '@freshet/kit/clock.ts';
 import { ConditionBoard } from '@freshet/kit/conditions.ts';
@@ -18,6 +20,7 @@ import { runMain } from '@freshet/kit/main.ts';
 import { watchOpenFiles } from '@freshet/kit/open-files.ts';
 import { levelStores } from '@freshet/store/level-store.ts';
 import { OPTIONS, type RegistryConfig } from './config.ts';
+import { ContractKeeper } from './core/contract-keeper.ts';
 import { DefinitionKeeper } from './core/definition-keeper.ts';
 import { SourceClaims } from './core/source-claims.ts';
 import { SubjectRegistry } from './core/subjects/subject-registry.ts';
@@ -29,6 +32,7 @@ import { RegistryStore } from './io/registry-store.ts';
 import { LevelSchemaStore } from './io/schema-store.ts';
 import { PROFILES } from './rest/profiles.ts';
 import { createSchemaApi } from './rest/schema-api.ts';
+import { contractHandlers } from './rpc/contract-handlers.ts';
 import { registryHandlers } from './rpc/handlers.ts';
 
 /** Definitions of a large mesh are megabytes; its other requests are small. */
@@ -57,10 +61,15 @@ export async function startRegistry(
 
   const handlers = registryHandlers({ keeper, topology, conditions, clock, claims, history: store });
   const server = createGrpcServer({ log, maxReceiveBytes: REQUEST_BYTES_MAX }).add(RegistryService, handlers);
+  const contracts = contractHandlers(new ContractKeeper({ store, definitions: keeper, tables, clock }));
+  server.add(ContractService, contracts);
   const http = createHttpHost({
     log,
-    routes: (router, stopping) => connectHandlers(router, RegistryService, handlers, log, stopping),
     extra: schemaApi,
+    routes: (router, stopping) => {
+      connectHandlers(router, RegistryService, handlers, log, stopping);
+      connectHandlers(router, ContractService, contracts, log, stopping);
+    },
     maxReceiveBytes: REQUEST_BYTES_MAX,
   });
   const expiry = topology.run(signal);

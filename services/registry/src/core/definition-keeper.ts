@@ -32,6 +32,7 @@ import type { ConditionBoard } from '@freshet/kit/conditions.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
 import { toFreshetError } from '@freshet/kit/grpc/error-mapping.ts';
 import type { Logger } from '@freshet/kit/logger.ts';
+import { acceptedContracts } from './contract-records.ts';
 import { judgeAnswers, type TableDescriber, tableQuestions } from './contracts.ts';
 import { Published } from './published.ts';
 
@@ -213,14 +214,19 @@ export class DefinitionKeeper {
       highestRoute: plan.highestRoute,
       auditEntries: before.auditEntries + 1n,
     });
+    const appliedAtUs = BigInt(this.#options.clock.nowUs());
     const audit = create(AuditEntrySchema, {
-      appliedAtUs: BigInt(this.#options.clock.nowUs()),
+      appliedAtUs,
       generation: plan.resolved.generation,
       planHash: plan.hash,
       changes: [...plan.changes],
       peer: applier.peer,
       by: applier.by ?? '',
       message: applier.message ?? '',
+      contracts: acceptedContracts(before.resolved, plan.resolved, {
+        acceptedBy: applier.by || applier.peer,
+        acceptedAtUs: appliedAtUs,
+      }),
     });
     await this.#save(stored, audit);
     this.#current.publish(stored);

@@ -8,14 +8,22 @@
  *     "history"                StoredHistory: which applies' definitions are kept, and how large each is
  *     "written/" + 16 digits   StoredWritten by the apply's number: the newest HISTORY_MAX, and HISTORY_BYTES_MAX, of them
  *     "claims"                 StoredClaims: which node holds which database
+ *     "contract/" + source + "/" + 8 digits   ContractRecord by version, the newest VERSIONS_MAX of each source
+ *     "seen/" + source         the SeenContract that the stream showed last
  *
- * An apply is one synced batch: all of its keys or none. What comes after it ("applied") is there so that it is not the last
+ * An apply is one synced batch, with the contracts that it accepts: all keys or none. What comes after it ("applied") is there so that it is not the last
  * record of LevelDB's log: a damaged last record looks like one that a crash cut off, and would be dropped in silence. After a failed write (a full disk) the store is opened anew before
  * the next one, so that the registry works again by itself once the disk does.
  *
  * Owns bytes at rest; does not own what they mean (core/definition-keeper.ts) or how they are sealed (@freshet/store).
  */
 import { create, type DescMessage, fromBinary, type MessageShape, toBinary } from '@bufbuild/protobuf';
+import {
+  type ContractRecord,
+  ContractRecordSchema,
+  type SeenContract,
+  SeenContractSchema,
+} from '@freshet/gen/freshet/registry/v1/contracts_pb.ts';
 import type { Node, SourceClaim } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
 import {
   type AuditEntry,
@@ -32,6 +40,7 @@ import {
 } from '@freshet/gen/freshet/registry/v1/storage_pb.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
 import type { KeyValueStore, StoreOptions, Stores, WriteBatch } from '@freshet/store/key-value-store.ts';
+import type { ContractStore } from '../core/contract-keeper.ts';
 import type { DefinitionStore } from '../core/definition-keeper.ts';
 import type { ApplyHistory, NumberedAudit } from '../core/history.ts';
 import type { ClaimStore } from '../core/source-claims.ts';
@@ -50,6 +59,8 @@ const CLAIMS = Buffer.from('claims');
 /** So many applies can be rolled back to, as long as their definitions together are not longer than that. */
 export const HISTORY_MAX = 100;
 export const HISTORY_BYTES_MAX = 64 * 1024 * 1024;
+/** How many contracts of a source are kept: rows in the log carry theirs with the definitions. */
+const VERSIONS_MAX = 1_000;
 
 /**
  * Not opened when a file is damaged (no salvage): what is missing could be the newest definitions, and with older ones
@@ -62,7 +73,7 @@ const OPTIONS: StoreOptions = {
     'apply the definitions again (what the mesh serves meanwhile stays right: no node needs the registry for it)',
 };
 
-export class RegistryStore implements DefinitionStore, NodeStore, ApplyHistory, ClaimStore {
+export class RegistryStore implements ContractStore, DefinitionStore, NodeStore, ApplyHistory, ClaimStore {
   readonly #stores: Stores;
   readonly #directory: string;
   #store: KeyValueStore;
@@ -137,6 +148,7 @@ export class RegistryStore implements DefinitionStore, NodeStore, ApplyHistory, 
       batch.put(writtenKey(number), written);
       batch.put(HISTORY, toBinary(StoredHistorySchema, create(StoredHistorySchema, { kept })));
       for (const old of dropped) batch.delete(writtenKey(old.number));
+      for (const record of audit.contracts) putContract(batch, record);
     });
     const applied = Buffer.alloc(8);
     applied.writeBigUInt64BE(stored.auditEntries);
@@ -201,6 +213,41 @@ export class RegistryStore implements DefinitionStore, NodeStore, ApplyHistory, 
   saveClaims(claims: readonly SourceClaim[]): Promise<void> {
     const bytes = toBinary(StoredClaimsSchema, create(StoredClaimsSchema, { claims: [...claims] }));
     return this.#write(true, (batch) => batch.put(CLAIMS, bytes));
+  }
+
+  /** The contracts of a source that are kept, newest first; of all sources without a name, by name and newest last. */
+  async contracts(source?: string): Promise<ContractRecord[]> {
+    const prefix = source === undefined ? 'contract/' : `contract/${source}/`;
+    const scan = this.#store.entries({ gte: Buffer.from(prefix), lt: Buffer.from(`${prefix.slice(0, -1)}0`) });
+    const records: ContractRecord[] = [];
+    try {
+      for (;;) {
+        const entries = await scan.next(1_000);
+        if (entries.length === 0) break;
+        for (const [key, bytes] of entries) records.push(this.#decode(ContractRecordSchema, key.toString(), bytes));
+      }
+    } finally {
+      await scan.close();
+    }
+    return source === undefined ? records : records.reverse();
+  }
+
+  async seen(source: string): Promise<SeenContract | undefined> {
+    const bytes = await this.#store.get(seenKey(source));
+    return bytes === undefined ? undefined : this.#decode(SeenContractSchema, `seen/${source}`, bytes);
+  }
+
+  /** Keeps a version whose shape the stream showed, and forgets what it showed before. */
+  saveContract(record: ContractRecord): Promise<void> {
+    return this.#write(true, (batch) => {
+      putContract(batch, record);
+      batch.delete(seenKey(record.contract?.source ?? ''));
+    });
+  }
+
+  saveSeen(seen: SeenContract): Promise<void> {
+    const bytes = toBinary(SeenContractSchema, seen);
+    return this.#write(true, (batch) => batch.put(seenKey(seen.contract?.source ?? ''), bytes));
   }
 
   async loadNodes(): Promise<readonly Node[]> {
@@ -273,6 +320,21 @@ function boundHistory(all: readonly KeptApply[]): { readonly kept: KeptApply[]; 
     count += 1;
   }
   return { kept: all.slice(all.length - count), dropped: all.slice(0, all.length - count) };
+}
+
+function putContract(batch: WriteBatch, record: ContractRecord): void {
+  const { source = '', version = 0 } = record.contract ?? {};
+  batch.put(contractKey(source, version), toBinary(ContractRecordSchema, record));
+  if (version > VERSIONS_MAX) batch.delete(contractKey(source, version - VERSIONS_MAX));
+}
+
+/** A source's name has no slash. */
+function contractKey(source: string, version: number): Buffer {
+  return Buffer.from(`contract/${source}/${version.toString().padStart(8, '0')}`);
+}
+
+function seenKey(source: string): Buffer {
+  return Buffer.from(`seen/${source}`);
 }
 
 /** Decimal digits of one width sort like the numbers. */

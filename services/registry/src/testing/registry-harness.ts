@@ -7,6 +7,7 @@ import {
   type DescribeTablesResponseSchema,
   IngestService,
 } from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
+import { ContractService } from '@freshet/gen/freshet/registry/v1/contracts_pb.ts';
 import { RegistryService, Role } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
 import { type Clock, systemClock } from '@freshet/kit/clock.ts';
 import { ConditionBoard } from '@freshet/kit/conditions.ts';
@@ -15,11 +16,13 @@ import { createGrpcServer } from '@freshet/kit/grpc/server.ts';
 import { silentLogger } from '@freshet/kit/logger.ts';
 import type { Stores } from '@freshet/store/key-value-store.ts';
 import { levelStores } from '@freshet/store/level-store.ts';
+import { ContractKeeper } from '../core/contract-keeper.ts';
 import { DefinitionKeeper } from '../core/definition-keeper.ts';
 import { SourceClaims } from '../core/source-claims.ts';
 import { Topology } from '../core/topology.ts';
 import { IngestTables } from '../io/ingest-tables.ts';
 import { RegistryStore } from '../io/registry-store.ts';
+import { contractHandlers } from '../rpc/contract-handlers.ts';
 import { registryHandlers } from '../rpc/handlers.ts';
 
 type TableShapes = MessageInitShape<typeof DescribeTablesResponseSchema>;
@@ -27,6 +30,7 @@ export type DescribeTables = (request: DescribeTablesRequest) => TableShapes | P
 
 export interface RegistryHarness {
   readonly client: GrpcClient<typeof RegistryService>;
+  readonly contracts: GrpcClient<typeof ContractService>;
   readonly keeper: DefinitionKeeper;
   readonly store: RegistryStore;
   readonly address: string;
@@ -53,15 +57,20 @@ export async function startRegistryHarness(options: {
     RegistryService,
     registryHandlers({ keeper, topology, conditions, clock, claims, history: store }),
   );
+  const contractKeeper = new ContractKeeper({ store, definitions: keeper, tables, clock });
+  server.add(ContractService, contractHandlers(contractKeeper));
   const { address } = await server.listen('127.0.0.1:0');
   const client = createGrpcClient(RegistryService, address);
+  const contracts = createGrpcClient(ContractService, address);
   return {
     client,
+    contracts,
     keeper,
     store,
     address,
     close: async () => {
       client.close();
+      contracts.close();
       await server.drain(100);
       await topology.settle();
       await store.close();

@@ -6,9 +6,12 @@
 // History: 2026-11-22 first version.
 // 2026-11-23 values are sealed by the store (CRC32C over key and value), no longer in a StoredValue.
 // 2026-11-29 who applied; earlier definitions; who holds which database.
+// 2026-11-29 AuditEntry.contracts; ContractRecord and SeenContract under keys of their own; additive.
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import type { ContractRecord } from "./contracts_pb.ts";
+import { file_freshet_registry_v1_contracts } from "./contracts_pb.ts";
 import type { Definitions } from "./definition_pb.ts";
 import { file_freshet_registry_v1_definition } from "./definition_pb.ts";
 import type { Node, PlannedChange, SourceClaim } from "./registry_pb.ts";
@@ -21,7 +24,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file freshet/registry/v1/storage.proto.
  */
 export const file_freshet_registry_v1_storage: GenFile = /*@__PURE__*/
-  fileDesc("CiFmcmVzaGV0L3JlZ2lzdHJ5L3YxL3N0b3JhZ2UucHJvdG8SE2ZyZXNoZXQucmVnaXN0cnkudjEiKgoLU3RvcmVkVmFsdWUSDQoFY3JjMzIYASABKAcSDAoEYm9keRgCIAEoDCKmAQoRU3RvcmVkRGVmaW5pdGlvbnMSMQoHd3JpdHRlbhgBIAEoCzIgLmZyZXNoZXQucmVnaXN0cnkudjEuRGVmaW5pdGlvbnMSMAoIcmVzb2x2ZWQYAiABKAsyHi5mcmVzaGV0LnR5cGUudjEuRGVmaW5pdGlvblNldBIVCg1oaWdoZXN0X3JvdXRlGAMgASgNEhUKDWF1ZGl0X2VudHJpZXMYBCABKAQiqgEKCkF1ZGl0RW50cnkSFQoNYXBwbGllZF9hdF91cxgBIAEoEhISCgpnZW5lcmF0aW9uGAIgASgEEhEKCXBsYW5faGFzaBgDIAEoDBIzCgdjaGFuZ2VzGAQgAygLMiIuZnJlc2hldC5yZWdpc3RyeS52MS5QbGFubmVkQ2hhbmdlEgwKBHBlZXIYBSABKAkSCgoCYnkYBiABKAkSDwoHbWVzc2FnZRgHIAEoCSJWCg1TdG9yZWRXcml0dGVuEhIKCmdlbmVyYXRpb24YASABKAQSMQoHd3JpdHRlbhgCIAEoCzIgLmZyZXNoZXQucmVnaXN0cnkudjEuRGVmaW5pdGlvbnMiPQoNU3RvcmVkSGlzdG9yeRIsCgRrZXB0GAEgAygLMh4uZnJlc2hldC5yZWdpc3RyeS52MS5LZXB0QXBwbHkiPgoJS2VwdEFwcGx5Eg4KBm51bWJlchgBIAEoBBISCgpnZW5lcmF0aW9uGAIgASgEEg0KBWJ5dGVzGAMgASgEIkAKDFN0b3JlZENsYWltcxIwCgZjbGFpbXMYASADKAsyIC5mcmVzaGV0LnJlZ2lzdHJ5LnYxLlNvdXJjZUNsYWltIjcKC1N0b3JlZE5vZGVzEigKBW5vZGVzGAEgAygLMhkuZnJlc2hldC5yZWdpc3RyeS52MS5Ob2RlYgZwcm90bzM", [file_freshet_registry_v1_definition, file_freshet_registry_v1_registry, file_freshet_type_v1_plan]);
+  fileDesc("CiFmcmVzaGV0L3JlZ2lzdHJ5L3YxL3N0b3JhZ2UucHJvdG8SE2ZyZXNoZXQucmVnaXN0cnkudjEiKgoLU3RvcmVkVmFsdWUSDQoFY3JjMzIYASABKAcSDAoEYm9keRgCIAEoDCKmAQoRU3RvcmVkRGVmaW5pdGlvbnMSMQoHd3JpdHRlbhgBIAEoCzIgLmZyZXNoZXQucmVnaXN0cnkudjEuRGVmaW5pdGlvbnMSMAoIcmVzb2x2ZWQYAiABKAsyHi5mcmVzaGV0LnR5cGUudjEuRGVmaW5pdGlvblNldBIVCg1oaWdoZXN0X3JvdXRlGAMgASgNEhUKDWF1ZGl0X2VudHJpZXMYBCABKAQi4gEKCkF1ZGl0RW50cnkSFQoNYXBwbGllZF9hdF91cxgBIAEoEhISCgpnZW5lcmF0aW9uGAIgASgEEhEKCXBsYW5faGFzaBgDIAEoDBIzCgdjaGFuZ2VzGAQgAygLMiIuZnJlc2hldC5yZWdpc3RyeS52MS5QbGFubmVkQ2hhbmdlEgwKBHBlZXIYBSABKAkSCgoCYnkYBiABKAkSDwoHbWVzc2FnZRgHIAEoCRI2Cgljb250cmFjdHMYCCADKAsyIy5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkNvbnRyYWN0UmVjb3JkIlYKDVN0b3JlZFdyaXR0ZW4SEgoKZ2VuZXJhdGlvbhgBIAEoBBIxCgd3cml0dGVuGAIgASgLMiAuZnJlc2hldC5yZWdpc3RyeS52MS5EZWZpbml0aW9ucyI9Cg1TdG9yZWRIaXN0b3J5EiwKBGtlcHQYASADKAsyHi5mcmVzaGV0LnJlZ2lzdHJ5LnYxLktlcHRBcHBseSI+CglLZXB0QXBwbHkSDgoGbnVtYmVyGAEgASgEEhIKCmdlbmVyYXRpb24YAiABKAQSDQoFYnl0ZXMYAyABKAQiQAoMU3RvcmVkQ2xhaW1zEjAKBmNsYWltcxgBIAMoCzIgLmZyZXNoZXQucmVnaXN0cnkudjEuU291cmNlQ2xhaW0iNwoLU3RvcmVkTm9kZXMSKAoFbm9kZXMYASADKAsyGS5mcmVzaGV0LnJlZ2lzdHJ5LnYxLk5vZGViBnByb3RvMw", [file_freshet_registry_v1_contracts, file_freshet_registry_v1_definition, file_freshet_registry_v1_registry, file_freshet_type_v1_plan]);
 
 /**
  * What values lay in until 2026-11-23. Not written any more.
@@ -147,6 +150,13 @@ export type AuditEntry = Message<"freshet.registry.v1.AuditEntry"> & {
    * @generated from field: string message = 7;
    */
   message: string;
+
+  /**
+   * The contracts that it accepted, whose shape none before had. Kept under keys of their own too.
+   *
+   * @generated from field: repeated freshet.registry.v1.ContractRecord contracts = 8;
+   */
+  contracts: ContractRecord[];
 };
 
 /**

@@ -1,0 +1,162 @@
+/**
+ * freshet contract: the contracts of sources, and whom a change would hurt.
+ * Owns words and exit codes; the verdicts are the registry's.
+ */
+import type { MessageShape } from '@bufbuild/protobuf';
+import { toJson } from '@bufbuild/protobuf';
+import {
+  AcceptContractResponseSchema,
+  type CheckContractResponse,
+  CheckContractResponseSchema,
+  type ContractJudgement,
+  type ContractRecord,
+  ContractService,
+  ContractVerdict,
+  GetContractResponseSchema,
+  ListContractsResponseSchema,
+} from '@freshet/gen/freshet/registry/v1/contracts_pb.ts';
+import { createGrpcClient, type GrpcClient } from '@freshet/kit/grpc/client.ts';
+import { table } from '../output/table.ts';
+import { type Colour, paint, type Terminal } from '../output/terminal.ts';
+
+/** The tables may have to be asked for first. */
+const DEADLINE_MS = 30_000;
+
+export interface ContractOptions {
+  readonly registry: string;
+  readonly json?: boolean;
+}
+
+async function ask<T>(
+  { registry }: ContractOptions,
+  work: (client: GrpcClient<typeof ContractService>) => Promise<T>,
+): Promise<T> {
+  const client = createGrpcClient(ContractService, registry, { deadlineMs: DEADLINE_MS });
+  try {
+    return await work(client);
+  } finally {
+    client.close();
+  }
+}
+
+function json(terminal: Terminal, value: unknown): void {
+  terminal.out(`${JSON.stringify(value)}\n`);
+}
+
+export async function listCommand(terminal: Terminal, options: ContractOptions): Promise<void> {
+  const response = await ask(options, (client) => client.listContracts({}, { signal: terminal.signal }));
+  if (options.json === true) return json(terminal, toJson(ListContractsResponseSchema, response));
+  const head = ['source', 'table', 'version', 'columns', 'since'].map((name) => ({ head: name }));
+  const rows = response.contracts.map((record) => [
+    record.contract?.source ?? '',
+    record.table === undefined ? '' : `${record.table.schema}.${record.table.table}`,
+    String(record.contract?.version ?? 0),
+    String(record.contract?.columns.length ?? 0),
+    sinceText(record),
+  ]);
+  terminal.out(rows.length === 0 ? 'No source is in force.\n' : table(terminal, head, rows));
+}
+
+export async function showCommand(terminal: Terminal, source: string, options: ContractOptions): Promise<void> {
+  const response = await ask(options, (client) => client.getContract({ source }, { signal: terminal.signal }));
+  if (options.json === true) return json(terminal, toJson(GetContractResponseSchema, response));
+  const [newest] = response.versions;
+  const head = ['column', 'type', 'null', 'default'].map((name) => ({ head: name }));
+  const rows = (newest?.contract?.columns ?? []).map((column) => [
+    column.name,
+    column.enumLabels.length === 0 ? column.sourceType : `${column.sourceType} (${column.enumLabels.join(', ')})`,
+    column.nullable ? 'yes' : 'no',
+    column.defaultExpression,
+  ]);
+  terminal.out(table(terminal, head, rows));
+  for (const record of response.versions)
+    terminal.out(`version ${record.contract?.version ?? 0}: ${sinceText(record)}\n`);
+  if (response.judgement !== undefined) {
+    terminal.out(`\nThe stream showed another shape at ${lsnText(response.seen?.lsn ?? 0n)}:\n`);
+    terminal.out(judgementText(terminal, response.judgement));
+  }
+}
+
+/** Whether nothing breaks anybody and every statement was understood. */
+export async function checkCommand(
+  terminal: Terminal,
+  sources: readonly string[],
+  options: ContractOptions & { readonly ddl?: string },
+): Promise<boolean> {
+  const change =
+    options.ddl === undefined
+      ? ({ case: 'live', value: true } as const)
+      : ({ case: 'ddl', value: options.ddl } as const);
+  const request = { change, sources: [...sources] };
+  const response = await ask(options, (client) => client.checkContract(request, { signal: terminal.signal }));
+  if (options.json === true) json(terminal, toJson(CheckContractResponseSchema, response));
+  else terminal.out(checkText(terminal, response));
+  return (
+    response.notUnderstood.length === 0 && response.judgements.every((one) => one.verdict !== ContractVerdict.BREAKING)
+  );
+}
+
+/** Whether it was accepted, or there was nothing to accept. */
+export async function acceptCommand(
+  terminal: Terminal,
+  options: ContractOptions & { readonly yes?: boolean },
+): Promise<boolean> {
+  const { signal } = terminal;
+  return ask(options, async (client) => {
+    const asked = await client.acceptContract({}, { signal });
+    const isWanted = options.yes === true && asked.judgements.length > 0;
+    const response: MessageShape<typeof AcceptContractResponseSchema> = isWanted
+      ? await client.acceptContract({ planHash: asked.planHash }, { signal })
+      : asked;
+    if (options.json === true) json(terminal, toJson(AcceptContractResponseSchema, response));
+    else {
+      for (const judgement of asked.judgements) terminal.out(judgementText(terminal, judgement));
+      if (asked.judgements.length === 0) terminal.out('Every table keeps its contract: nothing to accept.\n');
+      else if (isWanted) terminal.out(`Accepted; generation ${response.generation} is in force.\n`);
+      else terminal.out('Nothing was accepted. Repeat with --yes to accept this.\n');
+    }
+    return isWanted || asked.judgements.length === 0;
+  });
+}
+
+function checkText(terminal: Pick<Terminal, 'colours'>, response: CheckContractResponse): string {
+  const lines = response.judgements.map((judgement) => judgementText(terminal, judgement));
+  for (const name of response.unreadTables) lines.push(`No source reads ${name}.\n`);
+  for (const text of response.notUnderstood)
+    lines.push(`${paint(terminal, 'red', 'not understood')} ${text}\n    what it does is not judged\n`);
+  return lines.length === 0 ? 'No contract changes.\n' : lines.join('');
+}
+
+const VERDICTS: Readonly<Record<number, { readonly word: string; readonly colour: Colour }>> = {
+  [ContractVerdict.COMPATIBLE]: { word: 'compatible', colour: 'green' },
+  [ContractVerdict.COMPATIBLE_WITH_NOTE]: { word: 'note', colour: 'yellow' },
+  [ContractVerdict.BREAKING]: { word: 'breaking', colour: 'red' },
+};
+
+/** A line for each change, and below it everybody who reads it. */
+function judgementText(terminal: Pick<Terminal, 'colours'>, judgement: ContractJudgement): string {
+  const lines: string[] = [];
+  for (const change of judgement.changes) {
+    const { word, colour } = VERDICTS[change.verdict] ?? { word: 'unknown', colour: 'dim' as const };
+    lines.push(`${paint(terminal, colour, word)} source ${judgement.source}: ${change.sentence}`);
+    for (const { features, services, owners, view } of change.consumers) {
+      lines.push(`    view ${view}${features.length === 0 ? '' : `, features ${features.join(', ')}`}`);
+      if (services.length > 0) lines.push(`    services ${services.join(', ')}`);
+      if (owners.length > 0) lines.push(`    owners ${owners.join(', ')}`);
+    }
+  }
+  return lines.map((line) => `${line}\n`).join('');
+}
+
+function sinceText({ acceptedAtUs, acceptedBy, lsn }: ContractRecord): string {
+  const accepted =
+    acceptedAtUs === 0n
+      ? 'accepted before contracts were kept'
+      : `accepted ${new Date(Number(acceptedAtUs / 1_000n)).toISOString()} by ${acceptedBy}`;
+  return lsn === 0n ? accepted : `${accepted}, in the stream since ${lsnText(lsn)}`;
+}
+
+/** As Postgres writes a position. */
+function lsnText(lsn: bigint): string {
+  return `${(lsn >> 32n).toString(16).toUpperCase()}/${(lsn & 0xffffffffn).toString(16).toUpperCase()}`;
+}

@@ -1,0 +1,235 @@
+/**
+ * Contracts: which version was in force since when, whom a change would hurt, and how a new shape is accepted.
+ *
+ * Owns the questions. Does not own what is in force (DefinitionKeeper: to accept a contract is to apply the definitions in
+ * force anew, by their plan's hash, against the tables as they are), nor the rules (@freshet/contracts).
+ *
+ * Invariants: a version's record is written in the batch of the apply that brought it; of what the stream showed and
+ * nobody accepted, the newest of each source is kept, so that a source that changes all the time costs no more.
+ */
+import { clone, create } from '@bufbuild/protobuf';
+import { type Change, type ChangeHints, changesBetween } from '@freshet/contracts/change.ts';
+import { applyDdl } from '@freshet/contracts/ddl.ts';
+import { gateVerdict } from '@freshet/contracts/gate.ts';
+import { type Judgement, judgeChanges } from '@freshet/contracts/judge.ts';
+import { usageOf } from '@freshet/contracts/usage.ts';
+import { sameLayout } from '@freshet/definitions/resolve/contract-version.ts';
+import {
+  type ContractRecord,
+  type SeenContract,
+  SeenContractSchema,
+} from '@freshet/gen/freshet/registry/v1/contracts_pb.ts';
+import { DefinitionsSchema } from '@freshet/gen/freshet/registry/v1/definition_pb.ts';
+import { type ChangePolicy, type Contract, ContractSchema } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import { DefinitionSetSchema, type SourcePlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
+import type { Clock } from '@freshet/kit/clock.ts';
+import { closest } from '@freshet/kit/closest.ts';
+import { FreshetError } from '@freshet/kit/errors.ts';
+import { recordOf, sourcesOf } from './contract-records.ts';
+import { type TableDescriber, tableQuestions } from './contracts.ts';
+import type { DefinitionKeeper } from './definition-keeper.ts';
+
+/** Keeps contracts over restarts; those that an apply accepts come with it (DefinitionStore). */
+export interface ContractStore {
+  /** Of a source, newest first; without a name of all, by name, newest last. */
+  contracts(source?: string): Promise<ContractRecord[]>;
+  seen(source: string): Promise<SeenContract | undefined>;
+  /** Replaces a version's record and forgets what was seen of its source. */
+  saveContract(record: ContractRecord): Promise<void>;
+  saveSeen(seen: SeenContract): Promise<void>;
+}
+
+export interface ContractKeeperOptions {
+  readonly store: ContractStore;
+  readonly definitions: DefinitionKeeper;
+  readonly tables: TableDescriber;
+  readonly clock: Pick<Clock, 'nowUs'>;
+}
+
+/** A source's change with what its policy makes of it. */
+export interface PolicyJudgement extends Judgement {
+  readonly version: number;
+  readonly policy: ChangePolicy;
+  readonly gate: ReturnType<typeof gateVerdict>;
+}
+
+export class ContractKeeper {
+  readonly #options: ContractKeeperOptions;
+  /** Reports are taken one after the other: each reads what the one before wrote. Bounded by the server's limit of calls. */
+  #lastReport: Promise<unknown> = Promise.resolve();
+
+  constructor(options: ContractKeeperOptions) {
+    this.#options = options;
+  }
+
+  /** The newest contract of each source in force, by name ascending. */
+  async list(): Promise<ContractRecord[]> {
+    const records: ContractRecord[] = [];
+    for (const source of this.#sources()) records.push(...(await this.#versions(source)).slice(0, 1));
+    return records;
+  }
+
+  /** Everything that is known of a source's contracts. Throws INVALID_REQUEST for a source that is not in force. */
+  async get(name: string): Promise<{
+    readonly versions: readonly ContractRecord[];
+    readonly seen: SeenContract | undefined;
+    readonly judgement: PolicyJudgement | undefined;
+  }> {
+    const source = this.#source(name);
+    const versions = await this.#versions(source);
+    const seen = await this.#options.store.seen(name);
+    const judgement = seen?.contract === undefined ? undefined : this.#judge(source, seen.contract);
+    return { versions, seen, judgement };
+  }
+
+  /** Judges what DDL statements make of the contracts in force. */
+  checkDdl(
+    ddl: string,
+    names: readonly string[],
+  ): { judgements: PolicyJudgement[]; notUnderstood: readonly string[]; unread: readonly string[] } {
+    const sources = this.#sources(names);
+    const tables = sources.flatMap(({ name, contract, origin }) =>
+      contract === undefined || origin.case !== 'postgres' ? [] : [{ source: name, contract, ...origin.value }],
+    );
+    const { outcomes, notUnderstood, unread } = applyDdl(ddl, tables);
+    const judgements = outcomes.map(({ source, after, ofTable, renamed, rewritten }) =>
+      this.#judge(this.#source(source), after, { renamed, rewritten }, ofTable),
+    );
+    return { judgements, notUnderstood, unread };
+  }
+
+  /** Judges contracts that are given. */
+  checkGiven(contracts: readonly Contract[], names: readonly string[]): PolicyJudgement[] {
+    const wanted = new Set(this.#sources(names).map(({ name }) => name));
+    return contracts
+      .filter(({ source }) => names.length === 0 || wanted.has(source))
+      .map((contract) => this.#judge(this.#source(contract.source), contract));
+  }
+
+  /** Judges what the tables are now. Throws UNAVAILABLE, SOURCE_NOT_READY when they cannot be asked. */
+  async checkLive(names: readonly string[], signal: AbortSignal): Promise<PolicyJudgement[]> {
+    const written = clone(DefinitionsSchema, this.#written());
+    const wanted = new Map(this.#sources(names).map((source) => [source.name, source]));
+    const questions = tableQuestions(written);
+    const answers = questions.length === 0 ? [] : await this.#options.tables.describe(questions, signal);
+    const judgements = questions.flatMap(({ source }, i) => {
+      const plan = wanted.get(source);
+      const answer = answers[i];
+      if (plan === undefined || answer === undefined) return [];
+      if (answer.contract !== undefined) return [this.#judge(plan, answer.contract)];
+      // A table that is gone, or cannot be asked: nothing may look compatible that nobody saw.
+      const [problem] = answer.problems;
+      throw (
+        problem ??
+        new FreshetError('SOURCE_NOT_READY', `the table of source ${source} cannot be read`, {
+          remedy: 'check that it exists and that ingest may read it',
+          place: source,
+        })
+      );
+    });
+    return judgements.filter(({ changes }) => changes.length > 0);
+  }
+
+  /**
+   * Applies the definitions in force against the tables as they are. Without a hash it only says what that would accept.
+   * Throws what plans and applies throw: PLAN_OUTDATED, INVALID_DEFINITION when the definitions cannot read the new shape.
+   */
+  async accept(
+    hash: Uint8Array | undefined,
+    peer: string,
+    signal: AbortSignal,
+  ): Promise<{ generation: bigint; hash: Uint8Array; judgements: PolicyJudgement[] }> {
+    const { definitions } = this.#options;
+    const written = this.#written();
+    const plan = await definitions.plan(written, signal);
+    const judgements = sourcesOf(plan.resolved).flatMap(({ name, contract }) => {
+      const source = this.#sources().find((one) => one.name === name);
+      return source === undefined || contract === undefined ? [] : [this.#judge(source, contract)];
+    });
+    const changed = judgements.filter(({ changes }) => changes.length > 0);
+    const generation =
+      hash === undefined ? definitions.generation : await definitions.apply(written, hash, { peer }, signal);
+    return { generation, hash: plan.hash, judgements: changed };
+  }
+
+  /** Keeps what the stream showed, and says what it is: the version that has this shape, or 0 and whom it hurts. */
+  report(contract: Contract, lsn: bigint): Promise<{ version: number; judgement: PolicyJudgement }> {
+    const turn = this.#lastReport.then(() => this.#report(contract, lsn));
+    this.#lastReport = turn.catch(() => undefined);
+    return turn;
+  }
+
+  async #report(contract: Contract, lsn: bigint): Promise<{ version: number; judgement: PolicyJudgement }> {
+    const { store, clock } = this.#options;
+    const source = this.#source(contract.source);
+    const judgement = this.#judge(source, contract);
+    const seenAtUs = BigInt(clock.nowUs());
+    const versions = await this.#versions(source);
+    const known = versions.find(({ contract: one }) => one !== undefined && sameShape(one, contract));
+    if (known === undefined) {
+      const before = await store.seen(source.name);
+      // Told again after a restart: the first position is the one that counts.
+      if (before?.contract === undefined || !sameShape(before.contract, contract))
+        await store.saveSeen(create(SeenContractSchema, { contract, lsn, seenAtUs }));
+      return { version: 0, judgement };
+    }
+    if (known.lsn === 0n) await store.saveContract({ ...known, lsn, seenAtUs });
+    return { version: known.contract?.version ?? 0, judgement };
+  }
+
+  #judge(
+    source: SourcePlan,
+    after: Contract,
+    hints: ChangeHints = {},
+    ofTable: readonly Change[] = [],
+  ): PolicyJudgement {
+    const before = source.contract ?? create(ContractSchema, { source: source.name });
+    const { resolved, written } = this.#options.definitions.current;
+    const usage = usageOf(resolved ?? create(DefinitionSetSchema), source.name, written);
+    const judgement = judgeChanges(source.name, [...changesBetween(before, after, hints), ...ofTable], usage);
+    return {
+      ...judgement,
+      version: before.version,
+      policy: source.policy,
+      gate: gateVerdict(judgement, source.policy),
+    };
+  }
+
+  /** Newest first. What was in force before the registry kept contracts has no record: it is told without one. */
+  async #versions(source: SourcePlan): Promise<ContractRecord[]> {
+    const { store, definitions } = this.#options;
+    const records = await store.contracts(source.name);
+    if (records[0]?.contract?.version === source.contract?.version) return records;
+    const current = recordOf(source, definitions.generation, { acceptedBy: '', acceptedAtUs: 0n });
+    return current === undefined ? records : [current, ...records];
+  }
+
+  #written() {
+    const { written } = this.#options.definitions.current;
+    if (written !== undefined) return written;
+    throw new FreshetError('INVALID_REQUEST', 'no definitions are in force, so there is no contract', {
+      remedy: 'apply definitions first: freshet apply',
+    });
+  }
+
+  #sources(names: readonly string[] = []): SourcePlan[] {
+    if (names.length > 0) return names.map((name) => this.#source(name));
+    return sourcesOf(this.#options.definitions.current.resolved);
+  }
+
+  #source(name: string): SourcePlan {
+    const sources = sourcesOf(this.#options.definitions.current.resolved);
+    const found = sources.find((source) => source.name === name);
+    if (found !== undefined) return found;
+    const known = sources.map((source) => source.name);
+    const meant = closest(name, known);
+    throw new FreshetError('INVALID_REQUEST', `no source "${name}" is in force`, {
+      remedy: meant === undefined ? `the sources are ${known.slice(0, 20).join(', ')}` : `did you mean "${meant}"?`,
+      place: name,
+    });
+  }
+}
+
+function sameShape(a: Contract, b: Contract): boolean {
+  return sameLayout(a, b) && changesBetween(a, b).length === 0;
+}

@@ -1,0 +1,160 @@
+/**
+ * Goal: contracts are recorded with the apply that brings them, a change is judged for those who read it, by DDL, live or
+ * given, and a new shape is accepted by the hash of what was looked at. Method: a real registry on LevelDB and a fake
+ * ingest over real gRPC.
+ */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { create, type MessageInitShape } from '@bufbuild/protobuf';
+import { ContractGate, ContractVerdict } from '@freshet/gen/freshet/registry/v1/contracts_pb.ts';
+import type { DefinitionsSchema } from '@freshet/gen/freshet/registry/v1/definition_pb.ts';
+import { type ColumnSchema, ContractSchema, SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import { Kind } from '@freshet/gen/freshet/type/v1/value_pb.ts';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { type RegistryHarness, startFakeIngest, startRegistryHarness } from './registry-harness.ts';
+
+const WRITTEN: MessageInitShape<typeof DefinitionsSchema> = {
+  entities: [{ name: 'user', key: [{ name: 'user_id', kind: Kind.INT64 }] }],
+  sources: [
+    {
+      name: 'clicks',
+      mode: SourceMode.APPEND,
+      origin: { case: 'postgres', value: { database: 'default', schema: 'public', table: 'clicks' } },
+    },
+  ],
+  views: [
+    {
+      name: 'a',
+      entity: 'user',
+      source: 'clicks',
+      where: 'kind == "a"',
+      owner: 'growth',
+      features: [{ name: 'n', aggregate: 'count' }],
+    },
+  ],
+  services: [{ name: 's', features: ['a:n'], owner: 'ranking' }],
+};
+
+const column = (name: string, kind: Kind, sourceType: string, length = 0): MessageInitShape<typeof ColumnSchema> => ({
+  name,
+  type: { kind },
+  sourceType,
+  length,
+  sourceTypeModifier: -1,
+});
+const shape = (length: number) => [
+  column('user_id', Kind.INT64, 'bigint'),
+  column('kind', Kind.STRING, `character varying(${length})`, length),
+  column('spare', Kind.STRING, 'text'),
+];
+
+let directory: string;
+let registry: RegistryHarness;
+let columns = shape(20);
+let ingest: { close(): Promise<void> };
+beforeEach(async () => {
+  directory = mkdtempSync(join(tmpdir(), 'freshet-contracts-'));
+  columns = shape(20);
+  await start();
+  const { planHash } = await registry.client.planDefinitions({ definitions: WRITTEN });
+  await registry.client.applyDefinitions({ definitions: WRITTEN, planHash });
+});
+afterEach(async () => {
+  await stop();
+  rmSync(directory, { recursive: true, force: true });
+});
+
+async function start(): Promise<void> {
+  registry = await startRegistryHarness({ directory });
+  ingest = await startFakeIngest(registry, ({ tables }) => ({
+    tables: tables.map(({ source }) => ({ contract: { source, version: 1, columns } })),
+  }));
+}
+
+async function stop(): Promise<void> {
+  await ingest.close();
+  await registry.close();
+}
+
+const HURT = {
+  source: 'clicks',
+  version: 1,
+  verdict: ContractVerdict.BREAKING,
+  gate: ContractGate.HOLD,
+  changes: [
+    {
+      kind: 'length_narrowed',
+      column: 'kind',
+      verdict: ContractVerdict.BREAKING,
+      consumers: [
+        { view: 'a', features: ['a:n'], services: ['s'], owners: ['growth', 'ranking'], ways: ['condition'] },
+      ],
+    },
+  ],
+};
+
+it('judges a change by DDL, by the live table and by a given contract alike, and changes nothing', async () => {
+  const ddl = 'ALTER TABLE clicks ALTER kind TYPE varchar(10)';
+  const byDdl = await registry.contracts.checkContract({ change: { case: 'ddl', value: ddl } });
+  expect(byDdl).toMatchObject({ judgements: [HURT], notUnderstood: [] });
+  columns = shape(10);
+  const byTable = await registry.contracts.checkContract({ change: { case: 'live', value: true } });
+  expect(byTable.judgements).toEqual(byDdl.judgements);
+  const given = { contracts: [{ source: 'clicks', columns }] };
+  const byContract = await registry.contracts.checkContract({ change: { case: 'given', value: given } });
+  expect(byContract.judgements).toEqual(byDdl.judgements);
+  const { contracts } = await registry.contracts.listContracts({});
+  expect(contracts).toMatchObject([{ contract: { version: 1 }, generation: 1n }]);
+});
+
+it('what nobody reads breaks nobody; what is not understood is told; sources that are not there are refused', async () => {
+  const check = (value: string, sources: string[] = []) =>
+    registry.contracts.checkContract({ change: { case: 'ddl', value }, sources });
+  const unread = await check('ALTER TABLE clicks DROP spare; ALTER TABLE other DROP x');
+  expect(unread).toMatchObject({
+    judgements: [{ verdict: ContractVerdict.COMPATIBLE, gate: ContractGate.PASS }],
+    unreadTables: ['public.other'],
+  });
+  expect((await check('TRUNCATE clicks')).notUnderstood).toEqual(['TRUNCATE clicks']);
+  await expect(check('DROP TABLE clicks', ['click'])).rejects.toMatchObject({
+    code: 'INVALID_REQUEST',
+    remedy: 'did you mean "clicks"?',
+  });
+});
+
+it('keeps what the stream showed, accepts it by hash, and knows all of it after a restart', async () => {
+  const report = (length: number, lsn: bigint) =>
+    registry.contracts.reportContract({
+      contract: create(ContractSchema, { source: 'clicks', columns: shape(length) }),
+      lsn,
+    });
+  expect(await report(20, 100n)).toMatchObject({ version: 1, judgement: { changes: [] } });
+  expect(await report(20, 150n)).toMatchObject({ version: 1 });
+  columns = shape(10);
+  expect(await report(10, 200n)).toMatchObject({ version: 0, judgement: HURT });
+  await report(10, 300n);
+  const pending = await registry.contracts.getContract({ source: 'clicks' });
+  expect(pending).toMatchObject({ versions: [{ lsn: 100n }], seen: { lsn: 200n }, judgement: HURT });
+
+  const asked = await registry.contracts.acceptContract({});
+  expect(asked).toMatchObject({ accepted: false, generation: 1n, judgements: [HURT] });
+  columns = shape(5);
+  await expect(registry.contracts.acceptContract({ planHash: asked.planHash })).rejects.toMatchObject({
+    code: 'PLAN_OUTDATED',
+  });
+  columns = shape(10);
+  const accepted = await registry.contracts.acceptContract({ planHash: asked.planHash });
+  expect(accepted).toMatchObject({ accepted: true, generation: 2n });
+  expect(await report(10, 200n)).toMatchObject({ version: 2, judgement: { changes: [] } });
+
+  await stop();
+  await start();
+  const { versions, seen } = await registry.contracts.getContract({ source: 'clicks' });
+  expect(seen).toBeUndefined();
+  expect(versions).toMatchObject([
+    { contract: { version: 2 }, lsn: 200n, generation: 2n, table: { table: 'clicks' } },
+    { contract: { version: 1 }, lsn: 100n, generation: 1n },
+  ]);
+  expect(versions[0]?.acceptedBy).not.toBe('');
+});
