@@ -83,7 +83,16 @@ const fuzzed: fc.Arbitrary<Fuzzed> = fc.oneof(
     )
     .map((body) => ({ what: 'POST /compatibility/subjects/s/versions', body: JSON.stringify(body) })),
   // Schemas that are none; a nesting that an engine must not follow.
-  text.map((each) => ({ what: REGISTER, body: post(`{${each}`), codes: [42201] })),
+  fc
+    .tuple(
+      text.filter((each) => notJson(`{${each}`)),
+      fc.constantFrom('AVRO', 'JSON', 'PROTOBUF'),
+    )
+    .map(([each, schemaType]) => ({
+      what: REGISTER,
+      body: post(`{${each}`, { schemaType }),
+      codes: [42201],
+    })),
   fc.oneof(nested('{"type":"array","items":', '}'), nested('[', ']'), nested('{"a":', '}')).map((schema) => ({
     what: REGISTER,
     body: post(schema),
