@@ -90,9 +90,15 @@ function keywords(inner: fc.Arbitrary<Schema>, is2020: boolean): fc.Arbitrary<Sc
   };
   // Written so because an object with this name in it passes for a promise.
   all['then'] = inner;
+  // Through text, so that no object comes without a prototype: ajv does not find such ones equal.
   return fc
     .subarray(Object.keys(all), { maxLength: 4 })
-    .chain((keys) => fc.record(Object.fromEntries(keys.map((key) => [key, all[key] as fc.Arbitrary<Json>]))));
+    .chain((keys) => fc.record(Object.fromEntries(keys.map((key) => [key, all[key] as fc.Arbitrary<Json>]))))
+    .map((schema) => {
+      const { contains, ...rest } = JSON.parse(JSON.stringify(schema)) as Record<string, Json>;
+      // ajv lets an empty array contain what it must when there is a tuple beside it: no oracle there.
+      return contains === undefined || 'items' in rest || 'prefixItems' in rest ? rest : { contains, ...rest };
+    });
 }
 
 function schemas(is2020: boolean): fc.Arbitrary<Schema> {
@@ -117,6 +123,16 @@ function evolve(schema: Json, other: Json, pick: () => number): Json {
     .filter(() => pick() > 0.12)
     .map(([key, item]) => [key, evolve(item, other, pick)]);
   return Object.fromEntries(entries);
+}
+
+/** ajv's answer; undefined where its generated code fails, which it does for some dependentSchemas within anyOf. */
+function asked(validate: (item: Json) => unknown, item: Json): boolean | undefined {
+  try {
+    return validate(item) === true;
+  } catch (error) {
+    if (error instanceof TypeError) return undefined;
+    throw error;
+  }
 }
 
 function random(seed: number): () => number {
@@ -160,10 +176,10 @@ describe.each([
         const ajv = is2020 ? new Ajv2020(options) : new Ajv(options);
         const writes = ajv.compile(old);
         const reads = ajv.compile(now);
-        for (const item of values) {
-          if (!writes(item)) continue;
+        for (const item of JSON.parse(JSON.stringify(values)) as Json[]) {
+          if (asked(writes, item) !== true) continue;
           if (JSON.stringify(old) !== JSON.stringify(now)) judged++;
-          if (!reads(item))
+          if (asked(reads, item) === false)
             throw new Error(
               `${JSON.stringify(item)} is valid by ${JSON.stringify(old)}, not by ${JSON.stringify(now)}`,
             );
