@@ -10,6 +10,7 @@
 import { FreshetError } from '@freshet/kit/errors.ts';
 import { logLossError } from './log-loss.ts';
 import { formatLsn } from './lsn.ts';
+import type { ReplicationStream } from './source-database.ts';
 import type { SourceState, WorldFacts } from './source-state.ts';
 import { quoteLiteral } from './sql.ts';
 
@@ -74,6 +75,24 @@ function lostCluster(
     };
   }
   return undefined;
+}
+
+/**
+ * Refuses a stream that leads to another history than the one that was looked at: a database was swapped in between. Throws
+ * SOURCE_UNREACHABLE, so that it is looked at again.
+ */
+export function checkStream(state: SourceState, { identity }: Pick<ReplicationStream, 'identity'>): void {
+  if (identity === undefined) return;
+  const { systemId, timeline, endLsn } = identity;
+  const isSame =
+    systemId === state.systemId &&
+    timeline === state.timeline &&
+    (endLsn === undefined || endLsn >= state.acknowledgedLsn);
+  if (isSame) return;
+  throw new FreshetError('SOURCE_UNREACHABLE', 'another database answers than a moment ago', {
+    remedy: 'Nothing: it is looked at again, and told what it is.',
+    place: `system identifier ${systemId}, timeline ${timeline}`,
+  });
 }
 
 /** What our own log lost of what was acknowledged. */

@@ -102,6 +102,8 @@ export type StreamMessage =
 export interface ReplicationStream {
   /** After this long without a word from us the server ends the stream, milliseconds; 0: never. */
   readonly senderTimeoutMs: number;
+  /** What answers on this very connection; undefined: it was not asked. */
+  readonly identity?: ClusterIdentity | undefined;
   /** Starts at the later of `from` and what was acknowledged to the slot. */
   start(from: bigint): Promise<void>;
   /**

@@ -25,7 +25,7 @@ import { retry } from '@freshet/kit/retry.ts';
 import type { AppendPipeline } from '../core/append-pipeline.ts';
 import { ChangeStream, type LiveRoute } from '../core/change-stream.ts';
 import type { ContractHistory } from '../core/contract-history.ts';
-import { type LostHistory, lostHistory } from '../core/lost-history.ts';
+import { checkStream, type LostHistory, lostHistory } from '../core/lost-history.ts';
 import { laterLsn } from '../core/lsn.ts';
 import { IdentityBroken } from '../core/relation-identity.ts';
 import { Replication } from '../core/replication.ts';
@@ -364,6 +364,7 @@ export class PostgresSource {
     const { routes: states } = prepared;
     const connection = await database.openStream(slotName, signal);
     try {
+      checkStream(this.#store.state, connection);
       this.#retireStream();
       const stream = new ChangeStream(await this.#liveRoutes(wanted, states));
       this.#stream = stream;

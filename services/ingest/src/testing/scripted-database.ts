@@ -214,6 +214,7 @@ export class ScriptedDatabase implements SourceDatabase {
         },
         left: () => this.#streams.delete(stream),
         random: this.#options.random,
+        identity: { systemId: this.systemId, timeline: this.timeline, endLsn: this.#lsn },
       });
       if (this.#slot?.name !== slotName) throw unreachable(`there is no slot ${slotName}`);
       this.#streams.add(stream);
@@ -348,6 +349,7 @@ interface StreamWorld {
   readonly told: (position: bigint) => void;
   readonly left: () => void;
   readonly random: () => number;
+  readonly identity: ClusterIdentity;
 }
 
 class ScriptedStream implements ReplicationStream {
@@ -360,8 +362,11 @@ class ScriptedStream implements ReplicationStream {
   #broken: Error | undefined;
   #waiting: (() => void) | undefined;
 
+  readonly identity: ClusterIdentity;
+
   constructor(world: StreamWorld) {
     this.#world = world;
+    this.identity = world.identity;
   }
 
   start(from: bigint): Promise<void> {

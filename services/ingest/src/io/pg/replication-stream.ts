@@ -4,9 +4,9 @@
  *
  * Owns one connection. I1: what it tells the server is what it is told to tell; nothing is acknowledged by itself.
  */
-import { formatLsn } from '../../core/lsn.ts';
+import { formatLsn, parseLsn } from '../../core/lsn.ts';
 import { decodePgOutput, POSTGRES_EPOCH_US } from '../../core/pgoutput/decoder.ts';
-import type { ReplicationStream, StreamMessage } from '../../core/source-database.ts';
+import type { ClusterIdentity, ReplicationStream, StreamMessage } from '../../core/source-database.ts';
 import { quoteIdentifier, quoteLiteral } from '../../core/sql.ts';
 import { PgConnection, type PgConnectionOptions } from './pg-connection.ts';
 import { fromPgError } from './pg-error.ts';
@@ -29,10 +29,13 @@ export interface StreamOptions {
   readonly place: string;
   /** Reads a copy of the slot, which ends with the connection. */
   readonly copy?: 'copy' | undefined;
+  /** What the connection leads to. */
+  readonly identity?: ClusterIdentity | undefined;
 }
 
 export class PgReplicationStream implements ReplicationStream {
   readonly senderTimeoutMs: number;
+  readonly identity: ClusterIdentity | undefined;
   readonly #connection: StreamConnection;
   readonly #slotName: string;
   readonly #publications: readonly string[];
@@ -40,13 +43,14 @@ export class PgReplicationStream implements ReplicationStream {
 
   constructor(
     connection: StreamConnection,
-    { slotName, publications, senderTimeoutMs, place }: StreamOptions & { readonly senderTimeoutMs: number },
+    { slotName, publications, senderTimeoutMs, place, identity }: StreamOptions & { readonly senderTimeoutMs: number },
   ) {
     this.#connection = connection;
     this.#slotName = slotName;
     this.#publications = publications;
     this.senderTimeoutMs = senderTimeoutMs;
     this.#place = place;
+    this.identity = identity;
   }
 
   /** Connects. Throws SOURCE_UNREACHABLE or PgError. */
@@ -58,9 +62,13 @@ export class PgReplicationStream implements ReplicationStream {
     const connection = await PgConnection.open({ ...options, replication: true }, signal);
     const release = connection.destroyOn(signal);
     try {
+      const [system] = (await connection.query('IDENTIFY_SYSTEM')).rows;
+      const [systemId, timeline, endLsn] = system ?? [];
+      const identity = { systemId: systemId ?? '', timeline: Number(timeline ?? 0), endLsn: parseLsn(endLsn ?? '') };
       const { rows } = await connection.query("SELECT setting FROM pg_settings WHERE name = 'wal_sender_timeout'");
       const slotName = stream.copy === undefined ? stream.slotName : await copySlot(connection, stream.slotName);
-      return new PgReplicationStream(connection, { ...stream, slotName, senderTimeoutMs: Number(rows[0]?.[0] ?? 0) });
+      const senderTimeoutMs = Number(rows[0]?.[0] ?? 0);
+      return new PgReplicationStream(connection, { ...stream, slotName, senderTimeoutMs, identity });
     } catch (error) {
       await connection.close();
       throw error;
