@@ -12,6 +12,7 @@ import { doctorCommand } from './commands/doctor.ts';
 import { type EraseOptions, eraseCommand } from './commands/erase.ts';
 import { getCommand } from './commands/get.ts';
 import { planCommand } from './commands/plan.ts';
+import { addQuarantine } from './commands/quarantine.ts';
 import { statusCommand } from './commands/status.ts';
 import { upCommand } from './commands/up.ts';
 import { EXIT, reportError } from './output/errors.ts';
@@ -67,6 +68,7 @@ export function createProgram(terminal: Terminal): Command {
   addDoctor(program, terminal);
   addCheckpoint(program, terminal);
   addErase(program, terminal);
+  addQuarantine(program, terminal);
   return program;
 }
 

@@ -6,6 +6,7 @@
  * again for each, ended there, opened again and run on. FRESHET_FUZZ_RUNS=10 takes ten times as many points.
  */
 import { SourceState } from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
+import { silentLogger } from '@freshet/kit/logger.ts';
 import { Random } from '@freshet/testkit/simulation/random.ts';
 import { SimulatedDisk } from '@freshet/testkit/simulation/simulated-disk.ts';
 import { VirtualClock } from '@freshet/testkit/virtual-clock.ts';
@@ -13,6 +14,7 @@ import { describe, expect, it } from 'vitest';
 import { foldLog } from '../testing/folded-log.ts';
 import { defineScripted, type ScriptedCapture, startScripted } from '../testing/scripted-capture.ts';
 import { ScriptedDatabase } from '../testing/scripted-database.ts';
+import { QuarantineDesk } from './quarantine-desk.ts';
 
 const TABLES = [
   { table: 'events', mode: 1 },
@@ -112,7 +114,9 @@ class World {
     for (const [i, { table }] of TABLES.entries()) {
       const rows = [...(folded.get(i + 1)?.rows.values() ?? [])];
       const found = new Map(rows.map(({ values }) => [values[0], values[1]]));
-      const wanted = [...this.database.rows(table)].map(([id, row]) => [id, row['amount'] ?? row['value']] as const);
+      const wanted = [...this.database.rows(table)].map(
+        ([id, row]) => [id, row['price'] ?? row['amount'] ?? row['value']] as const,
+      );
       expect(found, table).toEqual(new Map(wanted));
       if (table === 'events') expect(rows.filter(({ times }) => times !== 1)).toEqual([]);
     }
@@ -184,6 +188,58 @@ describe('a table that is held', () => {
     await world.clock.advance(3 * SECOND);
     await world.moving('reading', world.check(capture));
     expect(capture.conditions.list().map(({ id }) => id)).not.toContain('source/shop/held/1');
+    await world.moving('stopping', capture.stop());
+  });
+
+  it('is released under a mapping, which holds for what comes, or dropped', async () => {
+    const world = new World('mapped', new SimulatedDisk());
+    const { clock } = world;
+    const capture = await world.start();
+    const desk = new QuarantineDesk({
+      quarantine: capture.quarantine,
+      releases: () => [capture.source.held],
+      readAnew: () => Promise.reject(new Error('nothing mutable is held')),
+      clock,
+      logger: silentLogger,
+    });
+    const { signal } = new AbortController();
+    const asked = async (columns: Record<string, string>): Promise<unknown> => {
+      let last: unknown;
+      for await (const progress of desk.release('events', { columns, labels: {} }, signal)) last = progress;
+      return last;
+    };
+    await world.apply(capture, 1n);
+    await clock.advance(3 * SECOND);
+    await world.traffic(2);
+    world.rename('amount');
+    await world.traffic(3);
+    await clock.advance(3 * SECOND);
+    const first = await desk.list('events', '', 1);
+    expect(first.entries).toMatchObject([{ reason: 'shape', values: { amount: '3' } }]);
+    const second = await desk.list('events', first.next, 100);
+    expect(new Set(second.entries.map(({ reason }) => reason))).toEqual(new Set(['behind']));
+    // Another name does not help: nothing is released, and it is said why.
+    expect(await world.moving('asking', asked({ value: 'other' }))).toMatchObject({
+      released: 0,
+      isDone: false,
+      blocked: { reason: 'shape', detail: 'column value (bigint) is gone' },
+    });
+    expect(await world.moving('asking', asked({ value: 'amount' }))).toMatchObject({ held: 0, isDone: true });
+    await world.traffic(3);
+    await clock.advance(3 * SECOND);
+    await world.moving('reading', world.check(capture));
+    expect(capture.quarantine.count).toBe(0);
+    // Renamed once more, and dropped: what was held is not folded.
+    world.rename('price');
+    await world.traffic(2);
+    await clock.advance(3 * SECOND);
+    const held = capture.quarantine.count;
+    expect(held).toBeGreaterThan(0);
+    const dropping = desk.discard('events', false, signal);
+    expect(await world.moving('dropping', dropping)).toEqual({ discarded: held, readAnew: [] });
+    expect(capture.quarantine.count).toBe(0);
+    const folded = await world.moving('reading', foldLog(capture.log));
+    expect(folded.get(1)?.rows.size).toBe(world.database.rows('events').size - held);
     await world.moving('stopping', capture.stop());
   });
 

@@ -97,10 +97,9 @@ export class HeldReleases {
     this.#options = options;
   }
 
-  /** What is held of the routes that are streamed now. */
-  get held(): readonly HeldRoute[] {
-    const { quarantine } = this.#options;
-    return this.#routes.flatMap(({ route }) => quarantine.heldOf(route.number, route.generation) ?? []);
+  /** No commit before this comes again. */
+  get acknowledgedLsn(): bigint {
+    return this.#options.store.state.acknowledgedLsn;
   }
 
   /** The routes that are streamed of a source; none when it is not streamed now. */
