@@ -13,6 +13,7 @@ import { doctorCommand } from './commands/doctor.ts';
 import { type EraseOptions, eraseCommand } from './commands/erase.ts';
 import { getCommand } from './commands/get.ts';
 import { planCommand } from './commands/plan.ts';
+import { addQuarantine } from './commands/quarantine.ts';
 import { statusCommand } from './commands/status.ts';
 import { upCommand } from './commands/up.ts';
 import { addContract } from './contract-program.ts';
@@ -73,6 +74,7 @@ export function createProgram(terminal: Terminal): Command {
   addContract(program, terminal, () => {
     throw new FoundProblems();
   });
+  addQuarantine(program, terminal);
   return program;
 }
 

@@ -17,6 +17,7 @@ const WORKS: IngestConfig = {
   checkpointNodeTimeout: 1,
   inFlight: 32 * MIB,
   onLostHistory: 'rebuild',
+  quarantineBytesMax: 1024 * MIB,
   logLevel: 'info',
 };
 

@@ -140,6 +140,13 @@ export const OPTIONS = {
     parse: parsers.bytes,
     fallback: '32MiB',
   },
+  quarantineBytesMax: {
+    description:
+      'the most that rows in quarantine take on the disk; when it is full, capture of what would go there waits',
+    form: 'bytes',
+    parse: parsers.bytes,
+    fallback: '1GiB',
+  },
   logLevel: {
     description: 'the least level of log lines that are written: debug, info, warn or error',
     form: 'level',

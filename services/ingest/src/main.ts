@@ -12,6 +12,7 @@ import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { setImmediate as yieldNow } from 'node:timers/promises';
 import { IngestService } from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
+import { QuarantineService } from '@freshet/gen/freshet/ingest/v1/quarantine_pb.ts';
 import { LogService } from '@freshet/gen/freshet/log/v1/log_pb.ts';
 import { Role } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
 import { aborted } from '@freshet/kit/aborted.ts';
@@ -42,18 +43,23 @@ import { logFault } from './io/log-fault.ts';
 import { parseConnectionUrl } from './io/pg/connection-url.ts';
 import { PostgresDatabase } from './io/postgres-database.ts';
 import { PostgresSource } from './io/postgres-source.ts';
+import { QuarantineDesk } from './io/quarantine-desk.ts';
 import { QuarantineFile, quarantineDamaged } from './io/quarantine-file.ts';
 import { runRetention } from './io/retention.ts';
 import { describeTables as describeTablesOf } from './io/table-describer.ts';
 import { describeLog } from './rpc/describe-log.ts';
 import { describeTables } from './rpc/describe-tables.ts';
 import { diagnoseSources } from './rpc/diagnose-sources.ts';
+import { discardQuarantine } from './rpc/discard-quarantine.ts';
 import { eraseEntity } from './rpc/erase-entity.ts';
 import { getIngestStatus } from './rpc/get-ingest-status.ts';
+import { listQuarantine } from './rpc/list-quarantine.ts';
 import { noteCheckpoints } from './rpc/note-checkpoints.ts';
 import { getErase, noteErased } from './rpc/note-erased.ts';
 import { readLog } from './rpc/read-log.ts';
+import { releaseQuarantine } from './rpc/release-quarantine.ts';
 import { requestGenerations } from './rpc/request-generations.ts';
+import { showQuarantine } from './rpc/show-quarantine.ts';
 
 /** Brings the node up; resolves when it answers. `failed` rejects when capturing ends by a fault or the log halts. */
 export async function startIngest(
@@ -83,7 +89,11 @@ export async function startIngest(
   context.onStop('keeping the log', () => keeping);
   const scrubbing = createLogScrubber({ log, clock, logger }).run(signal);
   context.onStop('scrubbing the log', () => scrubbing);
-  const quarantine = await QuarantineFile.open(nodeFileSystem, join(config.dataDir, 'quarantine.jsonl'));
+  const quarantine = await QuarantineFile.open(
+    nodeFileSystem,
+    join(config.dataDir, 'quarantine.jsonl'),
+    config.quarantineBytesMax,
+  );
   context.onStop('the quarantine', () => quarantine.close());
   if (quarantine.damage !== undefined) conditions.raise('quarantine/damaged', quarantineDamaged(quarantine.damage));
 
@@ -132,7 +142,21 @@ export async function startIngest(
     makeSalt: () => randomBytes(16),
     yieldNow,
   });
+  const desk = new QuarantineDesk({
+    quarantine,
+    releases: () => sources.map(({ held }) => held),
+    readAnew: (route, aboveGeneration, reason) =>
+      requests.ask('quarantine', [{ route, aboveGeneration, reason }], newestGenerations(node, sources)),
+    clock,
+    logger,
+  });
   const server = createGrpcServer({ log: logger })
+    .add(QuarantineService, {
+      listQuarantine: listQuarantine(desk),
+      showQuarantine: showQuarantine(desk),
+      releaseQuarantine: releaseQuarantine(desk),
+      discardQuarantine: discardQuarantine(desk),
+    })
     .add(LogService, {
       describeLog: describeLog(log),
       readLog: readLog(log, readers),

@@ -43,6 +43,9 @@ export class Batch {
 
   addEntry(entry: QuarantineEntry): void {
     this.quarantine.push(entry);
-    for (const value of Object.values(entry.values)) this.bytes += 2 * (value?.length ?? 0) + RECORD_OVERHEAD_BYTES;
+    this.bytes += RECORD_OVERHEAD_BYTES;
+    for (const values of [entry.values, entry.old?.values ?? {}]) {
+      for (const value of Object.values(values)) this.bytes += 2 * (value?.length ?? 0) + RECORD_OVERHEAD_BYTES;
+    }
   }
 }

@@ -1,8 +1,9 @@
 /**
  * From pgoutput messages to log records, in order: transactions, relations, and for each row the routes that want it.
  *
- * Owns: the place of a row in its lane, which routes take it and under which contract, key changes. Does not own the
- * bytes (pgoutput/decoder.ts) or delivery (append-pipeline.ts). Pure: fed message by message, gives batches.
+ * Owns: the place of a row in its lane, which routes take it and under which contract, and that rows behind one that may
+ * not be read are held (C1, hold.ts) while those of other routes go on. Does not own the bytes (pgoutput/decoder.ts), what a
+ * row is to a route (route-change.ts) or delivery (append-pipeline.ts). Pure: fed message by message, gives batches.
  *
  * A row's place is (LSN of the commit record, index of the row among its table's rows in the transaction). Both are
  * the same whenever the transaction is sent again, whatever other tables joined the publication since, so a shard can
@@ -12,22 +13,13 @@
 import { Operation } from '@freshet/gen/freshet/log/v1/log_pb.ts';
 import { assert, must } from '@freshet/kit/assert.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
-import { encodeRecord } from '@freshet/log/record-writer.ts';
 import { Batch } from './batch.ts';
-import { bindContract, type ContractFit } from './contract.ts';
-import type { PgOutputMessage, Relation, Tuple } from './pgoutput/messages.ts';
-import { checkIdentity, isTold } from './relation-identity.ts';
-import {
-  changedIdentity,
-  isMutable,
-  type Route,
-  type Routed,
-  routeRow,
-  SLOT_LANE,
-  type SourceRow,
-  tryKeyOf,
-  withColumnTypes,
-} from './route.ts';
+import { type ContractFit, findContract } from './contract.ts';
+import { Hold, heldEntry, type Mapping, mapRow, scopeOf } from './hold.ts';
+import type { OldTuple, PgOutputMessage, Relation, Tuple } from './pgoutput/messages.ts';
+import { checkIdentity } from './relation-identity.ts';
+import { isMutable, type Route, SLOT_LANE, withColumnTypes } from './route.ts';
+import { fitRow, keysOf, type RowBase, routeChange, type StreamRow, truncation } from './route-change.ts';
 import { tableName } from './sql.ts';
 
 /** A route that is live, with the position from which on the stream is its own. */
@@ -40,6 +32,10 @@ export interface LiveRoute {
   readonly floor: ContractFloor;
   /** The consistent point of its snapshot: commits at or after it are not in the snapshot. */
   readonly fromLsn: bigint;
+  /** What is held of it already; undefined: nothing. */
+  readonly hold?: Hold | undefined;
+  /** How its table is read under a contract that knows it by other names; undefined: as it is. */
+  readonly mapping?: Mapping | undefined;
 }
 
 /**
@@ -53,8 +49,14 @@ export interface ContractFloor {
 
 interface Bound {
   readonly live: LiveRoute;
-  /** The contract that the relation keeps. Undefined until a row needs it. */
-  fit: ContractFit<Route> | undefined;
+  /** The contract that the relation keeps, or why it keeps none. Undefined until a row needs it. */
+  fit: ContractFit<Route> | Broken | undefined;
+}
+
+/** Why rows of a relation may not be read. */
+interface Broken {
+  readonly reason: 'shape' | 'moved';
+  readonly detail: string;
 }
 
 interface Transaction {
@@ -68,6 +70,7 @@ export class ChangeStream {
   #routes: readonly LiveRoute[];
   readonly #relations = new Map<number, { relation: Relation; bound: Bound[] }>();
   readonly #floors: Map<number, ContractFloor>;
+  readonly #holds = new Map<number, Hold>();
   readonly #holes = new Map<number, Set<string>>();
   #hasNewHoles = false;
   #transaction: Transaction | undefined;
@@ -82,6 +85,41 @@ export class ChangeStream {
   constructor(routes: readonly LiveRoute[]) {
     this.#routes = routes;
     this.#floors = new Map(routes.map(({ route, floor }) => [route.number, floor]));
+    this.#seedHolds(routes);
+  }
+
+  /** What is held of a route now; undefined: nothing. */
+  holdOf(route: number): Hold | undefined {
+    return this.#holds.get(route);
+  }
+
+  /** The routes as they are taken now. */
+  get routes(): readonly LiveRoute[] {
+    return this.#routes;
+  }
+
+  /** Lets rows of a route through from the next on; all that was held before must be on its way. Its rows are judged anew. */
+  letFlow(route: number): void {
+    this.#holds.delete(route);
+    for (const { bound } of this.#relations.values()) {
+      for (const binding of bound) if (binding.live.route.number === route) binding.fit = undefined;
+    }
+  }
+
+  /** As letFlow, with another mapping. */
+  remap(route: number, mapping: Mapping | undefined): void {
+    const change = (live: LiveRoute): LiveRoute => (live.route.number === route ? { ...live, mapping } : live);
+    this.#routes = this.#routes.map(change);
+    for (const { bound } of this.#relations.values()) {
+      bound.forEach((binding, i) => {
+        bound[i] = { live: change(binding.live), fit: binding.live.route.number === route ? undefined : binding.fit };
+      });
+    }
+  }
+
+  #seedHolds(routes: readonly LiveRoute[]): void {
+    // Ours: theirs tells what is durable.
+    for (const { route, hold } of routes) if (hold !== undefined) this.#holds.set(route.number, new Hold(hold));
   }
 
   /** By route, the newest contract that rows had; to be saved with a position no later than the last message taken. */
@@ -123,6 +161,7 @@ export class ChangeStream {
     if (routes.some(({ fromLsn }) => this.#newestLsn >= fromLsn)) return false;
     this.#routes = [...this.#routes, ...routes];
     for (const { route, floor } of routes) this.#floors.set(route.number, floor);
+    this.#seedHolds(routes);
     // A relation is described once a stream: those that came are bound anew, and what was bound stays as it is.
     for (const { relation, bound } of this.#relations.values()) bound.push(...bindingsOf(routes, relation));
     return true;
@@ -140,7 +179,7 @@ export class ChangeStream {
     return batch;
   }
 
-  /** Takes the next message. Throws CONTRACT_BROKEN at the first row that a route cannot read any more. */
+  /** Takes the next message. Throws IdentityBroken at a row that does not tell any more which row it is about. */
   handle(message: PgOutputMessage, nowUs: number): void {
     switch (message.kind) {
       case 'begin':
@@ -167,7 +206,7 @@ export class ChangeStream {
         this.#row(message.relationId, Operation.DELETE, message.old.values, undefined, nowUs);
         return;
       case 'truncate':
-        for (const id of message.relationIds) this.#truncate(id);
+        for (const id of message.relationIds) this.#truncate(id, nowUs);
         return;
       default:
         return; // types, origins, logical messages: nothing to fold
@@ -178,14 +217,17 @@ export class ChangeStream {
     this.#relations.set(relation.id, { relation, bound: bindingsOf(this.#routes, relation) });
   }
 
-  /** Finds the contract of the relation's rows. Throws CONTRACT_BROKEN, IdentityBroken. */
-  #bind(live: LiveRoute, relation: Relation, commitLsn: bigint): ContractFit<Route> {
-    checkTable(live, relation);
+  /** The contract of the relation's rows, or why they may not be read. Throws IdentityBroken. */
+  #bind(live: LiveRoute, relation: Relation, commitLsn: bigint): ContractFit<Route> | Broken {
+    const moved = movedTable(live, relation);
+    if (moved !== undefined) return { reason: 'moved', detail: moved };
     const number = live.route.number;
     const floor = must(this.#floors.get(number));
     const oldest = commitLsn >= floor.lsn ? floor.version : 0;
     const candidates = [live.route, ...live.earlier.filter(({ contract }) => contract.version >= oldest)];
-    const { under, columns } = bindContract(candidates, relation, live.route.table.database);
+    const found = findContract(candidates, relation);
+    if ('problems' in found) return { reason: 'shape', detail: found.problems.join('; ') };
+    const { under, columns } = found;
     checkIdentity(under, relation, columns);
     const { version } = under.contract;
     if (version > floor.version) this.#floors.set(number, { version, lsn: commitLsn });
@@ -193,44 +235,65 @@ export class ChangeStream {
     return { under: withColumnTypes(under, oids), columns };
   }
 
-  #row(
-    relationId: number,
-    operation: Operation,
-    row: Tuple,
-    old: { readonly whole: boolean; readonly values: Tuple } | undefined,
-    nowUs: number,
-  ): void {
+  #row(relationId: number, operation: Operation, row: Tuple, old: OldTuple | undefined, nowUs: number): void {
     const transaction = must(this.#transaction, 'a row outside a transaction');
     const { relation, bound } = this.#relationOf(relationId);
-    const minor = this.#count(transaction, relationId);
+    const base = this.#baseOf(transaction, relationId, nowUs);
     this.rows += 1;
     for (const binding of bound) {
       // A row that the route does not take breaks nothing.
       if (transaction.commitLsn < binding.live.fromLsn) continue;
       if (operation !== Operation.INSERT && !isMutable(binding.live.route)) continue;
-      binding.fit ??= this.#bind(binding.live, relation, transaction.commitLsn);
-      const { under: route, columns } = binding.fit;
-      const base = {
-        lane: SLOT_LANE,
-        major: transaction.commitLsn,
-        minor,
-        committedUs: transaction.commitTimeUs,
-        nowUs,
-      };
-      const oldTuple = old === undefined ? undefined : toldOf(relation, columns, old);
-      const values = columns.map((index, i) =>
-        row[index] !== undefined ? row[index] : oldTuple?.[i] !== undefined ? oldTuple[i] : this.#unchanged(route, i),
-      );
-      // In the order of their parts: both may go to the same partition, where marks only go forward.
-      const routed = routeRow(route, { ...base, operation, values, old: oldTuple, part: 0 });
-      this.#batch.add(routed);
-      if (oldTuple !== undefined)
-        this.#takeOut(route, routed, values, { ...base, operation: Operation.DELETE, values: oldTuple, part: 1 });
+      this.#take(binding, { relation, operation, row, old }, base);
     }
   }
 
+  /** Brings a row to its route, or holds it: because of itself, or because of one before it. */
+  #take(binding: Bound, told: StreamRow, base: RowBase): void {
+    const { live } = binding;
+    const hold = this.#holds.get(live.route.number);
+    if (hold?.holdsTable(base) === true) {
+      this.#hold(live.route, base, told, { reason: 'behind', detail: '', held: 'table' });
+      return;
+    }
+    const row = mapRow(told, live.mapping);
+    binding.fit ??= this.#bind(live, row.relation, base.major);
+    if ('reason' in binding.fit) {
+      this.#hold(live.route, base, told, { ...binding.fit, held: 'table' });
+      return;
+    }
+    const { under: route, columns } = binding.fit;
+    const fitted = fitRow(row, columns, (column) => this.unchanged(route, column));
+    if (hold !== undefined) {
+      const keys = keysOf(route, fitted);
+      if (hold.holdsKey(keys, base)) {
+        this.#hold(route, base, told, { reason: 'behind', detail: '', held: 'key', keys });
+        return;
+      }
+    }
+    const routed = routeChange(route, row.operation, fitted, base);
+    for (const part of routed) {
+      if (part.kind !== 'quarantine') continue;
+      const { reason, detail } = part.entry;
+      const keys = keysOf(route, fitted);
+      const held = scopeOf(route, reason, keys);
+      if (held === undefined) continue;
+      this.#hold(route, base, told, { reason, detail, held, keys });
+      return;
+    }
+    for (const part of routed) this.#batch.add(part);
+  }
+
+  #hold(route: Route, base: RowBase, row: Parameters<typeof heldEntry>[2], why: Parameters<typeof heldEntry>[3]): void {
+    const entry = heldEntry(route, base, row, why);
+    this.#batch.addEntry(entry);
+    const hold = this.#holds.get(route.number) ?? new Hold();
+    hold.add(entry);
+    this.#holds.set(route.number, hold);
+  }
+
   /** A large value that was not sent: nothing that could be taken for it, unless nobody reads the column, which is noted. */
-  #unchanged(route: Route, column: number): null | undefined {
+  unchanged(route: Route, column: number): null | undefined {
     const name = route.contract.columns[column]?.name ?? '';
     if (route.needed?.has(name) !== false) return undefined;
     const holes = this.#holes.get(route.number) ?? new Set();
@@ -239,39 +302,30 @@ export class ChangeStream {
     return null;
   }
 
-  /**
-   * An update that moved the row to another entity: the old one is told that the row is gone. Also when the new image was put
-   * aside: the old one stays in such a case, but only where a later change of the row would still find it.
-   */
-  #takeOut(route: Route, routed: Routed, values: Tuple, gone: SourceRow): void {
-    const before = tryKeyOf(route, gone.values);
-    // A null in the old key, or a key that cannot be encoded: the row was in no fold.
-    if (before === undefined) return;
-    const after = tryKeyOf(route, values);
-    const stays = after !== undefined && Buffer.compare(before, after) === 0;
-    if (stays && (routed.kind !== 'quarantine' || !changedIdentity(route, values, gone.values))) return;
-    this.#batch.add(routeRow(route, gone));
-  }
-
-  #truncate(relationId: number): void {
+  #truncate(relationId: number, nowUs: number): void {
     const transaction = must(this.#transaction, 'a truncation outside a transaction');
     const { relation, bound } = this.#relationOf(relationId);
-    const minor = this.#count(transaction, relationId);
+    const base = this.#baseOf(transaction, relationId, nowUs);
     for (const { live } of bound) {
       const { route, fromLsn } = live;
       if (transaction.commitLsn < fromLsn || !isMutable(route)) continue;
-      checkTable(live, relation);
-      const record = encodeRecord({
-        case: 'truncate',
-        value: {
-          route: route.number,
-          generation: route.generation,
-          lane: SLOT_LANE,
-          sequence: { major: transaction.commitLsn, minor: BigInt(minor) },
-        },
-      });
+      const moved = movedTable(live, relation);
+      const hold = this.#holds.get(route.number);
+      // Keys cannot be told from a truncation: what is held of it is held from here on, whatever it was.
+      const isHeld = hold !== undefined && (hold.holdsTable(base) || hold.keys > 0);
+      if (moved !== undefined || isHeld) {
+        const reason = isHeld ? 'behind' : 'moved';
+        this.#hold(route, base, { relation }, { reason, detail: isHeld ? '' : (moved ?? ''), held: 'table' });
+        continue;
+      }
+      const record = truncation(route, base);
       for (let partition = 0; partition < route.partitions; partition++) this.#batch.addRecord(partition, record);
     }
+  }
+
+  #baseOf(transaction: Transaction, relationId: number, nowUs: number): RowBase {
+    const minor = this.#count(transaction, relationId);
+    return { lane: SLOT_LANE, major: transaction.commitLsn, minor, committedUs: transaction.commitTimeUs, nowUs };
   }
 
   #count(transaction: Transaction, relationId: number): number {
@@ -297,29 +351,15 @@ function bindingsOf(routes: readonly LiveRoute[], relation: Relation): Bound[] {
     .map((live): Bound => ({ live, fit: undefined }));
 }
 
-/** An old row in the contract's order; what it does not tell is undefined. */
-function toldOf(
-  relation: Relation,
-  columns: readonly number[],
-  old: { readonly whole: boolean; readonly values: Tuple },
-): Tuple {
-  return columns.map((index) => (isTold(relation, old, index) ? old.values[index] : undefined));
-}
-
 function isNamed({ table }: Route, relation: Relation): boolean {
   return table.schema === relation.schema && table.table === relation.table;
 }
 
-/** Refuses rows of the route's table under another name, and of another table under its name. */
-function checkTable({ route, tableOid }: LiveRoute, relation: Relation): void {
+/** Why rows of the relation are not those of the route's table any more, in words; undefined: they are. */
+function movedTable({ route, tableOid }: LiveRoute, relation: Relation): string | undefined {
   const named = isNamed(route, relation);
-  if (named && tableOid === relation.id) return;
-  const { database, schema, table } = route.table;
+  if (named && tableOid === relation.id) return undefined;
+  const { schema, table } = route.table;
   const now = named ? 'another table has its name now' : `it is ${tableName(relation.schema, relation.table)} now`;
-  throw new FreshetError('CONTRACT_BROKEN', `${tableName(schema, table)} was renamed or replaced: ${now}`, {
-    remedy:
-      `If source ${route.source} is meant to follow the renamed table, change postgres.table and apply. If another table took ` +
-      `the name, start ingest again: it is read anew, as a new generation. If the table got its name back, start ingest with --resync ${database}=<a word not used before>.`,
-    place: tableName(schema, table),
-  });
+  return `${tableName(schema, table)} was renamed or replaced: ${now}`;
 }

@@ -3,6 +3,7 @@
  */
 import { create, type MessageInitShape } from '@bufbuild/protobuf';
 import {
+  ChangePolicy,
   type ColumnSchema,
   type Contract,
   ContractSchema,
@@ -10,10 +11,11 @@ import {
 } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import { must } from '@freshet/kit/assert.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
-import type { Relation, RelationColumn } from './pgoutput/messages.ts';
+import type { Relation } from './pgoutput/messages.ts';
+import { fitShape } from './shape-gate.ts';
 import { tableName } from './sql.ts';
 import { typeLimits } from './types/type-limits.ts';
-import { builtInType, type CatalogType, sameType, valueTypeOf } from './types/type-table.ts';
+import { type CatalogType, valueTypeOf } from './types/type-table.ts';
 
 /** What the catalog says of a column. */
 export interface CatalogColumn {
@@ -112,56 +114,53 @@ export interface ContractFit<T> {
   readonly columns: readonly number[];
 }
 
+/** What a contract is kept by. */
+export interface Promised {
+  readonly contract: Contract;
+  /** What happens when the shape changes; left out: evolve. */
+  readonly policy?: ChangePolicy | undefined;
+  /** The names of the columns that somebody reads; left out: all. */
+  readonly read?: ReadonlySet<string> | undefined;
+}
+
 /**
- * The first contract that the relation keeps; they come newest first. Columns that a contract does not know are passed
- * over. Throws CONTRACT_BROKEN, naming every column of the newest that is gone or is read as another type now.
+ * The contract that the relation keeps, of candidates that come newest first: one whose types it has exactly, else the first
+ * under whose policy it passes. Columns that a contract does not know are passed over. When there is none, what of the
+ * newest is broken.
  */
-export function bindContract<T extends { readonly contract: Contract }>(
+export function findContract<T extends Promised>(
+  candidates: readonly T[],
+  relation: Relation,
+): ContractFit<T> | { readonly problems: readonly string[] } {
+  const fits = candidates.map((under) => {
+    const { contract, policy, read } = under;
+    return { under, ...fitShape(contract, relation, policy ?? ChangePolicy.EVOLVE, read) };
+  });
+  const found =
+    fits.find(({ exact, problems }) => exact && problems.length === 0) ??
+    fits.find(({ problems }) => problems.length === 0);
+  if (found !== undefined) return { under: found.under, columns: found.columns };
+  return { problems: must(fits[0], 'a relation without a contract to keep').problems };
+}
+
+/** As findContract. Throws CONTRACT_BROKEN, naming every column of the newest that is gone or is read as another type now. */
+export function bindContract<T extends Promised>(
   candidates: readonly T[],
   relation: Relation,
   database: string,
 ): ContractFit<T> {
-  let newest: { readonly contract: Contract; readonly problems: readonly string[] } | undefined;
-  for (const under of candidates) {
-    const { columns, problems } = fit(under.contract, relation);
-    if (problems.length === 0) return { under, columns };
-    newest ??= { contract: under.contract, problems };
-  }
-  const { contract, problems } = must(newest, 'a relation without a contract to keep');
+  const found = findContract(candidates, relation);
+  if ('under' in found) return found;
   const table = tableName(relation.schema, relation.table);
+  const { source } = must(candidates[0]).contract;
   throw new FreshetError(
     'CONTRACT_BROKEN',
-    `${table} broke the contract of source ${contract.source}: ${problems.join('; ')}`,
+    `${table} broke the contract of source ${source}: ${found.problems.join('; ')}`,
     {
       remedy:
-        'Nothing is lost: the replication slot waits before the first row of the new shape. Adapt the definitions and apply ' +
-        'them (freshet plan, freshet apply); capture goes on under the new contract. If the table changed again after these ' +
-        `rows, so that no contract ever had their shape, start ingest with --resync ${database}=<a word not used before>.`,
+        'Nothing is lost. Adapt the definitions and apply them (freshet plan, freshet apply): the table is read under the ' +
+        `new contract. If that does not help, start ingest with --resync ${database}=<a word not used before>.`,
       place: table,
     },
   );
-}
-
-function fit(contract: Contract, relation: Relation): { readonly columns: number[]; readonly problems: string[] } {
-  const byName = new Map(relation.columns.map((column, index) => [column.name, { column, index }] as const));
-  const problems: string[] = [];
-  const columns = contract.columns.map((wanted) => {
-    const found = byName.get(wanted.name);
-    if (found === undefined) {
-      problems.push(`column ${wanted.name} (${wanted.sourceType}) is gone`);
-      return -1;
-    }
-    if (wanted.type === undefined || !keepsType(wanted.type, wanted.sourceTypeOid, found.column)) {
-      problems.push(`column ${wanted.name} is no longer ${wanted.sourceType}`);
-    }
-    return found.index;
-  });
-  return { columns, problems };
-}
-
-function keepsType(type: Parameters<typeof sameType>[0], oid: number, column: RelationColumn): boolean {
-  if (column.typeOid === oid) return true;
-  // int4 that became int8, varchar that became text: read as the same, so nothing breaks.
-  const now = builtInType(column.typeOid);
-  return now !== undefined && sameType(now, type);
 }

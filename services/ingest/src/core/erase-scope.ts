@@ -118,11 +118,12 @@ export function quarantineMatcher(
   definitions: DefinitionSet | undefined,
   { routes, key }: EraseScope,
   entityKey: Uint8Array,
-): (entry: Pick<QuarantineEntry, 'route' | 'values'>) => boolean {
+): (entry: Pick<QuarantineEntry, 'route' | 'values' | 'old'>) => boolean {
   const kinds = key.map(({ kind }) => kind);
   const columns = new Map(definitions?.routes.map(({ route, keyColumns }) => [route, keyColumns]));
   const meant = new Set(routes);
-  return ({ route, values }) => {
+  return ({ route, values, old }) => isOf(route, values) || (old !== undefined && isOf(route, old.values));
+  function isOf(route: number, values: QuarantineEntry['values']): boolean {
     const names = columns.get(route);
     if (!meant.has(route) || names === undefined) return false;
     try {
@@ -136,7 +137,7 @@ export function quarantineMatcher(
       // A key that cannot be encoded is nobody's.
       return false;
     }
-  };
+  }
 }
 
 function isSame(a: Uint8Array, b: Uint8Array): boolean {

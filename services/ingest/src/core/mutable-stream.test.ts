@@ -35,7 +35,7 @@ function streamOf(
       contract: {
         version: 1,
         columns: [
-          { name: 'id', type: INT, sourceTypeOid: 20 },
+          { name: 'id', type: INT, sourceTypeOid: 20, nullable: true },
           { name: 'user', type: INT, sourceTypeOid: 20 },
           { name: 'at', type: { kind: Kind.TIMESTAMP }, sourceTypeOid: 1184 },
         ],

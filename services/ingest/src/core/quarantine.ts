@@ -18,7 +18,17 @@ export type QuarantineReason =
   /** The server did not send a large value because it did not change, and nothing tells what it was (I2). */
   | 'unchanged_value'
   /** The record is larger than a log takes. */
-  | 'too_large';
+  | 'too_large'
+  /** The table has a shape that breaks the contract. */
+  | 'shape'
+  /** The rows come by another name, or from another table of the name. */
+  | 'moved'
+  /** Null in a column that the contract says has none. */
+  | 'null_value'
+  /** A label that the contract's enum does not have. */
+  | 'unknown_label'
+  /** Nothing is wrong with it: it came behind a row that is held, and waits for it. */
+  | 'behind';
 
 /** Where a row came from. Entries of one lane are in ascending (major, minor, part). */
 export interface RowPlace {
@@ -28,6 +38,16 @@ export interface RowPlace {
   readonly major: bigint;
   readonly minor: number;
   readonly part: number;
+}
+
+/** A table as the stream described it when a row came. */
+export interface EntryShape {
+  readonly id: number;
+  readonly schema: string;
+  readonly table: string;
+  readonly replicaIdentity: string;
+  /** Name, type's oid, type's modifier, 1 when it is part of the identity. */
+  readonly columns: readonly (readonly [name: string, typeOid: number, typeModifier: number, identity: 0 | 1])[];
 }
 
 export interface QuarantineEntry extends RowPlace {
@@ -45,6 +65,16 @@ export interface QuarantineEntry extends RowPlace {
   readonly committedUs: number | null;
   /** The row's columns as the server wrote them; a column that it did not send is left out. */
   readonly values: Readonly<Record<string, string | null>>;
+  /** What it holds: all later rows of its route, or those of its keys. Left out: nothing but itself. */
+  readonly held?: 'table' | 'key' | undefined;
+  /** What is held of: the encoded entity keys of the row and of what it was before, in hex. */
+  readonly keys?: readonly string[] | undefined;
+  /** Held rows: the table as the stream described it. Their values are by its columns' names. */
+  readonly shape?: EntryShape | undefined;
+  /** Held updates: what was told of the row before. */
+  readonly old?: { readonly whole: boolean; readonly values: Readonly<Record<string, string | null>> } | undefined;
+  /** A held row that is none: the table was emptied. */
+  readonly truncates?: boolean | undefined;
 }
 
 /** The name of a lane, under which the entries' order holds. */

@@ -9,7 +9,7 @@
  */
 import { Operation } from '@freshet/gen/freshet/log/v1/log_pb.ts';
 import type { Contract } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
-import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import { ChangePolicy, type HoldScope, SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import type { PostgresTable, RoutePlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import type { Kind, ValueType } from '@freshet/gen/freshet/type/v1/value_pb.ts';
 import { assert, must } from '@freshet/kit/assert.ts';
@@ -39,6 +39,11 @@ export interface Route {
   readonly mode: SourceMode;
   readonly source: string;
   readonly contract: Contract;
+  readonly policy: ChangePolicy;
+  /** What a row that breaks by itself holds; unspecified: only rows that break the contract hold anything, their table. */
+  readonly hold: HoldScope;
+  /** The names of the columns that somebody reads; undefined: all. */
+  readonly read: ReadonlySet<string> | undefined;
   readonly parsers: readonly TextParser[];
   readonly types: readonly ValueType[];
   /** The indexes of the key's columns among the contract's. */
@@ -94,6 +99,7 @@ export function prepareRoute(
   partitions: number,
   ahead: ReadonlySet<string> = new Set(),
   needed?: ReadonlySet<string>,
+  read?: ReadonlySet<string>,
 ): Route {
   const source = must(plan.source, 'a route without a source');
   const contract = must(source.contract, 'a source without a contract');
@@ -117,6 +123,9 @@ export function prepareRoute(
     mode: source.mode,
     source: source.name,
     contract,
+    policy: source.policy === ChangePolicy.UNSPECIFIED ? ChangePolicy.EVOLVE : source.policy,
+    hold: source.hold,
+    read,
     types,
     parsers: contract.columns.map((column, i) => parserOf(must(types[i]), column.sourceTypeOid)),
     keyColumns,
@@ -252,6 +261,7 @@ function valuesOf(route: Route, texts: Tuple): Scalar[] {
 }
 
 function readValue(route: Route, column: number, text: TupleValue): Scalar {
+  if (text !== undefined) checkPromise(route, column, text);
   if (text === null) return null;
   if (text === undefined) {
     throw new Refused('unchanged_value', `column ${columnName(route, column)} did not change and was not sent`);
@@ -262,6 +272,25 @@ function readValue(route: Route, column: number, text: TupleValue): Scalar {
     if (!(error instanceof ValueRefused)) throw error;
     throw new Refused('bad_value', `column ${columnName(route, column)}: ${error.message}`);
   }
+}
+
+/** What the stream does not tell of a type, and the contract promises of every value. */
+function checkPromise(route: Route, index: number, text: string | null): void {
+  const column = route.contract.columns[index];
+  if (column === undefined || route.policy === ChangePolicy.NOTIFY) return;
+  // Of what nobody reads, null may stand for a value that was not sent.
+  if (route.read?.has(column.name) === false || route.needed?.has(column.name) === false) return;
+  if (text === null) {
+    // A null event time has a reason of its own, and without a key a row is nobody's.
+    if (column.nullable || index === route.eventTimeColumn || route.keyColumns.includes(index)) return;
+    throw new Refused('null_value', `column ${column.name} is null, and the contract says that it never is`);
+  }
+  const { enumLabels } = column;
+  if (enumLabels.length === 0 || enumLabels.includes(text)) return;
+  throw new Refused(
+    'unknown_label',
+    `column ${column.name} has a label that the contract does not know: ${text.slice(0, 63)}`,
+  );
 }
 
 function eventTimeOf(route: Route, row: SourceRow, values: readonly Scalar[]): number | undefined {

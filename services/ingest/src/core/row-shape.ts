@@ -71,6 +71,18 @@ export function neededColumns(plan: RoutePlan, definitions: DefinitionSet): Read
   return new Set([...reads, ...shape.identity, ...plan.keyColumns, plan.source?.eventTimeColumn ?? '']);
 }
 
+/** The columns whose changes hurt somebody: what views read, the key, the event time. Undefined: all, as no view reads it. */
+export function readColumns(plan: RoutePlan, definitions: DefinitionSet): ReadonlySet<string> | undefined {
+  const reads = columnsRead(definitions, plan.route);
+  if (reads.size === 0) return undefined;
+  return new Set([
+    ...reads,
+    ...(shapeOf(plan)?.identity ?? []),
+    ...plan.keyColumns,
+    plan.source?.eventTimeColumn ?? '',
+  ]);
+}
+
 /** Whether two contracts tell rows apart by the same columns: then a row has the same key under both. */
 export function sameRows(a: Contract, b: Contract): boolean {
   return sameIdentity(shapeOfContract(a), shapeOfContract(b));

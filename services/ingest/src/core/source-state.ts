@@ -17,8 +17,9 @@ import type { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import type { RoutePlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
 import type { HistoryLoss } from './history-notice.ts';
+import type { Mapping } from './hold.ts';
 import { checkOwnSlot, lostHistory } from './lost-history.ts';
-import { earlierLsn } from './lsn.ts';
+import { earlierLsn, laterLsn } from './lsn.ts';
 import type { RowShape } from './row-shape.ts';
 import { tableName } from './sql.ts';
 
@@ -38,6 +39,14 @@ export interface RouteState {
   readonly contractLsn: bigint;
   /** The shape that rows of a mutable source had when the generation began; undefined for an append source. */
   readonly shape?: RowShape | undefined;
+  /** Held rows up to this place were released or discarded, and are in the quarantine only until it is rewritten. */
+  readonly released?: { readonly major: string; readonly minor: number } | undefined;
+  /** The lane of the newest release of held rows; undefined: there was none. */
+  readonly releaseLane?: number | undefined;
+  /** Whether that release is under way: done again, it uses the same lane. */
+  readonly releasing?: boolean | undefined;
+  /** How the table's names are read as the contract's. */
+  readonly mapping?: Mapping | undefined;
 }
 
 /** A route that has not begun. */
@@ -265,6 +274,18 @@ export function withFloors(
     return floor === undefined ? [] : [{ ...route, contractVersion: floor.version, contractLsn: floor.lsn }];
   });
   return withRoutes(state, changed);
+}
+
+/** The state once the stream has come to a position, with what it has seen until there. */
+export function advanced(
+  state: SourceState,
+  lsn: bigint,
+  {
+    floors,
+    holes,
+  }: { readonly floors: Parameters<typeof withFloors>[1]; readonly holes: Parameters<typeof withHoles>[1] },
+): SourceState {
+  return withHoles(withFloors({ ...state, acknowledgedLsn: laterLsn(state.acknowledgedLsn, lsn) }, floors), holes);
 }
 
 /** The state with the columns of which the stream left values out, by route. */

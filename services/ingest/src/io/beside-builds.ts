@@ -251,8 +251,9 @@ function handedAt(
   { route, floor }: LiveRoute,
   stream: ChangeStream,
   fromLsn: bigint,
-): Pick<LiveRoute, 'floor' | 'fromLsn'> {
-  return { fromLsn, floor: stream.floors.get(route.number) ?? floor };
+): Pick<LiveRoute, 'floor' | 'fromLsn' | 'hold'> {
+  const hold = stream.holdOf(route.number);
+  return { fromLsn, floor: stream.floors.get(route.number) ?? floor, hold };
 }
 
 function unreachable(cause: unknown, place: string): FreshetError {

@@ -6,8 +6,10 @@ import type { DefinitionSet, RoutePlan } from '@freshet/gen/freshet/type/v1/plan
 import { must } from '@freshet/kit/assert.ts';
 import type { LiveRoute } from '../core/change-stream.ts';
 import { type ContractHistory, plansByContract } from '../core/contract-history.ts';
+import { isHeldOf } from '../core/held-index.ts';
+import { comparePlaces } from '../core/quarantine.ts';
 import { prepareRoute, SLOT_LANE } from '../core/route.ts';
-import { neededColumns } from '../core/row-shape.ts';
+import { neededColumns, readColumns } from '../core/row-shape.ts';
 import type { RouteState } from '../core/source-state.ts';
 import type { QuarantineFile } from './quarantine-file.ts';
 import { heldAhead } from './source-snapshots.ts';
@@ -26,13 +28,25 @@ export async function liveRoutes(
 ): Promise<LiveRoute[]> {
   const { wanted, definitions, contracts, quarantine, partitions, acknowledgedLsn } = options;
   const ahead = await heldAhead(quarantine, states, SLOT_LANE, acknowledgedLsn);
+  // Released rows that were not taken out yet hold nothing.
+  for (const { route, generation, released } of states) {
+    if (released === undefined) continue;
+    const upTo = { major: BigInt(released.major), minor: released.minor };
+    const held = quarantine.heldOf(route, generation);
+    if (held === undefined || comparePlaces({ ...held.first, ...upTo }, held.first) < 0) continue;
+    await quarantine.remove(isHeldOf(route, generation, upTo));
+  }
   const plans = new Map(wanted.map((plan) => [plan.route, plan]));
-  return states.map(({ route, generation, fromLsn, tableOid, contractVersion, contractLsn }) => {
+  return states.map(({ route, generation, fromLsn, tableOid, contractVersion, contractLsn, mapping }) => {
     const needed = neededColumns(must(plans.get(route)), definitions);
+    const read = readColumns(must(plans.get(route)), definitions);
     const [newest, ...earlier] = plansByContract(must(plans.get(route)), contracts).map((plan) =>
-      prepareRoute(plan, generation, partitions, ahead, needed),
+      prepareRoute(plan, generation, partitions, ahead, needed, read),
     );
     const floor = { version: contractVersion, lsn: contractLsn };
-    return { route: must(newest), earlier, tableOid, floor, fromLsn };
+    const hold = quarantine.heldOf(route, generation)?.hold;
+    // Another contract knows the table by its own names.
+    const isMapped = mapping !== undefined && mapping.version === must(newest).contract.version;
+    return { route: must(newest), earlier, tableOid, floor, fromLsn, hold, mapping: isMapped ? mapping : undefined };
   });
 }

@@ -29,12 +29,13 @@ import { checkStream, type LostHistory, lostHistory } from '../core/lost-history
 import { laterLsn } from '../core/lsn.ts';
 import { IdentityBroken } from '../core/relation-identity.ts';
 import { Replication } from '../core/replication.ts';
-import { type Ended, settleRoutes } from '../core/settle-routes.ts';
+import { brokenRoute, type Ended, settleRoutes } from '../core/settle-routes.ts';
 import { slotDanger } from '../core/slot-danger.ts';
 import type { DatabaseSession, ReplicationStream, TableToStage } from '../core/source-database.ts';
 import { SourcePipelines } from '../core/source-pipelines.ts';
 import type { SourceReport } from '../core/source-report.ts';
 import {
+  advanced,
   checkTables,
   endAsked,
   endUnwanted,
@@ -43,11 +44,10 @@ import {
   type RouteState,
   type SourceState,
   type WorldFacts,
-  withFloors,
-  withHoles,
   withRoutes,
 } from '../core/source-state.ts';
 import { BesideBuilds } from './beside-builds.ts';
+import { HeldReleases } from './held-releases.ts';
 import { liveRoutes } from './live-routes.ts';
 import type { PostgresSourceOptions } from './postgres-source-options.ts';
 import { type Stage, StageStore, stageFacts } from './snapshot-stage.ts';
@@ -69,6 +69,8 @@ export class PostgresSource {
   readonly #stages: StageStore;
   readonly #pipelines: SourcePipelines;
   readonly #snapshots: SourceSnapshots;
+  /** What is held of tables, and its release. */
+  readonly held: HeldReleases;
   #contracts: ContractHistory = new Map();
   #replication: Replication | undefined;
   #stream: ChangeStream | undefined;
@@ -88,6 +90,7 @@ export class PostgresSource {
     this.#options = options;
     const { files, directory, log, quarantine, clock, random, logger, inFlightBytesMax } = options;
     this.#store = new SourceStore(options);
+    this.held = new HeldReleases({ ...options, store: this.#store });
     this.#stages = new StageStore(files, join(directory, 'stages'), logger);
     this.#pipelines = new SourcePipelines({
       log,
@@ -376,12 +379,9 @@ export class PostgresSource {
         stream,
         pipeline,
         acknowledgedLsn: this.#store.state.acknowledgedLsn,
-        save: (lsn) =>
-          this.#store.update((state) =>
-            withHoles(withFloors({ ...state, acknowledgedLsn: lsn }, stream.floors), stream.holes),
-          ),
+        save: (lsn) => this.#store.update((state) => advanced(state, lsn, stream)),
         holdAt: () => builds.holdAt(),
-        gate: () => builds.gate(),
+        gate: () => builds.gate() ?? this.held.gate(),
         onUnsaved: (why) => this.#note('state', why),
         clock,
         signal,
@@ -392,9 +392,12 @@ export class PostgresSource {
       let building = Promise.resolve();
       try {
         await replication.run(() => {
-          building = builds
-            .run(AbortSignal.any([signal, ended.signal]))
-            .catch((error: unknown) => connection.destroy(asError(error)));
+          const until = AbortSignal.any([signal, ended.signal]);
+          const beside = { stream, pipeline, holdAt: () => builds.holdAt() };
+          building = Promise.all([builds.run(until), this.held.run(beside, until)]).then(
+            () => undefined,
+            (error: unknown) => connection.destroy(asError(error)),
+          );
           this.#enter(SourcePhase.STREAMING);
           healthy();
           const routes = states.map(({ route }) => route);
@@ -491,8 +494,4 @@ interface Prepared {
 
 function asError(error: unknown): Error {
   return error instanceof Error ? error : new Error(String(error));
-}
-
-function brokenRoute({ route, message, place }: IdentityBroken): Ended {
-  return { route, table: place, why: message, isLoss: false };
 }

@@ -11,17 +11,16 @@
  *     an fsync that fails        nothing is taken any more: what the file holds is not known until it is opened again
  */
 import { dirname } from 'node:path';
-import { crc32 } from 'node:zlib';
 import { FreshetError } from '@freshet/kit/errors.ts';
 import type { DiskFile, FileSystem } from '@freshet/log/file-system.ts';
 import { isErrno } from '@freshet/log/file-system.ts';
 import type { QuarantineWriter } from '../core/append-pipeline.ts';
+import { HeldIndex, type HeldRoute } from '../core/held-index.ts';
 import { comparePlaces, laneName, placeName, type QuarantineEntry, type RowPlace } from '../core/quarantine.ts';
-import { LineSplitter } from '../core/types/copy-text.ts';
 import { onDisk } from './on-disk.ts';
+import { entryOf, lineOf, linesOf, piecesOf, placeOf, soundLines } from './quarantine-lines.ts';
 import { asidePath } from './set-aside.ts';
 
-const READ_BYTES = 64 * 1024;
 /** The most that the file may take. Millions of rows: whoever has as many has something else to mend first. */
 const QUARANTINE_BYTES_MAX = 1024 ** 3;
 
@@ -29,6 +28,8 @@ interface Waiting {
   readonly lines: string;
   readonly count: number;
   readonly marks: ReadonlyMap<string, RowPlace>;
+  /** The held ones, with how far into the lines each begins, in bytes. */
+  readonly held: readonly { readonly entry: QuarantineEntry; readonly at: number }[];
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
 }
@@ -37,6 +38,7 @@ interface Survey {
   readonly marks: Map<string, RowPlace>;
   /** By lane, the newest entry whose event time was ahead. */
   readonly ahead: Map<string, RowPlace>;
+  readonly held: HeldIndex;
   readonly count: number;
   /** Where the next line goes. */
   readonly end: number;
@@ -62,6 +64,9 @@ export class QuarantineFile implements QuarantineWriter {
   #marks: Map<string, RowPlace>;
   readonly #ahead: Map<string, RowPlace>;
   readonly #bytesMax: number;
+  #held: HeldIndex;
+  /** How often the file was rewritten: offsets of before are none of its. */
+  #rewrites = 0;
   #count: number;
   #end: number;
   /** A write failed, and may have left something after the end. */
@@ -74,7 +79,7 @@ export class QuarantineFile implements QuarantineWriter {
     files: FileSystem,
     path: string,
     file: DiskFile,
-    { marks, ahead, count, end }: Survey,
+    { marks, ahead, held, count, end }: Survey,
     bytesMax: number,
     damage: QuarantineDamage | undefined,
   ) {
@@ -83,6 +88,7 @@ export class QuarantineFile implements QuarantineWriter {
     this.#file = file;
     this.#durable = marks;
     this.#ahead = ahead;
+    this.#held = held;
     this.#bytesMax = bytesMax;
     this.#marks = new Map(marks);
     this.#count = count;
@@ -104,10 +110,10 @@ export class QuarantineFile implements QuarantineWriter {
         const keptAt = await salvage(files, path, file);
         await file.close();
         const sound = await files.open(path, 'write');
-        const { count, end } = await surveyOf(sound);
+        const { count, end, held } = await surveyOf(sound);
         // Marks of before the damage: what comes again after a lost line is written again, rather than passed over.
         const damage = { lines: survey.damagedLines, keptAt };
-        return new QuarantineFile(files, path, sound, { ...survey, count, end }, bytesMax, damage);
+        return new QuarantineFile(files, path, sound, { ...survey, held, count, end }, bytesMax, damage);
       } catch (error) {
         await file.close().catch(() => undefined);
         throw error;
@@ -123,8 +129,9 @@ export class QuarantineFile implements QuarantineWriter {
   /** Resolves when the entries are durable. Rejects with what the write failed with; after a failed fsync for good. */
   async append(entries: readonly QuarantineEntry[]): Promise<void> {
     let lines = '';
-    let count = 0;
+    let [count, bytes] = [0, 0];
     const marks = new Map<string, RowPlace>();
+    const held: { entry: QuarantineEntry; at: number }[] = [];
     for (const entry of entries) {
       const mark = this.#marks.get(laneName(entry));
       if (mark !== undefined && comparePlaces(entry, mark) <= 0) continue;
@@ -132,12 +139,15 @@ export class QuarantineFile implements QuarantineWriter {
       this.#marks.set(laneName(entry), entry);
       marks.set(laneName(entry), placeOf(entry));
       if (entry.reason === 'event_time_ahead') this.#ahead.set(laneName(entry), placeOf(entry));
+      if (entry.held !== undefined) held.push({ entry, at: bytes });
+      const line = lineOf(entry);
       count += 1;
-      lines += lineOf(entry);
+      lines += line;
+      bytes += Buffer.byteLength(line);
     }
     // Also when nothing is new: what the entries repeat may still be on its way.
     await new Promise<void>((resolve, reject) => {
-      this.#waiting.push({ lines, count, marks, resolve, reject });
+      this.#waiting.push({ lines, count, marks, held, resolve, reject });
       this.#writing ??= this.#write();
     });
   }
@@ -166,6 +176,46 @@ export class QuarantineFile implements QuarantineWriter {
     return places;
   }
 
+  /** What is held of a generation of a route, durably; undefined: nothing. */
+  heldOf(route: number, generation: number): HeldRoute | undefined {
+    return this.#held.of(route, generation);
+  }
+
+  /** All that is held. */
+  get held(): readonly HeldRoute[] {
+    return this.#held.all;
+  }
+
+  /** Whether half of what the file may take is taken. */
+  get isHalfFull(): boolean {
+    return this.#end > this.#bytesMax / 2;
+  }
+
+  /** Changes when the file was rewritten: offsets of before lead nowhere then. */
+  get rewrites(): number {
+    return this.#rewrites;
+  }
+
+  /**
+   * The entries from the line that begins at an offset on, each with the offset after it; those only that are durable at the
+   * call. Throws DATA_DAMAGED at a line that is not what was written.
+   */
+  async *entries(offset = 0): AsyncGenerator<{ readonly entry: QuarantineEntry; readonly next: number }> {
+    const end = this.#end;
+    if (offset >= end) return;
+    const file = await onDisk(this.#path, () => this.#files.open(this.#path, 'read'));
+    try {
+      for await (const { text, next } of linesOf(file, offset)) {
+        if (next > end) return;
+        const entry = entryOf(text);
+        if (entry === undefined) throw damagedLine(this.#path, next);
+        yield { entry, next };
+      }
+    } finally {
+      await file.close();
+    }
+  }
+
   /**
    * Takes entries out, in one step: the file is replaced, durably. Resolves with how many. What is appended meanwhile
    * waits; an entry that was taken out and comes again is passed over, as any other. Throws DATA_DAMAGED when a line was
@@ -186,6 +236,7 @@ export class QuarantineFile implements QuarantineWriter {
     const [files, path, file, oldEnd] = [this.#files, this.#path, this.#file, this.#end];
     let removed = 0;
     let end = 0;
+    const held = new HeldIndex();
     async function* kept(): AsyncGenerator<Buffer> {
       for await (const { text, next } of linesOf(file)) {
         // What a failed write left.
@@ -195,6 +246,7 @@ export class QuarantineFile implements QuarantineWriter {
         if (isUnwanted(entry)) removed += 1;
         else {
           const line = Buffer.from(`${text}\n`);
+          held.add(entry, end);
           end += line.length;
           yield line;
         }
@@ -210,6 +262,8 @@ export class QuarantineFile implements QuarantineWriter {
     await files.rename(draft, path);
     // At once: the old file has no name any more, and what would be written to it is lost.
     this.#file = next;
+    this.#held = held;
+    this.#rewrites += 1;
     this.#end = end;
     this.#count -= removed;
     this.#torn = false;
@@ -235,10 +289,13 @@ export class QuarantineFile implements QuarantineWriter {
     while (this.#waiting.length > 0) {
       const group = this.#waiting;
       this.#waiting = [];
+      let begins = this.#end;
       try {
         await this.#writeLines(Buffer.from(group.map(({ lines }) => lines).join('')));
-        for (const { count, marks, resolve } of group) {
+        for (const { lines, count, marks, held, resolve } of group) {
           this.#count += count;
+          for (const { entry, at } of held) this.#held.add(entry, begins + at);
+          begins += Buffer.byteLength(lines);
           for (const [lane, place] of marks) this.#durable.set(lane, place);
           resolve();
         }
@@ -297,10 +354,12 @@ async function surveyOf(file: DiskFile): Promise<Survey> {
   const size = await file.length();
   const marks = new Map<string, RowPlace>();
   const ahead = new Map<string, RowPlace>();
-  let [count, end, damagedLines] = [0, 0, 0];
+  const held = new HeldIndex();
+  let [count, end, damagedLines, begins] = [0, 0, 0, 0];
   for await (const { text, next } of linesOf(file)) {
     const entry = entryOf(text);
     if (entry !== undefined) {
+      held.add(entry, begins);
       if (damagedLines === 0) marks.set(laneName(entry), placeOf(entry));
       if (entry.reason === 'event_time_ahead') ahead.set(laneName(entry), placeOf(entry));
       count += 1;
@@ -309,8 +368,9 @@ async function surveyOf(file: DiskFile): Promise<Survey> {
       // Only the line that was being written when the machine failed may be torn.
       damagedLines += 1;
     }
+    begins = next;
   }
-  return { marks, ahead, count, end, damagedLines };
+  return { marks, ahead, held, count, end, damagedLines };
 }
 
 /** Keeps a copy of the file as it is, and then replaces it by its sound lines; resolves with where the copy is. */
@@ -337,49 +397,6 @@ async function copyWhole(files: FileSystem, path: string, bytes: AsyncIterable<U
     await copy.close();
   }
   await files.syncDirectory(dirname(path));
-}
-
-async function* soundLines(file: DiskFile): AsyncGenerator<Buffer> {
-  for await (const { text } of linesOf(file)) if (entryOf(text) !== undefined) yield Buffer.from(`${text}\n`);
-}
-
-async function* piecesOf(file: DiskFile): AsyncGenerator<Buffer> {
-  for (let position = 0; ; ) {
-    const piece = Buffer.alloc(READ_BYTES);
-    const length = await file.read(piece, position);
-    if (length === 0) return;
-    yield piece.subarray(0, length);
-    position += length;
-  }
-}
-
-/** The lines with the position after each, counted in bytes of the file, however damaged its text is. */
-async function* linesOf(file: DiskFile): AsyncGenerator<{ text: string; next: number }> {
-  const splitter = new LineSplitter();
-  let next = 0;
-  for await (const piece of piecesOf(file)) {
-    for (const line of splitter.pushBytes(piece)) {
-      next += line.length + 1;
-      yield { text: line.toString('utf8'), next };
-    }
-  }
-}
-
-function lineOf(entry: QuarantineEntry): string {
-  const json = JSON.stringify({ ...entry, major: entry.major.toString() });
-  return `${crc32(json).toString(16).padStart(8, '0')} ${json}\n`;
-}
-
-/** Not the entry itself, whose values would be held as well. */
-function placeOf({ route, generation, lane, major, minor, part }: RowPlace): RowPlace {
-  return { route, generation, lane, major, minor, part };
-}
-
-function entryOf(line: string): QuarantineEntry | undefined {
-  const json = line.slice(9);
-  if (crc32(json) !== Number.parseInt(line.slice(0, 8), 16) || line[8] !== ' ') return undefined;
-  const entry = JSON.parse(json) as Omit<QuarantineEntry, 'major'> & { major: string };
-  return { ...entry, major: BigInt(entry.major) };
 }
 
 function full(path: string, bytesMax: number): FreshetError {

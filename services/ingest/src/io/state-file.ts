@@ -41,6 +41,10 @@ interface StateJson {
     readonly contractVersion?: number;
     readonly contractLsn?: string;
     readonly shape?: RouteState['shape'];
+    readonly released?: RouteState['released'];
+    readonly releaseLane?: number | undefined;
+    readonly releasing?: boolean | undefined;
+    readonly mapping?: RouteState['mapping'];
   }[];
 }
 

@@ -92,6 +92,19 @@ export class ScriptedDatabase implements SourceDatabase {
     this.#tables.set(name, { oid: 16_384 + this.#tables.size, columns, rows: new Map() });
   }
 
+  /** ALTER TABLE … RENAME COLUMN: rows have the new name from the next on. */
+  renameColumn(name: string, from: string, to: string): void {
+    const table = must(this.#tables.get(name));
+    const columns = table.columns.map((column) => (column === from ? to : column));
+    const rows = new Map(
+      [...table.rows].map(([id, row]) => {
+        const { [from]: value = null, ...rest } = row;
+        return [id, { ...rest, [to]: value }] as const;
+      }),
+    );
+    this.#tables.set(name, { ...table, columns, rows });
+  }
+
   /** Commits a transaction; returns its end. */
   commit(changes: readonly ScriptedChange[]): bigint {
     const lsn = this.#lsn;
@@ -355,7 +368,7 @@ interface StreamWorld {
 class ScriptedStream implements ReplicationStream {
   readonly senderTimeoutMs = 60_000;
   readonly #world: StreamWorld;
-  readonly #described = new Set<number>();
+  readonly #described = new Map<number, Relation>();
   #next = 0;
   #within = 0;
   #answerWanted = false;
@@ -429,9 +442,11 @@ class ScriptedStream implements ReplicationStream {
       const commit = commits[this.#next];
       if (commit === undefined) break;
       const message = must(commit.messages[this.#within]);
-      // A relation is described once a stream.
-      const isKnown = message.kind === 'relation' && this.#described.has(message.relation.id);
-      if (message.kind === 'relation') this.#described.add(message.relation.id);
+      // A relation is described once a stream, and when it changed.
+      const isKnown =
+        message.kind === 'relation' &&
+        JSON.stringify(this.#described.get(message.relation.id)) === JSON.stringify(message.relation);
+      if (message.kind === 'relation') this.#described.set(message.relation.id, message.relation);
       if (!isKnown) messages.push({ kind: 'change', serverLsn: commit.endLsn, message });
       this.#within += 1;
       if (this.#within < commit.messages.length) continue;

@@ -1,0 +1,397 @@
+/**
+ * Releases of held rows, beside the stream that goes on:
+ *
+ *     lane chosen, saved ──▶ held rows to the log, in order, as that lane ──▶ caught up ──▶ switch ──▶ taken out of the file
+ *                                  │ one still may not be read
+ *                                  ▼
+ *                      what was before it is released; it and what is behind it stay held
+ *
+ * While rows are released, those that come go to the quarantine behind them. At the switch the stream stands still between two
+ * commits for as long as it takes to have everything durable and the state saved: with one save the released rows hold nothing
+ * any more, and no commit that has them comes again, as the state begins behind them. From then on rows flow. A crash before
+ * the save does the release again, in the same lane, and shards skip what they have (F3); after it, nothing is left to do.
+ *
+ * Owns that order, the state of releases, and what is told of held tables (condition source/<name>/held/<route>). Does not own
+ * what is held (core/hold.ts: what the file says) nor what a released row is (core/release.ts).
+ * Limit: `BATCH_BYTES` in memory, and what the pipeline may; policy: waits; gauge: the pipeline's.
+ */
+import { assert } from '@freshet/kit/assert.ts';
+import type { Clock } from '@freshet/kit/clock.ts';
+import type { ConditionBoard } from '@freshet/kit/conditions.ts';
+import { FreshetError, isFreshetError } from '@freshet/kit/errors.ts';
+import type { Logger } from '@freshet/kit/logger.ts';
+import type { BatchTaker } from '../core/append-pipeline.ts';
+import { Batch } from '../core/batch.ts';
+import type { ChangeStream, LiveRoute } from '../core/change-stream.ts';
+import { type HeldRoute, isHeldOf } from '../core/held-index.ts';
+import type { Mapping } from '../core/hold.ts';
+import { laterLsn } from '../core/lsn.ts';
+import { comparePlaces, type QuarantineEntry, type RowPlace } from '../core/quarantine.ts';
+import { type Blocked, RELEASE_LANE, releaseEntry } from '../core/release.ts';
+import { type RouteState, withHoles, withRoutes } from '../core/source-state.ts';
+import type { QuarantineFile } from './quarantine-file.ts';
+import type { SourceStore } from './source-store.ts';
+
+const BATCH_BYTES = 256 * 1024;
+/** How often it is looked whether something is held, or may go on. */
+const LOOK_MS = 500;
+
+export interface HeldReleasesOptions {
+  /** The database's name in definitions. */
+  readonly name: string;
+  readonly quarantine: QuarantineFile;
+  readonly store: SourceStore;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly conditions: ConditionBoard;
+}
+
+/** The stream beside which rows are released. */
+export interface HeldStream {
+  readonly stream: ChangeStream;
+  readonly pipeline: BatchTaker;
+  /** The position beyond which nothing may be acknowledged now; undefined: anything may. */
+  readonly holdAt: () => bigint | undefined;
+}
+
+/** How a release stands. */
+export interface ReleaseProgress {
+  readonly route: number;
+  /** Rows that were brought to the log by the newest release of this process. */
+  readonly released: number;
+  /** Rows that are held. */
+  readonly held: number;
+  /** Why the first of them may not be released; undefined: it may, or nothing is held. */
+  readonly blocked: Blocked | undefined;
+  readonly isDone: boolean;
+}
+
+/** A row that was handled, and where to go on behind it. */
+interface Cursor {
+  place: RowPlace | undefined;
+  offset: number;
+  rewrites: number;
+}
+
+interface Running {
+  readonly live: LiveRoute;
+  readonly lane: number;
+  /** Discarded rather than brought to the log. */
+  readonly discards: boolean;
+  readonly cursor: Cursor;
+  count: number;
+}
+
+export class HeldReleases {
+  readonly #options: HeldReleasesOptions;
+  #beside: HeldStream | undefined;
+  /** Routes of which somebody asked for a release, or a discard. */
+  readonly #asked = new Map<number, 'release' | 'discard'>();
+  /** By route, what the newest try stopped at: tried again when it is asked for, or under another contract. */
+  readonly #blocked = new Map<number, { readonly place: RowPlace; readonly version: number; readonly why: Blocked }>();
+  readonly #released = new Map<number, number>();
+  readonly #told = new Map<number, string>();
+  #switch: (() => Promise<void>) | undefined;
+
+  constructor(options: HeldReleasesOptions) {
+    this.#options = options;
+  }
+
+  /** No commit before this comes again. */
+  get acknowledgedLsn(): bigint {
+    return this.#options.store.state.acknowledgedLsn;
+  }
+
+  /** The routes that are streamed of a source; none when it is not streamed now. */
+  routesOf(source: string): readonly LiveRoute[] {
+    return this.#routes.filter(({ route }) => route.source === source);
+  }
+
+  /** Waited for by the stream before it reads more; undefined: nothing. */
+  gate(): Promise<void> | undefined {
+    const turn = this.#switch;
+    const beside = this.#beside;
+    if (turn === undefined || beside === undefined || beside.stream.inTransaction) return undefined;
+    if (beside.holdAt() !== undefined) return undefined;
+    this.#switch = undefined;
+    return turn();
+  }
+
+  /** Asks that what is held of a route is released, under a mapping if one is given, or discarded. */
+  async ask(route: number, what: 'release' | 'discard', mapping?: Mapping): Promise<void> {
+    if (mapping !== undefined) {
+      await this.#change(route, () => ({ mapping }));
+      this.#beside?.stream.remap(route, mapping);
+    }
+    this.#blocked.delete(route);
+    this.#released.set(route, 0);
+    this.#asked.set(route, what);
+  }
+
+  /** How the newest release of a route stands. */
+  progress(live: LiveRoute): ReleaseProgress {
+    const { number: route, generation } = live.route;
+    const held = this.#options.quarantine.heldOf(route, generation);
+    const blocked = held === undefined ? undefined : this.#blocked.get(route)?.why;
+    const isHeld = this.#beside?.stream.holdOf(route) !== undefined || this.#asked.has(route);
+    return { route, released: this.#released.get(route) ?? 0, held: held?.count ?? 0, blocked, isDone: !isHeld };
+  }
+
+  /** Works beside a stream until the signal. Throws faults of ours, and what the log failed with. */
+  async run(beside: HeldStream, signal: AbortSignal): Promise<void> {
+    const { clock } = this.#options;
+    this.#beside = beside;
+    try {
+      while (!signal.aborted) {
+        for (const live of beside.stream.routes) await this.#look(live, beside, signal);
+        await clock.sleep(LOOK_MS, signal).catch(() => undefined);
+      }
+    } catch (error) {
+      if (!signal.aborted) throw error;
+    } finally {
+      this.#beside = undefined;
+      this.#switch = undefined;
+    }
+  }
+
+  get #routes(): readonly LiveRoute[] {
+    return this.#beside?.stream.routes ?? [];
+  }
+
+  async #look(live: LiveRoute, beside: HeldStream, signal: AbortSignal): Promise<void> {
+    const { quarantine } = this.#options;
+    const { number: route, generation } = live.route;
+    for (const old of quarantine.held) {
+      if (old.route === route && old.generation < generation) await this.#supersede(old, generation);
+    }
+    const held = quarantine.heldOf(route, generation);
+    this.#tell(live, held);
+    if (held === undefined) {
+      if (beside.stream.holdOf(route) === undefined) this.#asked.delete(route);
+      return;
+    }
+    if (!this.#isDue(live, held)) return;
+    try {
+      await this.#release(live, held, beside, signal);
+    } catch (error) {
+      // A full disk, a damaged line: told, and tried again.
+      if (signal.aborted || !isFreshetError(error, 'DISK_FULL', 'DATA_DAMAGED')) throw error;
+      this.#options.conditions.raise(`source/${this.#options.name}/release`, error);
+      return;
+    }
+    this.#options.conditions.clear(`source/${this.#options.name}/release`);
+  }
+
+  /** When it was asked for, was under way, or another contract was accepted than the first row broke. */
+  #isDue({ route }: LiveRoute, held: HeldRoute): boolean {
+    if (this.#asked.has(route.number) || this.#stateOf(route.number).releasing === true) return true;
+    const { version } = route.contract;
+    const blocked = this.#blocked.get(route.number);
+    if (blocked?.version === version && comparePlaces(blocked.place, held.first) === 0) return false;
+    return version > held.contractVersion;
+  }
+
+  async #release(live: LiveRoute, held: HeldRoute, beside: HeldStream, signal: AbortSignal): Promise<void> {
+    const { quarantine, logger } = this.#options;
+    const { number: route } = live.route;
+    const state = this.#stateOf(route);
+    const was = state.releaseLane ?? RELEASE_LANE - 1;
+    const lane = state.releasing === true ? was : was + 1;
+    const discards = this.#asked.get(route) === 'discard';
+    // A discard that is cut short is asked for again: it must not go on as a release.
+    await this.#change(route, () => (discards ? { releasing: false } : { releaseLane: lane, releasing: true }));
+    const cursor: Cursor = { place: undefined, offset: held.offset, rewrites: quarantine.rewrites };
+    const running: Running = { live, lane, cursor, count: 0, discards };
+    logger.info('releasing held rows', { route, lane, rows: held.count });
+    for (;;) {
+      const blocked = await this.#pass(running, beside, signal);
+      if (blocked !== undefined) {
+        await this.#stop(running, blocked, beside, signal);
+        return;
+      }
+      // With room for more than what is held: else what comes could wait for room that the switch would make.
+      if (quarantine.isHalfFull) await this.#settle(running, beside, signal);
+      const { promise, resolve, reject } = Promise.withResolvers<'switched' | 'later' | StoppedAt>();
+      this.#switch = () => this.#turn(running, beside, signal).then(resolve, reject);
+      const ended = (): void => reject(signal.reason);
+      signal.addEventListener('abort', ended, { once: true });
+      try {
+        const how = await promise;
+        if (typeof how === 'object') {
+          await this.#stop(running, how, beside, signal);
+          return;
+        }
+        if (how === 'switched') break;
+      } finally {
+        signal.removeEventListener('abort', ended);
+      }
+      await this.#options.clock.sleep(LOOK_MS, signal);
+    }
+    await quarantine.remove(isHeldOf(route, live.route.generation, cursor.place));
+    this.#asked.delete(route);
+    this.#tell(live, undefined);
+    logger.info('held rows were released, and the table flows', { route, lane, rows: running.count });
+  }
+
+  /** The stream stands still: what is left goes to the log, all is made durable and saved, and rows flow. */
+  async #turn(running: Running, beside: HeldStream, signal: AbortSignal): Promise<'switched' | 'later' | StoppedAt> {
+    const { store } = this.#options;
+    const { stream, pipeline } = beside;
+    const { number: route } = running.live.route;
+    await pipeline.drained(signal);
+    const blocked = await this.#pass(running, beside, signal);
+    await pipeline.drained(signal);
+    if (blocked !== undefined) return blocked;
+    const { place } = running.cursor;
+    assert(place !== undefined, 'a release of nothing');
+    // What was sent again since the connection was made may not have come this far.
+    const reached = laterLsn(store.state.acknowledgedLsn, stream.endLsn);
+    if (reached <= place.major) return 'later';
+    await store.update((state) =>
+      this.#with({ ...state, acknowledgedLsn: laterLsn(state.acknowledgedLsn, reached) }, route, {
+        released: releasedPlace(place),
+        releasing: false,
+      }),
+    );
+    stream.letFlow(route);
+    return 'switched';
+  }
+
+  /** Brings what is held, from the cursor on, to the log; resolves at its end, or with the row that may not be released. */
+  async #pass(running: Running, beside: HeldStream, signal: AbortSignal): Promise<StoppedAt | undefined> {
+    const { quarantine, clock } = this.#options;
+    const { live, cursor, lane } = running;
+    const isMine = isHeldOf(live.route.number, live.route.generation);
+    if (cursor.rewrites !== quarantine.rewrites) {
+      cursor.rewrites = quarantine.rewrites;
+      cursor.offset = quarantine.heldOf(live.route.number, live.route.generation)?.offset ?? 0;
+    }
+    const { stream } = beside;
+    let batch = new Batch();
+    for await (const { entry, next } of quarantine.entries(cursor.offset)) {
+      signal.throwIfAborted();
+      const isNew = cursor.place === undefined || comparePlaces(entry, cursor.place) > 0;
+      if (isMine(entry) && isNew) {
+        const unchanged = stream.unchanged.bind(stream);
+        const settings = { lane, nowUs: clock.nowUs(), unchanged, batch };
+        const why = running.discards ? undefined : releaseEntry(live, entry, settings);
+        if (why !== undefined) {
+          await this.#push(batch, beside);
+          return { ...why, place: placeOf(entry) };
+        }
+        cursor.place = placeOf(entry);
+        running.count += 1;
+        this.#released.set(live.route.number, running.count);
+      }
+      cursor.offset = next;
+      if (batch.bytes < BATCH_BYTES) continue;
+      await this.#push(batch, beside);
+      batch = new Batch();
+      await beside.pipeline.room(signal);
+    }
+    await this.#push(batch, beside);
+    return undefined;
+  }
+
+  async #push(batch: Batch, { stream, pipeline }: HeldStream): Promise<void> {
+    // Before what lacks them is in the log, as in the stream.
+    if (stream.takeNewHoles()) await this.#options.store.update((state) => withHoles(state, stream.holes));
+    pipeline.push(batch, () => undefined);
+  }
+
+  /** What was released before a row that may not be is done with; the row, and what is behind it, stay. */
+  async #stop(running: Running, at: StoppedAt, beside: HeldStream, signal: AbortSignal): Promise<void> {
+    const { logger } = this.#options;
+    const { live } = running;
+    const { number: route } = live.route;
+    await this.#settle(running, beside, signal);
+    await this.#change(route, () => ({ releasing: false }));
+    const { reason, detail } = at;
+    this.#blocked.set(route, { place: at.place, version: live.route.contract.version, why: { reason, detail } });
+    this.#asked.delete(route);
+    logger.warn('a held row may still not be read; it and those behind it stay', { route, reason, detail });
+  }
+
+  /** What was released so far is done with, and taken out of the file. */
+  async #settle({ live, cursor: { place } }: Running, { pipeline }: HeldStream, signal: AbortSignal): Promise<void> {
+    const { quarantine, store, clock } = this.#options;
+    if (place === undefined) return;
+    const { number: route, generation } = live.route;
+    await pipeline.drained(signal);
+    // Until no commit of theirs can come again: nothing would tell then that they were held.
+    while (store.state.acknowledgedLsn <= place.major) await clock.sleep(LOOK_MS, signal);
+    await this.#change(route, () => ({ released: releasedPlace(place) }));
+    await quarantine.remove(isHeldOf(route, generation, place));
+  }
+
+  /** Rows that were held of a generation that another replaced: its snapshot has what became of them. */
+  async #supersede(old: HeldRoute, generation: number): Promise<void> {
+    const { quarantine, logger } = this.#options;
+    const { route, table } = old;
+    const rows = await quarantine.remove(isHeldOf(route, old.generation));
+    this.#blocked.delete(route);
+    this.#asked.delete(route);
+    logger.warn('held rows were superseded: the table was read anew', {
+      route,
+      table,
+      rows,
+      was: old.generation,
+      generation,
+    });
+  }
+
+  #tell({ route: { number: route } }: LiveRoute, held: HeldRoute | undefined): void {
+    const { conditions, name } = this.#options;
+    const id = `source/${name}/held/${route}`;
+    if (held === undefined) {
+      if (this.#told.delete(route)) conditions.clear(id);
+      return;
+    }
+    const error = heldNotice(held, this.#blocked.get(route)?.why);
+    if (this.#told.get(route) === error.message) return;
+    this.#told.set(route, error.message);
+    conditions.raise(id, error);
+  }
+
+  #stateOf(route: number): Partial<RouteState> {
+    return this.#options.store.state.routes.find((state) => state.route === route) ?? {};
+  }
+
+  #change(route: number, change: () => Partial<RouteState>): Promise<void> {
+    return this.#options.store.update((state) => this.#with(state, route, change()));
+  }
+
+  #with(state: SourceStore['state'], route: number, change: Partial<RouteState>): SourceStore['state'] {
+    const known = state.routes.find((one) => one.route === route);
+    return known === undefined ? state : withRoutes(state, [{ ...known, ...change }]);
+  }
+}
+
+type StoppedAt = Blocked & { readonly place: RowPlace };
+
+function releasedPlace({ major, minor }: RowPlace): RouteState['released'] {
+  return { major: major.toString(), minor };
+}
+
+function placeOf({ route, generation, lane, major, minor, part }: QuarantineEntry): RowPlace {
+  return { route, generation, lane, major, minor, part };
+}
+
+/** What to say of a table that is held. */
+export function heldNotice(held: HeldRoute, blocked: Blocked | undefined): FreshetError {
+  const { table, source, reason, detail, contractVersion, hold } = held;
+  const what = hold.isWhole ? 'its rows' : 'rows of some of its keys';
+  const why = detail === '' ? reason : detail;
+  const still = blocked === undefined ? '' : `; a release stopped at a row of which ${blocked.detail}`;
+  return new FreshetError(
+    'CONTRACT_BROKEN',
+    `${table} broke contract ${contractVersion} of source ${source}: ${why}; ${what} are held in quarantine${still}`,
+    {
+      remedy:
+        'Nothing is lost, and other tables flow. Adapt the definitions and apply them (freshet plan, freshet apply): held rows ' +
+        `are then released in order. Or release them under other names (freshet quarantine release ${source} --map old=new), or ` +
+        `look at them (freshet quarantine list ${source}) and drop them (freshet quarantine discard ${source}).`,
+      place: `source ${source}`,
+    },
+  );
+}

@@ -1,0 +1,161 @@
+/**
+ * What people do about the quarantine: look, release, discard.
+ *
+ * Owns which source's releases are meant, and the audit lines. Does not own the file (quarantine-file.ts) nor how rows are
+ * released (held-releases.ts).
+ */
+import type { Clock } from '@freshet/kit/clock.ts';
+import { FreshetError } from '@freshet/kit/errors.ts';
+import type { Logger } from '@freshet/kit/logger.ts';
+import type { LiveRoute } from '../core/change-stream.ts';
+import type { HeldRoute } from '../core/held-index.ts';
+import type { Mapping } from '../core/hold.ts';
+import { placeName, type QuarantineEntry } from '../core/quarantine.ts';
+import { isMutable } from '../core/route.ts';
+import type { HeldReleases, ReleaseProgress } from './held-releases.ts';
+import type { QuarantineFile } from './quarantine-file.ts';
+
+const POLL_MS = 200;
+
+export interface QuarantineDeskOptions {
+  readonly quarantine: QuarantineFile;
+  /** Those of every database. */
+  readonly releases: () => readonly HeldReleases[];
+  /** Asks that a generation above this one of a route begins. */
+  readonly readAnew: (route: number, generation: number, why: string) => Promise<unknown>;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+export interface EntryPage {
+  readonly entries: readonly QuarantineEntry[];
+  /** Empty: there is no other page. */
+  readonly next: string;
+}
+
+export class QuarantineDesk {
+  readonly #options: QuarantineDeskOptions;
+
+  constructor(options: QuarantineDeskOptions) {
+    this.#options = options;
+  }
+
+  held(source: string): readonly HeldRoute[] {
+    return this.#options.quarantine.held.filter((route) => source === '' || route.source === source);
+  }
+
+  /** Throws INVALID_REQUEST when the token leads nowhere any more. */
+  async list(source: string, token: string, size: number): Promise<EntryPage> {
+    const { quarantine } = this.#options;
+    const [rewrites = 0, offset = 0] = token === '' ? [quarantine.rewrites, 0] : token.split('.').map(Number);
+    if (rewrites !== quarantine.rewrites || !Number.isSafeInteger(offset)) {
+      throw new FreshetError('INVALID_REQUEST', 'the quarantine was rewritten since the last page', {
+        place: 'page_token',
+        remedy: 'list from the first page again',
+      });
+    }
+    const entries: QuarantineEntry[] = [];
+    for await (const { entry, next } of quarantine.entries(offset)) {
+      if (source !== '' && entry.source !== source) continue;
+      entries.push(entry);
+      if (entries.length === size) return { entries, next: `${rewrites}.${next}` };
+    }
+    return { entries, next: '' };
+  }
+
+  /** Throws INVALID_REQUEST when there is none. */
+  async show(id: string): Promise<QuarantineEntry> {
+    for await (const { entry } of this.#options.quarantine.entries()) if (placeName(entry) === id) return entry;
+    throw noEntry(id);
+  }
+
+  /** Tells how far it is until nothing is held, or nothing more may be released. */
+  async *release(
+    source: string,
+    mapping: Omit<Mapping, 'version'> | undefined,
+    signal: AbortSignal,
+  ): AsyncGenerator<ReleaseProgress> {
+    const { clock, logger } = this.#options;
+    const found = this.#routesOf(source);
+    for (const { releases, live } of found) {
+      const { number, contract } = live.route;
+      logger.info('a release was asked for', { source, route: number, mapping });
+      await releases.ask(number, 'release', mapping && { ...mapping, version: contract.version });
+    }
+    for (const { releases, live } of found) {
+      for (;;) {
+        const progress = releases.progress(live);
+        yield progress;
+        if (progress.isDone || progress.blocked !== undefined) break;
+        await clock.sleep(POLL_MS, signal);
+      }
+    }
+  }
+
+  /** Drops what is held of a source. Of a mutable one the table is read anew instead, unless it is to be kept as it is. */
+  async discard(
+    source: string,
+    keep: boolean,
+    signal: AbortSignal,
+  ): Promise<{ discarded: number; readAnew: number[] }> {
+    const { clock, logger, readAnew } = this.#options;
+    const anew: number[] = [];
+    let discarded = 0;
+    for (const { releases, live } of this.#routesOf(source)) {
+      const { number, generation } = live.route;
+      const { held } = releases.progress(live);
+      if (held === 0) continue;
+      logger.warn('held rows are discarded, because somebody asked for it', {
+        source,
+        route: number,
+        rows: held,
+        keep,
+      });
+      discarded += held;
+      if (isMutable(live.route) && !keep) {
+        anew.push(number);
+        await readAnew(number, generation, `held rows of source ${source} were discarded`);
+        continue;
+      }
+      await releases.ask(number, 'discard');
+      while (!releases.progress(live).isDone) await clock.sleep(POLL_MS, signal);
+    }
+    return { discarded, readAnew: anew };
+  }
+
+  /** Drops entries by their ids. */
+  async discardEntries(ids: readonly string[]): Promise<number> {
+    const { quarantine, logger, releases } = this.#options;
+    for (const id of ids) {
+      const entry = await this.show(id);
+      const done = releases().some((one) => one.routesOf(entry.source).length > 0 && one.acknowledgedLsn > entry.major);
+      if (!done) {
+        throw new FreshetError('UNAVAILABLE', `the row of entry ${id} may still come again`, {
+          place: id,
+          remedy: 'ask again in a moment, when its commit is acknowledged and its source is streamed',
+        });
+      }
+    }
+    const wanted = new Set(ids);
+    logger.warn('entries of the quarantine are discarded, because somebody asked for it', { ids });
+    return quarantine.remove((entry) => wanted.has(placeName(entry)));
+  }
+
+  #routesOf(source: string): { readonly releases: HeldReleases; readonly live: LiveRoute }[] {
+    const found = this.#options
+      .releases()
+      .flatMap((releases) => releases.routesOf(source).map((live) => ({ releases, live })));
+    if (found.length > 0) return found;
+    throw new FreshetError('INVALID_REQUEST', `no source ${source} is captured here now`, {
+      place: 'source',
+      remedy: 'see freshet status: a source is captured when its database is streamed',
+    });
+  }
+}
+
+function noEntry(id: string): FreshetError {
+  return new FreshetError('INVALID_REQUEST', `the quarantine has no entry ${id}`, {
+    place: 'id',
+    remedy: 'see freshet quarantine list',
+  });
+}

@@ -1,0 +1,53 @@
+/**
+ * The lines of the quarantine's file: a CRC-32 in hex, a space, and an entry as JSON. Owns their form; whose they are is
+ * quarantine-file.ts.
+ */
+import { crc32 } from 'node:zlib';
+import type { DiskFile } from '@freshet/log/file-system.ts';
+import type { QuarantineEntry, RowPlace } from '../core/quarantine.ts';
+import { LineSplitter } from '../core/types/copy-text.ts';
+
+const READ_BYTES = 64 * 1024;
+
+export async function* soundLines(file: DiskFile): AsyncGenerator<Buffer> {
+  for await (const { text } of linesOf(file)) if (entryOf(text) !== undefined) yield Buffer.from(`${text}\n`);
+}
+
+export async function* piecesOf(file: DiskFile, from = 0): AsyncGenerator<Buffer> {
+  for (let position = from; ; ) {
+    const piece = Buffer.alloc(READ_BYTES);
+    const length = await file.read(piece, position);
+    if (length === 0) return;
+    yield piece.subarray(0, length);
+    position += length;
+  }
+}
+
+/** The lines with the position after each, counted in bytes of the file, however damaged its text is. */
+export async function* linesOf(file: DiskFile, from = 0): AsyncGenerator<{ text: string; next: number }> {
+  const splitter = new LineSplitter();
+  let next = from;
+  for await (const piece of piecesOf(file, from)) {
+    for (const line of splitter.pushBytes(piece)) {
+      next += line.length + 1;
+      yield { text: line.toString('utf8'), next };
+    }
+  }
+}
+
+export function lineOf(entry: QuarantineEntry): string {
+  const json = JSON.stringify({ ...entry, major: entry.major.toString() });
+  return `${crc32(json).toString(16).padStart(8, '0')} ${json}\n`;
+}
+
+/** Not the entry itself, whose values would be held as well. */
+export function placeOf({ route, generation, lane, major, minor, part }: RowPlace): RowPlace {
+  return { route, generation, lane, major, minor, part };
+}
+
+export function entryOf(line: string): QuarantineEntry | undefined {
+  const json = line.slice(9);
+  if (crc32(json) !== Number.parseInt(line.slice(0, 8), 16) || line[8] !== ' ') return undefined;
+  const entry = JSON.parse(json) as Omit<QuarantineEntry, 'major'> & { major: string };
+  return { ...entry, major: BigInt(entry.major) };
+}

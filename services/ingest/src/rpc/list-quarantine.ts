@@ -1,0 +1,65 @@
+/** QuarantineService.ListQuarantine: what is held, and entries a page at a time. */
+import type { MessageInitShape } from '@bufbuild/protobuf';
+import type {
+  ListQuarantineRequest,
+  ListQuarantineResponseSchema,
+  QuarantinedRowSchema,
+} from '@freshet/gen/freshet/ingest/v1/quarantine_pb.ts';
+import { Operation } from '@freshet/gen/freshet/log/v1/log_pb.ts';
+import type { HeldRoute } from '../core/held-index.ts';
+import { placeName, type QuarantineEntry } from '../core/quarantine.ts';
+
+const PAGE = 100;
+
+/** Whoever has the entries: io/quarantine-desk.ts. */
+export interface QuarantineLister {
+  held(source: string): readonly HeldRoute[];
+  list(source: string, token: string, size: number): Promise<{ entries: readonly QuarantineEntry[]; next: string }>;
+}
+
+export function listQuarantine(
+  desk: QuarantineLister,
+): (request: ListQuarantineRequest) => Promise<MessageInitShape<typeof ListQuarantineResponseSchema>> {
+  return async ({ source, pageToken, pageSize }) => {
+    const { entries, next } = await desk.list(source, pageToken, pageSize === 0 ? PAGE : pageSize);
+    const held = pageToken === '' ? desk.held(source) : [];
+    return {
+      held: held.map(({ route, hold, count, reason, detail, contractVersion, sinceUs, ...rest }) => ({
+        source: rest.source,
+        table: rest.table,
+        route,
+        keysOnly: !hold.isWhole,
+        rows: BigInt(count),
+        reason: detail === '' ? reason : detail,
+        contractVersion,
+        sinceUs: BigInt(Math.floor(sinceUs)),
+      })),
+      rows: entries.map(rowOf),
+      nextPageToken: next,
+    };
+  };
+}
+
+const OPERATIONS: Readonly<Record<number, string>> = {
+  [Operation.INSERT]: 'insert',
+  [Operation.UPDATE]: 'update',
+  [Operation.DELETE]: 'delete',
+  [Operation.READ]: 'read',
+};
+
+/** An entry without its values. */
+export function rowOf(entry: QuarantineEntry): MessageInitShape<typeof QuarantinedRowSchema> {
+  const { source, table, reason, detail, major, committedUs, operation, contractVersion, held, truncates } = entry;
+  return {
+    id: placeName(entry),
+    source,
+    table,
+    reason,
+    detail,
+    position: major,
+    ...(committedUs === null ? {} : { committedUs: BigInt(Math.floor(committedUs)) }),
+    operation: truncates === true ? 'truncate' : (OPERATIONS[operation] ?? ''),
+    contractVersion,
+    holds: held !== undefined,
+  };
+}
