@@ -16,6 +16,7 @@ import { benchFreshness } from './freshness.ts';
 import { benchKeys } from './keys.ts';
 import { benchLog } from './log.ts';
 import { benchNewView } from './new-view.ts';
+import { benchPlan } from './plan.ts';
 import { benchReplica } from './replica.ts';
 import { benchReplicaReads } from './replica-reads.ts';
 import { benchServe } from './serve.ts';
@@ -60,6 +61,7 @@ const BENCHES: Readonly<
     run: benchBackfill,
   },
   'new-view': { about: 'a view that is new over ten million logged events, until it is complete', run: benchNewView },
+  plan: { about: 'plan and apply of a thousand views, against parsing and resolving them', run: benchPlan },
   crc: { about: 'what checksums cost the fold and the reads of a store, against a constant', run: benchCrc },
   freshness: { about: 'commit to readable, against commit to a bare replication client', run: benchFreshness },
 };

@@ -43,6 +43,7 @@ import { PostgresDatabase } from './io/postgres-database.ts';
 import { PostgresSource } from './io/postgres-source.ts';
 import { QuarantineFile, quarantineDamaged } from './io/quarantine-file.ts';
 import { runRetention } from './io/retention.ts';
+import { SourceClaimer } from './io/source-claimer.ts';
 import { describeTables as describeTablesOf } from './io/table-describer.ts';
 import { describeLog } from './rpc/describe-log.ts';
 import { describeTables } from './rpc/describe-tables.ts';
@@ -96,7 +97,9 @@ export async function startIngest(
     logId: log.logId,
     logger,
   });
-  const sources = openSources(config, databases, { log, quarantine, requests }, shared);
+  const claimer = await openClaimer(config, conditions);
+  if (claimer !== undefined) context.onStop('claims of databases', () => claimer.close());
+  const sources = openSources(config, databases, { log, quarantine, requests, claimer }, shared);
   const ticker = startTicker({
     log,
     clock,
@@ -193,10 +196,24 @@ export async function startIngest(
   return { address, failed };
 }
 
+interface SourceParts {
+  readonly log: SegmentLog;
+  readonly quarantine: QuarantineFile;
+  readonly requests: GenerationRequests;
+  readonly claimer: SourceClaimer | undefined;
+}
+
+/** Without a registry there is nobody to share databases with. */
+async function openClaimer(config: IngestConfig, conditions: ConditionBoard): Promise<SourceClaimer | undefined> {
+  if (config.registry === undefined) return undefined;
+  const nodeId = await loadNodeId(config.dataDir, 'ingest');
+  return new SourceClaimer({ registry: config.registry, nodeId, conditions });
+}
+
 function openSources(
   config: IngestConfig,
   databases: readonly PostgresDatabase[],
-  { log, quarantine, requests }: { log: SegmentLog; quarantine: QuarantineFile; requests: GenerationRequests },
+  { log, quarantine, requests, claimer }: SourceParts,
   { clock, logger, conditions }: Shared,
 ): PostgresSource[] {
   return databases.map((database) => {
@@ -216,6 +233,7 @@ function openSources(
       conditions,
       inFlightBytesMax: Math.floor(config.inFlight / databases.length),
       onLostHistory: config.onLostHistory,
+      ...(claimer === undefined ? {} : { claim: (what, until) => claimer.claim(what, until) }),
       resync: config.resync.find((request) => request.name === name)?.word,
     });
   });

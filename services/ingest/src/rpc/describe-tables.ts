@@ -10,7 +10,9 @@ import { toErrorDetail } from '@freshet/kit/grpc/error-mapping.ts';
 export type DescribeTables = (
   questions: readonly { source: string; database: string; schema: string; table: string; mode: SourceMode }[],
   signal: AbortSignal,
-) => Promise<readonly { contract: Contract | undefined; problems: readonly FreshetError[]; rows?: bigint | undefined }[]>;
+) => Promise<
+  readonly { contract: Contract | undefined; problems: readonly FreshetError[]; rows?: bigint | undefined }[]
+>;
 
 /** The handler. */
 export function describeTables(
