@@ -66,7 +66,8 @@ export class SourceClaimer {
       this.#conditions.raise(id, {
         code: 'UNAVAILABLE',
         message: `the registry did not answer when ${identity} was connected to: it is captured as before, and whether another node claims it is not known`,
-        remedy: 'start the registry; it is asked again when the database is next connected to, and this stays until then',
+        remedy:
+          'start the registry; it is asked again when the database is next connected to, and this stays until then',
         place: this.#registry,
       });
       return;
