@@ -16,6 +16,7 @@ import { benchFreshness } from './freshness.ts';
 import { benchKeys } from './keys.ts';
 import { benchLog } from './log.ts';
 import { benchNewView } from './new-view.ts';
+import { benchPlan } from './plan.ts';
 import { benchRegistry } from './registry.ts';
 import { benchReplica } from './replica.ts';
 import { benchReplicaReads } from './replica-reads.ts';
@@ -70,6 +71,7 @@ const BENCHES: Readonly<
     about: 'the Schema Registry API with 10,000 subjects: registrations and lookups, against a bare node server',
     run: benchRegistry,
   },
+  plan: { about: 'plan and apply of a thousand views, against parsing and resolving them', run: benchPlan },
   crc: { about: 'what checksums cost the fold and the reads of a store, against a constant', run: benchCrc },
   freshness: { about: 'commit to readable, against commit to a bare replication client', run: benchFreshness },
 };

@@ -36,10 +36,21 @@ const LAYERS: Readonly<Record<string, readonly string[]>> = {
   definitions: ['gen', 'kit', 'values', 'engine', 'contracts'],
   replica: ['gen', 'kit', 'values', 'store', 'engine'],
   client: ['gen', 'kit', 'values', 'replica'],
-  cli: ['gen', 'kit', 'values', 'contracts', 'definitions', 'client'],
+  cli: ['gen', 'kit', 'values', 'contracts', 'definitions', 'client', 'store'],
   testkit: ['gen', 'kit', 'values', 'store', 'definitions', 'engine', 'log'],
 };
-const SERVICE_LAYERS = ['gen', 'kit', 'values', 'store', 'log', 'engine', 'contracts', 'schemas', 'definitions', 'replica'];
+const SERVICE_LAYERS = [
+  'gen',
+  'kit',
+  'values',
+  'store',
+  'log',
+  'engine',
+  'contracts',
+  'schemas',
+  'definitions',
+  'replica',
+];
 
 function importsOf(file: string): string[] {
   return [...read(file).matchAll(/^(?:import|export)[^;]*?from\s+'([^']+)'/gms)].map((match) => match[1] ?? '');

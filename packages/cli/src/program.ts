@@ -7,6 +7,7 @@ import { parsers } from '@freshet/kit/config.ts';
 import { VERSION } from '@freshet/kit/version.ts';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { addDefinitions } from './add-definitions.ts';
+import { addRegistry } from './add-registry.ts';
 import { applyCommand } from './commands/apply.ts';
 import { checkpointFilesCommand, takeCheckpointCommand } from './commands/checkpoint.ts';
 import { doctorCommand } from './commands/doctor.ts';
@@ -75,6 +76,7 @@ export function createProgram(terminal: Terminal): Command {
     throw new FoundProblems();
   });
   addQuarantine(program, terminal);
+  addRegistry(program, terminal);
   return program;
 }
 

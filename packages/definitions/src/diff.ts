@@ -314,12 +314,29 @@ function sourcesOf(set: DefinitionSet | undefined): Map<string, SourcePlan> {
   return sources;
 }
 
+/** By set, which services have a view's features, by the view's id. */
+const servicesByView = new WeakMap<DefinitionSet, ReadonlyMap<string, ReadonlySet<string>>>();
+
+/** Made once per set: a thousand views would otherwise look at every output of every service, each. */
+function indexServices(set: DefinitionSet): ReadonlyMap<string, ReadonlySet<string>> {
+  const known = servicesByView.get(set);
+  if (known !== undefined) return known;
+  const index = new Map<string, Set<string>>();
+  for (const service of set.services) {
+    for (const { viewId } of service.features) {
+      const id = toHex(viewId);
+      const names = index.get(id);
+      if (names === undefined) index.set(id, new Set([service.name]));
+      else names.add(service.name);
+    }
+  }
+  servicesByView.set(set, index);
+  return index;
+}
+
 function servicesOf(set: DefinitionSet | undefined, view: ViewPlan | undefined): string[] {
   if (set === undefined || view === undefined) return [];
-  const id = hex(view);
-  return set.services
-    .filter((service) => service.features.some(({ viewId }) => Buffer.from(viewId).toString('hex') === id))
-    .map(({ name }) => name);
+  return [...(indexServices(set).get(hex(view)) ?? [])];
 }
 
 function servicesOfSource(set: DefinitionSet | undefined, source: string): string[] {

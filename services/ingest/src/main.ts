@@ -46,6 +46,7 @@ import { PostgresSource } from './io/postgres-source.ts';
 import { QuarantineDesk } from './io/quarantine-desk.ts';
 import { QuarantineFile, quarantineDamaged } from './io/quarantine-file.ts';
 import { runRetention } from './io/retention.ts';
+import { SourceClaimer } from './io/source-claimer.ts';
 import { describeTables as describeTablesOf } from './io/table-describer.ts';
 import { describeLog } from './rpc/describe-log.ts';
 import { describeTables } from './rpc/describe-tables.ts';
@@ -107,8 +108,10 @@ export async function startIngest(
     logId: log.logId,
     logger,
   });
+  const claimer = await openClaimer(config, conditions);
+  if (claimer !== undefined) context.onStop('claims of databases', () => claimer.close());
   const readers = new LogReaders();
-  const sources = openSources(config, databases, { log, quarantine, requests, readers }, shared);
+  const sources = openSources(config, databases, { log, quarantine, requests, readers, claimer }, shared);
   const ticker = startTicker({
     log,
     clock,
@@ -219,10 +222,17 @@ export async function startIngest(
   return { address, failed };
 }
 
+/** Without a registry there is nobody to share databases with. */
+async function openClaimer(config: IngestConfig, conditions: ConditionBoard): Promise<SourceClaimer | undefined> {
+  if (config.registry === undefined) return undefined;
+  const nodeId = await loadNodeId(config.dataDir, 'ingest');
+  return new SourceClaimer({ registry: config.registry, nodeId, conditions });
+}
+
 function openSources(
   config: IngestConfig,
   databases: readonly PostgresDatabase[],
-  { log, quarantine, requests, readers }: SourceWorld,
+  { log, quarantine, requests, readers, claimer }: SourceWorld,
   { clock, logger, conditions }: Shared,
 ): PostgresSource[] {
   return databases.map((database) => {
@@ -243,6 +253,7 @@ function openSources(
       conditions,
       inFlightBytesMax: Math.floor(config.inFlight / databases.length),
       onLostHistory: config.onLostHistory,
+      ...(claimer === undefined ? {} : { claim: (what, until) => claimer.claim(what, until) }),
       resync: config.resync.find((request) => request.name === name)?.word,
     });
   });
@@ -261,6 +272,7 @@ interface SourceWorld {
   readonly quarantine: QuarantineFile;
   readonly requests: GenerationRequests;
   readonly readers: LogReaders;
+  readonly claimer: SourceClaimer | undefined;
 }
 
 interface Shared {

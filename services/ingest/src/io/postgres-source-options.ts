@@ -12,6 +12,19 @@ import type { SourceDatabase } from '../core/source-database.ts';
 import type { GenerationRequests } from './generation-requests.ts';
 import type { QuarantineFile } from './quarantine-file.ts';
 
+/** What is known of a database when it is claimed. */
+export interface ClaimedDatabase {
+  /** What it is wherever it is reached from: "<system identifier>/<database>". */
+  readonly identity: string;
+  /** Whether it was captured here before. */
+  readonly isOurs: boolean;
+  /** Whether the slot that is used here is there, and nobody streams from it. */
+  readonly isSlotIdle: boolean;
+}
+
+/** Throws SOURCE_NOT_READY when another node captures the database, UNAVAILABLE when nobody can tell. */
+export type ClaimDatabase = (database: ClaimedDatabase, signal: AbortSignal) => Promise<void>;
+
 export interface PostgresSourceOptions {
   /** The database's name in definitions. */
   readonly name: string;
@@ -38,6 +51,8 @@ export interface PostgresSourceOptions {
   readonly requests?: Pick<GenerationRequests, 'of' | 'listen'> | undefined;
   /** Those who read the log here: rows that are read for a new view do not run ahead of them. Left out: nobody is waited for. */
   readonly readers?: LogReaders | undefined;
+  /** Asks whether this node may capture the database. Left out: nobody else is there. */
+  readonly claim?: ClaimDatabase | undefined;
   /** How long a halted source waits before it looks again whether somebody mended what is wrong. Default 5 s. */
   readonly recheckMs?: number | undefined;
   /** How often the tables and the slot are looked up while streaming. Default 10 s. */

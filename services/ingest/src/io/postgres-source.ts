@@ -51,6 +51,7 @@ import { HeldReleases } from './held-releases.ts';
 import { liveRoutes } from './live-routes.ts';
 import type { PostgresSourceOptions } from './postgres-source-options.ts';
 import { type Stage, StageStore, stageFacts } from './snapshot-stage.ts';
+import { claimed } from './source-claimer.ts';
 import { checkKeys, compareClocks, preflight, publish } from './source-preflight.ts';
 import { SourceSnapshots } from './source-snapshots.ts';
 import { SourceStore } from './source-store.ts';
@@ -264,6 +265,7 @@ export class PostgresSource {
       const stages = await this.#stages.load();
       const server = await session.server();
       const slot = await session.slot(slotName);
+      await this.#options.claim?.(claimed(identity.systemId, server.database, this.#store.state, slot), signal);
       const world: WorldFacts = {
         ...identity,
         endLsn,

@@ -3,12 +3,14 @@
  *
  * Owns the claims. A claim does not end with its node's lease. A node goes on capturing while it cannot reach the registry,
  * so a lease that ran out says nothing about whether it still captures, and giving its database to another node would make
- * two logs of one source. A claim ends when its node leaves, or when a person who knows that the node is gone says so. The
- * lease says which claims a person may end without force.
+ * two logs of one source. A claim ends when its node has stopped capturing and says so, when a person who knows that the node
+ * is gone says so, or, once the lease is over, when another node uses the same slot and sees that nobody streams from it:
+ * Postgres lets only one at a time.
  *
  *     free ──claim──▶ held by n ──claim by n──▶ held by n (nothing changes)
- *      ▲                │  └──claim by m──▶ told: held by n
- *      └──n leaves, a person releases──┘
+ *      ▲                │  ├──claim by m──▶ told: held by n
+ *      │                │  └──n has no lease, m uses the same slot──▶ held by m
+ *      └──released──────┘
  *
  * Invariants: a claim is durable before anybody hears of it; an epoch only goes up, by one with each new holder.
  * Bounded: DATABASES_MAX claims (R4).
@@ -57,13 +59,15 @@ export class SourceClaims {
   }
 
   /** Claims what is free of the databases for a node; tells who holds each, in order. */
-  claim(nodeId: string, databases: readonly string[]): Promise<SourceClaim[]> {
+  claim(nodeId: string, databases: readonly string[], takeOver = false): Promise<SourceClaim[]> {
     return this.#inTurn(async () => {
       const next = new Map(this.#claims);
       const sinceUs = BigInt(this.#options.clock.nowUs());
       for (const database of databases) {
         const held = next.get(database);
-        if (held !== undefined && held.nodeId !== '') continue;
+        const isFree = held === undefined || held.nodeId === '';
+        const isMine = held?.nodeId === nodeId;
+        if (isMine || !(isFree || (takeOver && !this.#options.isAlive(held.nodeId)))) continue;
         const epoch = (held?.epoch ?? 0n) + 1n;
         next.set(database, create(SourceClaimSchema, { database, nodeId, sinceUs, epoch }));
       }
@@ -80,12 +84,7 @@ export class SourceClaims {
     });
   }
 
-  /** Frees everything that the node holds: it says itself that it stops capturing. */
-  leave(nodeId: string): Promise<void> {
-    return this.#inTurn(() => this.#free((claim) => claim.nodeId === nodeId));
-  }
-
-  /** Frees a database by hand. Throws INVALID_REQUEST when the node does not hold it, or has a lease and `force` is not given. */
+  /** Frees a database: its node stopped, or a person says so. Throws INVALID_REQUEST when the node does not hold it, or has a lease and `force` is not given. */
   release(database: string, nodeId: string, force: boolean): Promise<void> {
     return this.#inTurn(async () => {
       const held = this.#claims.get(database);

@@ -3,5 +3,7 @@ import type { SourceClaims } from '../core/source-claims.ts';
 import type { RegistryHandlers } from './handlers.ts';
 
 export function claimSources(claims: SourceClaims): RegistryHandlers['claimSources'] {
-  return async ({ nodeId, databases }) => ({ claims: await claims.claim(nodeId, databases) });
+  return async ({ nodeId, databases, takeOver }) => ({
+    claims: await claims.claim(nodeId, databases, takeOver),
+  });
 }

@@ -34,7 +34,7 @@ export function registryHandlers(parts: RegistryParts): RegistryHandlers {
     applyDefinitions: applyDefinitions(keeper),
     getDefinitions: getDefinitions(keeper),
     watchDefinitions: watchDefinitions(keeper),
-    announceNode: announceNode(keeper, topology, claims),
+    announceNode: announceNode(keeper, topology),
     watchTopology: watchTopology(topology),
     listApplies: listApplies(history),
     getDefinitionsAt: getDefinitionsAt(keeper, history),

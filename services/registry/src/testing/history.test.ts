@@ -132,9 +132,18 @@ describe('claims of databases', () => {
     const { client } = await start();
     const claimB = async () => (await client.claimSources({ nodeId: 'b', databases: [DB] })).claims[0];
     expect(await claimB()).toMatchObject({ nodeId: 'a', epoch: 1n });
+    // That a node has no lease does not say that it stopped: only its slot does, or it says so itself.
+    await client.announceNode({ node: { nodeId: 'a', role: Role.INGEST, address: '127.0.0.1:1' } });
+    const takeOver = async () =>
+      (await client.claimSources({ nodeId: 'c', databases: [DB], takeOver: true })).claims[0];
+    expect(await takeOver()).toMatchObject({ nodeId: 'a', epoch: 1n });
     await client.announceNode({ node: { nodeId: 'a', role: Role.INGEST, address: '127.0.0.1:1' }, leaving: true });
+    expect(await claimB()).toMatchObject({ nodeId: 'a', epoch: 1n, alive: false });
+    expect(await takeOver()).toMatchObject({ nodeId: 'c', epoch: 2n });
+    expect((await client.claimSources({ nodeId: 'a', databases: [DB] })).claims[0]).toMatchObject({ nodeId: 'c' });
+    await client.releaseSource({ database: DB, nodeId: 'c' });
     expect((await client.listSourceClaims({})).claims).toEqual([]);
-    expect(await claimB()).toMatchObject({ nodeId: 'b', epoch: 2n });
+    expect(await claimB()).toMatchObject({ nodeId: 'b', epoch: 3n });
   });
 
   it('of many that claim at once, one gets it', async () => {
