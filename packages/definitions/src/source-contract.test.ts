@@ -55,7 +55,7 @@ rules:
       ],
     });
     const plain = resolve('').resolved.routes[0]?.source;
-    expect(plain).toMatchObject({ policy: ChangePolicy.EVOLVE, hold: HoldScope.TABLE, rules: [] });
+    expect(plain).toMatchObject({ policy: ChangePolicy.EVOLVE, hold: HoldScope.UNSPECIFIED, rules: [] });
   });
 
   it.each<[string, string, string]>([

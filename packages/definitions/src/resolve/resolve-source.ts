@@ -5,7 +5,7 @@
 import { create } from '@bufbuild/protobuf';
 import { ValueRules } from '@freshet/contracts/value-rules.ts';
 import type { Source } from '@freshet/gen/freshet/registry/v1/definition_pb.ts';
-import { ChangePolicy, type Contract, HoldScope } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import { ChangePolicy, type Contract } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import { type SourcePlan, SourcePlanSchema } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { Kind, ValueTypeSchema } from '@freshet/gen/freshet/type/v1/value_pb.ts';
 import { closest } from '@freshet/kit/closest.ts';
@@ -38,7 +38,8 @@ export function resolveSource(
     maxSkewUs: source.maxSkewUs === 0n ? BigInt(DEFAULT_MAX_SKEW_US) : source.maxSkewUs,
     contract: { ...contract, source: source.name },
     policy: source.policy === ChangePolicy.UNSPECIFIED ? ChangePolicy.EVOLVE : source.policy,
-    hold: source.hold === HoldScope.UNSPECIFIED ? HoldScope.TABLE : source.hold,
+    // Unset is a third thing: what breaks the contract holds the table, what only cannot be taken is put aside alone.
+    hold: source.hold,
     rules: source.rules,
   });
 }

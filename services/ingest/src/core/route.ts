@@ -11,7 +11,7 @@ import { Operation } from '@freshet/gen/freshet/log/v1/log_pb.ts';
 import type { Contract } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import { ChangePolicy, type HoldScope, SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import type { PostgresTable, RoutePlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
-import type { Kind, ValueType } from '@freshet/gen/freshet/type/v1/value_pb.ts';
+import { Kind, type ValueType } from '@freshet/gen/freshet/type/v1/value_pb.ts';
 import { assert, must } from '@freshet/kit/assert.ts';
 import { FreshetError, isFreshetError } from '@freshet/kit/errors.ts';
 import { RECORD_BYTES_MAX } from '@freshet/log/frame.ts';
@@ -266,31 +266,46 @@ function readValue(route: Route, column: number, text: TupleValue): Scalar {
   if (text === undefined) {
     throw new Refused('unchanged_value', `column ${columnName(route, column)} did not change and was not sent`);
   }
+  let value: Scalar;
   try {
-    return must(route.parsers[column])(text);
+    value = must(route.parsers[column])(text);
   } catch (error) {
     if (!(error instanceof ValueRefused)) throw error;
     throw new Refused('bad_value', `column ${columnName(route, column)}: ${error.message}`);
   }
+  // A list's labels are known only now.
+  if (Array.isArray(value)) for (const element of value) checkLabel(route, column, element);
+  return value;
 }
 
 /** What the stream does not tell of a type, and the contract promises of every value. */
 function checkPromise(route: Route, index: number, text: string | null): void {
   const column = route.contract.columns[index];
-  if (column === undefined || route.policy === ChangePolicy.NOTIFY) return;
-  // Of what nobody reads, null may stand for a value that was not sent.
-  if (route.read?.has(column.name) === false || route.needed?.has(column.name) === false) return;
+  if (column === undefined || !isPromised(route, column.name)) return;
   if (text === null) {
     // A null event time has a reason of its own, and without a key a row is nobody's.
     if (column.nullable || index === route.eventTimeColumn || route.keyColumns.includes(index)) return;
     throw new Refused('null_value', `column ${column.name} is null, and the contract says that it never is`);
   }
-  const { enumLabels } = column;
-  if (enumLabels.length === 0 || enumLabels.includes(text)) return;
+  if (column.type?.kind !== Kind.LIST) checkLabel(route, index, text);
+}
+
+/** Refuses a label that the contract's enum, or list of them, does not have. */
+function checkLabel(route: Route, index: number, label: Scalar): void {
+  const column = route.contract.columns[index];
+  if (column === undefined || column.enumLabels.length === 0 || typeof label !== 'string') return;
+  if (column.enumLabels.includes(label) || !isPromised(route, column.name)) return;
   throw new Refused(
     'unknown_label',
-    `column ${column.name} has a label that the contract does not know: ${text.slice(0, 63)}`,
+    `column ${column.name} has a label that the contract does not know: ${label.slice(0, 63)}`,
   );
+}
+
+/** Whether what the contract says of the column's values is asked of rows. */
+function isPromised(route: Route, column: string): boolean {
+  if (route.policy === ChangePolicy.NOTIFY) return false;
+  // Of what nobody reads, null may stand for a value that was not sent.
+  return route.read?.has(column) !== false && route.needed?.has(column) !== false;
 }
 
 function eventTimeOf(route: Route, row: SourceRow, values: readonly Scalar[]): number | undefined {

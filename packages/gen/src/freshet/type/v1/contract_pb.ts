@@ -459,7 +459,8 @@ export const ChangePolicySchema: GenEnum<ChangePolicy> = /*@__PURE__*/
  */
 export const HoldScope = {
   /**
-   * The default: TABLE.
+   * The default: a row that breaks the contract holds the table; one that cannot be taken for another reason (a time that
+   * is ahead, a key that is too long) is put aside alone.
    *
    * @generated from enum value: HOLD_SCOPE_UNSPECIFIED = 0;
    */
