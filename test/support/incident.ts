@@ -27,7 +27,8 @@ export interface Change {
   readonly readAs: string | undefined;
   /**
    * The accepted definitions read another column, or another type, than rows from before the change have: to them these rows
-   * have no value (docs/values.md, nulls). Their view may say so, once it is accepted.
+   * have no value (docs/values.md, nulls). Their view may say so, once it is accepted. A `last` finds its value with the held
+   * rows; a sum would lack these rows for good, which is a known limit (docs/contracts.md) and not asked of here.
    */
   readonly isReadAnew?: boolean;
 }
