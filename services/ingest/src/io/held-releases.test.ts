@@ -11,6 +11,7 @@ import { Random } from '@freshet/testkit/simulation/random.ts';
 import { diskFailure, SimulatedDisk } from '@freshet/testkit/simulation/simulated-disk.ts';
 import { VirtualClock } from '@freshet/testkit/virtual-clock.ts';
 import { describe, expect, it } from 'vitest';
+import { placeName } from '../core/quarantine.ts';
 import { foldLog } from '../testing/folded-log.ts';
 import {
   defineScripted,
@@ -250,6 +251,35 @@ describe('a table that is held', () => {
     expect(capture.quarantine.count).toBe(0);
     const folded = await world.moving('reading', foldLog(capture.log));
     expect(folded.get(1)?.rows.size).toBe(world.database.rows('events').size - held);
+    await world.moving('stopping', capture.stop());
+  });
+
+  it('flows again once every row that was held was dropped by itself', async () => {
+    const world = new World('dropped one by one', new SimulatedDisk());
+    const { clock } = world;
+    const capture = await world.start();
+    const desk = new QuarantineDesk({
+      quarantine: capture.quarantine,
+      releases: () => [capture.source.held],
+      readAnew: () => Promise.reject(new Error('nothing mutable is held')),
+      clock,
+      logger: silentLogger,
+    });
+    await world.apply(capture, 1n);
+    await clock.advance(3 * SECOND);
+    world.rename('amount');
+    await world.traffic(3);
+    await clock.advance(3 * SECOND);
+    const { entries } = await desk.list('events', '', 100);
+    expect(entries.length).toBeGreaterThan(2);
+    expect(await world.moving('dropping', desk.discardEntries(entries.map(placeName)))).toBe(entries.length);
+    world.rename('value');
+    await clock.advance(30 * SECOND);
+    await world.traffic(3);
+    await clock.advance(3 * SECOND);
+    expect(capture.quarantine.count).toBe(0);
+    const folded = await world.moving('reading', foldLog(capture.log));
+    expect(folded.get(1)?.rows.size).toBe(world.database.rows('events').size - entries.length);
     await world.moving('stopping', capture.stop());
   });
 

@@ -172,6 +172,7 @@ export class HeldReleases {
     this.#tell(live, held);
     if (held === undefined) {
       if (beside.stream.holdOf(route) === undefined) this.#asked.delete(route);
+      else this.#switch = () => this.#free(live, beside, signal);
       return;
     }
     if (!this.#isDue(live, held)) return;
@@ -184,6 +185,12 @@ export class HeldReleases {
       return;
     }
     this.#options.conditions.clear(`source/${this.#options.name}/release`);
+  }
+
+  /** Rows flow when nothing is held any more: every row that was held was dropped, or erased. Else they are on their way. */
+  async #free({ route }: LiveRoute, { stream, pipeline }: HeldStream, signal: AbortSignal): Promise<void> {
+    await pipeline.drained(signal);
+    if (this.#options.quarantine.heldOf(route.number, route.generation) === undefined) stream.letFlow(route.number);
   }
 
   /** When it was asked for, was under way, or another contract was accepted than the first row broke. */
