@@ -283,6 +283,32 @@ describe('a table that is held', () => {
     await world.moving('stopping', capture.stop());
   });
 
+  it('of a table that nobody captures any more is told no longer, and may be dropped', async () => {
+    const world = new World('dropped route', new SimulatedDisk());
+    const { clock, database } = world;
+    const capture = await world.start();
+    const desk = new QuarantineDesk({
+      quarantine: capture.quarantine,
+      releases: () => [capture.source.held],
+      readAnew: () => Promise.reject(new Error('nothing mutable is held')),
+      clock,
+      logger: silentLogger,
+    });
+    await world.apply(capture, 1n);
+    await clock.advance(3 * SECOND);
+    world.rename('amount');
+    await world.traffic(3);
+    await clock.advance(3 * SECOND);
+    const { entries } = await desk.list('events', '', 100);
+    const without = defineScripted(database, 2n, TABLES);
+    without.routes.splice(0, 1);
+    await world.moving('applying', capture.node.apply(without));
+    await clock.advance(5 * SECOND);
+    expect(capture.conditions.list().map(({ id }) => id)).not.toContain('source/shop/held/1');
+    expect(await world.moving('dropping', desk.discardEntries(entries.map(placeName)))).toBe(entries.length);
+    await world.moving('stopping', capture.stop());
+  });
+
   it('F3: folds rows once that were released and could not be taken out of the file, and those that came since', async () => {
     const world = new World('no room to rewrite', new SimulatedDisk());
     const capture = await world.start();

@@ -106,6 +106,13 @@ export class HeldReleases {
     return this.#options.store.state.acknowledgedLsn;
   }
 
+  /** Whether the generation of a row is over, so that no row of it comes again. */
+  isOver({ route, generation, table }: QuarantineEntry): boolean {
+    if (!table.startsWith(`${this.#options.name}/`)) return false;
+    const known = this.#options.store.state.routes.find((state) => state.route === route);
+    return known !== undefined && (known.generation > generation || known.phase === 'ended');
+  }
+
   /** The routes that are streamed of a source; none when it is not streamed now. */
   routesOf(source: string): readonly LiveRoute[] {
     return this.#routes.filter(({ route }) => route.source === source);
@@ -148,6 +155,7 @@ export class HeldReleases {
     try {
       while (!signal.aborted) {
         for (const live of beside.stream.routes) await this.#look(live, beside, signal);
+        this.#forgetUnstreamed();
         await clock.sleep(LOOK_MS, signal).catch(() => undefined);
       }
     } catch (error) {
@@ -374,6 +382,16 @@ export class HeldReleases {
       was: old.generation,
       generation,
     });
+  }
+
+  /** Nobody captures these any more, or they are read anew. */
+  #forgetUnstreamed(): void {
+    const streamed = new Set(this.#routes.map(({ route }) => route.number));
+    for (const route of this.#told.keys()) {
+      if (streamed.has(route)) continue;
+      this.#told.delete(route);
+      this.#options.conditions.clear(`source/${this.#options.name}/held/${route}`);
+    }
   }
 
   #tell({ route: { number: route } }: LiveRoute, held: HeldRoute | undefined): void {
