@@ -4,7 +4,7 @@
  */
 import { create, fromBinary } from '@bufbuild/protobuf';
 import { type Change, LogRecordSchema, Operation } from '@freshet/gen/freshet/log/v1/log_pb.ts';
-import { ContractSchema, SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import { ContractSchema, HoldScope, SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import { RoutePlanSchema } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { Kind } from '@freshet/gen/freshet/type/v1/value_pb.ts';
 import { must } from '@freshet/kit/assert.ts';
@@ -13,6 +13,7 @@ import { valueFromProto } from '@freshet/values/value-codec.ts';
 import { describe, expect, it } from 'vitest';
 import type { Batch } from './batch.ts';
 import { ChangeStream, type LiveRoute } from './change-stream.ts';
+import { Hold } from './hold.ts';
 import type { PgOutputMessage, Tuple } from './pgoutput/messages.ts';
 import { placeName } from './quarantine.ts';
 import { prepareRoute, withColumnTypes } from './route.ts';
@@ -265,6 +266,23 @@ describe('ChangeStream', () => {
     // What was held is released: rows are judged anew.
     stream.letFlow(1);
     expect(changes(feed(stream, begin(70n), insert(['b', '1', 'y']), commit(70n)))).toHaveLength(1);
+  });
+
+  it('C1: passes a truncation that comes again from before the first row that is held of a key', () => {
+    const hold = new Hold();
+    const lives = live(1, 0n, SourceMode.MUTABLE, ['user', 'id']);
+    const route = { ...lives.route, hold: HoldScope.KEY };
+    const first = new ChangeStream([{ ...lives, route }]);
+    const [held] = feed(first, begin(60n), relation(), insert(['a', 'no number', null])).quarantine;
+    expect(held).toMatchObject({ reason: 'bad_value', held: 'key', major: 60n });
+    hold.add(must(held));
+    const again = new ChangeStream([{ ...lives, route, hold }]);
+    const truncate: PgOutputMessage = { kind: 'truncate', relationIds: [7], cascade: false, restartIdentity: false };
+    // Held, its entry would be one that is there already, by its lane's mark, and so be nowhere.
+    const before = feed(again, begin(50n), relation(), truncate, insert(['b', '1', null]), commit(50n));
+    expect(before.quarantine).toEqual([]);
+    expect(before.count).toBe(5);
+    expect(feed(again, begin(70n), truncate).quarantine).toMatchObject([{ held: 'table', truncates: true }]);
   });
 
   it('passes what takes all values that the contract takes, and another order', () => {

@@ -312,7 +312,7 @@ export class ChangeStream {
       const moved = movedTable(live, relation);
       const hold = this.#holds.get(route.number);
       // Keys cannot be told from a truncation: what is held of it is held from here on, whatever it was.
-      const isHeld = hold !== undefined && (hold.holdsTable(base) || hold.keys > 0);
+      const isHeld = hold !== undefined && (hold.holdsTable(base) || hold.holdsSome(base));
       if (moved !== undefined || isHeld) {
         const reason = isHeld ? 'behind' : 'moved';
         this.#hold(route, base, { relation }, { reason, detail: isHeld ? '' : (moved ?? ''), held: 'table' });

@@ -35,9 +35,10 @@ export class Hold {
     this.#keys = new Map(of === undefined ? [] : of.#keys);
   }
 
-  /** The keys that are held by themselves. */
-  get keys(): number {
-    return this.#keys.size;
+  /** Whether rows of some key at the place are held. */
+  holdsSome(place: HeldPlace): boolean {
+    for (const from of this.#keys.values()) if (!isBefore(place, from)) return true;
+    return false;
   }
 
   /** Whether all rows are held from some place on. */

@@ -15,7 +15,7 @@ import { checkIdentity } from './relation-identity.ts';
 import { type Route, withColumnTypes } from './route.ts';
 import { fitRow, routeChange, truncation } from './route-change.ts';
 
-/** The first lane that releases use; each release has the next. */
+/** The lane of releases. */
 export const RELEASE_LANE = 3;
 
 /** Why a row stays. */

@@ -41,7 +41,7 @@ export interface RouteState {
   readonly shape?: RowShape | undefined;
   /** Held rows up to this place were released or discarded, and are in the quarantine only until it is rewritten. */
   readonly released?: { readonly major: string; readonly minor: number } | undefined;
-  /** The lane of the newest release of held rows; undefined: there was none. */
+  /** The lane of releases of held rows; undefined: there was none. */
   readonly releaseLane?: number | undefined;
   /** Whether that release is under way: done again, it uses the same lane. */
   readonly releasing?: boolean | undefined;

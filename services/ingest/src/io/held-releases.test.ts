@@ -8,11 +8,17 @@
 import { SourceState } from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
 import { silentLogger } from '@freshet/kit/logger.ts';
 import { Random } from '@freshet/testkit/simulation/random.ts';
-import { SimulatedDisk } from '@freshet/testkit/simulation/simulated-disk.ts';
+import { diskFailure, SimulatedDisk } from '@freshet/testkit/simulation/simulated-disk.ts';
 import { VirtualClock } from '@freshet/testkit/virtual-clock.ts';
 import { describe, expect, it } from 'vitest';
+import { placeName } from '../core/quarantine.ts';
 import { foldLog } from '../testing/folded-log.ts';
-import { defineScripted, type ScriptedCapture, startScripted } from '../testing/scripted-capture.ts';
+import {
+  defineScripted,
+  type ScriptedCapture,
+  type ScriptedCaptureOptions,
+  startScripted,
+} from '../testing/scripted-capture.ts';
 import { ScriptedDatabase } from '../testing/scripted-database.ts';
 import { QuarantineDesk } from './quarantine-desk.ts';
 
@@ -28,6 +34,8 @@ class World {
   readonly random: Random;
   readonly database: ScriptedDatabase;
   disk: SimulatedDisk;
+  /** Bounds of the next start. */
+  limits: Pick<ScriptedCaptureOptions, 'inFlightBytesMax' | 'quarantineBytesMax'> = {};
   #column = 'value';
   #next = 1;
 
@@ -61,7 +69,10 @@ class World {
 
   start(): Promise<ScriptedCapture> {
     const { database, disk: files, clock, random } = this;
-    return this.moving('opening', startScripted({ database, files, clock, random: () => random.real() }));
+    return this.moving(
+      'opening',
+      startScripted({ ...this.limits, database, files, clock, random: () => random.real() }),
+    );
   }
 
   async moving<T>(what: string, work: Promise<T>): Promise<T> {
@@ -240,6 +251,106 @@ describe('a table that is held', () => {
     expect(capture.quarantine.count).toBe(0);
     const folded = await world.moving('reading', foldLog(capture.log));
     expect(folded.get(1)?.rows.size).toBe(world.database.rows('events').size - held);
+    await world.moving('stopping', capture.stop());
+  });
+
+  it('flows again once every row that was held was dropped by itself', async () => {
+    const world = new World('dropped one by one', new SimulatedDisk());
+    const { clock } = world;
+    const capture = await world.start();
+    const desk = new QuarantineDesk({
+      quarantine: capture.quarantine,
+      releases: () => [capture.source.held],
+      readAnew: () => Promise.reject(new Error('nothing mutable is held')),
+      clock,
+      logger: silentLogger,
+    });
+    await world.apply(capture, 1n);
+    await clock.advance(3 * SECOND);
+    world.rename('amount');
+    await world.traffic(3);
+    await clock.advance(3 * SECOND);
+    const { entries } = await desk.list('events', '', 100);
+    expect(entries.length).toBeGreaterThan(2);
+    expect(await world.moving('dropping', desk.discardEntries(entries.map(placeName)))).toBe(entries.length);
+    world.rename('value');
+    await clock.advance(30 * SECOND);
+    await world.traffic(3);
+    await clock.advance(3 * SECOND);
+    expect(capture.quarantine.count).toBe(0);
+    const folded = await world.moving('reading', foldLog(capture.log));
+    expect(folded.get(1)?.rows.size).toBe(world.database.rows('events').size - entries.length);
+    await world.moving('stopping', capture.stop());
+  });
+
+  it('of a table that nobody captures any more is told no longer, and may be dropped', async () => {
+    const world = new World('dropped route', new SimulatedDisk());
+    const { clock, database } = world;
+    const capture = await world.start();
+    const desk = new QuarantineDesk({
+      quarantine: capture.quarantine,
+      releases: () => [capture.source.held],
+      readAnew: () => Promise.reject(new Error('nothing mutable is held')),
+      clock,
+      logger: silentLogger,
+    });
+    await world.apply(capture, 1n);
+    await clock.advance(3 * SECOND);
+    world.rename('amount');
+    await world.traffic(3);
+    await clock.advance(3 * SECOND);
+    const { entries } = await desk.list('events', '', 100);
+    const without = defineScripted(database, 2n, TABLES);
+    without.routes.splice(0, 1);
+    await world.moving('applying', capture.node.apply(without));
+    await clock.advance(5 * SECOND);
+    expect(capture.conditions.list().map(({ id }) => id)).not.toContain('source/shop/held/1');
+    expect(await world.moving('dropping', desk.discardEntries(entries.map(placeName)))).toBe(entries.length);
+    await world.moving('stopping', capture.stop());
+  });
+
+  it('F3: folds rows once that were released and could not be taken out of the file, and those that came since', async () => {
+    const world = new World('no room to rewrite', new SimulatedDisk());
+    const capture = await world.start();
+    await world.apply(capture, 1n);
+    await world.clock.advance(3 * SECOND);
+    world.rename('amount');
+    await world.traffic(4);
+    let refused = 0;
+    world.disk.step = ({ path }) => {
+      if (!path.endsWith('quarantine.jsonl.new') || refused === 3) return;
+      refused += 1;
+      throw diskFailure('ENOSPC', path);
+    };
+    await world.apply(capture, 2n);
+    await world.traffic(6);
+    for (let i = 0; i < 60 && capture.quarantine.count > 0; i++) await world.clock.advance(SECOND);
+    expect(refused).toBe(3);
+    expect(capture.quarantine.count).toBe(0);
+    await world.traffic(2);
+    await world.clock.advance(3 * SECOND);
+    await world.moving('reading', world.check(capture));
+    await world.moving('stopping', capture.stop());
+  });
+
+  it('C1: a quarantine that is full is emptied by a release, and what waited for room comes behind it', async () => {
+    const world = new World('full', new SimulatedDisk());
+    world.limits = { quarantineBytesMax: 8 * 1024, inFlightBytesMax: 4 * 1024 };
+    const capture = await world.start();
+    await world.apply(capture, 1n);
+    await world.clock.advance(3 * SECOND);
+    world.rename('amount');
+    await world.traffic(40);
+    await world.clock.advance(3 * SECOND);
+    expect(capture.conditions.list()).toContainEqual(
+      expect.objectContaining({ id: 'source/shop/append', code: 'DISK_FULL' }),
+    );
+    await world.apply(capture, 2n);
+    for (let i = 0; i < 120 && capture.quarantine.count > 0; i++) await world.clock.advance(SECOND);
+    expect(capture.quarantine.count).toBe(0);
+    await world.traffic(2);
+    await world.clock.advance(3 * SECOND);
+    await world.moving('reading', world.check(capture));
     await world.moving('stopping', capture.stop());
   });
 

@@ -9,18 +9,19 @@
  * While rows are released, those that come go to the quarantine behind them. At the switch the stream stands still between two
  * commits for as long as it takes to have everything durable and the state saved: with one save the released rows hold nothing
  * any more, and no commit that has them comes again, as the state begins behind them. From then on rows flow. A crash before
- * the save does the release again, in the same lane, and shards skip what they have (F3); after it, nothing is left to do.
+ * the save does the release again, in the same lane, and shards skip what they have (F3); after it, nothing is left to do. All
+ * releases of a generation share the lane: held rows are in the order of their commits, so a later one is always behind.
  *
  * Owns that order, the state of releases, and what is told of held tables (condition source/<name>/held/<route>). Does not own
  * what is held (core/hold.ts: what the file says) nor what a released row is (core/release.ts).
- * Limit: `BATCH_BYTES` in memory, and what the pipeline may; policy: waits; gauge: the pipeline's.
+ * Limit: two of `BATCH_BYTES` in memory, beside what the pipeline may; policy: waits; gauge: the pipeline's.
  */
 import { assert } from '@freshet/kit/assert.ts';
 import type { Clock } from '@freshet/kit/clock.ts';
 import type { ConditionBoard } from '@freshet/kit/conditions.ts';
 import { FreshetError, isFreshetError } from '@freshet/kit/errors.ts';
 import type { Logger } from '@freshet/kit/logger.ts';
-import type { BatchTaker } from '../core/append-pipeline.ts';
+import type { AppendPipeline } from '../core/append-pipeline.ts';
 import { Batch } from '../core/batch.ts';
 import type { ChangeStream, LiveRoute } from '../core/change-stream.ts';
 import { type HeldRoute, isHeldOf } from '../core/held-index.ts';
@@ -28,7 +29,7 @@ import type { Mapping } from '../core/hold.ts';
 import { laterLsn } from '../core/lsn.ts';
 import { comparePlaces, type QuarantineEntry, type RowPlace } from '../core/quarantine.ts';
 import { type Blocked, RELEASE_LANE, releaseEntry } from '../core/release.ts';
-import { type RouteState, withHoles, withRoutes } from '../core/source-state.ts';
+import { advanced, type RouteState, withHoles, withRoutes } from '../core/source-state.ts';
 import type { QuarantineFile } from './quarantine-file.ts';
 import type { SourceStore } from './source-store.ts';
 
@@ -49,7 +50,7 @@ export interface HeldReleasesOptions {
 /** The stream beside which rows are released. */
 export interface HeldStream {
   readonly stream: ChangeStream;
-  readonly pipeline: BatchTaker;
+  readonly pipeline: Pick<AppendPipeline, 'push' | 'drained' | 'until'>;
   /** The position beyond which nothing may be acknowledged now; undefined: anything may. */
   readonly holdAt: () => bigint | undefined;
 }
@@ -80,6 +81,9 @@ interface Running {
   readonly discards: boolean;
   readonly cursor: Cursor;
   count: number;
+  /** What of it is with the pipeline and not durable yet. */
+  bytes: number;
+  batches: number;
 }
 
 export class HeldReleases {
@@ -100,6 +104,13 @@ export class HeldReleases {
   /** No commit before this comes again. */
   get acknowledgedLsn(): bigint {
     return this.#options.store.state.acknowledgedLsn;
+  }
+
+  /** Whether the generation of a row is over, so that no row of it comes again. */
+  isOver({ route, generation, table }: QuarantineEntry): boolean {
+    if (!table.startsWith(`${this.#options.name}/`)) return false;
+    const known = this.#options.store.state.routes.find((state) => state.route === route);
+    return known !== undefined && (known.generation > generation || known.phase === 'ended');
   }
 
   /** The routes that are streamed of a source; none when it is not streamed now. */
@@ -144,6 +155,7 @@ export class HeldReleases {
     try {
       while (!signal.aborted) {
         for (const live of beside.stream.routes) await this.#look(live, beside, signal);
+        this.#forgetUnstreamed();
         await clock.sleep(LOOK_MS, signal).catch(() => undefined);
       }
     } catch (error) {
@@ -168,6 +180,7 @@ export class HeldReleases {
     this.#tell(live, held);
     if (held === undefined) {
       if (beside.stream.holdOf(route) === undefined) this.#asked.delete(route);
+      else this.#switch = () => this.#free(live, beside, signal);
       return;
     }
     if (!this.#isDue(live, held)) return;
@@ -182,12 +195,18 @@ export class HeldReleases {
     this.#options.conditions.clear(`source/${this.#options.name}/release`);
   }
 
+  /** Rows flow when nothing is held any more: every row that was held was dropped, or erased. Else they are on their way. */
+  async #free({ route }: LiveRoute, { stream, pipeline }: HeldStream, signal: AbortSignal): Promise<void> {
+    await pipeline.drained(signal);
+    if (this.#options.quarantine.heldOf(route.number, route.generation) === undefined) stream.letFlow(route.number);
+  }
+
   /** When it was asked for, was under way, or another contract was accepted than the first row broke. */
   #isDue({ route }: LiveRoute, held: HeldRoute): boolean {
     if (this.#asked.has(route.number) || this.#stateOf(route.number).releasing === true) return true;
     const { version } = route.contract;
     const blocked = this.#blocked.get(route.number);
-    if (blocked?.version === version && comparePlaces(blocked.place, held.first) === 0) return false;
+    if (blocked?.version === version && comparePlaces(blocked.place, held.first) >= 0) return false;
     return version > held.contractVersion;
   }
 
@@ -195,13 +214,16 @@ export class HeldReleases {
     const { quarantine, logger } = this.#options;
     const { number: route } = live.route;
     const state = this.#stateOf(route);
-    const was = state.releaseLane ?? RELEASE_LANE - 1;
-    const lane = state.releasing === true ? was : was + 1;
+    // One for all releases: a row that one of them brought, and that had to stay in the file, is a repetition for the next.
+    const lane = state.releaseLane ?? RELEASE_LANE;
     const discards = this.#asked.get(route) === 'discard';
     // A discard that is cut short is asked for again: it must not go on as a release.
     await this.#change(route, () => (discards ? { releasing: false } : { releaseLane: lane, releasing: true }));
-    const cursor: Cursor = { place: undefined, offset: held.offset, rewrites: quarantine.rewrites };
-    const running: Running = { live, lane, cursor, count: 0, discards };
+    const { released } = state;
+    // What was released, and could not be taken out of the file, is not brought again.
+    const place = released && { ...held.first, major: BigInt(released.major), minor: released.minor };
+    const cursor: Cursor = { place, offset: held.offset, rewrites: quarantine.rewrites };
+    const running: Running = { live, lane, cursor, count: 0, discards, bytes: 0, batches: 0 };
     logger.info('releasing held rows', { route, lane, rows: held.count });
     for (;;) {
       const blocked = await this.#pass(running, beside, signal);
@@ -248,7 +270,7 @@ export class HeldReleases {
     const reached = laterLsn(store.state.acknowledgedLsn, stream.endLsn);
     if (reached <= place.major) return 'later';
     await store.update((state) =>
-      this.#with({ ...state, acknowledgedLsn: laterLsn(state.acknowledgedLsn, reached) }, route, {
+      this.#with(advanced(state, reached, stream), route, {
         released: releasedPlace(place),
         releasing: false,
       }),
@@ -259,6 +281,15 @@ export class HeldReleases {
 
   /** Brings what is held, from the cursor on, to the log; resolves at its end, or with the row that may not be released. */
   async #pass(running: Running, beside: HeldStream, signal: AbortSignal): Promise<StoppedAt | undefined> {
+    const { quarantine } = this.#options;
+    for (;;) {
+      const blocked = await this.#passOnce(running, beside, signal);
+      // Rewritten while it was read: the end that was come to may not be the file's.
+      if (blocked !== undefined || running.cursor.rewrites === quarantine.rewrites) return blocked;
+    }
+  }
+
+  async #passOnce(running: Running, beside: HeldStream, signal: AbortSignal): Promise<StoppedAt | undefined> {
     const { quarantine, clock } = this.#options;
     const { live, cursor, lane } = running;
     const isMine = isHeldOf(live.route.number, live.route.generation);
@@ -276,7 +307,7 @@ export class HeldReleases {
         const settings = { lane, nowUs: clock.nowUs(), unchanged, batch };
         const why = running.discards ? undefined : releaseEntry(live, entry, settings);
         if (why !== undefined) {
-          await this.#push(batch, beside);
+          await this.#push(running, batch, beside);
           return { ...why, place: placeOf(entry) };
         }
         cursor.place = placeOf(entry);
@@ -285,18 +316,25 @@ export class HeldReleases {
       }
       cursor.offset = next;
       if (batch.bytes < BATCH_BYTES) continue;
-      await this.#push(batch, beside);
+      await this.#push(running, batch, beside);
       batch = new Batch();
-      await beside.pipeline.room(signal);
+      // Not for room of the stream's: that may wait for the room in the file that this release makes.
+      await beside.pipeline.until(() => running.bytes < BATCH_BYTES, signal);
     }
-    await this.#push(batch, beside);
+    await this.#push(running, batch, beside);
     return undefined;
   }
 
-  async #push(batch: Batch, { stream, pipeline }: HeldStream): Promise<void> {
+  async #push(running: Running, batch: Batch, { stream, pipeline }: HeldStream): Promise<void> {
     // Before what lacks them is in the log, as in the stream.
     if (stream.takeNewHoles()) await this.#options.store.update((state) => withHoles(state, stream.holes));
-    pipeline.push(batch, () => undefined);
+    const { bytes } = batch;
+    running.bytes += bytes;
+    running.batches += 1;
+    pipeline.push(batch, () => {
+      running.bytes -= bytes;
+      running.batches -= 1;
+    });
   }
 
   /** What was released before a row that may not be is done with; the row, and what is behind it, stay. */
@@ -313,15 +351,21 @@ export class HeldReleases {
   }
 
   /** What was released so far is done with, and taken out of the file. */
-  async #settle({ live, cursor: { place } }: Running, { pipeline }: HeldStream, signal: AbortSignal): Promise<void> {
+  async #settle(running: Running, { pipeline }: HeldStream, signal: AbortSignal): Promise<void> {
     const { quarantine, store, clock } = this.#options;
+    const { live, cursor } = running;
+    const { place } = cursor;
     if (place === undefined) return;
     const { number: route, generation } = live.route;
-    await pipeline.drained(signal);
-    // Until no commit of theirs can come again: nothing would tell then that they were held.
-    while (store.state.acknowledgedLsn <= place.major) await clock.sleep(LOOK_MS, signal);
-    await this.#change(route, () => ({ released: releasedPlace(place) }));
-    await quarantine.remove(isHeldOf(route, generation, place));
+    await pipeline.until(() => running.batches === 0, signal);
+    // Until no commit of theirs can come again: nothing would tell then that they were held. In a file that is full, the
+    // commit of the newest may wait for the room that the others make.
+    while (store.state.acknowledgedLsn <= place.major && !quarantine.isHalfFull) await clock.sleep(LOOK_MS, signal);
+    const { acknowledgedLsn } = store.state;
+    const settled =
+      acknowledgedLsn > place.major ? place : { major: acknowledgedLsn - 1n, minor: Number.MAX_SAFE_INTEGER };
+    await this.#change(route, () => ({ released: releasedPlace(settled) }));
+    await quarantine.remove(isHeldOf(route, generation, settled));
   }
 
   /** Rows that were held of a generation that another replaced: its snapshot has what became of them. */
@@ -338,6 +382,16 @@ export class HeldReleases {
       was: old.generation,
       generation,
     });
+  }
+
+  /** Nobody captures these any more, or they are read anew. */
+  #forgetUnstreamed(): void {
+    const streamed = new Set(this.#routes.map(({ route }) => route.number));
+    for (const route of this.#told.keys()) {
+      if (streamed.has(route)) continue;
+      this.#told.delete(route);
+      this.#options.conditions.clear(`source/${this.#options.name}/held/${route}`);
+    }
   }
 
   #tell({ route: { number: route } }: LiveRoute, held: HeldRoute | undefined): void {
@@ -369,7 +423,7 @@ export class HeldReleases {
 
 type StoppedAt = Blocked & { readonly place: RowPlace };
 
-function releasedPlace({ major, minor }: RowPlace): RouteState['released'] {
+function releasedPlace({ major, minor }: Pick<RowPlace, 'major' | 'minor'>): RouteState['released'] {
   return { major: major.toString(), minor };
 }
 

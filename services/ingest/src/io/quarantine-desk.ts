@@ -128,7 +128,9 @@ export class QuarantineDesk {
     const { quarantine, logger, releases } = this.#options;
     for (const id of ids) {
       const entry = await this.show(id);
-      const done = releases().some((one) => one.routesOf(entry.source).length > 0 && one.acknowledgedLsn > entry.major);
+      const done = releases().some(
+        (one) => one.isOver(entry) || (one.routesOf(entry.source).length > 0 && one.acknowledgedLsn > entry.major),
+      );
       if (!done) {
         throw new FreshetError('UNAVAILABLE', `the row of entry ${id} may still come again`, {
           place: id,

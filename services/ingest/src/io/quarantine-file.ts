@@ -405,8 +405,8 @@ function full(path: string, bytesMax: number): FreshetError {
     `the quarantine has ${Math.round(bytesMax / 1024 ** 2)} MiB, which is its limit`,
     {
       remedy:
-        'Capture waits, and loses nothing. Look at the newest lines for what is wrong with the rows and mend it at their source; ' +
-        'then stop ingest, move the file away, and start it again.',
+        'Capture waits, and loses nothing. Release or discard what is held, which makes room (freshet quarantine list, release, ' +
+        'discard). Do not move the file away while anything is held: what is in it would be forgotten.',
       place: path,
     },
   );

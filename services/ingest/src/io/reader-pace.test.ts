@@ -68,6 +68,29 @@ it('waits for a reader that follows until it has taken what is there', async () 
   ended.abort();
 });
 
+it('does not wait for ever for a reader that moves and never comes to the end', async () => {
+  await append(MANY);
+  const reading = read();
+  await reading.next();
+  const next = reading.next();
+  await append(MANY);
+  await next;
+  let over = false;
+  void readersCaughtUp({ readers, log, clock }, ended.signal).then(() => {
+    over = true;
+  });
+  const overAfter: boolean[] = [];
+  for (let second = 0; second < 15; second++) {
+    await append(MANY);
+    // Asks for what came meanwhile: it has moved, and is behind by as much again.
+    await reading.next();
+    await clock.advance(1_000_000);
+    overAfter.push(over);
+  }
+  expect(overAfter.indexOf(true)).toBe(9);
+  ended.abort();
+});
+
 it('is not held up by a reader that stands still, nor by one that went or starts far back', async () => {
   await append(MANY);
   const reading = read();

@@ -1,7 +1,8 @@
 /**
  * Waits for those who fold the log, between two slices of rows that can wait.
  *
- * Owns the wait and its bound: a reader that takes nothing for WAIT_MS_MAX is waited for no more (core/log-readers.ts).
+ * Owns the wait and its bound: a reader that takes nothing for WAIT_MS_MAX is waited for no more (core/log-readers.ts),
+ * and nobody is for longer than WAIT_MS_MAX_ALL.
  */
 import type { Clock } from '@freshet/kit/clock.ts';
 import type { LogReader } from '@freshet/log/log.ts';
@@ -10,6 +11,8 @@ import type { LogReaders } from '../core/log-readers.ts';
 
 const LOOK_MS = 2;
 const WAIT_MS_MAX = 2_000;
+/** For readers that move, but never come to the end, as live rows come as fast: what waits is slow then, and not at a stand. */
+const WAIT_MS_MAX_ALL = 10_000;
 
 export interface ReaderPaceOptions {
   readonly readers: LogReaders;
@@ -20,7 +23,8 @@ export interface ReaderPaceOptions {
 /** Resolves when every reader that follows the log is with it, or has taken nothing for long. Throws the signal's reason. */
 export async function readersCaughtUp({ readers, log, clock }: ReaderPaceOptions, signal: AbortSignal): Promise<void> {
   const taken = new Map<object, number>();
-  let movedUs = clock.monotonicUs();
+  const sinceUs = clock.monotonicUs();
+  let movedUs = sinceUs;
   for (;;) {
     const behind = readers.behind(endsOf((await log.describe()).partitions));
     if (behind.length === 0) return;
@@ -31,6 +35,7 @@ export async function readersCaughtUp({ readers, log, clock }: ReaderPaceOptions
       for (const read of behind) read.follows = false;
       return;
     }
+    if (nowUs - sinceUs >= WAIT_MS_MAX_ALL * 1_000) return;
     await clock.sleep(LOOK_MS, signal);
   }
 }

@@ -5,6 +5,7 @@
 import { RegistryService } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
 import { systemClock } from '@freshet/kit/clock.ts';
 import { ConditionBoard } from '@freshet/kit/conditions.ts';
+import { FreshetError } from '@freshet/kit/errors.ts';
 import { createGrpcServer } from '@freshet/kit/grpc/server.ts';
 import { silentLogger } from '@freshet/kit/logger.ts';
 import { afterEach, expect, it } from 'vitest';
@@ -59,6 +60,18 @@ it('does not capture what another node holds, and does not free it', async () =>
   });
   await claimer.close();
   expect(released).toEqual([]);
+});
+
+it('goes on with what it captured before when the registry is there and not well', async () => {
+  const { claimer, conditions } = await start(() => {
+    throw new FreshetError('DATA_DAMAGED', 'the store is damaged');
+  });
+  await expect(claimer.claim(DB, signal)).rejects.toMatchObject({ code: 'DATA_DAMAGED' });
+  await claimer.claim({ ...DB, isOurs: true }, signal);
+  expect(conditions.list()).toMatchObject([
+    { id: 'claims/7/shop', message: expect.stringContaining('the store is damaged') as string },
+  ]);
+  await claimer.close();
 });
 
 it('with the registry down goes on with what it captured before, and says so; what it never captured waits', async () => {

@@ -1,7 +1,7 @@
 /**
  * Claims databases at the registry, so that no two nodes capture one at a time.
  *
- * Owns what a claim's answer means here. With the registry down a node goes on with what it captured before, and says so;
+ * Owns what a claim's answer means here. With the registry down, or not well, a node goes on with what it captured before, and says so;
  * what it never captured waits, since nobody can tell whether another node does. Does not own claims (the registry does).
  */
 import { RegistryService } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
@@ -55,8 +55,9 @@ export class SourceClaimer {
       const { claims } = await this.#client.claimSources(request, { signal, deadlineMs: CLAIM_MS });
       holder = claims[0]?.nodeId ?? '';
     } catch (error) {
-      if (!isFreshetError(error, 'UNAVAILABLE', 'DEADLINE_EXCEEDED')) throw error;
+      if (signal.aborted || !isFreshetError(error)) throw error;
       if (!isOurs) {
+        if (!isFreshetError(error, 'UNAVAILABLE', 'DEADLINE_EXCEEDED')) throw error;
         throw new FreshetError('UNAVAILABLE', `the registry cannot tell whether another node captures ${identity}`, {
           remedy: 'start the registry; what this node captured before goes on without it',
           place: this.#registry,
@@ -65,7 +66,7 @@ export class SourceClaimer {
       }
       this.#conditions.raise(id, {
         code: 'UNAVAILABLE',
-        message: `the registry did not answer when ${identity} was connected to: it is captured as before, and whether another node claims it is not known`,
+        message: `the registry gave no answer when ${identity} was connected to (${error.message}): it is captured as before, and whether another node claims it is not known`,
         remedy:
           'start the registry; it is asked again when the database is next connected to, and this stays until then',
         place: this.#registry,

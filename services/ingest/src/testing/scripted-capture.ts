@@ -40,6 +40,7 @@ export interface ScriptedCaptureOptions {
   readonly random: () => number;
   readonly partitions?: number | undefined;
   readonly inFlightBytesMax?: number | undefined;
+  readonly quarantineBytesMax?: number | undefined;
   /** How large a file of the log becomes. */
   readonly segmentBytes?: number | undefined;
   readonly resync?: string | undefined;
@@ -61,7 +62,7 @@ export async function startScripted(options: ScriptedCaptureOptions): Promise<Sc
     segmentBytes: options.segmentBytes,
   });
   const conditions = new ConditionBoard({ clock, log: logger });
-  const quarantine = await QuarantineFile.open(files, join(DIRECTORY, 'quarantine.jsonl'));
+  const quarantine = await QuarantineFile.open(files, join(DIRECTORY, 'quarantine.jsonl'), options.quarantineBytesMax);
   const path = join(DIRECTORY, 'generations.json');
   const requests = await GenerationRequests.open({ files, path, logId: log.logId, logger });
   const source = new PostgresSource({
