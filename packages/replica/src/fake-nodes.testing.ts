@@ -66,7 +66,12 @@ export class FakeNodes {
         else if (node.isSilent !== true) {
           if (Buffer.from(sent.logId).toString('hex') !== model.logId) sent = model.cursor(0);
           const to = Math.max(node.standsAt ?? model.end, Number(sent.position));
-          yield* sent.position === 0n ? model.pass(sent, to, 3) : model.live(Number(sent.position), to);
+          if (sent.position === 0n) yield* model.pass(sent, to, 3);
+          else {
+            const lacking = model.views.filter((view) => !sent.views.some((id) => id[0] === view));
+            for (const view of lacking) yield* model.passOf(view, Number(sent.position), sent, to, 3);
+            yield* model.live(Number(sent.position), to);
+          }
           sent = model.cursor(to);
         }
         await this.#sleep(1000, signal);

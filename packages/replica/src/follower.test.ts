@@ -152,6 +152,60 @@ describe('following', () => {
     expect(bootstraps()).toBe(begun);
   });
 
+  it('leaves a node that lost a view that is served, for one that has it, and keeps its rows meanwhile', async () => {
+    const all = models();
+    // The same log, folded by a node that lost its state and knows of no view.
+    const emptied = all.map(({ shard, records }) => Object.assign(new ModelShard(shard, 9, []), { records }));
+    const a: Node = { models: all };
+    await start({ 'a:1': a, 'b:1': { models: all, isDown: true } });
+    const begun = bootstraps();
+    const read = (): (readonly [number, number])[] =>
+      (replica.catalog.views.get('view1')?.tables ?? []).map(({ rows, completeThroughUs }) => [
+        rows.size,
+        completeThroughUs,
+      ]);
+    a.models = emptied;
+    append(all);
+    await pass(5);
+    expect(upstreams()).toEqual(['a:1', 'a:1']);
+    // The shard moves on, the view's rows stand still. Alone, the node is better than none.
+    expect(positions()).toEqual([5, 5]);
+    await pass(30);
+    expect(upstreams()).toEqual(['a:1', 'a:1']);
+    expect(read()).toEqual([
+      [4, 4_000],
+      [4, 4_000],
+    ]);
+    nodes.nodes.set('b:1', { models: all });
+    for (let second = 0; second < 25; second++) {
+      append(all);
+      await pass(1);
+    }
+    expect(upstreams()).toEqual(['b:1', 'b:1']);
+    expect(positions()).toEqual([30, 30]);
+    expect(read()).toEqual([
+      [4, 30_000],
+      [4, 30_000],
+    ]);
+    expect(bootstraps()).toBe(begun);
+  });
+
+  it('stays with a node that lacks a view which the definitions do not have any more', async () => {
+    const all = models();
+    const a: Node = { models: all };
+    await start({ 'a:1': a, 'b:1': { models: all, isDown: true } });
+    replica.define(definitions(2, [countView(2)]));
+    a.models = all.map(({ shard, records }) => Object.assign(new ModelShard(shard, 9, []), { records }));
+    nodes.nodes.set('b:1', { models: a.models });
+    const before = nodes.asked.filter(({ address }) => address === 'a:1').length;
+    for (let second = 0; second < 40; second++) {
+      append(all);
+      await pass(1);
+    }
+    expect(upstreams()).toEqual(['a:1', 'a:1']);
+    expect(nodes.asked.filter(({ address }) => address === 'a:1')).toHaveLength(before);
+  });
+
   it('R3: does not begin anew with a node of another log while one with ours may come back', async () => {
     const all = models();
     const other = models(8, 6);

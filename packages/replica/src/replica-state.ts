@@ -107,6 +107,20 @@ export class ReplicaState {
     return lost.sort((a, b) => a - b);
   }
 
+  /**
+   * Whether upstream lacks a view of the newest definitions that is served here: its rows stand still, although the
+   * shard's log time moves on. A node that lost its state, and has yet to build the view anew, is like that.
+   */
+  lacksServed(shard: number): boolean {
+    const served = this.shards.get(shard)?.served;
+    // By definitions that we have not heard of, the views may be no more.
+    if (served === undefined || served.definitionsGeneration > this.knownGeneration) return false;
+    const { unnamed } = served;
+    if (unnamed.length === 0) return false;
+    const inForce = new Set(this.sets[0]?.views.map(({ viewId }) => toHex(viewId)));
+    return unnamed.some((id) => inForce.has(id));
+  }
+
   /** Notes that the disk lost what was served of the shard. */
   lose(shard: Shard): void {
     shard.lost = true;

@@ -93,6 +93,12 @@ export class ShardCopy {
     return this.#views;
   }
 
+  /** Whole views that upstream does not name, in hex: their rows stand still. None while any is on its way again. */
+  get unnamed(): string[] {
+    if (this.#returning.size > 0) return [];
+    return [...this.tables].flatMap(([id, { whole }]) => (whole && !this.#views.has(id) ? [id] : []));
+  }
+
   /** Takes the cursor as it was on disk. */
   restore(cursor: ShardCursor, completeThroughUs: number): void {
     this.cursor = cursor;

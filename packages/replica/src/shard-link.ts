@@ -3,6 +3,9 @@
  *
  *     choosing ──▶ resting, if all have failed ──▶ following ──ends, stands still, cannot be followed there──▶ choosing
  *
+ * A node that lost its state names none of the views that it has yet to build anew. What is read of them stays, and stands still,
+ * while the shard's log time moves on: so such a node is left too, if another offers the shard. Alone it is better than none.
+ *
  * Owns: the stream, and when it is left for another node. Does not own: what frames mean (replica-state.ts), the choice
  * (upstreams.ts). Rows are the same on every node that folds the log (F1), so the cursor holds wherever the shard is
  * followed from next.
@@ -23,7 +26,7 @@ import { chooseUpstream, type Fault, Standing } from './upstreams.ts';
 
 /** Upstream says something every second, by the log's ticks; one that is silent so long is left, microseconds. */
 const SILENCE_US = 10_000_000;
-/** One that speaks, but whose completeness stands still so long, is left if another offers the shard. */
+/** One that speaks, but whose completeness stands still so long, or that lacks a served view so long, is left for another. */
 const STANDSTILL_US = 15_000_000;
 /** A stream that went well for so long makes up for failures before it: one that fails again and again never does. */
 const WELL_US = 2_000_000;
@@ -71,6 +74,8 @@ export class ShardLink {
   /** Since when upstream is waited for, monotonic microseconds; undefined while a frame is applied. */
   #waitsSinceUs: number | undefined;
   #movedUs: number;
+  /** Since when upstream lacks a view that is served, monotonic microseconds. */
+  #lacksSinceUs: number | undefined;
   readonly #done: Promise<void>;
 
   constructor(shard: number, options: ShardLinkOptions) {
@@ -108,12 +113,15 @@ export class ShardLink {
     if (stream === undefined || this.#waitsSinceUs === undefined) return;
     const nowUs = this.#options.clock.monotonicUs();
     if (nowUs - this.#waitsSinceUs >= SILENCE_US) this.#leave('it was silent for long', 'failed');
+    this.#lacksSinceUs = this.#options.state.lacksServed(this.shard) ? (this.#lacksSinceUs ?? nowUs) : undefined;
     const another = this.#standing.hasBetterThan(stream.address, this.#offering, nowUs);
     if (!another) return;
     if (this.#unavailable) this.#leave(this.#reason, 'failed');
     const { upUs } = stream;
-    const sinceUs = Math.max(this.#movedUs, upUs ?? nowUs);
-    if (!this.#catchesUp && nowUs - sinceUs >= STANDSTILL_US) this.#leave('it stands still', 'failed');
+    if (upUs === undefined || this.#catchesUp) return;
+    if (nowUs - Math.max(this.#movedUs, upUs) >= STANDSTILL_US) this.#leave('it stands still', 'failed');
+    if (nowUs - Math.max(this.#lacksSinceUs ?? nowUs, upUs) >= STANDSTILL_US)
+      this.#leave('it lacks a view that is served here', 'failed');
   }
 
   async stop(): Promise<void> {
