@@ -15,6 +15,7 @@ import { type EraseOptions, eraseCommand } from './commands/erase.ts';
 import { getCommand } from './commands/get.ts';
 import { planCommand } from './commands/plan.ts';
 import { addQuarantine } from './commands/quarantine.ts';
+import { addSchema } from './commands/schema.ts';
 import { statusCommand } from './commands/status.ts';
 import { upCommand } from './commands/up.ts';
 import { addContract } from './contract-program.ts';
@@ -77,6 +78,7 @@ export function createProgram(terminal: Terminal): Command {
   });
   addQuarantine(program, terminal);
   addRegistry(program, terminal);
+  addSchema(program, terminal);
   return program;
 }
 

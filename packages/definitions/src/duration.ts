@@ -13,12 +13,15 @@ const UNITS_US = {
 /** The longest duration: 100 years of 365 days. It keeps every sum of a time and a duration a safe integer. */
 export const DURATION_US_MAX: number = 36_500 * UNITS_US.d;
 
+/** A duration as one may be written, with spaces around it. */
+export const DURATION_PATTERN: RegExp = /^\s*(\d{1,16})(us|ms|s|m|h|d|w)\s*$/;
+
 /** What a duration may look like, for error messages. */
 export const DURATION_FORMS = '500ms, 10s, 5m, 1h, 7d or 2w';
 
 /** The duration in microseconds; undefined when the text is none or it is longer than DURATION_US_MAX. */
 export function parseDuration(text: string): number | undefined {
-  const match = /^(\d{1,16})(us|ms|s|m|h|d|w)$/.exec(text.trim());
+  const match = DURATION_PATTERN.exec(text);
   if (match === null) return undefined;
   const us = Number(match[1]) * UNITS_US[match[2] as keyof typeof UNITS_US];
   return us <= DURATION_US_MAX ? us : undefined;

@@ -104,6 +104,7 @@ describe('mistakes', () => {
     ['a field given twice', 'kind: Entity\nname: a\nname: b\n', /^f\.yaml:3:1: .*once/],
     ['a colon in an expression', `${feature('{ count: {} }')}where: x == "a: b"\n`, /single quotes/],
     ['an expression that is a tag', `${feature('{ count: {} }')}where: !premium\n`, /^f\.yaml:7:8: .*single quotes/],
+    ['an alias of nothing', 'kind: Entity\nname: a\nowner: *me\nkey: { b: bool }\n', /^f\.yaml:3:8: .*no anchor "me"/],
     ['a list for a document', '- 1\n', /^f\.yaml:1:1: The document must be a map/],
     ['a text for a document', 'hello', /must be a map/],
     ['no kind', 'name: user\n', /^f\.yaml:1:1: The document does not say.*kind: Entity/],

@@ -18,7 +18,8 @@ import { checkMessage } from './validate.ts';
 import { Fields } from './yaml/fields.ts';
 import { type DefinitionFile, readYamlFile } from './yaml/yaml-file.ts';
 
-const KINDS = ['Entity', 'Source', 'FeatureView', 'FeatureService'] as const;
+/** The kinds of document. */
+export const KINDS = ['Entity', 'Source', 'FeatureView', 'FeatureService'] as const;
 
 /**
  * The definitions that the files hold, in the files' order. Throws INVALID_DEFINITION with everything that is wrong in

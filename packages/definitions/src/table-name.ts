@@ -8,12 +8,13 @@ export interface TableName {
 /** Postgres truncates longer names, so a longer one is never that of a table. In bytes. */
 const NAME_BYTES_MAX = 63;
 
-const PART = String.raw`(?:[A-Za-z_\u0080-\uffff][A-Za-z0-9_$\u0080-\uffff]*|"(?:[^"\0]|"")+")`;
-const PATTERN = new RegExp(`^(?:(${PART})\\.)?(${PART})$`);
+const PART = String.raw`(?:(?:[A-Za-z_]|[^\x00-\x7f])(?:[A-Za-z0-9_$]|[^\x00-\x7f])*|"(?:[^"\x00]|"")+")`;
+/** A name without spaces around it. It means the same with the flag u and without. */
+export const TABLE_NAME_PATTERN: RegExp = new RegExp(`^(?:(${PART})\\.)?(${PART})$`);
 
 /** The schema ("public" unless named) and table; unquoted names are folded to lower case as Postgres does. */
 export function parseTableName(text: string): TableName | undefined {
-  const match = PATTERN.exec(text.trim());
+  const match = TABLE_NAME_PATTERN.exec(text.trim());
   if (match === null) return undefined;
   const schema = match[1] === undefined ? 'public' : unquote(match[1]);
   const table = unquote(match[2] ?? '');

@@ -8,7 +8,8 @@ import { isKeyKind } from '@freshet/values/key.ts';
 import { kindByName, kindNames } from '@freshet/values/type-name.ts';
 import type { Fields } from '../yaml/fields.ts';
 
-const FIELDS = ['kind', 'name', 'key', 'owner', 'description', 'tags'] as const;
+/** Its fields; editor-schema.ts gives each a shape. */
+export const ENTITY_FIELDS = ['kind', 'name', 'key', 'owner', 'description', 'tags'] as const;
 
 /** What people write for a kind by the names of other systems. */
 export const OTHER_NAMES: Readonly<Record<string, string>> = {
@@ -25,12 +26,15 @@ export const OTHER_NAMES: Readonly<Record<string, string>> = {
   timestamptz: 'timestamp',
 };
 
-const KEY_KIND_NAMES = kindNames.filter((name) => isKeyKind(kindByName(name) ?? Kind.UNSPECIFIED));
+/** What key columns may be. */
+export const KEY_KIND_NAMES: readonly string[] = kindNames.filter((name) =>
+  isKeyKind(kindByName(name) ?? Kind.UNSPECIFIED),
+);
 
 export function parseEntity(document: Fields): Entity {
   const name = document.requiredText('name', 'user');
   const fields = document.as(`entity ${name}`);
-  fields.allow(FIELDS);
+  fields.allow(ENTITY_FIELDS);
   const key: KeyColumn[] = [];
   const columns = fields.requiredMap('key', '{ user_id: int64 }');
   for (const column of columns?.all() ?? []) {

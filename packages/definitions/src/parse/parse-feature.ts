@@ -14,8 +14,19 @@ import { isMap, isScalar } from 'yaml';
 import type { Field, Fields } from '../yaml/fields.ts';
 import { parseDefault } from './parse-default.ts';
 
-const WINDOWS = ['rolling', 'tumbling', 'lifetime'] as const;
-const OPTIONS: readonly string[] = [...WINDOWS, 'pane', 'closed', 'ttl', 'default', 'owner', 'description', 'tags'];
+export const WINDOWS = ['rolling', 'tumbling', 'lifetime'] as const;
+/** A feature's fields beside the aggregate; editor-schema.ts gives each a shape. */
+export const FEATURE_OPTIONS = [
+  ...WINDOWS,
+  'pane',
+  'closed',
+  'ttl',
+  'default',
+  'owner',
+  'description',
+  'tags',
+] as const;
+const OPTIONS: readonly string[] = FEATURE_OPTIONS;
 
 /** The feature, or undefined, with a problem, when there is no telling what is meant. */
 export function parseFeature(features: Fields, field: Field, view: string): Feature | undefined {

@@ -10,7 +10,8 @@ import { create } from '@bufbuild/protobuf';
 import { type Join, JoinSchema } from '@freshet/gen/freshet/registry/v1/definition_pb.ts';
 import type { Fields } from '../yaml/fields.ts';
 
-const FIELDS = ['table', 'on', 'columns'] as const;
+/** Its fields; editor-schema.ts gives each a shape. */
+export const JOIN_FIELDS = ['table', 'on', 'columns'] as const;
 
 /** The joins under `join`, in order; none when the field is not there. */
 export function parseJoins(view: Fields): Join[] {
@@ -21,7 +22,7 @@ export function parseJoins(view: Fields): Join[] {
     const entry = { name: field.name, nameLocation: location, node, location };
     const fields = view.mapOf(entry, `join ${index + 1} of ${view.what}`);
     if (fields === undefined) return [];
-    fields.allow(FIELDS);
+    fields.allow(JOIN_FIELDS);
     return create(JoinSchema, {
       table: fields.requiredText('table', 'product_catalog'),
       on: texts(fields, 'on', '{ product_id: id }'),

@@ -23,8 +23,10 @@ import type { Field, Fields } from '../yaml/fields.ts';
 import { parseDefault } from './parse-default.ts';
 import { OTHER_NAMES } from './parse-entity.ts';
 
-const FIELDS = ['expression', 'default', 'description', 'tags'] as const;
-const SCALARS = kindNames.filter((name) => name !== 'list' && name !== 'vector');
+/** Its fields; editor-schema.ts gives each a shape. */
+export const ON_DEMAND_FIELDS = ['expression', 'default', 'description', 'tags'] as const;
+/** What a request field, or an element of its list, may be. */
+export const SCALARS: readonly string[] = kindNames.filter((name) => name !== 'list' && name !== 'vector');
 /** What people write for a kind that keys do not have. */
 const DOUBLE_NAMES: readonly string[] = ['float', 'number', 'real'];
 const LIST = /^list<\s*(\w+)\s*>$/;
@@ -71,7 +73,7 @@ function oneFeature(onDemand: Fields, field: Field, service: string): OnDemandFe
   }
   const fields = onDemand.mapOf(field, `on-demand feature ${name} of ${service}`);
   if (fields === undefined) return undefined;
-  fields.allow(FIELDS);
+  fields.allow(ON_DEMAND_FIELDS);
   const expression = fields.get('expression');
   if (expression?.node == null) {
     const example = 'Write for example `{ expression: cart_total / 2.0, default: 0 }`.';

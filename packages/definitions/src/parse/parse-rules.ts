@@ -4,6 +4,10 @@ import { NULL_RATE_ROWS, NULL_RATE_ROWS_MAX } from '@freshet/contracts/null-rate
 import { type ValueRule, ValueRuleSchema } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import type { Fields } from '../yaml/fields.ts';
 
+/** Their fields; editor-schema.ts gives each a shape. */
+export const RULE_FIELDS = ['name', 'expression', 'null_rate', 'only_tell'] as const;
+export const NULL_RATE_FIELDS = ['column', 'max', 'rows'] as const;
+
 /** What a source may have; the message refuses more. */
 const RULES_MAX = 100;
 
@@ -31,7 +35,7 @@ export function parseRules(fields: Fields): ValueRule[] {
 }
 
 function parseRule(fields: Fields, names: Set<string>): ValueRule {
-  fields.allow(['name', 'expression', 'null_rate', 'only_tell']);
+  fields.allow(RULE_FIELDS);
   const name = fields.requiredText('name', 'amount_positive');
   if (names.has(name) && name !== '')
     fields.problem(fields.location, `Two rules have the name "${name}".`, 'Give each rule a name of its own.');
@@ -45,9 +49,10 @@ function parseRule(fields: Fields, names: Set<string>): ValueRule {
 
 function ruleOf(fields: Fields): Rule {
   if (fields.has('expression')) return { case: 'expression', value: fields.expression('expression') };
-  const rate = fields.map('null_rate');
+  if (!fields.has('null_rate')) return { case: undefined };
+  const rate = fields.requiredMap('null_rate', '{ column: sku, max: 0.05 }');
   if (rate === undefined) return { case: undefined };
-  rate.allow(['column', 'max', 'rows']);
+  rate.allow(NULL_RATE_FIELDS);
   const column = rate.requiredText('column', 'sku');
   const [max, rows] = [rate.number('max'), rate.number('rows')];
   if (!rate.has('max'))

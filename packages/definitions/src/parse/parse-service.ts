@@ -4,12 +4,22 @@ import { type FeatureService, FeatureServiceSchema } from '@freshet/gen/freshet/
 import type { Fields } from '../yaml/fields.ts';
 import { parseOnDemand, parseRequest } from './parse-on-demand.ts';
 
-const FIELDS = ['kind', 'name', 'features', 'request', 'on_demand', 'owner', 'description', 'tags'] as const;
+/** Its fields; editor-schema.ts gives each a shape. */
+export const SERVICE_FIELDS = [
+  'kind',
+  'name',
+  'features',
+  'request',
+  'on_demand',
+  'owner',
+  'description',
+  'tags',
+] as const;
 
 export function parseService(document: Fields): FeatureService {
   const name = document.requiredText('name', 'recommendations');
   const fields = document.as(`service ${name}`);
-  fields.allow(FIELDS);
+  fields.allow(SERVICE_FIELDS);
   return create(FeatureServiceSchema, {
     name,
     features: fields.requiredTexts('features', '[user_clicks:*]'),

@@ -8,7 +8,8 @@ import { parseTableName } from '../table-name.ts';
 import type { Fields } from '../yaml/fields.ts';
 import { parseRules } from './parse-rules.ts';
 
-const FIELDS = [
+/** Its fields; editor-schema.ts gives each a shape. */
+export const SOURCE_FIELDS = [
   'kind',
   'name',
   'mode',
@@ -22,14 +23,16 @@ const FIELDS = [
   'description',
   'tags',
 ] as const;
-const MODES: Readonly<Record<string, SourceMode>> = { append: SourceMode.APPEND, mutable: SourceMode.MUTABLE };
+export const POSTGRES_FIELDS = ['table', 'database'] as const;
 
-const POLICIES: Readonly<Record<string, ChangePolicy>> = {
+export const MODES: Readonly<Record<string, SourceMode>> = { append: SourceMode.APPEND, mutable: SourceMode.MUTABLE };
+
+export const POLICIES: Readonly<Record<string, ChangePolicy>> = {
   strict: ChangePolicy.STRICT,
   evolve: ChangePolicy.EVOLVE,
   notify: ChangePolicy.NOTIFY,
 };
-const HOLDS: Readonly<Record<string, HoldScope>> = { table: HoldScope.TABLE, key: HoldScope.KEY };
+export const HOLDS: Readonly<Record<string, HoldScope>> = { table: HoldScope.TABLE, key: HoldScope.KEY };
 
 /** The database of a source that names none: what a configuration with one database calls it. */
 export const DEFAULT_DATABASE = 'default';
@@ -37,7 +40,7 @@ export const DEFAULT_DATABASE = 'default';
 export function parseSource(document: Fields): Source {
   const name = document.requiredText('name', 'user_activity');
   const fields = document.as(`source ${name}`);
-  fields.allow(FIELDS);
+  fields.allow(SOURCE_FIELDS);
   const mode = parseMode(fields);
   const postgres = parsePostgres(fields);
   const maxSkewUs = fields.duration('max_skew');
@@ -89,7 +92,7 @@ function parseMode(fields: Fields): SourceMode {
 function parsePostgres(fields: Fields): PostgresTable | undefined {
   const postgres = fields.requiredMap('postgres', '{ table: public.user_activity }');
   if (postgres === undefined) return undefined;
-  postgres.allow(['table', 'database']);
+  postgres.allow(POSTGRES_FIELDS);
   const text = postgres.requiredText('table', 'public.user_activity');
   const database = postgres.text('database') || DEFAULT_DATABASE;
   const name = parseTableName(text);

@@ -10,7 +10,8 @@ import type { Fields } from '../yaml/fields.ts';
 import { parseFeature } from './parse-feature.ts';
 import { parseJoins } from './parse-join.ts';
 
-const FIELDS = [
+/** Its fields; editor-schema.ts gives each a shape. */
+export const VIEW_FIELDS = [
   'kind',
   'name',
   'entity',
@@ -28,7 +29,7 @@ const FIELDS = [
 export function parseView(document: Fields): FeatureView {
   const name = document.requiredText('name', 'user_clicks');
   const fields = document.as(`view ${name}`);
-  fields.allow(FIELDS);
+  fields.allow(VIEW_FIELDS);
   const where = fields.get('where');
   const features = fields.requiredMap('features', '{ click_count_5min: { count: {}, rolling: 5m } }');
   if (features !== undefined && [...features.all()].length === 0) {

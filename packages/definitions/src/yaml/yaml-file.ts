@@ -25,11 +25,13 @@ export class YamlDocument {
   readonly #path: string;
   readonly #lines: LineCounter;
   readonly #document: Document;
+  readonly #problems: Problems;
 
-  constructor(path: string, lines: LineCounter, document: Document, root: Node) {
-    this.#path = path;
-    this.#lines = lines;
+  constructor(file: { path: string; lines: LineCounter }, document: Document, root: Node, problems: Problems) {
+    this.#path = file.path;
+    this.#lines = file.lines;
     this.#document = document;
+    this.#problems = problems;
     this.root = root;
   }
 
@@ -38,9 +40,15 @@ export class YamlDocument {
     return locationAt(this.#path, this.#lines, node.range?.[0] ?? 0);
   }
 
-  /** The node, or what it is an alias of; null when that is nothing. */
+  /** The node, or what it is an alias of; null, with a problem, when there is no such anchor before it. */
   resolve(node: Node | null): Node | null {
-    return isAlias(node) ? (node.resolve(this.#document) ?? null) : node;
+    if (!isAlias(node)) return node;
+    const target = node.resolve(this.#document);
+    if (target !== undefined) return target;
+    // Else a mistyped alias would pass for a field with nothing in it.
+    const remedy = 'Check the name; text that begins with "*" goes in single quotes.';
+    this.#problems.add(this.locate(node), `There is no anchor "${node.source}" before this alias.`, remedy);
+    return null;
   }
 }
 
@@ -63,7 +71,7 @@ export function readYamlFile(file: DefinitionFile, problems: Problems): YamlDocu
       );
     }
     if (faults.length > 0 || document.contents === null) continue;
-    const read = new YamlDocument(file.path, lines, document, document.contents);
+    const read = new YamlDocument({ path: file.path, lines }, document, document.contents, problems);
     const root = read.resolve(document.contents);
     // `---` with nothing, or only comments, behind it.
     if (root === null || ('value' in root && root.value === null)) continue;
