@@ -16,6 +16,7 @@ export function optionsMessage<Desc extends DescMessage>(
   schema: Desc,
   options: readonly ProtoOption[],
 ): MessageShape<Desc> | undefined {
+  if (options.length === 0) return undefined;
   let isEmpty = true;
   const message = create(schema);
   for (const { name, value } of options) {
@@ -125,8 +126,9 @@ function scalarOf(field: DescField, lexer: ProtoLexer): string | number | bigint
   }
 }
 
-/** The value of `default` as a descriptor writes it, by the field's type. */
-export function defaultText(value: string, type: Type): string {
+/** The value of `default` as a descriptor writes it, by the field's type; undefined when it is not quoted as that takes. */
+export function defaultText(value: string, type: Type): string | undefined {
+  if (value.startsWith('"') !== (type === Type.STRING || type === Type.BYTES)) return undefined;
   switch (type) {
     case Type.STRING:
       return textOf(value.slice(1, -1));
@@ -179,9 +181,10 @@ function general(number: number, digits: number): string {
   return `${trimmed(mantissa)}e${exponent < 0 ? '-' : '+'}${tail}`;
 }
 
-/** What stands between quotes, without its escapes, as text. */
+/** What stands between quotes, without its escapes, as text; what is no Unicode becomes U+FFFD. */
 export function textOf(quoted: string): string {
-  return quoted.includes('\\') ? new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytesOf(quoted)) : quoted;
+  if (!quoted.includes('\\')) return quoted.toWellFormed();
+  return new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytesOf(quoted));
 }
 
 const LETTERS: Readonly<Record<string, number>> = { a: 7, b: 8, f: 12, n: 10, r: 13, t: 9, v: 11 };

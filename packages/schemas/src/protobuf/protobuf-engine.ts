@@ -19,7 +19,7 @@ import { findProtoIncompatibilities } from './compare-proto.ts';
 import { parseProto } from './parse-proto.ts';
 import { printProto } from './print-proto.ts';
 import { type ProtoFile, type ProtoSchema, type ProtoSymbol, SCALARS } from './proto-file.ts';
-import { ProtoNames } from './proto-names.ts';
+import { NameBudget, ProtoNames } from './proto-names.ts';
 import { isDescriptor, readDescriptor } from './read-descriptor.ts';
 import { serializedDescriptor } from './to-descriptor.ts';
 import { wellKnownTypes } from './well-known.ts';
@@ -50,9 +50,10 @@ function parseProtobuf(
   const loaded = loader.load(text, references, 0);
   const { file, names } = loaded;
   const resolve = (type: string, scope: string) => names.resolve(type, scope);
+  const budget = new NameBudget(limits.charactersMax);
   const qualify = (type: string, scope: string) => {
     const symbol = SCALARS.has(type) ? undefined : resolve(type, scope);
-    return symbol === undefined ? type : `.${symbol.fullName}`;
+    return symbol === undefined ? type : `.${budget.spend(symbol.fullName)}`;
   };
   const resolvers = new Map<string, (type: string, scope: string) => ProtoSymbol | undefined>();
   const symbols = new Map<string, ProtoSymbol>();
@@ -76,7 +77,11 @@ function parseProtobuf(
     normalized: printProto(file, { sorted: true, qualify }),
     get serialized(): string {
       // Made when first asked for: most schemas are never read this way.
-      serialized ??= serializedDescriptor(file, { name: FILE_NAME, resolve });
+      serialized ??= serializedDescriptor(file, {
+        name: FILE_NAME,
+        resolve,
+        budget: new NameBudget(limits.charactersMax),
+      });
       return serialized;
     },
   };

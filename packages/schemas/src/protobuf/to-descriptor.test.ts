@@ -171,6 +171,24 @@ describe('the descriptor of a text', () => {
   });
 });
 
+describe('names that are far longer in full than in the text', () => {
+  const deep = (inside: string): string => {
+    const name = 'N'.repeat(500);
+    const opened = Array.from({ length: 29 }, (_, index) => `message ${name}${index} { `).join('');
+    return `syntax = "proto3"; ${opened} message A {} message B { ${inside} }${' }'.repeat(29)}`;
+  };
+  const fields = (write: (number: number) => string): string =>
+    Array.from({ length: 2_000 }, (_, at) => write(at + 1)).join(' ');
+
+  it('are refused, in the text and in the descriptor', () => {
+    const tooLarge = expect.objectContaining({ name: 'InvalidSchema', tooLarge: true }) as unknown;
+    expect(() => protobufEngine.parse(deep(fields((at) => `A a${at} = ${at};`)), [])).toThrow(tooLarge as Error);
+    const maps = protobufEngine.parse(deep(fields((at) => `map<string, string> a${at} = ${at};`)), []);
+    expect(() => maps.serialized).toThrow(tooLarge as Error);
+    expect(ours(deep('A a = 1; map<string, string> b = 2;')).messageType).toHaveLength(1);
+  });
+});
+
 describe('descriptors of random schemas', () => {
   const SCALARS = 'int32 int64 uint32 bool string bytes fixed64 double'.split(' ');
   const type = fc.constantFrom(...SCALARS, 'E', 'M0', 'M1.N', 'M2', '.r.M1', 'M0.K');

@@ -49,13 +49,14 @@ import type {
   ProtoService,
   ProtoSymbol,
 } from './proto-file.ts';
-import { join } from './proto-names.ts';
+import { join, type NameBudget } from './proto-names.ts';
 
 export interface DescriptorContext {
   /** The path of the file, as an import names it. */
   readonly name: string;
   /** The type that a name means in a scope. The tree was checked, so there is one. */
   readonly resolve: (type: string, scope: string) => ProtoSymbol | undefined;
+  readonly budget: NameBudget;
 }
 
 const SCALAR_TYPES: ReadonlyMap<string, Type> = new Map(
@@ -65,7 +66,7 @@ const SCALAR_TYPES: ReadonlyMap<string, Type> = new Map(
     .filter((entry): entry is [string, Type] => !['message', 'enum', 'group'].includes(String(entry[0]))),
 );
 
-/** Base64 of the descriptor. */
+/** Base64 of the descriptor. Throws InvalidSchema when its names, in full, go over the budget. */
 export function serializedDescriptor(file: ProtoFile, context: DescriptorContext): string {
   const bytes = toBinary(FileDescriptorProtoSchema, toDescriptor(file, context));
   const parts: string[] = [];
@@ -73,7 +74,7 @@ export function serializedDescriptor(file: ProtoFile, context: DescriptorContext
   return btoa(parts.join(''));
 }
 
-/** The descriptor of a file that was checked (check-proto.ts). */
+/** The descriptor of a file that was checked (check-proto.ts). Throws as serializedDescriptor does. */
 export function toDescriptor(file: ProtoFile, context: DescriptorContext): FileDescriptorProto {
   return new DescriptorBuilder(file, context).build();
 }
@@ -174,12 +175,13 @@ class DescriptorBuilder {
     });
     if (isMap) {
       descriptor.type = Type.MESSAGE;
-      descriptor.typeName = `.${join(scope, entryName(field.name))}`;
+      descriptor.typeName = `.${this.#context.budget.spend(join(scope, entryName(field.name)))}`;
     } else this.#setType(descriptor, field, scope);
     if (this.#file.syntax === 'proto3' && field.label === 'optional') descriptor.proto3Optional = true;
     for (const { name, value } of field.options) {
-      if (name === 'json_name') descriptor.jsonName = textOf(value.slice(1, -1));
-      else if (name === 'default') descriptor.defaultValue = defaultText(value, descriptor.type);
+      if (name === 'json_name' && value.startsWith('"')) descriptor.jsonName = textOf(value.slice(1, -1));
+      const given = name === 'default' ? defaultText(value, descriptor.type) : undefined;
+      if (given !== undefined) descriptor.defaultValue = given;
     }
     const options = optionsMessage(
       FieldOptionsSchema,
@@ -196,7 +198,7 @@ class DescriptorBuilder {
       return;
     }
     const symbol = this.#context.resolve(field.type, scope);
-    descriptor.typeName = symbol === undefined ? field.type : `.${symbol.fullName}`;
+    descriptor.typeName = symbol === undefined ? field.type : `.${this.#context.budget.spend(symbol.fullName)}`;
     descriptor.type = field.isGroup ? Type.GROUP : symbol?.kind === 'enum' ? Type.ENUM : Type.MESSAGE;
   }
 
@@ -276,7 +278,7 @@ class DescriptorBuilder {
 
   #nameOf(type: string, scope: string): string {
     const symbol = this.#context.resolve(type, scope);
-    return symbol === undefined ? type : `.${symbol.fullName}`;
+    return symbol === undefined ? type : `.${this.#context.budget.spend(symbol.fullName)}`;
   }
 }
 
