@@ -25,7 +25,7 @@ import { DefinitionKeeper } from './core/definition-keeper.ts';
 import { SourceClaims } from './core/source-claims.ts';
 import { SubjectRegistry } from './core/subjects/subject-registry.ts';
 import { Topology } from './core/topology.ts';
-import { SCHEMA_ENGINES } from './engines.ts';
+import { schemaEngines } from './engines.ts';
 import { readCredentials } from './io/credentials.ts';
 import { IngestTables } from './io/ingest-tables.ts';
 import { RegistryStore } from './io/registry-store.ts';
@@ -95,9 +95,11 @@ async function openSchemaApi(
   const store = await LevelSchemaStore.open(levelStores, join(config.dataDir, 'schemas'));
   context.onStop('the schema store', () => store.close());
   const readOnly = config.schemasReadOnly === 'yes';
-  const registry = await SubjectRegistry.open({ store, engines: SCHEMA_ENGINES, clock: systemClock, readOnly });
+  const profile = PROFILES[config.schemasProfile];
+  const engines = schemaEngines(profile);
+  const registry = await SubjectRegistry.open({ store, engines, clock: systemClock, readOnly });
   context.onStop('what is registered', () => registry.settle());
-  return createSchemaApi({ registry, profile: PROFILES[config.schemasProfile], log: context.log, allows });
+  return createSchemaApi({ registry, profile, log: context.log, allows });
 }
 
 if (import.meta.main) {

@@ -126,6 +126,8 @@ export interface ProtoSymbol {
 export interface ProtoSchema extends ParsedSchema {
   readonly type: 'PROTOBUF';
   readonly file: ProtoFile;
+  /** Base64 of the FileDescriptorProto (to-descriptor.ts), which clients read instead of the text. Throws InvalidSchema when too long. */
+  readonly serialized: string;
   /** Every type that the file or what it imports defines, by full name. */
   readonly symbols: ReadonlyMap<string, ProtoSymbol>;
   /** The full name of what a type's text means where it stands: "Order" in "shop.Cart" is "shop.Order". */

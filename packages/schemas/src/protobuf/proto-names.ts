@@ -65,6 +65,25 @@ export class ProtoNames {
   }
 }
 
+/** Full names may be 31 × 512 characters and more where the text has one: so many times the text they may be together. */
+const NAMES_TIMES_TEXT = 4;
+
+/** How many characters the full names may have together that are written out for one schema. */
+export class NameBudget {
+  #left: number;
+
+  constructor(charactersMax: number) {
+    this.#left = charactersMax * NAMES_TIMES_TEXT;
+  }
+
+  /** Throws InvalidSchema when it is used up. */
+  spend(fullName: string): string {
+    this.#left -= fullName.length;
+    if (this.#left >= 0) return fullName;
+    throw new InvalidSchema('The types of the schema, named in full, are longer than the limit.', { tooLarge: true });
+  }
+}
+
 export function join(scope: string, name: string): string {
   return scope === '' ? name : `${scope}.${name}`;
 }

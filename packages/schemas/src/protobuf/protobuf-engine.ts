@@ -14,53 +14,78 @@ import {
   type SchemaLimits,
 } from '../schema.ts';
 import { checkProto } from './check-proto.ts';
+import type { OneofRule } from './compare-oneofs.ts';
 import { findProtoIncompatibilities } from './compare-proto.ts';
 import { parseProto } from './parse-proto.ts';
 import { printProto } from './print-proto.ts';
 import { type ProtoFile, type ProtoSchema, type ProtoSymbol, SCALARS } from './proto-file.ts';
-import { ProtoNames } from './proto-names.ts';
+import { NameBudget, ProtoNames } from './proto-names.ts';
 import { isDescriptor, readDescriptor } from './read-descriptor.ts';
+import { serializedDescriptor } from './to-descriptor.ts';
 import { wellKnownTypes } from './well-known.ts';
 
-export const protobufEngine: SchemaEngine<ProtoSchema> = {
-  type: 'PROTOBUF',
+/** What Confluent's registry calls a file in its descriptor; clients give it the name by which it is referenced. */
+const FILE_NAME = 'default';
 
-  parse(text, references, options = {}) {
-    const limits = options.limits ?? SCHEMA_LIMITS;
-    const loader = new Loader(limits);
-    const loaded = loader.load(text, references, 0);
-    const { file, names } = loaded;
-    const resolve = (type: string, scope: string) => names.resolve(type, scope);
-    const qualify = (type: string, scope: string) => {
-      const symbol = SCALARS.has(type) ? undefined : resolve(type, scope);
-      return symbol === undefined ? type : `.${symbol.fullName}`;
-    };
-    const resolvers = new Map<string, (type: string, scope: string) => ProtoSymbol | undefined>();
-    const symbols = new Map<string, ProtoSymbol>();
-    for (const other of loader.files())
-      for (const symbol of other.own) {
-        symbols.set(symbol.fullName, symbol);
-        resolvers.set(symbol.fullName, (type, scope) => other.names.resolve(type, scope));
-      }
-    for (const symbol of loaded.own) {
+/** With the rule for oneofs that Confluent's registry has since June 2026. */
+export const protobufEngine: SchemaEngine<ProtoSchema> = createProtobufEngine('latest');
+
+/** With the rule for oneofs of the releases before or after June 2026 (compare-oneofs.ts). */
+export function createProtobufEngine(oneofRule: OneofRule): SchemaEngine<ProtoSchema> {
+  return {
+    type: 'PROTOBUF',
+    parse: parseProtobuf,
+    findIncompatibilities: (reader, writer, options = {}) =>
+      findProtoIncompatibilities(reader, writer, { limits: options.limits ?? SCHEMA_LIMITS, oneofRule }),
+  };
+}
+
+function parseProtobuf(
+  text: string,
+  references: readonly ReferencedSchema[],
+  options: { readonly limits?: SchemaLimits | undefined } = {},
+): ProtoSchema {
+  const limits = options.limits ?? SCHEMA_LIMITS;
+  const loader = new Loader(limits);
+  const loaded = loader.load(text, references, 0);
+  const { file, names } = loaded;
+  const resolve = (type: string, scope: string) => names.resolve(type, scope);
+  const budget = new NameBudget(limits.charactersMax);
+  const qualify = (type: string, scope: string) => {
+    const symbol = SCALARS.has(type) ? undefined : resolve(type, scope);
+    return symbol === undefined ? type : `.${budget.spend(symbol.fullName)}`;
+  };
+  const resolvers = new Map<string, (type: string, scope: string) => ProtoSymbol | undefined>();
+  const symbols = new Map<string, ProtoSymbol>();
+  for (const other of loader.files())
+    for (const symbol of other.own) {
       symbols.set(symbol.fullName, symbol);
-      resolvers.set(symbol.fullName, resolve);
+      resolvers.set(symbol.fullName, (type, scope) => other.names.resolve(type, scope));
     }
-    return {
-      type: 'PROTOBUF',
-      file,
-      symbols,
-      resolve,
-      resolverOf: (fullName) => resolvers.get(fullName),
-      canonical: printProto(file, { sorted: false }),
-      normalized: printProto(file, { sorted: true, qualify }),
-    };
-  },
-
-  findIncompatibilities(reader, writer, options = {}) {
-    return findProtoIncompatibilities(reader, writer, { limits: options.limits ?? SCHEMA_LIMITS, oneofRule: 'latest' });
-  },
-};
+  for (const symbol of loaded.own) {
+    symbols.set(symbol.fullName, symbol);
+    resolvers.set(symbol.fullName, resolve);
+  }
+  let serialized: string | undefined;
+  return {
+    type: 'PROTOBUF',
+    file,
+    symbols,
+    resolve,
+    resolverOf: (fullName) => resolvers.get(fullName),
+    canonical: printProto(file, { sorted: false }),
+    normalized: printProto(file, { sorted: true, qualify }),
+    get serialized(): string {
+      // Made when first asked for: most schemas are never read this way.
+      serialized ??= serializedDescriptor(file, {
+        name: FILE_NAME,
+        resolve,
+        budget: new NameBudget(limits.charactersMax),
+      });
+      return serialized;
+    },
+  };
+}
 
 /**
  * The indexes that stand before a message's bytes in Confluent's wire format: [0] for the first message, [1, 0] for the

@@ -16,7 +16,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { create, createFileRegistry, type DescField, type DescMessage, fromBinary, toBinary } from '@bufbuild/protobuf';
 import { type ReflectMessage, reflect } from '@bufbuild/protobuf/reflect';
-import { FileDescriptorSetSchema } from '@bufbuild/protobuf/wkt';
+import { FileDescriptorProtoSchema, FileDescriptorSetSchema } from '@bufbuild/protobuf/wkt';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { protobufEngine } from './protobuf-engine.ts';
@@ -277,6 +277,7 @@ describe('mutated and random texts', () => {
         try {
           const schema = protobufEngine.parse(text, []);
           accepted++;
+          fromBinary(FileDescriptorProtoSchema, Buffer.from(schema.serialized, 'base64'));
           expect(protobufEngine.parse(schema.canonical, []).canonical).toBe(schema.canonical);
           expect(protobufEngine.parse(schema.normalized, []).normalized).toBe(schema.normalized);
         } catch (error) {

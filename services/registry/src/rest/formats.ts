@@ -7,6 +7,7 @@
 import type { ParsedSchema } from '@freshet/schemas/schema.ts';
 import type { JsonObject, Row } from '../core/subjects/entity.ts';
 import { parseSubject } from '../core/subjects/names.ts';
+import { asRefusal } from '../core/subjects/schema-reader.ts';
 import type { Call } from './router.ts';
 
 /** A Protobuf schema that was read by an engine which can give its descriptor. */
@@ -21,11 +22,16 @@ export function formattedText(call: Call, row: Row): string {
   return typeof schema === 'string' ? schema : row.entity.schema;
 }
 
-/** The view with its `schema` in the format that the query asks for. */
+/** The view with its `schema` in the format that the query asks for. Throws 42209 for a descriptor that is too long. */
 export function formatted(call: Call, row: Row, view: JsonObject): JsonObject {
   if (view['schema'] === undefined || call.query.get('format') !== 'serialized') return view;
   if (row.entity.schemaType !== 'PROTOBUF') return view;
   const { registry } = call;
   const parsed = registry.reader.read(registry.index, parseSubject(row.subject).context, row.entity);
-  return 'serialized' in parsed ? { ...view, schema: (parsed as WithDescriptor).serialized } : view;
+  if (!('serialized' in parsed)) return view;
+  try {
+    return { ...view, schema: (parsed as WithDescriptor).serialized };
+  } catch (error) {
+    throw asRefusal(error);
+  }
 }

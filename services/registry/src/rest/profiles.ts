@@ -3,6 +3,7 @@
  *
  * Owns every difference that depends on the profile; nothing else in rest/ asks for its name.
  */
+import type { OneofRule } from '@freshet/schemas/protobuf/compare-oneofs.ts';
 import { MODES, type Mode } from '../core/subjects/settings.ts';
 
 export const PROFILE_NAMES = ['confluent-7', 'confluent-8.1', 'latest'] as const;
@@ -23,6 +24,8 @@ export interface Profile {
   /** DELETE /contexts/{c}, recursive deletes of modes, /v1/metadata/deployment. */
   readonly deletesContexts: boolean;
   readonly modes: readonly Mode[];
+  /** Whether a oneof is found again by its name only, as it was until June 2026 (Protobuf). */
+  readonly oneofRule: OneofRule;
 }
 
 const BEFORE_FORWARD = MODES.filter((mode) => mode !== 'FORWARD');
@@ -37,6 +40,7 @@ export const PROFILES: Readonly<Record<ProfileName, Profile>> = {
     pagesVersions: false,
     deletesContexts: false,
     modes: BEFORE_FORWARD,
+    oneofRule: 'before',
   },
   'confluent-8.1': {
     name: 'confluent-8.1',
@@ -47,6 +51,7 @@ export const PROFILES: Readonly<Record<ProfileName, Profile>> = {
     pagesVersions: true,
     deletesContexts: true,
     modes: MODES,
+    oneofRule: 'before',
   },
   latest: {
     name: 'latest',
@@ -57,5 +62,6 @@ export const PROFILES: Readonly<Record<ProfileName, Profile>> = {
     pagesVersions: true,
     deletesContexts: true,
     modes: MODES,
+    oneofRule: 'latest',
   },
 };

@@ -43,6 +43,8 @@ export interface ConfluentClient {
   readonly AvroDeserializer: Serde<Deserializer>;
   readonly JsonSerializer: Serde<Serializer>;
   readonly JsonDeserializer: Serde<Deserializer>;
+  readonly ProtobufSerializer: Serde<Serializer>;
+  readonly ProtobufDeserializer: Serde<Deserializer>;
 }
 
 export async function confluentClient(): Promise<ConfluentClient> {

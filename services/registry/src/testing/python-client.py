@@ -2,12 +2,18 @@
 
 Prints one line "TYPE ok" for each type whose serialiser wrote what its deserialiser read.
 """
+import base64
 import sys
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 from confluent_kafka.serialization import MessageField, SerializationContext
 
 client = SchemaRegistryClient({"url": sys.argv[1]})
+# A consumer's. The client keeps the text that registering answers and takes it for a descriptor later, so that whoever
+# registered a Protobuf schema cannot read with the same client from any registry that answers in full.
+consumer = SchemaRegistryClient({"url": sys.argv[1]})
 
 
 def avro():
@@ -47,12 +53,42 @@ def json():
 
 def protobuf():
     from confluent_kafka.schema_registry.protobuf import ProtobufDeserializer, ProtobufSerializer
-    from google.protobuf.wrappers_pb2 import StringValue
 
-    context = SerializationContext("protobuf", MessageField.VALUE)
     options = {"use.deprecated.format": False}
-    data = ProtobufSerializer(StringValue, client, options)(StringValue(value="x"), context)
-    assert ProtobufDeserializer(StringValue, options, client)(data, context).value == "x"
+    line = nested_message()
+    context = SerializationContext("orders", MessageField.VALUE)
+    data = ProtobufSerializer(line, client, options)(line(at={"name": "here"}, counts={"a": 3}, maybe=0), context)
+    read = ProtobufDeserializer(line, options, consumer)(data, context)
+    assert (read.at.name, dict(read.counts), read.HasField("maybe")) == ("here", {"a": 3}, True), read
+    written = client.get_latest_version("orders-value")
+    assert [each.name for each in written.schema.references] == ["place.proto"], written
+    text = consumer.get_schema(written.schema_id, fmt="serialized").schema_str
+    given = descriptor_pb2.FileDescriptorProto.FromString(base64.b64decode(text))
+    assert [each.name for each in given.message_type] == ["First", "Order"], given
+    assert [each.name for each in given.message_type[1].nested_type] == ["Other", "Line"], given
+    assert given.message_type[1].nested_type[1].field[0].type_name == ".shop.Place", given
+
+
+def nested_message():
+    """The class of shop.Order.Line, of which the indexes are [1, 1], with a field of an imported type."""
+    pool = descriptor_pool.DescriptorPool()
+    for text in (
+        """name: "place.proto" package: "shop" syntax: "proto3"
+        message_type { name: "Place" field { name: "name" number: 1 label: LABEL_OPTIONAL type: TYPE_STRING } }""",
+        """name: "order.proto" package: "shop" syntax: "proto3" dependency: "place.proto"
+        message_type { name: "First" }
+        message_type { name: "Order" nested_type { name: "Other" } nested_type { name: "Line"
+          field { name: "at" number: 1 label: LABEL_OPTIONAL type: TYPE_MESSAGE type_name: ".shop.Place" }
+          field { name: "counts" number: 2 label: LABEL_REPEATED type: TYPE_MESSAGE
+            type_name: ".shop.Order.Line.CountsEntry" }
+          field { name: "maybe" number: 3 label: LABEL_OPTIONAL type: TYPE_INT64 proto3_optional: true oneof_index: 0 }
+          oneof_decl { name: "_maybe" }
+          nested_type { name: "CountsEntry" options { map_entry: true }
+            field { name: "key" number: 1 label: LABEL_OPTIONAL type: TYPE_STRING }
+            field { name: "value" number: 2 label: LABEL_OPTIONAL type: TYPE_INT32 } } } }""",
+    ):
+        pool.Add(text_format.Parse(text, descriptor_pb2.FileDescriptorProto()))
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("shop.Order.Line"))
 
 
 for name in sys.argv[2:]:

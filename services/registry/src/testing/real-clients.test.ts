@@ -1,7 +1,13 @@
 /**
  * Goal: real clients for JavaScript run unchanged, their serialisers included. Method: @confluentinc/schemaregistry and
- * @kafkajs/confluent-schema-registry against the API over real HTTP; what is stored is read by avsc.
+ * @kafkajs/confluent-schema-registry against the API over real HTTP; what is stored is read by avsc, ajv and buf.
  */
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { create, createFileRegistry, createMutableRegistry, fromBinary } from '@bufbuild/protobuf';
+import { FileDescriptorSetSchema } from '@bufbuild/protobuf/wkt';
 import { Ajv } from 'ajv';
 import avsc from 'avsc';
 import { afterEach, beforeEach, expect, it } from 'vitest';
@@ -92,6 +98,84 @@ it('@confluentinc/schemaregistry with JSON Schema: written, validated and read; 
   expect((await api.call('POST /subjects/users-value/versions', { schema: '"string"' })).body.message).toMatch(
     /SCHEMA_TYPE_CHANGED/,
   );
+});
+
+const PLACE = 'syntax = "proto3";\npackage shop;\nmessage Place { string name = 1; }';
+const WITH_PLACE = `syntax = "proto3"; package shop; import "place.proto"; import "google/protobuf/timestamp.proto";
+  message First { map<string, int32> counts = 1; message Inner { int64 n = 1; } }
+  message Order { message Other {} message Line { Place at = 1; optional int64 maybe = 2; map<string, Kind> kinds = 3;
+    oneof pay { string cash = 4; Other card = 5; } google.protobuf.Timestamp when = 6; }
+    map<int32, Line> lines = 1; enum Kind { NONE = 0; SOME = 1; } }`;
+
+const BUF = join(import.meta.dirname, '../../../../node_modules/.bin/buf');
+
+/** What buf builds of the files. */
+function built(files: Readonly<Record<string, string>>): ReturnType<typeof createFileRegistry> {
+  const directory = mkdtempSync(join(tmpdir(), 'freshet-buf-'));
+  try {
+    for (const [name, text] of Object.entries(files)) writeFileSync(join(directory, name), text);
+    const image = execFileSync(BUF, ['build', directory, '--as-file-descriptor-set', '-o', '-#format=binpb']);
+    return createFileRegistry(fromBinary(FileDescriptorSetSchema, image));
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+}
+
+it('@confluentinc/schemaregistry with Protobuf: an import, messages inside others, and buf reads what is stored', async () => {
+  const { SchemaRegistryClient, ProtobufSerializer, ProtobufDeserializer } = await confluentClient();
+  const client = SchemaRegistryClient.newClient({ baseURLs: [api.url] });
+  const types = built({ 'place.proto': PLACE, 'order.proto': WITH_PLACE });
+  const line = types.getMessage('shop.Order.Line')!;
+  const inner = types.getMessage('shop.First.Inner')!;
+  const registry = createMutableRegistry(types);
+  const serializer = new ProtobufSerializer(client, 'VALUE', { registry, autoRegisterSchemas: true });
+  const deserializer = new ProtobufDeserializer(client, 'VALUE', {});
+  const value = {
+    at: { name: 'here' },
+    maybe: 0n,
+    kinds: { a: 1 },
+    pay: { case: 'cash', value: 'x' },
+    when: { seconds: 5n },
+  };
+  const bytes = await serializer.serialize('orders', create(line, value as never));
+  // The magic byte, the id, two indexes as zigzag varints: [1, 1].
+  expect([...bytes.subarray(5, 8)]).toEqual([4, 2, 2]);
+  expect(await deserializer.deserialize('orders', bytes)).toMatchObject({ $typeName: 'shop.Order.Line', ...value });
+  const other = await serializer.serialize('orders', create(inner, { n: 7n } as never));
+  expect(await deserializer.deserialize('orders', other)).toMatchObject({ $typeName: 'shop.First.Inner', n: 7n });
+  // A reader that knows nothing but the registry.
+  const fresh = new ProtobufDeserializer(SchemaRegistryClient.newClient({ baseURLs: [api.url] }), 'VALUE', {});
+  expect(await fresh.deserialize('orders', bytes)).toMatchObject(value);
+
+  const stored = await api.call('GET /subjects/orders-value/versions/1');
+  expect(stored.body.references).toEqual([{ name: 'place.proto', subject: 'place.proto', version: 1 }]);
+  const place = await api.call('GET /subjects/place.proto/versions/1/schema');
+  const again = built({ 'place.proto': place.body as string, 'order.proto': stored.body.schema as string });
+  // Fields of oneofs come after the others in what is stored; numbers say what is what.
+  const told = (types: ReturnType<typeof built>) =>
+    [...types].map((type) =>
+      type.kind === 'message' ? `${type.typeName} ${type.fields.map(String).sort().join()}` : type.typeName,
+    );
+  expect(told(again).sort()).toEqual(told(types).sort());
+});
+
+it('takes a field out of a oneof as the release does that it answers as', async () => {
+  const old = 'syntax = "proto3"; message A { oneof x { int32 a = 1; int32 b = 2; } }';
+  const now = 'syntax = "proto3"; message A { oneof x { int32 a = 1; } int32 b = 2; }';
+  for (const [profile, code] of [
+    ['confluent-7', 409],
+    ['confluent-8.1', 409],
+    ['latest', undefined],
+  ] as const) {
+    const other = await startSchemaApi({ profile });
+    try {
+      const register = (schema: string) => other.call('POST /subjects/a/versions', { schema, schemaType: 'PROTOBUF' });
+      expect((await register(old)).status).toBe(200);
+      expect((await register(now)).body.error_code, profile).toBe(code);
+    } finally {
+      await other.close();
+    }
+  }
 });
 
 it('takes Protobuf with imports, and judges it', async () => {

@@ -5,7 +5,7 @@ import { systemClock } from '@freshet/kit/clock.ts';
 import { silentLogger } from '@freshet/kit/logger.ts';
 import type { SchemaStore } from '../core/subjects/schema-store.ts';
 import { type RegistryLimits, SubjectRegistry } from '../core/subjects/subject-registry.ts';
-import { SCHEMA_ENGINES } from '../engines.ts';
+import { schemaEngines } from '../engines.ts';
 import { PROFILES, type ProfileName } from '../rest/profiles.ts';
 import { createSchemaApi } from '../rest/schema-api.ts';
 import { MemorySchemaStore } from './memory-schema-store.ts';
@@ -37,8 +37,10 @@ export async function startSchemaApi(
 ): Promise<SchemaApiHarness> {
   const store = options.store ?? new MemorySchemaStore();
   const { readOnly, limits, allows } = options;
-  const registry = await SubjectRegistry.open({ store, engines: SCHEMA_ENGINES, clock: systemClock, readOnly, limits });
-  const api = createSchemaApi({ registry, profile: PROFILES[options.profile ?? 'latest'], log: silentLogger, allows });
+  const profile = PROFILES[options.profile ?? 'latest'];
+  const engines = schemaEngines(profile);
+  const registry = await SubjectRegistry.open({ store, engines, clock: systemClock, readOnly, limits });
+  const api = createSchemaApi({ registry, profile, log: silentLogger, allows });
   const server = createServer((request, response) => {
     if (!api(request, response)) response.writeHead(418).end();
   });
