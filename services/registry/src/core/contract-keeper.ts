@@ -98,9 +98,18 @@ export class ContractKeeper {
     return { judgements, notUnderstood, unread };
   }
 
-  /** Judges contracts that are given. */
+  /** Judges contracts that are given, each source's once: to judge is to walk all that reads it. Throws INVALID_REQUEST. */
   checkGiven(contracts: readonly Contract[], names: readonly string[]): PolicyJudgement[] {
     const wanted = new Set(this.#sources(names).map(({ name }) => name));
+    const given = new Set<string>();
+    for (const { source } of contracts) {
+      if (given.has(source))
+        throw new FreshetError('INVALID_REQUEST', `the contract of source ${source} is given twice`, {
+          remedy: 'give each source once',
+          place: source,
+        });
+      given.add(source);
+    }
     return contracts
       .filter(({ source }) => names.length === 0 || wanted.has(source))
       .map((contract) => this.#judge(this.#source(contract.source), contract));
@@ -142,8 +151,9 @@ export class ContractKeeper {
     const { definitions } = this.#options;
     const written = this.#written();
     const plan = await definitions.plan(written, signal);
+    const sources = new Map(this.#sources().map((source) => [source.name, source]));
     const judgements = sourcesOf(plan.resolved).flatMap(({ name, contract }) => {
-      const source = this.#sources().find((one) => one.name === name);
+      const source = sources.get(name);
       return source === undefined || contract === undefined ? [] : [this.#judge(source, contract)];
     });
     const changed = judgements.filter(({ changes }) => changes.length > 0);
@@ -198,10 +208,12 @@ export class ContractKeeper {
   /** Newest first. What was in force before the registry kept contracts has no record: it is told without one. */
   async #versions(source: SourcePlan): Promise<ContractRecord[]> {
     const { store, definitions } = this.#options;
-    const records = await store.contracts(source.name);
+    const current = source.contract?.version ?? 0;
+    // A source that was taken out and came back begins at 1 again: what is above is of the one before it.
+    const records = (await store.contracts(source.name)).filter(({ contract }) => (contract?.version ?? 0) <= current);
     if (records[0]?.contract?.version === source.contract?.version) return records;
-    const current = recordOf(source, definitions.generation, { acceptedBy: '', acceptedAtUs: 0n });
-    return current === undefined ? records : [current, ...records];
+    const unrecorded = recordOf(source, definitions.generation, { acceptedBy: '', acceptedAtUs: 0n });
+    return unrecorded === undefined ? records : [unrecorded, ...records];
   }
 
   #written() {
@@ -213,7 +225,7 @@ export class ContractKeeper {
   }
 
   #sources(names: readonly string[] = []): SourcePlan[] {
-    if (names.length > 0) return names.map((name) => this.#source(name));
+    if (names.length > 0) return [...new Set(names)].map((name) => this.#source(name));
     return sourcesOf(this.#options.definitions.current.resolved);
   }
 
