@@ -77,7 +77,12 @@ export class ContractKeeper {
   }> {
     const source = this.#source(name);
     const versions = await this.#versions(source);
-    const seen = await this.#options.store.seen(name);
+    const shown = await this.#options.store.seen(name);
+    // What was accepted since is no other shape any more, whether or not the stream was heard of again.
+    const isAccepted = versions.some(
+      ({ contract }) => contract !== undefined && shown?.contract !== undefined && sameShape(contract, shown.contract),
+    );
+    const seen = isAccepted ? undefined : shown;
     const judgement = seen?.contract === undefined ? undefined : this.#judge(source, seen.contract);
     return { versions, seen, judgement };
   }
@@ -184,6 +189,11 @@ export class ContractKeeper {
       return { version: 0, judgement };
     }
     if (known.lsn === 0n) await store.saveContract({ ...known, lsn, seenAtUs });
+    else {
+      // The table went back to what was accepted: what it was in between is over. Rows from before it tell nothing of it.
+      const between = await store.seen(source.name);
+      if (between !== undefined && lsn > between.lsn) await store.saveContract(known);
+    }
     return { version: known.contract?.version ?? 0, judgement };
   }
 

@@ -207,3 +207,24 @@ it('keeps the contracts of a rollback with its audit entry', async () => {
     [1, 1n],
   ]);
 });
+
+it('tells of another shape only while the table has one that nobody accepted', async () => {
+  const report = (length: number, lsn: bigint) =>
+    registry.contracts.reportContract({
+      contract: create(ContractSchema, { source: 'clicks', columns: shape(length) }),
+      lsn,
+    });
+  const seen = async () => (await registry.contracts.getContract({ source: 'clicks' })).seen?.lsn;
+  await report(20, 100n);
+  await report(10, 200n);
+  // Told again after a restart: from before the change.
+  await report(20, 150n);
+  expect(await seen()).toBe(200n);
+  await report(20, 300n);
+  expect(await seen()).toBeUndefined();
+  await report(10, 400n);
+  columns = shape(10);
+  const { planHash } = await registry.contracts.acceptContract({});
+  await registry.contracts.acceptContract({ planHash });
+  expect(await seen()).toBeUndefined();
+});
