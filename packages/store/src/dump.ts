@@ -73,7 +73,8 @@ export async function isEmpty(store: KeyValueStore): Promise<boolean> {
   return (await store.keys(ALL, 1)).length === 0;
 }
 
-async function* readDump(
+/** The entries, each checked as it comes; that they are all of them is known at the end only. Throws DATA_DAMAGED. */
+export async function* readDump(
   lines: AsyncIterable<string>,
   place: string,
 ): AsyncGenerator<readonly [key: Buffer, value: Buffer]> {

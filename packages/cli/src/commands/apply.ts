@@ -1,14 +1,14 @@
 /** freshet apply: plan, show, ask, apply that plan, wait until it is served. */
 import type { Definitions } from '@freshet/gen/freshet/registry/v1/definition_pb.ts';
 import { RegistryService } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
-import { FreshetError } from '@freshet/kit/errors.ts';
 import { createGrpcClient, type GrpcClient } from '@freshet/kit/grpc/client.ts';
-import { CommanderError } from 'commander';
 import { apply, plan, readDefinitionFiles } from '../definitions.ts';
-import { EXIT } from '../output/errors.ts';
+import { askFirst } from '../output/ask-first.ts';
 import { planJson, planText } from '../output/plan-text.ts';
 import { paint, type Terminal } from '../output/terminal.ts';
 import { untilServed } from '../progress/until-served.ts';
+
+const APPLY_ASK = { command: 'freshet.apply', undone: 'nothing was applied' };
 
 export interface ApplyOptions {
   readonly registry: string;
@@ -40,7 +40,7 @@ export async function applyDefinitions(
 ): Promise<void> {
   const planned = await plan(registry, definitions, terminal.signal);
   if (options.json !== true) terminal.out(planText(terminal, planned));
-  if (planned.changes.length > 0 && options.yes !== true) await ask(terminal);
+  if (planned.changes.length > 0 && options.yes !== true) await askFirst(terminal, 'Apply this plan?', APPLY_ASK);
   const generation = await applied(
     terminal,
     apply(registry, definitions, planned.planHash, terminal.signal, options.message),
@@ -87,14 +87,4 @@ function tellGoesOn(terminal: Terminal, generation: bigint, result: string): voi
     `stopped waiting: generation ${generation} is in force, and goes on by itself until it is served; ` +
       "'freshet status' shows how far it is\n",
   );
-}
-
-async function ask(terminal: Terminal): Promise<void> {
-  if (terminal.confirm === undefined) {
-    terminal.err('error: nobody is there to say yes; give --yes to apply without asking\n');
-    throw new CommanderError(EXIT.usage, 'freshet.apply', 'nobody is there to say yes');
-  }
-  if (!(await terminal.confirm('Apply this plan?'))) {
-    throw new FreshetError('CANCELLED', 'nothing was applied', { remedy: 'answer y, or give --yes' });
-  }
 }

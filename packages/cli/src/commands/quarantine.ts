@@ -16,6 +16,7 @@ import { FreshetError } from '@freshet/kit/errors.ts';
 import { createGrpcClient, type GrpcClient } from '@freshet/kit/grpc/client.ts';
 import { type Command, InvalidArgumentError } from 'commander';
 import { liveNodes } from '../mesh-nodes.ts';
+import { askFirst } from '../output/ask-first.ts';
 import { table } from '../output/table.ts';
 import { paint, type Terminal } from '../output/terminal.ts';
 import { countText, timestampText } from '../output/values.ts';
@@ -27,6 +28,7 @@ interface Shared {
 }
 
 const DEADLINE_MS = 60_000;
+const DISCARD_ASK = { command: 'freshet.quarantine.discard', undone: 'nothing was dropped' };
 /** A release may take long; Ctrl-C ends the looking on. */
 const RELEASE_MS = 24 * 3_600_000;
 
@@ -86,12 +88,7 @@ export function addQuarantine(program: Command, terminal: Terminal): void {
     .action((source: string | undefined, options: Shared & { id: string[]; keep?: boolean; yes?: boolean }) =>
       withIngest(terminal, options, RELEASE_MS, async (client) => {
         const what = source === undefined ? `${options.id.length} row(s)` : `everything that is held of ${source}`;
-        if (
-          options.yes !== true &&
-          terminal.confirm !== undefined &&
-          !(await terminal.confirm(`Drop ${what} for good?`))
-        )
-          return;
+        if (options.yes !== true) await askFirst(terminal, `Drop ${what} for good?`, DISCARD_ASK);
         const request = { source: source ?? '', ids: options.id, keep: options.keep === true };
         const { discarded, readAnew } = await client.discardQuarantine(request, { signal: terminal.signal });
         const anew = readAnew.length > 0 ? '; the table is read anew' : '';

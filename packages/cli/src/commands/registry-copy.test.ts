@@ -46,3 +46,29 @@ it('exports, and imports into an empty registry only, unless told', async () => 
   expect((await run('import', file, '--data-dir', third)).err).toContain('DATA_DAMAGED');
   expect(await currentOf(third)).toBeUndefined();
 });
+
+it('copies schemas by an option, and never takes one store for the other', async () => {
+  const from = await fill('a', 'one');
+  const store = await levelStores.open(join(from, 'schemas'), { what: 'it', remedy: 'mend it' });
+  const batch = store.batch();
+  batch.put(Buffer.from('r/{"keytype":"SCHEMA"}'), Buffer.from('{"id":1}'));
+  batch.put(Buffer.from('ledger'), Buffer.alloc(20));
+  await batch.write({ sync: true });
+  await store.close();
+  const [schemas, definitions] = [join(directory, 'schemas.jsonl'), join(directory, 'definitions.jsonl')];
+  const run = (...args: string[]) => runFreshet(['registry', ...args]);
+  expect(await run('export', schemas, '--data-dir', from, '--schemas')).toMatchObject({
+    code: 0,
+    out: `${schemas}: 2 entries, verified\n`,
+    err: '',
+  });
+  expect((await run('export', definitions, '--data-dir', from)).err).toContain('--schemas');
+  const to = join(directory, 'b');
+  expect((await run('import', schemas, '--data-dir', to)).err).toContain('give --schemas');
+  expect((await run('import', definitions, '--data-dir', to, '--schemas')).err).toContain('leave --schemas out');
+  expect((await run('import', schemas, '--data-dir', to, '--schemas')).code).toBe(0);
+  expect(await currentOf(to)).toBeUndefined();
+  const copy = await levelStores.open(join(to, 'schemas'), { what: 'it', remedy: 'mend it' });
+  expect((await copy.get(Buffer.from('r/{"keytype":"SCHEMA"}')))?.toString()).toBe('{"id":1}');
+  await copy.close();
+});

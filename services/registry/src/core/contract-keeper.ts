@@ -77,7 +77,12 @@ export class ContractKeeper {
   }> {
     const source = this.#source(name);
     const versions = await this.#versions(source);
-    const seen = await this.#options.store.seen(name);
+    const shown = await this.#options.store.seen(name);
+    // What was accepted since is no other shape any more, whether or not the stream was heard of again.
+    const isAccepted = versions.some(
+      ({ contract }) => contract !== undefined && shown?.contract !== undefined && sameShape(contract, shown.contract),
+    );
+    const seen = isAccepted ? undefined : shown;
     const judgement = seen?.contract === undefined ? undefined : this.#judge(source, seen.contract);
     return { versions, seen, judgement };
   }
@@ -98,9 +103,18 @@ export class ContractKeeper {
     return { judgements, notUnderstood, unread };
   }
 
-  /** Judges contracts that are given. */
+  /** Judges contracts that are given, each source's once: to judge is to walk all that reads it. Throws INVALID_REQUEST. */
   checkGiven(contracts: readonly Contract[], names: readonly string[]): PolicyJudgement[] {
     const wanted = new Set(this.#sources(names).map(({ name }) => name));
+    const given = new Set<string>();
+    for (const { source } of contracts) {
+      if (given.has(source))
+        throw new FreshetError('INVALID_REQUEST', `the contract of source ${source} is given twice`, {
+          remedy: 'give each source once',
+          place: source,
+        });
+      given.add(source);
+    }
     return contracts
       .filter(({ source }) => names.length === 0 || wanted.has(source))
       .map((contract) => this.#judge(this.#source(contract.source), contract));
@@ -142,8 +156,9 @@ export class ContractKeeper {
     const { definitions } = this.#options;
     const written = this.#written();
     const plan = await definitions.plan(written, signal);
+    const sources = new Map(this.#sources().map((source) => [source.name, source]));
     const judgements = sourcesOf(plan.resolved).flatMap(({ name, contract }) => {
-      const source = this.#sources().find((one) => one.name === name);
+      const source = sources.get(name);
       return source === undefined || contract === undefined ? [] : [this.#judge(source, contract)];
     });
     const changed = judgements.filter(({ changes }) => changes.length > 0);
@@ -174,6 +189,11 @@ export class ContractKeeper {
       return { version: 0, judgement };
     }
     if (known.lsn === 0n) await store.saveContract({ ...known, lsn, seenAtUs });
+    else {
+      // The table went back to what was accepted: what it was in between is over. Rows from before it tell nothing of it.
+      const between = await store.seen(source.name);
+      if (between !== undefined && lsn > between.lsn) await store.saveContract(known);
+    }
     return { version: known.contract?.version ?? 0, judgement };
   }
 
@@ -198,10 +218,12 @@ export class ContractKeeper {
   /** Newest first. What was in force before the registry kept contracts has no record: it is told without one. */
   async #versions(source: SourcePlan): Promise<ContractRecord[]> {
     const { store, definitions } = this.#options;
-    const records = await store.contracts(source.name);
+    const current = source.contract?.version ?? 0;
+    // A source that was taken out and came back begins at 1 again: what is above is of the one before it.
+    const records = (await store.contracts(source.name)).filter(({ contract }) => (contract?.version ?? 0) <= current);
     if (records[0]?.contract?.version === source.contract?.version) return records;
-    const current = recordOf(source, definitions.generation, { acceptedBy: '', acceptedAtUs: 0n });
-    return current === undefined ? records : [current, ...records];
+    const unrecorded = recordOf(source, definitions.generation, { acceptedBy: '', acceptedAtUs: 0n });
+    return unrecorded === undefined ? records : [unrecorded, ...records];
   }
 
   #written() {
@@ -213,7 +235,7 @@ export class ContractKeeper {
   }
 
   #sources(names: readonly string[] = []): SourcePlan[] {
-    if (names.length > 0) return names.map((name) => this.#source(name));
+    if (names.length > 0) return [...new Set(names)].map((name) => this.#source(name));
     return sourcesOf(this.#options.definitions.current.resolved);
   }
 

@@ -26,9 +26,13 @@ export async function readCredentials(
   for (const [at, line] of await linesOf(files.usersFile, '--schemas-users-file')) {
     const colon = line.indexOf(':');
     if (colon < 1) throw wrong('--schemas-users-file', `line ${at} is not name:password`);
-    users.set(line.slice(0, colon), digestOf(line.slice(colon + 1)));
+    const name = line.slice(0, colon);
+    if (users.has(name)) throw wrong('--schemas-users-file', `line ${at} has a name that is there already`);
+    users.set(name, digestOf(line.slice(colon + 1), '--schemas-users-file', at));
   }
-  const tokens = (await linesOf(files.tokensFile, '--schemas-tokens-file')).map(([, line]) => digestOf(line));
+  const tokens: Buffer[] = [];
+  for (const [at, line] of await linesOf(files.tokensFile, '--schemas-tokens-file'))
+    tokens.push(digestOf(line, '--schemas-tokens-file', at));
   return (authorization) => {
     const [scheme = '', given = ''] = (authorization ?? '').split(' ', 2);
     if (scheme.toLowerCase() === 'bearer') return isOneOf(tokens, sha256(given));
@@ -65,8 +69,12 @@ function wrong(option: string, message: string, cause?: unknown): FreshetError {
   return new FreshetError('INVALID_CONFIG', `${option}: ${message}`, { remedy, cause });
 }
 
-function digestOf(secret: string): Buffer {
+/** Throws for an empty password, which everybody knows, and for a digest that is none: nobody has that as a password. */
+function digestOf(secret: string, option: string, at: number): Buffer {
+  if (secret.trim() === '') throw wrong(option, `line ${at} has no password`);
   const hex = /^sha256:([0-9a-fA-F]{64})$/.exec(secret)?.[1];
+  if (hex === undefined && secret.startsWith('sha256:'))
+    throw wrong(option, `line ${at} has a sha256 that is not of 64 hex digits`);
   return hex === undefined ? sha256(secret) : Buffer.from(hex, 'hex');
 }
 

@@ -19,7 +19,8 @@ function check(call: Call, choose: (live: readonly Row[]) => readonly Row[] | un
     const request = readSchemaRequest(call.body, call.query);
     const { entity, parsed } = readGiven({ index, reader }, subject, request, config, false);
     const rows = chosen ?? comparedWith(live, entity, config);
-    const messages = findMessages({ reader, index, context: subject.context, config }, entity, parsed, rows);
+    const judgement = { reader, index, context: subject.context, config, checkTime: call.registry.timeCheck() };
+    const messages = findMessages(judgement, entity, parsed, rows);
     return { json: { is_compatible: messages.length === 0, ...(isVerbose ? { messages } : {}) } };
   } catch (error) {
     if (!isVerbose || !(error instanceof SchemaApiError) || error.code !== 42201) throw error;

@@ -158,3 +158,73 @@ it('keeps what the stream showed, accepts it by hash, and knows all of it after 
   ]);
   expect(versions[0]?.acceptedBy).not.toBe('');
 });
+
+it('a source that was taken out and came back has its own versions only, none of the one before it', async () => {
+  columns = shape(10);
+  const { planHash } = await registry.contracts.acceptContract({});
+  await registry.contracts.acceptContract({ planHash });
+  const put = async (definitions: typeof WRITTEN) => {
+    const planned = await registry.client.planDefinitions({ definitions });
+    await registry.client.applyDefinitions({ definitions, planHash: planned.planHash });
+  };
+  await put({});
+  columns = shape(5);
+  await put(WRITTEN);
+  const { versions } = await registry.contracts.getContract({ source: 'clicks' });
+  expect(versions).toMatchObject([{ contract: { version: 1, columns: [{}, { length: 5 }, {}] }, generation: 4n }]);
+  // The shape that the earlier source had as version 2 is nothing that anybody accepted for this one.
+  const seen = create(ContractSchema, { source: 'clicks', columns: shape(10) });
+  expect(await registry.contracts.reportContract({ contract: seen, lsn: 9n })).toMatchObject({ version: 0 });
+});
+
+it('judges a source once, however often a request names it', async () => {
+  const given = { contracts: Array.from({ length: 2 }, () => ({ source: 'clicks', columns })) };
+  await expect(registry.contracts.checkContract({ change: { case: 'given', value: given } })).rejects.toMatchObject({
+    code: 'INVALID_REQUEST',
+    place: 'clicks',
+  });
+  const { judgements } = await registry.contracts.checkContract({
+    change: { case: 'ddl', value: 'ALTER TABLE clicks ALTER kind TYPE varchar(10)' },
+    sources: ['clicks', 'clicks'],
+  });
+  expect(judgements).toHaveLength(1);
+});
+
+it('keeps the contracts of a rollback with its audit entry', async () => {
+  columns = shape(10);
+  const other = { ...WRITTEN, views: (WRITTEN.views ?? []).map((view) => ({ ...view, where: '' })) };
+  const planned = await registry.client.planDefinitions({ definitions: other });
+  await registry.client.applyDefinitions({ definitions: other, planHash: planned.planHash });
+  columns = shape(5);
+  const { definitions } = await registry.client.getDefinitionsAt({ generation: 1n });
+  if (definitions === undefined) throw new Error('no definitions');
+  const back = await registry.client.planDefinitions({ definitions });
+  await registry.client.applyDefinitions({ definitions, planHash: back.planHash });
+  const { versions } = await registry.contracts.getContract({ source: 'clicks' });
+  expect(versions.map(({ contract, generation }) => [contract?.version, generation])).toEqual([
+    [3, 3n],
+    [2, 2n],
+    [1, 1n],
+  ]);
+});
+
+it('tells of another shape only while the table has one that nobody accepted', async () => {
+  const report = (length: number, lsn: bigint) =>
+    registry.contracts.reportContract({
+      contract: create(ContractSchema, { source: 'clicks', columns: shape(length) }),
+      lsn,
+    });
+  const seen = async () => (await registry.contracts.getContract({ source: 'clicks' })).seen?.lsn;
+  await report(20, 100n);
+  await report(10, 200n);
+  // Told again after a restart: from before the change.
+  await report(20, 150n);
+  expect(await seen()).toBe(200n);
+  await report(20, 300n);
+  expect(await seen()).toBeUndefined();
+  await report(10, 400n);
+  columns = shape(10);
+  const { planHash } = await registry.contracts.acceptContract({});
+  await registry.contracts.acceptContract({ planHash });
+  expect(await seen()).toBeUndefined();
+});

@@ -15,6 +15,8 @@ export interface Judgement {
   readonly index: SchemaIndex;
   readonly context: string;
   readonly config: Config | undefined;
+  /** Called before each pair is read and judged; throws 42209 when it took long enough. */
+  readonly checkTime: () => void;
 }
 
 /** The versions that the level compares with, newest first. `rows`: those that are not deleted, ascending. */
@@ -43,6 +45,7 @@ export function findMessages(
   const level = levelOf(judgement.config);
   if (level === 'NONE') return [];
   for (const row of rows) {
+    judgement.checkTime();
     const found = judge(judgement, entity, parsed, row);
     if (found.length === 0) continue;
     return [

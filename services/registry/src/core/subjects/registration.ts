@@ -41,6 +41,8 @@ export interface Registering {
   readonly index: SchemaIndex;
   readonly reader: SchemaReader;
   readonly limits: RegistryLimits;
+  /** Called before each pair is judged; throws when it took long enough. */
+  readonly checkTime: () => void;
 }
 
 interface Read {
@@ -136,10 +138,21 @@ export function findPresent(
   const fingerprint = fingerprintOf(entity);
   const exact = rows.findLast((row) => row.fingerprint === fingerprint);
   if (exact !== undefined || given.metadata !== undefined || given.ruleSet !== undefined) return exact;
-  return rows.findLast((row) => {
-    const { metadata, ruleSet } = row.entity;
-    return fingerprintOf({ ...entity, metadata, ruleSet }) === row.fingerprint;
+  // The parts themselves, not a fingerprint: a subject may have a thousand versions of a megabyte each.
+  return rows.findLast(({ entity: { schemaType, schema, references } }) => {
+    if (schemaType !== entity.schemaType || schema !== entity.schema) return false;
+    return areSame(references, entity.references);
   });
+}
+
+function areSame(a: readonly SchemaReference[], b: readonly SchemaReference[]): boolean {
+  return (
+    a.length === b.length &&
+    a.every(({ name, subject, version }, at) => {
+      const other = b[at];
+      return name === other?.name && subject === other.subject && version === other.version;
+    })
+  );
 }
 
 function requireMode(subject: SubjectName, mode: string, request: RegistrationRequest): void {
@@ -151,10 +164,11 @@ function requireMode(subject: SubjectName, mode: string, request: RegistrationRe
 }
 
 function requireCompatible(on: Registering, subject: SubjectName, read: Read, config: Config | undefined): void {
-  const { index, reader } = on;
+  const { index, reader, checkTime } = on;
   const live = index.rowsOf(qualified(subject)).filter((row) => !row.deleted);
   const rows = comparedWith(live, read.entity, config);
-  const messages = findMessages({ index, reader, context: subject.context, config }, read.entity, read.parsed, rows);
+  const judgement = { index, reader, context: subject.context, config, checkTime };
+  const messages = findMessages(judgement, read.entity, read.parsed, rows);
   if (messages.length > 0) throw refuse.incompatible(subject.name, messages);
 }
 

@@ -6,7 +6,7 @@
  * grows; a row is in every index or in none. Pure.
  */
 import { assert } from '@freshet/kit/assert.ts';
-import type { Row, SchemaEntity } from './entity.ts';
+import type { JsonObject, Row, SchemaEntity } from './entity.ts';
 import { DEFAULT_CONTEXT, GLOBAL_KEY, parseSubject, qualified, type SubjectName, scopeChain } from './names.ts';
 import type { StoredRecord } from './records.ts';
 import { type Config, DEFAULT_MODE, type Mode } from './settings.ts';
@@ -31,7 +31,7 @@ export class SchemaIndex {
   #sorted: string[] | undefined;
   /** Versions there are, deleted ones included. */
   rows = 0;
-  /** Characters of all texts. */
+  /** Characters of all that is held and may be long: texts, metadata, rule sets, references, unknown properties, settings. */
   characters = 0;
 
   apply(record: StoredRecord): void {
@@ -40,6 +40,7 @@ export class SchemaIndex {
         this.#setRow(record.subject, record.version, record.row);
         return;
       case 'CONFIG':
+        this.characters += lengthOf(record.config) - lengthOf(this.#configs.get(record.scope));
         set(this.#configs, record.scope, record.config);
         return;
       case 'MODE':
@@ -181,15 +182,17 @@ export class SchemaIndex {
     add(this.#byGuid, kept.guid, kept);
     for (const key of referencesOf(kept)) add(this.#referrers, key, kept);
     this.rows++;
-    if (known === undefined) this.characters += entity.schema.length;
+    if (known === undefined) this.characters += lengthOfEntity(entity);
+    this.characters += lengthOf(kept.extra);
     return kept;
   }
 
   #forget(row: Row): void {
     const context = this.#context(parseSubject(row.subject).context);
     remove(context.byId, row.id, row);
+    this.characters -= lengthOf(row.extra);
     if (!context.byId.has(row.id)) {
-      this.characters -= row.entity.schema.length;
+      this.characters -= lengthOfEntity(row.entity);
       if (context.idOf.get(row.fingerprint) === row.id) context.idOf.delete(row.fingerprint);
     }
     remove(this.#byGuid, row.guid, row);
@@ -205,6 +208,15 @@ export class SchemaIndex {
     }
     return context;
   }
+}
+
+function lengthOfEntity({ schema, references, metadata, ruleSet }: SchemaEntity): number {
+  const named = references.reduce((sum, { name, subject }) => sum + name.length + subject.length, 0);
+  return schema.length + named + lengthOf(metadata) + lengthOf(ruleSet);
+}
+
+function lengthOf(value: JsonObject | undefined): number {
+  return value === undefined ? 0 : JSON.stringify(value).length;
 }
 
 /** The versions that a row refers to, as keys. */

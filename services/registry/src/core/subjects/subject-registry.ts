@@ -23,7 +23,7 @@ import { type Config, type Mode, mergeConfig } from './settings.ts';
 export interface SubjectRegistryOptions {
   readonly store: SchemaStore;
   readonly engines: Engines;
-  readonly clock: Clock;
+  readonly clock: Pick<Clock, 'nowUs'>;
   /** Whether every mutation is refused. */
   readonly readOnly?: boolean | undefined;
   readonly limits?: Partial<RegistryLimits> | undefined;
@@ -32,10 +32,12 @@ export interface SubjectRegistryOptions {
 export interface RegistryLimits {
   readonly subjects: number;
   readonly versionsPerSubject: number;
-  /** Characters of all texts together; they are held in memory. */
+  /** Characters of all texts, metadata, rule sets and settings together; they are held in memory. */
   readonly characters: number;
   /** Mutations that wait for their turn. */
   readonly waiting: number;
+  /** How long one request may judge, in ms: it is done at one go, and nobody else is answered meanwhile. */
+  readonly judgingMs: number;
 }
 
 export const REGISTRY_LIMITS: RegistryLimits = {
@@ -43,7 +45,11 @@ export const REGISTRY_LIMITS: RegistryLimits = {
   versionsPerSubject: 1_000,
   characters: 512_000_000,
   waiting: 1_000,
+  judgingMs: 2_000,
 };
+
+/** Characters of one scope's settings, as JSON. */
+const CONFIG_CHARACTERS_MAX = 256 * 1024;
 
 /** What a mutation decided: what is written, and what is answered once it is durable. */
 export interface Decision<T> {
@@ -56,7 +62,7 @@ export class SubjectRegistry {
   readonly readOnly: boolean;
   readonly limits: RegistryLimits;
   readonly #store: SchemaStore;
-  readonly #clock: Clock;
+  readonly #clock: Pick<Clock, 'nowUs'>;
   #index: SchemaIndex;
   /** A write failed: what is stored is known again only after load(). */
   #isStale = false;
@@ -86,7 +92,7 @@ export class SubjectRegistry {
   async register(subject: SubjectName, request: RegistrationRequest): Promise<Registration> {
     const decide = (): Decision<Registration> =>
       decideRegistration(
-        { index: this.#index, reader: this.reader, limits: this.limits },
+        { index: this.#index, reader: this.reader, limits: this.limits, checkTime: this.timeCheck() },
         subject,
         request,
         this.#now(),
@@ -110,7 +116,8 @@ export class SubjectRegistry {
       if (!permanent && live.length === 0) throw refuse.subjectSoftDeleted(subject.name);
       if (permanent && live.length > 0) throw refuse.subjectNotSoftDeleted(subject.name);
       const doomed = permanent ? rows : live;
-      for (const row of doomed) this.#requireUnreferenced(row, permanent, doomed);
+      const going = new Set(doomed);
+      for (const row of doomed) this.#requireUnreferenced(row, permanent, going);
       const records = doomed.flatMap((row) => goneRecords(row, permanent));
       if (permanent) records.push(...this.#settingsGone(name));
       return { records, answer: doomed.map((row) => row.version) };
@@ -143,6 +150,7 @@ export class SubjectRegistry {
       const key = scopeKey(scope);
       const config = mergeConfig(this.#index.configOf(key), update);
       this.#requireScopeRoom(key, this.#index.configOf(key) === undefined, this.#index.configScopes.length);
+      this.#requireRoomFor(config);
       return { records: [{ kind: 'CONFIG', scope: key, config }], answer: config };
     });
   }
@@ -167,9 +175,10 @@ export class SubjectRegistry {
       if (mode === 'IMPORT' && this.#index.modeInScope(scope) !== 'IMPORT' && !force) {
         const rows = this.#rowsIn(scope);
         if (rows.some((row) => !row.deleted)) throw refuse.notPermitted('Cannot import since found existing subjects');
+        const going = new Set(rows);
         for (const row of rows) {
           for (const referrer of this.#index.referrersOf(row.subject, row.version))
-            if (!rows.includes(referrer)) throw refuse.referenced(row.subject, row.version);
+            if (!going.has(referrer)) throw refuse.referenced(row.subject, row.version);
         }
         records.push(...rows.flatMap((row) => goneRecords(row, true)));
       }
@@ -219,6 +228,16 @@ export class SubjectRegistry {
     });
   }
 
+  /** For one request: what throws 42209 once the request has judged for longer than it may. */
+  timeCheck(): () => void {
+    const { judgingMs } = this.limits;
+    const endUs = this.#clock.nowUs() + judgingMs * 1_000;
+    return () => {
+      if (this.#clock.nowUs() > endUs)
+        throw refuse.tooLarge(`Comparing with the earlier versions takes longer than ${judgingMs} ms`);
+    };
+  }
+
   /** Resolves when no mutation is under way. */
   async settle(): Promise<void> {
     await this.#last;
@@ -261,10 +280,9 @@ export class SubjectRegistry {
   }
 
   /** A version that lives holds what it refers to; one that is deleted still does against going for good. */
-  #requireUnreferenced(row: Row, permanent: boolean, going: readonly Row[] = []): void {
+  #requireUnreferenced(row: Row, permanent: boolean, going: ReadonlySet<Row> = new Set()): void {
     for (const referrer of this.#index.referrersOf(row.subject, row.version))
-      if ((permanent || !referrer.deleted) && !going.includes(referrer))
-        throw refuse.referenced(row.subject, row.version);
+      if ((permanent || !referrer.deleted) && !going.has(referrer)) throw refuse.referenced(row.subject, row.version);
   }
 
   /** A context's record that does not take back ids which were given here. */
@@ -287,6 +305,15 @@ export class SubjectRegistry {
     return this.#index.subjects
       .filter((name) => isWithin(name, scope))
       .flatMap((name) => [...this.#index.rowsOf(name)]);
+  }
+
+  /** Settings are merged again and again: without an end of their own they would grow by each update. */
+  #requireRoomFor(config: Config): void {
+    const characters = JSON.stringify(config).length;
+    if (characters > CONFIG_CHARACTERS_MAX)
+      throw refuse.tooLarge(`the settings are longer than ${CONFIG_CHARACTERS_MAX} characters`);
+    if (this.#index.characters + characters > this.limits.characters)
+      throw refuse.notPermitted(`the registry holds ${this.#index.characters} characters, which is the most`);
   }
 
   #requireScopeRoom(key: string, isNew: boolean, count: number): void {
