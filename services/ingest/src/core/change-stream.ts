@@ -232,7 +232,7 @@ export class ChangeStream {
     const { version } = under.contract;
     if (version > floor.version) this.#floors.set(number, { version, lsn: commitLsn });
     const oids = columns.map((index) => relation.columns[index]?.typeOid);
-    return { under: withColumnTypes(under, oids), columns };
+    return { ...found, under: withColumnTypes(under, oids) };
   }
 
   #row(relationId: number, operation: Operation, row: Tuple, old: OldTuple | undefined, nowUs: number): void {
