@@ -267,6 +267,21 @@ describe('ChangeStream', () => {
     expect(changes(feed(stream, begin(70n), insert(['b', '1', 'y']), commit(70n)))).toHaveLength(1);
   });
 
+  it('shows each shape that rows came in, once, with the commit that had it first', () => {
+    const stream = new ChangeStream([live(1, 0n)]);
+    feed(stream, begin(60n), relation(), insert(['a', '1', 'x']), commit(60n), begin(61n), insert(['a', '2', 'x']));
+    const shapes = stream.takeShown().map(({ contract, lsn }) => [lsn, ...contract.columns.map((c) => c.sourceType)]);
+    expect(shapes).toEqual([[60n, 'text', 'bigint', 'text']]);
+    feed(stream, commit(61n), begin(62n), relation([['id', 21]]), insert(['1']));
+    const [shape, ...more] = stream.takeShown();
+    expect(more).toEqual([]);
+    expect(shape).toMatchObject({
+      route: 1,
+      lsn: 62n,
+      contract: { columns: [{ name: 'id', sourceType: 'smallint' }] },
+    });
+  });
+
   it('passes what takes all values that the contract takes, and another order', () => {
     const stream = new ChangeStream([live(1, 0n)]);
     const reordered = relation([

@@ -24,6 +24,7 @@ import type { Scalar } from '@freshet/values/scalar.ts';
 import type { Tuple, TupleValue } from './pgoutput/messages.ts';
 import { placeName, type QuarantineEntry, type QuarantineReason, type RowPlace } from './quarantine.ts';
 import { encodeRowKey, sameRowKey } from './row-key.ts';
+import { RowRules } from './row-rules.ts';
 import { type Readers, touchedText } from './shape-gate.ts';
 import { tableName } from './sql.ts';
 import { parserOf, type TextParser } from './types/text-parsers.ts';
@@ -48,6 +49,8 @@ export interface Route {
   readonly read: ReadonlySet<string> | undefined;
   /** Whose features, services and owners they are, looked up when it is asked for; undefined: nobody tells. */
   readonly usage: (() => SourceUsage) | undefined;
+  /** What its rows' values must be; undefined: no rules. */
+  readonly rules: RowRules | undefined;
   readonly parsers: readonly TextParser[];
   readonly types: readonly ValueType[];
   /** The indexes of the key's columns among the contract's. */
@@ -103,7 +106,7 @@ export function prepareRoute(
   partitions: number,
   ahead: ReadonlySet<string> = new Set(),
   needed?: ReadonlySet<string>,
-  readers: Readers = {},
+  readers: Readers & { readonly isEarlier?: boolean | undefined } = {},
 ): Route {
   const source = must(plan.source, 'a route without a source');
   const contract = must(source.contract, 'a source without a contract');
@@ -131,6 +134,7 @@ export function prepareRoute(
     hold: source.hold,
     read: readers.read,
     usage: readers.usage,
+    rules: readers.isEarlier ? RowRules.compileKnown(source.rules, contract) : RowRules.compile(source.rules, contract),
     types,
     parsers: contract.columns.map((column, i) => parserOf(must(types[i]), column.sourceTypeOid)),
     keyColumns,
@@ -168,6 +172,7 @@ export function routeRow(route: Route, row: SourceRow): Routed {
     if (key === undefined) return { kind: 'unkeyed' };
     const deletes = row.operation === Operation.DELETE;
     const values = deletes ? [] : valuesOf(route, row.values);
+    if (!deletes) checkRules(route, row, values);
     const { rowKey, oldRowKey } = rowKeysOf(route, row);
     const change = encodeChange(
       {
@@ -299,6 +304,12 @@ function checkPromise(route: Route, index: number, text: string | null): void {
     'unknown_label',
     `column ${column.name} has a label that the contract does not know: ${text.slice(0, 63)}${touchedBy(route, column.name)}`,
   );
+}
+
+/** Asked last of what is said of values, so that a null rate counts rows that can be read. */
+function checkRules({ rules }: Route, { lane }: SourceRow, values: readonly Scalar[]): void {
+  const broken = rules?.check(values, lane > SLOT_LANE);
+  if (broken !== undefined) throw new Refused('rule', broken);
 }
 
 function touchedBy({ usage }: Route, column: string): string {

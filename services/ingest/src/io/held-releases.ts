@@ -15,6 +15,7 @@
  * what is held (core/hold.ts: what the file says) nor what a released row is (core/release.ts).
  * Limit: `BATCH_BYTES` in memory, and what the pipeline may; policy: waits; gauge: the pipeline's.
  */
+import type { Contract } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import { assert } from '@freshet/kit/assert.ts';
 import type { Clock } from '@freshet/kit/clock.ts';
 import type { ConditionBoard } from '@freshet/kit/conditions.ts';
@@ -22,7 +23,7 @@ import { FreshetError, isFreshetError } from '@freshet/kit/errors.ts';
 import type { Logger } from '@freshet/kit/logger.ts';
 import type { BatchTaker } from '../core/append-pipeline.ts';
 import { Batch } from '../core/batch.ts';
-import type { ChangeStream, LiveRoute } from '../core/change-stream.ts';
+import type { ChangeStream, LiveRoute, ShownShape } from '../core/change-stream.ts';
 import { type HeldRoute, isHeldOf } from '../core/held-index.ts';
 import type { Mapping } from '../core/hold.ts';
 import { laterLsn } from '../core/lsn.ts';
@@ -30,6 +31,7 @@ import { comparePlaces, type QuarantineEntry, type RowPlace } from '../core/quar
 import { type Blocked, RELEASE_LANE, releaseEntry } from '../core/release.ts';
 import { type RouteState, withHoles, withRoutes } from '../core/source-state.ts';
 import type { QuarantineFile } from './quarantine-file.ts';
+import { RuleNotices } from './rule-notices.ts';
 import type { SourceStore } from './source-store.ts';
 
 const BATCH_BYTES = 256 * 1024;
@@ -44,6 +46,8 @@ export interface HeldReleasesOptions {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly conditions: ConditionBoard;
+  /** Told of each shape that rows came in, and of the commit that had it first. */
+  readonly onShape?: ((contract: Contract, lsn: bigint) => void) | undefined;
 }
 
 /** The stream beside which rows are released. */
@@ -90,11 +94,13 @@ export class HeldReleases {
   /** By route, what the newest try stopped at: tried again when it is asked for, or under another contract. */
   readonly #blocked = new Map<number, { readonly place: RowPlace; readonly version: number; readonly why: Blocked }>();
   readonly #released = new Map<number, number>();
+  readonly #rules: RuleNotices;
   readonly #told = new Map<number, string>();
   #switch: (() => Promise<void>) | undefined;
 
   constructor(options: HeldReleasesOptions) {
     this.#options = options;
+    this.#rules = new RuleNotices(options);
   }
 
   /** No commit before this comes again. */
@@ -144,6 +150,8 @@ export class HeldReleases {
     try {
       while (!signal.aborted) {
         for (const live of beside.stream.routes) await this.#look(live, beside, signal);
+        this.#rules.settle();
+        for (const shape of beside.stream.takeShown()) this.#show(shape);
         await clock.sleep(LOOK_MS, signal).catch(() => undefined);
       }
     } catch (error) {
@@ -166,6 +174,7 @@ export class HeldReleases {
     }
     const held = quarantine.heldOf(route, generation);
     this.#tell(live, held);
+    this.#rules.tell(live.route);
     if (held === undefined) {
       if (beside.stream.holdOf(route) === undefined) this.#asked.delete(route);
       return;
@@ -338,6 +347,12 @@ export class HeldReleases {
       was: old.generation,
       generation,
     });
+  }
+
+  #show({ route, contract, lsn, notes }: ShownShape): void {
+    const { logger, onShape } = this.#options;
+    if (notes.length > 0) logger.warn('the shape of a table changed, and its rows pass', { route, lsn, notes });
+    onShape?.(contract, lsn);
   }
 
   #tell({ route: { number: route } }: LiveRoute, held: HeldRoute | undefined): void {

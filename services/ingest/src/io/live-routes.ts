@@ -52,8 +52,8 @@ export async function liveRoutes(
       read: readColumns(must(plans.get(route)), definitions),
       usage: () => usageOfSource(source),
     };
-    const [newest, ...earlier] = plansByContract(must(plans.get(route)), contracts).map((plan) =>
-      prepareRoute(plan, generation, partitions, ahead, needed, readers),
+    const [newest, ...earlier] = plansByContract(must(plans.get(route)), contracts).map((plan, i) =>
+      prepareRoute(plan, generation, partitions, ahead, needed, { ...readers, isEarlier: i > 0 }),
     );
     const floor = { version: contractVersion, lsn: contractLsn };
     const hold = quarantine.heldOf(route, generation)?.hold;
