@@ -52,7 +52,7 @@ export interface ContractFloor {
 /** A shape in which rows of a route came. */
 export interface ShownShape {
   readonly route: number;
-  /** The newest contract with what the stream tells instead. */
+  /** The contract that the rows keep, or else the newest, with what the stream tells instead. */
   readonly contract: Contract;
   /** The LSN of the first commit that had it. */
   readonly lsn: bigint;
@@ -250,9 +250,10 @@ export class ChangeStream {
     const oldest = commitLsn >= floor.lsn ? floor.version : 0;
     const candidates = [live.route, ...live.earlier.filter(({ contract }) => contract.version >= oldest)];
     const found = findContract(candidates, relation);
-    const { contract } = live.route;
+    const { contract } = 'under' in found ? found.under : live.route;
     const notes = 'problems' in found ? [] : found.notes;
-    if (this.#shown.length < SHOWN_MAX)
+    // Under a mapping the relation has the contract's names: the table's own were shown before it was given.
+    if (live.mapping === undefined && this.#shown.length < SHOWN_MAX)
       this.#shown.push({ route: number, contract: shownContract(contract, relation), lsn: commitLsn, notes });
     if ('problems' in found) return { reason: 'shape', detail: found.problems.join('; ') };
     const { under, columns } = found;

@@ -79,7 +79,7 @@ function told(batch: Batch): string[] {
     const { kind } = fromBinary(LogRecordSchema, bytes);
     if (kind.case !== 'change') return [];
     const { lane, sequence, row } = kind.value;
-    return [`${lane}/${sequence?.major} ${row[1]?.kind.value}`];
+    return [`${lane}/${sequence?.major} ${String(row[1]?.kind.value)}`];
   });
 }
 
