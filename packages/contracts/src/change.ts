@@ -138,17 +138,23 @@ const WIDER: Readonly<Record<string, readonly string[]>> = {
 
 function typeChange(before: Column, after: Column, readsAlike: boolean): Change {
   const [was, is] = [before, after].map((column) => column.sourceType || typeNameOf(column)) as [string, string];
-  const widens = readsAlike && WIDER[bareType(before)]?.includes(bareType(after)) === true;
+  // A varchar without a length takes what a text takes.
+  const isText = bareType(before) === 'text' && bareType(after) === 'character varying' && isUnlimited(after);
+  const widens = readsAlike && (isText || WIDER[bareType(before)]?.includes(bareType(after)) === true);
   if (widens) {
-    const kind = bareType(after) === 'text' ? 'length_widened' : 'digits_widened';
+    const kind = isText || bareType(after) === 'text' ? 'length_widened' : 'digits_widened';
     return change(kind, before.name, was, is);
   }
   const [zoneBefore, zoneAfter] = [limitsOf(before).timeZone, limitsOf(after).timeZone];
   if (readsAlike && zoneBefore !== zoneAfter) return change('time_zone_changed', before.name, was, is);
   // text that becomes varchar(10) is cut like varchar(20) that does.
-  if (readsAlike && bareType(before) === 'text' && limitsOf(after).length !== undefined)
+  if (readsAlike && bareType(before) === 'text' && !isUnlimited(after))
     return change('length_narrowed', before.name, was, is);
   return change('type_changed', before.name, was, is, readsAlike);
+}
+
+function isUnlimited(column: Column): boolean {
+  return limitsOf(column).length === undefined;
 }
 
 function typeNameOf(column: Column): string {

@@ -29,6 +29,12 @@ describe('judgeChange', () => {
       'length_widened',
       'compatible',
     ],
+    [
+      'text to varchar without a length',
+      but('unread', { sourceType: 'character varying' }),
+      'length_widened',
+      'compatible',
+    ],
     ['varchar to text', but('sku', { length: 0, sourceType: 'text' }), 'length_widened', 'compatible'],
     ['fewer digits', but('amount', { precision: 8, sourceType: 'numeric(8,2)' }), 'digits_narrowed', 'breaking'],
     [

@@ -35,6 +35,7 @@ import { LogReaders } from './core/log-readers.ts';
 import { databasesToDiagnose } from './diagnose.ts';
 import { captured } from './io/captured.ts';
 import { CheckpointFile } from './io/checkpoint-file.ts';
+import { ContractReporter } from './io/contract-reporter.ts';
 import { diagnoseDatabases } from './io/diagnose.ts';
 import { Eraser } from './io/eraser.ts';
 import { GenerationRequests } from './io/generation-requests.ts';
@@ -110,8 +111,14 @@ export async function startIngest(
   });
   const claimer = await openClaimer(config, conditions);
   if (claimer !== undefined) context.onStop('claims of databases', () => claimer.close());
+  const reporter =
+    config.registry === undefined ? undefined : new ContractReporter({ registry: config.registry, clock, logger });
+  if (reporter !== undefined) {
+    const reporting = reporter.run(signal);
+    context.onStop('telling the registry of shapes', () => reporting);
+  }
   const readers = new LogReaders();
-  const sources = openSources(config, databases, { log, quarantine, requests, readers, claimer }, shared);
+  const sources = openSources(config, databases, { log, quarantine, requests, readers, claimer, reporter }, shared);
   const ticker = startTicker({
     log,
     clock,
@@ -232,7 +239,7 @@ async function openClaimer(config: IngestConfig, conditions: ConditionBoard): Pr
 function openSources(
   config: IngestConfig,
   databases: readonly PostgresDatabase[],
-  { log, quarantine, requests, readers, claimer }: SourceWorld,
+  { log, quarantine, requests, readers, claimer, reporter }: SourceWorld,
   { clock, logger, conditions }: Shared,
 ): PostgresSource[] {
   return databases.map((database) => {
@@ -253,6 +260,7 @@ function openSources(
       conditions,
       inFlightBytesMax: Math.floor(config.inFlight / databases.length),
       onLostHistory: config.onLostHistory,
+      onShape: (contract, lsn) => reporter?.note(contract, lsn),
       ...(claimer === undefined ? {} : { claim: (what, until) => claimer.claim(what, until) }),
       resync: config.resync.find((request) => request.name === name)?.word,
     });
@@ -273,6 +281,7 @@ interface SourceWorld {
   readonly requests: GenerationRequests;
   readonly readers: LogReaders;
   readonly claimer: SourceClaimer | undefined;
+  readonly reporter: ContractReporter | undefined;
 }
 
 interface Shared {

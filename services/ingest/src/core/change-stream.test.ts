@@ -254,7 +254,7 @@ describe('ChangeStream', () => {
     expect(batch.quarantine).toMatchObject([
       {
         reason: 'shape',
-        detail: 'column id is no longer bigint',
+        detail: 'column id is text, was bigint',
         held: 'table',
         major: 60n,
         minor: 0,
@@ -285,6 +285,21 @@ describe('ChangeStream', () => {
     expect(feed(again, begin(70n), truncate).quarantine).toMatchObject([{ held: 'table', truncates: true }]);
   });
 
+  it('shows each shape that rows came in, once, with the commit that had it first', () => {
+    const stream = new ChangeStream([live(1, 0n)]);
+    feed(stream, begin(60n), relation(), insert(['a', '1', 'x']), commit(60n), begin(61n), insert(['a', '2', 'x']));
+    const shapes = stream.takeShown().map(({ contract, lsn }) => [lsn, ...contract.columns.map((c) => c.sourceType)]);
+    expect(shapes).toEqual([[60n, 'text', 'bigint', 'text']]);
+    feed(stream, commit(61n), begin(62n), relation([['id', 21]]), insert(['1']));
+    const [shape, ...more] = stream.takeShown();
+    expect(more).toEqual([]);
+    expect(shape).toMatchObject({
+      route: 1,
+      lsn: 62n,
+      contract: { columns: [{ name: 'id', sourceType: 'smallint' }] },
+    });
+  });
+
   it('passes what takes all values that the contract takes, and another order', () => {
     const stream = new ChangeStream([live(1, 0n)]);
     const reordered = relation([
@@ -297,7 +312,7 @@ describe('ChangeStream', () => {
       ['user', 25],
     ]);
     expect(feed(stream, begin(70n), narrower, insert(['2', 'a'])).quarantine).toMatchObject([
-      { reason: 'shape', detail: expect.stringContaining('column id is integer now, and was bigint') as string },
+      { reason: 'shape', detail: expect.stringContaining('column id is integer, was bigint') as string },
     ]);
   });
 

@@ -11,6 +11,7 @@
  * while it is still arriving, and nothing needs to hold it whole (R4). It is sent only after it committed.
  */
 import { Operation } from '@freshet/gen/freshet/log/v1/log_pb.ts';
+import type { Contract } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import { assert, must } from '@freshet/kit/assert.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
 import { Batch } from './batch.ts';
@@ -20,6 +21,7 @@ import type { OldTuple, PgOutputMessage, Relation, Tuple } from './pgoutput/mess
 import { checkIdentity } from './relation-identity.ts';
 import { isMutable, type Route, SLOT_LANE, withColumnTypes } from './route.ts';
 import { fitRow, keysOf, type RowBase, routeChange, type StreamRow, truncation } from './route-change.ts';
+import { shownContract } from './shown-contract.ts';
 import { tableName } from './sql.ts';
 
 /** A route that is live, with the position from which on the stream is its own. */
@@ -47,6 +49,20 @@ export interface ContractFloor {
   readonly lsn: bigint;
 }
 
+/** A shape in which rows of a route came. */
+export interface ShownShape {
+  readonly route: number;
+  /** The contract that the rows keep, or else the newest, with what the stream tells instead. */
+  readonly contract: Contract;
+  /** The LSN of the first commit that had it. */
+  readonly lsn: bigint;
+  /** What is different and passes, one sentence a change. */
+  readonly notes: readonly string[];
+}
+
+/** Shapes that wait to be told of; further ones are not told, as nothing depends on it. */
+const SHOWN_MAX = 1_000;
+
 interface Bound {
   readonly live: LiveRoute;
   /** The contract that the relation keeps, or why it keeps none. Undefined until a row needs it. */
@@ -73,6 +89,7 @@ export class ChangeStream {
   readonly #holds = new Map<number, Hold>();
   readonly #holes = new Map<number, Set<string>>();
   #hasNewHoles = false;
+  #shown: ShownShape[] = [];
   #transaction: Transaction | undefined;
   #newestLsn = 0n;
   #endLsn = 0n;
@@ -137,6 +154,13 @@ export class ChangeStream {
     const hasNew = this.#hasNewHoles;
     this.#hasNewHoles = false;
     return hasNew;
+  }
+
+  /** The shapes that rows of routes came in since the last call, by routes and relations that were bound: at most `SHOWN_MAX`. */
+  takeShown(): readonly ShownShape[] {
+    const shown = this.#shown;
+    this.#shown = [];
+    return shown;
   }
 
   get inTransaction(): boolean {
@@ -226,13 +250,18 @@ export class ChangeStream {
     const oldest = commitLsn >= floor.lsn ? floor.version : 0;
     const candidates = [live.route, ...live.earlier.filter(({ contract }) => contract.version >= oldest)];
     const found = findContract(candidates, relation);
+    const { contract } = 'under' in found ? found.under : live.route;
+    const notes = 'problems' in found ? [] : found.notes;
+    // Under a mapping the relation has the contract's names: the table's own were shown before it was given.
+    if (live.mapping === undefined && this.#shown.length < SHOWN_MAX)
+      this.#shown.push({ route: number, contract: shownContract(contract, relation), lsn: commitLsn, notes });
     if ('problems' in found) return { reason: 'shape', detail: found.problems.join('; ') };
     const { under, columns } = found;
     checkIdentity(under, relation, columns);
     const { version } = under.contract;
     if (version > floor.version) this.#floors.set(number, { version, lsn: commitLsn });
     const oids = columns.map((index) => relation.columns[index]?.typeOid);
-    return { under: withColumnTypes(under, oids), columns };
+    return { ...found, under: withColumnTypes(under, oids) };
   }
 
   #row(relationId: number, operation: Operation, row: Tuple, old: OldTuple | undefined, nowUs: number): void {

@@ -12,7 +12,7 @@ import {
 import { must } from '@freshet/kit/assert.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
 import type { Relation } from './pgoutput/messages.ts';
-import { fitShape } from './shape-gate.ts';
+import { fitShape, type Readers } from './shape-gate.ts';
 import { tableName } from './sql.ts';
 import { typeLimits } from './types/type-limits.ts';
 import { type CatalogType, valueTypeOf } from './types/type-table.ts';
@@ -112,15 +112,15 @@ function contractColumn(column: CatalogColumn): MessageInitShape<typeof ColumnSc
 export interface ContractFit<T> {
   readonly under: T;
   readonly columns: readonly number[];
+  /** What is different and passes, one sentence a change, for those whom it touches to know. */
+  readonly notes: readonly string[];
 }
 
 /** What a contract is kept by. */
-export interface Promised {
+export interface Promised extends Readers {
   readonly contract: Contract;
   /** What happens when the shape changes; left out: evolve. */
   readonly policy?: ChangePolicy | undefined;
-  /** The names of the columns that somebody reads; left out: all. */
-  readonly read?: ReadonlySet<string> | undefined;
 }
 
 /**
@@ -133,13 +133,12 @@ export function findContract<T extends Promised>(
   relation: Relation,
 ): ContractFit<T> | { readonly problems: readonly string[] } {
   const fits = candidates.map((under) => {
-    const { contract, policy, read } = under;
-    return { under, ...fitShape(contract, relation, policy ?? ChangePolicy.EVOLVE, read) };
+    return { under, ...fitShape(under.contract, relation, under.policy ?? ChangePolicy.EVOLVE, under) };
   });
   const found =
     fits.find(({ exact, problems }) => exact && problems.length === 0) ??
     fits.find(({ problems }) => problems.length === 0);
-  if (found !== undefined) return { under: found.under, columns: found.columns };
+  if (found !== undefined) return { under: found.under, columns: found.columns, notes: found.notes };
   return { problems: must(fits[0], 'a relation without a contract to keep').problems };
 }
 

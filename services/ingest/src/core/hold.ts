@@ -74,7 +74,7 @@ function isBefore(a: HeldPlace, b: HeldPlace): boolean {
 }
 
 /** Reasons that break the contract, rather than being a row that nobody can take. */
-const BREAKING: ReadonlySet<QuarantineReason> = new Set(['shape', 'moved', 'null_value', 'unknown_label']);
+const BREAKING: ReadonlySet<QuarantineReason> = new Set(['shape', 'moved', 'null_value', 'unknown_label', 'rule']);
 
 /** What a row holds that cannot be taken for the reason; undefined: only itself. */
 export function scopeOf(route: Route, reason: QuarantineReason, keys: readonly string[]): 'table' | 'key' | undefined {

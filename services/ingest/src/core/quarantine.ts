@@ -27,6 +27,8 @@ export type QuarantineReason =
   | 'null_value'
   /** A label that the contract's enum does not have. */
   | 'unknown_label'
+  /** It breaks a value rule of its source. */
+  | 'rule'
   /** Nothing is wrong with it: it came behind a row that is held, and waits for it. */
   | 'behind';
 

@@ -7,6 +7,7 @@
  * Invariants: I2 (an unchanged value is never taken for null or for anything else by whoever reads it), C1 in its first form (a row that
  * cannot be read under the contract reaches no fold).
  */
+import type { SourceUsage } from '@freshet/contracts/usage.ts';
 import { Operation } from '@freshet/gen/freshet/log/v1/log_pb.ts';
 import type { Contract } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import { ChangePolicy, type HoldScope, SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
@@ -23,6 +24,8 @@ import type { Scalar } from '@freshet/values/scalar.ts';
 import type { Tuple, TupleValue } from './pgoutput/messages.ts';
 import { placeName, type QuarantineEntry, type QuarantineReason, type RowPlace } from './quarantine.ts';
 import { encodeRowKey, sameRowKey } from './row-key.ts';
+import { RowRules } from './row-rules.ts';
+import { type Readers, touchedText } from './shape-gate.ts';
 import { tableName } from './sql.ts';
 import { parserOf, type TextParser } from './types/text-parsers.ts';
 import { ValueRefused } from './types/value-refused.ts';
@@ -44,6 +47,10 @@ export interface Route {
   readonly hold: HoldScope;
   /** The names of the columns that somebody reads; undefined: all. */
   readonly read: ReadonlySet<string> | undefined;
+  /** Whose features, services and owners they are, looked up when it is asked for; undefined: nobody tells. */
+  readonly usage: (() => SourceUsage) | undefined;
+  /** What its rows' values must be; undefined: no rules. */
+  readonly rules: RowRules | undefined;
   readonly parsers: readonly TextParser[];
   readonly types: readonly ValueType[];
   /** The indexes of the key's columns among the contract's. */
@@ -99,7 +106,7 @@ export function prepareRoute(
   partitions: number,
   ahead: ReadonlySet<string> = new Set(),
   needed?: ReadonlySet<string>,
-  read?: ReadonlySet<string>,
+  readers: Readers & { readonly isEarlier?: boolean | undefined } = {},
 ): Route {
   const source = must(plan.source, 'a route without a source');
   const contract = must(source.contract, 'a source without a contract');
@@ -125,7 +132,9 @@ export function prepareRoute(
     contract,
     policy: source.policy === ChangePolicy.UNSPECIFIED ? ChangePolicy.EVOLVE : source.policy,
     hold: source.hold,
-    read,
+    read: readers.read,
+    usage: readers.usage,
+    rules: readers.isEarlier ? RowRules.compileKnown(source.rules, contract) : RowRules.compile(source.rules, contract),
     types,
     parsers: contract.columns.map((column, i) => parserOf(must(types[i]), column.sourceTypeOid)),
     keyColumns,
@@ -163,6 +172,7 @@ export function routeRow(route: Route, row: SourceRow): Routed {
     if (key === undefined) return { kind: 'unkeyed' };
     const deletes = row.operation === Operation.DELETE;
     const values = deletes ? [] : valuesOf(route, row.values);
+    if (!deletes) checkRules(route, row, values);
     const { rowKey, oldRowKey } = rowKeysOf(route, row);
     const change = encodeChange(
       {
@@ -285,7 +295,10 @@ function checkPromise(route: Route, index: number, text: string | null): void {
   if (text === null) {
     // A null event time has a reason of its own, and without a key a row is nobody's.
     if (column.nullable || index === route.eventTimeColumn || route.keyColumns.includes(index)) return;
-    throw new Refused('null_value', `column ${column.name} is null, and the contract says that it never is`);
+    throw new Refused(
+      'null_value',
+      `column ${column.name} is null, and the contract says that it never is${touchedBy(route, column.name)}`,
+    );
   }
   if (column.type?.kind !== Kind.LIST) checkLabel(route, index, text);
 }
@@ -297,7 +310,7 @@ function checkLabel(route: Route, index: number, label: Scalar): void {
   if (column.enumLabels.includes(label) || !isPromised(route, column.name)) return;
   throw new Refused(
     'unknown_label',
-    `column ${column.name} has a label that the contract does not know: ${label.slice(0, 63)}`,
+    `column ${column.name} has a label that the contract does not know: ${label.slice(0, 63)}${touchedBy(route, column.name)}`,
   );
 }
 
@@ -306,6 +319,16 @@ function isPromised(route: Route, column: string): boolean {
   if (route.policy === ChangePolicy.NOTIFY) return false;
   // Of what nobody reads, null may stand for a value that was not sent.
   return route.read?.has(column) !== false && route.needed?.has(column) !== false;
+}
+
+/** Asked last of what is said of values, so that a null rate counts rows that can be read. */
+function checkRules({ rules }: Route, { lane }: SourceRow, values: readonly Scalar[]): void {
+  const broken = rules?.check(values, lane > SLOT_LANE);
+  if (broken !== undefined) throw new Refused('rule', broken);
+}
+
+function touchedBy({ usage }: Route, column: string): string {
+  return touchedText(usage?.().columns.get(column) ?? []);
 }
 
 function eventTimeOf(route: Route, row: SourceRow, values: readonly Scalar[]): number | undefined {

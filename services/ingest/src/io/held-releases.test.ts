@@ -183,7 +183,7 @@ describe('a table that is held', () => {
       route: 1,
       reason: 'shape',
       contractVersion: 1,
-      detail: 'column value (bigint) is gone',
+      detail: 'column value is called amount now',
     });
     expect(capture.conditions.list().map(({ id }) => id)).toContain('source/shop/held/1');
     // The slot advances, and the table beside it is as in the database.
@@ -233,7 +233,7 @@ describe('a table that is held', () => {
     expect(await world.moving('asking', asked({ value: 'other' }))).toMatchObject({
       released: 0,
       isDone: false,
-      blocked: { reason: 'shape', detail: 'column value (bigint) is gone' },
+      blocked: { reason: 'shape', detail: 'column value is called amount now' },
     });
     expect(await world.moving('asking', asked({ value: 'amount' }))).toMatchObject({ held: 0, isDone: true });
     await world.traffic(3);

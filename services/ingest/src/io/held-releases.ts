@@ -16,6 +16,7 @@
  * what is held (core/hold.ts: what the file says) nor what a released row is (core/release.ts).
  * Limit: two of `BATCH_BYTES` in memory, beside what the pipeline may; policy: waits; gauge: the pipeline's.
  */
+import type { Contract } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import { assert } from '@freshet/kit/assert.ts';
 import type { Clock } from '@freshet/kit/clock.ts';
 import type { ConditionBoard } from '@freshet/kit/conditions.ts';
@@ -23,7 +24,7 @@ import { FreshetError, isFreshetError } from '@freshet/kit/errors.ts';
 import type { Logger } from '@freshet/kit/logger.ts';
 import type { AppendPipeline } from '../core/append-pipeline.ts';
 import { Batch } from '../core/batch.ts';
-import type { ChangeStream, LiveRoute } from '../core/change-stream.ts';
+import type { ChangeStream, LiveRoute, ShownShape } from '../core/change-stream.ts';
 import { type HeldRoute, isHeldOf } from '../core/held-index.ts';
 import type { Mapping } from '../core/hold.ts';
 import { laterLsn } from '../core/lsn.ts';
@@ -31,6 +32,7 @@ import { comparePlaces, type QuarantineEntry, type RowPlace } from '../core/quar
 import { type Blocked, RELEASE_LANE, releaseEntry } from '../core/release.ts';
 import { advanced, type RouteState, withHoles, withRoutes } from '../core/source-state.ts';
 import type { QuarantineFile } from './quarantine-file.ts';
+import { RuleNotices } from './rule-notices.ts';
 import type { SourceStore } from './source-store.ts';
 
 const BATCH_BYTES = 256 * 1024;
@@ -45,6 +47,8 @@ export interface HeldReleasesOptions {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly conditions: ConditionBoard;
+  /** Told of each shape that rows came in, and of the commit that had it first. */
+  readonly onShape?: ((contract: Contract, lsn: bigint) => void) | undefined;
 }
 
 /** The stream beside which rows are released. */
@@ -94,11 +98,13 @@ export class HeldReleases {
   /** By route, what the newest try stopped at: tried again when it is asked for, or under another contract. */
   readonly #blocked = new Map<number, { readonly place: RowPlace; readonly version: number; readonly why: Blocked }>();
   readonly #released = new Map<number, number>();
+  readonly #rules: RuleNotices;
   readonly #told = new Map<number, string>();
   #switch: (() => Promise<void>) | undefined;
 
   constructor(options: HeldReleasesOptions) {
     this.#options = options;
+    this.#rules = new RuleNotices(options);
   }
 
   /** No commit before this comes again. */
@@ -156,6 +162,8 @@ export class HeldReleases {
       while (!signal.aborted) {
         for (const live of beside.stream.routes) await this.#look(live, beside, signal);
         this.#forgetUnstreamed();
+        this.#rules.settle();
+        for (const shape of beside.stream.takeShown()) this.#show(shape);
         await clock.sleep(LOOK_MS, signal).catch(() => undefined);
       }
     } catch (error) {
@@ -178,6 +186,7 @@ export class HeldReleases {
     }
     const held = quarantine.heldOf(route, generation);
     this.#tell(live, held);
+    this.#rules.tell(live.route);
     if (held === undefined) {
       if (beside.stream.holdOf(route) === undefined) this.#asked.delete(route);
       else this.#switch = () => this.#free(live, beside, signal);
@@ -392,6 +401,12 @@ export class HeldReleases {
       this.#told.delete(route);
       this.#options.conditions.clear(`source/${this.#options.name}/held/${route}`);
     }
+  }
+
+  #show({ route, contract, lsn, notes }: ShownShape): void {
+    const { logger, onShape } = this.#options;
+    if (notes.length > 0) logger.warn('the shape of a table changed, and its rows pass', { route, lsn, notes });
+    onShape?.(contract, lsn);
   }
 
   #tell({ route: { number: route } }: LiveRoute, held: HeldRoute | undefined): void {

@@ -39,7 +39,7 @@ const CHANGES: readonly Change[] = [
     before: "'long enough to cut'",
     ddl: 'ALTER TABLE narrowed ALTER v TYPE varchar(10) USING left(v, 10)',
     after: "'short'",
-    held: 'column v is character varying(10) now, and was character varying(20)',
+    held: 'column v holds less: 10, was 20; longer values are cut or refused',
   },
   {
     table: 'widened',
@@ -55,7 +55,7 @@ const CHANGES: readonly Change[] = [
     before: '12.34',
     ddl: 'ALTER TABLE rounded ALTER v TYPE numeric(10,1)',
     after: '12.3',
-    held: 'column v is numeric(10,1) now, and was numeric(10,2)',
+    held: 'column v has fewer digits: 10,1, was 10,2; values are rounded or refused',
   },
   {
     table: 'relabelled',
@@ -72,7 +72,7 @@ const CHANGES: readonly Change[] = [
     ddl: `ALTER TYPE size RENAME TO size_before; CREATE TYPE size AS ENUM ('small');
       ALTER TABLE unlabelled ALTER v TYPE size USING v::text::size`,
     after: "'small'",
-    held: 'column v is no longer size',
+    held: 'column v is a type with oid',
   },
   {
     table: 'nulled',
@@ -88,7 +88,7 @@ const CHANGES: readonly Change[] = [
     before: '5',
     ddl: 'ALTER TABLE renamed RENAME v TO w',
     after: '6',
-    held: 'column v (bigint) is gone',
+    held: 'column v is called w now',
   },
   {
     table: 'retyped',
@@ -96,7 +96,7 @@ const CHANGES: readonly Change[] = [
     before: "'5'",
     ddl: 'ALTER TABLE retyped ALTER v TYPE int8 USING v::int8',
     after: '6',
-    held: 'column v is no longer text',
+    held: 'column v is bigint, was text',
   },
   {
     table: 'rekeyed',

@@ -2,6 +2,7 @@
  * Routes as a stream takes them, of their states and plans: under each contract that a backlog may have been written in, with
  * the rows that were put aside and may come again. Owns no state.
  */
+import { type SourceUsage, usageOf } from '@freshet/contracts/usage.ts';
 import type { DefinitionSet, RoutePlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { must } from '@freshet/kit/assert.ts';
 import type { LiveRoute } from '../core/change-stream.ts';
@@ -37,11 +38,22 @@ export async function liveRoutes(
     await quarantine.remove(isHeldOf(route, generation, upTo));
   }
   const plans = new Map(wanted.map((plan) => [plan.route, plan]));
+  const usages = new Map<string, SourceUsage>();
+  /** Walks all definitions: looked up when something breaks, once a source. */
+  const usageOfSource = (source: string): SourceUsage => {
+    const usage = usages.get(source) ?? usageOf(definitions, source);
+    usages.set(source, usage);
+    return usage;
+  };
   return states.map(({ route, generation, fromLsn, tableOid, contractVersion, contractLsn, mapping }) => {
     const needed = neededColumns(must(plans.get(route)), definitions);
-    const read = readColumns(must(plans.get(route)), definitions);
-    const [newest, ...earlier] = plansByContract(must(plans.get(route)), contracts).map((plan) =>
-      prepareRoute(plan, generation, partitions, ahead, needed, read),
+    const source = must(plans.get(route)).source?.name ?? '';
+    const readers = {
+      read: readColumns(must(plans.get(route)), definitions),
+      usage: () => usageOfSource(source),
+    };
+    const [newest, ...earlier] = plansByContract(must(plans.get(route)), contracts).map((plan, i) =>
+      prepareRoute(plan, generation, partitions, ahead, needed, { ...readers, isEarlier: i > 0 }),
     );
     const floor = { version: contractVersion, lsn: contractLsn };
     const hold = quarantine.heldOf(route, generation)?.hold;

@@ -2,6 +2,7 @@
  * What a captured database is made of and with (postgres-source.ts): everything that waits, draws or touches a disk or the
  * network is here, so that a simulator can stand in for it. Owns no behaviour.
  */
+import type { Contract } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import type { Clock } from '@freshet/kit/clock.ts';
 import type { ConditionBoard } from '@freshet/kit/conditions.ts';
 import type { Logger } from '@freshet/kit/logger.ts';
@@ -53,6 +54,8 @@ export interface PostgresSourceOptions {
   readonly readers?: LogReaders | undefined;
   /** Asks whether this node may capture the database. Left out: nobody else is there. */
   readonly claim?: ClaimDatabase | undefined;
+  /** Told of each shape that rows came in, and of the commit that had it first. Left out: nobody is told. */
+  readonly onShape?: ((contract: Contract, lsn: bigint) => void) | undefined;
   /** How long a halted source waits before it looks again whether somebody mended what is wrong. Default 5 s. */
   readonly recheckMs?: number | undefined;
   /** How often the tables and the slot are looked up while streaming. Default 10 s. */

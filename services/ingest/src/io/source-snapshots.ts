@@ -18,11 +18,12 @@ import type { SourcePipelines } from '../core/source-pipelines.ts';
 import { type PublishedTables, publishedOid, type RouteGeneration, type RouteState } from '../core/source-state.ts';
 import { tableName } from '../core/sql.ts';
 import type { QuarantineFile } from './quarantine-file.ts';
+import { RuleNotices, type RuleNoticesOptions } from './rule-notices.ts';
 import { appendSnapshot } from './snapshot-rows.ts';
 import type { Stage, StageStore } from './snapshot-stage.ts';
 import { checkShape, tableKey, tableOf } from './source-preflight.ts';
 
-export interface SourceSnapshotsOptions {
+export interface SourceSnapshotsOptions extends RuleNoticesOptions {
   readonly database: SourceDatabase;
   readonly slotName: string;
   readonly stages: StageStore;
@@ -44,9 +45,11 @@ export interface StageAppend {
 
 export class SourceSnapshots {
   readonly #options: SourceSnapshotsOptions;
+  readonly #rules: RuleNotices;
 
   constructor(options: SourceSnapshotsOptions) {
     this.#options = options;
+    this.#rules = new RuleNotices(options);
   }
 
   /** Reads the routes' tables to a stage; resolves, when it is durable, with what the routes are then. */
@@ -131,6 +134,7 @@ export class SourceSnapshots {
         clock,
         signal,
       });
+      for (const route of routes) this.#rules.tell(route);
       logger.info('snapshot appended', { routes: states.map(({ route }) => route), rows });
       return states.map((state): RouteState => ({ ...state, phase: 'live', stage: '' }));
     } catch (error) {

@@ -88,6 +88,11 @@ export function builtInType(oid: number): PlainType | undefined {
   return { kind: Kind.LIST, element: SCALAR_KINDS.get(element) ?? Kind.STRING, dimension: 0 };
 }
 
+/** The oid of the elements of a built-in array type; undefined for one that is none. */
+export function elementOf(oid: number): number | undefined {
+  return ARRAYS.get(oid);
+}
+
 /** The type that any Postgres type is read as. */
 export function valueTypeOf(type: CatalogType): PlainType {
   const known = builtInType(type.oid);
