@@ -27,12 +27,12 @@ import {
   type JsonSchema,
   named,
   optionalText,
-  optionalTexts,
   optionalWord,
   orNothing,
   record,
   rulesOf,
   text,
+  texts,
   word,
 } from './editor-shapes.ts';
 import { ENTITY_FIELDS, KEY_KIND_NAMES } from './parse/parse-entity.ts';
@@ -94,7 +94,7 @@ function forPeople(message: Message): Readonly<Record<'owner' | 'description' | 
 function described(message: Message): Readonly<Record<'description' | 'tags', JsonSchema>> {
   return {
     description: optionalText('What it is, for people. `freshet search` finds it.', rulesOf(message, 'description')),
-    tags: optionalTexts('Words to find it by, such as [finance, pii].', rulesOf(message, 'tags')),
+    tags: texts('Words to find it by, such as [finance, pii].', rulesOf(message, 'tags')),
   };
 }
 
@@ -294,7 +294,7 @@ function service(): JsonSchema {
     {
       kind: kindField('FeatureService'),
       name: nameOf(FeatureServiceSchema, "The service's name."),
-      features: optionalTexts('The features, as view:feature or view:*.', rulesOf(FeatureServiceSchema, 'features')),
+      features: texts('The features, as view:feature or view:*.', rulesOf(FeatureServiceSchema, 'features')),
       request: orNothing(
         named(
           'What the caller sends beside the keys: { cart_total: double }.',

@@ -102,8 +102,8 @@ export function flag(description: string): JsonSchema {
   return { description, type: 'boolean' };
 }
 
-/** A list of texts that may be left out, but not be empty. */
-export function optionalTexts(description: string, rules: JsonSchema): JsonSchema {
+/** A list of texts that may not be empty. */
+export function texts(description: string, rules: JsonSchema): JsonSchema {
   const items = { type: 'string', ...(rules['items'] as JsonSchema | undefined) };
   return { description, type: 'array', minItems: 1, ...rules, items };
 }

@@ -4,6 +4,7 @@ import { type Source, SourceSchema } from '@freshet/gen/freshet/registry/v1/defi
 import { ChangePolicy, HoldScope, SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import { type PostgresTable, PostgresTableSchema } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { closest } from '@freshet/kit/closest.ts';
+import { isScalar } from 'yaml';
 import { parseTableName } from '../table-name.ts';
 import type { Fields } from '../yaml/fields.ts';
 import { parseRules } from './parse-rules.ts';
@@ -97,7 +98,9 @@ function parsePostgres(fields: Fields): PostgresTable | undefined {
   const database = postgres.text('database') || DEFAULT_DATABASE;
   const name = parseTableName(text);
   const field = postgres.get('table');
-  if (name === undefined && text !== '' && field !== undefined) {
+  // What is missing or no text was told already; a text with nothing in it was not.
+  const isText = isScalar(field?.node) && typeof field.node.value === 'string';
+  if (name === undefined && isText) {
     const remedy =
       'Write schema.table as in SQL, for example public.user_activity, or \'"My Schema"."My Table"\' with capitals or spaces.';
     fields.problem(field.location, `"${text}" is not the name of a table.`, remedy);
