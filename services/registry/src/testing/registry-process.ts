@@ -23,7 +23,10 @@ export class RegistryProcess {
   /** Starts it; resolves when it answers. */
   async start(options: readonly string[] = []): Promise<void> {
     const listen = ['--listen', '127.0.0.1:0', '--http-listen', '127.0.0.1:0'];
+    // A service refuses a FRESHET_ variable that is no setting of its own, and campaigns are made longer by such ones.
+    const own = Object.entries(process.env).filter(([name]) => !name.startsWith('FRESHET_'));
     const child = spawn(process.execPath, [MAIN, '--data-dir', this.#directory, ...listen, ...options], {
+      env: Object.fromEntries(own),
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     this.#child = child;
