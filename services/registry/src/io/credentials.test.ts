@@ -31,10 +31,10 @@ it('lets everybody in when there are no files', async () => {
 
 it('knows names with passwords, written out or as a digest', async () => {
   const usersFile = await file(
-    `# who may\n\nada:secret\r\nbob:${digest('hidden')}\n  eve:a:b c\nnobody:\nbig:${digest('X').toUpperCase().replace('SHA256', 'sha256')}\n`,
+    `# who may\n\nada:secret\r\nbob:${digest('hidden')}\n  eve:a:b c\nbig:${digest('X').toUpperCase().replace('SHA256', 'sha256')}\n`,
   );
   const allows = (await readCredentials({ usersFile }))!;
-  for (const right of ['ada:secret', 'bob:hidden', 'eve:a:b c', 'nobody:', 'big:X'])
+  for (const right of ['ada:secret', 'bob:hidden', 'eve:a:b c', 'big:X'])
     expect(allows(basic(right)), right).toBe(true);
   expect(allows(basic('ada:secret').replace('Basic', 'bAsIc'))).toBe(true);
   const wrong = [
@@ -106,4 +106,15 @@ it('refuses files that are missing, empty, too long or not of that form, and tel
     expect(error).toMatchObject({ code: 'INVALID_CONFIG', message: expect.stringMatching(message) as unknown });
     expect(String((error as Error).message)).not.toContain('hushhush');
   }
+});
+
+it.each([
+  ['ada:', /line 1 has no password/],
+  ['ada:x\nada:y', /line 2 has a name that is there already/],
+  ['ada:sha256:abc', /line 1 has a sha256 that is not of 64 hex digits/],
+])('refuses %j, which would let somebody in by mistake', async (text, message) => {
+  await expect(readCredentials({ usersFile: await file(text) })).rejects.toMatchObject({
+    code: 'INVALID_CONFIG',
+    message: expect.stringMatching(message) as string,
+  });
 });

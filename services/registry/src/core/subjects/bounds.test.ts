@@ -3,7 +3,7 @@
  * store in memory, with a clock that the test moves.
  */
 import { expect, it } from 'vitest';
-import { SCHEMA_ENGINES } from '../../engines.ts';
+import { schemaEngines } from '../../engines.ts';
 import { MemorySchemaStore } from '../../testing/memory-schema-store.ts';
 import type { RegistrationRequest } from './registration.ts';
 import { type RegistryLimits, SubjectRegistry } from './subject-registry.ts';
@@ -39,7 +39,7 @@ async function open(limits: Partial<RegistryLimits> = {}): Promise<SubjectRegist
     },
   };
   const store = new MemorySchemaStore();
-  return SubjectRegistry.open({ store, engines: SCHEMA_ENGINES, clock, limits });
+  return SubjectRegistry.open({ store, engines: schemaEngines({ oneofRule: 'latest' }), clock, limits });
 }
 
 it('stops judging a long history once it took its time, and goes on with the next request', async () => {
