@@ -394,7 +394,7 @@ describe('a contract that is broken', () => {
     const told = (): unknown => capture.conditions.list().find(({ id }) => id === 'source/shop/held/1');
     await expect.poll(told, patient).toMatchObject({
       code: 'CONTRACT_BROKEN',
-      message: expect.stringContaining('column amount is no longer integer') as string,
+      message: expect.stringContaining('column amount is text, was integer') as string,
     });
     expect(capture.source.status().phase).toBe(SourceState.STREAMING);
     await database.sql`INSERT INTO events VALUES (4, 1, 'eight', 'x')`;
