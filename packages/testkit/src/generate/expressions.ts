@@ -247,13 +247,21 @@ function comparisons(columns: ExpressionColumns, tie: (name: 'int' | 'double' | 
   ];
 }
 
+/** What each negation negates. */
+const NEGATED = new WeakMap<TwinExpression, TwinExpression>();
+
+/** CEL's parser takes two negations for none: `!(!(null))` is null, where `!(null)` is an error. */
+function not(a: TwinExpression): TwinExpression {
+  const twice = NEGATED.get(a);
+  const evaluate = twice?.evaluate ?? ((row) => !bool(a.evaluate(row)));
+  const negation: TwinExpression = { cel: `!(${a.cel})`, columns: a.columns, evaluate };
+  NEGATED.set(negation, a);
+  return negation;
+}
+
 function logic(operand: Expression): Expression[] {
   return [
-    map1(
-      operand,
-      (a) => `!(${a})`,
-      (a) => !bool(a),
-    ),
+    operand.map(not),
     fc.tuple(operand, operand).map(([a, b]) => absorbing(a, b, '&&', false)),
     fc.tuple(operand, operand).map(([a, b]) => absorbing(a, b, '||', true)),
   ];
