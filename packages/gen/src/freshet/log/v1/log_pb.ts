@@ -177,7 +177,8 @@ export type Change = Message<"freshet.log.v1.Change"> & {
   generation: number;
 
   /**
-   * The ordered delivery that this came by, unique in the generation: 1 is the snapshot, 2 the replication slot.
+   * The ordered delivery that this came by, unique in the generation: 1 is the snapshot, 2 the replication slot,
+   * 3 what was held in quarantine and released.
    *
    * @generated from field: uint32 lane = 3;
    */
