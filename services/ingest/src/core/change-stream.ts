@@ -15,6 +15,7 @@ import type { Contract } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import { assert, must } from '@freshet/kit/assert.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
 import { Batch } from './batch.ts';
+import { CommitTrail } from './commit-trail.ts';
 import { type ContractFit, findContract } from './contract.ts';
 import { Hold, heldEntry, type Mapping, mapRow, scopeOf } from './hold.ts';
 import type { OldTuple, PgOutputMessage, Relation, Tuple } from './pgoutput/messages.ts';
@@ -94,6 +95,8 @@ export class ChangeStream {
   #newestLsn = 0n;
   #endLsn = 0n;
   #batch = new Batch();
+  /** The commits that came, until they are acknowledged. */
+  readonly trail = new CommitTrail();
   /** Commits seen. */
   commits = 0;
   /** Rows seen. */
@@ -212,6 +215,7 @@ export class ChangeStream {
         this.#transaction = { commitLsn: message.commitLsn, commitTimeUs: message.commitTimeUs, rows: new Map() };
         return;
       case 'commit':
+        this.trail.came(message.endLsn, message.commitTimeUs);
         this.#transaction = undefined;
         this.#batch.position = message.endLsn;
         this.#endLsn = message.endLsn;

@@ -16,6 +16,8 @@
 import type { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import type { RoutePlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
+import type { ChangeStream } from './change-stream.ts';
+import type { Landmark } from './commit-trail.ts';
 import type { HistoryLoss } from './history-notice.ts';
 import type { Mapping } from './hold.ts';
 import { checkOwnSlot, lostHistory } from './lost-history.ts';
@@ -88,6 +90,8 @@ export interface SourceState {
   readonly generationFloor: number;
   /** No acknowledgement beyond this was ever sent. */
   readonly acknowledgedLsn: bigint;
+  /** By what the database is known again up to there; undefined: not noted. */
+  readonly landmark?: Landmark | undefined;
   readonly routes: readonly RouteState[];
   /** The newest loss of history; undefined: none that is known. */
   readonly loss?: HistoryLoss | undefined;
@@ -280,12 +284,11 @@ export function withFloors(
 export function advanced(
   state: SourceState,
   lsn: bigint,
-  {
-    floors,
-    holes,
-  }: { readonly floors: Parameters<typeof withFloors>[1]; readonly holes: Parameters<typeof withHoles>[1] },
+  { floors, holes, trail }: Pick<ChangeStream, 'floors' | 'holes' | 'trail'>,
 ): SourceState {
-  return withHoles(withFloors({ ...state, acknowledgedLsn: laterLsn(state.acknowledgedLsn, lsn) }, floors), holes);
+  const { acknowledgedLsn } = state;
+  const landmark = trail.landmark(state.landmark, acknowledgedLsn, lsn);
+  return withHoles(withFloors({ ...state, landmark, acknowledgedLsn: laterLsn(acknowledgedLsn, lsn) }, floors), holes);
 }
 
 /** The state with the columns of which the stream left values out, by route. */
