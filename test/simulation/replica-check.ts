@@ -57,10 +57,11 @@ export class ReplicaCheck {
           .map(({ logId, truth }, number) => ({ logId, truth, number }))
           .filter(({ logId }) => report.logId === '' || report.logId === logId);
         let first: string | undefined;
+        const seen: SeenView = { viewId: table.viewId, plan: view.plan, nowUs };
         for (const { truth, number } of candidates.toReversed()) {
           const wrong =
-            this.#rows(table.viewId, (key) => shownName(table.viewId, number, shard, key), table.rows, truth) ??
-            this.#complete({ viewId: table.viewId, plan: view.plan, nowUs }, table.rows, throughUs, truth);
+            this.#rows(seen, (key) => shownName(table.viewId, number, shard, key), table.rows, truth) ??
+            this.#complete(seen, table.rows, throughUs, truth);
           first ??= wrong;
           if (wrong !== undefined) continue;
           // Only of the history that it is in: versions of one say nothing about those of another.
@@ -117,7 +118,7 @@ export class ReplicaCheck {
    * that is dead for good need not be.
    */
   #complete(
-    { viewId, plan, nowUs }: { readonly viewId: string; readonly plan: ViewPlan; readonly nowUs: number },
+    { viewId, plan, nowUs }: SeenView,
     rows: Rows,
     throughUs: number,
     truth: PartitionTruth,
@@ -138,7 +139,7 @@ export class ReplicaCheck {
         // The shard may be further than it says that it is complete: its row may have died since, by the log's time.
         const atUs = Math.max(nowUs, truth.logTimeUs);
         const isDead = ({ version: v, bytes }: { readonly version: number; readonly bytes: string }): boolean =>
-          v >= due.version && isDeadRow(decodeRow(fromLatin1(bytes)), unseenColumns(plan), atUs);
+          v >= due.version && saysNothing(bytes, plan, atUs);
         if (version !== undefined || !moments.some(isDead)) {
           return `R1: ${through}, but ${hex(key)} is at version ${version ?? 'none'}, not ${due.version}`;
         }
@@ -151,7 +152,7 @@ export class ReplicaCheck {
   }
 
   #rows(
-    viewId: string,
+    { viewId, plan, nowUs }: SeenView,
     nameOf: (key: number | string) => string,
     rows: Rows,
     truth: PartitionTruth,
@@ -163,6 +164,7 @@ export class ReplicaCheck {
       if (bytes === '') continue;
       this.rowsChecked += 1;
       const right = truth.row(viewId, key, version);
+      if (right === undefined && saysNothing(bytes, plan, Math.max(nowUs, truth.logTimeUs))) continue;
       if (right === undefined) return `R1: ${hex(key)} has version ${version}, which it never had`;
       if (right.bytes !== bytes) return `R1: ${hex(key)} at version ${version} has other bytes`;
     }
@@ -172,6 +174,21 @@ export class ReplicaCheck {
 
 function shownName(viewId: string, history: number, shard: number, key: number | string): string {
   return `${viewId} ${history} ${shard} ${key}`;
+}
+
+/**
+ * Whether a row says nothing any more. A view that is built from the log may have one where the truth, whose build freed it
+ * before it was complete, has none: to a reader they are the same. One in the place of a row that lives is not complete.
+ */
+function saysNothing(bytes: string, plan: ViewPlan, atUs: number): boolean {
+  return isDeadRow(decodeRow(fromLatin1(bytes)), unseenColumns(plan), atUs);
+}
+
+interface SeenView {
+  readonly viewId: string;
+  readonly plan: ViewPlan;
+  /** Now, by the replica's clock. */
+  readonly nowUs: number;
 }
 
 type Rows = ReadonlyMap<number | string, { readonly version: number; readonly bytes: string }>;
