@@ -47,6 +47,7 @@ export class SimMachine {
   readonly #options: MachineOptions;
   #process: SimProcess | undefined;
   #lives = 0;
+  readonly #signals: AbortController[] = [];
   readonly #diskRandom: Random;
   #isFull = false;
   #lies = false;
@@ -99,7 +100,9 @@ export class SimMachine {
       scheduler.after(RESTART_US, () => this.start());
     };
     const logger = loggerTo((level, message) => onLog(name, level, message));
-    const { signal } = new AbortController();
+    const controller = new AbortController();
+    this.#signals.push(controller);
+    const { signal } = controller;
     // Not in the turn of whoever starts it: a process begins by itself.
     process.after(1, () => {
       boot({ process, stores: this.stores, files: this.files, random: life, logger, signal }).then(
@@ -129,6 +132,16 @@ export class SimMachine {
     this.#process = undefined;
     this.stores.crash((unsynced) => Math.floor(keep * (unsynced + 0.999)));
     this.files = this.#ready(this.files.powerCut(this.#diskRandom));
+  }
+
+  /**
+   * The end of the run. A life that is killed takes nothing back, so what it listened for would stay in memory with all
+   * that it held, as long as the signal that never comes: Node keeps signals that depend on others while somebody
+   * listens. So all lives are told to end when nobody looks any more; they are dead, and do nothing about it.
+   */
+  bury(): void {
+    this.kill();
+    for (const controller of this.#signals) controller.abort();
   }
 
   /** A disk whose every I/O takes time. */

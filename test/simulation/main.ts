@@ -87,10 +87,12 @@ interface Options {
 const say = (text: string): void => void process.stderr.write(`${text}\n`);
 
 /**
- * After so many seeds a process is replaced. A life that is killed in the simulator never ends its signals, as the process
- * of a real one would with all it holds, so what it held stays (about 6 MB a seed).
+ * After so many seeds a process is replaced, to be sure of its memory. A young one costs: until its code is compiled a
+ * seed takes twice as long.
  */
-const SEEDS_A_PROCESS = 100;
+const SEEDS_A_PROCESS = 1000;
+/** Of young garbage: runs make much of it, and little that stays. */
+const YOUNG_MIB = 64;
 
 /** Spreads seeds over processes, each of which may run a broken build. */
 async function spread(options: Options, broken: string | undefined): Promise<Tally> {
@@ -126,7 +128,7 @@ function runProcess(
   return new Promise((resolve, reject) => {
     const child = fork(import.meta.filename, ['worker'], {
       env: { ...process.env, ...(broken === undefined ? {} : { FRESHET_BROKEN_BUILD: broken }) },
-      execArgv: ['--import', join(import.meta.dirname, 'break.ts')],
+      execArgv: [`--max-semi-space-size=${YOUNG_MIB}`, '--import', join(import.meta.dirname, 'break.ts')],
     });
     children.add(child);
     child.send({ seeds, stopAtFailure: broken !== undefined });

@@ -12,20 +12,28 @@ import { rowLayout, valuesAt } from '@freshet/engine/rows/row-reader.ts';
 import type { DefinitionSet, ViewPlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { fromLatin1 } from '@freshet/replica/latin1.ts';
 import type { Replica } from '@freshet/replica/replica.ts';
-import { rowKeyOfText, rowKeyText } from '@freshet/replica/row-key.ts';
+import { type RowKey, rowKeyOfText, rowKeyText } from '@freshet/replica/row-key.ts';
 import { NOT_READABLE_US } from '@freshet/replica/view-table.ts';
 import { int64KeyString } from '@freshet/values/key.ts';
 import { partitionOfKeyString } from '@freshet/values/partition.ts';
-import type { PartitionHistories } from './histories.ts';
+import type { History, PartitionHistories } from './histories.ts';
 import type { Total } from './shop.ts';
-import type { PartitionTruth } from './truth.ts';
+import type { Moment, PartitionTruth } from './truth.ts';
+
+/** What was shown of a row, and found right, when it was looked at last. */
+interface Shown {
+  readonly version: number;
+  readonly bytes: string;
+}
 
 export class ReplicaCheck {
-  /** The newest version shown of each view, shard and key, while the process lives. */
-  readonly #shown = new Map<string, number>();
+  /** What was shown newest of each row, by view, history and shard, while the process lives. */
+  readonly #shown = new Map<string, Map<RowKey, Shown>>();
   /** By view, the newest generation of its route that was read. */
   readonly #generations = new Map<string, number>();
   readonly #sights = new Set<string>();
+  /** Rows that were dead at a time that has been: they are dead for good. */
+  readonly #dead = new WeakSet<Moment>();
   rowsChecked = 0;
 
   /** What was seen since the last call that must be seen sometimes. */
@@ -53,20 +61,18 @@ export class ReplicaCheck {
         if (report === undefined || partition === undefined || partition.isAsking) continue;
         const throughUs = Math.min(report.completeThroughUs, table.completeThroughUs);
         // By the newest history first; by an older one, wholly, as long as nobody told the replica of a newer one (R3).
-        const candidates = partition.all
-          .map(({ logId, truth }, number) => ({ logId, truth, number }))
-          .filter(({ logId }) => report.logId === '' || report.logId === logId);
         let first: string | undefined;
         const seen: SeenView = { viewId: table.viewId, plan: view.plan, nowUs };
-        for (const { truth, number } of candidates.toReversed()) {
+        for (let number = partition.all.length - 1; number >= 0; number--) {
+          const { logId, truth } = partition.all[number] as History;
+          if (report.logId !== '' && report.logId !== logId) continue;
+          const shown = this.#shownOf(`${table.viewId} ${number} ${shard}`);
           const wrong =
-            this.#rows(seen, (key) => shownName(table.viewId, number, shard, key), table.rows, truth) ??
-            this.#complete(seen, table.rows, throughUs, truth);
+            this.#rows(seen, shown, table.rows, truth) ?? this.#complete(seen, table.rows, throughUs, truth);
           first ??= wrong;
           if (wrong !== undefined) continue;
           // Only of the history that it is in: versions of one say nothing about those of another.
-          for (const [key, { version }] of table.rows)
-            this.#shown.set(shownName(table.viewId, number, shard, key), version);
+          remember(shown, table.rows);
           first = undefined;
           break;
         }
@@ -127,19 +133,20 @@ export class ReplicaCheck {
     if (view === undefined || throughUs <= 0) return undefined;
     const life = truth.lifeAt(viewId, truth.positionBefore(throughUs));
     if (life < 0) return undefined;
-    const present = [...rows].filter(([, { bytes }]) => bytes !== '');
-    const versions = new Map(present.map(([key, { version }]) => [rowKeyText(key as never), version]));
     const through = `complete through ${throughUs}`;
-    for (const [key, moments] of view.keys) {
-      const version = versions.get(key);
+    for (const [key, { rowKey, moments }] of view.keys) {
+      const row = rows.get(rowKey);
+      const version = row === undefined || row.bytes === '' ? undefined : row.version;
+      const newest = moments.at(-1) as Moment;
+      // The newest there is, of this life: no question is left.
+      if (version === newest.version && newest.life >= life) continue;
       const due = moments.findLast((moment) => moment.logTimeUs < throughUs && moment.life >= life);
       if (due !== undefined && (version ?? -1) < due.version) {
         // A replica that is further than it says may be in a later life of the view, which begins without the row.
         if (version === undefined && due.life < view.livesFrom.length - 1) continue;
         // The shard may be further than it says that it is complete: its row may have died since, by the log's time.
         const atUs = Math.max(nowUs, truth.logTimeUs);
-        const isDead = ({ version: v, bytes }: { readonly version: number; readonly bytes: string }): boolean =>
-          v >= due.version && saysNothing(bytes, plan, atUs);
+        const isDead = (moment: Moment): boolean => moment.version >= due.version && this.#isDead(moment, plan, atUs);
         if (version !== undefined || !moments.some(isDead)) {
           return `R1: ${through}, but ${hex(key)} is at version ${version ?? 'none'}, not ${due.version}`;
         }
@@ -151,29 +158,50 @@ export class ReplicaCheck {
     return undefined;
   }
 
+  #isDead(moment: Moment, plan: ViewPlan, atUs: number): boolean {
+    if (this.#dead.has(moment)) return true;
+    const isDead = saysNothing(moment.bytes, plan, atUs);
+    if (isDead) this.#dead.add(moment);
+    return isDead;
+  }
+
   #rows(
     { viewId, plan, nowUs }: SeenView,
-    nameOf: (key: number | string) => string,
+    shown: ReadonlyMap<RowKey, Shown>,
     rows: Rows,
     truth: PartitionTruth,
   ): string | undefined {
     for (const [rowKey, { version, bytes }] of rows) {
-      const key = rowKeyText(rowKey);
-      const shown = this.#shown.get(nameOf(rowKey)) ?? -1;
-      if (version < shown) return `R2: ${hex(key)} went from version ${shown} back to ${version}`;
+      const before = shown.get(rowKey);
+      if (before !== undefined && version < before.version)
+        return `R2: ${hexOf(rowKey)} went from version ${before.version} back to ${version}`;
       if (bytes === '') continue;
       this.rowsChecked += 1;
-      const right = truth.row(viewId, key, version);
+      // It was compared when it was shown first, and the truth of a version does not change.
+      if (before !== undefined && before.version === version && before.bytes === bytes) continue;
+      const right = truth.row(viewId, rowKeyText(rowKey), version);
       if (right === undefined && saysNothing(bytes, plan, Math.max(nowUs, truth.logTimeUs))) continue;
-      if (right === undefined) return `R1: ${hex(key)} has version ${version}, which it never had`;
-      if (right.bytes !== bytes) return `R1: ${hex(key)} at version ${version} has other bytes`;
+      if (right === undefined) return `R1: ${hexOf(rowKey)} has version ${version}, which it never had`;
+      if (right.bytes !== bytes) return `R1: ${hexOf(rowKey)} at version ${version} has other bytes`;
     }
     return undefined;
   }
+
+  #shownOf(table: string): Map<RowKey, Shown> {
+    let shown = this.#shown.get(table);
+    if (shown === undefined) {
+      shown = new Map();
+      this.#shown.set(table, shown);
+    }
+    return shown;
+  }
 }
 
-function shownName(viewId: string, history: number, shard: number, key: number | string): string {
-  return `${viewId} ${history} ${shard} ${key}`;
+function remember(shown: Map<RowKey, Shown>, rows: Rows): void {
+  for (const [key, { version, bytes }] of rows) {
+    const before = shown.get(key);
+    if (before?.version !== version || before.bytes !== bytes) shown.set(key, { version, bytes });
+  }
 }
 
 /**
@@ -191,7 +219,11 @@ interface SeenView {
   readonly nowUs: number;
 }
 
-type Rows = ReadonlyMap<number | string, { readonly version: number; readonly bytes: string }>;
+type Rows = ReadonlyMap<RowKey, { readonly version: number; readonly bytes: string }>;
+
+function hexOf(key: RowKey): string {
+  return hex(rowKeyText(key));
+}
 
 function hex(key: string): string {
   return Buffer.from(key, 'latin1').toString('hex');

@@ -70,14 +70,30 @@ const SETS: readonly (readonly (keyof typeof VIEWS)[])[] = [
 /** Sets from this number on are drawn (drawn-definitions.ts). */
 export const FIRST_DRAWN: number = SETS.length;
 
+/** Sets as they were resolved, by the sets that came before them: runs go the same ways again and again. */
+const resolvedSets = new Map<string, DefinitionSet>();
+const RESOLVED_MAX = 500;
+const ways = new WeakMap<DefinitionSet, string>();
+
 /** The definitions of a set, with a generation above that of the set in force. */
 export function definitionsOf(set: number, previous: DefinitionSet | undefined): DefinitionSet {
+  const way = `${previous === undefined ? '' : ways.get(previous)}/${set}`;
+  let resolved = resolvedSets.get(way);
+  if (resolved === undefined) {
+    if (resolvedSets.size >= RESOLVED_MAX) resolvedSets.clear();
+    resolved = resolve(set, previous);
+    resolvedSets.set(way, resolved);
+    ways.set(resolved, way);
+  }
+  return resolved;
+}
+
+function resolve(set: number, previous: DefinitionSet | undefined): DefinitionSet {
   const text = [HEAD, ORDER_SOURCES, ...ORDER_VIEWS, ...(set < FIRST_DRAWN ? writtenSet(set) : drawnSet(set))].join(
     '\n---\n',
   );
   const definitions = parseDefinitions([{ path: 'shop.yaml', text }]);
-  const { resolved } = resolveDefinitions({ definitions, contracts: CONTRACTS, previous });
-  return resolved;
+  return resolveDefinitions({ definitions, contracts: CONTRACTS, previous }).resolved;
 }
 
 function writtenSet(set: number): string[] {

@@ -8,10 +8,11 @@
  */
 import { type FoldEntry, ShardFold } from '@freshet/engine/shard-fold.ts';
 import { toLatin1 } from '@freshet/replica/latin1.ts';
+import { type RowKey, rowKeyOfText } from '@freshet/replica/row-key.ts';
 import { disturbed, rowsBefore } from './definition-check.ts';
 
 /** A row at the moment at which it came to be. */
-interface Moment {
+export interface Moment {
   readonly version: number;
   readonly logTimeUs: number;
   /** The encoded row, a character per byte. */
@@ -20,13 +21,20 @@ interface Moment {
   life: number;
 }
 
+export interface KeyTruth {
+  /** The key as a replica has it. */
+  readonly rowKey: RowKey;
+  /** By version, ascending; at least one. */
+  readonly moments: Moment[];
+}
+
 export interface ViewTruth {
   /**
    * The positions from which on the view was complete without a break, one for each of its lives: one that begins anew
    * has none of the rows of the one before.
    */
   readonly livesFrom: number[];
-  readonly keys: Map<string, Moment[]>;
+  readonly keys: Map<string, KeyTruth>;
 }
 
 export class PartitionTruth {
@@ -73,7 +81,7 @@ export class PartitionTruth {
 
   /** The row of a version; undefined when the key never had that version. */
   row(viewId: string, key: string, version: number): Moment | undefined {
-    const moments = this.views.get(viewId)?.keys.get(key) ?? [];
+    const moments = this.views.get(viewId)?.keys.get(key)?.moments ?? [];
     let low = 0;
     let high = moments.length - 1;
     while (low <= high) {
@@ -126,8 +134,12 @@ export class PartitionTruth {
     if (row === undefined) return;
     const { keys, livesFrom } = this.#view(viewId);
     const life = livesFrom.length - 1;
-    const moments = keys.get(key) ?? [];
-    keys.set(key, moments);
+    let known = keys.get(key);
+    if (known === undefined) {
+      known = { rowKey: rowKeyOfText(key), moments: [] };
+      keys.set(key, known);
+    }
+    const { moments } = known;
     const newest = moments.at(-1);
     if (newest !== undefined && newest.version >= row.version) {
       newest.life = life;

@@ -8,6 +8,7 @@
  * Owns the verdict: never wrong, whatever happens (unbounded faults); and when all faults have ended, everything committed
  * is served within a bounded time (bounded faults converge). Runs production code; only disk, network, clock and database are simulated.
  */
+import { setImmediate as turn } from 'node:timers/promises';
 import type { DefinitionSet } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import type { SegmentLog } from '@freshet/log/segment-log.ts';
 import type { Replica } from '@freshet/replica/replica.ts';
@@ -184,9 +185,10 @@ export class World {
       if (this.#wrong === undefined && this.plan.lingers) await this.#linger();
       return this.#verdict();
     } finally {
+      for (const machine of this.machines.values()) machine.bury();
+      await turn();
       allowEscapes();
       process.off('unhandledRejection', unhandled);
-      for (const machine of this.machines.values()) machine.kill();
     }
   }
 

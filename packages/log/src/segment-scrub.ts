@@ -48,7 +48,8 @@ export async function scrubSegment(options: ScrubOptions): Promise<ScrubResult> 
 class Scrub {
   readonly #options: ScrubOptions;
   readonly #file: DiskFile;
-  #buffer = new Uint8Array(SCRUB_BYTES);
+  /** As large as the file needs, and no larger than a piece or its largest frame. */
+  #buffer = new Uint8Array(0);
   #position = SEGMENT_HEADER_BYTES;
   #offset: number;
   #logTimeUs: number;
@@ -102,7 +103,7 @@ class Scrub {
   /** Judges the frames that fit the buffer; at least one, however large. */
   async #judgePiece(length: number): Promise<string | undefined> {
     const left = length - this.#position;
-    let bytes = await this.#read(Math.min(this.#buffer.length, left));
+    let bytes = await this.#read(Math.min(SCRUB_BYTES, left));
     if (bytes.length >= FRAME_HEADER_BYTES && frameBytesAt(bytes, 0) > bytes.length) {
       const need = frameBytesAt(bytes, 0);
       if (need <= left) bytes = await this.#read(need);

@@ -11,7 +11,7 @@
  */
 import { fromBinary, toBinary } from '@bufbuild/protobuf';
 import { type FoldMeta, FoldMetaSchema, RouteStateSchema } from '@freshet/gen/freshet/compute/v1/state_pb.ts';
-import { DefinitionSetSchema } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
+import { DefinitionSetSchema, type ViewPlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { assert, must } from '@freshet/kit/assert.ts';
 import { toHex } from '@freshet/kit/hex.ts';
 import { keyBytes } from '@freshet/values/key.ts';
@@ -92,9 +92,10 @@ function digestOf(meta: FoldMeta): StateDigest {
   part(new Uint8Array(numbers.buffer));
   part(meta.definitions);
   for (const route of meta.routes) part(toBinary(RouteStateSchema, route));
-  const tables = tableIdentities(meta);
+  const plans = fromBinary(DefinitionSetSchema, meta.definitions).views;
+  const tables = tableIdentities(meta, plans);
   for (const identity of tables.values()) part(keyBytes(identity));
-  const complete = completeInstances(meta);
+  const complete = completeInstances(meta, plans);
   for (const { viewId, isContributions } of complete.values()) if (!isContributions) part(keyBytes(viewId));
   const logTimeUs = Number(meta.logTimeUs);
   let before: string | undefined;
@@ -128,13 +129,12 @@ function digestOf(meta: FoldMeta): StateDigest {
  * What the rows of the live fold's tables are digested under, by the name that they are stored under. A table comes with
  * the complete views that join it: whether it is there before depends on whether a build was done.
  */
-function tableIdentities({ tables, views, definitions }: FoldMeta): Map<string, string> {
+function tableIdentities({ tables, views }: FoldMeta, plans: readonly ViewPlan[]): Map<string, string> {
   const complete = new Set(
     views.flatMap(({ viewId, completeAt, standing }) =>
       completeAt === undefined || standing !== undefined ? [] : [toHex(viewId)],
     ),
   );
-  const plans = fromBinary(DefinitionSetSchema, definitions).views;
   const joined = plans.flatMap(({ viewId, joins }) => (complete.has(toHex(viewId)) ? joins.map((j) => j.route) : []));
   const names = tables
     .filter(({ route }) => joined.includes(route))
@@ -143,9 +143,8 @@ function tableIdentities({ tables, views, definitions }: FoldMeta): Map<string, 
 }
 
 /** By the name that their states or contributions are stored under, in the order of view ids. */
-function completeInstances(meta: FoldMeta): Map<string, Digested> {
-  const { views } = fromBinary(DefinitionSetSchema, meta.definitions);
-  const reaches = new Map(views.map((plan) => [toHex(plan.viewId), viewReach(plan, featureGroups(plan.features))]));
+function completeInstances(meta: FoldMeta, plans: readonly ViewPlan[]): Map<string, Digested> {
+  const reaches = new Map(plans.map((plan) => [toHex(plan.viewId), viewReach(plan, featureGroups(plan.features))]));
   const complete = new Map<string, Digested>();
   for (const { viewId: id, instance, completeAt, standing } of meta.views) {
     if (completeAt === undefined || standing !== undefined) continue;

@@ -35,6 +35,18 @@ const ASKS_AT_ONCE = 200;
 /** After so long without an answer a connection is given up, microseconds. */
 const KEEPALIVE_US = 20_000_000;
 const POLL_US = 5_000;
+/** How often an open stream asks whether it must be given up, microseconds. */
+const KEEPALIVE_CHECK_US = 500_000;
+
+interface Connection {
+  readonly ends: string;
+  readonly address: string;
+  readonly server: SimProcess;
+  /** Breaks it, for both ends. */
+  readonly reset: () => void;
+  /** The server is gone: the client learns it when it looks next. */
+  readonly lose: () => void;
+}
 
 interface Listener<S> {
   readonly process: SimProcess;
@@ -47,7 +59,7 @@ export class Network {
   readonly #listeners = new Map<string, Listener<unknown>>();
   readonly #links = new Map<string, Link>();
   /** Connections that are open now, to break them. */
-  readonly #open = new Set<{ readonly ends: string; readonly reset: () => void }>();
+  readonly #open = new Set<Connection>();
   delivered = 0;
 
   constructor(scheduler: Scheduler, random: Random) {
@@ -58,10 +70,8 @@ export class Network {
   /** Offers a service at an address, until the process dies or another one listens there. */
   listen(address: string, process: SimProcess, service: unknown): void {
     this.#listeners.set(address, { process, service });
-  }
-
-  unlisten(address: string): void {
-    this.#listeners.delete(address);
+    for (const connection of this.#open)
+      if (connection.address === address && connection.server !== process) connection.lose();
   }
 
   /** The link between two names, to be changed by faults. */
@@ -119,9 +129,19 @@ export class Network {
     const link = this.link(client.name, address);
     const pipe = new Pipe<T>(client);
     const server = new AbortController();
-    const connection = { ends: ends(client.name, address), reset: () => broken() };
+    const bornUs = this.#scheduler.nowUs;
+    const giveUp = (): void => {
+      if (this.#open.has(connection)) broken();
+    };
+    const lose = (): void => client.after(POLL_US - ((this.#scheduler.nowUs - bornUs) % POLL_US), giveUp);
+    const connection: Connection = {
+      ...{ ends: ends(client.name, address), address, server: process, lose },
+      reset: () => broken(),
+    };
+    const forget = process.onKill(lose);
     const broken = (): void => {
       this.#open.delete(connection);
+      forget();
       pipe.fail(unreachable(address));
       // The server learns it a little later, or not at all while it is cut off: it then goes on for a while.
       process.after(this.#random.between(100, link.cut ? KEEPALIVE_US : 2_000), () => server.abort(closed()));
@@ -132,14 +152,12 @@ export class Network {
       broken();
     };
     signal.addEventListener('abort', onAbort, { once: true });
-    const watch = (): void => {
+    const keepAlive = (): void => {
       if (!this.#open.has(connection)) return;
-      const isCurrent = this.#listeners.get(address)?.process === process;
-      if (!process.alive || !isCurrent) broken();
-      else if (link.cut && pipe.idleUs() > KEEPALIVE_US) broken();
-      else client.after(POLL_US, watch);
+      if (link.cut && pipe.idleUs() > KEEPALIVE_US) broken();
+      else client.after(KEEPALIVE_CHECK_US, keepAlive);
     };
-    client.after(POLL_US, watch);
+    client.after(KEEPALIVE_CHECK_US, keepAlive);
     const pump = { pipe, process, client, link, copy, server: server.signal, onTheWay: 0, lastUs: 0 };
     void this.#pump(open(service, server.signal), pump);
     try {

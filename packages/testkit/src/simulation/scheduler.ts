@@ -4,8 +4,6 @@
  * Owns true time, and the order of events of equal time. Between two events everything that can go on without waiting
  * does so. Deterministic as long as what runs in it waits for nothing but this queue: no timers, no files, no sockets.
  */
-import { setImmediate as turn } from 'node:timers/promises';
-
 interface Event {
   readonly atUs: number;
   readonly order: number;
@@ -36,18 +34,19 @@ export class Scheduler {
   }
 
   /** Runs events until true time is reached, or `stop` says so after one of them. Throws what an event throws. */
-  async runUntil(atUs: number, stop: () => boolean = () => false): Promise<void> {
-    await turn();
-    for (let next = this.#queue[0]; next !== undefined && next.atUs <= atUs; next = this.#queue[0]) {
+  runUntil(atUs: number, stop: () => boolean = () => false): Promise<void> {
+    return inTurns(() => {
+      const next = this.#queue[0];
+      if (next === undefined || next.atUs > atUs) {
+        this.nowUs = Math.max(this.nowUs, atUs);
+        return false;
+      }
       this.#pop();
       this.nowUs = next.atUs;
       this.steps += 1;
       next.run();
-      // Whatever the event set free goes on until it waits again.
-      await turn();
-      if (stop()) return;
-    }
-    this.nowUs = Math.max(this.nowUs, atUs);
+      return true;
+    }, stop);
   }
 
   #push(event: Event): void {
@@ -78,6 +77,37 @@ export class Scheduler {
     }
     queue[at] = last;
   }
+}
+
+/** How many turns are asked for at once. */
+const TURNS = 64;
+
+/**
+ * Takes steps until one says that there are no more, or `stop` says so after one: each in a turn of its own, so that
+ * whatever it set free goes on until it waits again. Turns are asked for by the bundle: Node runs all immediates of one
+ * round of its loop with everything that each of them set free between them, and a round costs more than most steps.
+ */
+function inTurns(step: () => boolean, stop: () => boolean): Promise<void> {
+  return new Promise((resolve, reject) => {
+    let isDone = false;
+    let isFirst = true;
+    const turn = (isLast: boolean): void => {
+      if (isDone) return;
+      try {
+        isDone = (!isFirst && stop()) || !step();
+        isFirst = false;
+        if (isDone) resolve();
+        else if (isLast) ask();
+      } catch (error) {
+        isDone = true;
+        reject(error as Error);
+      }
+    };
+    const ask = (): void => {
+      for (let i = 1; i <= TURNS; i++) setImmediate(turn, i === TURNS);
+    };
+    ask();
+  });
 }
 
 function before(a: Event, b: Event): boolean {

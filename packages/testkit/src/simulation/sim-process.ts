@@ -26,6 +26,8 @@ export class SimProcess implements Clock {
   #alive = true;
   /** What became due while the process was stopped; undefined while it runs. */
   #parked: (() => void)[] | undefined;
+  /** Whoever must be told when it is killed: the other ends of its connections. */
+  readonly #mourners = new Set<() => void>();
   /** How much slower the process runs than it should. */
   slowness = 1;
 
@@ -86,6 +88,14 @@ export class SimProcess implements Clock {
   kill(): void {
     this.#alive = false;
     this.#parked = undefined;
+    for (const mourner of this.#mourners) mourner();
+    this.#mourners.clear();
+  }
+
+  /** Has something done at once when the process is killed; the result takes that back. */
+  onKill(run: () => void): () => void {
+    this.#mourners.add(run);
+    return () => void this.#mourners.delete(run);
   }
 
   /** SIGSTOP. */

@@ -5,6 +5,9 @@
 import { assert } from '@freshet/kit/assert.ts';
 import type { Clock } from '@freshet/kit/clock.ts';
 
+/** Why a timer is given up. One for all: making one, with its stack, costs more than the wait. */
+const OVER = new DOMException('the wait is over', 'AbortError');
+
 export class Wake {
   #set = false;
   #waiting: (() => void) | undefined;
@@ -41,7 +44,7 @@ export class Wake {
     try {
       await this.wait();
     } finally {
-      timer.abort();
+      timer.abort(OVER);
     }
   }
 
