@@ -17,8 +17,9 @@ import { rowKey } from './mutable-workload.ts';
 import { median, round } from './statistics.ts';
 
 const ROWS = 100_000;
-/** Of each kind of change: how many are measured, after one whose time is told by itself. */
-const CHANGES = 200;
+/** Of extremes and of other rows: how many are changed, after one extreme whose time is told by itself. */
+const EXTREMES = 500;
+const OTHERS = 5_000;
 const BATCH = 2000;
 /** The rows' event times are spread over this much. */
 const SPREAD_US = 3_000_000_000;
@@ -72,7 +73,7 @@ function foldCase(name: Case): Folded {
     return (user + system) / (log.entries.length - from);
   };
   const extremes = extremesOf(name, rows);
-  const others = rows.filter((row) => !extremes.includes(row)).filter(({ id }) => id % 400 === 0);
+  const others = rows.filter((row) => !extremes.includes(row)).filter(({ id }) => id % 10 === 0);
   // Half are deleted, half are updated to something that is no extreme.
   const takeOut = (row: Row, index: number): void => {
     if (index % 2 === 0) log.add(Operation.DELETE, row);
@@ -81,7 +82,7 @@ function foldCase(name: Case): Folded {
   const firstUs = timed(() => takeOut(must(extremes[0]), 0));
   const takeOutUs = timed(() => extremes.slice(1).forEach(takeOut));
   const updateUs = timed(() => {
-    for (const row of others.slice(0, CHANGES)) log.add(Operation.UPDATE, { ...row, amount: 1 });
+    for (const row of others.slice(0, OTHERS)) log.add(Operation.UPDATE, { ...row, amount: 1 });
   });
   return { firstUs, takeOutUs, updateUs };
 }
@@ -97,11 +98,11 @@ function rowsOfKey(): Row[] {
 
 /** Rows that are an extreme when all before them are gone. */
 function extremesOf(name: Case, rows: readonly Row[]): Row[] {
-  if (name === 'newest') return rows.slice(-CHANGES - 1).reverse();
+  if (name === 'newest') return rows.slice(-EXTREMES - 1).reverse();
   const byAmount = rows.toSorted((a, b) => b.amount - a.amount);
-  if (name === 'max') return byAmount.slice(0, CHANGES + 1);
+  if (name === 'max') return byAmount.slice(0, EXTREMES + 1);
   const panes = [...Map.groupBy(byAmount, ({ atUs }) => Math.floor(atUs / 60_000_000)).values()];
-  return Array.from({ length: CHANGES + 1 }, (_, i) => must(panes[i % panes.length]?.[Math.floor(i / panes.length)]));
+  return Array.from({ length: EXTREMES + 1 }, (_, i) => must(panes[i % panes.length]?.[Math.floor(i / panes.length)]));
 }
 
 /** The log of a partition with one route and one entity. */
