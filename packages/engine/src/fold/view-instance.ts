@@ -183,15 +183,16 @@ export class ViewInstance {
     if (!isInsert && this.mutable === undefined) return;
     if (!isInsert && operation !== Operation.UPDATE && operation !== Operation.DELETE) return;
     const layout = this.#layoutOf(record.contractVersion, contracts);
-    if (layout === undefined) {
-      counters.unknownContracts++;
-      return;
-    }
-    const holds = operation !== Operation.DELETE && this.#readRow(record, layout.positions, contracts, counters);
+    if (layout === undefined && operation !== Operation.DELETE) counters.unknownContracts++;
+    const { mutable } = this;
+    if (layout === undefined && mutable === undefined) return;
+    // Under a contract that is not known only the row's identity can be read: its old image goes, and no new one comes.
+    const isRead = layout !== undefined && operation !== Operation.DELETE;
+    const holds = isRead && this.#readRow(record, layout.positions, contracts, counters);
     const { eventTimeUs, key } = record;
-    if (this.mutable !== undefined) {
+    if (mutable !== undefined) {
       if (holds && !isInReach(this.view.reach, eventTimeUs, logTimeUs)) counters.expiredEvents++;
-      const changed = this.mutable.fold(record, holds, layout.isUnique, { offset, logTimeUs });
+      const changed = mutable.fold(record, holds, layout?.isUnique === true, { offset, logTimeUs });
       if (changed !== undefined) this.#emit(changed);
       return;
     }
