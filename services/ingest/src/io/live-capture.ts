@@ -1,0 +1,176 @@
+/**
+ * The live stream of a database, and all that goes on beside it while its connection holds:
+ *
+ *     stream ──▶ change stream ──▶ pipeline ──▶ log
+ *       beside it: routes that are built (beside-builds.ts) · held rows that are released (held-releases.ts) · the watch of tables
+ *
+ * Owns when these begin and end, and the counts of what came. Does not own what led here (source-preparation.ts), nor what is
+ * done when it ends (postgres-source.ts). Invariants: I1 (core/replication.ts), F3 (one pipeline for all of it).
+ */
+import { SourceState as SourcePhase } from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
+import type { AppendPipeline } from '../core/append-pipeline.ts';
+import { ChangeStream, type LiveRoute } from '../core/change-stream.ts';
+import { checkStream } from '../core/lost-history.ts';
+import { Replication, type ReplicationProgress } from '../core/replication.ts';
+import { slotDanger } from '../core/slot-danger.ts';
+import type { ReplicationStream } from '../core/source-database.ts';
+import type { SourcePipelines } from '../core/source-pipelines.ts';
+import { advanced, checkTables, type RouteState } from '../core/source-state.ts';
+import { BesideBuilds } from './beside-builds.ts';
+import { liveRoutes } from './live-routes.ts';
+import type { SourceParts, Wanted } from './source-parts.ts';
+import { checkKeys } from './source-preflight.ts';
+import type { Prepared } from './source-preparation.ts';
+import { type TableWatch, watchTables } from './table-watch.ts';
+
+/** Default of PostgresSourceOptions.tableCheckMs. */
+const TABLE_CHECK_MS = 10_000;
+
+export class LiveCapture {
+  readonly #parts: SourceParts;
+  readonly #pipelines: SourcePipelines;
+  #replication: Replication | undefined;
+  #stream: ChangeStream | undefined;
+  #builds: BesideBuilds | undefined;
+  #commits = 0;
+  #rows = 0;
+
+  constructor(parts: SourceParts, pipelines: SourcePipelines) {
+    this.#parts = parts;
+    this.#pipelines = pipelines;
+  }
+
+  /** Whether routes are being built beside it. */
+  get isBuilding(): boolean {
+    return this.#builds?.isBuilding ?? false;
+  }
+
+  /** Where the newest stream is, or was; undefined: there was none. */
+  get progress(): ReplicationProgress | undefined {
+    return this.#replication?.progress;
+  }
+
+  /** Commits that came since start. */
+  get commits(): number {
+    return this.#commits + (this.#stream?.commits ?? 0);
+  }
+
+  /** Rows that came since start. */
+  get rows(): number {
+    return this.#rows + (this.#stream?.rows ?? 0);
+  }
+
+  /** Streams until the signal, and then returns; or throws what broke the stream. `healthy` is called when something comes. */
+  async run(wanted: Wanted, prepared: Prepared, signal: AbortSignal, healthy: () => void): Promise<void> {
+    const { options, store, held, board } = this.#parts;
+    const { database, slotName, clock, logger } = options;
+    const { routes: states } = prepared;
+    const connection = await database.openStream(slotName, signal);
+    try {
+      checkStream(store.state, connection);
+      this.#retireStream();
+      const stream = new ChangeStream(await this.#liveRoutes(wanted, states));
+      this.#stream = stream;
+      const pipeline = await this.#pipelines.begin((failure) => connection.destroy(failure));
+      const builds = this.#buildsBeside(wanted, prepared, stream, pipeline);
+      this.#builds = builds;
+      const replication = new Replication({
+        connection,
+        stream,
+        pipeline,
+        acknowledgedLsn: store.state.acknowledgedLsn,
+        save: (lsn) => store.update((state) => advanced(state, lsn, stream)),
+        holdAt: () => builds.holdAt(),
+        gate: () => builds.gate() ?? held.gate(),
+        onUnsaved: (why) => board.note('state', why),
+        clock,
+        signal,
+      });
+      this.#replication = replication;
+      const ended = new AbortController();
+      const watching = watchTables(this.#tableWatch(wanted, connection, ended.signal), ended.signal);
+      let building = Promise.resolve();
+      try {
+        await replication.run(() => {
+          const until = AbortSignal.any([signal, ended.signal]);
+          const beside = { stream, pipeline, holdAt: () => builds.holdAt() };
+          building = Promise.all([builds.run(until), held.run(beside, until)]).then(
+            () => undefined,
+            (error: unknown) => connection.destroy(asError(error)),
+          );
+          board.enter(SourcePhase.STREAMING);
+          healthy();
+          const routes = states.map(({ route }) => route);
+          logger.info('streaming', { database: database.place, slot: slotName, routes });
+        });
+      } finally {
+        ended.abort();
+        await watching;
+        await building;
+        this.#builds = undefined;
+      }
+    } finally {
+      await this.#pipelines.retire();
+      board.note('state', undefined);
+      await connection.close();
+    }
+  }
+
+  #buildsBeside(
+    wanted: Wanted,
+    { tables, published }: Prepared,
+    live: ChangeStream,
+    pipeline: AppendPipeline,
+  ): BesideBuilds {
+    const { options, store, stages, snapshots, board } = this.#parts;
+    return new BesideBuilds({
+      ...options,
+      store,
+      stages,
+      snapshots,
+      live,
+      pipeline,
+      wanted: wanted.routes,
+      definitions: wanted.definitions,
+      tables,
+      published,
+      routesOf: (states) => this.#liveRoutes(wanted, states),
+      onProblem: (why) => board.note('build', why),
+    });
+  }
+
+  #liveRoutes({ routes, definitions, contracts }: Wanted, states: readonly RouteState[]): Promise<LiveRoute[]> {
+    const { options, store } = this.#parts;
+    const { quarantine, log } = options;
+    const { acknowledgedLsn } = store.state;
+    const partitions = log.partitionCount;
+    return liveRoutes(states, { wanted: routes, definitions, contracts, quarantine, partitions, acknowledgedLsn });
+  }
+
+  #tableWatch({ routes: wanted }: Wanted, streaming: ReplicationStream, signal: AbortSignal): TableWatch {
+    const { options, store, board } = this.#parts;
+    const { database, slotName, clock, tableCheckMs } = options;
+    return {
+      look: () =>
+        database.look(signal, async (session) => {
+          board.note('slot', slotDanger(slotName, await session.slot(slotName)));
+          store.noteHistory();
+          checkTables(store.state, await session.published(slotName), wanted);
+          await checkKeys(wanted, session);
+        }),
+      onMoved: (error) => streaming.destroy(error),
+      everyMs: tableCheckMs ?? TABLE_CHECK_MS,
+      clock,
+    };
+  }
+
+  #retireStream(): void {
+    this.#commits += this.#stream?.commits ?? 0;
+    this.#rows += this.#stream?.rows ?? 0;
+    this.#stream = undefined;
+  }
+}
+
+function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error));
+}
