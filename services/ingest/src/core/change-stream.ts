@@ -137,6 +137,24 @@ export class ChangeStream {
     }
   }
 
+  /**
+   * Takes its routes as definitions want them from the next message on: `change` gives what a route is then; undefined: it is
+   * not taken any more. Rows are judged anew; what is held stays held, and a position that was come to stays.
+   */
+  revise(change: (live: LiveRoute) => LiveRoute | undefined): void {
+    this.#routes = this.#routes.flatMap((live) => change(live) ?? []);
+    const kept = new Set(this.#routes.map(({ route }) => route.number));
+    for (const number of [...this.#floors.keys()]) {
+      if (kept.has(number)) continue;
+      this.#floors.delete(number);
+      this.#holds.delete(number);
+      this.#holes.delete(number);
+    }
+    for (const { relation, bound } of this.#relations.values()) {
+      bound.splice(0, bound.length, ...bindingsOf(this.#routes, relation));
+    }
+  }
+
   #seedHolds(routes: readonly LiveRoute[]): void {
     // Ours: theirs tells what is durable.
     for (const { route, hold } of routes) if (hold !== undefined) this.#holds.set(route.number, new Hold(hold));

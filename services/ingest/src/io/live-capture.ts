@@ -2,12 +2,14 @@
  * The live stream of a database, and all that goes on beside it while its connection holds:
  *
  *     stream ──▶ change stream ──▶ pipeline ──▶ log
- *       beside it: routes that are built (beside-builds.ts) · held rows that are released (held-releases.ts) · the watch of tables
+ *       beside it: routes that are built (beside-builds.ts) · held rows that are released (held-releases.ts)
+ *                  · other definitions that come into force (live-revisions.ts) · the watch of tables
  *
  * Owns when these begin and end, and the counts of what came. Does not own what led here (source-preparation.ts), nor what is
  * done when it ends (postgres-source.ts). Invariants: I1 (core/replication.ts), F3 (one pipeline for all of it).
  */
 import { SourceState as SourcePhase } from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
+import { isAbort } from '@freshet/kit/errors.ts';
 import type { AppendPipeline } from '../core/append-pipeline.ts';
 import { ChangeStream, type LiveRoute } from '../core/change-stream.ts';
 import { checkStream } from '../core/lost-history.ts';
@@ -16,8 +18,10 @@ import { slotDanger } from '../core/slot-danger.ts';
 import type { ReplicationStream } from '../core/source-database.ts';
 import type { SourcePipelines } from '../core/source-pipelines.ts';
 import { advanced, checkTables, type RouteState } from '../core/source-state.ts';
-import { BesideBuilds } from './beside-builds.ts';
+import { BesideBuilds, type BuildWork } from './beside-builds.ts';
+import { LiveRevisions } from './live-revisions.ts';
 import { liveRoutes } from './live-routes.ts';
+import { PausableWork } from './pausable-work.ts';
 import type { SourceParts, Wanted } from './source-parts.ts';
 import { checkKeys } from './source-preflight.ts';
 import type { Prepared } from './source-preparation.ts';
@@ -32,6 +36,7 @@ export class LiveCapture {
   #replication: Replication | undefined;
   #stream: ChangeStream | undefined;
   #builds: BesideBuilds | undefined;
+  #revisions: LiveRevisions | undefined;
   #commits = 0;
   #rows = 0;
 
@@ -60,6 +65,12 @@ export class LiveCapture {
     return this.#rows + (this.#stream?.rows ?? 0);
   }
 
+  /** Captures this from now on, without ending the stream; undefined: looks again at what is captured. Whether there is one. */
+  tryRevise(wanted?: Wanted): boolean {
+    this.#revisions?.ask(wanted);
+    return this.#revisions !== undefined;
+  }
+
   /** Streams until the signal, and then returns; or throws what broke the stream. `healthy` is called when something comes. */
   async run(wanted: Wanted, prepared: Prepared, signal: AbortSignal, healthy: () => void): Promise<void> {
     const { options, store, held, board } = this.#parts;
@@ -74,27 +85,31 @@ export class LiveCapture {
       const pipeline = await this.#pipelines.begin((failure) => connection.destroy(failure));
       const builds = this.#buildsBeside(wanted, prepared, stream, pipeline);
       this.#builds = builds;
+      const holdAt = (): bigint | undefined => builds.holdAt();
+      const releases = new PausableWork((until) => held.run({ stream, pipeline, holdAt }, until));
+      const workOf = this.#workOf.bind(this);
+      const revisions = new LiveRevisions({ parts: this.#parts, stream, builds, releases, wanted, workOf });
+      this.#revisions = revisions;
       const replication = new Replication({
         connection,
         stream,
         pipeline,
         acknowledgedLsn: store.state.acknowledgedLsn,
         save: (lsn) => store.update((state) => advanced(state, lsn, stream)),
-        holdAt: () => builds.holdAt(),
-        gate: () => builds.gate() ?? held.gate(),
+        holdAt,
+        gate: () => builds.gate() ?? this.#heldGate(),
         onUnsaved: (why) => board.note('state', why),
         clock,
         signal,
       });
       this.#replication = replication;
       const ended = new AbortController();
-      const watching = watchTables(this.#tableWatch(wanted, connection, ended.signal), ended.signal);
+      const watching = watchTables(this.#tableWatch(revisions, connection, ended.signal), ended.signal);
       let building = Promise.resolve();
       try {
         await replication.run(() => {
           const until = AbortSignal.any([signal, ended.signal]);
-          const beside = { stream, pipeline, holdAt: () => builds.holdAt() };
-          building = Promise.all([builds.run(until), held.run(beside, until)]).then(
+          building = Promise.all([builds.run(until), releases.run(until), revisions.run(until)]).then(
             () => undefined,
             (error: unknown) => connection.destroy(asError(error)),
           );
@@ -104,6 +119,7 @@ export class LiveCapture {
           logger.info('streaming', { database: database.place, slot: slotName, routes });
         });
       } finally {
+        this.#revisions = undefined;
         ended.abort();
         await watching;
         await building;
@@ -116,12 +132,14 @@ export class LiveCapture {
     }
   }
 
-  #buildsBeside(
-    wanted: Wanted,
-    { tables, published }: Prepared,
-    live: ChangeStream,
-    pipeline: AppendPipeline,
-  ): BesideBuilds {
+  /** A release that was told to stand still lets the stream go on. */
+  #heldGate(): Promise<void> | undefined {
+    return this.#parts.held.gate()?.catch((error: unknown) => {
+      if (!isAbort(error)) throw error;
+    });
+  }
+
+  #buildsBeside(wanted: Wanted, prepared: Prepared, live: ChangeStream, pipeline: AppendPipeline): BesideBuilds {
     const { options, store, stages, snapshots, board } = this.#parts;
     return new BesideBuilds({
       ...options,
@@ -130,13 +148,15 @@ export class LiveCapture {
       snapshots,
       live,
       pipeline,
-      wanted: wanted.routes,
-      definitions: wanted.definitions,
-      tables,
-      published,
-      routesOf: (states) => this.#liveRoutes(wanted, states),
+      work: this.#workOf(wanted, prepared),
       onProblem: (why) => board.note('build', why),
     });
+  }
+
+  #workOf(wanted: Wanted, { tables, published }: Pick<Prepared, 'tables' | 'published'>): BuildWork {
+    const { routes, definitions } = wanted;
+    const routesOf = (states: readonly RouteState[]): Promise<LiveRoute[]> => this.#liveRoutes(wanted, states);
+    return { wanted: routes, definitions, tables, published, routesOf };
   }
 
   #liveRoutes({ routes, definitions, contracts }: Wanted, states: readonly RouteState[]): Promise<LiveRoute[]> {
@@ -147,7 +167,7 @@ export class LiveCapture {
     return liveRoutes(states, { wanted: routes, definitions, contracts, quarantine, partitions, acknowledgedLsn });
   }
 
-  #tableWatch({ routes: wanted }: Wanted, streaming: ReplicationStream, signal: AbortSignal): TableWatch {
+  #tableWatch(captured: { readonly wanted: Wanted }, streaming: ReplicationStream, signal: AbortSignal): TableWatch {
     const { options, store, board } = this.#parts;
     const { database, slotName, clock, tableCheckMs } = options;
     return {
@@ -155,7 +175,9 @@ export class LiveCapture {
         database.look(signal, async (session) => {
           board.note('slot', slotDanger(slotName, await session.slot(slotName)));
           store.noteHistory();
-          checkTables(store.state, await session.published(slotName), wanted);
+          const published = await session.published(slotName);
+          const { routes: wanted } = captured.wanted;
+          checkTables(store.state, published, wanted);
           await checkKeys(wanted, session);
         }),
       onMoved: (error) => streaming.destroy(error),

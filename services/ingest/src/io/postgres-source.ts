@@ -8,7 +8,8 @@
  *          │          halted ── looked at again every few seconds, or at new definitions    │
  *          └────────────────────────────────────────────────────────────────────────────────┘
  *
- * Where some routes are live already, they are streamed at once, and the others are built beside (beside-builds.ts).
+ * Where some routes are live already, they are streamed at once, and the others are built beside (beside-builds.ts). Other
+ * definitions come into force while the stream goes on (live-revisions.ts); where there is none yet, all is looked at again.
  *
  * Owns the loop and what the source says of itself. The database is behind core/source-database.ts, the disk behind
  * FileSystem, time and chance are arguments: a simulator drives this. Invariants: I1 (core/replication.ts), F3
@@ -19,6 +20,7 @@ import { join } from 'node:path';
 import { SourceState as SourcePhase } from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
 import type { DefinitionSet } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { aborted } from '@freshet/kit/aborted.ts';
+import { must } from '@freshet/kit/assert.ts';
 import { type FreshetError, isAbort, isFreshetError } from '@freshet/kit/errors.ts';
 import { retry } from '@freshet/kit/retry.ts';
 import type { ContractHistory } from '../core/contract-history.ts';
@@ -30,7 +32,7 @@ import type { SourceReport } from '../core/source-report.ts';
 import { endAsked, endUnwanted } from '../core/source-state.ts';
 import { HeldReleases } from './held-releases.ts';
 import { LiveCapture } from './live-capture.ts';
-import type { PostgresSourceOptions } from './postgres-source-options.ts';
+import { type PostgresSourceOptions, RECHECK_MS } from './postgres-source-options.ts';
 import { StageStore } from './snapshot-stage.ts';
 import { SourceBoard } from './source-board.ts';
 import { type SourceParts, type Wanted, wantedOf } from './source-parts.ts';
@@ -39,8 +41,6 @@ import { SourcePreparation } from './source-preparation.ts';
 import { SourceSnapshots } from './source-snapshots.ts';
 import { SourceStore } from './source-store.ts';
 
-/** Default of PostgresSourceOptions.recheckMs. */
-const RECHECK_MS = 5_000;
 /** What somebody can mend without a restart; another definition set is looked at in any case. */
 const MENDABLE = ['SOURCE_NOT_READY', 'SLOT_LOST', 'CLOCK_JUMP', 'DATA_DAMAGED', 'INVALID_CONFIG'] as const;
 
@@ -54,6 +54,8 @@ export class PostgresSource {
   /** What is held of tables, and its release. */
   readonly held: HeldReleases;
   #clockAgreed = false;
+  /** What is to be captured; undefined until it runs. */
+  #wanted: Wanted | undefined;
   /** Ends what is under way in order, to look again at what is wanted; anew for each look. */
   #again = new AbortController();
 
@@ -135,16 +137,18 @@ export class PostgresSource {
   }
 
   /**
-   * Captures what the definitions want until the signal. When it has returned, nothing of it can come to the log any more.
+   * Captures what the definitions want, or those of the newest update(), until the signal. When it has returned, nothing of it can come to the log any more.
    * Throws LogFailure and faults of ours.
    */
   async run(definitions: DefinitionSet, contracts: ContractHistory, signal: AbortSignal): Promise<void> {
     const { clock, random, logger, requests } = this.#options;
-    const wanted = wantedOf(this.name, definitions, contracts);
+    this.#wanted = wantedOf(this.name, definitions, contracts);
     const forget = requests?.listen(() => {
       // Another source's route is nothing to us: a snapshot that is under way would begin at its first row again.
       const { state } = this.#store;
-      if (endAsked(state, wanted.routes, (route) => requests.of(route)?.above) !== state) this.#lookAgain();
+      const { routes } = must(this.#wanted);
+      const isAsked = endAsked(state, routes, (route) => requests.of(route)?.above) !== state;
+      if (isAsked && !this.#live.tryRevise()) this.#lookAgain();
     });
     let loaded = false;
     let fault: unknown;
@@ -152,6 +156,7 @@ export class PostgresSource {
       try {
         if (!loaded) await this.#store.load();
         loaded = true;
+        const wanted = must(this.#wanted);
         await this.#store.save(endUnwanted(this.#store.state, wanted.routes));
         await this.#capture(wanted, until, healthy);
       } catch (error) {
@@ -185,8 +190,14 @@ export class PostgresSource {
     }
   }
 
+  /** Captures by other definitions from now on: those that are streamed go on, as far as they are wanted. */
+  update(definitions: DefinitionSet, contracts: ContractHistory): void {
+    this.#wanted = wantedOf(this.name, definitions, contracts);
+    if (!this.#live.tryRevise(this.#wanted)) this.#lookAgain();
+  }
+
   #lookAgain(): void {
-    this.#again.abort(new DOMException('routes were asked to begin anew', 'AbortError'));
+    this.#again.abort(new DOMException('something else is wanted', 'AbortError'));
   }
 
   async #halt(error: FreshetError, signal: AbortSignal): Promise<void> {
