@@ -145,6 +145,7 @@ export class PostgresSource {
       recordBytes: this.#pipelines.recordBytes,
       unkeyed: this.#pipelines.unkeyed,
       problem: this.#problem,
+      snapshot: this.#snapshots.progress,
     };
   }
 
