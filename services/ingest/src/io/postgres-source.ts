@@ -48,6 +48,7 @@ export class PostgresSource {
   readonly #options: PostgresSourceOptions;
   readonly #store: SourceStore;
   readonly #pipelines: SourcePipelines;
+  readonly #snapshots: SourceSnapshots;
   readonly #board: SourceBoard;
   readonly #preparation: SourcePreparation;
   readonly #live: LiveCapture;
@@ -77,13 +78,13 @@ export class PostgresSource {
       bytesMax: inFlightBytesMax,
       onWaiting: (why) => board.note('append', why),
     });
-    const snapshots = new SourceSnapshots({
+    this.#snapshots = new SourceSnapshots({
       ...options,
       stages,
       pipelines: this.#pipelines,
       partitions: log.partitionCount,
     });
-    const parts: SourceParts = { options, store, stages, snapshots, held: this.held, board };
+    const parts: SourceParts = { options, store, stages, snapshots: this.#snapshots, held: this.held, board };
     this.#preparation = new SourcePreparation(parts, () => {
       this.#clockAgreed = true;
     });
@@ -128,6 +129,7 @@ export class PostgresSource {
       recordBytes: this.#pipelines.recordBytes,
       unkeyed: this.#pipelines.unkeyed,
       problem,
+      snapshot: this.#snapshots.progress,
     };
   }
 

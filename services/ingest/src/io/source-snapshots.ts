@@ -13,13 +13,14 @@ import type { BatchTaker } from '../core/append-pipeline.ts';
 import type { RowPlace } from '../core/quarantine.ts';
 import { prepareRoute, type SLOT_LANE, SNAPSHOT_LANE } from '../core/route.ts';
 import { shapeOf } from '../core/row-shape.ts';
-import type { SourceDatabase, TableToStage } from '../core/source-database.ts';
+import { SnapshotProgress, type SnapshotReport } from '../core/snapshot-progress.ts';
+import type { SnapshotReader, SourceDatabase, TableToStage } from '../core/source-database.ts';
 import type { SourcePipelines } from '../core/source-pipelines.ts';
 import { type PublishedTables, publishedOid, type RouteGeneration, type RouteState } from '../core/source-state.ts';
 import { tableName } from '../core/sql.ts';
 import type { QuarantineFile } from './quarantine-file.ts';
 import { RuleNotices, type RuleNoticesOptions } from './rule-notices.ts';
-import { appendSnapshot } from './snapshot-rows.ts';
+import { appendSnapshot, rowsToAppend } from './snapshot-rows.ts';
 import type { Stage, StageStore } from './snapshot-stage.ts';
 import { checkShape, tableKey, tableOf } from './source-preflight.ts';
 
@@ -46,10 +47,16 @@ export interface StageAppend {
 export class SourceSnapshots {
   readonly #options: SourceSnapshotsOptions;
   readonly #rules: RuleNotices;
+  readonly #progress = new SnapshotProgress();
 
   constructor(options: SourceSnapshotsOptions) {
     this.#options = options;
     this.#rules = new RuleNotices(options);
+  }
+
+  /** How far what is under way is; undefined: nothing is. */
+  get progress(): SnapshotReport | undefined {
+    return this.#progress.report;
   }
 
   /** Reads the routes' tables to a stage; resolves, when it is durable, with what the routes are then. */
@@ -71,9 +78,14 @@ export class SourceSnapshots {
       routes: routes.map(({ plan }) => plan.route),
       tables: staged.map(({ schema, table }) => tableName(schema, table)),
     });
-    const stage = await database.snapshot(slotName, signal, (reader, fromLsn) =>
-      stages.write(name, fromLsn, staged, reader),
-    );
+    const progress = this.#progress;
+    progress.begin('reading');
+    const stage = await database
+      .snapshot(slotName, signal, async (reader, fromLsn) => {
+        progress.expect(await rowsAbout(reader, staged));
+        return stages.write(name, fromLsn, staged, reader, (rows) => progress.add(rows));
+      })
+      .finally(() => progress.end());
     return routes.map(
       ({ plan, generation }): RouteState => ({
         route: plan.route,
@@ -122,6 +134,8 @@ export class SourceSnapshots {
     const routes = states.map(({ route, generation }) =>
       prepareRoute(must(plans.get(route)), generation, partitions, ahead),
     );
+    const progress = this.#progress;
+    progress.begin('appending', rowsToAppend(stage, routes));
     try {
       const rows = await appendSnapshot({
         store: stages,
@@ -131,6 +145,7 @@ export class SourceSnapshots {
         partitions,
         pipeline,
         pace,
+        onRows: (count) => progress.add(count),
         clock,
         signal,
       });
@@ -141,8 +156,21 @@ export class SourceSnapshots {
       if (!isFreshetError(error, 'DATA_DAMAGED')) throw error;
       await stages.remove(stage.name);
       return error;
+    } finally {
+      progress.end();
     }
   }
+}
+
+/** The rows of all tables, about; undefined when it is not known of one. */
+async function rowsAbout(reader: SnapshotReader, tables: readonly TableToStage[]): Promise<number | undefined> {
+  let sum = 0;
+  for (const table of tables) {
+    const rows = await reader.rowsAbout(table);
+    if (rows === undefined) return undefined;
+    sum += rows;
+  }
+  return sum;
 }
 
 /** Rows in quarantine whose event time was ahead, of those that may come again in the lane: of the slot's, from a position on. */

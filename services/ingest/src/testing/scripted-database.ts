@@ -202,7 +202,9 @@ export class ScriptedDatabase implements SourceDatabase {
         yield Buffer.from(`${table.columns.map((column) => row[column] ?? '\\N').join('\t')}\n`);
       }
     };
-    return work({ copy }, this.#lsn);
+    const rowsAbout = ({ table }: { table: string }): Promise<number> =>
+      Promise.resolve(frozen.get(table)?.length ?? 0);
+    return work({ copy, rowsAbout }, this.#lsn);
   }
 
   openStream(slotName: string): Promise<ReplicationStream> {
