@@ -17,6 +17,7 @@ import { FreshetError } from '@freshet/kit/errors.ts';
 import { Batch } from './batch.ts';
 import { type ContractFit, findContract } from './contract.ts';
 import { Hold, heldEntry, type Mapping, mapRow, scopeOf } from './hold.ts';
+import { laterLsn } from './lsn.ts';
 import type { OldTuple, PgOutputMessage, Relation, Tuple } from './pgoutput/messages.ts';
 import { checkIdentity } from './relation-identity.ts';
 import { isMutable, type Route, SLOT_LANE, withColumnTypes } from './route.ts';
@@ -92,6 +93,7 @@ export class ChangeStream {
   #shown: ShownShape[] = [];
   #transaction: Transaction | undefined;
   #newestLsn = 0n;
+  #adoptedLsn = 0n;
   #endLsn = 0n;
   #batch = new Batch();
   /** Commits seen. */
@@ -172,6 +174,11 @@ export class ChangeStream {
     return this.#newestLsn;
   }
 
+  /** The newest position of which anything may be in the log: of commits that came here, and of those of adopted routes. */
+  get reachedLsn(): bigint {
+    return laterLsn(this.#newestLsn, this.#adoptedLsn);
+  }
+
   /** The end of the newest commit that came whole; 0: none did. */
   get endLsn(): bigint {
     return this.#endLsn;
@@ -184,6 +191,7 @@ export class ChangeStream {
   tryAdopt(routes: readonly LiveRoute[]): boolean {
     if (routes.some(({ fromLsn }) => this.#newestLsn >= fromLsn)) return false;
     this.#routes = [...this.#routes, ...routes];
+    for (const { fromLsn } of routes) this.#adoptedLsn = laterLsn(this.#adoptedLsn, fromLsn);
     for (const { route, floor } of routes) this.#floors.set(route.number, floor);
     this.#seedHolds(routes);
     // A relation is described once a stream: those that came are bound anew, and what was bound stays as it is.

@@ -10,6 +10,7 @@ import { Kind } from '@freshet/gen/freshet/type/v1/value_pb.ts';
 import { decodeKey } from '@freshet/values/key.ts';
 import { describe, expect, it } from 'vitest';
 import { ChangeStream } from './change-stream.ts';
+import { EarlierDecisions } from './earlier-decisions.ts';
 import type { PgOutputMessage, Tuple } from './pgoutput/messages.ts';
 import { IdentityBroken } from './relation-identity.ts';
 import { prepareRoute } from './route.ts';
@@ -47,7 +48,7 @@ function streamOf(
     entity: { name: 'user', key: [{ name: 'user', kind: Kind.INT64 }] },
     keyColumns: ['user'],
   });
-  const route = prepareRoute(plan, 1, 4, new Set(), needed);
+  const route = prepareRoute(plan, 1, 4, EarlierDecisions.NONE, needed);
   return new ChangeStream([{ route, earlier: [], tableOid: 7, floor: { version: 1, lsn: 0n }, fromLsn: 0n }]);
 }
 

@@ -59,7 +59,8 @@ function takesOut(route: Route, routed: Routed, values: Tuple, gone: SourceRow):
   if (before === undefined) return false;
   const after = tryKeyOf(route, values);
   const stays = after !== undefined && Buffer.compare(before, after) === 0;
-  return !stays || (routed.kind === 'quarantine' && changedIdentity(route, values, gone.values));
+  const isAside = routed.kind === 'quarantine' || (routed.kind === 'known' && routed.isAside);
+  return !stays || (isAside && changedIdentity(route, values, gone.values));
 }
 
 /** The entity keys that a row is of, or was before, encoded, in hex; none that cannot be encoded. */

@@ -10,6 +10,7 @@ import { Kind } from '@freshet/gen/freshet/type/v1/value_pb.ts';
 import { expect, it } from 'vitest';
 import { Batch } from './batch.ts';
 import { ChangeStream, type LiveRoute } from './change-stream.ts';
+import { EarlierDecisions } from './earlier-decisions.ts';
 import type { PgOutputMessage, Tuple } from './pgoutput/messages.ts';
 import { RELEASE_LANE, releaseEntry } from './release.ts';
 import { prepareRoute, routeRow, SNAPSHOT_LANE } from './route.ts';
@@ -158,6 +159,6 @@ it('leaves out, under an earlier contract, what is asked of columns that it does
   const unknown = { name: 'other', rule: { case: 'expression' as const, value: 'missing > 1' } };
   const plan = planOf(HoldScope.UNSPECIFIED, [POSITIVE, unknown]);
   expect(() => prepareRoute(plan, 1, 1)).toThrow(expect.objectContaining({ code: 'INVALID_DEFINITION' }) as Error);
-  const { rules } = prepareRoute(plan, 1, 1, new Set(), undefined, { isEarlier: true });
+  const { rules } = prepareRoute(plan, 1, 1, EarlierDecisions.NONE, undefined, { isEarlier: true });
   expect(rules?.check(['a', -1n], false)).toBe('rule positive: amount >= 0 is false');
 });

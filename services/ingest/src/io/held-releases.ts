@@ -340,6 +340,7 @@ export class HeldReleases {
     const { bytes } = batch;
     running.bytes += bytes;
     running.batches += 1;
+    batch.isApart = true;
     pipeline.push(batch, () => {
       running.bytes -= bytes;
       running.batches -= 1;

@@ -12,10 +12,10 @@ import { comparePlaces } from '../core/quarantine.ts';
 import { prepareRoute, SLOT_LANE } from '../core/route.ts';
 import { neededColumns, readColumns } from '../core/row-shape.ts';
 import type { RouteState } from '../core/source-state.ts';
+import { earlierDecisions } from './earlier-lives.ts';
 import type { QuarantineFile } from './quarantine-file.ts';
-import { heldAhead } from './source-snapshots.ts';
+import type { SourceStore } from './source-store.ts';
 
-/** `acknowledgedLsn`: nothing before it comes again. */
 export async function liveRoutes(
   states: readonly RouteState[],
   options: {
@@ -24,11 +24,11 @@ export async function liveRoutes(
     readonly contracts: ContractHistory;
     readonly quarantine: QuarantineFile;
     readonly partitions: number;
-    readonly acknowledgedLsn: bigint;
+    readonly store: Pick<SourceStore, 'state' | 'logged'>;
   },
 ): Promise<LiveRoute[]> {
-  const { wanted, definitions, contracts, quarantine, partitions, acknowledgedLsn } = options;
-  const ahead = await heldAhead(quarantine, states, SLOT_LANE, acknowledgedLsn);
+  const { wanted, definitions, contracts, quarantine, partitions, store } = options;
+  const decisionsOf = await earlierDecisions(states, SLOT_LANE, { quarantine, store });
   // Released rows that were not taken out yet hold nothing.
   for (const { route, generation, released } of states) {
     if (released === undefined) continue;
@@ -53,7 +53,7 @@ export async function liveRoutes(
       usage: () => usageOfSource(source),
     };
     const [newest, ...earlier] = plansByContract(must(plans.get(route)), contracts).map((plan, i) =>
-      prepareRoute(plan, generation, partitions, ahead, needed, { ...readers, isEarlier: i > 0 }),
+      prepareRoute(plan, generation, partitions, decisionsOf(route), needed, { ...readers, isEarlier: i > 0 }),
     );
     const floor = { version: contractVersion, lsn: contractLsn };
     const hold = quarantine.heldOf(route, generation)?.hold;

@@ -35,7 +35,6 @@ import type { DatabaseSession, ReplicationStream, TableToStage } from '../core/s
 import { SourcePipelines } from '../core/source-pipelines.ts';
 import type { SourceReport } from '../core/source-report.ts';
 import {
-  advanced,
   checkTables,
   endAsked,
   endUnwanted,
@@ -104,6 +103,7 @@ export class PostgresSource {
     });
     this.#snapshots = new SourceSnapshots({
       ...options,
+      store: this.#store,
       stages: this.#stages,
       pipelines: this.#pipelines,
       partitions: log.partitionCount,
@@ -381,7 +381,7 @@ export class PostgresSource {
         stream,
         pipeline,
         acknowledgedLsn: this.#store.state.acknowledgedLsn,
-        save: (lsn) => this.#store.update((state) => advanced(state, lsn, stream)),
+        save: (lsn) => this.#store.advance(lsn, stream),
         holdAt: () => builds.holdAt(),
         gate: () => builds.gate() ?? this.held.gate(),
         onUnsaved: (why) => this.#note('state', why),
@@ -442,10 +442,9 @@ export class PostgresSource {
 
   #liveRoutes(wanted: readonly RoutePlan[], states: readonly RouteState[]): Promise<LiveRoute[]> {
     const { quarantine, log } = this.#options;
-    const { acknowledgedLsn } = this.#store.state;
     const [definitions, contracts] = [must(this.#definitions), this.#contracts];
     const partitions = log.partitionCount;
-    return liveRoutes(states, { wanted, definitions, contracts, quarantine, partitions, acknowledgedLsn });
+    return liveRoutes(states, { wanted, definitions, contracts, quarantine, partitions, store: this.#store });
   }
 
   #tableWatch(wanted: readonly RoutePlan[], streaming: ReplicationStream, signal: AbortSignal): TableWatch {
