@@ -23,6 +23,8 @@ export type QuarantineReason =
   | 'shape'
   /** The rows come by another name, or from another table of the name. */
   | 'moved'
+  /** The table tells its rows apart otherwise now, or does not: which row it is about is not known. */
+  | 'identity'
   /** Null in a column that the contract says has none. */
   | 'null_value'
   /** A label that the contract's enum does not have. */

@@ -27,15 +27,13 @@ import { ChangeStream, type LiveRoute } from '../core/change-stream.ts';
 import type { ContractHistory } from '../core/contract-history.ts';
 import { checkStream, type LostHistory, lostHistory } from '../core/lost-history.ts';
 import { laterLsn } from '../core/lsn.ts';
-import { IdentityBroken } from '../core/relation-identity.ts';
+import { IdentityRestored } from '../core/relation-identity.ts';
 import { Replication } from '../core/replication.ts';
 import { brokenRoute, type Ended, settleRoutes } from '../core/settle-routes.ts';
-import { slotDanger } from '../core/slot-danger.ts';
 import type { DatabaseSession, ReplicationStream, TableToStage } from '../core/source-database.ts';
 import { SourcePipelines } from '../core/source-pipelines.ts';
 import type { SourceReport } from '../core/source-report.ts';
 import {
-  checkTables,
   endAsked,
   endUnwanted,
   nextStep,
@@ -51,7 +49,8 @@ import { liveRoutes } from './live-routes.ts';
 import type { PostgresSourceOptions } from './postgres-source-options.ts';
 import { type Stage, StageStore, stageFacts } from './snapshot-stage.ts';
 import { claimed } from './source-claimer.ts';
-import { checkKeys, compareClocks, preflight, publish } from './source-preflight.ts';
+import { lookAtSource, type SourceLook } from './source-look.ts';
+import { compareClocks, preflight, publish } from './source-preflight.ts';
 import { SourceSnapshots } from './source-snapshots.ts';
 import { SourceStore } from './source-store.ts';
 import { type TableWatch, watchTables } from './table-watch.ts';
@@ -181,7 +180,7 @@ export class PostgresSource {
       } catch (error) {
         // Kept aside: once the signal is aborted, retry tells of nothing else.
         if (!isFreshetError(error) && !isAbort(error) && error !== until.reason) fault = error;
-        if (error instanceof IdentityBroken) await this.#store.end([brokenRoute(error)]);
+        if (error instanceof IdentityRestored) await this.#store.end([brokenRoute(error)]);
         if (isFreshetError(error) && error.retryable) this.#enter(SourcePhase.CONNECTING, error);
         throw error;
       }
@@ -199,7 +198,7 @@ export class PostgresSource {
           if (this.#again.signal.aborted) continue;
           if (!isFreshetError(error)) throw error;
           // Its route has ended: whether it can begin anew is seen at once.
-          if (error instanceof IdentityBroken) continue;
+          if (error instanceof IdentityRestored) continue;
           await this.#halt(error, until);
         }
       }
@@ -390,7 +389,11 @@ export class PostgresSource {
       });
       this.#replication = replication;
       const ended = new AbortController();
-      const watching = watchTables(this.#tableWatch(wanted, connection, ended.signal), ended.signal);
+      const at = { slotName, store: this.#store, held: this.held, stream, note: this.#note.bind(this) };
+      const watch = this.#tableWatch(wanted, connection, at);
+      // What the stream does not tell of keys, before any row of it is taken.
+      await watch.look(signal);
+      const watching = watchTables(watch, ended.signal);
       let building = Promise.resolve();
       try {
         await replication.run(() => {
@@ -413,7 +416,7 @@ export class PostgresSource {
       }
     } finally {
       await this.#pipelines.retire();
-      this.#note('state', undefined);
+      for (const what of ['state', 'keys'] as const) this.#note(what, undefined);
       await connection.close();
     }
   }
@@ -447,16 +450,10 @@ export class PostgresSource {
     return liveRoutes(states, { wanted, definitions, contracts, quarantine, partitions, store: this.#store });
   }
 
-  #tableWatch(wanted: readonly RoutePlan[], streaming: ReplicationStream, signal: AbortSignal): TableWatch {
-    const { database, slotName, clock, tableCheckMs } = this.#options;
+  #tableWatch(wanted: readonly RoutePlan[], streaming: ReplicationStream, at: Omit<SourceLook, 'session'>): TableWatch {
+    const { database, clock, tableCheckMs } = this.#options;
     return {
-      look: () =>
-        database.look(signal, async (session) => {
-          this.#note('slot', slotDanger(slotName, await session.slot(slotName)));
-          this.#store.noteHistory();
-          checkTables(this.#store.state, await session.published(slotName), wanted);
-          await checkKeys(wanted, session);
-        }),
+      look: (signal) => database.look(signal, (session) => lookAtSource(wanted, { ...at, session })),
       onMoved: (error) => streaming.destroy(error),
       everyMs: tableCheckMs ?? TABLE_CHECK_MS,
       clock,
@@ -478,7 +475,7 @@ export class PostgresSource {
   }
 
   /** Tells of something beside the phase, or that it is over. */
-  #note(what: 'append' | 'state' | 'stage' | 'slot' | 'build', why: FreshetError | undefined): void {
+  #note(what: 'append' | 'state' | 'stage' | 'build' | 'slot' | 'keys', why: FreshetError | undefined): void {
     const { conditions } = this.#options;
     const id = `source/${this.name}/${what}`;
     if (why === undefined) conditions.clear(id);
