@@ -79,6 +79,8 @@ export interface SourceRow {
   readonly values: Tuple;
   /** An update's row as it was, as far as it was told; undefined when nothing was. */
   readonly old?: Tuple | undefined;
+  /** The columns of which null stands for a value that was not sent; left out: none. */
+  readonly unsent?: readonly number[] | undefined;
   readonly lane: number;
   readonly major: bigint;
   readonly minor: number;
@@ -342,8 +344,8 @@ function isPromised(route: Route, column: string): boolean {
 }
 
 /** Asked last of what is said of values, so that a null rate counts rows that can be read. */
-function checkRules({ rules }: Route, { lane }: SourceRow, values: readonly Scalar[]): void {
-  const broken = rules?.check(values, lane > SLOT_LANE);
+function checkRules({ rules }: Route, { lane, unsent }: SourceRow, values: readonly Scalar[]): void {
+  const broken = rules?.check(values, lane > SLOT_LANE, unsent);
   if (broken !== undefined) throw new Refused('rule', broken);
 }
 
