@@ -31,6 +31,8 @@ export interface Change {
    * rows; a sum would lack these rows for good, which is a known limit (docs/contracts.md) and not asked of here.
    */
   readonly isReadAnew?: boolean;
+  /** The primary key of a table whose source is mutable; left out: id, and the source is an append source. */
+  readonly mutableBy?: string;
 }
 
 const quoted = (text: string): string => `'${text}'`;
@@ -146,6 +148,18 @@ export const CHANGES: readonly Change[] = [
   },
   {
     ...plain,
+    table: 'reidentified',
+    type: 'int8 NOT NULL',
+    before: (i) => `${i}`,
+    after: (i) => `${i}`,
+    ddl: `ALTER TABLE reidentified DROP CONSTRAINT reidentified_pkey, ADD PRIMARY KEY (user_id, id, v)`,
+    aggregate: 'sum',
+    mutableBy: 'user_id, id',
+    held: /told apart by \(id, user_id, v\)/,
+    verdict: 'breaking',
+  },
+  {
+    ...plain,
     table: 'dropped',
     type: 'int8',
     before: (i) => `${i}`,
@@ -171,15 +185,15 @@ export const CHANGES: readonly Change[] = [
 export const SCHEMA = `CREATE TYPE mood AS ENUM ('glad', 'sad'); CREATE TYPE size AS ENUM ('small', 'large');
 CREATE TABLE steady (id int8 PRIMARY KEY, user_id int8);
 ${CHANGES.map(
-  ({ table, type }) =>
-    `CREATE TABLE ${table} (id int8 PRIMARY KEY, user_id int8, v ${type}${table === 'unread' ? ', nobody text' : ''});`,
+  ({ table, type, mutableBy }) =>
+    `CREATE TABLE ${table} (id int8, user_id int8, v ${type}${table === 'unread' ? ', nobody text' : ''}, PRIMARY KEY (${mutableBy ?? 'id'}));`,
 ).join('\n')}`;
 
-const viewOf = (table: string, value: string): string => `
+const viewOf = (table: string, value: string, mode = 'append'): string => `
 ---
 kind: Source
 name: ${table}
-mode: append
+mode: ${mode}
 postgres: { table: public.${table} }
 ---
 kind: FeatureView
@@ -198,9 +212,10 @@ features: ["${table}:*"]
 
 /** The definitions; accepted: as they are written for the tables after the changes. */
 export function definitionsOf(accepted: boolean): string {
-  const views = CHANGES.map(({ table, aggregate, readAs }) => {
+  const views = CHANGES.map(({ table, aggregate, readAs, mutableBy }) => {
     const column = accepted ? readAs : 'v';
-    return viewOf(table, column === undefined ? '' : `  v: { ${aggregate}: ${column} }`);
+    const value = column === undefined ? '' : `  v: { ${aggregate}: ${column} }`;
+    return viewOf(table, value, mutableBy === undefined ? 'append' : 'mutable');
   });
   return `kind: Entity\nname: user\nkey: { user_id: int64 }\n${viewOf('steady', '')}${views.join('')}`;
 }

@@ -97,7 +97,9 @@ export interface SourceState {
   readonly loss?: HistoryLoss | undefined;
   /** Where each partition of the log ended when this was saved; empty: not noted. */
   readonly logEnds: readonly number[];
-  /** What the log lost of that, in words; '': nothing. Stays until the source starts over. */
+  /** Where, in each partition, records begin of rows that may come again; empty: not noted. */
+  readonly tailFrom: readonly number[];
+  /** What the log lost of `logEnds`, in words; '': nothing. Stays until the source starts over. */
   readonly logLost: string;
 }
 
@@ -110,6 +112,7 @@ export const EMPTY_STATE: SourceState = {
   acknowledgedLsn: 0n,
   routes: [],
   logEnds: [],
+  tailFrom: [],
   logLost: '',
 };
 

@@ -31,7 +31,6 @@ import { ChangeStream, type LiveRoute } from '../core/change-stream.ts';
 import type { LogReaders } from '../core/log-readers.ts';
 import { earlierLsn, laterLsn } from '../core/lsn.ts';
 import { PacedPipeline } from '../core/paced-pipeline.ts';
-import { IdentityBroken } from '../core/relation-identity.ts';
 import { Replication } from '../core/replication.ts';
 import type { SourceDatabase, TableToStage } from '../core/source-database.ts';
 import {
@@ -177,7 +176,7 @@ export class BesideBuilds {
 
   /** Builds what is to be built until the signal. Throws faults of ours, and what the log failed with. */
   async run(signal: AbortSignal): Promise<void> {
-    const { clock, random, logger, name, store, onProblem } = this.#options;
+    const { clock, random, logger, name, onProblem } = this.#options;
     const settings = { what: `building routes of ${name}`, signal, clock, random, log: logger };
     try {
       while (!signal.aborted) {
@@ -191,10 +190,6 @@ export class BesideBuilds {
         } catch (error) {
           if (signal.aborted) return;
           if (!isFreshetError(error)) throw error;
-          if (error instanceof IdentityBroken) {
-            await store.end([{ route: error.route, table: error.place, why: error.message, isLoss: false }]);
-            continue;
-          }
           logger.error(`a build of ${name} waits: ${error.message}`, { code: error.code, remedy: error.remedy });
           onProblem(error);
           if (!changed.signal.aborted) await clock.sleep(RECHECK_MS, until).catch(() => undefined);

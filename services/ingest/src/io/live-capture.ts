@@ -14,16 +14,15 @@ import type { AppendPipeline } from '../core/append-pipeline.ts';
 import { ChangeStream, type LiveRoute } from '../core/change-stream.ts';
 import { checkStream } from '../core/lost-history.ts';
 import { Replication, type ReplicationProgress } from '../core/replication.ts';
-import { slotDanger } from '../core/slot-danger.ts';
 import type { ReplicationStream } from '../core/source-database.ts';
 import type { SourcePipelines } from '../core/source-pipelines.ts';
-import { advanced, checkTables, type RouteState } from '../core/source-state.ts';
+import type { RouteState } from '../core/source-state.ts';
 import { BesideBuilds, type BuildWork } from './beside-builds.ts';
 import { LiveRevisions } from './live-revisions.ts';
 import { liveRoutes } from './live-routes.ts';
 import { PausableWork } from './pausable-work.ts';
+import { lookAtSource } from './source-look.ts';
 import type { SourceParts, Wanted } from './source-parts.ts';
-import { checkKeys } from './source-preflight.ts';
 import type { Prepared } from './source-preparation.ts';
 import { type TableWatch, watchTables } from './table-watch.ts';
 
@@ -95,7 +94,7 @@ export class LiveCapture {
         stream,
         pipeline,
         acknowledgedLsn: store.state.acknowledgedLsn,
-        save: (lsn) => store.update((state) => advanced(state, lsn, stream)),
+        save: (lsn) => store.advance(lsn, stream),
         holdAt,
         gate: () => builds.gate() ?? this.#heldGate(),
         onUnsaved: (why) => board.note('state', why),
@@ -104,7 +103,10 @@ export class LiveCapture {
       });
       this.#replication = replication;
       const ended = new AbortController();
-      const watching = watchTables(this.#tableWatch(revisions, connection, ended.signal), ended.signal);
+      const watch = this.#tableWatch(revisions, stream, connection);
+      // What the stream does not tell of keys, before any row of it is taken.
+      await watch.look(signal);
+      const watching = watchTables(watch, ended.signal);
       let building = Promise.resolve();
       try {
         await replication.run(() => {
@@ -127,7 +129,7 @@ export class LiveCapture {
       }
     } finally {
       await this.#pipelines.retire();
-      board.note('state', undefined);
+      for (const what of ['state', 'keys'] as const) board.note(what, undefined);
       await connection.close();
     }
   }
@@ -162,24 +164,16 @@ export class LiveCapture {
   #liveRoutes({ routes, definitions, contracts }: Wanted, states: readonly RouteState[]): Promise<LiveRoute[]> {
     const { options, store } = this.#parts;
     const { quarantine, log } = options;
-    const { acknowledgedLsn } = store.state;
     const partitions = log.partitionCount;
-    return liveRoutes(states, { wanted: routes, definitions, contracts, quarantine, partitions, acknowledgedLsn });
+    return liveRoutes(states, { wanted: routes, definitions, contracts, quarantine, partitions, store });
   }
 
-  #tableWatch(captured: { readonly wanted: Wanted }, streaming: ReplicationStream, signal: AbortSignal): TableWatch {
-    const { options, store, board } = this.#parts;
+  #tableWatch(captured: { readonly wanted: Wanted }, stream: ChangeStream, streaming: ReplicationStream): TableWatch {
+    const { options, store, held, board } = this.#parts;
     const { database, slotName, clock, tableCheckMs } = options;
+    const at = { slotName, store, held, stream, note: board.note.bind(board) };
     return {
-      look: () =>
-        database.look(signal, async (session) => {
-          board.note('slot', slotDanger(slotName, await session.slot(slotName)));
-          store.noteHistory();
-          const published = await session.published(slotName);
-          const { routes: wanted } = captured.wanted;
-          checkTables(store.state, published, wanted);
-          await checkKeys(wanted, session);
-        }),
+      look: (signal) => database.look(signal, (session) => lookAtSource(captured.wanted.routes, { ...at, session })),
       onMoved: (error) => streaming.destroy(error),
       everyMs: tableCheckMs ?? TABLE_CHECK_MS,
       clock,

@@ -52,7 +52,7 @@ class CountingDatabase extends ScriptedDatabase {
     this.snapshots += 1;
     return super.snapshot(slotName, signal, (reader, fromLsn) => {
       const copy = (table: TableToStage): AsyncIterable<Uint8Array> => this.#held(reader.copy(table), signal);
-      return work({ copy }, fromLsn);
+      return work({ ...reader, copy }, fromLsn);
     });
   }
 

@@ -7,13 +7,15 @@ import type { DefinitionSet, RoutePlan } from '@freshet/gen/freshet/type/v1/plan
 import { must } from '@freshet/kit/assert.ts';
 import type { LiveRoute } from '../core/change-stream.ts';
 import { type ContractHistory, plansByContract } from '../core/contract-history.ts';
+import type { EarlierDecisions } from '../core/earlier-decisions.ts';
 import { isHeldOf } from '../core/held-index.ts';
 import { comparePlaces } from '../core/quarantine.ts';
 import { prepareRoute, SLOT_LANE } from '../core/route.ts';
 import { neededColumns, readColumns } from '../core/row-shape.ts';
 import type { RouteState } from '../core/source-state.ts';
+import { earlierDecisions } from './earlier-lives.ts';
 import type { QuarantineFile } from './quarantine-file.ts';
-import { heldAhead } from './source-snapshots.ts';
+import type { SourceStore } from './source-store.ts';
 
 /** What makes a route of a plan. */
 export interface RoutesUnder {
@@ -23,13 +25,15 @@ export interface RoutesUnder {
   readonly partitions: number;
 }
 
-/** `acknowledgedLsn`: nothing before it comes again. */
 export async function liveRoutes(
   states: readonly RouteState[],
-  options: RoutesUnder & { readonly quarantine: QuarantineFile; readonly acknowledgedLsn: bigint },
+  options: RoutesUnder & {
+    readonly quarantine: QuarantineFile;
+    readonly store: Pick<SourceStore, 'state' | 'logged'>;
+  },
 ): Promise<LiveRoute[]> {
-  const { wanted, definitions, contracts, quarantine, partitions, acknowledgedLsn } = options;
-  const ahead = await heldAhead(quarantine, states, SLOT_LANE, acknowledgedLsn);
+  const { wanted, definitions, contracts, quarantine, partitions, store } = options;
+  const decisionsOf = await earlierDecisions(states, SLOT_LANE, { quarantine, store });
   // Released rows that were not taken out yet hold nothing.
   for (const { route, generation, released } of states) {
     if (released === undefined) continue;
@@ -43,14 +47,14 @@ export async function liveRoutes(
     const { route, generation, fromLsn, tableOid, contractVersion, contractLsn } = state;
     const floor = { version: contractVersion, lsn: contractLsn };
     const hold = quarantine.heldOf(route, generation)?.hold;
-    return { ...ready(state, ahead), tableOid, floor, fromLsn, hold };
+    return { ...ready(state, decisionsOf(route)), tableOid, floor, fromLsn, hold };
   });
 }
 
 /** Routes that are streamed, as other definitions have them: everything that only the stream knows of them stays. */
 export function revisedRoutes(under: RoutesUnder): (live: LiveRoute, state: RouteState) => LiveRoute {
   const ready = readying(under);
-  return (live, state) => ({ ...live, ...ready(state, live.route.ahead) });
+  return (live, state) => ({ ...live, ...ready(state, live.route.decisions) });
 }
 
 type Readied = Pick<LiveRoute, 'route' | 'earlier' | 'mapping'>;
@@ -65,13 +69,13 @@ function readying({ wanted, definitions, contracts, partitions }: RoutesUnder) {
     usages.set(source, usage);
     return usage;
   };
-  return ({ route, generation, mapping }: RouteState, ahead: ReadonlySet<string>): Readied => {
+  return ({ route, generation, mapping }: RouteState, decisions: EarlierDecisions): Readied => {
     const plan = must(plans.get(route));
     const needed = neededColumns(plan, definitions);
     const source = plan.source?.name ?? '';
     const readers = { read: readColumns(plan, definitions), usage: () => usageOfSource(source) };
     const [newest, ...earlier] = plansByContract(plan, contracts).map((under, i) =>
-      prepareRoute(under, generation, partitions, ahead, needed, { ...readers, isEarlier: i > 0 }),
+      prepareRoute(under, generation, partitions, decisions, needed, { ...readers, isEarlier: i > 0 }),
     );
     // Another contract knows the table by its own names.
     const isMapped = mapping !== undefined && mapping.version === must(newest).contract.version;

@@ -37,7 +37,7 @@ export interface PostgresSourceOptions {
   /** For the state and the stages. */
   readonly directory: string;
   readonly files: FileSystem;
-  readonly log: Pick<Log, 'append' | 'describe' | 'partitionCount' | 'logId'>;
+  readonly log: Pick<Log, 'append' | 'describe' | 'read' | 'partitionCount' | 'logId'>;
   readonly quarantine: QuarantineFile;
   readonly clock: Clock;
   /** A number in [0, 1), for the jitter of retries. */

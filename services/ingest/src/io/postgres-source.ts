@@ -25,7 +25,7 @@ import { type FreshetError, isAbort, isFreshetError } from '@freshet/kit/errors.
 import { retry } from '@freshet/kit/retry.ts';
 import type { ContractHistory } from '../core/contract-history.ts';
 import { laterLsn } from '../core/lsn.ts';
-import { IdentityBroken } from '../core/relation-identity.ts';
+import { IdentityRestored } from '../core/relation-identity.ts';
 import { brokenRoute } from '../core/settle-routes.ts';
 import { SourcePipelines } from '../core/source-pipelines.ts';
 import type { SourceReport } from '../core/source-report.ts';
@@ -80,6 +80,7 @@ export class PostgresSource {
     });
     this.#snapshots = new SourceSnapshots({
       ...options,
+      store,
       stages,
       pipelines: this.#pipelines,
       partitions: log.partitionCount,
@@ -164,7 +165,7 @@ export class PostgresSource {
       } catch (error) {
         // Kept aside: once the signal is aborted, retry tells of nothing else.
         if (!isFreshetError(error) && !isAbort(error) && error !== until.reason) fault = error;
-        if (error instanceof IdentityBroken) await this.#store.end([brokenRoute(error)]);
+        if (error instanceof IdentityRestored) await this.#store.end([brokenRoute(error)]);
         if (isFreshetError(error) && error.retryable) this.#board.enter(SourcePhase.CONNECTING, error);
         throw error;
       }
@@ -182,7 +183,7 @@ export class PostgresSource {
           if (this.#again.signal.aborted) continue;
           if (!isFreshetError(error)) throw error;
           // Its route has ended: whether it can begin anew is seen at once.
-          if (error instanceof IdentityBroken) continue;
+          if (error instanceof IdentityRestored) continue;
           await this.#halt(error, until);
         }
       }

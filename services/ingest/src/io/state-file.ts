@@ -31,6 +31,7 @@ interface StateJson {
   readonly landmark?: { readonly endLsn: string; readonly atUs: number; readonly untilLsn: string };
   readonly loss?: { readonly atUs: number; readonly what: string; readonly fromLsn: string; readonly toLsn?: string };
   readonly logEnds?: readonly number[];
+  readonly tailFrom?: readonly number[];
   readonly logLost?: string;
   readonly routes: readonly {
     readonly route: number;
@@ -81,6 +82,7 @@ export class StateFile {
       ...(json.loss === undefined ? {} : { loss: readLoss(json.loss, path) }),
       routes: json.logId === this.#logId ? json.routes.map((route) => readRoute(route, path)) : [],
       logEnds: json.logId === this.#logId ? (json.logEnds ?? []) : [],
+      tailFrom: json.logId === this.#logId ? (json.tailFrom ?? []) : [],
       logLost: json.logId === this.#logId ? (json.logLost ?? '') : '',
     };
   }
