@@ -27,6 +27,7 @@ export interface Change {
   readonly verdict: 'breaking' | 'note' | 'compatible';
   /** The view's column in the definitions that accept the change; undefined: none. */
   readonly readAs: string | undefined;
+  readonly mode?: 'mutable';
 }
 
 const quoted = (text: string): string => `'${text}'`;
@@ -103,19 +104,22 @@ export const CHANGES: readonly Change[] = [
     held: /column v is null/,
     verdict: 'note',
   },
-  ...AGGREGATES.map(
-    (aggregate): Change => ({
-      ...plain,
-      table: `renamed_${aggregate}`,
-      type: 'int8',
-      before: (i) => `${DOWN - i}`,
-      after: (i) => `${DOWN - i}`,
-      aggregate,
-      ddl: `ALTER TABLE renamed_${aggregate} RENAME v TO w`,
-      held: /column v /,
-      verdict: 'breaking',
-      readAs: 'w',
-    }),
+  ...(['renamed_', 'facts_renamed_'] as const).flatMap((prefix) =>
+    AGGREGATES.map(
+      (aggregate): Change => ({
+        ...plain,
+        ...(prefix === 'renamed_' ? {} : { mode: 'mutable' }),
+        table: `${prefix}${aggregate}`,
+        type: 'int8',
+        before: (i) => `${DOWN - i}`,
+        after: (i) => `${DOWN - i}`,
+        aggregate,
+        ddl: `ALTER TABLE ${prefix}${aggregate} RENAME v TO w`,
+        held: /column v /,
+        verdict: 'breaking',
+        readAs: 'w',
+      }),
+    ),
   ),
   {
     ...plain,
@@ -128,18 +132,21 @@ export const CHANGES: readonly Change[] = [
     held: /column v /,
     verdict: 'breaking',
   },
-  ...RETYPED.map(
-    ([aggregate, type, now]): Change => ({
-      ...plain,
-      table: `retyped_${aggregate}`,
-      type,
-      before: (i) => (type === 'text' ? quoted(`${DOWN - i}`) : `${DOWN - i}`),
-      after: (i) => `${DOWN - i}`,
-      aggregate,
-      ddl: `ALTER TABLE retyped_${aggregate} ALTER v TYPE ${now} USING v::${now}`,
-      held: new RegExp(`column v .*${type}`),
-      verdict: 'breaking',
-    }),
+  ...(['retyped_', 'facts_retyped_'] as const).flatMap((prefix) =>
+    RETYPED.map(
+      ([aggregate, type, now]): Change => ({
+        ...plain,
+        ...(prefix === 'retyped_' ? {} : { mode: 'mutable' }),
+        table: `${prefix}${aggregate}`,
+        type,
+        before: (i) => (type === 'text' ? quoted(`${DOWN - i}`) : `${DOWN - i}`),
+        after: (i) => `${DOWN - i}`,
+        aggregate,
+        ddl: `ALTER TABLE ${prefix}${aggregate} ALTER v TYPE ${now} USING v::${now}`,
+        held: new RegExp(`column v .*${type}`),
+        verdict: 'breaking',
+      }),
+    ),
   ),
   {
     ...plain,
@@ -178,15 +185,16 @@ export const CHANGES: readonly Change[] = [
 export const SCHEMA = `CREATE TYPE mood AS ENUM ('glad', 'sad'); CREATE TYPE size AS ENUM ('small', 'large');
 CREATE TABLE steady (id int8 PRIMARY KEY, user_id int8);
 ${CHANGES.map(
-  ({ table, type }) =>
-    `CREATE TABLE ${table} (id int8 PRIMARY KEY, user_id int8, v ${type}${table === 'unread' ? ', nobody text' : ''});`,
+  ({ table, type, mode }) =>
+    `CREATE TABLE ${table} (id int8 PRIMARY KEY, user_id int8, v ${type}${table === 'unread' ? ', nobody text' : ''});
+    ${mode === 'mutable' ? `ALTER TABLE ${table} REPLICA IDENTITY FULL;` : ''}`,
 ).join('\n')}`;
 
-const viewOf = (table: string, value: string): string => `
+const viewOf = (table: string, value: string, mode = 'append'): string => `
 ---
 kind: Source
 name: ${table}
-mode: append
+mode: ${mode}
 postgres: { table: public.${table} }
 ---
 kind: FeatureView
@@ -205,9 +213,9 @@ features: ["${table}:*"]
 
 /** The definitions; accepted: as they are written for the tables after the changes. */
 export function definitionsOf(accepted: boolean): string {
-  const views = CHANGES.map(({ table, aggregate, readAs }) => {
+  const views = CHANGES.map(({ table, aggregate, readAs, mode }) => {
     const column = accepted ? readAs : 'v';
-    return viewOf(table, column === undefined ? '' : `  v: { ${aggregate}: ${column} }`);
+    return viewOf(table, column === undefined ? '' : `  v: { ${aggregate}: ${column} }`, mode);
   });
   return `kind: Entity\nname: user\nkey: { user_id: int64 }\n${viewOf('steady', '')}${views.join('')}`;
 }

@@ -8,7 +8,7 @@
  * columns that the rows of another lack has a number of its own beside that one.
  */
 import { clone, create, toBinary } from '@bufbuild/protobuf';
-import { ChangePolicy, type Column, HoldScope, SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import { ChangePolicy, type Column, HoldScope } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import {
   type DefinitionSet,
   EntityPlanSchema,
@@ -143,11 +143,10 @@ export class RouteTable {
     return number;
   }
 
-  /** Rows of mutable sources are read anew by ingest when a column is not what it was; a table's rows are all its newest. */
+  /** What a broadcast table lacks is read anew by ingest, for all who join it. */
   #lateOf({ plan }: Known, { source, entity }: RouteParts): readonly LateColumn[] {
     const [before, after] = [plan?.source?.contract, source?.contract];
-    if (plan === undefined || before === undefined || after === undefined) return [];
-    if (source?.mode !== SourceMode.APPEND || entity === undefined) return [];
+    if (plan === undefined || before === undefined || after === undefined || entity === undefined) return [];
     if (before.version === after.version) return plan.lateColumns;
     const read = this.#read.get(plan.source?.name ?? '') ?? new Set();
     return lateColumns(plan.lateColumns, { before, after, read });
