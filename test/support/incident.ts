@@ -28,6 +28,8 @@ export interface Change {
   /** The view's column in the definitions that accept the change; undefined: none. */
   readonly readAs: string | undefined;
   readonly mode?: 'mutable';
+  /** Rows of before the change have no value of what the view reads after it. */
+  readonly startsAnew?: true;
 }
 
 const quoted = (text: string): string => `'${text}'`;
@@ -150,6 +152,19 @@ export const CHANGES: readonly Change[] = [
   ),
   {
     ...plain,
+    table: 'replaced',
+    type: 'int8',
+    before: (i) => `${i}`,
+    // Another column has the name: the first one is of no more use.
+    after: (i) => `NULL, ${i}`,
+    aggregate: 'sum',
+    ddl: 'ALTER TABLE replaced RENAME v TO gone; ALTER TABLE replaced ADD v int8',
+    held: /column v /,
+    verdict: 'breaking',
+    startsAnew: true,
+  },
+  {
+    ...plain,
     table: 'rekeyed',
     type: 'int8 NOT NULL',
     before: (i) => `${i}`,
@@ -190,15 +205,22 @@ ${CHANGES.map(
     ${mode === 'mutable' ? `ALTER TABLE ${table} REPLICA IDENTITY FULL;` : ''}`,
 ).join('\n')}`;
 
+/** A count of the table's rows beside its view, which no change touches: it has a service of its own. */
+export const COUNTED = 'retyped_sum';
+export const countOf = (table: string): string => `${table}_count`;
+
 const viewOf = (table: string, value: string, mode = 'append'): string => `
 ---
 kind: Source
 name: ${table}
 mode: ${mode}
 postgres: { table: public.${table} }
+${servedOf(table, table, value)}${table === COUNTED ? servedOf(table, countOf(table), '') : ''}`;
+
+const servedOf = (table: string, view: string, value: string): string => `
 ---
 kind: FeatureView
-name: ${table}
+name: ${view}
 owner: team_${table}
 entity: user
 source: ${table}
@@ -207,8 +229,8 @@ features:
 ${value}
 ---
 kind: FeatureService
-name: ${table}
-features: ["${table}:*"]
+name: ${view}
+features: ["${view}:*"]
 `;
 
 /** The definitions; accepted: as they are written for the tables after the changes. */
@@ -271,12 +293,13 @@ export class IncidentWriter {
   }
 
   async #insert(): Promise<void> {
-    const { table, before, after, aggregate } = this.change;
+    const { table, before, after, aggregate, startsAnew } = this.change;
     const i = ++this.#rows;
     const user = must(USERS[i % USERS.length]);
     const value = (this.atChange.size === 0 ? before : after)(i);
     const states = must(this.history.get(user));
-    states.push(nextState(aggregate, states.at(-1) ?? null, value));
+    const isFirst = startsAnew === true && states.length - 1 === this.atChange.get(user);
+    states.push(nextState(aggregate, isFirst ? null : (states.at(-1) ?? null), value));
     await this.#sql.unsafe(`INSERT INTO ${table} VALUES (${[i, user, ...(value === '' ? [] : [value])].join(', ')})`);
   }
 }
@@ -284,7 +307,7 @@ export class IncidentWriter {
 /** Aggregates skip nulls. */
 function nextState(aggregate: Aggregate, before: string | null, value: string): string | null {
   if (value === '' || value === 'NULL') return before;
-  const text = value.replaceAll("'", '');
+  const text = (value.split(', ').at(-1) ?? '').replaceAll("'", '');
   if (aggregate === 'last' || (aggregate === 'min' && before === null)) return text;
   const [was, is] = [Number(before ?? 0), Number(text)];
   return String(aggregate === 'min' ? Math.min(was, is) : was + is);

@@ -98,15 +98,14 @@ export class RouteTable {
   }
 
   /**
-   * The number of the route that a view folds. One in force stays where it is. One that comes has the first whose rows have
-   * what it reads, or else a new one, which is told with the columns that the others lack.
+   * The number of the route that a view folds: of one in force its own, else the first, whose rows have what it reads; or else
+   * a new one, which is told with the columns that the others lack.
    */
   numberOf(route: RouteParts, { viewId, columns }: Wanting): { number: number; lacking: readonly string[] } {
     const known = this.#knownOf(route);
-    const inForce = known.find(({ number }) => number === this.#inForce.get(toHex(viewId)));
-    if (inForce !== undefined) return { number: this.#take(route, inForce), lacking: [] };
+    const mine = this.#inForce.get(toHex(viewId));
     const lacking = new Set<string>();
-    for (const one of known) {
+    for (const one of [...known.filter(({ number }) => number === mine), ...known]) {
       const late = this.#lateOf(one, route);
       const missing = columns.filter((column) => isLate(late, column));
       if (missing.length === 0) return { number: this.#take(route, one), lacking: [] };
