@@ -12,10 +12,8 @@ import {
   type ViewInstance as ViewInstanceState,
 } from '@freshet/gen/freshet/compute/v1/state_pb.ts';
 import { Operation } from '@freshet/gen/freshet/log/v1/log_pb.ts';
-import type { Contract } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import { must } from '@freshet/kit/assert.ts';
 import { rowIdentity } from '@freshet/values/row-identity.ts';
-import { sameType } from '@freshet/values/type-name.ts';
 import type { Raw } from '../aggregates/aggregate.ts';
 import { NodeCache } from '../contributions/node-cache.ts';
 import { isLongerThan } from '../limits.ts';
@@ -315,7 +313,9 @@ export class ViewInstance {
     if (known !== undefined) return known;
     const contract = contracts.find(this.view.route, contractVersion);
     if (contract === undefined) return undefined;
-    const layout = { positions: columnPositions(this.view, contract), isUnique: rowIdentity(contract).unique };
+    const { columns, route } = this.view;
+    const positions = Int32Array.from(columns, (column) => contracts.position(route, contract, column));
+    const layout = { positions, isUnique: rowIdentity(contract).unique };
     this.#layouts.set(contractVersion, layout);
     return layout;
   }
@@ -326,13 +326,4 @@ interface Layout {
   readonly positions: Int32Array;
   /** Whether no two live rows share an identity. */
   readonly isUnique: boolean;
-}
-
-/** A column that had another type then has no value that could be read now. */
-function columnPositions(view: RunnableView, contract: Contract): Int32Array {
-  return Int32Array.from(view.columns, ({ name, type }) =>
-    contract.columns.findIndex(
-      (column) => column.name === name && column.type !== undefined && sameType(column.type, type),
-    ),
-  );
 }

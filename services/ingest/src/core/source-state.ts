@@ -22,7 +22,7 @@ import type { HistoryLoss } from './history-notice.ts';
 import type { Mapping } from './hold.ts';
 import { checkOwnSlot, lostHistory } from './lost-history.ts';
 import { earlierLsn, laterLsn } from './lsn.ts';
-import type { RowShape } from './row-shape.ts';
+import { NO_SHAPE, type RowShape } from './row-shape.ts';
 import { tableName } from './sql.ts';
 
 export interface RouteState {
@@ -39,7 +39,7 @@ export interface RouteState {
   /** Rows of commits from `contractLsn` on are of this version of the contract or of a later one. */
   readonly contractVersion: number;
   readonly contractLsn: bigint;
-  /** The shape that rows of a mutable source had when the generation began; undefined for an append source. */
+  /** The shape that rows of a mutable source had when the generation began; of an append source only what its rows lack. */
   readonly shape?: RowShape | undefined;
   /** Held rows up to this place were released or discarded, and are in the quarantine only until it is rewritten. */
   readonly released?: { readonly major: string; readonly minor: number } | undefined;
@@ -298,8 +298,9 @@ export function advanced(
 export function withHoles(state: SourceState, holes: ReadonlyMap<number, ReadonlySet<string>>): SourceState {
   const changed = state.routes.flatMap((route): RouteState[] => {
     const found = holes.get(route.route);
-    if (found === undefined || route.shape === undefined) return [];
-    return [{ ...route, shape: { ...route.shape, holes: [...new Set([...(route.shape.holes ?? []), ...found])] } }];
+    if (found === undefined) return [];
+    const shape = route.shape ?? NO_SHAPE;
+    return [{ ...route, shape: { ...shape, holes: [...new Set([...(shape.holes ?? []), ...found])] } }];
   });
   return changed.length === 0 ? state : withRoutes(state, changed);
 }

@@ -31,6 +31,7 @@ import { laterLsn } from '../core/lsn.ts';
 import { comparePlaces, type QuarantineEntry, type RowPlace } from '../core/quarantine.ts';
 import { type Blocked, RELEASE_LANE, releaseEntry } from '../core/release.ts';
 import { advanced, type RouteState, withHoles, withRoutes } from '../core/source-state.ts';
+import { tableName } from '../core/sql.ts';
 import { HeldNotices } from './held-notices.ts';
 import type { QuarantineFile } from './quarantine-file.ts';
 import { RuleNotices } from './rule-notices.ts';
@@ -191,7 +192,8 @@ export class HeldReleases {
     const { quarantine } = this.#options;
     const { number: route, generation } = live.route;
     for (const old of quarantine.held) {
-      if (old.route === route && old.generation < generation) await this.#supersede(old, generation);
+      if (old.route === route && old.generation < generation) await this.#supersede(old, live);
+      else if (this.#isTakenOver(old, live)) await this.#supersede(old, live);
     }
     const held = quarantine.heldOf(route, generation);
     this.#notices.tell(live.route.number, held, this.#blocked.get(live.route.number)?.why);
@@ -387,20 +389,25 @@ export class HeldReleases {
     await quarantine.remove(isHeldOf(route, generation, settled));
   }
 
-  /** Rows that were held of a generation that another replaced: its snapshot has what became of them. */
-  async #supersede(old: HeldRoute, generation: number): Promise<void> {
+  /**
+   * Whether rows are held of a route that is over, and this one reads its table. Should the first come back it begins anew, so
+   * nobody can fold them any more; this one has them from its snapshot or its stream.
+   */
+  #isTakenOver({ route, source, table }: HeldRoute, { route: live }: LiveRoute): boolean {
+    if (route === live.number || source !== live.source) return false;
+    const { database, schema, table: name } = live.table;
+    return this.#stateOf(route).phase === 'ended' && table === `${database}/${tableName(schema, name)}`;
+  }
+
+  /** Rows that were held of a life that is over, while another has the table: its snapshot has what became of them. */
+  async #supersede(old: HeldRoute, { route: live }: LiveRoute): Promise<void> {
     const { quarantine, logger } = this.#options;
-    const { route, table } = old;
-    const rows = await quarantine.remove(isHeldOf(route, old.generation));
+    const { route, generation: was, table } = old;
+    const rows = await quarantine.remove(isHeldOf(route, was));
     this.#blocked.delete(route);
     this.#asked.delete(route);
-    logger.warn('held rows were superseded: the table was read anew', {
-      route,
-      table,
-      rows,
-      was: old.generation,
-      generation,
-    });
+    const { number: by, generation } = live;
+    logger.warn('held rows were superseded: the table was read anew', { route, was, table, rows, by, generation });
   }
 
   #show({ route, contract, lsn, notes }: ShownShape): void {
