@@ -277,13 +277,17 @@ it('C1 F3 R2: serves no wrong value, holds what breaks, and folds it once when i
 
     // What nobody can read is not accepted.
     await expect(
-      planAndApply(registry, parseDefinitions([{ path: 'a.yaml', text: definitionsOf(false) }]), signal),
+      planAndApply(registry, parseDefinitions([{ path: 'a.yaml', text: definitionsOf(false) }]), {
+        signal,
+        acceptContracts: true,
+      }),
     ).rejects.toMatchObject({ code: 'INVALID_DEFINITION' });
     const slowestHeld = steady.slowest();
 
     reading.accept(CHANGES.map(({ table }) => table));
     const next = parseDefinitions([{ path: 'b.yaml', text: definitionsOf(true) }]);
-    await planAndApply(registry, next, signal);
+    await expect(planAndApply(registry, next, { signal })).rejects.toMatchObject({ code: 'CONTRACT_NOT_ACCEPTED' });
+    await planAndApply(registry, next, { signal, acceptContracts: true });
     await untilServing(addresses, signal);
     await expect.poll(async () => (await heldNow(quarantine)).length, patient).toBe(0);
     await pause(1_000);

@@ -8,7 +8,6 @@ import {
   AcceptContractResponseSchema,
   type CheckContractResponse,
   CheckContractResponseSchema,
-  type ContractJudgement,
   type ContractRecord,
   ContractService,
   ContractVerdict,
@@ -16,8 +15,9 @@ import {
   ListContractsResponseSchema,
 } from '@freshet/gen/freshet/registry/v1/contracts_pb.ts';
 import { createGrpcClient, type GrpcClient } from '@freshet/kit/grpc/client.ts';
+import { judgementText } from '../output/judgement-text.ts';
 import { table } from '../output/table.ts';
-import { type Colour, paint, type Terminal } from '../output/terminal.ts';
+import { paint, type Terminal } from '../output/terminal.ts';
 
 /** The tables may have to be asked for first. */
 const DEADLINE_MS = 30_000;
@@ -125,27 +125,6 @@ function checkText(terminal: Pick<Terminal, 'colours'>, response: CheckContractR
   for (const text of response.notUnderstood)
     lines.push(`${paint(terminal, 'red', 'not understood')} ${text}\n    what it does is not judged\n`);
   return lines.length === 0 ? 'No contract changes.\n' : lines.join('');
-}
-
-const VERDICTS: Readonly<Record<number, { readonly word: string; readonly colour: Colour }>> = {
-  [ContractVerdict.COMPATIBLE]: { word: 'compatible', colour: 'green' },
-  [ContractVerdict.COMPATIBLE_WITH_NOTE]: { word: 'note', colour: 'yellow' },
-  [ContractVerdict.BREAKING]: { word: 'breaking', colour: 'red' },
-};
-
-/** A line for each change, and below it everybody who reads it. */
-function judgementText(terminal: Pick<Terminal, 'colours'>, judgement: ContractJudgement): string {
-  const lines: string[] = [];
-  for (const change of judgement.changes) {
-    const { word, colour } = VERDICTS[change.verdict] ?? { word: 'unknown', colour: 'dim' as const };
-    lines.push(`${paint(terminal, colour, word)} source ${judgement.source}: ${change.sentence}`);
-    for (const { features, services, owners, view } of change.consumers) {
-      lines.push(`    view ${view}${features.length === 0 ? '' : `, features ${features.join(', ')}`}`);
-      if (services.length > 0) lines.push(`    services ${services.join(', ')}`);
-      if (owners.length > 0) lines.push(`    owners ${owners.join(', ')}`);
-    }
-  }
-  return lines.map((line) => `${line}\n`).join('');
 }
 
 function sinceText({ acceptedAtUs, acceptedBy, lsn }: ContractRecord): string {

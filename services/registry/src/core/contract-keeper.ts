@@ -8,11 +8,8 @@
  * nobody accepted, the newest of each source is kept, so that a source that changes all the time costs no more.
  */
 import { clone, create } from '@bufbuild/protobuf';
-import { type Change, type ChangeHints, changesBetween } from '@freshet/contracts/change.ts';
+import { changesBetween } from '@freshet/contracts/change.ts';
 import { applyDdl } from '@freshet/contracts/ddl.ts';
-import { gateVerdict } from '@freshet/contracts/gate.ts';
-import { type Judgement, judgeChanges } from '@freshet/contracts/judge.ts';
-import { usageOf } from '@freshet/contracts/usage.ts';
 import { sameLayout } from '@freshet/definitions/resolve/contract-version.ts';
 import {
   type ContractRecord,
@@ -20,14 +17,15 @@ import {
   SeenContractSchema,
 } from '@freshet/gen/freshet/registry/v1/contracts_pb.ts';
 import { DefinitionsSchema } from '@freshet/gen/freshet/registry/v1/definition_pb.ts';
-import { type ChangePolicy, type Contract, ContractSchema } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
-import { DefinitionSetSchema, type SourcePlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
+import type { Contract } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import type { SourcePlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import type { Clock } from '@freshet/kit/clock.ts';
 import { closest } from '@freshet/kit/closest.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
 import { recordOf, sourcesOf } from './contract-records.ts';
 import { type TableDescriber, tableQuestions } from './contracts.ts';
 import type { DefinitionKeeper } from './definition-keeper.ts';
+import { type JudgedChange, judgeSource, type PolicyJudgement } from './judge-source.ts';
 
 /** Keeps contracts over restarts; those that an apply accepts come with it (DefinitionStore). */
 export interface ContractStore {
@@ -44,13 +42,6 @@ export interface ContractKeeperOptions {
   readonly definitions: DefinitionKeeper;
   readonly tables: TableDescriber;
   readonly clock: Pick<Clock, 'nowUs'>;
-}
-
-/** A source's change with what its policy makes of it. */
-export interface PolicyJudgement extends Judgement {
-  readonly version: number;
-  readonly policy: ChangePolicy;
-  readonly gate: ReturnType<typeof gateVerdict>;
 }
 
 export class ContractKeeper {
@@ -83,7 +74,7 @@ export class ContractKeeper {
       ({ contract }) => contract !== undefined && shown?.contract !== undefined && sameShape(contract, shown.contract),
     );
     const seen = isAccepted ? undefined : shown;
-    const judgement = seen?.contract === undefined ? undefined : this.#judge(source, seen.contract);
+    const judgement = seen?.contract === undefined ? undefined : this.#judge(source, { after: seen.contract });
     return { versions, seen, judgement };
   }
 
@@ -98,7 +89,7 @@ export class ContractKeeper {
     );
     const { outcomes, notUnderstood, unread } = applyDdl(ddl, tables);
     const judgements = outcomes.map(({ source, after, ofTable, renamed, rewritten }) =>
-      this.#judge(this.#source(source), after, { renamed, rewritten }, ofTable),
+      this.#judge(this.#source(source), { after, hints: { renamed, rewritten }, ofTable }),
     );
     return { judgements, notUnderstood, unread };
   }
@@ -117,7 +108,7 @@ export class ContractKeeper {
     }
     return contracts
       .filter(({ source }) => names.length === 0 || wanted.has(source))
-      .map((contract) => this.#judge(this.#source(contract.source), contract));
+      .map((contract) => this.#judge(this.#source(contract.source), { after: contract }));
   }
 
   /** Judges what the tables are now. Throws UNAVAILABLE, SOURCE_NOT_READY when they cannot be asked. */
@@ -130,7 +121,7 @@ export class ContractKeeper {
       const plan = wanted.get(source);
       const answer = answers[i];
       if (plan === undefined || answer === undefined) return [];
-      if (answer.contract !== undefined) return [this.#judge(plan, answer.contract)];
+      if (answer.contract !== undefined) return [this.#judge(plan, { after: answer.contract })];
       // A table that is gone, or cannot be asked: nothing may look compatible that nobody saw.
       const [problem] = answer.problems;
       throw (
@@ -159,11 +150,13 @@ export class ContractKeeper {
     const sources = new Map(this.#sources().map((source) => [source.name, source]));
     const judgements = sourcesOf(plan.resolved).flatMap(({ name, contract }) => {
       const source = sources.get(name);
-      return source === undefined || contract === undefined ? [] : [this.#judge(source, contract)];
+      return source === undefined || contract === undefined ? [] : [this.#judge(source, { after: contract })];
     });
     const changed = judgements.filter(({ changes }) => changes.length > 0);
     const generation =
-      hash === undefined ? definitions.generation : await definitions.apply(written, hash, { peer }, signal);
+      hash === undefined
+        ? definitions.generation
+        : await definitions.apply(written, hash, { peer, acceptsContracts: true }, signal);
     return { generation, hash: plan.hash, judgements: changed };
   }
 
@@ -177,7 +170,7 @@ export class ContractKeeper {
   async #report(contract: Contract, lsn: bigint): Promise<{ version: number; judgement: PolicyJudgement }> {
     const { store, clock } = this.#options;
     const source = this.#source(contract.source);
-    const judgement = this.#judge(source, contract);
+    const judgement = this.#judge(source, { after: contract });
     const seenAtUs = BigInt(clock.nowUs());
     const versions = await this.#versions(source);
     const known = versions.find(({ contract: one }) => one !== undefined && sameShape(one, contract));
@@ -197,22 +190,8 @@ export class ContractKeeper {
     return { version: known.contract?.version ?? 0, judgement };
   }
 
-  #judge(
-    source: SourcePlan,
-    after: Contract,
-    hints: ChangeHints = {},
-    ofTable: readonly Change[] = [],
-  ): PolicyJudgement {
-    const before = source.contract ?? create(ContractSchema, { source: source.name });
-    const { resolved, written } = this.#options.definitions.current;
-    const usage = usageOf(resolved ?? create(DefinitionSetSchema), source.name, written);
-    const judgement = judgeChanges(source.name, [...changesBetween(before, after, hints), ...ofTable], usage);
-    return {
-      ...judgement,
-      version: before.version,
-      policy: source.policy,
-      gate: gateVerdict(judgement, source.policy),
-    };
+  #judge(source: SourcePlan, change: JudgedChange): PolicyJudgement {
+    return judgeSource(source, change, this.#options.definitions.current.resolved);
   }
 
   /** Newest first. What was in force before the registry kept contracts has no record: it is told without one. */
