@@ -86,7 +86,13 @@ beforeEach(async () => {
     getContract: async ({ source }) =>
       source === 'orders'
         ? { versions: [VERSION_2, VERSION_1], shownVersion: 2 }
-        : { versions: [VERSION_1], seen: { lsn: 0x2_0000_00ffn }, judgement: HURT },
+        : source === 'back'
+          ? {
+              versions: [VERSION_2, { ...VERSION_1, returns: [{ lsn: 0x1_0000_00ffn }] }],
+              shownVersion: 1,
+              judgement: HURT,
+            }
+          : { versions: [VERSION_1], seen: { lsn: 0x2_0000_00ffn }, judgement: HURT },
   });
   server.add(RegistryService, {
     planDefinitions: async () => ({
@@ -159,6 +165,12 @@ it('show tells of a shape that the stream showed and nobody accepted, and whom i
   expect(JSON.parse((await freshet('show', 'other', '--json')).out)).toMatchObject({
     judgement: { verdict: 'CONTRACT_VERDICT_BREAKING' },
   });
+});
+
+it('show tells that a table is back at an earlier version, and since when', async () => {
+  const { out } = await freshet('show', 'back');
+  expect(out).toContain('in the stream since 1/A, again since 1/FF\n');
+  expect(out).toContain('The stream is back at version 1:\nbreaking source orders');
 });
 
 it('apply is refused with an exit code of its own, without asking, until contracts are accepted', async () => {

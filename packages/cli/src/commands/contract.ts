@@ -72,7 +72,10 @@ export async function showCommand(terminal: Terminal, source: string, options: C
   for (const record of response.versions)
     terminal.out(`version ${record.contract?.version ?? 0}: ${sinceText(record)}\n`);
   if (response.judgement !== undefined) {
-    terminal.out(`\nThe stream showed another shape at ${lsnText(response.seen?.lsn ?? 0n)}:\n`);
+    const { seen, shownVersion } = response;
+    const what =
+      seen === undefined ? `is back at version ${shownVersion}` : `showed another shape at ${lsnText(seen.lsn)}`;
+    terminal.out(`\nThe stream ${what}:\n`);
     terminal.out(judgementText(terminal, response.judgement));
   }
 }
@@ -127,12 +130,14 @@ function checkText(terminal: Pick<Terminal, 'colours'>, response: CheckContractR
   return lines.length === 0 ? 'No contract changes.\n' : lines.join('');
 }
 
-function sinceText({ acceptedAtUs, acceptedBy, lsn }: ContractRecord): string {
+function sinceText({ acceptedAtUs, acceptedBy, lsn, returns }: ContractRecord): string {
   const accepted =
     acceptedAtUs === 0n
       ? 'accepted before contracts were kept'
       : `accepted ${new Date(Number(acceptedAtUs / 1_000n)).toISOString()} by ${acceptedBy}`;
-  return lsn === 0n ? accepted : `${accepted}, in the stream since ${lsnText(lsn)}`;
+  if (lsn === 0n) return accepted;
+  const again = returns.map((one) => `, again since ${lsnText(one.lsn)}`).join('');
+  return `${accepted}, in the stream since ${lsnText(lsn)}${again}`;
 }
 
 /** As Postgres writes a position. */

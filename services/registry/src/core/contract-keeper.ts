@@ -26,6 +26,7 @@ import { recordOf, sourcesOf } from './contract-records.ts';
 import { type TableDescriber, tableQuestions } from './contracts.ts';
 import type { DefinitionKeeper } from './definition-keeper.ts';
 import { type JudgedChange, judgeSource, type PolicyJudgement } from './judge-source.ts';
+import { shownVersion, withSighting } from './shown-versions.ts';
 
 /** Keeps contracts over restarts; those that an apply accepts come with it (DefinitionStore). */
 export interface ContractStore {
@@ -42,6 +43,14 @@ export interface ContractKeeperOptions {
   readonly definitions: DefinitionKeeper;
   readonly tables: TableDescriber;
   readonly clock: Pick<Clock, 'nowUs'>;
+}
+
+/** What a shape is that the stream showed. */
+export interface Reported {
+  readonly version: number;
+  readonly judgement: PolicyJudgement;
+  /** Whether the table came back to that version, and has it still. */
+  readonly returned: boolean;
 }
 
 export class ContractKeeper {
@@ -65,6 +74,8 @@ export class ContractKeeper {
     readonly versions: readonly ContractRecord[];
     readonly seen: SeenContract | undefined;
     readonly judgement: PolicyJudgement | undefined;
+    /** The version that the table has; 0: not known, or none. */
+    readonly shownVersion: number;
   }> {
     const source = this.#source(name);
     const versions = await this.#versions(source);
@@ -74,8 +85,10 @@ export class ContractKeeper {
       ({ contract }) => contract !== undefined && shown?.contract !== undefined && sameShape(contract, shown.contract),
     );
     const seen = isAccepted ? undefined : shown;
-    const judgement = seen?.contract === undefined ? undefined : this.#judge(source, { after: seen.contract });
-    return { versions, seen, judgement };
+    const now = shownVersion(versions, seen);
+    const another = seen?.contract ?? (now?.isReturn === true ? now.record.contract : undefined);
+    const judgement = another === undefined ? undefined : this.#judge(source, { after: another });
+    return { versions, seen, judgement, shownVersion: now?.record.contract?.version ?? 0 };
   }
 
   /** Judges what DDL statements make of the contracts in force. */
@@ -160,34 +173,39 @@ export class ContractKeeper {
     return { generation, hash: plan.hash, judgements: changed };
   }
 
-  /** Keeps what the stream showed, and says what it is: the version that has this shape, or 0 and whom it hurts. */
-  report(contract: Contract, lsn: bigint): Promise<{ version: number; judgement: PolicyJudgement }> {
+  /**
+   * Keeps what the stream showed, and says what it is: the newest version that has this shape, or 0, and whom it hurts under the
+   * contract in force. A table that comes back to an earlier version has that one, and its return is kept.
+   */
+  report(contract: Contract, lsn: bigint): Promise<Reported> {
     const turn = this.#lastReport.then(() => this.#report(contract, lsn));
     this.#lastReport = turn.catch(() => undefined);
     return turn;
   }
 
-  async #report(contract: Contract, lsn: bigint): Promise<{ version: number; judgement: PolicyJudgement }> {
+  async #report(contract: Contract, lsn: bigint): Promise<Reported> {
     const { store, clock } = this.#options;
     const source = this.#source(contract.source);
     const judgement = this.#judge(source, { after: contract });
     const seenAtUs = BigInt(clock.nowUs());
     const versions = await this.#versions(source);
+    const before = await store.seen(source.name);
     const known = versions.find(({ contract: one }) => one !== undefined && sameShape(one, contract));
     if (known === undefined) {
-      const before = await store.seen(source.name);
       // Told again after a restart: the first position is the one that counts.
       if (before?.contract === undefined || !sameShape(before.contract, contract))
         await store.saveSeen(create(SeenContractSchema, { contract, lsn, seenAtUs }));
-      return { version: 0, judgement };
+      return { version: 0, judgement, returned: false };
     }
-    if (known.lsn === 0n) await store.saveContract({ ...known, lsn, seenAtUs });
-    else {
-      // The table went back to what was accepted: what it was in between is over. Rows from before it tell nothing of it.
-      const between = await store.seen(source.name);
-      if (between !== undefined && lsn > between.lsn) await store.saveContract(known);
-    }
-    return { version: known.contract?.version ?? 0, judgement };
+    // What was accepted since it was seen is no other shape.
+    const between = before?.contract !== undefined && !sameShape(before.contract, contract) ? before : undefined;
+    const record = withSighting(known, { lsn, seenAtUs }, versions, between);
+    if (record !== undefined) await store.saveContract(record);
+    const isBack = (record ?? known).returns.length > 0;
+    const now = record === undefined ? versions : versions.map((one) => (one === known ? record : one));
+    const shown = shownVersion(now, record === undefined ? between : undefined);
+    const version = known.contract?.version ?? 0;
+    return { version, judgement, returned: isBack && shown?.record.contract?.version === version };
   }
 
   #judge(source: SourcePlan, change: JudgedChange): PolicyJudgement {

@@ -60,7 +60,8 @@ export function judgeApply(previous: DefinitionSet | undefined, next: Definition
 /** Throws CONTRACT_NOT_ACCEPTED with each source whose rows its policy holds, and whom it hurts. */
 export function refuseBroken(judgements: readonly PolicyJudgement[]): void {
   const [first, ...also] = judgements.filter(({ gate }) => gate === 'hold').map(errorOf);
-  if (first !== undefined) throw new FreshetError(first.code, first.message, { ...first, also });
+  if (first !== undefined)
+    throw new FreshetError(first.code, first.message, { remedy: first.remedy, place: first.place, also });
 }
 
 function errorOf({ source, changes }: PolicyJudgement): FreshetError {

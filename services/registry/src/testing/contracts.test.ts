@@ -316,3 +316,63 @@ it('tells nodes of another owner, and folds nothing anew for it', async () => {
     { subject: 'view a', owner: 'growth' },
   ]);
 });
+
+it('journals that a table came back to an earlier version, once, with the position, and judges that', async () => {
+  const report = (length: number, lsn: bigint) =>
+    registry.contracts.reportContract({
+      contract: create(ContractSchema, { source: 'clicks', columns: shape(length) }),
+      lsn,
+    });
+  const get = async () => {
+    const found = await registry.contracts.getContract({ source: 'clicks' });
+    return { ...found, seen: found.seen, judgement: found.judgement };
+  };
+  await report(20, 100n);
+  columns = shape(10);
+  const { planHash } = await registry.contracts.acceptContract({});
+  await registry.contracts.acceptContract({ planHash });
+  // Accepted before the stream is there: the table has the first version, and has left nothing.
+  expect(await get()).toMatchObject({ shownVersion: 1, judgement: undefined });
+  expect(await report(10, 200n)).toMatchObject({ version: 2, returned: false, judgement: { changes: [] } });
+  expect(await report(20, 150n)).toMatchObject({ version: 1, returned: false });
+  expect(await get()).toMatchObject({ shownVersion: 2, judgement: undefined });
+
+  const WIDER = { version: 2, changes: [{ kind: 'length_widened', before: '10', after: '20' }] };
+  expect(await report(20, 300n)).toMatchObject({ version: 1, returned: true, judgement: WIDER });
+  // Told again by a stream that began anew, and behind that a backlog.
+  expect(await report(20, 350n)).toMatchObject({ version: 1, returned: true });
+  expect(await report(10, 250n)).toMatchObject({ version: 2, returned: false });
+  await stop();
+  await start();
+  const back = await get();
+  expect(back).toMatchObject({ shownVersion: 1, judgement: WIDER, seen: undefined });
+  expect(back.versions).toMatchObject([
+    { contract: { version: 2 }, lsn: 200n, returns: [] },
+    { contract: { version: 1 }, lsn: 100n, returns: [{ lsn: 300n }] },
+  ]);
+
+  expect(await report(10, 400n)).toMatchObject({ version: 2, returned: true, judgement: { changes: [] } });
+  // Over a shape that nobody accepted.
+  expect(await report(7, 500n)).toMatchObject({ version: 0, returned: false });
+  expect(await get()).toMatchObject({ shownVersion: 0, seen: { lsn: 500n } });
+  expect(await report(10, 600n)).toMatchObject({ version: 2, returned: true });
+  const { versions, ...rest } = await get();
+  expect(rest).toMatchObject({ shownVersion: 2, seen: undefined, judgement: undefined });
+  expect(versions[0]).toMatchObject({ lsn: 200n, returns: [{ lsn: 400n }, { lsn: 600n }] });
+});
+
+it('keeps the newest returns of a version only', async () => {
+  const report = (length: number, lsn: number) =>
+    registry.contracts.reportContract({
+      contract: create(ContractSchema, { source: 'clicks', columns: shape(length) }),
+      lsn: BigInt(lsn),
+    });
+  for (let i = 1; i <= 20; i++) {
+    await report(20, 2 * i);
+    await report(7, 2 * i + 1);
+  }
+  const { versions } = await registry.contracts.getContract({ source: 'clicks' });
+  expect(versions[0]?.returns).toHaveLength(16);
+  expect(versions[0]).toMatchObject({ lsn: 2n });
+  expect(versions[0]?.returns.at(-1)).toMatchObject({ lsn: 40n });
+});

@@ -415,7 +415,7 @@ export type GetContractResponse = Message<"freshet.registry.v1.GetContractRespon
 
   /**
    * The version that the table has now, by what the stream showed last; 0: it showed nothing, or a shape that no version
-   * has. When it is not the newest, the judgement is of going back to it.
+   * has. When a newer one was shown before, the judgement is of going back to it.
    *
    * @generated from field: uint32 shown_version = 4;
    */
