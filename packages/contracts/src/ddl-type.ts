@@ -40,10 +40,14 @@ const ALIASES: Readonly<Record<string, readonly [canonical: string, kind: Kind]>
 const OWN_TYPE = /^(?:[\p{L}_"][\p{L}\p{N}_$"]*\.)?[\p{L}_"][\p{L}\p{N}_$"]*$/u;
 
 /**
- * A column of the type, as the catalog would describe it: "varchar(10)" is "character varying(10)". Undefined for a text
- * that is no type alone.
+ * A column of the type, as the catalog would describe it: "varchar(10)" is "character varying(10)"; `enums` has the labels of
+ * types that were made meanwhile. Undefined for a text that is no type alone.
  */
-export function columnOfType(name: string, written: string): Column | undefined {
+export function columnOfType(
+  name: string,
+  written: string,
+  enums: ReadonlyMap<string, readonly string[]> = new Map(),
+): Column | undefined {
   const text = written.trim().replace(/\s+/g, ' ').toLowerCase();
   const isArray = /(?:\[\d*\])+$|\barray$/.test(text);
   const element = text.replace(/(?:\[\d*\])+$|\s*\barray$/, '').trim();
@@ -62,6 +66,7 @@ export function columnOfType(name: string, written: string): Column | undefined 
     ...(precision !== undefined && { precision }),
     ...(scale !== undefined && { scale }),
     timeZone,
+    enumLabels: [...(enums.get(bare.split('.').at(-1) ?? '') ?? [])],
     sourceTypeModifier: -1,
   });
 }

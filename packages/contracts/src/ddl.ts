@@ -13,6 +13,7 @@ import {
   ReplicaIdentity,
 } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import type { Change } from './change.ts';
+import { alterType, createType, type Enums } from './ddl-enum.ts';
 import { type Statement, statementsOf, TokenReader } from './ddl-tokens.ts';
 import { columnOfType } from './ddl-type.ts';
 
@@ -43,7 +44,7 @@ export interface DdlResult {
   readonly unread: readonly string[];
 }
 
-interface Live extends DdlOutcome {
+export interface Live extends DdlOutcome {
   schema: string;
   table: string;
   touched: boolean;
@@ -64,8 +65,9 @@ export function applyDdl(ddl: string, tables: readonly DdlTable[]): DdlResult {
   }));
   const notUnderstood: string[] = [];
   const unread = new Set<string>();
+  const enums: Enums = new Map();
   for (const statement of statementsOf(ddl)) {
-    if (!follow(ddl, statement, live, unread)) notUnderstood.push(statement.text.slice(0, 200));
+    if (!follow(ddl, statement, { live, unread, enums })) notUnderstood.push(statement.text.slice(0, 200));
   }
   const outcomes = live
     .filter(({ touched }) => touched)
@@ -73,8 +75,16 @@ export function applyDdl(ddl: string, tables: readonly DdlTable[]): DdlResult {
   return { outcomes, notUnderstood, unread: [...unread].sort() };
 }
 
+/** What the statements so far made. */
+interface Known {
+  readonly live: Live[];
+  readonly unread: Set<string>;
+  /** Types that statements made. */
+  readonly enums: Enums;
+}
+
 /** Whether the whole statement was understood. */
-function follow(ddl: string, { tokens }: Statement, live: Live[], unread: Set<string>): boolean {
+function follow(ddl: string, { tokens }: Statement, { live, unread, enums }: Known): boolean {
   const reader = new TokenReader(tokens, ddl);
   if (['begin', 'commit'].some((word) => tokens.length === 1 && tokens[0]?.text === word)) return true;
   if (reader.take('set', 'lock_timeout') || reader.take('set', 'statement_timeout')) return true;
@@ -82,7 +92,8 @@ function follow(ddl: string, { tokens }: Statement, live: Live[], unread: Set<st
   if (reader.take('create', 'table') || reader.take('create', 'index') || reader.take('create', 'unique', 'index'))
     return true;
   if (reader.take('drop', 'table')) return dropTables(reader, live, unread);
-  if (reader.take('alter', 'type')) return alterType(reader, live);
+  if (reader.take('create', 'type')) return createType(reader, enums);
+  if (reader.take('alter', 'type')) return alterType(reader, live, enums);
   if (!reader.take('alter', 'table')) return false;
   reader.take('if', 'exists');
   reader.take('only');
@@ -90,7 +101,7 @@ function follow(ddl: string, { tokens }: Statement, live: Live[], unread: Set<st
   if (found === undefined) return false;
   do {
     // One statement changes every source over the table alike.
-    const action = parseAction(reader);
+    const action = parseAction(reader, enums);
     if (action === undefined || !(reader.atEnd || reader.take(','))) return false;
     for (const one of found) {
       one.touched = true;
@@ -125,18 +136,18 @@ function dropTables(reader: TokenReader, live: readonly Live[], unread: Set<stri
 /** Does the action to a table; false: the table has no such column, so it cannot be meant. */
 type Action = (table: Live) => boolean;
 
-function parseAction(reader: TokenReader): Action | undefined {
-  if (reader.take('add')) return parseAdd(reader);
+function parseAction(reader: TokenReader, enums: Enums): Action | undefined {
+  if (reader.take('add')) return parseAdd(reader, enums);
   if (reader.take('drop')) return parseDrop(reader);
   if (reader.take('rename')) return parseRename(reader);
   if (reader.take('replica', 'identity')) return parseIdentity(reader);
   if (!reader.take('alter')) return undefined;
   reader.take('column');
   const name = reader.name();
-  return name === undefined ? undefined : parseAlterColumn(reader, name);
+  return name === undefined ? undefined : parseAlterColumn(reader, name, enums);
 }
 
-function parseAdd(reader: TokenReader): Action | undefined {
+function parseAdd(reader: TokenReader, enums: Enums): Action | undefined {
   if (reader.take('constraint')) {
     if (reader.name() === undefined) return undefined;
     return parseConstraint(reader);
@@ -148,7 +159,7 @@ function parseAdd(reader: TokenReader): Action | undefined {
   const name = reader.name();
   const type = reader.until(',', 'default', 'not', 'null', 'collate');
   if (name === undefined || type === '') return undefined;
-  const column = columnOfType(name, type);
+  const column = columnOfType(name, type, enums);
   if (column === undefined) return undefined;
   for (;;) {
     if (reader.take('not', 'null')) column.nullable = false;
@@ -254,7 +265,7 @@ function parseIdentity(reader: TokenReader): Action | undefined {
   return undefined;
 }
 
-function parseAlterColumn(reader: TokenReader, name: string): Action | undefined {
+function parseAlterColumn(reader: TokenReader, name: string, enums: Enums): Action | undefined {
   const change =
     (act: (column: Column, one: Live) => void): Action =>
     (one) => {
@@ -279,7 +290,7 @@ function parseAlterColumn(reader: TokenReader, name: string): Action | undefined
   if (type === '') return undefined;
   if (reader.take('collate') && reader.qualified() === undefined) return undefined;
   const rewrites = reader.take('using') && reader.until(',') !== '';
-  const made = columnOfType(name, type);
+  const made = columnOfType(name, type, enums);
   return made === undefined
     ? undefined
     : change((column, one) => retype(column, made, rewrites ? one.rewritten : undefined));
@@ -292,47 +303,4 @@ function retype(column: Column, made: Column, rewritten: Set<string> | undefined
   const { name, nullable, defaultExpression } = column;
   Object.assign(column, made, { name, nullable, defaultExpression });
   rewritten?.add(name);
-}
-
-/** ALTER TYPE of an enum changes every column of it, in every table. */
-function alterType(reader: TokenReader, live: readonly Live[]): boolean {
-  const type = reader.qualified();
-  if (type === undefined) return false;
-  const act = parseLabels(reader);
-  if (act === undefined || !reader.atEnd) return false;
-  for (const one of live) {
-    for (const column of one.after.columns) {
-      const name = column.sourceType.replace(/\[\]$/, '').replaceAll('"', '').split('.').at(-1);
-      if (name !== type.name || column.enumLabels.length === 0) continue;
-      one.touched = true;
-      if (!act(column.enumLabels)) return false;
-    }
-  }
-  return true;
-}
-
-function parseLabels(reader: TokenReader): ((labels: string[]) => boolean) | undefined {
-  if (reader.take('rename', 'value')) {
-    const from = reader.string();
-    const to = reader.take('to') ? reader.string() : undefined;
-    if (from === undefined || to === undefined) return undefined;
-    return (labels) => {
-      const index = labels.indexOf(from);
-      if (index >= 0) labels[index] = to;
-      return index >= 0;
-    };
-  }
-  if (!reader.take('add', 'value')) return undefined;
-  const ifNotExists = reader.take('if', 'not', 'exists');
-  const label = reader.string();
-  const side = reader.take('before') ? 0 : reader.take('after') ? 1 : undefined;
-  const beside = side === undefined ? undefined : reader.string();
-  if (label === undefined || (side !== undefined && beside === undefined)) return undefined;
-  return (labels) => {
-    if (labels.includes(label)) return ifNotExists;
-    const at = beside === undefined ? labels.length : labels.indexOf(beside) + (side ?? 0);
-    if (beside !== undefined && !labels.includes(beside)) return false;
-    labels.splice(at, 0, label);
-    return true;
-  };
 }

@@ -2,10 +2,12 @@
  * freshet contract: the contracts of sources, and whom a change would hurt.
  * Owns words and exit codes; the verdicts are the registry's.
  */
-import type { MessageShape } from '@bufbuild/protobuf';
+import { readFile } from 'node:fs/promises';
+import type { MessageInitShape, MessageShape } from '@bufbuild/protobuf';
 import { toJson } from '@bufbuild/protobuf';
 import {
   AcceptContractResponseSchema,
+  type CheckContractRequestSchema,
   type CheckContractResponse,
   CheckContractResponseSchema,
   type ContractRecord,
@@ -14,10 +16,12 @@ import {
   GetContractResponseSchema,
   ListContractsResponseSchema,
 } from '@freshet/gen/freshet/registry/v1/contracts_pb.ts';
+import { FreshetError } from '@freshet/kit/errors.ts';
 import { createGrpcClient, type GrpcClient } from '@freshet/kit/grpc/client.ts';
 import { judgementText } from '../output/judgement-text.ts';
 import { table } from '../output/table.ts';
 import { paint, type Terminal } from '../output/terminal.ts';
+import { tryDdl } from '../try-ddl.ts';
 
 /** The tables may have to be asked for first. */
 const DEADLINE_MS = 30_000;
@@ -25,6 +29,16 @@ const DEADLINE_MS = 30_000;
 export interface ContractOptions {
   readonly registry: string;
   readonly json?: boolean;
+}
+
+export interface CheckOptions extends ContractOptions {
+  /** Statements, or "@file". */
+  readonly ddl?: string;
+  /** Where they are run, and rolled back: a URL, or "@file". */
+  readonly database?: string;
+  /** Milliseconds. */
+  readonly lockTimeout: number;
+  readonly statementTimeout: number;
 }
 
 async function ask<T>(
@@ -84,19 +98,48 @@ export async function showCommand(terminal: Terminal, source: string, options: C
 export async function checkCommand(
   terminal: Terminal,
   sources: readonly string[],
-  options: ContractOptions & { readonly ddl?: string },
+  options: CheckOptions,
 ): Promise<boolean> {
-  const change =
-    options.ddl === undefined
-      ? ({ case: 'live', value: true } as const)
-      : ({ case: 'ddl', value: options.ddl } as const);
-  const request = { change, sources: [...sources] };
-  const response = await ask(options, (client) => client.checkContract(request, { signal: terminal.signal }));
+  const response = await ask(options, async (client) => {
+    const change = await changeOf(terminal, client, sources, options);
+    return client.checkContract({ change, sources: [...sources] }, { signal: terminal.signal });
+  });
   if (options.json === true) json(terminal, toJson(CheckContractResponseSchema, response));
   else terminal.out(checkText(terminal, response));
   return (
     response.notUnderstood.length === 0 && response.judgements.every((one) => one.verdict !== ContractVerdict.BREAKING)
   );
+}
+
+/** What is judged: the tables as they are, the text of statements, or what they made of the tables of a database. */
+async function changeOf(
+  terminal: Terminal,
+  client: GrpcClient<typeof ContractService>,
+  sources: readonly string[],
+  { ddl, database, lockTimeout, statementTimeout }: CheckOptions,
+): Promise<NonNullable<MessageInitShape<typeof CheckContractRequestSchema>['change']>> {
+  if (ddl === undefined) return { case: 'live', value: true };
+  const statements = await textOf(ddl);
+  if (database === undefined) return { case: 'ddl', value: statements };
+  const { contracts } = await client.listContracts({}, { signal: terminal.signal });
+  const tried = await tryDdl(terminal, {
+    url: (await textOf(database)).trim(),
+    ddl: statements,
+    records: contracts.filter(({ contract }) => sources.length === 0 || sources.includes(contract?.source ?? '')),
+    lockMsMax: lockTimeout,
+    statementMsMax: statementTimeout,
+  });
+  for (const name of tried.differs)
+    terminal.err(`the table of source ${name} is not as its contract before the statements: the verdict is of both\n`);
+  return { case: 'given', value: tried.given };
+}
+
+/** The text, or that of a file by "@path". */
+async function textOf(text: string): Promise<string> {
+  if (!text.startsWith('@')) return text;
+  return readFile(text.slice(1), 'utf8').catch((cause: unknown) => {
+    throw new FreshetError('INVALID_REQUEST', `${text.slice(1)} cannot be read`, { place: text.slice(1), cause });
+  });
 }
 
 /** Whether it was accepted, or there was nothing to accept. */

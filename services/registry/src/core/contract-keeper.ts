@@ -13,6 +13,7 @@ import { applyDdl } from '@freshet/contracts/ddl.ts';
 import { sameLayout } from '@freshet/definitions/resolve/contract-version.ts';
 import {
   type ContractRecord,
+  type GivenContracts,
   type SeenContract,
   SeenContractSchema,
 } from '@freshet/gen/freshet/registry/v1/contracts_pb.ts';
@@ -25,7 +26,7 @@ import { FreshetError } from '@freshet/kit/errors.ts';
 import { recordOf, sourcesOf } from './contract-records.ts';
 import { type TableDescriber, tableQuestions } from './contracts.ts';
 import type { DefinitionKeeper } from './definition-keeper.ts';
-import { type JudgedChange, judgeSource, type PolicyJudgement } from './judge-source.ts';
+import { givenChange, type JudgedChange, judgeSource, type PolicyJudgement } from './judge-source.ts';
 import { shownVersion, withSighting } from './shown-versions.ts';
 
 /** Keeps contracts over restarts; those that an apply accepts come with it (DefinitionStore). */
@@ -108,7 +109,7 @@ export class ContractKeeper {
   }
 
   /** Judges contracts that are given, each source's once: to judge is to walk all that reads it. Throws INVALID_REQUEST. */
-  checkGiven(contracts: readonly Contract[], names: readonly string[]): PolicyJudgement[] {
+  checkGiven({ contracts, changes }: GivenContracts, names: readonly string[]): PolicyJudgement[] {
     const wanted = new Set(this.#sources(names).map(({ name }) => name));
     const given = new Set<string>();
     for (const { source } of contracts) {
@@ -121,7 +122,11 @@ export class ContractKeeper {
     }
     return contracts
       .filter(({ source }) => names.length === 0 || wanted.has(source))
-      .map((contract) => this.#judge(this.#source(contract.source), { after: contract }));
+      .map((after) => {
+        const known = changes.find(({ source }) => source === after.source);
+        const source = this.#source(after.source);
+        return this.#judge(source, givenChange(source, after, known));
+      });
   }
 
   /** Judges what the tables are now. Throws UNAVAILABLE, SOURCE_NOT_READY when they cannot be asked. */

@@ -12,6 +12,7 @@ import { type Judgement, judgeChanges } from '@freshet/contracts/judge.ts';
 import { touchedText } from '@freshet/contracts/touched.ts';
 import { usageOf } from '@freshet/contracts/usage.ts';
 import { previousContracts } from '@freshet/definitions/resolve/contract-version.ts';
+import type { GivenChange } from '@freshet/gen/freshet/registry/v1/contracts_pb.ts';
 import { type ChangePolicy, type Contract, ContractSchema } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import { type DefinitionSet, DefinitionSetSchema, type SourcePlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
@@ -30,6 +31,21 @@ export interface JudgedChange {
   readonly hints?: ChangeHints | undefined;
   /** What happens to the table as a whole. */
   readonly ofTable?: readonly Change[] | undefined;
+}
+
+/** A contract that is given for the source, with what is known beside it. */
+export function givenChange({ origin }: SourcePlan, after: Contract, known: GivenChange | undefined): JudgedChange {
+  if (known === undefined) return { after };
+  const { renamesKnown, renamed, rewritten, tableRenamedTo, tableDropped } = known;
+  const table = { column: '', before: origin.value?.table ?? '', readable: false } as const;
+  const ofTable: Change[] = [];
+  if (tableDropped) ofTable.push({ ...table, kind: 'table_dropped', after: '' });
+  else if (tableRenamedTo !== '') ofTable.push({ ...table, kind: 'table_renamed', after: tableRenamedTo });
+  const hints = {
+    ...(renamesKnown && { renamed: new Map(Object.entries(renamed)) }),
+    rewritten: new Set(rewritten),
+  };
+  return { after, hints, ofTable };
 }
 
 /** `source` has the contract before the change, `readers` who reads it. */
