@@ -1,70 +1,64 @@
 /**
- * What CREATE TYPE and ALTER TYPE make of enums: of their labels, and of the columns that have them. Owns these statements, and
- * which column is of which type. Other types of the user change no contract by being made.
+ * What CREATE TYPE and ALTER TYPE make of types of the user, and of the columns that have them. Owns these statements. A type that
+ * is made has no columns, so only an enum's labels are kept of it, for columns that get it later.
  */
-import type { Column } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import { create } from '@bufbuild/protobuf';
+import { type Column, ColumnSchema } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import { Kind } from '@freshet/gen/freshet/type/v1/value_pb.ts';
 import type { Live } from './ddl.ts';
 import type { TokenReader } from './ddl-tokens.ts';
-
-/** The labels of enums that statements made, by name. */
-export type Enums = Map<string, readonly string[]>;
+import { elementType, shownName, type UserTypes } from './ddl-type.ts';
 
 /** Whether the statement was understood, behind CREATE TYPE. */
-export function createType(reader: TokenReader, enums: Enums): boolean {
+export function createType(reader: TokenReader, types: UserTypes): boolean {
   const type = reader.qualified();
   if (type === undefined) return false;
+  const shown = shownName(type.schema, type.name);
   if (!reader.take('as', 'enum')) {
     reader.until();
+    types.delete(shown);
     return true;
   }
-  const labels = reader.strings();
-  if (labels === undefined || !reader.atEnd) return false;
-  enums.set(type.name, labels);
+  const enumLabels = reader.strings();
+  if (enumLabels === undefined || !reader.atEnd) return false;
+  const column = { type: { kind: Kind.STRING }, nullable: true, sourceType: shown, enumLabels, sourceTypeModifier: -1 };
+  types.set(shown, create(ColumnSchema, column));
   return true;
 }
 
-/** Changes every column of the type, in every table. Whether the statement was understood, behind ALTER TYPE. */
-export function alterType(reader: TokenReader, live: readonly Live[], enums: Enums): boolean {
+/** Changes the type and every column of it, in every table. Whether the statement was understood, behind ALTER TYPE. */
+export function alterType(reader: TokenReader, live: readonly Live[], types: UserTypes): boolean {
   const type = reader.qualified();
   if (type === undefined) return false;
-  const act = reader.take('rename', 'to') ? parseName(reader, type.name, enums) : parseLabels(reader);
+  const shown = shownName(type.schema, type.name);
+  const act = reader.take('rename', 'to') ? parseName(reader, type.schema) : parseLabels(reader);
   if (act === undefined || !reader.atEnd) return false;
-  const made = enums.get(type.name);
-  if (made !== undefined) {
-    const labels = [...made];
-    if (!act({ labels })) return false;
-    enums.set(type.name, labels);
+  const known = types.get(shown);
+  if (known !== undefined) {
+    if (!act(known)) return false;
+    types.delete(shown);
+    types.set(known.sourceType, known);
   }
   for (const one of live) {
     for (const column of one.after.columns) {
-      if (enumOf(column) !== type.name || column.enumLabels.length === 0) continue;
+      if (elementType(column) !== shown) continue;
       one.touched = true;
-      if (!act({ labels: column.enumLabels, column })) return false;
+      if (!act(column)) return false;
     }
   }
   return true;
 }
 
-/** The name of the type that the column has, without schema, quotes and brackets. */
-function enumOf({ sourceType }: Column): string | undefined {
-  return sourceType.replace(/\[\]$/, '').replaceAll('"', '').split('.').at(-1);
-}
+/** Does it to a column of the type; false: it cannot be meant. */
+type Act = (column: Column) => boolean;
 
-/** Does it to labels, of a column or of a type that no column has; false: it cannot be meant. */
-type Act = (of: { readonly labels: string[]; readonly column?: Column }) => boolean;
-
-function parseName(reader: TokenReader, from: string, enums: Enums): Act | undefined {
+function parseName(reader: TokenReader, schema: string | undefined): Act | undefined {
   const to = reader.name();
   if (to === undefined) return undefined;
-  const made = enums.get(from);
-  if (made !== undefined) {
-    enums.delete(from);
-    enums.set(to, made);
-  }
-  return ({ column }) => {
-    // As it is shown: with its schema and brackets where it has them.
-    if (column !== undefined) column.sourceType = column.sourceType.replace(/[^.[\]]+(?=(?:\[\])?$)/, to);
-    return true;
+  return (column) => {
+    column.sourceType = shownName(schema, to) + column.sourceType.slice(elementType(column).length);
+    // A domain's own name is among its domains, and ALTER TYPE is none for it.
+    return column.domains.length === 0;
   };
 }
 
@@ -73,7 +67,7 @@ function parseLabels(reader: TokenReader): Act | undefined {
     const from = reader.string();
     const to = reader.take('to') ? reader.string() : undefined;
     if (from === undefined || to === undefined) return undefined;
-    return ({ labels }) => {
+    return ({ enumLabels: labels }) => {
       const index = labels.indexOf(from);
       if (index >= 0) labels[index] = to;
       return index >= 0;
@@ -85,7 +79,7 @@ function parseLabels(reader: TokenReader): Act | undefined {
   const side = reader.take('before') ? 0 : reader.take('after') ? 1 : undefined;
   const beside = side === undefined ? undefined : reader.string();
   if (label === undefined || (side !== undefined && beside === undefined)) return undefined;
-  return ({ labels }) => {
+  return ({ enumLabels: labels }) => {
     if (labels.includes(label)) return ifNotExists;
     const at = beside === undefined ? labels.length : labels.indexOf(beside) + (side ?? 0);
     if (beside !== undefined && !labels.includes(beside)) return false;

@@ -128,6 +128,16 @@ export class TokenReader {
       : this.#text.slice(first.start, last.end);
   }
 
+  /** Passes over what stands in brackets, when that comes next. */
+  brackets(): void {
+    let depth = 0;
+    do {
+      if (this.take('(')) depth++;
+      else if (this.take(')')) depth--;
+      else if (depth > 0) this.#next++;
+    } while (depth > 0 && !this.atEnd);
+  }
+
   /** Names in brackets, parted by commas. */
   names(): string[] | undefined {
     return this.#list(() => this.name());

@@ -197,6 +197,7 @@ describe('what is tried', () => {
     expect(await of('ALTER TABLE steady ALTER user_id TYPE int8 USING user_id + 1')).toMatchObject({
       rewritten: ['user_id'],
     });
+    expect(await of('ALTER TABLE steady DROP user_id, ADD user_id int8')).toMatchObject({ rewritten: ['user_id'] });
     // What the text does not tell may be any column.
     expect(await of('ALTER TABLE steady ALTER user_id TYPE int8 USING user_id + 1, SET LOGGED')).toMatchObject({
       rewritten: ['id', 'user_id'],

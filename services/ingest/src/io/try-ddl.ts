@@ -196,7 +196,7 @@ async function findAgain(
       source,
       renamesKnown: true,
       renamed,
-      rewritten: isRewritten ? rewrittenColumns(kept, rewritten) : [],
+      rewritten: [...(isRewritten ? rewrittenColumns(kept, rewritten) : []), ...madeAnew(names, namesNow)],
       tableRenamedTo: moved,
     },
   };
@@ -210,6 +210,12 @@ function movedName(schema: string, schemaNow: string, tableNow: string): string 
 /** Which columns a rewrite computed anew is not in the catalog: what the text says, else any of them. */
 function rewrittenColumns(kept: readonly string[], read: ReadonlySet<string> | undefined): string[] {
   return read === undefined ? [...kept] : kept.filter((name) => read.has(name));
+}
+
+/** Columns that were dropped and made again under their name: what they held is gone. */
+function madeAnew(names: ReadonlyMap<string, string>, namesNow: ReadonlyMap<string, string>): string[] {
+  const before = new Set(names.values());
+  return [...namesNow].flatMap(([attnum, name]) => (!names.has(attnum) && before.has(name) ? [name] : []));
 }
 
 /** Another one after a rewrite; empty for a table that has none of its own. */
