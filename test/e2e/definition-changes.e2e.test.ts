@@ -141,8 +141,8 @@ describe('definitions that change under traffic', () => {
       const second = parseDefinitions([{ path: 'b.yaml', text: shop + pairOf(true) + THIRD }]);
       const plans = [await plan(registry, first, signal), await plan(registry, second, signal)];
       const both = await Promise.allSettled([
-        apply(registry, first, plans[0]!.planHash, signal),
-        apply(registry, second, plans[1]!.planHash, signal),
+        apply(registry, first, plans[0]!.planHash, { signal }),
+        apply(registry, second, plans[1]!.planHash, { signal }),
       ]);
       const refused = both.filter((one) => one.status === 'rejected');
       expect(refused).toHaveLength(1);
@@ -151,7 +151,7 @@ describe('definitions that change under traffic', () => {
         remedy: expect.stringContaining('plan again'),
       });
       // What the refused one is told to do works.
-      await apply(registry, second, (await plan(registry, second, signal)).planHash, signal);
+      await apply(registry, second, (await plan(registry, second, signal)).planHash, { signal });
       await untilServing(under.mesh.addresses, signal);
       expect(await applyByCommand(shop + pairOf(false))).toMatch(/left/);
     } finally {

@@ -39,6 +39,7 @@ function addRollback(program: Command, terminal: Terminal): void {
     .addOption(registryOption(terminal))
     .option('-y, --yes', 'do not ask')
     .option('-m, --message <text>', 'why, for the history')
+    .option('--accept-contracts', 'also when a table changed so that it hurts who reads it')
     .option('--no-wait', 'do not wait until the features are served')
     .addOption(
       new Option('--timeout <duration>', 'how long to wait until they are served')

@@ -1,7 +1,15 @@
 /** `freshet contract` and its subcommands: how they are called. What they do is commands/contract.ts. */
 import { parsers } from '@freshet/kit/config.ts';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { acceptCommand, type ContractOptions, checkCommand, listCommand, showCommand } from './commands/contract.ts';
+import {
+  acceptCommand,
+  type CheckOptions,
+  type ContractOptions,
+  checkCommand,
+  listCommand,
+  showCommand,
+} from './commands/contract.ts';
+import { EXIT } from './output/errors.ts';
 import type { Terminal } from './output/terminal.ts';
 
 /** Adds the command. `fail` ends it with exit code 1, once everything is told. */
@@ -27,13 +35,22 @@ export function addContract(program: Command, terminal: Terminal, fail: () => ne
     .action((source: string, options: ContractOptions) => showCommand(terminal, source, options));
   sub('check', 'Whom a change would hurt: of a DDL, or of the tables as they are now')
     .argument('[sources...]', 'only these sources')
-    .option('--ddl <sql>', 'the statements; without, the live tables are looked at')
+    .option('--ddl <sql>', 'the statements, or @file; without, the live tables are looked at')
+    .option(
+      '--database <url>',
+      'run the statements there, in a transaction that is rolled back; a URL, or @file with one',
+    )
+    .addOption(limitOption('--lock-timeout <duration>', 'with --database: how long to wait for a lock', 2_000, '2s'))
+    .addOption(limitOption('--statement-timeout <duration>', 'with --database: how long one may run', 30_000, '30s'))
     .addHelpText(
       'after',
       "\nExamples:\n  freshet contract check --ddl 'ALTER TABLE orders ALTER sku TYPE varchar(10)'\n  freshet contract check orders --json\n" +
+        '  freshet contract check --database @staging.url --ddl @migration.sql\n' +
         '\nThe exit code is 1 when somebody is hurt, or when a statement was not understood.\n',
     )
-    .action(async (sources: string[], options: ContractOptions & { ddl?: string }) => {
+    .action(async (sources: string[], options: CheckOptions, command: Command) => {
+      if (options.database !== undefined && options.ddl === undefined)
+        command.error('error: --database needs --ddl', { exitCode: EXIT.usage });
       if (!(await checkCommand(terminal, sources, options))) fail();
     });
   sub('accept', 'Take the tables as they are now for the contracts of the definitions in force')
@@ -41,6 +58,17 @@ export function addContract(program: Command, terminal: Terminal, fail: () => ne
     .action(async (options: ContractOptions & { yes?: boolean }) => {
       if (!(await acceptCommand(terminal, options))) fail();
     });
+}
+
+function limitOption(flags: string, about: string, fallbackMs: number, shown: string): Option {
+  const parse = (text: string): number => {
+    try {
+      return parsers.milliseconds(text);
+    } catch (error) {
+      throw new InvalidArgumentError(error instanceof Error ? error.message : String(error));
+    }
+  };
+  return new Option(flags, about).argParser(parse).default(fallbackMs, shown);
 }
 
 function registryOption(terminal: Terminal): Option {

@@ -71,11 +71,15 @@ export async function apply(
   registry: Registry,
   definitions: Definitions,
   planHash: Uint8Array,
-  signal: AbortSignal,
-  message = '',
+  options: {
+    readonly signal: AbortSignal;
+    readonly message?: string | undefined;
+    readonly acceptContracts?: boolean | undefined;
+  },
 ): Promise<bigint> {
+  const { signal, message = '', acceptContracts = false } = options;
   const { generation } = await registry.applyDefinitions(
-    { definitions, planHash, by: whoApplies(), message },
+    { definitions, planHash, by: whoApplies(), message, acceptContracts },
     { signal, deadlineMs: PLAN_DEADLINE_MS },
   );
   return generation;
@@ -85,10 +89,10 @@ export async function apply(
 export async function planAndApply(
   registry: Registry,
   definitions: Definitions,
-  signal: AbortSignal,
+  options: Parameters<typeof apply>[3],
 ): Promise<{ generation: bigint; changes: readonly PlannedChange[] }> {
-  const { planHash, changes } = await plan(registry, definitions, signal);
-  return { generation: await apply(registry, definitions, planHash, signal), changes };
+  const { planHash, changes } = await plan(registry, definitions, options.signal);
+  return { generation: await apply(registry, definitions, planHash, options), changes };
 }
 
 /** "ada@laptop": what people call whoever runs this, for the history. */

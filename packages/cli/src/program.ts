@@ -120,6 +120,7 @@ function addApply(program: Command, terminal: Terminal): void {
     .addOption(addressOption(terminal, 'registry', 'the registry', '127.0.0.1:7404'))
     .option('-y, --yes', 'do not ask')
     .option('-m, --message <text>', 'why, for the history')
+    .option('--accept-contracts', 'also when a table changed so that it hurts who reads it')
     .option('--no-wait', 'do not wait until the features are served')
     .addOption(
       new Option('--timeout <duration>', 'how long to wait until they are served')
@@ -129,7 +130,7 @@ function addApply(program: Command, terminal: Terminal): void {
     .option('--json', 'the result as JSON; progress as a JSON object a line, on the error output')
     .addHelpText(
       'after',
-      `${examples(['freshet apply features/'], ['freshet apply features/ --yes --no-wait --json', 'in a pipeline'])}\nCtrl-C while it waits ends the waiting only: what was applied stays in force.\n`,
+      `${examples(['freshet apply features/'], ['freshet apply features/ --yes --no-wait --json', 'in a pipeline'])}\nCtrl-C while it waits ends the waiting only: what was applied stays in force.\nThe exit code is 3 when a table changed so that it hurts who reads it, and --accept-contracts is not given.\n`,
     )
     .action(
       (paths: string[], options: { registry: string; yes?: boolean; wait: boolean; timeout: number; json?: boolean }) =>

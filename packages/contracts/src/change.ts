@@ -136,8 +136,8 @@ function changesOfColumn(before: Column, after: Column): Change[] {
   if (before.nullable !== after.nullable)
     changes.push(change(after.nullable ? 'null_allowed' : 'null_refused', name, nullText(before), nullText(after)));
   if (!isDetailed(before) || !isDetailed(after)) return changes;
-  if (before.defaultExpression !== after.defaultExpression)
-    changes.push(change('default_changed', name, before.defaultExpression, after.defaultExpression));
+  const [had, has] = [defaultOf(before), defaultOf(after)];
+  if (had !== has) changes.push(change('default_changed', name, had, has));
   changes.push(...changesOfEnum(name, before.enumLabels, after.enumLabels));
   const [was, is] = [domainText(before), domainText(after)];
   if (was !== is) changes.push(change('domain_changed', name, was, is));
@@ -240,6 +240,11 @@ function change(kind: ChangeKind, column: string, before: string, after: string,
 
 function nullText({ nullable }: Column): string {
   return nullable ? 'null' : 'not null';
+}
+
+/** A null of the type, as Postgres keeps some, is what a row gets that has no default. */
+export function defaultOf({ defaultExpression }: Column): string {
+  return /^null(?:::|$)/i.test(defaultExpression) ? '' : defaultExpression;
 }
 
 function limitText(limit: number | undefined): string {

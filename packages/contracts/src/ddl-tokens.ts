@@ -20,7 +20,7 @@ export interface Statement {
 }
 
 const TOKEN =
-  /(?<skip>\s+|--[^\n]*|\/\*[\s\S]*?\*\/)|"(?<quoted>(?:[^"]|"")+)"|'(?<string>(?:[^']|'')*)'|(?<word>[\p{L}_][\p{L}\p{N}_$]*|\d+(?:\.\d+)?)|(?<sign>::|(?!\/\*)[^\s"'])/uy;
+  /(?<skip>\s+|--[^\r\n]*|\/\*[\s\S]*?\*\/)|"(?<quoted>(?:[^"]|"")+)"|'(?<string>(?:[^']|'')*)'|(?<word>[\p{L}_][\p{L}\p{N}_$]*|\d+(?:\.\d+)?)|(?<sign>::|(?!\/\*)[^\s"'])/uy;
 
 /** The statements of a text. Throws INVALID_REQUEST when it is too long or a quote or comment does not end. */
 export function statementsOf(ddl: string): Statement[] {
@@ -128,15 +128,34 @@ export class TokenReader {
       : this.#text.slice(first.start, last.end);
   }
 
+  /** Passes over what stands in brackets, when that comes next. */
+  brackets(): void {
+    let depth = 0;
+    do {
+      if (this.take('(')) depth++;
+      else if (this.take(')')) depth--;
+      else if (depth > 0) this.#next++;
+    } while (depth > 0 && !this.atEnd);
+  }
+
   /** Names in brackets, parted by commas. */
   names(): string[] | undefined {
+    return this.#list(() => this.name());
+  }
+
+  /** Texts in single quotes, in brackets, parted by commas; there may be none. */
+  strings(): string[] | undefined {
+    return this.take('(', ')') ? [] : this.#list(() => this.string());
+  }
+
+  #list(one: () => string | undefined): string[] | undefined {
     if (!this.take('(')) return undefined;
-    const names: string[] = [];
+    const list: string[] = [];
     do {
-      const name = this.name();
-      if (name === undefined) return undefined;
-      names.push(name);
+      const item = one();
+      if (item === undefined) return undefined;
+      list.push(item);
     } while (this.take(','));
-    return this.take(')') ? names : undefined;
+    return this.take(')') ? list : undefined;
   }
 }

@@ -45,6 +45,26 @@ describe('applyDdl', () => {
       ['time_zone_changed at breaking', 'values_rewritten at breaking'],
     ],
     ['ALTER TABLE orders ALTER at TYPE timestamptz(3)', ['digits_narrowed at breaking']],
+    [
+      'ALTER TABLE orders DROP amount, ADD amount numeric(10,2)',
+      ['null_allowed amount compatible_with_note', 'values_rewritten amount breaking'],
+    ],
+    [
+      'ALTER TABLE orders ADD amount numeric(10,2), DROP amount',
+      ['null_allowed amount compatible_with_note', 'values_rewritten amount breaking'],
+    ],
+    [
+      'ALTER TABLE orders ALTER sku TYPE varchar(20) USING lower(sku); ALTER TABLE orders RENAME sku TO article',
+      ['renamed sku breaking', 'values_rewritten sku breaking'],
+    ],
+    [
+      'ALTER TABLE orders ADD n serial, ADD o dec(4) UNIQUE CHECK (o > 0)',
+      ['added n compatible', 'added o compatible'],
+    ],
+    [
+      "CREATE TYPE size AS ENUM ('s'); ALTER TYPE mood RENAME TO m; ALTER TYPE m RENAME VALUE 'ok' TO 'so'",
+      ['type_changed mood breaking', 'enum_label_renamed mood breaking'],
+    ],
     ['ALTER TABLE orders DROP COLUMN unread', ['dropped unread compatible']],
     ['ALTER TABLE orders DROP amount CASCADE -- gone', ['dropped amount breaking']],
     ['ALTER TABLE orders RENAME COLUMN amount TO total', ['renamed amount breaking']],

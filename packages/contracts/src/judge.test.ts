@@ -3,8 +3,8 @@
  * what was captured before contracts had details is no change. Method: cases by rule, one thing changed in each.
  */
 import { create } from '@bufbuild/protobuf';
-import { DefinitionsSchema } from '@freshet/gen/freshet/registry/v1/definition_pb.ts';
 import { ChangePolicy, ReplicaIdentity, SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import { DefinitionSetSchema } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { Kind } from '@freshet/gen/freshet/type/v1/value_pb.ts';
 import { describe, expect, it } from 'vitest';
 import { but, type ColumnInit, contract, definitions } from './contracts.testing.ts';
@@ -98,18 +98,21 @@ describe('judgeChange', () => {
   });
 
   it('names the consumers, with features, services and owners', () => {
-    const written = create(DefinitionsSchema, {
-      views: [{ name: 'spend', owner: 'payments' }],
-      services: [{ name: 's', owner: 'growth' }],
-    });
-    const usage = usageOf(definitions(), 'orders', written);
+    const owners = [
+      { subject: 'feature spend:cents_1h', owner: 'ledger' },
+      { subject: 'feature spend:orders_1h', owner: 'nobody here' },
+      { subject: 'service s', owner: 'growth' },
+      { subject: 'view skus', owner: 'nobody here' },
+      { subject: 'view spend', owner: 'payments' },
+    ];
+    const usage = usageOf({ ...definitions(), owners: create(DefinitionSetSchema, { owners }).owners }, 'orders');
     const [dropped] = judgeChange(contract(), contract(without('amount')), usage).changes;
     expect(dropped?.consumers).toEqual([
       {
         view: 'spend',
         features: ['spend:cents_1h'],
         services: ['s', 's:rich', 's:very'],
-        owners: ['growth', 'payments'],
+        owners: ['growth', 'ledger', 'payments'],
         ways: ['derived'],
         verdict: 'breaking',
         readable: false,

@@ -7,7 +7,6 @@
 
 import { create } from '@bufbuild/protobuf';
 import { compileExpression } from '@freshet/engine/expression/expression.ts';
-import type { Definitions } from '@freshet/gen/freshet/registry/v1/definition_pb.ts';
 import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import type { DefinitionSet, RoutePlan, ServicePlan, ViewPlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { ValueTypeSchema } from '@freshet/gen/freshet/type/v1/value_pb.ts';
@@ -22,7 +21,7 @@ export interface Consumer {
   readonly features: readonly string[];
   /** "service", or "service:on_demand_feature" for what is computed from the features; ascending. */
   readonly services: readonly string[];
-  /** Who answers for the view and the services, ascending; empty when nobody is named. */
+  /** Who answers for the view, the features and the services, ascending; empty when nobody is named. */
   readonly owners: readonly string[];
 }
 
@@ -42,11 +41,9 @@ export interface SourceUsage {
   readonly needIdentity: ReadonlySet<string>;
 }
 
-/**
- * What the definitions read of the source. `written` are the same definitions as their authors wrote them, which name
- * the owners; without them there are none.
- */
-export function usageOf(definitions: DefinitionSet, source: string, written?: Definitions): SourceUsage {
+/** What the definitions read of the source. */
+export function usageOf(definitions: DefinitionSet, source: string): SourceUsage {
+  const owners = new Map(definitions.owners.map(({ subject, owner }) => [subject, owner]));
   const routes = new Map(definitions.routes.map((route) => [route.route, route]));
   const columns = new Map<string, ColumnUse[]>();
   const readers: Consumer[] = [];
@@ -54,7 +51,7 @@ export function usageOf(definitions: DefinitionSet, source: string, written?: De
   for (const view of definitions.views) {
     const uses = usesOf(view, source, routes);
     if (uses === undefined) continue;
-    const describe = (features: ReadonlySet<string>): Consumer => consumerOf(view, features, definitions, written);
+    const describe = (features: ReadonlySet<string>): Consumer => consumerOf(view, features, definitions, owners);
     readers.push(describe(new Set(view.features.map(({ name }) => name))));
     for (const [column, { ways, features }] of uses.columns) {
       const use = { ...describe(features), column, ways: [...ways].sort() };
@@ -158,19 +155,21 @@ function consumerOf(
   view: ViewPlan,
   features: ReadonlySet<string>,
   definitions: DefinitionSet,
-  written: Definitions | undefined,
+  known: ReadonlyMap<string, string>,
 ): Consumer {
   const services: string[] = [];
   const owners = new Set<string>();
-  const own = (owner: string | undefined): void => {
-    if (owner !== undefined && owner !== '') owners.add(owner);
+  const own = (subject: string): void => {
+    const owner = known.get(subject);
+    if (owner !== undefined) owners.add(owner);
   };
-  own(written?.views.find(({ name }) => name === view.name)?.owner);
+  own(`view ${view.name}`);
+  for (const name of features) own(`feature ${view.name}:${name}`);
   for (const service of definitions.services) {
     const outputs = outputsOf(service, view, features);
     if (outputs.size === 0) continue;
     services.push(service.name, ...onDemandOf(service, outputs).map((name) => `${service.name}:${name}`));
-    own(written?.services.find(({ name }) => name === service.name)?.owner);
+    own(`service ${service.name}`);
   }
   return {
     view: view.name,

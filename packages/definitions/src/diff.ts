@@ -10,6 +10,7 @@ import {
   type BuildCost,
   BuildWay,
   type ChangeDetail,
+  ChangeDetailSchema,
   ChangeKind,
   type PlannedChange,
   PlannedChangeSchema,
@@ -42,7 +43,12 @@ export function diffDefinitions(
   next: DefinitionSet,
   rows: TableRows = new Map(),
 ): PlannedChange[] {
-  const changes = [...diffViews(previous, next, rows), ...diffServices(previous, next), ...diffSources(previous, next)];
+  const changes = [
+    ...diffViews(previous, next, rows),
+    ...diffServices(previous, next),
+    ...diffSources(previous, next),
+    ...diffOwners(previous, next),
+  ];
   return changes.sort((a, b) => compareStrings(a.subject, b.subject));
 }
 
@@ -264,6 +270,32 @@ function diffSources(previous: DefinitionSet | undefined, next: DefinitionSet): 
     changes.push(change({ kind: ChangeKind.DROPPED, subject: `source ${name}`, effect, services }));
   }
   return changes;
+}
+
+/** Owners of what stays: those of what is new or goes are told with it. */
+function diffOwners(previous: DefinitionSet | undefined, next: DefinitionSet): PlannedChange[] {
+  const [old, now] = [subjectsOf(previous), subjectsOf(next)];
+  const [before, after] = [ownersOf(previous), ownersOf(next)];
+  const details = [...new Set([...before.keys(), ...after.keys()])].sort(compareStrings).flatMap((subject) => {
+    const [was, is] = [before.get(subject) ?? '', after.get(subject) ?? ''];
+    if (was === is || !old.has(subject) || !now.has(subject)) return [];
+    const kind = was === '' ? ChangeKind.ADDED : is === '' ? ChangeKind.DROPPED : ChangeKind.CHANGED;
+    return [create(ChangeDetailSchema, { kind, part: 'owner', name: subject, before: was, after: is })];
+  });
+  if (details.length === 0) return [];
+  const effect = 'others answer for what is there; nothing is computed anew';
+  return [change({ kind: ChangeKind.CHANGED, subject: 'owners', effect, services: [], details })];
+}
+
+function ownersOf(set: DefinitionSet | undefined): Map<string, string> {
+  return new Map((set?.owners ?? []).map(({ subject, owner }) => [subject, owner]));
+}
+
+function subjectsOf(set: DefinitionSet | undefined): Set<string> {
+  return new Set([
+    ...(set?.views ?? []).flatMap((view) => [`view ${view.name}`, ...qualified(view).map((name) => `feature ${name}`)]),
+    ...(set?.services ?? []).map(({ name }) => `service ${name}`),
+  ]);
 }
 
 /** What the other set calls a source whose route it has, if it does. */

@@ -31,6 +31,7 @@ import {
   promiseChanges,
   sameLayout,
 } from './resolve/contract-version.ts';
+import { ownersOf } from './resolve/owners.ts';
 import { resolveService } from './resolve/resolve-service.ts';
 import { resolveSource } from './resolve/resolve-source.ts';
 import { resolveView } from './resolve/resolve-view.ts';
@@ -76,6 +77,7 @@ export function resolveDefinitions(input: ResolveInput): Resolution {
     routes: routes.routes(),
     views: [...views.values()].sort((a, b) => compareStrings(a.name, b.name)),
     services: services.sort((a, b) => compareStrings(a.name, b.name)),
+    owners: ownersOf(definitions),
   };
   const before = previous?.generation ?? 0n;
   const same = create(DefinitionSetSchema, { ...sets, generation: before });

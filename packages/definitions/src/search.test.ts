@@ -1,7 +1,9 @@
 /** Goal: definitions are found by what people wrote, and what people wrote changes no view's id. */
-import { SubjectKind } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
+import { ChangeKind, SubjectKind } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
+import { must } from '@freshet/kit/assert.ts';
 import { describe, expect, it } from 'vitest';
 import { contractOf, problemsOf, STOREFRONT } from './definitions.testing.ts';
+import { diffDefinitions } from './diff.ts';
 import { parseDefinitions } from './parse.ts';
 import { resolveDefinitions } from './resolve.ts';
 import { type SearchQuery, searchDefinitions } from './search.ts';
@@ -40,14 +42,39 @@ describe('searchDefinitions', () => {
 });
 
 describe('owners, descriptions and tags', () => {
-  it('change nothing of what is in force, so no id of a view', () => {
+  it('change nothing of what is computed, so no id of a view; owners are told beside it', () => {
     const resolve = (text: string) => {
       const definitions = parse(text);
       const contracts = new Map(definitions.sources.map(({ name }) => [name, contractOf()]));
       return resolveDefinitions({ definitions, contracts, previous: undefined }).resolved;
     };
     expect(parse(DESCRIBED)).not.toEqual(parse(STOREFRONT));
-    expect(resolve(DESCRIBED)).toEqual(resolve(STOREFRONT));
+    const owners = [
+      { subject: 'feature user_clicks:spend_1h', owner: 'money' },
+      { subject: 'service recommendations', owner: 'growth' },
+      { subject: 'view user_clicks', owner: 'growth' },
+    ];
+    expect(resolve(DESCRIBED).owners).toMatchObject(owners);
+    expect(resolve(STOREFRONT).owners).toMatchObject(owners.slice(1, 2));
+    expect({ ...resolve(DESCRIBED), owners: [] }).toEqual({ ...resolve(STOREFRONT), owners: [] });
+  });
+
+  it('are a change of their own in a plan, which touches no view', () => {
+    const [before, after] = [STOREFRONT, DESCRIBED].map((text) => {
+      const definitions = parse(text);
+      const contracts = new Map(definitions.sources.map(({ name }) => [name, contractOf()]));
+      return resolveDefinitions({ definitions, contracts, previous: undefined }).resolved;
+    });
+    expect(diffDefinitions(before, must(after))).toMatchObject([
+      {
+        kind: ChangeKind.CHANGED,
+        subject: 'owners',
+        details: [
+          { kind: ChangeKind.ADDED, part: 'owner', name: 'feature user_clicks:spend_1h', after: 'money' },
+          { kind: ChangeKind.ADDED, part: 'owner', name: 'view user_clicks', after: 'growth' },
+        ],
+      },
+    ]);
   });
 
   it('refuses a tag that is none, at its place', () => {

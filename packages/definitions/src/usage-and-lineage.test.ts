@@ -116,7 +116,7 @@ it('agree on a random set of definitions', () => {
         ['acts', ACTIVITY_COLUMNS],
         ['tiers', TIERS],
       ] as const) {
-        const usage = usageOf(resolved, source, definitions);
+        const usage = usageOf(resolved, source);
         for (const { name } of columns) {
           const ids = [...lineage.downstream(`column public.${source}.${name}`)];
           const of = (kind: string): string[] =>

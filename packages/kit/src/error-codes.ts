@@ -69,6 +69,11 @@ export const ERROR_CODES = {
     retryable: false,
     about: 'A source no longer has the shape that its contract promises; it waits for new definitions.',
   },
+  CONTRACT_NOT_ACCEPTED: {
+    grpc: 'FAILED_PRECONDITION',
+    retryable: false,
+    about: 'The definitions would accept a change of a table that hurts who reads it, and nobody said that it may.',
+  },
   // Log and state
   WRONG_LOG: { grpc: 'FAILED_PRECONDITION', retryable: false, about: 'The position belongs to another log.' },
   OFFSET_OUT_OF_RANGE: { grpc: 'OUT_OF_RANGE', retryable: false, about: 'The log does not hold that offset.' },

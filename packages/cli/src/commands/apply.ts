@@ -1,4 +1,5 @@
 /** freshet apply: plan, show, ask, apply that plan, wait until it is served. */
+import { ContractGate } from '@freshet/gen/freshet/registry/v1/contracts_pb.ts';
 import type { Definitions } from '@freshet/gen/freshet/registry/v1/definition_pb.ts';
 import { RegistryService } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
 import { createGrpcClient, type GrpcClient } from '@freshet/kit/grpc/client.ts';
@@ -18,6 +19,8 @@ export interface ApplyOptions {
   readonly timeout: number;
   /** Why, for the history. */
   readonly message?: string;
+  /** Also when it accepts contracts whose rows are held. */
+  readonly acceptContracts?: boolean;
   readonly json?: boolean;
 }
 
@@ -40,10 +43,14 @@ export async function applyDefinitions(
 ): Promise<void> {
   const planned = await plan(registry, definitions, terminal.signal);
   if (options.json !== true) terminal.out(planText(terminal, planned));
-  if (planned.changes.length > 0 && options.yes !== true) await askFirst(terminal, 'Apply this plan?', APPLY_ASK);
+  // The registry refuses it, and says what to do: there is nothing to ask.
+  const isRefused =
+    options.acceptContracts !== true && planned.contracts.some(({ gate }) => gate === ContractGate.HOLD);
+  if (planned.changes.length > 0 && options.yes !== true && !isRefused)
+    await askFirst(terminal, 'Apply this plan?', APPLY_ASK);
   const generation = await applied(
     terminal,
-    apply(registry, definitions, planned.planHash, terminal.signal, options.message),
+    apply(registry, definitions, planned.planHash, { ...options, signal: terminal.signal }),
   );
   if (options.json !== true)
     terminal.out(`${paint(terminal, 'green', 'applied')}: generation ${generation} is in force\n`);

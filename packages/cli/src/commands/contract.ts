@@ -2,22 +2,26 @@
  * freshet contract: the contracts of sources, and whom a change would hurt.
  * Owns words and exit codes; the verdicts are the registry's.
  */
-import type { MessageShape } from '@bufbuild/protobuf';
+import { readFile } from 'node:fs/promises';
+import type { MessageInitShape, MessageShape } from '@bufbuild/protobuf';
 import { toJson } from '@bufbuild/protobuf';
 import {
   AcceptContractResponseSchema,
+  type CheckContractRequestSchema,
   type CheckContractResponse,
   CheckContractResponseSchema,
-  type ContractJudgement,
   type ContractRecord,
   ContractService,
   ContractVerdict,
   GetContractResponseSchema,
   ListContractsResponseSchema,
 } from '@freshet/gen/freshet/registry/v1/contracts_pb.ts';
+import { FreshetError } from '@freshet/kit/errors.ts';
 import { createGrpcClient, type GrpcClient } from '@freshet/kit/grpc/client.ts';
+import { judgementText } from '../output/judgement-text.ts';
 import { table } from '../output/table.ts';
-import { type Colour, paint, type Terminal } from '../output/terminal.ts';
+import { paint, type Terminal } from '../output/terminal.ts';
+import { tryDdl } from '../try-ddl.ts';
 
 /** The tables may have to be asked for first. */
 const DEADLINE_MS = 30_000;
@@ -25,6 +29,16 @@ const DEADLINE_MS = 30_000;
 export interface ContractOptions {
   readonly registry: string;
   readonly json?: boolean;
+}
+
+export interface CheckOptions extends ContractOptions {
+  /** Statements, or "@file". */
+  readonly ddl?: string;
+  /** Where they are run, and rolled back: a URL, or "@file". */
+  readonly database?: string;
+  /** Milliseconds. */
+  readonly lockTimeout: number;
+  readonly statementTimeout: number;
 }
 
 async function ask<T>(
@@ -72,7 +86,10 @@ export async function showCommand(terminal: Terminal, source: string, options: C
   for (const record of response.versions)
     terminal.out(`version ${record.contract?.version ?? 0}: ${sinceText(record)}\n`);
   if (response.judgement !== undefined) {
-    terminal.out(`\nThe stream showed another shape at ${lsnText(response.seen?.lsn ?? 0n)}:\n`);
+    const { seen, shownVersion } = response;
+    const what =
+      seen === undefined ? `is back at version ${shownVersion}` : `showed another shape at ${lsnText(seen.lsn)}`;
+    terminal.out(`\nThe stream ${what}:\n`);
     terminal.out(judgementText(terminal, response.judgement));
   }
 }
@@ -81,19 +98,48 @@ export async function showCommand(terminal: Terminal, source: string, options: C
 export async function checkCommand(
   terminal: Terminal,
   sources: readonly string[],
-  options: ContractOptions & { readonly ddl?: string },
+  options: CheckOptions,
 ): Promise<boolean> {
-  const change =
-    options.ddl === undefined
-      ? ({ case: 'live', value: true } as const)
-      : ({ case: 'ddl', value: options.ddl } as const);
-  const request = { change, sources: [...sources] };
-  const response = await ask(options, (client) => client.checkContract(request, { signal: terminal.signal }));
+  const response = await ask(options, async (client) => {
+    const change = await changeOf(terminal, client, sources, options);
+    return client.checkContract({ change, sources: [...sources] }, { signal: terminal.signal });
+  });
   if (options.json === true) json(terminal, toJson(CheckContractResponseSchema, response));
   else terminal.out(checkText(terminal, response));
   return (
     response.notUnderstood.length === 0 && response.judgements.every((one) => one.verdict !== ContractVerdict.BREAKING)
   );
+}
+
+/** What is judged: the tables as they are, the text of statements, or what they made of the tables of a database. */
+async function changeOf(
+  terminal: Terminal,
+  client: GrpcClient<typeof ContractService>,
+  sources: readonly string[],
+  { ddl, database, lockTimeout, statementTimeout }: CheckOptions,
+): Promise<NonNullable<MessageInitShape<typeof CheckContractRequestSchema>['change']>> {
+  if (ddl === undefined) return { case: 'live', value: true };
+  const statements = await textOf(ddl);
+  if (database === undefined) return { case: 'ddl', value: statements };
+  const { contracts } = await client.listContracts({}, { signal: terminal.signal });
+  const tried = await tryDdl(terminal, {
+    url: (await textOf(database)).trim(),
+    ddl: statements,
+    records: contracts.filter(({ contract }) => sources.length === 0 || sources.includes(contract?.source ?? '')),
+    lockMsMax: lockTimeout,
+    statementMsMax: statementTimeout,
+  });
+  for (const name of tried.differs)
+    terminal.err(`the table of source ${name} is not as its contract before the statements: the verdict is of both\n`);
+  return { case: 'given', value: tried.given };
+}
+
+/** The text, or that of a file by "@path". */
+async function textOf(text: string): Promise<string> {
+  if (!text.startsWith('@')) return text;
+  return readFile(text.slice(1), 'utf8').catch((cause: unknown) => {
+    throw new FreshetError('INVALID_REQUEST', `${text.slice(1)} cannot be read`, { place: text.slice(1), cause });
+  });
 }
 
 /** Whether it was accepted, or there was nothing to accept. */
@@ -127,33 +173,14 @@ function checkText(terminal: Pick<Terminal, 'colours'>, response: CheckContractR
   return lines.length === 0 ? 'No contract changes.\n' : lines.join('');
 }
 
-const VERDICTS: Readonly<Record<number, { readonly word: string; readonly colour: Colour }>> = {
-  [ContractVerdict.COMPATIBLE]: { word: 'compatible', colour: 'green' },
-  [ContractVerdict.COMPATIBLE_WITH_NOTE]: { word: 'note', colour: 'yellow' },
-  [ContractVerdict.BREAKING]: { word: 'breaking', colour: 'red' },
-};
-
-/** A line for each change, and below it everybody who reads it. */
-function judgementText(terminal: Pick<Terminal, 'colours'>, judgement: ContractJudgement): string {
-  const lines: string[] = [];
-  for (const change of judgement.changes) {
-    const { word, colour } = VERDICTS[change.verdict] ?? { word: 'unknown', colour: 'dim' as const };
-    lines.push(`${paint(terminal, colour, word)} source ${judgement.source}: ${change.sentence}`);
-    for (const { features, services, owners, view } of change.consumers) {
-      lines.push(`    view ${view}${features.length === 0 ? '' : `, features ${features.join(', ')}`}`);
-      if (services.length > 0) lines.push(`    services ${services.join(', ')}`);
-      if (owners.length > 0) lines.push(`    owners ${owners.join(', ')}`);
-    }
-  }
-  return lines.map((line) => `${line}\n`).join('');
-}
-
-function sinceText({ acceptedAtUs, acceptedBy, lsn }: ContractRecord): string {
+function sinceText({ acceptedAtUs, acceptedBy, lsn, returns }: ContractRecord): string {
   const accepted =
     acceptedAtUs === 0n
       ? 'accepted before contracts were kept'
       : `accepted ${new Date(Number(acceptedAtUs / 1_000n)).toISOString()} by ${acceptedBy}`;
-  return lsn === 0n ? accepted : `${accepted}, in the stream since ${lsnText(lsn)}`;
+  if (lsn === 0n) return accepted;
+  const again = returns.map((one) => `, again since ${lsnText(one.lsn)}`).join('');
+  return `${accepted}, in the stream since ${lsnText(lsn)}${again}`;
 }
 
 /** As Postgres writes a position. */

@@ -3,7 +3,7 @@
  *
  * The first definitions are waited for, because without them nothing can be served. If others are in force from an
  * earlier run, those go on being served whatever becomes of the new ones: a failure is told, and a database that does
- * not answer is waited for only so long.
+ * not answer is waited for only so long. A contract that somebody must accept is no start's to accept: it is told too.
  */
 import type { Definitions } from '@freshet/gen/freshet/registry/v1/definition_pb.ts';
 import { RegistryService } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
@@ -34,7 +34,7 @@ export async function applyAtStart({ registry, definitions, clock, log, signal }
     const endUs = before === 0n ? Infinity : clock.monotonicUs() + PATIENCE_US;
     try {
       // Ingest announces itself when it has started; until then the registry answers UNAVAILABLE.
-      const { generation, changes } = await retry(() => planAndApply(client, definitions, signal), {
+      const { generation, changes } = await retry(() => planAndApply(client, definitions, { signal }), {
         what: 'applying the definitions',
         signal,
         clock,

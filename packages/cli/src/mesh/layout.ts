@@ -33,6 +33,9 @@ const SERVICES = fileURLToPath(new URL('../../../../services', import.meta.url))
 /** The program that looks at databases for the doctor, when no ingest runs. */
 export const DIAGNOSE_PROGRAM = join(SERVICES, 'ingest', 'src', 'diagnose.ts');
 
+/** The program that tries a DDL against a database. */
+export const TRY_DDL_PROGRAM = join(SERVICES, 'ingest', 'src', 'try-ddl.ts');
+
 /** The program that lists, verifies and restores checkpoints, while no compute runs. */
 export const CHECKPOINT_PROGRAM = join(SERVICES, 'compute', 'src', 'checkpoints.ts');
 

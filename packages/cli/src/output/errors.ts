@@ -1,13 +1,13 @@
 /**
  * Errors for people and for programs: what is wrong, where, and what to do about it; all that were found. And the exit
- * code: 0 done, 1 failed, 2 used wrongly, 78 bad configuration.
+ * code: 0 done, 1 failed, 2 used wrongly, 3 a contract would break and nobody accepted that, 78 bad configuration.
  */
 
 import { type FreshetError, isAbort } from '@freshet/kit/errors.ts';
 import { toFreshetError } from '@freshet/kit/grpc/error-mapping.ts';
 import { paint, type Terminal } from './terminal.ts';
 
-export const EXIT = { ok: 0, failed: 1, usage: 2, config: 78, interrupted: 130 } as const;
+export const EXIT = { ok: 0, failed: 1, usage: 2, contract: 3, config: 78, interrupted: 130 } as const;
 
 const ALSO_SHOWN_MAX = 50;
 
@@ -19,6 +19,7 @@ export function reportError(terminal: Terminal, thrown: unknown, json: boolean):
   else terminal.err(errorText(terminal, error));
   // A fault of ours: the stack is what a report needs.
   if (error.code === 'INTERNAL' && error.cause instanceof Error && !json) terminal.err(`${error.cause.stack ?? ''}\n`);
+  if (error.code === 'CONTRACT_NOT_ACCEPTED') return EXIT.contract;
   return error.code === 'INVALID_CONFIG' ? EXIT.config : EXIT.failed;
 }
 

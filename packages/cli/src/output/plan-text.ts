@@ -2,6 +2,8 @@
  * Plans for people and for programs. Owns how changes, details, costs and columns are shown; what they are is the
  * registry's.
  */
+import { toJson } from '@bufbuild/protobuf';
+import { ContractGate, ContractJudgementSchema } from '@freshet/gen/freshet/registry/v1/contracts_pb.ts';
 import {
   type BuildCost,
   BuildWay,
@@ -12,6 +14,7 @@ import {
   type PlannedChange,
 } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
 import type { DefinitionSet } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
+import { judgementText } from './judgement-text.ts';
 import { type Colour, paint, type Terminal } from './terminal.ts';
 import { countText } from './values.ts';
 
@@ -37,6 +40,14 @@ export function planText(terminal: Colours, planned: PlanDefinitionsResponse): s
   lines.push(...columnLines(terminal, planned.columnsAdded, 'newly reads', 'green', '+'));
   lines.push(...columnLines(terminal, planned.columnsDropped, 'no longer reads', 'red', '-'));
   for (const note of planned.notes) lines.push(`${paint(terminal, 'cyan', 'note')} ${note}`);
+  for (const judgement of planned.contracts) {
+    const text = judgementText(terminal, judgement).trimEnd();
+    if (text !== '') lines.push(text);
+    if (judgement.gate === ContractGate.HOLD)
+      lines.push(
+        `${paint(terminal, 'red', 'refused')} by the policy of source ${judgement.source}: needs --accept-contracts`,
+      );
+  }
   if (planned.changes.length === 0) lines.push('Nothing changes.');
   else
     lines.push(
@@ -130,6 +141,7 @@ export function planJson(planned: PlanDefinitionsResponse): Record<string, unkno
     changes: planned.changes.map(changeJson),
     columns: { added: planned.columnsAdded.map(columnJson), dropped: planned.columnsDropped.map(columnJson) },
     notes: planned.notes,
+    contracts: planned.contracts.map((judgement) => toJson(ContractJudgementSchema, judgement)),
   };
 }
 

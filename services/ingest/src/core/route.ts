@@ -7,6 +7,7 @@
  * Invariants: I2 (an unchanged value is never taken for null or for anything else by whoever reads it), C1 in its first form (a row that
  * cannot be read under the contract reaches no fold).
  */
+import { touchedText } from '@freshet/contracts/touched.ts';
 import type { SourceUsage } from '@freshet/contracts/usage.ts';
 import { Operation } from '@freshet/gen/freshet/log/v1/log_pb.ts';
 import type { Contract } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
@@ -26,7 +27,7 @@ import type { Tuple, TupleValue } from './pgoutput/messages.ts';
 import type { QuarantineEntry, QuarantineReason, RowPlace } from './quarantine.ts';
 import { encodeRowKey, sameRowKey } from './row-key.ts';
 import { RowRules } from './row-rules.ts';
-import { type Readers, touchedText } from './shape-gate.ts';
+import type { Readers } from './shape-gate.ts';
 import { tableName } from './sql.ts';
 import { parserOf, type TextParser } from './types/text-parsers.ts';
 import { ValueRefused } from './types/value-refused.ts';

@@ -97,6 +97,10 @@ function definitions(contract: Contract): DefinitionSet {
       },
     ],
     services: [{ name: 's', features: [{ output: 'spend:last', viewId, feature: 0 }] }],
+    owners: [
+      { subject: 'feature spend:last', owner: 'ledger' },
+      { subject: 'view spend', owner: 'payments' },
+    ],
   });
 }
 
@@ -129,7 +133,8 @@ describe('fitShape', () => {
     const usage = usageOf(definitions(before), 'orders');
     const told = POLICIES.map((policy) => {
       const fit = fitShape(before, relationWith(after), policy, { usage: () => usage });
-      for (const problem of fit.problems) expect(problem).toContain('touches features spend:last; services s');
+      for (const problem of fit.problems)
+        expect(problem).toContain('touches features spend:last; services s; owners ledger, payments');
       return fit.problems.length > 0 ? 'yes' : 'no';
     });
     expect(told.join(' ')).toBe(holds);
@@ -153,7 +158,7 @@ describe('fitShape', () => {
     expect(fitShape(before, unread, ChangePolicy.STRICT, readers)).toMatchObject({ problems: [], exact: false });
     const read = relationWith({ ...BEFORE, v: [1043, 9] });
     expect(fitShape(before, read, ChangePolicy.NOTIFY, readers).notes).toEqual([
-      'column v holds less: 5, was 20; longer values are cut or refused (touches features spend:last; services s)',
+      'column v holds less: 5, was 20; longer values are cut or refused (touches features spend:last; services s; owners ledger, payments)',
     ]);
   });
 

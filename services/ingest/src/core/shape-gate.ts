@@ -10,6 +10,7 @@
 import { type ChangeKind, changesBetween } from '@freshet/contracts/change.ts';
 import { gateVerdict } from '@freshet/contracts/gate.ts';
 import { type ChangeVerdict, judgeChanges } from '@freshet/contracts/judge.ts';
+import { touchedText } from '@freshet/contracts/touched.ts';
 import type { ColumnUse, Consumer, SourceUsage } from '@freshet/contracts/usage.ts';
 import { ChangePolicy, type Contract } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import type { Relation } from './pgoutput/messages.ts';
@@ -37,8 +38,6 @@ export interface Readers {
 }
 
 const OF_IDENTITY: ReadonlySet<ChangeKind> = new Set(['primary_key_changed', 'replica_identity_changed']);
-/** The most names of one sort that a sentence has. */
-const NAMES_MAX = 8;
 const UNNAMED: Consumer = { view: '', features: [], services: [], owners: [] };
 
 /** Judges the relation by the policy. */
@@ -123,15 +122,4 @@ function problemOf(verdict: ChangeVerdict, policy: ChangePolicy): string {
 
 function sentenceOf({ sentence, consumers }: ChangeVerdict): string {
   return `${sentence.replace(/\.$/, '')}${touchedText(consumers)}`;
-}
-
-/** Whom it touches, to be put behind a sentence: " (touches features a:x, a:y; services s; owners o)"; empty: nobody is named. */
-export function touchedText(consumers: readonly Consumer[]): string {
-  const parts = (['features', 'services', 'owners'] as const).flatMap((what) => {
-    const names = [...new Set(consumers.flatMap((consumer) => consumer[what]))].sort();
-    if (names.length === 0) return [];
-    const more = names.length > NAMES_MAX ? ` and ${names.length - NAMES_MAX} more` : '';
-    return [`${what} ${names.slice(0, NAMES_MAX).join(', ')}${more}`];
-  });
-  return parts.length === 0 ? '' : ` (touches ${parts.join('; ')})`;
 }

@@ -1,5 +1,6 @@
 /**
- * Goal: the registry hears of each shape once, also when it comes up later, and one that it refuses holds up no other.
+ * Goal: the registry hears of each shape once, also when it comes up later, and again when a source comes back to one; one
+ * that it refuses holds up no other.
  * Method: a registry over real gRPC that is there, is down, or refuses.
  */
 import { create } from '@bufbuild/protobuf';
@@ -36,13 +37,15 @@ it('tells each shape once, later when the registry is down, and goes on behind o
   reporter.note(shape('orders'), 2n);
   reporter.note(shape('orders'), 3n);
   reporter.note(shape('orders', 'w'), 4n);
-  expect(reporter.waiting).toBe(3);
+  reporter.note(shape('orders'), 5n);
+  reporter.note(shape('orders'), 6n);
+  expect(reporter.waiting).toBe(4);
   const second = start();
   try {
     await second.listen(address);
     await expect.poll(() => reporter.waiting, { timeout: 15_000 }).toBe(0);
-    expect(told).toEqual(['gone v 1', 'orders v 2', 'orders w 4']);
-    for (let i = 0; i < 1_000; i++) reporter.note(shape('many', `c${i}`), 5n);
+    expect(told).toEqual(['gone v 1', 'orders v 2', 'orders w 4', 'orders v 5']);
+    for (let i = 0; i < 1_000; i++) reporter.note(shape('many', `c${i}`), 7n);
     expect(reporter.waiting).toBeLessThanOrEqual(256);
   } finally {
     ending.abort();

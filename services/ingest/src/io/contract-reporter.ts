@@ -1,12 +1,14 @@
 /**
  * Tells the registry of the shapes that the stream showed, so that a contract's history says since which commit it holds.
  *
- * Owns what was told already, and the tries. Nothing depends on it: with the registry down what waits is told later, and what
- * is more than can wait is dropped, as the next start tells it again.
- * Limit: `WAITING_MAX` shapes that wait and `TOLD_MAX` that were told; policy: the newest is dropped; all told are forgotten.
+ * Owns what was told last of each source, and the tries: a shape that a source comes back to is told again, as the registry
+ * journals returns. Nothing depends on it: with the registry down what waits is told later, and what is more than can wait is
+ * dropped, as the next start tells it again.
+ * Limit: `WAITING_MAX` shapes that wait and `TOLD_MAX` sources that were told of; policy: the newest is dropped; all told are
+ * forgotten.
  */
 import { toBinary } from '@bufbuild/protobuf';
-import { ContractService } from '@freshet/gen/freshet/registry/v1/contracts_pb.ts';
+import { ContractService, ContractVerdict } from '@freshet/gen/freshet/registry/v1/contracts_pb.ts';
 import { type Contract, ContractSchema } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import type { Clock } from '@freshet/kit/clock.ts';
 import { isFreshetError } from '@freshet/kit/errors.ts';
@@ -35,7 +37,8 @@ interface Waiting {
 export class ContractReporter {
   readonly #options: ContractReporterOptions;
   readonly #waiting: Waiting[] = [];
-  readonly #told = new Set<string>();
+  /** By source, the shape that it was told to have last. */
+  readonly #told = new Map<string, string>();
 
   constructor(options: ContractReporterOptions) {
     this.#options = options;
@@ -46,12 +49,12 @@ export class ContractReporter {
     return this.#waiting.length;
   }
 
-  /** Takes a shape that rows came in from a commit on; one that was taken before is passed over. */
+  /** Takes a shape that rows came in from a commit on; the one that was taken last is passed over. */
   note(contract: Contract, lsn: bigint): void {
     const shape = Buffer.from(toBinary(ContractSchema, contract)).toString('base64');
-    if (this.#told.has(shape) || this.#waiting.length >= WAITING_MAX) return;
+    if (this.#told.get(contract.source) === shape || this.#waiting.length >= WAITING_MAX) return;
     if (this.#told.size >= TOLD_MAX) this.#told.clear();
-    this.#told.add(shape);
+    this.#told.set(contract.source, shape);
     this.#waiting.push({ contract, lsn });
   }
 
@@ -65,8 +68,16 @@ export class ContractReporter {
       if (first !== undefined) {
         const { source } = first.contract;
         try {
-          const { version } = await client.reportContract(first, { signal, deadlineMs: REPORT_MS });
+          const { version, returned, judgement } = await client.reportContract(first, {
+            signal,
+            deadlineMs: REPORT_MS,
+          });
           logger.debug('the registry knows the shape of a source', { source, lsn: first.lsn, version });
+          const isBreaking = judgement?.verdict === ContractVerdict.BREAKING;
+          if (returned)
+            logger.warn('a table is back at an earlier shape', { source, lsn: first.lsn, version, isBreaking });
+          else if (version === 0)
+            logger.warn('a table has a shape that nobody accepted', { source, lsn: first.lsn, isBreaking });
           this.#waiting.shift();
           pauseMs = LOOK_MS;
           continue;

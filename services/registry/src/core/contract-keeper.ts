@@ -8,26 +8,26 @@
  * nobody accepted, the newest of each source is kept, so that a source that changes all the time costs no more.
  */
 import { clone, create } from '@bufbuild/protobuf';
-import { type Change, type ChangeHints, changesBetween } from '@freshet/contracts/change.ts';
+import { changesBetween } from '@freshet/contracts/change.ts';
 import { applyDdl } from '@freshet/contracts/ddl.ts';
-import { gateVerdict } from '@freshet/contracts/gate.ts';
-import { type Judgement, judgeChanges } from '@freshet/contracts/judge.ts';
-import { usageOf } from '@freshet/contracts/usage.ts';
 import { sameLayout } from '@freshet/definitions/resolve/contract-version.ts';
 import {
   type ContractRecord,
+  type GivenContracts,
   type SeenContract,
   SeenContractSchema,
 } from '@freshet/gen/freshet/registry/v1/contracts_pb.ts';
 import { DefinitionsSchema } from '@freshet/gen/freshet/registry/v1/definition_pb.ts';
-import { type ChangePolicy, type Contract, ContractSchema } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
-import { DefinitionSetSchema, type SourcePlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
+import type { Contract } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import type { SourcePlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import type { Clock } from '@freshet/kit/clock.ts';
 import { closest } from '@freshet/kit/closest.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
 import { recordOf, sourcesOf } from './contract-records.ts';
 import { type TableDescriber, tableQuestions } from './contracts.ts';
 import type { DefinitionKeeper } from './definition-keeper.ts';
+import { givenChange, type JudgedChange, judgeSource, type PolicyJudgement } from './judge-source.ts';
+import { shownVersion, withSighting } from './shown-versions.ts';
 
 /** Keeps contracts over restarts; those that an apply accepts come with it (DefinitionStore). */
 export interface ContractStore {
@@ -46,11 +46,12 @@ export interface ContractKeeperOptions {
   readonly clock: Pick<Clock, 'nowUs'>;
 }
 
-/** A source's change with what its policy makes of it. */
-export interface PolicyJudgement extends Judgement {
+/** What a shape is that the stream showed. */
+export interface Reported {
   readonly version: number;
-  readonly policy: ChangePolicy;
-  readonly gate: ReturnType<typeof gateVerdict>;
+  readonly judgement: PolicyJudgement;
+  /** Whether the table came back to that version, and has it still. */
+  readonly returned: boolean;
 }
 
 export class ContractKeeper {
@@ -74,6 +75,8 @@ export class ContractKeeper {
     readonly versions: readonly ContractRecord[];
     readonly seen: SeenContract | undefined;
     readonly judgement: PolicyJudgement | undefined;
+    /** The version that the table has; 0: not known, or none. */
+    readonly shownVersion: number;
   }> {
     const source = this.#source(name);
     const versions = await this.#versions(source);
@@ -83,8 +86,10 @@ export class ContractKeeper {
       ({ contract }) => contract !== undefined && shown?.contract !== undefined && sameShape(contract, shown.contract),
     );
     const seen = isAccepted ? undefined : shown;
-    const judgement = seen?.contract === undefined ? undefined : this.#judge(source, seen.contract);
-    return { versions, seen, judgement };
+    const now = shownVersion(versions, seen);
+    const another = seen?.contract ?? (now?.isReturn === true ? now.record.contract : undefined);
+    const judgement = another === undefined ? undefined : this.#judge(source, { after: another });
+    return { versions, seen, judgement, shownVersion: now?.record.contract?.version ?? 0 };
   }
 
   /** Judges what DDL statements make of the contracts in force. */
@@ -98,13 +103,13 @@ export class ContractKeeper {
     );
     const { outcomes, notUnderstood, unread } = applyDdl(ddl, tables);
     const judgements = outcomes.map(({ source, after, ofTable, renamed, rewritten }) =>
-      this.#judge(this.#source(source), after, { renamed, rewritten }, ofTable),
+      this.#judge(this.#source(source), { after, hints: { renamed, rewritten }, ofTable }),
     );
     return { judgements, notUnderstood, unread };
   }
 
   /** Judges contracts that are given, each source's once: to judge is to walk all that reads it. Throws INVALID_REQUEST. */
-  checkGiven(contracts: readonly Contract[], names: readonly string[]): PolicyJudgement[] {
+  checkGiven({ contracts, changes }: GivenContracts, names: readonly string[]): PolicyJudgement[] {
     const wanted = new Set(this.#sources(names).map(({ name }) => name));
     const given = new Set<string>();
     for (const { source } of contracts) {
@@ -117,7 +122,11 @@ export class ContractKeeper {
     }
     return contracts
       .filter(({ source }) => names.length === 0 || wanted.has(source))
-      .map((contract) => this.#judge(this.#source(contract.source), contract));
+      .map((after) => {
+        const known = changes.find(({ source }) => source === after.source);
+        const source = this.#source(after.source);
+        return this.#judge(source, givenChange(source, after, known));
+      });
   }
 
   /** Judges what the tables are now. Throws UNAVAILABLE, SOURCE_NOT_READY when they cannot be asked. */
@@ -130,7 +139,7 @@ export class ContractKeeper {
       const plan = wanted.get(source);
       const answer = answers[i];
       if (plan === undefined || answer === undefined) return [];
-      if (answer.contract !== undefined) return [this.#judge(plan, answer.contract)];
+      if (answer.contract !== undefined) return [this.#judge(plan, { after: answer.contract })];
       // A table that is gone, or cannot be asked: nothing may look compatible that nobody saw.
       const [problem] = answer.problems;
       throw (
@@ -159,60 +168,53 @@ export class ContractKeeper {
     const sources = new Map(this.#sources().map((source) => [source.name, source]));
     const judgements = sourcesOf(plan.resolved).flatMap(({ name, contract }) => {
       const source = sources.get(name);
-      return source === undefined || contract === undefined ? [] : [this.#judge(source, contract)];
+      return source === undefined || contract === undefined ? [] : [this.#judge(source, { after: contract })];
     });
     const changed = judgements.filter(({ changes }) => changes.length > 0);
     const generation =
-      hash === undefined ? definitions.generation : await definitions.apply(written, hash, { peer }, signal);
+      hash === undefined
+        ? definitions.generation
+        : await definitions.apply(written, hash, { peer, acceptsContracts: true }, signal);
     return { generation, hash: plan.hash, judgements: changed };
   }
 
-  /** Keeps what the stream showed, and says what it is: the version that has this shape, or 0 and whom it hurts. */
-  report(contract: Contract, lsn: bigint): Promise<{ version: number; judgement: PolicyJudgement }> {
+  /**
+   * Keeps what the stream showed, and says what it is: the newest version that has this shape, or 0, and whom it hurts under the
+   * contract in force. A table that comes back to an earlier version has that one, and its return is kept.
+   */
+  report(contract: Contract, lsn: bigint): Promise<Reported> {
     const turn = this.#lastReport.then(() => this.#report(contract, lsn));
     this.#lastReport = turn.catch(() => undefined);
     return turn;
   }
 
-  async #report(contract: Contract, lsn: bigint): Promise<{ version: number; judgement: PolicyJudgement }> {
+  async #report(contract: Contract, lsn: bigint): Promise<Reported> {
     const { store, clock } = this.#options;
     const source = this.#source(contract.source);
-    const judgement = this.#judge(source, contract);
+    const judgement = this.#judge(source, { after: contract });
     const seenAtUs = BigInt(clock.nowUs());
     const versions = await this.#versions(source);
+    const before = await store.seen(source.name);
     const known = versions.find(({ contract: one }) => one !== undefined && sameShape(one, contract));
     if (known === undefined) {
-      const before = await store.seen(source.name);
       // Told again after a restart: the first position is the one that counts.
       if (before?.contract === undefined || !sameShape(before.contract, contract))
         await store.saveSeen(create(SeenContractSchema, { contract, lsn, seenAtUs }));
-      return { version: 0, judgement };
+      return { version: 0, judgement, returned: false };
     }
-    if (known.lsn === 0n) await store.saveContract({ ...known, lsn, seenAtUs });
-    else {
-      // The table went back to what was accepted: what it was in between is over. Rows from before it tell nothing of it.
-      const between = await store.seen(source.name);
-      if (between !== undefined && lsn > between.lsn) await store.saveContract(known);
-    }
-    return { version: known.contract?.version ?? 0, judgement };
+    // What was accepted since it was seen is no other shape.
+    const between = before?.contract !== undefined && !sameShape(before.contract, contract) ? before : undefined;
+    const record = withSighting(known, { lsn, seenAtUs }, versions, between);
+    if (record !== undefined) await store.saveContract(record);
+    const isBack = (record ?? known).returns.length > 0;
+    const now = record === undefined ? versions : versions.map((one) => (one === known ? record : one));
+    const shown = shownVersion(now, record === undefined ? between : undefined);
+    const version = known.contract?.version ?? 0;
+    return { version, judgement, returned: isBack && shown?.record.contract?.version === version };
   }
 
-  #judge(
-    source: SourcePlan,
-    after: Contract,
-    hints: ChangeHints = {},
-    ofTable: readonly Change[] = [],
-  ): PolicyJudgement {
-    const before = source.contract ?? create(ContractSchema, { source: source.name });
-    const { resolved, written } = this.#options.definitions.current;
-    const usage = usageOf(resolved ?? create(DefinitionSetSchema), source.name, written);
-    const judgement = judgeChanges(source.name, [...changesBetween(before, after, hints), ...ofTable], usage);
-    return {
-      ...judgement,
-      version: before.version,
-      policy: source.policy,
-      gate: gateVerdict(judgement, source.policy),
-    };
+  #judge(source: SourcePlan, change: JudgedChange): PolicyJudgement {
+    return judgeSource(source, change, this.#options.definitions.current.resolved);
   }
 
   /** Newest first. What was in force before the registry kept contracts has no record: it is told without one. */

@@ -12,6 +12,7 @@ import { clone, create, equals, toBinary } from '@bufbuild/protobuf';
 import { diffDefinitions } from '@freshet/definitions/diff.ts';
 import { columnChanges } from '@freshet/definitions/plan-cost.ts';
 import { planHash } from '@freshet/definitions/plan-hash.ts';
+import { withOwners } from '@freshet/definitions/resolve/owners.ts';
 import { resolveDefinitions } from '@freshet/definitions/resolve.ts';
 import { type Definitions, DefinitionsSchema } from '@freshet/gen/freshet/registry/v1/definition_pb.ts';
 import {
@@ -34,6 +35,7 @@ import { toFreshetError } from '@freshet/kit/grpc/error-mapping.ts';
 import type { Logger } from '@freshet/kit/logger.ts';
 import { acceptedContracts } from './contract-records.ts';
 import { judgeAnswers, type TableDescriber, tableQuestions } from './contracts.ts';
+import { judgeApply, type PolicyJudgement, refuseBroken } from './judge-source.ts';
 import { Published } from './published.ts';
 
 /** Keeps the definitions over restarts. */
@@ -51,6 +53,8 @@ export interface Applier {
   /** As he says it himself; empty: he does not. */
   readonly by?: string;
   readonly message?: string;
+  /** Whether contracts that their sources' policies hold rows of are accepted too. */
+  readonly acceptsContracts?: boolean;
 }
 
 export interface DefinitionKeeperOptions {
@@ -76,6 +80,8 @@ export interface Plan {
   readonly changes: readonly PlannedChange[];
   readonly resolved: DefinitionSet;
   readonly notes: readonly string[];
+  /** What became of the tables since the contracts in force, of the sources whose tables changed. */
+  readonly contracts: readonly PolicyJudgement[];
   /** The columns that are newly read, and those that no longer are. */
   readonly columns: { readonly added: readonly ColumnUse[]; readonly dropped: readonly ColumnUse[] };
   /** The highest route number ever given, once it is applied. */
@@ -102,7 +108,7 @@ export class DefinitionKeeper {
 
   static async open(options: DefinitionKeeperOptions): Promise<DefinitionKeeper> {
     const stored = await options.store.load();
-    return new DefinitionKeeper(options, stored ?? create(StoredDefinitionsSchema, { resolved: {} }));
+    return new DefinitionKeeper(options, withOwners(stored ?? create(StoredDefinitionsSchema, { resolved: {} })));
   }
 
   /** What is in force, as written and as resolved; generation 0 when nothing was applied. */
@@ -135,12 +141,22 @@ export class DefinitionKeeper {
     const changes = changed ? changesOf(diffDefinitions(previous, resolved, rows)) : [];
     const columns = columnChanges(previous, resolved);
     const told = changed || isWrittenAlike(before, definitions) ? notes : [...notes, WORDS_CHANGE];
-    return { hash: planHash(resolved, generation), changes, resolved, notes: told, columns, highestRoute };
+    const judged = judgeApply(previous, resolved);
+    return {
+      hash: planHash(resolved, generation),
+      changes,
+      resolved,
+      notes: told,
+      contracts: judged,
+      columns,
+      highestRoute,
+    };
   }
 
   /**
    * Puts the plan with that hash in force and returns the generation in force. Throws PLAN_OUTDATED when planning now
-   * gives another plan, DATA_DAMAGED when a node has definitions that this registry does not know.
+   * gives another plan, DATA_DAMAGED when a node has definitions that this registry does not know, CONTRACT_NOT_ACCEPTED
+   * when a table changed so that its rows are held, and the applier does not accept that.
    */
   async apply(definitions: Definitions, hash: Uint8Array, applier: Applier, signal: AbortSignal): Promise<bigint> {
     const turn = this.#lastApply.then(() => this.#apply(definitions, hash, applier, signal));
@@ -205,6 +221,7 @@ export class DefinitionKeeper {
         },
       );
     }
+    if (applier.acceptsContracts !== true) refuseBroken(plan.contracts);
     signal.throwIfAborted();
     const before = this.current;
     if (plan.resolved.generation === this.generation && isWrittenAlike(before, definitions)) return this.generation;
@@ -231,13 +248,19 @@ export class DefinitionKeeper {
     await this.#save(stored, audit);
     this.#current.publish(stored);
     const message = plan.changes.length === 0 ? 'definitions written anew; nothing changes' : 'definitions applied';
-    this.#options.log.info(message, { generation: this.generation, changes: plan.changes.length, ...applier });
+    const accepted = plan.contracts.filter(({ gate }) => gate === 'hold').map(({ source }) => source);
+    this.#options.log.info(message, {
+      generation: this.generation,
+      changes: plan.changes.length,
+      accepted,
+      ...applier,
+    });
     return this.generation;
   }
 }
 
 /** What people wrote about the definitions is no change of what is in force, and is kept all the same. */
-const WORDS_CHANGE = 'What is computed stays as it is; how it is written (descriptions, owners, tags, places) changes.';
+const WORDS_CHANGE = 'What is computed stays as it is; how it is written (descriptions, tags, places) changes.';
 
 function isWrittenAlike({ written }: StoredDefinitions, definitions: Definitions): boolean {
   return written !== undefined && equals(DefinitionsSchema, written, definitions);

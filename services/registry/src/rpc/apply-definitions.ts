@@ -5,7 +5,8 @@ import type { DefinitionKeeper } from '../core/definition-keeper.ts';
 import type { RegistryHandlers } from './handlers.ts';
 
 export function applyDefinitions(keeper: DefinitionKeeper): RegistryHandlers['applyDefinitions'] {
-  return async ({ definitions, planHash, by, message }, { peer, signal }) => ({
-    generation: await keeper.apply(definitions ?? create(DefinitionsSchema), planHash, { peer, by, message }, signal),
-  });
+  return async ({ definitions, planHash, by, message, acceptContracts: acceptsContracts }, { peer, signal }) => {
+    const applier = { peer, by, message, acceptsContracts };
+    return { generation: await keeper.apply(definitions ?? create(DefinitionsSchema), planHash, applier, signal) };
+  };
 }

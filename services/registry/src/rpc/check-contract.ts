@@ -16,7 +16,7 @@ export function checkContract(keeper: ContractKeeper): ContractHandlers['checkCo
         };
       }
       case 'given':
-        return { judgements: keeper.checkGiven(change.value.contracts, sources).map(judgementProto) };
+        return { judgements: keeper.checkGiven(change.value, sources).map(judgementProto) };
       case 'live':
         return { judgements: (await keeper.checkLive(sources, signal)).map(judgementProto) };
       default:

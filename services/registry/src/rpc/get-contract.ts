@@ -5,9 +5,10 @@ import { judgementProto } from './judgement-proto.ts';
 
 export function getContract(keeper: ContractKeeper): ContractHandlers['getContract'] {
   return async ({ source }) => {
-    const { versions, seen, judgement } = await keeper.get(source);
+    const { versions, seen, judgement, shownVersion } = await keeper.get(source);
     return {
       versions: [...versions],
+      shownVersion,
       ...(seen !== undefined && { seen }),
       ...(judgement !== undefined && { judgement: judgementProto(judgement) }),
     };

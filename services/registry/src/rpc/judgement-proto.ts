@@ -7,7 +7,7 @@ import {
   type ContractJudgementSchema,
   ContractVerdict,
 } from '@freshet/gen/freshet/registry/v1/contracts_pb.ts';
-import type { PolicyJudgement } from '../core/contract-keeper.ts';
+import type { PolicyJudgement } from '../core/judge-source.ts';
 
 const VERDICTS: Readonly<Record<Verdict, ContractVerdict>> = {
   compatible: ContractVerdict.COMPATIBLE,

@@ -8,7 +8,7 @@ export function reportContract(keeper: ContractKeeper): ContractHandlers['report
   return async ({ contract, lsn }) => {
     if (contract === undefined)
       throw new FreshetError('INVALID_REQUEST', 'the contract is missing', { place: 'contract' });
-    const { version, judgement } = await keeper.report(contract, lsn);
-    return { version, judgement: judgementProto(judgement) };
+    const { version, judgement, returned } = await keeper.report(contract, lsn);
+    return { version, judgement: judgementProto(judgement), returned };
   };
 }

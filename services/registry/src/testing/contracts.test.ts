@@ -9,9 +9,14 @@ import { join } from 'node:path';
 import { create, type MessageInitShape } from '@bufbuild/protobuf';
 import { ContractGate, ContractVerdict } from '@freshet/gen/freshet/registry/v1/contracts_pb.ts';
 import type { DefinitionsSchema } from '@freshet/gen/freshet/registry/v1/definition_pb.ts';
-import { type ColumnSchema, ContractSchema, SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import {
+  ChangePolicy,
+  type ColumnSchema,
+  ContractSchema,
+  SourceMode,
+} from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import { Kind } from '@freshet/gen/freshet/type/v1/value_pb.ts';
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type RegistryHarness, startFakeIngest, startRegistryHarness } from './registry-harness.ts';
 
 const WRITTEN: MessageInitShape<typeof DefinitionsSchema> = {
@@ -199,7 +204,7 @@ it('keeps the contracts of a rollback with its audit entry', async () => {
   const { definitions } = await registry.client.getDefinitionsAt({ generation: 1n });
   if (definitions === undefined) throw new Error('no definitions');
   const back = await registry.client.planDefinitions({ definitions });
-  await registry.client.applyDefinitions({ definitions, planHash: back.planHash });
+  await registry.client.applyDefinitions({ definitions, planHash: back.planHash, acceptContracts: true });
   const { versions } = await registry.contracts.getContract({ source: 'clicks' });
   expect(versions.map(({ contract, generation }) => [contract?.version, generation])).toEqual([
     [3, 3n],
@@ -227,4 +232,147 @@ it('tells of another shape only while the table has one that nobody accepted', a
   const { planHash } = await registry.contracts.acceptContract({});
   await registry.contracts.acceptContract({ planHash });
   expect(await seen()).toBeUndefined();
+});
+
+describe('an apply over a table that changed', () => {
+  const SOURCES = WRITTEN.sources ?? [];
+  const apply = async (definitions: typeof WRITTEN, acceptContracts = false) => {
+    const planned = await registry.client.planDefinitions({ definitions });
+    const { generation } = await registry.client.applyDefinitions({
+      definitions,
+      planHash: planned.planHash,
+      acceptContracts,
+    });
+    return { generation, contracts: planned.contracts };
+  };
+  const withPolicy = (policy: ChangePolicy) => ({
+    ...WRITTEN,
+    sources: SOURCES.map((source) => ({ ...source, policy })),
+  });
+
+  it('is refused when it would accept what hurts somebody, names whom, and changes nothing', async () => {
+    columns = shape(10);
+    const planned = await registry.client.planDefinitions({ definitions: WRITTEN });
+    expect(planned.contracts).toMatchObject([HURT]);
+    await expect(apply(WRITTEN)).rejects.toMatchObject({
+      code: 'CONTRACT_NOT_ACCEPTED',
+      message: expect.stringMatching(
+        /source clicks.*kind holds less.*features a:n; services s; owners growth, ranking/,
+      ),
+      remedy: expect.stringContaining('--accept-contracts'),
+      place: 'source clicks',
+    });
+    expect((await registry.contracts.listContracts({})).contracts).toMatchObject([{ contract: { version: 1 } }]);
+    expect(await apply(WRITTEN, true)).toMatchObject({ generation: 2n });
+    expect((await registry.contracts.listContracts({})).contracts).toMatchObject([{ contract: { version: 2 } }]);
+    expect((await apply(WRITTEN)).contracts).toEqual([]);
+  });
+
+  it('passes when nobody is hurt: by a change that only widens, and by definitions that do not read it', async () => {
+    columns = shape(40);
+    expect(await apply(WRITTEN)).toMatchObject({ generation: 2n, contracts: [{ gate: ContractGate.PASS }] });
+    columns = shape(10);
+    const adapted = { ...WRITTEN, views: (WRITTEN.views ?? []).map((view) => ({ ...view, where: '' })) };
+    expect(await apply(adapted)).toMatchObject({ generation: 3n, contracts: [{ gate: ContractGate.PASS }] });
+  });
+
+  it.each([
+    ['strict', ChangePolicy.STRICT, 40, true],
+    ['strict', ChangePolicy.STRICT, 10, true],
+    ['evolve', ChangePolicy.EVOLVE, 40, false],
+    ['evolve', ChangePolicy.EVOLVE, 10, true],
+    ['notify', ChangePolicy.NOTIFY, 10, false],
+  ])('by %s is refused as rows would be held (%#)', async (_, policy, length, isRefused) => {
+    const definitions = withPolicy(policy);
+    await apply(definitions);
+    columns = shape(length);
+    const applied = apply(definitions);
+    if (isRefused) await expect(applied).rejects.toMatchObject({ code: 'CONTRACT_NOT_ACCEPTED' });
+    else await expect(applied).resolves.toMatchObject({ contracts: [{ source: 'clicks' }] });
+  });
+
+  it('is refused under another name of the source too', async () => {
+    columns = shape(10);
+    const renamed = {
+      ...WRITTEN,
+      sources: SOURCES.map((source) => ({ ...source, name: 'taps' })),
+      views: (WRITTEN.views ?? []).map((view) => ({ ...view, source: 'taps' })),
+    };
+    await expect(apply(renamed)).rejects.toMatchObject({ code: 'CONTRACT_NOT_ACCEPTED', place: 'source taps' });
+  });
+});
+
+it('tells nodes of another owner, and folds nothing anew for it', async () => {
+  const definitions = { ...WRITTEN, services: [{ name: 's', features: ['a:n'], owner: 'search' }] };
+  const planned = await registry.client.planDefinitions({ definitions });
+  expect(planned.changes).toMatchObject([{ subject: 'owners', details: [{ before: 'ranking', after: 'search' }] }]);
+  const before = (await registry.client.getDefinitions({})).resolved;
+  await registry.client.applyDefinitions({ definitions, planHash: planned.planHash });
+  const { resolved } = await registry.client.getDefinitions({});
+  expect(resolved?.generation).toBe(2n);
+  expect(resolved?.views).toEqual(before?.views);
+  expect(resolved?.owners).toMatchObject([
+    { subject: 'service s', owner: 'search' },
+    { subject: 'view a', owner: 'growth' },
+  ]);
+});
+
+it('journals that a table came back to an earlier version, once, with the position, and judges that', async () => {
+  const report = (length: number, lsn: bigint) =>
+    registry.contracts.reportContract({
+      contract: create(ContractSchema, { source: 'clicks', columns: shape(length) }),
+      lsn,
+    });
+  const get = async () => {
+    const found = await registry.contracts.getContract({ source: 'clicks' });
+    return { ...found, seen: found.seen, judgement: found.judgement };
+  };
+  await report(20, 100n);
+  columns = shape(10);
+  const { planHash } = await registry.contracts.acceptContract({});
+  await registry.contracts.acceptContract({ planHash });
+  // Accepted before the stream is there: the table has the first version, and has left nothing.
+  expect(await get()).toMatchObject({ shownVersion: 1, judgement: undefined });
+  expect(await report(10, 200n)).toMatchObject({ version: 2, returned: false, judgement: { changes: [] } });
+  expect(await report(20, 150n)).toMatchObject({ version: 1, returned: false });
+  expect(await get()).toMatchObject({ shownVersion: 2, judgement: undefined });
+
+  const WIDER = { version: 2, changes: [{ kind: 'length_widened', before: '10', after: '20' }] };
+  expect(await report(20, 300n)).toMatchObject({ version: 1, returned: true, judgement: WIDER });
+  // Told again by a stream that began anew, and behind that a backlog.
+  expect(await report(20, 350n)).toMatchObject({ version: 1, returned: true });
+  expect(await report(10, 250n)).toMatchObject({ version: 2, returned: false });
+  await stop();
+  await start();
+  const back = await get();
+  expect(back).toMatchObject({ shownVersion: 1, judgement: WIDER, seen: undefined });
+  expect(back.versions).toMatchObject([
+    { contract: { version: 2 }, lsn: 200n, returns: [] },
+    { contract: { version: 1 }, lsn: 100n, returns: [{ lsn: 300n }] },
+  ]);
+
+  expect(await report(10, 400n)).toMatchObject({ version: 2, returned: true, judgement: { changes: [] } });
+  // Over a shape that nobody accepted.
+  expect(await report(7, 500n)).toMatchObject({ version: 0, returned: false });
+  expect(await get()).toMatchObject({ shownVersion: 0, seen: { lsn: 500n } });
+  expect(await report(10, 600n)).toMatchObject({ version: 2, returned: true });
+  const { versions, ...rest } = await get();
+  expect(rest).toMatchObject({ shownVersion: 2, seen: undefined, judgement: undefined });
+  expect(versions[0]).toMatchObject({ lsn: 200n, returns: [{ lsn: 400n }, { lsn: 600n }] });
+});
+
+it('keeps the newest returns of a version only', async () => {
+  const report = (length: number, lsn: number) =>
+    registry.contracts.reportContract({
+      contract: create(ContractSchema, { source: 'clicks', columns: shape(length) }),
+      lsn: BigInt(lsn),
+    });
+  for (let i = 1; i <= 20; i++) {
+    await report(20, 2 * i);
+    await report(7, 2 * i + 1);
+  }
+  const { versions } = await registry.contracts.getContract({ source: 'clicks' });
+  expect(versions[0]?.returns).toHaveLength(16);
+  expect(versions[0]).toMatchObject({ lsn: 2n });
+  expect(versions[0]?.returns.at(-1)).toMatchObject({ lsn: 40n });
 });

@@ -4,6 +4,7 @@
 
 // Contracts in the registry: what was in force since when, and whom a change would hurt.
 // History: 2026-11-29 first version.
+// 2026-11-29 returns to an earlier version; renames and rewritten columns of given contracts; additive, the registry first.
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
@@ -18,7 +19,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file freshet/registry/v1/contracts.proto.
  */
 export const file_freshet_registry_v1_contracts: GenFile = /*@__PURE__*/
-  fileDesc("CiNmcmVzaGV0L3JlZ2lzdHJ5L3YxL2NvbnRyYWN0cy5wcm90bxITZnJlc2hldC5yZWdpc3RyeS52MSLOAQoOQ29udHJhY3RSZWNvcmQSKwoIY29udHJhY3QYASABKAsyGS5mcmVzaGV0LnR5cGUudjEuQ29udHJhY3QSLQoFdGFibGUYAiABKAsyHi5mcmVzaGV0LnR5cGUudjEuUG9zdGdyZXNUYWJsZRIWCg5hY2NlcHRlZF9hdF91cxgDIAEoEhITCgthY2NlcHRlZF9ieRgEIAEoCRISCgpnZW5lcmF0aW9uGAUgASgEEgsKA2xzbhgGIAEoBBISCgpzZWVuX2F0X3VzGAcgASgSIlwKDFNlZW5Db250cmFjdBIrCghjb250cmFjdBgBIAEoCzIZLmZyZXNoZXQudHlwZS52MS5Db250cmFjdBILCgNsc24YAiABKAQSEgoKc2Vlbl9hdF91cxgDIAEoEiKZAQoQQ29udHJhY3RDb25zdW1lchIMCgR2aWV3GAEgASgJEhAKCGZlYXR1cmVzGAIgAygJEhAKCHNlcnZpY2VzGAMgAygJEg4KBm93bmVycxgEIAMoCRIMCgR3YXlzGAUgAygJEjUKB3ZlcmRpY3QYBiABKA4yJC5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkNvbnRyYWN0VmVyZGljdCLQAQoOQ29udHJhY3RDaGFuZ2USDAoEa2luZBgBIAEoCRIOCgZjb2x1bW4YAiABKAkSDgoGYmVmb3JlGAMgASgJEg0KBWFmdGVyGAQgASgJEhAKCHNlbnRlbmNlGAUgASgJEjUKB3ZlcmRpY3QYBiABKA4yJC5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkNvbnRyYWN0VmVyZGljdBI4Cgljb25zdW1lcnMYByADKAsyJS5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkNvbnRyYWN0Q29uc3VtZXIigQIKEUNvbnRyYWN0SnVkZ2VtZW50Eg4KBnNvdXJjZRgBIAEoCRIPCgd2ZXJzaW9uGAIgASgNEjUKB3ZlcmRpY3QYAyABKA4yJC5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkNvbnRyYWN0VmVyZGljdBIvCgRnYXRlGAQgASgOMiEuZnJlc2hldC5yZWdpc3RyeS52MS5Db250cmFjdEdhdGUSLQoGcG9saWN5GAUgASgOMh0uZnJlc2hldC50eXBlLnYxLkNoYW5nZVBvbGljeRI0CgdjaGFuZ2VzGAYgAygLMiMuZnJlc2hldC5yZWdpc3RyeS52MS5Db250cmFjdENoYW5nZSIWChRMaXN0Q29udHJhY3RzUmVxdWVzdCJPChVMaXN0Q29udHJhY3RzUmVzcG9uc2USNgoJY29udHJhY3RzGAEgAygLMiMuZnJlc2hldC5yZWdpc3RyeS52MS5Db250cmFjdFJlY29yZCIvChJHZXRDb250cmFjdFJlcXVlc3QSGQoGc291cmNlGAEgASgJQgm6SAZyBBABGD8iuAEKE0dldENvbnRyYWN0UmVzcG9uc2USNQoIdmVyc2lvbnMYASADKAsyIy5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkNvbnRyYWN0UmVjb3JkEi8KBHNlZW4YAiABKAsyIS5mcmVzaGV0LnJlZ2lzdHJ5LnYxLlNlZW5Db250cmFjdBI5CglqdWRnZW1lbnQYAyABKAsyJi5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkNvbnRyYWN0SnVkZ2VtZW50IksKDkdpdmVuQ29udHJhY3RzEjkKCWNvbnRyYWN0cxgBIAMoCzIZLmZyZXNoZXQudHlwZS52MS5Db250cmFjdEILukgIkgEFCAEQ6AcipQEKFENoZWNrQ29udHJhY3RSZXF1ZXN0EhoKA2RkbBgBIAEoCUILukgIcgYQARiAgARIABIOCgRsaXZlGAIgASgISAASNAoFZ2l2ZW4YAyABKAsyIy5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkdpdmVuQ29udHJhY3RzSAASGgoHc291cmNlcxgEIAMoCUIJukgGkgEDEOgHQg8KBmNoYW5nZRIFukgCCAEiggEKFUNoZWNrQ29udHJhY3RSZXNwb25zZRI6CgpqdWRnZW1lbnRzGAEgAygLMiYuZnJlc2hldC5yZWdpc3RyeS52MS5Db250cmFjdEp1ZGdlbWVudBIWCg5ub3RfdW5kZXJzdG9vZBgCIAMoCRIVCg11bnJlYWRfdGFibGVzGAMgAygJIjMKFUFjY2VwdENvbnRyYWN0UmVxdWVzdBIaCglwbGFuX2hhc2gYASABKAxCB7pIBHoCGEAijQEKFkFjY2VwdENvbnRyYWN0UmVzcG9uc2USEgoKZ2VuZXJhdGlvbhgBIAEoBBIRCglwbGFuX2hhc2gYAiABKAwSOgoKanVkZ2VtZW50cxgDIAMoCzImLmZyZXNoZXQucmVnaXN0cnkudjEuQ29udHJhY3RKdWRnZW1lbnQSEAoIYWNjZXB0ZWQYBCABKAgiWQoVUmVwb3J0Q29udHJhY3RSZXF1ZXN0EjMKCGNvbnRyYWN0GAEgASgLMhkuZnJlc2hldC50eXBlLnYxLkNvbnRyYWN0Qga6SAPIAQESCwoDbHNuGAIgASgEImQKFlJlcG9ydENvbnRyYWN0UmVzcG9uc2USDwoHdmVyc2lvbhgBIAEoDRI5CglqdWRnZW1lbnQYAiABKAsyJi5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkNvbnRyYWN0SnVkZ2VtZW50Kp4BCg9Db250cmFjdFZlcmRpY3QSIAocQ09OVFJBQ1RfVkVSRElDVF9VTlNQRUNJRklFRBAAEh8KG0NPTlRSQUNUX1ZFUkRJQ1RfQ09NUEFUSUJMRRABEikKJUNPTlRSQUNUX1ZFUkRJQ1RfQ09NUEFUSUJMRV9XSVRIX05PVEUQAhIdChlDT05UUkFDVF9WRVJESUNUX0JSRUFLSU5HEAMqfwoMQ29udHJhY3RHYXRlEh0KGUNPTlRSQUNUX0dBVEVfVU5TUEVDSUZJRUQQABIWChJDT05UUkFDVF9HQVRFX1BBU1MQARIgChxDT05UUkFDVF9HQVRFX1BBU1NfV0lUSF9OT1RFEAISFgoSQ09OVFJBQ1RfR0FURV9IT0xEEAMymQQKD0NvbnRyYWN0U2VydmljZRJmCg1MaXN0Q29udHJhY3RzEikuZnJlc2hldC5yZWdpc3RyeS52MS5MaXN0Q29udHJhY3RzUmVxdWVzdBoqLmZyZXNoZXQucmVnaXN0cnkudjEuTGlzdENvbnRyYWN0c1Jlc3BvbnNlEmAKC0dldENvbnRyYWN0EicuZnJlc2hldC5yZWdpc3RyeS52MS5HZXRDb250cmFjdFJlcXVlc3QaKC5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkdldENvbnRyYWN0UmVzcG9uc2USZgoNQ2hlY2tDb250cmFjdBIpLmZyZXNoZXQucmVnaXN0cnkudjEuQ2hlY2tDb250cmFjdFJlcXVlc3QaKi5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkNoZWNrQ29udHJhY3RSZXNwb25zZRJpCg5BY2NlcHRDb250cmFjdBIqLmZyZXNoZXQucmVnaXN0cnkudjEuQWNjZXB0Q29udHJhY3RSZXF1ZXN0GisuZnJlc2hldC5yZWdpc3RyeS52MS5BY2NlcHRDb250cmFjdFJlc3BvbnNlEmkKDlJlcG9ydENvbnRyYWN0EiouZnJlc2hldC5yZWdpc3RyeS52MS5SZXBvcnRDb250cmFjdFJlcXVlc3QaKy5mcmVzaGV0LnJlZ2lzdHJ5LnYxLlJlcG9ydENvbnRyYWN0UmVzcG9uc2ViBnByb3RvMw", [file_buf_validate_validate, file_freshet_type_v1_contract, file_freshet_type_v1_plan]);
+  fileDesc("CiNmcmVzaGV0L3JlZ2lzdHJ5L3YxL2NvbnRyYWN0cy5wcm90bxITZnJlc2hldC5yZWdpc3RyeS52MSKEAgoOQ29udHJhY3RSZWNvcmQSKwoIY29udHJhY3QYASABKAsyGS5mcmVzaGV0LnR5cGUudjEuQ29udHJhY3QSLQoFdGFibGUYAiABKAsyHi5mcmVzaGV0LnR5cGUudjEuUG9zdGdyZXNUYWJsZRIWCg5hY2NlcHRlZF9hdF91cxgDIAEoEhITCgthY2NlcHRlZF9ieRgEIAEoCRISCgpnZW5lcmF0aW9uGAUgASgEEgsKA2xzbhgGIAEoBBISCgpzZWVuX2F0X3VzGAcgASgSEjQKB3JldHVybnMYCCADKAsyIy5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkNvbnRyYWN0UmV0dXJuIjEKDkNvbnRyYWN0UmV0dXJuEgsKA2xzbhgBIAEoBBISCgpzZWVuX2F0X3VzGAIgASgSIlwKDFNlZW5Db250cmFjdBIrCghjb250cmFjdBgBIAEoCzIZLmZyZXNoZXQudHlwZS52MS5Db250cmFjdBILCgNsc24YAiABKAQSEgoKc2Vlbl9hdF91cxgDIAEoEiKZAQoQQ29udHJhY3RDb25zdW1lchIMCgR2aWV3GAEgASgJEhAKCGZlYXR1cmVzGAIgAygJEhAKCHNlcnZpY2VzGAMgAygJEg4KBm93bmVycxgEIAMoCRIMCgR3YXlzGAUgAygJEjUKB3ZlcmRpY3QYBiABKA4yJC5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkNvbnRyYWN0VmVyZGljdCLQAQoOQ29udHJhY3RDaGFuZ2USDAoEa2luZBgBIAEoCRIOCgZjb2x1bW4YAiABKAkSDgoGYmVmb3JlGAMgASgJEg0KBWFmdGVyGAQgASgJEhAKCHNlbnRlbmNlGAUgASgJEjUKB3ZlcmRpY3QYBiABKA4yJC5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkNvbnRyYWN0VmVyZGljdBI4Cgljb25zdW1lcnMYByADKAsyJS5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkNvbnRyYWN0Q29uc3VtZXIigQIKEUNvbnRyYWN0SnVkZ2VtZW50Eg4KBnNvdXJjZRgBIAEoCRIPCgd2ZXJzaW9uGAIgASgNEjUKB3ZlcmRpY3QYAyABKA4yJC5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkNvbnRyYWN0VmVyZGljdBIvCgRnYXRlGAQgASgOMiEuZnJlc2hldC5yZWdpc3RyeS52MS5Db250cmFjdEdhdGUSLQoGcG9saWN5GAUgASgOMh0uZnJlc2hldC50eXBlLnYxLkNoYW5nZVBvbGljeRI0CgdjaGFuZ2VzGAYgAygLMiMuZnJlc2hldC5yZWdpc3RyeS52MS5Db250cmFjdENoYW5nZSIWChRMaXN0Q29udHJhY3RzUmVxdWVzdCJPChVMaXN0Q29udHJhY3RzUmVzcG9uc2USNgoJY29udHJhY3RzGAEgAygLMiMuZnJlc2hldC5yZWdpc3RyeS52MS5Db250cmFjdFJlY29yZCIvChJHZXRDb250cmFjdFJlcXVlc3QSGQoGc291cmNlGAEgASgJQgm6SAZyBBABGD8izwEKE0dldENvbnRyYWN0UmVzcG9uc2USNQoIdmVyc2lvbnMYASADKAsyIy5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkNvbnRyYWN0UmVjb3JkEi8KBHNlZW4YAiABKAsyIS5mcmVzaGV0LnJlZ2lzdHJ5LnYxLlNlZW5Db250cmFjdBI5CglqdWRnZW1lbnQYAyABKAsyJi5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkNvbnRyYWN0SnVkZ2VtZW50EhUKDXNob3duX3ZlcnNpb24YBCABKA0iiQEKDkdpdmVuQ29udHJhY3RzEjkKCWNvbnRyYWN0cxgBIAMoCzIZLmZyZXNoZXQudHlwZS52MS5Db250cmFjdEILukgIkgEFCAEQ6AcSPAoHY2hhbmdlcxgCIAMoCzIgLmZyZXNoZXQucmVnaXN0cnkudjEuR2l2ZW5DaGFuZ2VCCbpIBpIBAxDoByLoAQoLR2l2ZW5DaGFuZ2USDgoGc291cmNlGAEgASgJEhUKDXJlbmFtZXNfa25vd24YAiABKAgSPgoHcmVuYW1lZBgDIAMoCzItLmZyZXNoZXQucmVnaXN0cnkudjEuR2l2ZW5DaGFuZ2UuUmVuYW1lZEVudHJ5EhEKCXJld3JpdHRlbhgEIAMoCRIYChB0YWJsZV9yZW5hbWVkX3RvGAUgASgJEhUKDXRhYmxlX2Ryb3BwZWQYBiABKAgaLgoMUmVuYW1lZEVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEipQEKFENoZWNrQ29udHJhY3RSZXF1ZXN0EhoKA2RkbBgBIAEoCUILukgIcgYQARiAgARIABIOCgRsaXZlGAIgASgISAASNAoFZ2l2ZW4YAyABKAsyIy5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkdpdmVuQ29udHJhY3RzSAASGgoHc291cmNlcxgEIAMoCUIJukgGkgEDEOgHQg8KBmNoYW5nZRIFukgCCAEiggEKFUNoZWNrQ29udHJhY3RSZXNwb25zZRI6CgpqdWRnZW1lbnRzGAEgAygLMiYuZnJlc2hldC5yZWdpc3RyeS52MS5Db250cmFjdEp1ZGdlbWVudBIWCg5ub3RfdW5kZXJzdG9vZBgCIAMoCRIVCg11bnJlYWRfdGFibGVzGAMgAygJIjMKFUFjY2VwdENvbnRyYWN0UmVxdWVzdBIaCglwbGFuX2hhc2gYASABKAxCB7pIBHoCGEAijQEKFkFjY2VwdENvbnRyYWN0UmVzcG9uc2USEgoKZ2VuZXJhdGlvbhgBIAEoBBIRCglwbGFuX2hhc2gYAiABKAwSOgoKanVkZ2VtZW50cxgDIAMoCzImLmZyZXNoZXQucmVnaXN0cnkudjEuQ29udHJhY3RKdWRnZW1lbnQSEAoIYWNjZXB0ZWQYBCABKAgiWQoVUmVwb3J0Q29udHJhY3RSZXF1ZXN0EjMKCGNvbnRyYWN0GAEgASgLMhkuZnJlc2hldC50eXBlLnYxLkNvbnRyYWN0Qga6SAPIAQESCwoDbHNuGAIgASgEInYKFlJlcG9ydENvbnRyYWN0UmVzcG9uc2USDwoHdmVyc2lvbhgBIAEoDRI5CglqdWRnZW1lbnQYAiABKAsyJi5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkNvbnRyYWN0SnVkZ2VtZW50EhAKCHJldHVybmVkGAMgASgIKp4BCg9Db250cmFjdFZlcmRpY3QSIAocQ09OVFJBQ1RfVkVSRElDVF9VTlNQRUNJRklFRBAAEh8KG0NPTlRSQUNUX1ZFUkRJQ1RfQ09NUEFUSUJMRRABEikKJUNPTlRSQUNUX1ZFUkRJQ1RfQ09NUEFUSUJMRV9XSVRIX05PVEUQAhIdChlDT05UUkFDVF9WRVJESUNUX0JSRUFLSU5HEAMqfwoMQ29udHJhY3RHYXRlEh0KGUNPTlRSQUNUX0dBVEVfVU5TUEVDSUZJRUQQABIWChJDT05UUkFDVF9HQVRFX1BBU1MQARIgChxDT05UUkFDVF9HQVRFX1BBU1NfV0lUSF9OT1RFEAISFgoSQ09OVFJBQ1RfR0FURV9IT0xEEAMymQQKD0NvbnRyYWN0U2VydmljZRJmCg1MaXN0Q29udHJhY3RzEikuZnJlc2hldC5yZWdpc3RyeS52MS5MaXN0Q29udHJhY3RzUmVxdWVzdBoqLmZyZXNoZXQucmVnaXN0cnkudjEuTGlzdENvbnRyYWN0c1Jlc3BvbnNlEmAKC0dldENvbnRyYWN0EicuZnJlc2hldC5yZWdpc3RyeS52MS5HZXRDb250cmFjdFJlcXVlc3QaKC5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkdldENvbnRyYWN0UmVzcG9uc2USZgoNQ2hlY2tDb250cmFjdBIpLmZyZXNoZXQucmVnaXN0cnkudjEuQ2hlY2tDb250cmFjdFJlcXVlc3QaKi5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkNoZWNrQ29udHJhY3RSZXNwb25zZRJpCg5BY2NlcHRDb250cmFjdBIqLmZyZXNoZXQucmVnaXN0cnkudjEuQWNjZXB0Q29udHJhY3RSZXF1ZXN0GisuZnJlc2hldC5yZWdpc3RyeS52MS5BY2NlcHRDb250cmFjdFJlc3BvbnNlEmkKDlJlcG9ydENvbnRyYWN0EiouZnJlc2hldC5yZWdpc3RyeS52MS5SZXBvcnRDb250cmFjdFJlcXVlc3QaKy5mcmVzaGV0LnJlZ2lzdHJ5LnYxLlJlcG9ydENvbnRyYWN0UmVzcG9uc2ViBnByb3RvMw", [file_buf_validate_validate, file_freshet_type_v1_contract, file_freshet_type_v1_plan]);
 
 /**
  * One version of a source's contract.
@@ -74,6 +75,13 @@ export type ContractRecord = Message<"freshet.registry.v1.ContractRecord"> & {
    * @generated from field: sint64 seen_at_us = 7;
    */
   seenAtUs: bigint;
+
+  /**
+   * When the table came back to this shape after it had another, by position ascending; the newest 16.
+   *
+   * @generated from field: repeated freshet.registry.v1.ContractReturn returns = 8;
+   */
+  returns: ContractReturn[];
 };
 
 /**
@@ -82,6 +90,34 @@ export type ContractRecord = Message<"freshet.registry.v1.ContractRecord"> & {
  */
 export const ContractRecordSchema: GenMessage<ContractRecord> = /*@__PURE__*/
   messageDesc(file_freshet_registry_v1_contracts, 0);
+
+/**
+ * That a table has a shape again which it had before.
+ *
+ * @generated from message freshet.registry.v1.ContractReturn
+ */
+export type ContractReturn = Message<"freshet.registry.v1.ContractReturn"> & {
+  /**
+   * The position in the database's log from which on it has it.
+   *
+   * @generated from field: uint64 lsn = 1;
+   */
+  lsn: bigint;
+
+  /**
+   * When the stream showed it, microseconds since the Unix epoch.
+   *
+   * @generated from field: sint64 seen_at_us = 2;
+   */
+  seenAtUs: bigint;
+};
+
+/**
+ * Describes the message freshet.registry.v1.ContractReturn.
+ * Use `create(ContractReturnSchema)` to create a new message.
+ */
+export const ContractReturnSchema: GenMessage<ContractReturn> = /*@__PURE__*/
+  messageDesc(file_freshet_registry_v1_contracts, 1);
 
 /**
  * A shape that the stream showed and no version has.
@@ -116,7 +152,7 @@ export type SeenContract = Message<"freshet.registry.v1.SeenContract"> & {
  * Use `create(SeenContractSchema)` to create a new message.
  */
 export const SeenContractSchema: GenMessage<SeenContract> = /*@__PURE__*/
-  messageDesc(file_freshet_registry_v1_contracts, 1);
+  messageDesc(file_freshet_registry_v1_contracts, 2);
 
 /**
  * A view that reads what changes, with everything behind it.
@@ -172,7 +208,7 @@ export type ContractConsumer = Message<"freshet.registry.v1.ContractConsumer"> &
  * Use `create(ContractConsumerSchema)` to create a new message.
  */
 export const ContractConsumerSchema: GenMessage<ContractConsumer> = /*@__PURE__*/
-  messageDesc(file_freshet_registry_v1_contracts, 2);
+  messageDesc(file_freshet_registry_v1_contracts, 3);
 
 /**
  * One difference, judged.
@@ -235,7 +271,7 @@ export type ContractChange = Message<"freshet.registry.v1.ContractChange"> & {
  * Use `create(ContractChangeSchema)` to create a new message.
  */
 export const ContractChangeSchema: GenMessage<ContractChange> = /*@__PURE__*/
-  messageDesc(file_freshet_registry_v1_contracts, 3);
+  messageDesc(file_freshet_registry_v1_contracts, 4);
 
 /**
  * All differences of one source.
@@ -291,7 +327,7 @@ export type ContractJudgement = Message<"freshet.registry.v1.ContractJudgement">
  * Use `create(ContractJudgementSchema)` to create a new message.
  */
 export const ContractJudgementSchema: GenMessage<ContractJudgement> = /*@__PURE__*/
-  messageDesc(file_freshet_registry_v1_contracts, 4);
+  messageDesc(file_freshet_registry_v1_contracts, 5);
 
 /**
  * Nothing to say.
@@ -306,7 +342,7 @@ export type ListContractsRequest = Message<"freshet.registry.v1.ListContractsReq
  * Use `create(ListContractsRequestSchema)` to create a new message.
  */
 export const ListContractsRequestSchema: GenMessage<ListContractsRequest> = /*@__PURE__*/
-  messageDesc(file_freshet_registry_v1_contracts, 5);
+  messageDesc(file_freshet_registry_v1_contracts, 6);
 
 /**
  * The contracts.
@@ -327,7 +363,7 @@ export type ListContractsResponse = Message<"freshet.registry.v1.ListContractsRe
  * Use `create(ListContractsResponseSchema)` to create a new message.
  */
 export const ListContractsResponseSchema: GenMessage<ListContractsResponse> = /*@__PURE__*/
-  messageDesc(file_freshet_registry_v1_contracts, 6);
+  messageDesc(file_freshet_registry_v1_contracts, 7);
 
 /**
  * Which source.
@@ -348,7 +384,7 @@ export type GetContractRequest = Message<"freshet.registry.v1.GetContractRequest
  * Use `create(GetContractRequestSchema)` to create a new message.
  */
 export const GetContractRequestSchema: GenMessage<GetContractRequest> = /*@__PURE__*/
-  messageDesc(file_freshet_registry_v1_contracts, 7);
+  messageDesc(file_freshet_registry_v1_contracts, 8);
 
 /**
  * What is known of a source's contracts.
@@ -376,6 +412,14 @@ export type GetContractResponse = Message<"freshet.registry.v1.GetContractRespon
    * @generated from field: freshet.registry.v1.ContractJudgement judgement = 3;
    */
   judgement?: ContractJudgement | undefined;
+
+  /**
+   * The version that the table has now, by what the stream showed last; 0: it showed nothing, or a shape that no version
+   * has. When a newer one was shown before, the judgement is of going back to it.
+   *
+   * @generated from field: uint32 shown_version = 4;
+   */
+  shownVersion: number;
 };
 
 /**
@@ -383,7 +427,7 @@ export type GetContractResponse = Message<"freshet.registry.v1.GetContractRespon
  * Use `create(GetContractResponseSchema)` to create a new message.
  */
 export const GetContractResponseSchema: GenMessage<GetContractResponse> = /*@__PURE__*/
-  messageDesc(file_freshet_registry_v1_contracts, 8);
+  messageDesc(file_freshet_registry_v1_contracts, 9);
 
 /**
  * Given contracts.
@@ -397,6 +441,13 @@ export type GivenContracts = Message<"freshet.registry.v1.GivenContracts"> & {
    * @generated from field: repeated freshet.type.v1.Contract contracts = 1;
    */
   contracts: Contract[];
+
+  /**
+   * What is known of the changes beside the contracts; at most one of each source.
+   *
+   * @generated from field: repeated freshet.registry.v1.GivenChange changes = 2;
+   */
+  changes: GivenChange[];
 };
 
 /**
@@ -404,7 +455,63 @@ export type GivenContracts = Message<"freshet.registry.v1.GivenContracts"> & {
  * Use `create(GivenContractsSchema)` to create a new message.
  */
 export const GivenContractsSchema: GenMessage<GivenContracts> = /*@__PURE__*/
-  messageDesc(file_freshet_registry_v1_contracts, 9);
+  messageDesc(file_freshet_registry_v1_contracts, 10);
+
+/**
+ * What is known of a change beside the shapes before and after it.
+ *
+ * @generated from message freshet.registry.v1.GivenChange
+ */
+export type GivenChange = Message<"freshet.registry.v1.GivenChange"> & {
+  /**
+   * The source.
+   *
+   * @generated from field: string source = 1;
+   */
+  source: string;
+
+  /**
+   * Whether the following is all that was renamed; false: what was renamed is guessed.
+   *
+   * @generated from field: bool renames_known = 2;
+   */
+  renamesKnown: boolean;
+
+  /**
+   * By the name before, the name after.
+   *
+   * @generated from field: map<string, string> renamed = 3;
+   */
+  renamed: { [key: string]: string };
+
+  /**
+   * Columns, by their names after, whose stored values were computed anew.
+   *
+   * @generated from field: repeated string rewritten = 4;
+   */
+  rewritten: string[];
+
+  /**
+   * The table's name after, when it has another one.
+   *
+   * @generated from field: string table_renamed_to = 5;
+   */
+  tableRenamedTo: string;
+
+  /**
+   * Whether the table is gone; its contract is given as it was.
+   *
+   * @generated from field: bool table_dropped = 6;
+   */
+  tableDropped: boolean;
+};
+
+/**
+ * Describes the message freshet.registry.v1.GivenChange.
+ * Use `create(GivenChangeSchema)` to create a new message.
+ */
+export const GivenChangeSchema: GenMessage<GivenChange> = /*@__PURE__*/
+  messageDesc(file_freshet_registry_v1_contracts, 11);
 
 /**
  * A change.
@@ -456,7 +563,7 @@ export type CheckContractRequest = Message<"freshet.registry.v1.CheckContractReq
  * Use `create(CheckContractRequestSchema)` to create a new message.
  */
 export const CheckContractRequestSchema: GenMessage<CheckContractRequest> = /*@__PURE__*/
-  messageDesc(file_freshet_registry_v1_contracts, 10);
+  messageDesc(file_freshet_registry_v1_contracts, 12);
 
 /**
  * Whom it would hurt.
@@ -491,7 +598,7 @@ export type CheckContractResponse = Message<"freshet.registry.v1.CheckContractRe
  * Use `create(CheckContractResponseSchema)` to create a new message.
  */
 export const CheckContractResponseSchema: GenMessage<CheckContractResponse> = /*@__PURE__*/
-  messageDesc(file_freshet_registry_v1_contracts, 11);
+  messageDesc(file_freshet_registry_v1_contracts, 13);
 
 /**
  * What is accepted.
@@ -512,7 +619,7 @@ export type AcceptContractRequest = Message<"freshet.registry.v1.AcceptContractR
  * Use `create(AcceptContractRequestSchema)` to create a new message.
  */
 export const AcceptContractRequestSchema: GenMessage<AcceptContractRequest> = /*@__PURE__*/
-  messageDesc(file_freshet_registry_v1_contracts, 12);
+  messageDesc(file_freshet_registry_v1_contracts, 14);
 
 /**
  * What was accepted.
@@ -554,7 +661,7 @@ export type AcceptContractResponse = Message<"freshet.registry.v1.AcceptContract
  * Use `create(AcceptContractResponseSchema)` to create a new message.
  */
 export const AcceptContractResponseSchema: GenMessage<AcceptContractResponse> = /*@__PURE__*/
-  messageDesc(file_freshet_registry_v1_contracts, 13);
+  messageDesc(file_freshet_registry_v1_contracts, 15);
 
 /**
  * What the stream showed.
@@ -582,7 +689,7 @@ export type ReportContractRequest = Message<"freshet.registry.v1.ReportContractR
  * Use `create(ReportContractRequestSchema)` to create a new message.
  */
 export const ReportContractRequestSchema: GenMessage<ReportContractRequest> = /*@__PURE__*/
-  messageDesc(file_freshet_registry_v1_contracts, 14);
+  messageDesc(file_freshet_registry_v1_contracts, 16);
 
 /**
  * What it is.
@@ -598,11 +705,18 @@ export type ReportContractResponse = Message<"freshet.registry.v1.ReportContract
   version: number;
 
   /**
-   * What it is to those who read the source.
+   * What it is to those who read the source, against the contract in force.
    *
    * @generated from field: freshet.registry.v1.ContractJudgement judgement = 2;
    */
   judgement?: ContractJudgement | undefined;
+
+  /**
+   * Whether the table came back to that version with this report, or is back since an earlier one.
+   *
+   * @generated from field: bool returned = 3;
+   */
+  returned: boolean;
 };
 
 /**
@@ -610,7 +724,7 @@ export type ReportContractResponse = Message<"freshet.registry.v1.ReportContract
  * Use `create(ReportContractResponseSchema)` to create a new message.
  */
 export const ReportContractResponseSchema: GenMessage<ReportContractResponse> = /*@__PURE__*/
-  messageDesc(file_freshet_registry_v1_contracts, 15);
+  messageDesc(file_freshet_registry_v1_contracts, 17);
 
 /**
  * What a change is to somebody, from harmless to harmful.

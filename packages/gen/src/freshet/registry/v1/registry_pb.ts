@@ -7,10 +7,13 @@
 // 2026-11-23 GetRegistryStatus; versions of nodes; additive, any order of deployment.
 // 2026-11-29 what a plan changes, one by one; the history of applies; Search, GetLineage, ClaimSources; additive, the registry
 // first, then the others.
+// 2026-11-29 what a plan does to contracts, and that an apply accepts it; readers; additive, the registry first.
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "@bufbuild/protovalidate/gen/buf/validate/validate_pb.js";
+import type { ContractJudgement } from "./contracts_pb.ts";
+import { file_freshet_registry_v1_contracts } from "./contracts_pb.ts";
 import type { Definitions, Location } from "./definition_pb.ts";
 import { file_freshet_registry_v1_definition } from "./definition_pb.ts";
 import type { Condition } from "../../type/v1/condition_pb.ts";
@@ -23,7 +26,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file freshet/registry/v1/registry.proto.
  */
 export const file_freshet_registry_v1_registry: GenFile = /*@__PURE__*/
-  fileDesc("CiJmcmVzaGV0L3JlZ2lzdHJ5L3YxL3JlZ2lzdHJ5LnByb3RvEhNmcmVzaGV0LnJlZ2lzdHJ5LnYxIlcKFlBsYW5EZWZpbml0aW9uc1JlcXVlc3QSPQoLZGVmaW5pdGlvbnMYASABKAsyIC5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkRlZmluaXRpb25zQga6SAPIAQEi5QEKDVBsYW5uZWRDaGFuZ2USLQoEa2luZBgBIAEoDjIfLmZyZXNoZXQucmVnaXN0cnkudjEuQ2hhbmdlS2luZBIPCgdzdWJqZWN0GAIgASgJEg4KBmVmZmVjdBgDIAEoCRIQCghzZXJ2aWNlcxgEIAMoCRIyCgdkZXRhaWxzGAUgAygLMiEuZnJlc2hldC5yZWdpc3RyeS52MS5DaGFuZ2VEZXRhaWwSEAoIZmVhdHVyZXMYBiADKAkSLAoEY29zdBgHIAEoCzIeLmZyZXNoZXQucmVnaXN0cnkudjEuQnVpbGRDb3N0IngKDENoYW5nZURldGFpbBItCgRraW5kGAEgASgOMh8uZnJlc2hldC5yZWdpc3RyeS52MS5DaGFuZ2VLaW5kEgwKBHBhcnQYAiABKAkSDAoEbmFtZRgDIAEoCRIOCgZiZWZvcmUYBCABKAkSDQoFYWZ0ZXIYBSABKAkikwEKCUJ1aWxkQ29zdBIqCgN3YXkYASABKA4yHS5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkJ1aWxkV2F5EhEKBHJvd3MYAiABKARIAIgBARIRCglrZXlfYnl0ZXMYAyABKAQSEQoJcm93X2J5dGVzGAQgASgEEhgKEHNlcnZlZF9ieXRlc19tYXgYBSABKARCBwoFX3Jvd3MiSQoJQ29sdW1uVXNlEg4KBnNvdXJjZRgBIAEoCRINCgV0YWJsZRgCIAEoCRIOCgZjb2x1bW4YAyABKAkSDQoFdmlld3MYBCADKAkikgIKF1BsYW5EZWZpbml0aW9uc1Jlc3BvbnNlEhEKCXBsYW5faGFzaBgBIAEoDBIzCgdjaGFuZ2VzGAIgAygLMiIuZnJlc2hldC5yZWdpc3RyeS52MS5QbGFubmVkQ2hhbmdlEjAKCHJlc29sdmVkGAMgASgLMh4uZnJlc2hldC50eXBlLnYxLkRlZmluaXRpb25TZXQSDQoFbm90ZXMYBCADKAkSNQoNY29sdW1uc19hZGRlZBgFIAMoCzIeLmZyZXNoZXQucmVnaXN0cnkudjEuQ29sdW1uVXNlEjcKD2NvbHVtbnNfZHJvcHBlZBgGIAMoCzIeLmZyZXNoZXQucmVnaXN0cnkudjEuQ29sdW1uVXNlIqUBChdBcHBseURlZmluaXRpb25zUmVxdWVzdBI9CgtkZWZpbml0aW9ucxgBIAEoCzIgLmZyZXNoZXQucmVnaXN0cnkudjEuRGVmaW5pdGlvbnNCBrpIA8gBARIaCglwbGFuX2hhc2gYAiABKAxCB7pIBHoCEAESFAoCYnkYAyABKAlCCLpIBXIDGIACEhkKB21lc3NhZ2UYBCABKAlCCLpIBXIDGIAIIi4KGEFwcGx5RGVmaW5pdGlvbnNSZXNwb25zZRISCgpnZW5lcmF0aW9uGAEgASgEIhcKFUdldERlZmluaXRpb25zUmVxdWVzdCKBAQoWR2V0RGVmaW5pdGlvbnNSZXNwb25zZRI1CgtkZWZpbml0aW9ucxgBIAEoCzIgLmZyZXNoZXQucmVnaXN0cnkudjEuRGVmaW5pdGlvbnMSMAoIcmVzb2x2ZWQYAiABKAsyHi5mcmVzaGV0LnR5cGUudjEuRGVmaW5pdGlvblNldCIzChdXYXRjaERlZmluaXRpb25zUmVxdWVzdBIYChBrbm93bl9nZW5lcmF0aW9uGAEgASgEIk8KGFdhdGNoRGVmaW5pdGlvbnNSZXNwb25zZRIzCgtkZWZpbml0aW9ucxgBIAEoCzIeLmZyZXNoZXQudHlwZS52MS5EZWZpbml0aW9uU2V0IuMBCgROb2RlEhsKB25vZGVfaWQYASABKAlCCrpIB3IFEAEYgAESMwoEcm9sZRgCIAEoDjIZLmZyZXNoZXQucmVnaXN0cnkudjEuUm9sZUIKukgHggEEEAEgABIbCgdhZGRyZXNzGAMgASgJQgq6SAdyBRABGIACEg4KBnNoYXJkcxgEIAMoDRIUCgxodHRwX2FkZHJlc3MYBSABKAkSEgoKcGFydGl0aW9ucxgGIAEoDRIYCgd2ZXJzaW9uGAcgASgJQge6SARyAhhAEhgKB3J1bnRpbWUYCCABKAlCB7pIBHICGEAidwoTQW5ub3VuY2VOb2RlUmVxdWVzdBIvCgRub2RlGAEgASgLMhkuZnJlc2hldC5yZWdpc3RyeS52MS5Ob2RlQga6SAPIAQESDwoHbGVhdmluZxgCIAEoCBIeChZkZWZpbml0aW9uc19nZW5lcmF0aW9uGAMgASgEIigKFEFubm91bmNlTm9kZVJlc3BvbnNlEhAKCGxlYXNlX3VzGAEgASgDIhYKFFdhdGNoVG9wb2xvZ3lSZXF1ZXN0IkEKFVdhdGNoVG9wb2xvZ3lSZXNwb25zZRIoCgVub2RlcxgBIAMoCzIZLmZyZXNoZXQucmVnaXN0cnkudjEuTm9kZSIaChhHZXRSZWdpc3RyeVN0YXR1c1JlcXVlc3QiuwEKGUdldFJlZ2lzdHJ5U3RhdHVzUmVzcG9uc2USDwoHdmVyc2lvbhgBIAEoCRIPCgdydW50aW1lGAIgASgJEhIKCmdlbmVyYXRpb24YAyABKAQSDQoFbm9kZXMYBCABKA0SDgoGbm93X3VzGAUgASgSEi4KCmNvbmRpdGlvbnMYBiADKAsyGi5mcmVzaGV0LnR5cGUudjEuQ29uZGl0aW9uEhkKEWRlZmluaXRpb25zX2J5dGVzGAcgASgEIj0KEkxpc3RBcHBsaWVzUmVxdWVzdBIXCgVsaW1pdBgBIAEoDUIIukgFKgMY6AcSDgoGYmVmb3JlGAIgASgEIsMBCgVBcHBseRIOCgZudW1iZXIYASABKAQSFQoNYXBwbGllZF9hdF91cxgCIAEoEhISCgpnZW5lcmF0aW9uGAMgASgEEhEKCXBsYW5faGFzaBgEIAEoDBIzCgdjaGFuZ2VzGAUgAygLMiIuZnJlc2hldC5yZWdpc3RyeS52MS5QbGFubmVkQ2hhbmdlEgwKBHBlZXIYBiABKAkSCgoCYnkYByABKAkSDwoHbWVzc2FnZRgIIAEoCRIMCgRrZXB0GAkgASgIIlcKE0xpc3RBcHBsaWVzUmVzcG9uc2USKwoHYXBwbGllcxgBIAMoCzIaLmZyZXNoZXQucmVnaXN0cnkudjEuQXBwbHkSEwoLbmV4dF9iZWZvcmUYAiABKAQiLQoXR2V0RGVmaW5pdGlvbnNBdFJlcXVlc3QSEgoKZ2VuZXJhdGlvbhgBIAEoBCJlChhHZXREZWZpbml0aW9uc0F0UmVzcG9uc2USNQoLZGVmaW5pdGlvbnMYASABKAsyIC5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkRlZmluaXRpb25zEhIKCmdlbmVyYXRpb24YAiABKAQirAEKDVNlYXJjaFJlcXVlc3QSFgoEdGV4dBgBIAEoCUIIukgFcgMYgAISFgoEdGFncxgCIAMoCUIIukgFkgECECASFwoFb3duZXIYAyABKAlCCLpIBXIDGIACEjkKBWtpbmRzGAQgAygOMiAuZnJlc2hldC5yZWdpc3RyeS52MS5TdWJqZWN0S2luZEIIukgFkgECEBASFwoFbGltaXQYBSABKA1CCLpIBSoDGOgHIqwBCglTZWFyY2hIaXQSLgoEa2luZBgBIAEoDjIgLmZyZXNoZXQucmVnaXN0cnkudjEuU3ViamVjdEtpbmQSDAoEbmFtZRgCIAEoCRITCgtkZXNjcmlwdGlvbhgDIAEoCRINCgVvd25lchgEIAEoCRIMCgR0YWdzGAUgAygJEi8KCGxvY2F0aW9uGAYgASgLMh0uZnJlc2hldC5yZWdpc3RyeS52MS5Mb2NhdGlvbiJNCg5TZWFyY2hSZXNwb25zZRIsCgRoaXRzGAEgAygLMh4uZnJlc2hldC5yZWdpc3RyeS52MS5TZWFyY2hIaXQSDQoFdG90YWwYAiABKA0iaQoRR2V0TGluZWFnZVJlcXVlc3QSOgoEa2luZBgBIAEoDjIgLmZyZXNoZXQucmVnaXN0cnkudjEuU3ViamVjdEtpbmRCCrpIB4IBBBABIAASGAoEbmFtZRgCIAEoCUIKukgHcgUQARiABCJmCgtMaW5lYWdlTm9kZRIKCgJpZBgBIAEoCRIuCgRraW5kGAIgASgOMiAuZnJlc2hldC5yZWdpc3RyeS52MS5TdWJqZWN0S2luZBIMCgRuYW1lGAMgASgJEg0KBW93bmVyGAQgASgJIjUKC0xpbmVhZ2VFZGdlEgwKBGZyb20YASABKAkSCgoCdG8YAiABKAkSDAoEcm9sZRgDIAEoCSKbAQoSR2V0TGluZWFnZVJlc3BvbnNlEg8KB3N1YmplY3QYASABKAkSLwoFbm9kZXMYAiADKAsyIC5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkxpbmVhZ2VOb2RlEi8KBWVkZ2VzGAMgAygLMiAuZnJlc2hldC5yZWdpc3RyeS52MS5MaW5lYWdlRWRnZRISCgpnZW5lcmF0aW9uGAQgASgEImwKE0NsYWltU291cmNlc1JlcXVlc3QSGwoHbm9kZV9pZBgBIAEoCUIKukgHcgUQARiAARIlCglkYXRhYmFzZXMYAiADKAlCErpID5IBDBDoByIHcgUQARiABBIRCgl0YWtlX292ZXIYAyABKAgiSAoUQ2xhaW1Tb3VyY2VzUmVzcG9uc2USMAoGY2xhaW1zGAEgAygLMiAuZnJlc2hldC5yZWdpc3RyeS52MS5Tb3VyY2VDbGFpbSJgCgtTb3VyY2VDbGFpbRIQCghkYXRhYmFzZRgBIAEoCRIPCgdub2RlX2lkGAIgASgJEhAKCHNpbmNlX3VzGAMgASgSEg0KBWVwb2NoGAQgASgEEg0KBWFsaXZlGAUgASgIIhkKF0xpc3RTb3VyY2VDbGFpbXNSZXF1ZXN0IkwKGExpc3RTb3VyY2VDbGFpbXNSZXNwb25zZRIwCgZjbGFpbXMYASADKAsyIC5mcmVzaGV0LnJlZ2lzdHJ5LnYxLlNvdXJjZUNsYWltImAKFFJlbGVhc2VTb3VyY2VSZXF1ZXN0EhwKCGRhdGFiYXNlGAEgASgJQgq6SAdyBRABGIAEEhsKB25vZGVfaWQYAiABKAlCCrpIB3IFEAEYgAESDQoFZm9yY2UYAyABKAgiFwoVUmVsZWFzZVNvdXJjZVJlc3BvbnNlKnIKCkNoYW5nZUtpbmQSGwoXQ0hBTkdFX0tJTkRfVU5TUEVDSUZJRUQQABIVChFDSEFOR0VfS0lORF9BRERFRBABEhcKE0NIQU5HRV9LSU5EX0NIQU5HRUQQAhIXChNDSEFOR0VfS0lORF9EUk9QUEVEEAMqbgoIQnVpbGRXYXkSGQoVQlVJTERfV0FZX1VOU1BFQ0lGSUVEEAASEwoPQlVJTERfV0FZX0tFRVBTEAESFwoTQlVJTERfV0FZX0ZPTERTX0xPRxACEhkKFUJVSUxEX1dBWV9SRUFEU19UQUJMRRADKk8KBFJvbGUSFAoQUk9MRV9VTlNQRUNJRklFRBAAEg8KC1JPTEVfSU5HRVNUEAESEAoMUk9MRV9DT01QVVRFEAISDgoKUk9MRV9TRVJWRRADKvcBCgtTdWJqZWN0S2luZBIcChhTVUJKRUNUX0tJTkRfVU5TUEVDSUZJRUQQABIXChNTVUJKRUNUX0tJTkRfQ09MVU1OEAESFwoTU1VCSkVDVF9LSU5EX0VOVElUWRACEhcKE1NVQkpFQ1RfS0lORF9TT1VSQ0UQAxIVChFTVUJKRUNUX0tJTkRfVklFVxAEEhgKFFNVQkpFQ1RfS0lORF9GRUFUVVJFEAUSGAoUU1VCSkVDVF9LSU5EX0RFUklWRUQQBhIaChZTVUJKRUNUX0tJTkRfT05fREVNQU5EEAcSGAoUU1VCSkVDVF9LSU5EX1NFUlZJQ0UQCDLUCwoPUmVnaXN0cnlTZXJ2aWNlEmwKD1BsYW5EZWZpbml0aW9ucxIrLmZyZXNoZXQucmVnaXN0cnkudjEuUGxhbkRlZmluaXRpb25zUmVxdWVzdBosLmZyZXNoZXQucmVnaXN0cnkudjEuUGxhbkRlZmluaXRpb25zUmVzcG9uc2USbwoQQXBwbHlEZWZpbml0aW9ucxIsLmZyZXNoZXQucmVnaXN0cnkudjEuQXBwbHlEZWZpbml0aW9uc1JlcXVlc3QaLS5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkFwcGx5RGVmaW5pdGlvbnNSZXNwb25zZRJpCg5HZXREZWZpbml0aW9ucxIqLmZyZXNoZXQucmVnaXN0cnkudjEuR2V0RGVmaW5pdGlvbnNSZXF1ZXN0GisuZnJlc2hldC5yZWdpc3RyeS52MS5HZXREZWZpbml0aW9uc1Jlc3BvbnNlEnEKEFdhdGNoRGVmaW5pdGlvbnMSLC5mcmVzaGV0LnJlZ2lzdHJ5LnYxLldhdGNoRGVmaW5pdGlvbnNSZXF1ZXN0Gi0uZnJlc2hldC5yZWdpc3RyeS52MS5XYXRjaERlZmluaXRpb25zUmVzcG9uc2UwARJjCgxBbm5vdW5jZU5vZGUSKC5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkFubm91bmNlTm9kZVJlcXVlc3QaKS5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkFubm91bmNlTm9kZVJlc3BvbnNlEmgKDVdhdGNoVG9wb2xvZ3kSKS5mcmVzaGV0LnJlZ2lzdHJ5LnYxLldhdGNoVG9wb2xvZ3lSZXF1ZXN0GiouZnJlc2hldC5yZWdpc3RyeS52MS5XYXRjaFRvcG9sb2d5UmVzcG9uc2UwARJgCgtMaXN0QXBwbGllcxInLmZyZXNoZXQucmVnaXN0cnkudjEuTGlzdEFwcGxpZXNSZXF1ZXN0GiguZnJlc2hldC5yZWdpc3RyeS52MS5MaXN0QXBwbGllc1Jlc3BvbnNlEm8KEEdldERlZmluaXRpb25zQXQSLC5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkdldERlZmluaXRpb25zQXRSZXF1ZXN0Gi0uZnJlc2hldC5yZWdpc3RyeS52MS5HZXREZWZpbml0aW9uc0F0UmVzcG9uc2USUQoGU2VhcmNoEiIuZnJlc2hldC5yZWdpc3RyeS52MS5TZWFyY2hSZXF1ZXN0GiMuZnJlc2hldC5yZWdpc3RyeS52MS5TZWFyY2hSZXNwb25zZRJdCgpHZXRMaW5lYWdlEiYuZnJlc2hldC5yZWdpc3RyeS52MS5HZXRMaW5lYWdlUmVxdWVzdBonLmZyZXNoZXQucmVnaXN0cnkudjEuR2V0TGluZWFnZVJlc3BvbnNlEmMKDENsYWltU291cmNlcxIoLmZyZXNoZXQucmVnaXN0cnkudjEuQ2xhaW1Tb3VyY2VzUmVxdWVzdBopLmZyZXNoZXQucmVnaXN0cnkudjEuQ2xhaW1Tb3VyY2VzUmVzcG9uc2USbwoQTGlzdFNvdXJjZUNsYWltcxIsLmZyZXNoZXQucmVnaXN0cnkudjEuTGlzdFNvdXJjZUNsYWltc1JlcXVlc3QaLS5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkxpc3RTb3VyY2VDbGFpbXNSZXNwb25zZRJmCg1SZWxlYXNlU291cmNlEikuZnJlc2hldC5yZWdpc3RyeS52MS5SZWxlYXNlU291cmNlUmVxdWVzdBoqLmZyZXNoZXQucmVnaXN0cnkudjEuUmVsZWFzZVNvdXJjZVJlc3BvbnNlEnIKEUdldFJlZ2lzdHJ5U3RhdHVzEi0uZnJlc2hldC5yZWdpc3RyeS52MS5HZXRSZWdpc3RyeVN0YXR1c1JlcXVlc3QaLi5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkdldFJlZ2lzdHJ5U3RhdHVzUmVzcG9uc2ViBnByb3RvMw", [file_buf_validate_validate, file_freshet_registry_v1_definition, file_freshet_type_v1_condition, file_freshet_type_v1_plan]);
+  fileDesc("CiJmcmVzaGV0L3JlZ2lzdHJ5L3YxL3JlZ2lzdHJ5LnByb3RvEhNmcmVzaGV0LnJlZ2lzdHJ5LnYxIlcKFlBsYW5EZWZpbml0aW9uc1JlcXVlc3QSPQoLZGVmaW5pdGlvbnMYASABKAsyIC5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkRlZmluaXRpb25zQga6SAPIAQEi5QEKDVBsYW5uZWRDaGFuZ2USLQoEa2luZBgBIAEoDjIfLmZyZXNoZXQucmVnaXN0cnkudjEuQ2hhbmdlS2luZBIPCgdzdWJqZWN0GAIgASgJEg4KBmVmZmVjdBgDIAEoCRIQCghzZXJ2aWNlcxgEIAMoCRIyCgdkZXRhaWxzGAUgAygLMiEuZnJlc2hldC5yZWdpc3RyeS52MS5DaGFuZ2VEZXRhaWwSEAoIZmVhdHVyZXMYBiADKAkSLAoEY29zdBgHIAEoCzIeLmZyZXNoZXQucmVnaXN0cnkudjEuQnVpbGRDb3N0IngKDENoYW5nZURldGFpbBItCgRraW5kGAEgASgOMh8uZnJlc2hldC5yZWdpc3RyeS52MS5DaGFuZ2VLaW5kEgwKBHBhcnQYAiABKAkSDAoEbmFtZRgDIAEoCRIOCgZiZWZvcmUYBCABKAkSDQoFYWZ0ZXIYBSABKAkikwEKCUJ1aWxkQ29zdBIqCgN3YXkYASABKA4yHS5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkJ1aWxkV2F5EhEKBHJvd3MYAiABKARIAIgBARIRCglrZXlfYnl0ZXMYAyABKAQSEQoJcm93X2J5dGVzGAQgASgEEhgKEHNlcnZlZF9ieXRlc19tYXgYBSABKARCBwoFX3Jvd3MiSQoJQ29sdW1uVXNlEg4KBnNvdXJjZRgBIAEoCRINCgV0YWJsZRgCIAEoCRIOCgZjb2x1bW4YAyABKAkSDQoFdmlld3MYBCADKAkizQIKF1BsYW5EZWZpbml0aW9uc1Jlc3BvbnNlEhEKCXBsYW5faGFzaBgBIAEoDBIzCgdjaGFuZ2VzGAIgAygLMiIuZnJlc2hldC5yZWdpc3RyeS52MS5QbGFubmVkQ2hhbmdlEjAKCHJlc29sdmVkGAMgASgLMh4uZnJlc2hldC50eXBlLnYxLkRlZmluaXRpb25TZXQSDQoFbm90ZXMYBCADKAkSNQoNY29sdW1uc19hZGRlZBgFIAMoCzIeLmZyZXNoZXQucmVnaXN0cnkudjEuQ29sdW1uVXNlEjcKD2NvbHVtbnNfZHJvcHBlZBgGIAMoCzIeLmZyZXNoZXQucmVnaXN0cnkudjEuQ29sdW1uVXNlEjkKCWNvbnRyYWN0cxgHIAMoCzImLmZyZXNoZXQucmVnaXN0cnkudjEuQ29udHJhY3RKdWRnZW1lbnQivwEKF0FwcGx5RGVmaW5pdGlvbnNSZXF1ZXN0Ej0KC2RlZmluaXRpb25zGAEgASgLMiAuZnJlc2hldC5yZWdpc3RyeS52MS5EZWZpbml0aW9uc0IGukgDyAEBEhoKCXBsYW5faGFzaBgCIAEoDEIHukgEegIQARIUCgJieRgDIAEoCUIIukgFcgMYgAISGQoHbWVzc2FnZRgEIAEoCUIIukgFcgMYgAgSGAoQYWNjZXB0X2NvbnRyYWN0cxgFIAEoCCIuChhBcHBseURlZmluaXRpb25zUmVzcG9uc2USEgoKZ2VuZXJhdGlvbhgBIAEoBCIXChVHZXREZWZpbml0aW9uc1JlcXVlc3QigQEKFkdldERlZmluaXRpb25zUmVzcG9uc2USNQoLZGVmaW5pdGlvbnMYASABKAsyIC5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkRlZmluaXRpb25zEjAKCHJlc29sdmVkGAIgASgLMh4uZnJlc2hldC50eXBlLnYxLkRlZmluaXRpb25TZXQiMwoXV2F0Y2hEZWZpbml0aW9uc1JlcXVlc3QSGAoQa25vd25fZ2VuZXJhdGlvbhgBIAEoBCJPChhXYXRjaERlZmluaXRpb25zUmVzcG9uc2USMwoLZGVmaW5pdGlvbnMYASABKAsyHi5mcmVzaGV0LnR5cGUudjEuRGVmaW5pdGlvblNldCLjAQoETm9kZRIbCgdub2RlX2lkGAEgASgJQgq6SAdyBRABGIABEjMKBHJvbGUYAiABKA4yGS5mcmVzaGV0LnJlZ2lzdHJ5LnYxLlJvbGVCCrpIB4IBBBABIAASGwoHYWRkcmVzcxgDIAEoCUIKukgHcgUQARiAAhIOCgZzaGFyZHMYBCADKA0SFAoMaHR0cF9hZGRyZXNzGAUgASgJEhIKCnBhcnRpdGlvbnMYBiABKA0SGAoHdmVyc2lvbhgHIAEoCUIHukgEcgIYQBIYCgdydW50aW1lGAggASgJQge6SARyAhhAImUKDFNlcnZpY2VSZWFkcxIbCgdzZXJ2aWNlGAEgASgJQgq6SAdyBRABGIABEhgKBnJlYWRlchgCIAEoCUIIukgFcgMYgAESDQoFcmVhZHMYAyABKAQSDwoHbGFzdF91cxgEIAEoEiLKAQoTQW5ub3VuY2VOb2RlUmVxdWVzdBIvCgRub2RlGAEgASgLMhkuZnJlc2hldC5yZWdpc3RyeS52MS5Ob2RlQga6SAPIAQESDwoHbGVhdmluZxgCIAEoCBIeChZkZWZpbml0aW9uc19nZW5lcmF0aW9uGAMgASgEEjsKBXJlYWRzGAQgAygLMiEuZnJlc2hldC5yZWdpc3RyeS52MS5TZXJ2aWNlUmVhZHNCCbpIBpIBAxDoBxIUCgNydW4YBSABKAlCB7pIBHICGEAiKAoUQW5ub3VuY2VOb2RlUmVzcG9uc2USEAoIbGVhc2VfdXMYASABKAMiFgoUV2F0Y2hUb3BvbG9neVJlcXVlc3QiQQoVV2F0Y2hUb3BvbG9neVJlc3BvbnNlEigKBW5vZGVzGAEgAygLMhkuZnJlc2hldC5yZWdpc3RyeS52MS5Ob2RlIhoKGEdldFJlZ2lzdHJ5U3RhdHVzUmVxdWVzdCK7AQoZR2V0UmVnaXN0cnlTdGF0dXNSZXNwb25zZRIPCgd2ZXJzaW9uGAEgASgJEg8KB3J1bnRpbWUYAiABKAkSEgoKZ2VuZXJhdGlvbhgDIAEoBBINCgVub2RlcxgEIAEoDRIOCgZub3dfdXMYBSABKBISLgoKY29uZGl0aW9ucxgGIAMoCzIaLmZyZXNoZXQudHlwZS52MS5Db25kaXRpb24SGQoRZGVmaW5pdGlvbnNfYnl0ZXMYByABKAQiPQoSTGlzdEFwcGxpZXNSZXF1ZXN0EhcKBWxpbWl0GAEgASgNQgi6SAUqAxjoBxIOCgZiZWZvcmUYAiABKAQiwwEKBUFwcGx5Eg4KBm51bWJlchgBIAEoBBIVCg1hcHBsaWVkX2F0X3VzGAIgASgSEhIKCmdlbmVyYXRpb24YAyABKAQSEQoJcGxhbl9oYXNoGAQgASgMEjMKB2NoYW5nZXMYBSADKAsyIi5mcmVzaGV0LnJlZ2lzdHJ5LnYxLlBsYW5uZWRDaGFuZ2USDAoEcGVlchgGIAEoCRIKCgJieRgHIAEoCRIPCgdtZXNzYWdlGAggASgJEgwKBGtlcHQYCSABKAgiVwoTTGlzdEFwcGxpZXNSZXNwb25zZRIrCgdhcHBsaWVzGAEgAygLMhouZnJlc2hldC5yZWdpc3RyeS52MS5BcHBseRITCgtuZXh0X2JlZm9yZRgCIAEoBCItChdHZXREZWZpbml0aW9uc0F0UmVxdWVzdBISCgpnZW5lcmF0aW9uGAEgASgEImUKGEdldERlZmluaXRpb25zQXRSZXNwb25zZRI1CgtkZWZpbml0aW9ucxgBIAEoCzIgLmZyZXNoZXQucmVnaXN0cnkudjEuRGVmaW5pdGlvbnMSEgoKZ2VuZXJhdGlvbhgCIAEoBCKsAQoNU2VhcmNoUmVxdWVzdBIWCgR0ZXh0GAEgASgJQgi6SAVyAxiAAhIWCgR0YWdzGAIgAygJQgi6SAWSAQIQIBIXCgVvd25lchgDIAEoCUIIukgFcgMYgAISOQoFa2luZHMYBCADKA4yIC5mcmVzaGV0LnJlZ2lzdHJ5LnYxLlN1YmplY3RLaW5kQgi6SAWSAQIQEBIXCgVsaW1pdBgFIAEoDUIIukgFKgMY6AcirAEKCVNlYXJjaEhpdBIuCgRraW5kGAEgASgOMiAuZnJlc2hldC5yZWdpc3RyeS52MS5TdWJqZWN0S2luZBIMCgRuYW1lGAIgASgJEhMKC2Rlc2NyaXB0aW9uGAMgASgJEg0KBW93bmVyGAQgASgJEgwKBHRhZ3MYBSADKAkSLwoIbG9jYXRpb24YBiABKAsyHS5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkxvY2F0aW9uIk0KDlNlYXJjaFJlc3BvbnNlEiwKBGhpdHMYASADKAsyHi5mcmVzaGV0LnJlZ2lzdHJ5LnYxLlNlYXJjaEhpdBINCgV0b3RhbBgCIAEoDSJpChFHZXRMaW5lYWdlUmVxdWVzdBI6CgRraW5kGAEgASgOMiAuZnJlc2hldC5yZWdpc3RyeS52MS5TdWJqZWN0S2luZEIKukgHggEEEAEgABIYCgRuYW1lGAIgASgJQgq6SAdyBRABGIAEImYKC0xpbmVhZ2VOb2RlEgoKAmlkGAEgASgJEi4KBGtpbmQYAiABKA4yIC5mcmVzaGV0LnJlZ2lzdHJ5LnYxLlN1YmplY3RLaW5kEgwKBG5hbWUYAyABKAkSDQoFb3duZXIYBCABKAkiVQoLTGluZWFnZUVkZ2USDAoEZnJvbRgBIAEoCRIKCgJ0bxgCIAEoCRIMCgRyb2xlGAMgASgJEg0KBXJlYWRzGAQgASgEEg8KB2xhc3RfdXMYBSABKBIimwEKEkdldExpbmVhZ2VSZXNwb25zZRIPCgdzdWJqZWN0GAEgASgJEi8KBW5vZGVzGAIgAygLMiAuZnJlc2hldC5yZWdpc3RyeS52MS5MaW5lYWdlTm9kZRIvCgVlZGdlcxgDIAMoCzIgLmZyZXNoZXQucmVnaXN0cnkudjEuTGluZWFnZUVkZ2USEgoKZ2VuZXJhdGlvbhgEIAEoBCJsChNDbGFpbVNvdXJjZXNSZXF1ZXN0EhsKB25vZGVfaWQYASABKAlCCrpIB3IFEAEYgAESJQoJZGF0YWJhc2VzGAIgAygJQhK6SA+SAQwQ6AciB3IFEAEYgAQSEQoJdGFrZV9vdmVyGAMgASgIIkgKFENsYWltU291cmNlc1Jlc3BvbnNlEjAKBmNsYWltcxgBIAMoCzIgLmZyZXNoZXQucmVnaXN0cnkudjEuU291cmNlQ2xhaW0iYAoLU291cmNlQ2xhaW0SEAoIZGF0YWJhc2UYASABKAkSDwoHbm9kZV9pZBgCIAEoCRIQCghzaW5jZV91cxgDIAEoEhINCgVlcG9jaBgEIAEoBBINCgVhbGl2ZRgFIAEoCCIZChdMaXN0U291cmNlQ2xhaW1zUmVxdWVzdCJMChhMaXN0U291cmNlQ2xhaW1zUmVzcG9uc2USMAoGY2xhaW1zGAEgAygLMiAuZnJlc2hldC5yZWdpc3RyeS52MS5Tb3VyY2VDbGFpbSJgChRSZWxlYXNlU291cmNlUmVxdWVzdBIcCghkYXRhYmFzZRgBIAEoCUIKukgHcgUQARiABBIbCgdub2RlX2lkGAIgASgJQgq6SAdyBRABGIABEg0KBWZvcmNlGAMgASgIIhcKFVJlbGVhc2VTb3VyY2VSZXNwb25zZSpyCgpDaGFuZ2VLaW5kEhsKF0NIQU5HRV9LSU5EX1VOU1BFQ0lGSUVEEAASFQoRQ0hBTkdFX0tJTkRfQURERUQQARIXChNDSEFOR0VfS0lORF9DSEFOR0VEEAISFwoTQ0hBTkdFX0tJTkRfRFJPUFBFRBADKm4KCEJ1aWxkV2F5EhkKFUJVSUxEX1dBWV9VTlNQRUNJRklFRBAAEhMKD0JVSUxEX1dBWV9LRUVQUxABEhcKE0JVSUxEX1dBWV9GT0xEU19MT0cQAhIZChVCVUlMRF9XQVlfUkVBRFNfVEFCTEUQAypPCgRSb2xlEhQKEFJPTEVfVU5TUEVDSUZJRUQQABIPCgtST0xFX0lOR0VTVBABEhAKDFJPTEVfQ09NUFVURRACEg4KClJPTEVfU0VSVkUQAyqQAgoLU3ViamVjdEtpbmQSHAoYU1VCSkVDVF9LSU5EX1VOU1BFQ0lGSUVEEAASFwoTU1VCSkVDVF9LSU5EX0NPTFVNThABEhcKE1NVQkpFQ1RfS0lORF9FTlRJVFkQAhIXChNTVUJKRUNUX0tJTkRfU09VUkNFEAMSFQoRU1VCSkVDVF9LSU5EX1ZJRVcQBBIYChRTVUJKRUNUX0tJTkRfRkVBVFVSRRAFEhgKFFNVQkpFQ1RfS0lORF9ERVJJVkVEEAYSGgoWU1VCSkVDVF9LSU5EX09OX0RFTUFORBAHEhgKFFNVQkpFQ1RfS0lORF9TRVJWSUNFEAgSFwoTU1VCSkVDVF9LSU5EX1JFQURFUhAJMtQLCg9SZWdpc3RyeVNlcnZpY2USbAoPUGxhbkRlZmluaXRpb25zEisuZnJlc2hldC5yZWdpc3RyeS52MS5QbGFuRGVmaW5pdGlvbnNSZXF1ZXN0GiwuZnJlc2hldC5yZWdpc3RyeS52MS5QbGFuRGVmaW5pdGlvbnNSZXNwb25zZRJvChBBcHBseURlZmluaXRpb25zEiwuZnJlc2hldC5yZWdpc3RyeS52MS5BcHBseURlZmluaXRpb25zUmVxdWVzdBotLmZyZXNoZXQucmVnaXN0cnkudjEuQXBwbHlEZWZpbml0aW9uc1Jlc3BvbnNlEmkKDkdldERlZmluaXRpb25zEiouZnJlc2hldC5yZWdpc3RyeS52MS5HZXREZWZpbml0aW9uc1JlcXVlc3QaKy5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkdldERlZmluaXRpb25zUmVzcG9uc2UScQoQV2F0Y2hEZWZpbml0aW9ucxIsLmZyZXNoZXQucmVnaXN0cnkudjEuV2F0Y2hEZWZpbml0aW9uc1JlcXVlc3QaLS5mcmVzaGV0LnJlZ2lzdHJ5LnYxLldhdGNoRGVmaW5pdGlvbnNSZXNwb25zZTABEmMKDEFubm91bmNlTm9kZRIoLmZyZXNoZXQucmVnaXN0cnkudjEuQW5ub3VuY2VOb2RlUmVxdWVzdBopLmZyZXNoZXQucmVnaXN0cnkudjEuQW5ub3VuY2VOb2RlUmVzcG9uc2USaAoNV2F0Y2hUb3BvbG9neRIpLmZyZXNoZXQucmVnaXN0cnkudjEuV2F0Y2hUb3BvbG9neVJlcXVlc3QaKi5mcmVzaGV0LnJlZ2lzdHJ5LnYxLldhdGNoVG9wb2xvZ3lSZXNwb25zZTABEmAKC0xpc3RBcHBsaWVzEicuZnJlc2hldC5yZWdpc3RyeS52MS5MaXN0QXBwbGllc1JlcXVlc3QaKC5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkxpc3RBcHBsaWVzUmVzcG9uc2USbwoQR2V0RGVmaW5pdGlvbnNBdBIsLmZyZXNoZXQucmVnaXN0cnkudjEuR2V0RGVmaW5pdGlvbnNBdFJlcXVlc3QaLS5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkdldERlZmluaXRpb25zQXRSZXNwb25zZRJRCgZTZWFyY2gSIi5mcmVzaGV0LnJlZ2lzdHJ5LnYxLlNlYXJjaFJlcXVlc3QaIy5mcmVzaGV0LnJlZ2lzdHJ5LnYxLlNlYXJjaFJlc3BvbnNlEl0KCkdldExpbmVhZ2USJi5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkdldExpbmVhZ2VSZXF1ZXN0GicuZnJlc2hldC5yZWdpc3RyeS52MS5HZXRMaW5lYWdlUmVzcG9uc2USYwoMQ2xhaW1Tb3VyY2VzEiguZnJlc2hldC5yZWdpc3RyeS52MS5DbGFpbVNvdXJjZXNSZXF1ZXN0GikuZnJlc2hldC5yZWdpc3RyeS52MS5DbGFpbVNvdXJjZXNSZXNwb25zZRJvChBMaXN0U291cmNlQ2xhaW1zEiwuZnJlc2hldC5yZWdpc3RyeS52MS5MaXN0U291cmNlQ2xhaW1zUmVxdWVzdBotLmZyZXNoZXQucmVnaXN0cnkudjEuTGlzdFNvdXJjZUNsYWltc1Jlc3BvbnNlEmYKDVJlbGVhc2VTb3VyY2USKS5mcmVzaGV0LnJlZ2lzdHJ5LnYxLlJlbGVhc2VTb3VyY2VSZXF1ZXN0GiouZnJlc2hldC5yZWdpc3RyeS52MS5SZWxlYXNlU291cmNlUmVzcG9uc2UScgoRR2V0UmVnaXN0cnlTdGF0dXMSLS5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkdldFJlZ2lzdHJ5U3RhdHVzUmVxdWVzdBouLmZyZXNoZXQucmVnaXN0cnkudjEuR2V0UmVnaXN0cnlTdGF0dXNSZXNwb25zZWIGcHJvdG8z", [file_buf_validate_validate, file_freshet_registry_v1_contracts, file_freshet_registry_v1_definition, file_freshet_type_v1_condition, file_freshet_type_v1_plan]);
 
 /**
  * Definitions to plan.
@@ -296,6 +299,14 @@ export type PlanDefinitionsResponse = Message<"freshet.registry.v1.PlanDefinitio
    * @generated from field: repeated freshet.registry.v1.ColumnUse columns_dropped = 6;
    */
   columnsDropped: ColumnUse[];
+
+  /**
+   * What became of the tables since the contracts in force, for those who read them after the plan; by source, those
+   * that changed. One whose gate is HOLD is applied only by who accepts contracts.
+   *
+   * @generated from field: repeated freshet.registry.v1.ContractJudgement contracts = 7;
+   */
+  contracts: ContractJudgement[];
 };
 
 /**
@@ -338,6 +349,14 @@ export type ApplyDefinitionsRequest = Message<"freshet.registry.v1.ApplyDefiniti
    * @generated from field: string message = 4;
    */
   message: string;
+
+  /**
+   * Also when it accepts a contract that the source's policy holds rows of: what was planned was looked at. Without,
+   * such an apply is refused with CONTRACT_NOT_ACCEPTED.
+   *
+   * @generated from field: bool accept_contracts = 5;
+   */
+  acceptContracts: boolean;
 };
 
 /**
@@ -524,6 +543,48 @@ export const NodeSchema: GenMessage<Node> = /*@__PURE__*/
   messageDesc(file_freshet_registry_v1_registry, 12);
 
 /**
+ * How often a program read a service from one node.
+ *
+ * @generated from message freshet.registry.v1.ServiceReads
+ */
+export type ServiceReads = Message<"freshet.registry.v1.ServiceReads"> & {
+  /**
+   * The service.
+   *
+   * @generated from field: string service = 1;
+   */
+  service: string;
+
+  /**
+   * What the program calls itself; empty: it does not say.
+   *
+   * @generated from field: string reader = 2;
+   */
+  reader: string;
+
+  /**
+   * Answered calls since this run of the node began.
+   *
+   * @generated from field: uint64 reads = 3;
+   */
+  reads: bigint;
+
+  /**
+   * When the last one was answered, microseconds since the Unix epoch.
+   *
+   * @generated from field: sint64 last_us = 4;
+   */
+  lastUs: bigint;
+};
+
+/**
+ * Describes the message freshet.registry.v1.ServiceReads.
+ * Use `create(ServiceReadsSchema)` to create a new message.
+ */
+export const ServiceReadsSchema: GenMessage<ServiceReads> = /*@__PURE__*/
+  messageDesc(file_freshet_registry_v1_registry, 13);
+
+/**
  * Announces a node.
  *
  * @generated from message freshet.registry.v1.AnnounceNodeRequest
@@ -550,6 +611,21 @@ export type AnnounceNodeRequest = Message<"freshet.registry.v1.AnnounceNodeReque
    * @generated from field: uint64 definitions_generation = 3;
    */
   definitionsGeneration: bigint;
+
+  /**
+   * Serve: who reads what, of those that read since the last announcement that was answered.
+   *
+   * @generated from field: repeated freshet.registry.v1.ServiceReads reads = 4;
+   */
+  reads: ServiceReads[];
+
+  /**
+   * Which run of the node it is: another one at each start. Two that announce in turns are two nodes with one id. Empty:
+   * the node is older than this field.
+   *
+   * @generated from field: string run = 5;
+   */
+  run: string;
 };
 
 /**
@@ -557,7 +633,7 @@ export type AnnounceNodeRequest = Message<"freshet.registry.v1.AnnounceNodeReque
  * Use `create(AnnounceNodeRequestSchema)` to create a new message.
  */
 export const AnnounceNodeRequestSchema: GenMessage<AnnounceNodeRequest> = /*@__PURE__*/
-  messageDesc(file_freshet_registry_v1_registry, 13);
+  messageDesc(file_freshet_registry_v1_registry, 14);
 
 /**
  * The lease.
@@ -578,7 +654,7 @@ export type AnnounceNodeResponse = Message<"freshet.registry.v1.AnnounceNodeResp
  * Use `create(AnnounceNodeResponseSchema)` to create a new message.
  */
 export const AnnounceNodeResponseSchema: GenMessage<AnnounceNodeResponse> = /*@__PURE__*/
-  messageDesc(file_freshet_registry_v1_registry, 14);
+  messageDesc(file_freshet_registry_v1_registry, 15);
 
 /**
  * Asks to follow the topology.
@@ -593,7 +669,7 @@ export type WatchTopologyRequest = Message<"freshet.registry.v1.WatchTopologyReq
  * Use `create(WatchTopologyRequestSchema)` to create a new message.
  */
 export const WatchTopologyRequestSchema: GenMessage<WatchTopologyRequest> = /*@__PURE__*/
-  messageDesc(file_freshet_registry_v1_registry, 15);
+  messageDesc(file_freshet_registry_v1_registry, 16);
 
 /**
  * The nodes.
@@ -614,7 +690,7 @@ export type WatchTopologyResponse = Message<"freshet.registry.v1.WatchTopologyRe
  * Use `create(WatchTopologyResponseSchema)` to create a new message.
  */
 export const WatchTopologyResponseSchema: GenMessage<WatchTopologyResponse> = /*@__PURE__*/
-  messageDesc(file_freshet_registry_v1_registry, 16);
+  messageDesc(file_freshet_registry_v1_registry, 17);
 
 /**
  * Asks for the status.
@@ -629,7 +705,7 @@ export type GetRegistryStatusRequest = Message<"freshet.registry.v1.GetRegistryS
  * Use `create(GetRegistryStatusRequestSchema)` to create a new message.
  */
 export const GetRegistryStatusRequestSchema: GenMessage<GetRegistryStatusRequest> = /*@__PURE__*/
-  messageDesc(file_freshet_registry_v1_registry, 17);
+  messageDesc(file_freshet_registry_v1_registry, 18);
 
 /**
  * What the registry is doing.
@@ -692,7 +768,7 @@ export type GetRegistryStatusResponse = Message<"freshet.registry.v1.GetRegistry
  * Use `create(GetRegistryStatusResponseSchema)` to create a new message.
  */
 export const GetRegistryStatusResponseSchema: GenMessage<GetRegistryStatusResponse> = /*@__PURE__*/
-  messageDesc(file_freshet_registry_v1_registry, 18);
+  messageDesc(file_freshet_registry_v1_registry, 19);
 
 /**
  * Asks for applies.
@@ -720,7 +796,7 @@ export type ListAppliesRequest = Message<"freshet.registry.v1.ListAppliesRequest
  * Use `create(ListAppliesRequestSchema)` to create a new message.
  */
 export const ListAppliesRequestSchema: GenMessage<ListAppliesRequest> = /*@__PURE__*/
-  messageDesc(file_freshet_registry_v1_registry, 19);
+  messageDesc(file_freshet_registry_v1_registry, 20);
 
 /**
  * An apply.
@@ -797,7 +873,7 @@ export type Apply = Message<"freshet.registry.v1.Apply"> & {
  * Use `create(ApplySchema)` to create a new message.
  */
 export const ApplySchema: GenMessage<Apply> = /*@__PURE__*/
-  messageDesc(file_freshet_registry_v1_registry, 20);
+  messageDesc(file_freshet_registry_v1_registry, 21);
 
 /**
  * Applies.
@@ -825,7 +901,7 @@ export type ListAppliesResponse = Message<"freshet.registry.v1.ListAppliesRespon
  * Use `create(ListAppliesResponseSchema)` to create a new message.
  */
 export const ListAppliesResponseSchema: GenMessage<ListAppliesResponse> = /*@__PURE__*/
-  messageDesc(file_freshet_registry_v1_registry, 21);
+  messageDesc(file_freshet_registry_v1_registry, 22);
 
 /**
  * Asks for earlier definitions.
@@ -846,7 +922,7 @@ export type GetDefinitionsAtRequest = Message<"freshet.registry.v1.GetDefinition
  * Use `create(GetDefinitionsAtRequestSchema)` to create a new message.
  */
 export const GetDefinitionsAtRequestSchema: GenMessage<GetDefinitionsAtRequest> = /*@__PURE__*/
-  messageDesc(file_freshet_registry_v1_registry, 22);
+  messageDesc(file_freshet_registry_v1_registry, 23);
 
 /**
  * Earlier definitions.
@@ -874,7 +950,7 @@ export type GetDefinitionsAtResponse = Message<"freshet.registry.v1.GetDefinitio
  * Use `create(GetDefinitionsAtResponseSchema)` to create a new message.
  */
 export const GetDefinitionsAtResponseSchema: GenMessage<GetDefinitionsAtResponse> = /*@__PURE__*/
-  messageDesc(file_freshet_registry_v1_registry, 23);
+  messageDesc(file_freshet_registry_v1_registry, 24);
 
 /**
  * Asks for definitions.
@@ -923,7 +999,7 @@ export type SearchRequest = Message<"freshet.registry.v1.SearchRequest"> & {
  * Use `create(SearchRequestSchema)` to create a new message.
  */
 export const SearchRequestSchema: GenMessage<SearchRequest> = /*@__PURE__*/
-  messageDesc(file_freshet_registry_v1_registry, 24);
+  messageDesc(file_freshet_registry_v1_registry, 25);
 
 /**
  * A definition that was found.
@@ -979,7 +1055,7 @@ export type SearchHit = Message<"freshet.registry.v1.SearchHit"> & {
  * Use `create(SearchHitSchema)` to create a new message.
  */
 export const SearchHitSchema: GenMessage<SearchHit> = /*@__PURE__*/
-  messageDesc(file_freshet_registry_v1_registry, 25);
+  messageDesc(file_freshet_registry_v1_registry, 26);
 
 /**
  * What was found.
@@ -1007,7 +1083,7 @@ export type SearchResponse = Message<"freshet.registry.v1.SearchResponse"> & {
  * Use `create(SearchResponseSchema)` to create a new message.
  */
 export const SearchResponseSchema: GenMessage<SearchResponse> = /*@__PURE__*/
-  messageDesc(file_freshet_registry_v1_registry, 26);
+  messageDesc(file_freshet_registry_v1_registry, 27);
 
 /**
  * Asks for lineage.
@@ -1035,7 +1111,7 @@ export type GetLineageRequest = Message<"freshet.registry.v1.GetLineageRequest">
  * Use `create(GetLineageRequestSchema)` to create a new message.
  */
 export const GetLineageRequestSchema: GenMessage<GetLineageRequest> = /*@__PURE__*/
-  messageDesc(file_freshet_registry_v1_registry, 27);
+  messageDesc(file_freshet_registry_v1_registry, 28);
 
 /**
  * Something that values come from or go to.
@@ -1077,7 +1153,7 @@ export type LineageNode = Message<"freshet.registry.v1.LineageNode"> & {
  * Use `create(LineageNodeSchema)` to create a new message.
  */
 export const LineageNodeSchema: GenMessage<LineageNode> = /*@__PURE__*/
-  messageDesc(file_freshet_registry_v1_registry, 28);
+  messageDesc(file_freshet_registry_v1_registry, 29);
 
 /**
  * That something uses something.
@@ -1100,11 +1176,25 @@ export type LineageEdge = Message<"freshet.registry.v1.LineageEdge"> & {
   to: string;
 
   /**
-   * For what: "input", "where", "derived", "join", "key", "event time", "output", "on-demand".
+   * For what: "input", "where", "derived", "join", "key", "event time", "output", "on-demand", "read".
    *
    * @generated from field: string role = 3;
    */
   role: string;
+
+  /**
+   * Of "read": calls that were answered, as far as the registry was told.
+   *
+   * @generated from field: uint64 reads = 4;
+   */
+  reads: bigint;
+
+  /**
+   * Of "read": when the last one was answered, microseconds since the Unix epoch.
+   *
+   * @generated from field: sint64 last_us = 5;
+   */
+  lastUs: bigint;
 };
 
 /**
@@ -1112,7 +1202,7 @@ export type LineageEdge = Message<"freshet.registry.v1.LineageEdge"> & {
  * Use `create(LineageEdgeSchema)` to create a new message.
  */
 export const LineageEdgeSchema: GenMessage<LineageEdge> = /*@__PURE__*/
-  messageDesc(file_freshet_registry_v1_registry, 29);
+  messageDesc(file_freshet_registry_v1_registry, 30);
 
 /**
  * Lineage.
@@ -1154,7 +1244,7 @@ export type GetLineageResponse = Message<"freshet.registry.v1.GetLineageResponse
  * Use `create(GetLineageResponseSchema)` to create a new message.
  */
 export const GetLineageResponseSchema: GenMessage<GetLineageResponse> = /*@__PURE__*/
-  messageDesc(file_freshet_registry_v1_registry, 30);
+  messageDesc(file_freshet_registry_v1_registry, 31);
 
 /**
  * Claims databases.
@@ -1190,7 +1280,7 @@ export type ClaimSourcesRequest = Message<"freshet.registry.v1.ClaimSourcesReque
  * Use `create(ClaimSourcesRequestSchema)` to create a new message.
  */
 export const ClaimSourcesRequestSchema: GenMessage<ClaimSourcesRequest> = /*@__PURE__*/
-  messageDesc(file_freshet_registry_v1_registry, 31);
+  messageDesc(file_freshet_registry_v1_registry, 32);
 
 /**
  * What became of the claims.
@@ -1211,7 +1301,7 @@ export type ClaimSourcesResponse = Message<"freshet.registry.v1.ClaimSourcesResp
  * Use `create(ClaimSourcesResponseSchema)` to create a new message.
  */
 export const ClaimSourcesResponseSchema: GenMessage<ClaimSourcesResponse> = /*@__PURE__*/
-  messageDesc(file_freshet_registry_v1_registry, 32);
+  messageDesc(file_freshet_registry_v1_registry, 33);
 
 /**
  * That a node holds a database.
@@ -1260,7 +1350,7 @@ export type SourceClaim = Message<"freshet.registry.v1.SourceClaim"> & {
  * Use `create(SourceClaimSchema)` to create a new message.
  */
 export const SourceClaimSchema: GenMessage<SourceClaim> = /*@__PURE__*/
-  messageDesc(file_freshet_registry_v1_registry, 33);
+  messageDesc(file_freshet_registry_v1_registry, 34);
 
 /**
  * Asks who holds what.
@@ -1275,7 +1365,7 @@ export type ListSourceClaimsRequest = Message<"freshet.registry.v1.ListSourceCla
  * Use `create(ListSourceClaimsRequestSchema)` to create a new message.
  */
 export const ListSourceClaimsRequestSchema: GenMessage<ListSourceClaimsRequest> = /*@__PURE__*/
-  messageDesc(file_freshet_registry_v1_registry, 34);
+  messageDesc(file_freshet_registry_v1_registry, 35);
 
 /**
  * Who holds what.
@@ -1296,7 +1386,7 @@ export type ListSourceClaimsResponse = Message<"freshet.registry.v1.ListSourceCl
  * Use `create(ListSourceClaimsResponseSchema)` to create a new message.
  */
 export const ListSourceClaimsResponseSchema: GenMessage<ListSourceClaimsResponse> = /*@__PURE__*/
-  messageDesc(file_freshet_registry_v1_registry, 35);
+  messageDesc(file_freshet_registry_v1_registry, 36);
 
 /**
  * Gives a database free.
@@ -1331,7 +1421,7 @@ export type ReleaseSourceRequest = Message<"freshet.registry.v1.ReleaseSourceReq
  * Use `create(ReleaseSourceRequestSchema)` to create a new message.
  */
 export const ReleaseSourceRequestSchema: GenMessage<ReleaseSourceRequest> = /*@__PURE__*/
-  messageDesc(file_freshet_registry_v1_registry, 36);
+  messageDesc(file_freshet_registry_v1_registry, 37);
 
 /**
  * It is free.
@@ -1346,7 +1436,7 @@ export type ReleaseSourceResponse = Message<"freshet.registry.v1.ReleaseSourceRe
  * Use `create(ReleaseSourceResponseSchema)` to create a new message.
  */
 export const ReleaseSourceResponseSchema: GenMessage<ReleaseSourceResponse> = /*@__PURE__*/
-  messageDesc(file_freshet_registry_v1_registry, 37);
+  messageDesc(file_freshet_registry_v1_registry, 38);
 
 /**
  * What happens to something.
@@ -1560,6 +1650,13 @@ export const SubjectKind = {
    * @generated from enum value: SUBJECT_KIND_SERVICE = 8;
    */
   SERVICE: 8,
+
+  /**
+   * A program that reads services.
+   *
+   * @generated from enum value: SUBJECT_KIND_READER = 9;
+   */
+  READER: 9,
 } as const;
 
 /**

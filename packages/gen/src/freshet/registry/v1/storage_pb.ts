@@ -7,6 +7,7 @@
 // 2026-11-23 values are sealed by the store (CRC32C over key and value), no longer in a StoredValue.
 // 2026-11-29 who applied; earlier definitions; who holds which database.
 // 2026-11-29 AuditEntry.contracts; ContractRecord and SeenContract under keys of their own; additive.
+// 2026-11-29 StoredReaders; ContractRecord.returns; additive.
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
@@ -24,7 +25,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file freshet/registry/v1/storage.proto.
  */
 export const file_freshet_registry_v1_storage: GenFile = /*@__PURE__*/
-  fileDesc("CiFmcmVzaGV0L3JlZ2lzdHJ5L3YxL3N0b3JhZ2UucHJvdG8SE2ZyZXNoZXQucmVnaXN0cnkudjEiKgoLU3RvcmVkVmFsdWUSDQoFY3JjMzIYASABKAcSDAoEYm9keRgCIAEoDCKmAQoRU3RvcmVkRGVmaW5pdGlvbnMSMQoHd3JpdHRlbhgBIAEoCzIgLmZyZXNoZXQucmVnaXN0cnkudjEuRGVmaW5pdGlvbnMSMAoIcmVzb2x2ZWQYAiABKAsyHi5mcmVzaGV0LnR5cGUudjEuRGVmaW5pdGlvblNldBIVCg1oaWdoZXN0X3JvdXRlGAMgASgNEhUKDWF1ZGl0X2VudHJpZXMYBCABKAQi4gEKCkF1ZGl0RW50cnkSFQoNYXBwbGllZF9hdF91cxgBIAEoEhISCgpnZW5lcmF0aW9uGAIgASgEEhEKCXBsYW5faGFzaBgDIAEoDBIzCgdjaGFuZ2VzGAQgAygLMiIuZnJlc2hldC5yZWdpc3RyeS52MS5QbGFubmVkQ2hhbmdlEgwKBHBlZXIYBSABKAkSCgoCYnkYBiABKAkSDwoHbWVzc2FnZRgHIAEoCRI2Cgljb250cmFjdHMYCCADKAsyIy5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkNvbnRyYWN0UmVjb3JkIlYKDVN0b3JlZFdyaXR0ZW4SEgoKZ2VuZXJhdGlvbhgBIAEoBBIxCgd3cml0dGVuGAIgASgLMiAuZnJlc2hldC5yZWdpc3RyeS52MS5EZWZpbml0aW9ucyI9Cg1TdG9yZWRIaXN0b3J5EiwKBGtlcHQYASADKAsyHi5mcmVzaGV0LnJlZ2lzdHJ5LnYxLktlcHRBcHBseSI+CglLZXB0QXBwbHkSDgoGbnVtYmVyGAEgASgEEhIKCmdlbmVyYXRpb24YAiABKAQSDQoFYnl0ZXMYAyABKAQiQAoMU3RvcmVkQ2xhaW1zEjAKBmNsYWltcxgBIAMoCzIgLmZyZXNoZXQucmVnaXN0cnkudjEuU291cmNlQ2xhaW0iNwoLU3RvcmVkTm9kZXMSKAoFbm9kZXMYASADKAsyGS5mcmVzaGV0LnJlZ2lzdHJ5LnYxLk5vZGViBnByb3RvMw", [file_freshet_registry_v1_contracts, file_freshet_registry_v1_definition, file_freshet_registry_v1_registry, file_freshet_type_v1_plan]);
+  fileDesc("CiFmcmVzaGV0L3JlZ2lzdHJ5L3YxL3N0b3JhZ2UucHJvdG8SE2ZyZXNoZXQucmVnaXN0cnkudjEiKgoLU3RvcmVkVmFsdWUSDQoFY3JjMzIYASABKAcSDAoEYm9keRgCIAEoDCKmAQoRU3RvcmVkRGVmaW5pdGlvbnMSMQoHd3JpdHRlbhgBIAEoCzIgLmZyZXNoZXQucmVnaXN0cnkudjEuRGVmaW5pdGlvbnMSMAoIcmVzb2x2ZWQYAiABKAsyHi5mcmVzaGV0LnR5cGUudjEuRGVmaW5pdGlvblNldBIVCg1oaWdoZXN0X3JvdXRlGAMgASgNEhUKDWF1ZGl0X2VudHJpZXMYBCABKAQi4gEKCkF1ZGl0RW50cnkSFQoNYXBwbGllZF9hdF91cxgBIAEoEhISCgpnZW5lcmF0aW9uGAIgASgEEhEKCXBsYW5faGFzaBgDIAEoDBIzCgdjaGFuZ2VzGAQgAygLMiIuZnJlc2hldC5yZWdpc3RyeS52MS5QbGFubmVkQ2hhbmdlEgwKBHBlZXIYBSABKAkSCgoCYnkYBiABKAkSDwoHbWVzc2FnZRgHIAEoCRI2Cgljb250cmFjdHMYCCADKAsyIy5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkNvbnRyYWN0UmVjb3JkIlYKDVN0b3JlZFdyaXR0ZW4SEgoKZ2VuZXJhdGlvbhgBIAEoBBIxCgd3cml0dGVuGAIgASgLMiAuZnJlc2hldC5yZWdpc3RyeS52MS5EZWZpbml0aW9ucyI9Cg1TdG9yZWRIaXN0b3J5EiwKBGtlcHQYASADKAsyHi5mcmVzaGV0LnJlZ2lzdHJ5LnYxLktlcHRBcHBseSI+CglLZXB0QXBwbHkSDgoGbnVtYmVyGAEgASgEEhIKCmdlbmVyYXRpb24YAiABKAQSDQoFYnl0ZXMYAyABKAQiQAoMU3RvcmVkQ2xhaW1zEjAKBmNsYWltcxgBIAMoCzIgLmZyZXNoZXQucmVnaXN0cnkudjEuU291cmNlQ2xhaW0iNwoLU3RvcmVkTm9kZXMSKAoFbm9kZXMYASADKAsyGS5mcmVzaGV0LnJlZ2lzdHJ5LnYxLk5vZGUiQwoNU3RvcmVkUmVhZGVycxIyCgdyZWFkZXJzGAEgAygLMiEuZnJlc2hldC5yZWdpc3RyeS52MS5TdG9yZWRSZWFkZXIikQEKDFN0b3JlZFJlYWRlchIPCgdzZXJ2aWNlGAEgASgJEg4KBnJlYWRlchgCIAEoCRINCgVyZWFkcxgDIAEoBBIQCghmaXJzdF91cxgEIAEoEhIPCgdsYXN0X3VzGAUgASgSEi4KBHRvbGQYBiADKAsyIC5mcmVzaGV0LnJlZ2lzdHJ5LnYxLlJlYWRzT2ZOb2RlIjoKC1JlYWRzT2ZOb2RlEg8KB25vZGVfaWQYASABKAkSCwoDcnVuGAIgASgJEg0KBXJlYWRzGAMgASgEYgZwcm90bzM", [file_freshet_registry_v1_contracts, file_freshet_registry_v1_definition, file_freshet_registry_v1_registry, file_freshet_type_v1_plan]);
 
 /**
  * What values lay in until 2026-11-23. Not written any more.
@@ -291,4 +292,116 @@ export type StoredNodes = Message<"freshet.registry.v1.StoredNodes"> & {
  */
 export const StoredNodesSchema: GenMessage<StoredNodes> = /*@__PURE__*/
   messageDesc(file_freshet_registry_v1_storage, 7);
+
+/**
+ * Who reads which service, as serve nodes told.
+ *
+ * @generated from message freshet.registry.v1.StoredReaders
+ */
+export type StoredReaders = Message<"freshet.registry.v1.StoredReaders"> & {
+  /**
+   * By service and reader.
+   *
+   * @generated from field: repeated freshet.registry.v1.StoredReader readers = 1;
+   */
+  readers: StoredReader[];
+};
+
+/**
+ * Describes the message freshet.registry.v1.StoredReaders.
+ * Use `create(StoredReadersSchema)` to create a new message.
+ */
+export const StoredReadersSchema: GenMessage<StoredReaders> = /*@__PURE__*/
+  messageDesc(file_freshet_registry_v1_storage, 8);
+
+/**
+ * A program that reads a service.
+ *
+ * @generated from message freshet.registry.v1.StoredReader
+ */
+export type StoredReader = Message<"freshet.registry.v1.StoredReader"> & {
+  /**
+   * The service.
+   *
+   * @generated from field: string service = 1;
+   */
+  service: string;
+
+  /**
+   * What the program calls itself; empty: those that do not say.
+   *
+   * @generated from field: string reader = 2;
+   */
+  reader: string;
+
+  /**
+   * Answered calls.
+   *
+   * @generated from field: uint64 reads = 3;
+   */
+  reads: bigint;
+
+  /**
+   * When the first one was told of, microseconds since the Unix epoch.
+   *
+   * @generated from field: sint64 first_us = 4;
+   */
+  firstUs: bigint;
+
+  /**
+   * When the last one was answered, microseconds since the Unix epoch.
+   *
+   * @generated from field: sint64 last_us = 5;
+   */
+  lastUs: bigint;
+
+  /**
+   * What of them each node's newest run told, so that a count that comes again is not added again.
+   *
+   * @generated from field: repeated freshet.registry.v1.ReadsOfNode told = 6;
+   */
+  told: ReadsOfNode[];
+};
+
+/**
+ * Describes the message freshet.registry.v1.StoredReader.
+ * Use `create(StoredReaderSchema)` to create a new message.
+ */
+export const StoredReaderSchema: GenMessage<StoredReader> = /*@__PURE__*/
+  messageDesc(file_freshet_registry_v1_storage, 9);
+
+/**
+ * What a node told of a reader.
+ *
+ * @generated from message freshet.registry.v1.ReadsOfNode
+ */
+export type ReadsOfNode = Message<"freshet.registry.v1.ReadsOfNode"> & {
+  /**
+   * The node.
+   *
+   * @generated from field: string node_id = 1;
+   */
+  nodeId: string;
+
+  /**
+   * Its run.
+   *
+   * @generated from field: string run = 2;
+   */
+  run: string;
+
+  /**
+   * Calls that this run answered.
+   *
+   * @generated from field: uint64 reads = 3;
+   */
+  reads: bigint;
+};
+
+/**
+ * Describes the message freshet.registry.v1.ReadsOfNode.
+ * Use `create(ReadsOfNodeSchema)` to create a new message.
+ */
+export const ReadsOfNodeSchema: GenMessage<ReadsOfNode> = /*@__PURE__*/
+  messageDesc(file_freshet_registry_v1_storage, 10);
 

@@ -11,6 +11,7 @@
 // needs a newer engine.
 // 2026-11-29 SourcePlan: what happens when rows change shape, and what values must be; ingest first, then the registry.
 // 2026-11-29 RoutePlan.late_columns: only the registry reads it.
+// 2026-11-29 DefinitionSet.owners: whom a held table names; additive, any order.
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
@@ -24,7 +25,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file freshet/type/v1/plan.proto.
  */
 export const file_freshet_type_v1_plan: GenFile = /*@__PURE__*/
-  fileDesc("ChpmcmVzaGV0L3R5cGUvdjEvcGxhbi5wcm90bxIPZnJlc2hldC50eXBlLnYxIqkBCg1EZWZpbml0aW9uU2V0EhIKCmdlbmVyYXRpb24YASABKAQSKgoGcm91dGVzGAIgAygLMhouZnJlc2hldC50eXBlLnYxLlJvdXRlUGxhbhIoCgV2aWV3cxgDIAMoCzIZLmZyZXNoZXQudHlwZS52MS5WaWV3UGxhbhIuCghzZXJ2aWNlcxgEIAMoCzIcLmZyZXNoZXQudHlwZS52MS5TZXJ2aWNlUGxhbiJACg1Qb3N0Z3Jlc1RhYmxlEhAKCGRhdGFiYXNlGAEgASgJEg4KBnNjaGVtYRgCIAEoCRINCgV0YWJsZRgDIAEoCSLkAgoKU291cmNlUGxhbhIMCgRuYW1lGAEgASgJEikKBG1vZGUYAiABKA4yGy5mcmVzaGV0LnR5cGUudjEuU291cmNlTW9kZRIyCghwb3N0Z3JlcxgDIAEoCzIeLmZyZXNoZXQudHlwZS52MS5Qb3N0Z3Jlc1RhYmxlSAASGQoRZXZlbnRfdGltZV9jb2x1bW4YBCABKAkSEwoLbWF4X3NrZXdfdXMYBSABKAMSKwoIY29udHJhY3QYBiABKAsyGS5mcmVzaGV0LnR5cGUudjEuQ29udHJhY3QSLQoGcG9saWN5GAcgASgOMh0uZnJlc2hldC50eXBlLnYxLkNoYW5nZVBvbGljeRIoCgRob2xkGAggASgOMhouZnJlc2hldC50eXBlLnYxLkhvbGRTY29wZRIpCgVydWxlcxgJIAMoCzIaLmZyZXNoZXQudHlwZS52MS5WYWx1ZVJ1bGVCCAoGb3JpZ2luIj4KCUtleUNvbHVtbhIMCgRuYW1lGAEgASgJEiMKBGtpbmQYAiABKA4yFS5mcmVzaGV0LnR5cGUudjEuS2luZCJDCgpFbnRpdHlQbGFuEgwKBG5hbWUYASABKAkSJwoDa2V5GAIgAygLMhouZnJlc2hldC50eXBlLnYxLktleUNvbHVtbiK8AQoJUm91dGVQbGFuEg0KBXJvdXRlGAEgASgNEisKBnNvdXJjZRgCIAEoCzIbLmZyZXNoZXQudHlwZS52MS5Tb3VyY2VQbGFuEisKBmVudGl0eRgDIAEoCzIbLmZyZXNoZXQudHlwZS52MS5FbnRpdHlQbGFuEhMKC2tleV9jb2x1bW5zGAQgAygJEjEKDGxhdGVfY29sdW1ucxgFIAMoCzIbLmZyZXNoZXQudHlwZS52MS5MYXRlQ29sdW1uIjEKCkxhdGVDb2x1bW4SDAoEbmFtZRgBIAEoCRIVCg1jb2x1bW5fbnVtYmVyGAIgASgNIlsKDURlcml2ZWRDb2x1bW4SDAoEbmFtZRgBIAEoCRISCgpleHByZXNzaW9uGAIgASgJEigKBHR5cGUYAyABKAsyGi5mcmVzaGV0LnR5cGUudjEuVmFsdWVUeXBlIjMKDVJvbGxpbmdXaW5kb3cSEQoJbGVuZ3RoX3VzGAEgASgDEg8KB3BhbmVfdXMYAiABKAMiMwoOVHVtYmxpbmdXaW5kb3cSEQoJbGVuZ3RoX3VzGAEgASgDEg4KBmNsb3NlZBgCIAEoCCIQCg5MaWZldGltZVdpbmRvdyKtAQoGV2luZG93EjEKB3JvbGxpbmcYASABKAsyHi5mcmVzaGV0LnR5cGUudjEuUm9sbGluZ1dpbmRvd0gAEjMKCHR1bWJsaW5nGAIgASgLMh8uZnJlc2hldC50eXBlLnYxLlR1bWJsaW5nV2luZG93SAASMwoIbGlmZXRpbWUYAyABKAsyHy5mcmVzaGV0LnR5cGUudjEuTGlmZXRpbWVXaW5kb3dIAEIGCgRraW5kIoYCCgtGZWF0dXJlUGxhbhIMCgRuYW1lGAEgASgJEhEKCWFnZ3JlZ2F0ZRgCIAEoCRINCgVpbnB1dBgDIAEoCRIuCgppbnB1dF90eXBlGAQgASgLMhouZnJlc2hldC50eXBlLnYxLlZhbHVlVHlwZRInCgZ3aW5kb3cYBSABKAsyFy5mcmVzaGV0LnR5cGUudjEuV2luZG93Ei8KC3Jlc3VsdF90eXBlGAYgASgLMhouZnJlc2hldC50eXBlLnYxLlZhbHVlVHlwZRItCg1kZWZhdWx0X3ZhbHVlGAcgASgLMhYuZnJlc2hldC50eXBlLnYxLlZhbHVlEg4KBnR0bF91cxgIIAEoAyJFCgxKb2luZWRDb2x1bW4SDAoEbmFtZRgBIAEoCRInCgZjb2x1bW4YAiABKAsyFy5mcmVzaGV0LnR5cGUudjEuQ29sdW1uIkIKB0pvaW5LZXkSDgoGY29sdW1uGAEgASgJEicKA2tleRgCIAEoCzIaLmZyZXNoZXQudHlwZS52MS5LZXlDb2x1bW4ikQEKCEpvaW5QbGFuEg0KBXRhYmxlGAEgASgJEg0KBXJvdXRlGAIgASgNEhEKCWJyb2FkY2FzdBgDIAEoCBIkCgJvbhgEIAMoCzIYLmZyZXNoZXQudHlwZS52MS5Kb2luS2V5Ei4KB2NvbHVtbnMYBSADKAsyHS5mcmVzaGV0LnR5cGUudjEuSm9pbmVkQ29sdW1uIvwCCghWaWV3UGxhbhIPCgd2aWV3X2lkGAEgASgMEgwKBG5hbWUYAiABKAkSDQoFcm91dGUYAyABKA0SKwoGZW50aXR5GAQgASgLMhsuZnJlc2hldC50eXBlLnYxLkVudGl0eVBsYW4SKQoEbW9kZRgFIAEoDjIbLmZyZXNoZXQudHlwZS52MS5Tb3VyY2VNb2RlEg4KBnNvdXJjZRgGIAEoCRIoCgdjb2x1bW5zGAcgAygLMhcuZnJlc2hldC50eXBlLnYxLkNvbHVtbhIvCgdkZXJpdmVkGAggAygLMh4uZnJlc2hldC50eXBlLnYxLkRlcml2ZWRDb2x1bW4SDQoFd2hlcmUYCSABKAkSLgoIZmVhdHVyZXMYCiADKAsyHC5mcmVzaGV0LnR5cGUudjEuRmVhdHVyZVBsYW4SFgoOZW5naW5lX3ZlcnNpb24YCyABKA0SKAoFam9pbnMYDCADKAsyGS5mcmVzaGV0LnR5cGUudjEuSm9pblBsYW4iPgoKRmVhdHVyZVJlZhIOCgZvdXRwdXQYASABKAkSDwoHdmlld19pZBgCIAEoDBIPCgdmZWF0dXJlGAMgASgNIkoKEFJlcXVlc3RGaWVsZFBsYW4SDAoEbmFtZRgBIAEoCRIoCgR0eXBlGAIgASgLMhouZnJlc2hldC50eXBlLnYxLlZhbHVlVHlwZSKbAQoNT25EZW1hbmRJbnB1dBIMCgRuYW1lGAEgASgJEigKBHR5cGUYAiABKAsyGi5mcmVzaGV0LnR5cGUudjEuVmFsdWVUeXBlEg0KA25vdxgDIAEoCEgAEhEKB3JlcXVlc3QYBCABKA1IABIRCgdmZWF0dXJlGAUgASgNSAASEwoJb25fZGVtYW5kGAYgASgNSABCCAoGc291cmNlIrkBCgxPbkRlbWFuZFBsYW4SDAoEbmFtZRgBIAEoCRISCgpleHByZXNzaW9uGAIgASgJEi4KBmlucHV0cxgDIAMoCzIeLmZyZXNoZXQudHlwZS52MS5PbkRlbWFuZElucHV0EigKBHR5cGUYBCABKAsyGi5mcmVzaGV0LnR5cGUudjEuVmFsdWVUeXBlEi0KDWRlZmF1bHRfdmFsdWUYBSABKAsyFi5mcmVzaGV0LnR5cGUudjEuVmFsdWUisAEKC1NlcnZpY2VQbGFuEgwKBG5hbWUYASABKAkSLQoIZmVhdHVyZXMYAiADKAsyGy5mcmVzaGV0LnR5cGUudjEuRmVhdHVyZVJlZhIyCgdyZXF1ZXN0GAMgAygLMiEuZnJlc2hldC50eXBlLnYxLlJlcXVlc3RGaWVsZFBsYW4SMAoJb25fZGVtYW5kGAQgAygLMh0uZnJlc2hldC50eXBlLnYxLk9uRGVtYW5kUGxhbmIGcHJvdG8z", [file_freshet_type_v1_contract, file_freshet_type_v1_value]);
+  fileDesc("ChpmcmVzaGV0L3R5cGUvdjEvcGxhbi5wcm90bxIPZnJlc2hldC50eXBlLnYxItUBCg1EZWZpbml0aW9uU2V0EhIKCmdlbmVyYXRpb24YASABKAQSKgoGcm91dGVzGAIgAygLMhouZnJlc2hldC50eXBlLnYxLlJvdXRlUGxhbhIoCgV2aWV3cxgDIAMoCzIZLmZyZXNoZXQudHlwZS52MS5WaWV3UGxhbhIuCghzZXJ2aWNlcxgEIAMoCzIcLmZyZXNoZXQudHlwZS52MS5TZXJ2aWNlUGxhbhIqCgZvd25lcnMYBSADKAsyGi5mcmVzaGV0LnR5cGUudjEuT3duZXJQbGFuIisKCU93bmVyUGxhbhIPCgdzdWJqZWN0GAEgASgJEg0KBW93bmVyGAIgASgJIkAKDVBvc3RncmVzVGFibGUSEAoIZGF0YWJhc2UYASABKAkSDgoGc2NoZW1hGAIgASgJEg0KBXRhYmxlGAMgASgJIuQCCgpTb3VyY2VQbGFuEgwKBG5hbWUYASABKAkSKQoEbW9kZRgCIAEoDjIbLmZyZXNoZXQudHlwZS52MS5Tb3VyY2VNb2RlEjIKCHBvc3RncmVzGAMgASgLMh4uZnJlc2hldC50eXBlLnYxLlBvc3RncmVzVGFibGVIABIZChFldmVudF90aW1lX2NvbHVtbhgEIAEoCRITCgttYXhfc2tld191cxgFIAEoAxIrCghjb250cmFjdBgGIAEoCzIZLmZyZXNoZXQudHlwZS52MS5Db250cmFjdBItCgZwb2xpY3kYByABKA4yHS5mcmVzaGV0LnR5cGUudjEuQ2hhbmdlUG9saWN5EigKBGhvbGQYCCABKA4yGi5mcmVzaGV0LnR5cGUudjEuSG9sZFNjb3BlEikKBXJ1bGVzGAkgAygLMhouZnJlc2hldC50eXBlLnYxLlZhbHVlUnVsZUIICgZvcmlnaW4iPgoJS2V5Q29sdW1uEgwKBG5hbWUYASABKAkSIwoEa2luZBgCIAEoDjIVLmZyZXNoZXQudHlwZS52MS5LaW5kIkMKCkVudGl0eVBsYW4SDAoEbmFtZRgBIAEoCRInCgNrZXkYAiADKAsyGi5mcmVzaGV0LnR5cGUudjEuS2V5Q29sdW1uIrwBCglSb3V0ZVBsYW4SDQoFcm91dGUYASABKA0SKwoGc291cmNlGAIgASgLMhsuZnJlc2hldC50eXBlLnYxLlNvdXJjZVBsYW4SKwoGZW50aXR5GAMgASgLMhsuZnJlc2hldC50eXBlLnYxLkVudGl0eVBsYW4SEwoLa2V5X2NvbHVtbnMYBCADKAkSMQoMbGF0ZV9jb2x1bW5zGAUgAygLMhsuZnJlc2hldC50eXBlLnYxLkxhdGVDb2x1bW4iMQoKTGF0ZUNvbHVtbhIMCgRuYW1lGAEgASgJEhUKDWNvbHVtbl9udW1iZXIYAiABKA0iWwoNRGVyaXZlZENvbHVtbhIMCgRuYW1lGAEgASgJEhIKCmV4cHJlc3Npb24YAiABKAkSKAoEdHlwZRgDIAEoCzIaLmZyZXNoZXQudHlwZS52MS5WYWx1ZVR5cGUiMwoNUm9sbGluZ1dpbmRvdxIRCglsZW5ndGhfdXMYASABKAMSDwoHcGFuZV91cxgCIAEoAyIzCg5UdW1ibGluZ1dpbmRvdxIRCglsZW5ndGhfdXMYASABKAMSDgoGY2xvc2VkGAIgASgIIhAKDkxpZmV0aW1lV2luZG93Iq0BCgZXaW5kb3cSMQoHcm9sbGluZxgBIAEoCzIeLmZyZXNoZXQudHlwZS52MS5Sb2xsaW5nV2luZG93SAASMwoIdHVtYmxpbmcYAiABKAsyHy5mcmVzaGV0LnR5cGUudjEuVHVtYmxpbmdXaW5kb3dIABIzCghsaWZldGltZRgDIAEoCzIfLmZyZXNoZXQudHlwZS52MS5MaWZldGltZVdpbmRvd0gAQgYKBGtpbmQihgIKC0ZlYXR1cmVQbGFuEgwKBG5hbWUYASABKAkSEQoJYWdncmVnYXRlGAIgASgJEg0KBWlucHV0GAMgASgJEi4KCmlucHV0X3R5cGUYBCABKAsyGi5mcmVzaGV0LnR5cGUudjEuVmFsdWVUeXBlEicKBndpbmRvdxgFIAEoCzIXLmZyZXNoZXQudHlwZS52MS5XaW5kb3cSLwoLcmVzdWx0X3R5cGUYBiABKAsyGi5mcmVzaGV0LnR5cGUudjEuVmFsdWVUeXBlEi0KDWRlZmF1bHRfdmFsdWUYByABKAsyFi5mcmVzaGV0LnR5cGUudjEuVmFsdWUSDgoGdHRsX3VzGAggASgDIkUKDEpvaW5lZENvbHVtbhIMCgRuYW1lGAEgASgJEicKBmNvbHVtbhgCIAEoCzIXLmZyZXNoZXQudHlwZS52MS5Db2x1bW4iQgoHSm9pbktleRIOCgZjb2x1bW4YASABKAkSJwoDa2V5GAIgASgLMhouZnJlc2hldC50eXBlLnYxLktleUNvbHVtbiKRAQoISm9pblBsYW4SDQoFdGFibGUYASABKAkSDQoFcm91dGUYAiABKA0SEQoJYnJvYWRjYXN0GAMgASgIEiQKAm9uGAQgAygLMhguZnJlc2hldC50eXBlLnYxLkpvaW5LZXkSLgoHY29sdW1ucxgFIAMoCzIdLmZyZXNoZXQudHlwZS52MS5Kb2luZWRDb2x1bW4i/AIKCFZpZXdQbGFuEg8KB3ZpZXdfaWQYASABKAwSDAoEbmFtZRgCIAEoCRINCgVyb3V0ZRgDIAEoDRIrCgZlbnRpdHkYBCABKAsyGy5mcmVzaGV0LnR5cGUudjEuRW50aXR5UGxhbhIpCgRtb2RlGAUgASgOMhsuZnJlc2hldC50eXBlLnYxLlNvdXJjZU1vZGUSDgoGc291cmNlGAYgASgJEigKB2NvbHVtbnMYByADKAsyFy5mcmVzaGV0LnR5cGUudjEuQ29sdW1uEi8KB2Rlcml2ZWQYCCADKAsyHi5mcmVzaGV0LnR5cGUudjEuRGVyaXZlZENvbHVtbhINCgV3aGVyZRgJIAEoCRIuCghmZWF0dXJlcxgKIAMoCzIcLmZyZXNoZXQudHlwZS52MS5GZWF0dXJlUGxhbhIWCg5lbmdpbmVfdmVyc2lvbhgLIAEoDRIoCgVqb2lucxgMIAMoCzIZLmZyZXNoZXQudHlwZS52MS5Kb2luUGxhbiI+CgpGZWF0dXJlUmVmEg4KBm91dHB1dBgBIAEoCRIPCgd2aWV3X2lkGAIgASgMEg8KB2ZlYXR1cmUYAyABKA0iSgoQUmVxdWVzdEZpZWxkUGxhbhIMCgRuYW1lGAEgASgJEigKBHR5cGUYAiABKAsyGi5mcmVzaGV0LnR5cGUudjEuVmFsdWVUeXBlIpsBCg1PbkRlbWFuZElucHV0EgwKBG5hbWUYASABKAkSKAoEdHlwZRgCIAEoCzIaLmZyZXNoZXQudHlwZS52MS5WYWx1ZVR5cGUSDQoDbm93GAMgASgISAASEQoHcmVxdWVzdBgEIAEoDUgAEhEKB2ZlYXR1cmUYBSABKA1IABITCglvbl9kZW1hbmQYBiABKA1IAEIICgZzb3VyY2UiuQEKDE9uRGVtYW5kUGxhbhIMCgRuYW1lGAEgASgJEhIKCmV4cHJlc3Npb24YAiABKAkSLgoGaW5wdXRzGAMgAygLMh4uZnJlc2hldC50eXBlLnYxLk9uRGVtYW5kSW5wdXQSKAoEdHlwZRgEIAEoCzIaLmZyZXNoZXQudHlwZS52MS5WYWx1ZVR5cGUSLQoNZGVmYXVsdF92YWx1ZRgFIAEoCzIWLmZyZXNoZXQudHlwZS52MS5WYWx1ZSKwAQoLU2VydmljZVBsYW4SDAoEbmFtZRgBIAEoCRItCghmZWF0dXJlcxgCIAMoCzIbLmZyZXNoZXQudHlwZS52MS5GZWF0dXJlUmVmEjIKB3JlcXVlc3QYAyADKAsyIS5mcmVzaGV0LnR5cGUudjEuUmVxdWVzdEZpZWxkUGxhbhIwCglvbl9kZW1hbmQYBCADKAsyHS5mcmVzaGV0LnR5cGUudjEuT25EZW1hbmRQbGFuYgZwcm90bzM", [file_freshet_type_v1_contract, file_freshet_type_v1_value]);
 
 /**
  * Everything in force from one generation on.
@@ -59,6 +60,13 @@ export type DefinitionSet = Message<"freshet.type.v1.DefinitionSet"> & {
    * @generated from field: repeated freshet.type.v1.ServicePlan services = 4;
    */
   services: ServicePlan[];
+
+  /**
+   * Who answers for views, features and services, by subject ascending; who is not here has no owner of his own.
+   *
+   * @generated from field: repeated freshet.type.v1.OwnerPlan owners = 5;
+   */
+  owners: OwnerPlan[];
 };
 
 /**
@@ -67,6 +75,34 @@ export type DefinitionSet = Message<"freshet.type.v1.DefinitionSet"> & {
  */
 export const DefinitionSetSchema: GenMessage<DefinitionSet> = /*@__PURE__*/
   messageDesc(file_freshet_type_v1_plan, 0);
+
+/**
+ * Who answers for a definition. Beside the plans, not in them: a view's id does not depend on its owner.
+ *
+ * @generated from message freshet.type.v1.OwnerPlan
+ */
+export type OwnerPlan = Message<"freshet.type.v1.OwnerPlan"> & {
+  /**
+   * What it is: "view user_clicks", "feature user_clicks:spend_1h", "service recommendations".
+   *
+   * @generated from field: string subject = 1;
+   */
+  subject: string;
+
+  /**
+   * Who answers for it.
+   *
+   * @generated from field: string owner = 2;
+   */
+  owner: string;
+};
+
+/**
+ * Describes the message freshet.type.v1.OwnerPlan.
+ * Use `create(OwnerPlanSchema)` to create a new message.
+ */
+export const OwnerPlanSchema: GenMessage<OwnerPlan> = /*@__PURE__*/
+  messageDesc(file_freshet_type_v1_plan, 1);
 
 /**
  * A table of a Postgres database.
@@ -101,7 +137,7 @@ export type PostgresTable = Message<"freshet.type.v1.PostgresTable"> & {
  * Use `create(PostgresTableSchema)` to create a new message.
  */
 export const PostgresTableSchema: GenMessage<PostgresTable> = /*@__PURE__*/
-  messageDesc(file_freshet_type_v1_plan, 1);
+  messageDesc(file_freshet_type_v1_plan, 2);
 
 /**
  * A source, resolved.
@@ -186,7 +222,7 @@ export type SourcePlan = Message<"freshet.type.v1.SourcePlan"> & {
  * Use `create(SourcePlanSchema)` to create a new message.
  */
 export const SourcePlanSchema: GenMessage<SourcePlan> = /*@__PURE__*/
-  messageDesc(file_freshet_type_v1_plan, 2);
+  messageDesc(file_freshet_type_v1_plan, 3);
 
 /**
  * A key column of an entity.
@@ -214,7 +250,7 @@ export type KeyColumn = Message<"freshet.type.v1.KeyColumn"> & {
  * Use `create(KeyColumnSchema)` to create a new message.
  */
 export const KeyColumnSchema: GenMessage<KeyColumn> = /*@__PURE__*/
-  messageDesc(file_freshet_type_v1_plan, 3);
+  messageDesc(file_freshet_type_v1_plan, 4);
 
 /**
  * An entity, resolved.
@@ -242,7 +278,7 @@ export type EntityPlan = Message<"freshet.type.v1.EntityPlan"> & {
  * Use `create(EntityPlanSchema)` to create a new message.
  */
 export const EntityPlanSchema: GenMessage<EntityPlan> = /*@__PURE__*/
-  messageDesc(file_freshet_type_v1_plan, 4);
+  messageDesc(file_freshet_type_v1_plan, 5);
 
 /**
  * A route takes a source's rows to an entity's key, or, without entity, a table's rows to every partition.
@@ -293,7 +329,7 @@ export type RoutePlan = Message<"freshet.type.v1.RoutePlan"> & {
  * Use `create(RoutePlanSchema)` to create a new message.
  */
 export const RoutePlanSchema: GenMessage<RoutePlan> = /*@__PURE__*/
-  messageDesc(file_freshet_type_v1_plan, 5);
+  messageDesc(file_freshet_type_v1_plan, 6);
 
 /**
  * A name by which rows of before are not to be read.
@@ -321,7 +357,7 @@ export type LateColumn = Message<"freshet.type.v1.LateColumn"> & {
  * Use `create(LateColumnSchema)` to create a new message.
  */
 export const LateColumnSchema: GenMessage<LateColumn> = /*@__PURE__*/
-  messageDesc(file_freshet_type_v1_plan, 6);
+  messageDesc(file_freshet_type_v1_plan, 7);
 
 /**
  * A derived column: computed from the row before anything is folded.
@@ -356,7 +392,7 @@ export type DerivedColumn = Message<"freshet.type.v1.DerivedColumn"> & {
  * Use `create(DerivedColumnSchema)` to create a new message.
  */
 export const DerivedColumnSchema: GenMessage<DerivedColumn> = /*@__PURE__*/
-  messageDesc(file_freshet_type_v1_plan, 7);
+  messageDesc(file_freshet_type_v1_plan, 8);
 
 /**
  * The window [floor(T - length), infinity), moving in steps of one pane.
@@ -384,7 +420,7 @@ export type RollingWindow = Message<"freshet.type.v1.RollingWindow"> & {
  * Use `create(RollingWindowSchema)` to create a new message.
  */
 export const RollingWindowSchema: GenMessage<RollingWindow> = /*@__PURE__*/
-  messageDesc(file_freshet_type_v1_plan, 8);
+  messageDesc(file_freshet_type_v1_plan, 9);
 
 /**
  * Windows [k * length, (k + 1) * length).
@@ -412,7 +448,7 @@ export type TumblingWindow = Message<"freshet.type.v1.TumblingWindow"> & {
  * Use `create(TumblingWindowSchema)` to create a new message.
  */
 export const TumblingWindowSchema: GenMessage<TumblingWindow> = /*@__PURE__*/
-  messageDesc(file_freshet_type_v1_plan, 9);
+  messageDesc(file_freshet_type_v1_plan, 10);
 
 /**
  * Every event ever.
@@ -427,7 +463,7 @@ export type LifetimeWindow = Message<"freshet.type.v1.LifetimeWindow"> & {
  * Use `create(LifetimeWindowSchema)` to create a new message.
  */
 export const LifetimeWindowSchema: GenMessage<LifetimeWindow> = /*@__PURE__*/
-  messageDesc(file_freshet_type_v1_plan, 10);
+  messageDesc(file_freshet_type_v1_plan, 11);
 
 /**
  * The window of a feature.
@@ -472,7 +508,7 @@ export type Window = Message<"freshet.type.v1.Window"> & {
  * Use `create(WindowSchema)` to create a new message.
  */
 export const WindowSchema: GenMessage<Window> = /*@__PURE__*/
-  messageDesc(file_freshet_type_v1_plan, 11);
+  messageDesc(file_freshet_type_v1_plan, 12);
 
 /**
  * A feature, resolved.
@@ -542,7 +578,7 @@ export type FeaturePlan = Message<"freshet.type.v1.FeaturePlan"> & {
  * Use `create(FeaturePlanSchema)` to create a new message.
  */
 export const FeaturePlanSchema: GenMessage<FeaturePlan> = /*@__PURE__*/
-  messageDesc(file_freshet_type_v1_plan, 12);
+  messageDesc(file_freshet_type_v1_plan, 13);
 
 /**
  * A column of a joined table, under the name that the view gives it.
@@ -570,7 +606,7 @@ export type JoinedColumn = Message<"freshet.type.v1.JoinedColumn"> & {
  * Use `create(JoinedColumnSchema)` to create a new message.
  */
 export const JoinedColumnSchema: GenMessage<JoinedColumn> = /*@__PURE__*/
-  messageDesc(file_freshet_type_v1_plan, 13);
+  messageDesc(file_freshet_type_v1_plan, 14);
 
 /**
  * What finds a joined table's row.
@@ -598,7 +634,7 @@ export type JoinKey = Message<"freshet.type.v1.JoinKey"> & {
  * Use `create(JoinKeySchema)` to create a new message.
  */
 export const JoinKeySchema: GenMessage<JoinKey> = /*@__PURE__*/
-  messageDesc(file_freshet_type_v1_plan, 14);
+  messageDesc(file_freshet_type_v1_plan, 15);
 
 /**
  * A table that a view's rows are joined with, as of the log.
@@ -647,7 +683,7 @@ export type JoinPlan = Message<"freshet.type.v1.JoinPlan"> & {
  * Use `create(JoinPlanSchema)` to create a new message.
  */
 export const JoinPlanSchema: GenMessage<JoinPlan> = /*@__PURE__*/
-  messageDesc(file_freshet_type_v1_plan, 15);
+  messageDesc(file_freshet_type_v1_plan, 16);
 
 /**
  * A feature view, resolved: a fold from one route to the features of one entity.
@@ -747,7 +783,7 @@ export type ViewPlan = Message<"freshet.type.v1.ViewPlan"> & {
  * Use `create(ViewPlanSchema)` to create a new message.
  */
 export const ViewPlanSchema: GenMessage<ViewPlan> = /*@__PURE__*/
-  messageDesc(file_freshet_type_v1_plan, 16);
+  messageDesc(file_freshet_type_v1_plan, 17);
 
 /**
  * One output of a feature service.
@@ -782,7 +818,7 @@ export type FeatureRef = Message<"freshet.type.v1.FeatureRef"> & {
  * Use `create(FeatureRefSchema)` to create a new message.
  */
 export const FeatureRefSchema: GenMessage<FeatureRef> = /*@__PURE__*/
-  messageDesc(file_freshet_type_v1_plan, 17);
+  messageDesc(file_freshet_type_v1_plan, 18);
 
 /**
  * A value that the caller of a feature service sends beside the keys.
@@ -810,7 +846,7 @@ export type RequestFieldPlan = Message<"freshet.type.v1.RequestFieldPlan"> & {
  * Use `create(RequestFieldPlanSchema)` to create a new message.
  */
 export const RequestFieldPlanSchema: GenMessage<RequestFieldPlan> = /*@__PURE__*/
-  messageDesc(file_freshet_type_v1_plan, 18);
+  messageDesc(file_freshet_type_v1_plan, 19);
 
 /**
  * What a name in an on-demand feature's expression means.
@@ -877,7 +913,7 @@ export type OnDemandInput = Message<"freshet.type.v1.OnDemandInput"> & {
  * Use `create(OnDemandInputSchema)` to create a new message.
  */
 export const OnDemandInputSchema: GenMessage<OnDemandInput> = /*@__PURE__*/
-  messageDesc(file_freshet_type_v1_plan, 19);
+  messageDesc(file_freshet_type_v1_plan, 20);
 
 /**
  * A feature that is computed when it is read, resolved.
@@ -926,7 +962,7 @@ export type OnDemandPlan = Message<"freshet.type.v1.OnDemandPlan"> & {
  * Use `create(OnDemandPlanSchema)` to create a new message.
  */
 export const OnDemandPlanSchema: GenMessage<OnDemandPlan> = /*@__PURE__*/
-  messageDesc(file_freshet_type_v1_plan, 20);
+  messageDesc(file_freshet_type_v1_plan, 21);
 
 /**
  * A feature service, resolved: what one model reads.
@@ -968,5 +1004,5 @@ export type ServicePlan = Message<"freshet.type.v1.ServicePlan"> & {
  * Use `create(ServicePlanSchema)` to create a new message.
  */
 export const ServicePlanSchema: GenMessage<ServicePlan> = /*@__PURE__*/
-  messageDesc(file_freshet_type_v1_plan, 21);
+  messageDesc(file_freshet_type_v1_plan, 22);
 
