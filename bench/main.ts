@@ -19,6 +19,7 @@ import { benchLog } from './log.ts';
 import { benchNewView } from './new-view.ts';
 import { benchPlan } from './plan.ts';
 import { benchRegistry } from './registry.ts';
+import { benchRegistryHostile } from './registry-hostile.ts';
 import { benchReplica } from './replica.ts';
 import { benchReplicaReads } from './replica-reads.ts';
 import { benchSchemaCompatibility } from './schema-compatibility.ts';
@@ -75,6 +76,10 @@ const BENCHES: Readonly<
   registry: {
     about: 'the Schema Registry API with 10,000 subjects: registrations and lookups, against a bare node server',
     run: benchRegistry,
+  },
+  'registry-hostile': {
+    about: 'lookups while others post schemas that take the engine to its limits, against lookups without them',
+    run: benchRegistryHostile,
   },
   plan: { about: 'plan and apply of a thousand views, against parsing and resolving them', run: benchPlan },
   crc: { about: 'what checksums cost the fold and the reads of a store, against a constant', run: benchCrc },

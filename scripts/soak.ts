@@ -60,6 +60,12 @@ const CAMPAIGNS: Readonly<Record<string, Campaign>> = {
     files: ['test/e2e/registry-kill.e2e.test.ts'],
     env: { FRESHET_REGISTRY_KILL_ROUNDS: '200' },
   },
+  schemas: {
+    about: '100,000 pairs each of Avro, Protobuf, JSON draft 7 and 2020-12: what is called compatible can be read',
+    project: 'unit',
+    files: ['packages/schemas'],
+    env: { FRESHET_SCHEMA_PAIRS: '100000' },
+  },
   'crash-points': {
     about:
       'every I/O of ingest, log, compute and replica as the last one, with many ways for what was not synced to go',

@@ -5,6 +5,7 @@
 import { RegistryService, Role } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from './clock.ts';
+import { ConditionBoard } from './conditions.ts';
 import { FreshetError } from './errors.ts';
 import { createGrpcServer, type GrpcServer } from './grpc/server.ts';
 import { silentLogger } from './logger.ts';
@@ -60,15 +61,34 @@ describe('RegistryLink', () => {
     const { address } = await server.listen('127.0.0.1:0');
     const stop = new AbortController();
     const link = new RegistryLink({ registry: address, signal: stop.signal, clock: systemClock, log: silentLogger });
-    const announcing = link.announce(
-      () => ({ nodeId: 'n', role: Role.SERVE, address: 'a:1' }),
-      () => 7n,
-    );
+    const announcing = link.announce(() => ({ nodeId: 'n', role: Role.SERVE, address: 'a:1' }), { known: () => 7n });
     await expect.poll(() => heard.length).toBe(2);
     stop.abort();
     await announcing;
     expect(heard).toEqual([false, false, true]);
     expect(generations).toEqual([7n, 7n]);
+  });
+
+  it('says that the registry gives no answer for as long as it gives none', async () => {
+    let isWell = false;
+    server = createGrpcServer({ log: silentLogger }).add(RegistryService, {
+      announceNode: async () => {
+        if (!isWell) throw new FreshetError('DATA_DAMAGED', 'the store is damaged');
+        return { leaseUs: 150_000n };
+      },
+    });
+    const { address } = await server.listen('127.0.0.1:0');
+    const { signal } = controller;
+    const conditions = new ConditionBoard({ clock: systemClock, log: silentLogger });
+    const link = new RegistryLink({ registry: address, signal, clock: systemClock, log: silentLogger });
+    const announcing = link.announce(() => ({ nodeId: 'n', role: Role.SERVE, address: 'a:1' }), { conditions });
+    await expect
+      .poll(() => conditions.list())
+      .toMatchObject([{ id: 'registry/silent', code: 'UNAVAILABLE', place: address }]);
+    isWell = true;
+    await expect.poll(() => conditions.list(), { timeout: 20_000 }).toEqual([]);
+    controller.abort();
+    await announcing;
   });
 
   it('announces itself again in time when an announcement is never answered', async () => {

@@ -1,6 +1,7 @@
 /**
  * What every node does with the registry: announce itself within its lease, and follow the definitions and the
- * topology. All of it retries for ever and fails quietly, because no node needs the registry to go on working.
+ * topology. All of it retries for ever and ends nothing, because no node needs the registry to go on working; that it
+ * gives no answer is a condition of the node, for as long as it is so.
  */
 
 import type { MessageInitShape } from '@bufbuild/protobuf';
@@ -8,8 +9,10 @@ import type { Node, NodeSchema } from '@freshet/gen/freshet/registry/v1/registry
 import { RegistryService } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
 import type { DefinitionSet } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import type { Clock } from './clock.ts';
-import { type FreshetError, isAbort } from './errors.ts';
+import type { ConditionBoard, ConditionText } from './conditions.ts';
+import { type FreshetError, isAbort, isFreshetError } from './errors.ts';
 import { createGrpcClient, type GrpcClient } from './grpc/client.ts';
+import type { KnownNodes } from './known-nodes.ts';
 import type { Logger } from './logger.ts';
 import { retry } from './retry.ts';
 import { RUNTIME, VERSION } from './version.ts';
@@ -18,6 +21,7 @@ const LEAVING_MS = 500;
 /** How long an announcement may take at first, and at least; in between a third of the lease, which must not end by one. */
 const ANNOUNCING_MS = 3_000;
 const ANNOUNCING_LEAST_MS = 500;
+const SILENT = 'registry/silent';
 
 export interface RegistryLinkOptions {
   /** The registry's "host:port". */
@@ -43,8 +47,12 @@ export class RegistryLink {
    * Announces the node now and within each third of its lease, until the signal; then says that it leaves, so that
    * nobody looks for it until the lease is over. `node` is asked each time, and so is `known`, the newest generation of
    * definitions that the node has: by it a registry that lost its data finds out before it gives generations again.
+   * `conditions` hear of a registry that gives no answer.
    */
-  async announce(node: () => MessageInitShape<typeof NodeSchema>, known: () => bigint = () => 0n): Promise<void> {
+  async announce(
+    node: () => MessageInitShape<typeof NodeSchema>,
+    { known = () => 0n, conditions }: { known?: () => bigint; conditions?: ConditionBoard } = {},
+  ): Promise<void> {
     const { registry, signal, clock } = this.#options;
     // A client of its own: it has to outlive the signal by one call.
     const client = createGrpcClient(RegistryService, registry);
@@ -54,7 +62,12 @@ export class RegistryLink {
         for (;;) {
           const self = { version: VERSION, runtime: RUNTIME, ...node() };
           const request = { node: self, definitionsGeneration: known() };
-          const { leaseUs } = await client.announceNode(request, { signal, deadlineMs });
+          const answer = client.announceNode(request, { signal, deadlineMs });
+          const { leaseUs } = await answer.catch((error: unknown) => {
+            if (!signal.aborted && isFreshetError(error)) conditions?.raise(SILENT, silent(registry, error));
+            throw error;
+          });
+          conditions?.clear(SILENT);
           healthy();
           const thirdMs = Number(leaseUs) / 3000;
           deadlineMs = Math.max(ANNOUNCING_LEAST_MS, thirdMs);
@@ -79,13 +92,19 @@ export class RegistryLink {
     });
   }
 
-  /** Calls back with the live nodes, now and at each change, until the signal. */
-  async followTopology(onNodes: (nodes: readonly Node[]) => void): Promise<void> {
+  /**
+   * Calls back with the live nodes, now and at each change, until the signal. With `known` first with those that were heard
+   * of before (`isHeard` false), if any, whether the registry is there or not; those that it tells are kept there.
+   */
+  async followTopology(onNodes: (nodes: readonly Node[], isHeard: boolean) => void, known?: KnownNodes): Promise<void> {
     const { signal } = this.#options;
+    const before = (await known?.load()) ?? [];
+    if (before.length > 0 && !signal.aborted) onNodes(before, false);
     await this.#forever('following the topology', async (healthy) => {
       for await (const { nodes } of this.#client.watchTopology({}, { signal })) {
         healthy();
-        await ours(() => onNodes(nodes));
+        await ours(() => onNodes(nodes, true));
+        await known?.save(nodes);
       }
     });
   }
@@ -104,6 +123,15 @@ export class RegistryLink {
       await clock.sleep(200, signal).catch(() => undefined);
     }
   }
+}
+
+function silent(registry: string, error: FreshetError): ConditionText {
+  return {
+    code: 'UNAVAILABLE',
+    message: `the registry gives no answer (${error.message}): this node goes on with what it knows, and hears of no change of definitions or nodes`,
+    remedy: 'start the registry; this node finds it again by itself',
+    place: registry,
+  };
 }
 
 /** What a callback threw: whatever goes wrong at the registry is worth another try, what goes wrong here is not. */

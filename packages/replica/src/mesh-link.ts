@@ -8,6 +8,7 @@ import { type Node, RegistryService, Role } from '@freshet/gen/freshet/registry/
 import type { Clock } from '@freshet/kit/clock.ts';
 import { isAbort } from '@freshet/kit/errors.ts';
 import { createGrpcClient } from '@freshet/kit/grpc/client.ts';
+import type { KnownNodes } from '@freshet/kit/known-nodes.ts';
 import type { Logger } from '@freshet/kit/logger.ts';
 import { RegistryLink } from '@freshet/kit/registry-link.ts';
 import { retry } from '@freshet/kit/retry.ts';
@@ -24,6 +25,8 @@ export interface MeshLinkOptions {
   readonly registry: string | undefined;
   /** The compute nodes' "host:port"; empty: as the registry's topology has them. */
   readonly compute: readonly string[];
+  /** Where the topology is kept, for a start without the registry. */
+  readonly knownNodes?: KnownNodes | undefined;
   readonly clock: Clock;
   readonly log: Logger;
   readonly signal: AbortSignal;
@@ -47,12 +50,12 @@ export async function followMesh(options: MeshLinkOptions, onRegistry: () => voi
     if (compute.length === 0) {
       work.push(
         keepGoing(options, 'following the topology', () =>
-          link.followTopology((nodes) => {
+          link.followTopology((nodes, isHeard) => {
             // Told by nodes that know the log, never guessed from the shards that happen to run: with a smaller number
-            // keys would be looked for in the wrong shard, and read as never seen.
-            for (const { partitions } of nodes) replica.learnShardCount(partitions);
+            // keys would be looked for in the wrong shard, and read as never seen. What was heard before the replica keeps.
+            for (const { partitions } of isHeard ? nodes : []) replica.learnShardCount(partitions);
             replica.setUpstreams(upstreamsIn(nodes));
-          }),
+          }, options.knownNodes),
         ),
       );
     }

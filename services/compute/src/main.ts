@@ -8,11 +8,12 @@
  */
 import { setImmediate as yieldNow } from 'node:timers/promises';
 import { ComputeService } from '@freshet/gen/freshet/compute/v1/compute_pb.ts';
-import { Role } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
+import { type Node, Role } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
 import { type Clock, systemClock } from '@freshet/kit/clock.ts';
 import { ConditionBoard } from '@freshet/kit/conditions.ts';
 import { FreshetError, isAbort } from '@freshet/kit/errors.ts';
 import { createGrpcServer } from '@freshet/kit/grpc/server.ts';
+import { KnownNodes } from '@freshet/kit/known-nodes.ts';
 import type { ServiceContext } from '@freshet/kit/lifecycle.ts';
 import { runMain } from '@freshet/kit/main.ts';
 import { loadNodeId } from '@freshet/kit/node-id.ts';
@@ -49,7 +50,7 @@ export async function startCompute(config: ComputeConfig, context: ServiceContex
   context.onStop('the log', async () => source.close());
   const registry =
     config.registry === undefined ? undefined : new RegistryLink({ registry: config.registry, signal, clock, log });
-  findLog(config, source, registry);
+  findLog(config, source, registry, new KnownNodes(config.dataDir, log));
 
   const node = await loadNodeId(config.dataDir, 'compute');
   const partitions = await countPartitions(config, source, clock, context);
@@ -68,13 +69,9 @@ export async function startCompute(config: ComputeConfig, context: ServiceContex
   context.onStop('the gRPC port', () => server.drain(1_000));
   server.setReady(true);
 
-  void registry?.announce(() => ({
-    nodeId: node,
-    role: Role.COMPUTE,
-    address: config.advertise ?? address,
-    shards: host.shards.map((shard) => shard.shard),
-    partitions,
-  }));
+  const self = { nodeId: node, role: Role.COMPUTE, address: config.advertise ?? address, partitions };
+  const { conditions } = options;
+  void registry?.announce(() => ({ ...self, shards: host.shards.map(({ shard }) => shard) }), { conditions });
   void tellCheckpoints(host, { source, node, taken: checkpointTaken, clock, signal, log });
   void askGenerations(host, { asker: source, node, clock, signal, log });
   log.info('compute is up', { address, node, shards: numbers.length });
@@ -82,10 +79,17 @@ export async function startCompute(config: ComputeConfig, context: ServiceContex
 }
 
 /** Points the source at the log: where --log says, or wherever the registry says. */
-function findLog(config: ComputeConfig, source: LogSource, registry: RegistryLink | undefined): void {
+function findLog(
+  config: ComputeConfig,
+  source: LogSource,
+  registry: RegistryLink | undefined,
+  known: KnownNodes,
+): void {
   if (config.log !== undefined) source.setAddress(config.log);
   else if (registry !== undefined) {
-    void registry.followTopology((nodes) => source.setAddress(nodes.find((n) => n.role === Role.INGEST)?.address));
+    const onNodes = (nodes: readonly Node[]): void =>
+      source.setAddress(nodes.find(({ role }) => role === Role.INGEST)?.address);
+    void registry.followTopology(onNodes, known);
   } else {
     throw new FreshetError('INVALID_CONFIG', 'neither --registry nor --log is given', {
       remedy: 'give --registry <host:port>, or --log <host:port> of an ingest node',

@@ -204,10 +204,7 @@ export async function startIngest(
     const nodeId = await loadNodeId(config.dataDir, 'ingest');
     const self = { nodeId, role: Role.INGEST, address: config.advertise ?? address, partitions: log.partitionCount };
     const followed = Promise.all([
-      link.announce(
-        () => self,
-        () => node.generation,
-      ),
+      link.announce(() => self, { known: () => node.generation, conditions }),
       link.followDefinitions(
         () => node.generation,
         (definitions) => node.apply(definitions, signal),

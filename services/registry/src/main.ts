@@ -8,6 +8,7 @@
  *     Kafka's tools ──▶ Schema Registry API (rest/) ──▶ subjects, ids, levels ──▶ schema store (LevelDB)
  *     ingest, compute, serve ──▶ AnnounceNode ──▶ topology (leases) ──▶ WatchTopology ──▶ serve, freshet status
  */
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { ContractService } from '@freshet/gen/freshet/registry/v1/contracts_pb.ts';
 import { RegistryService } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
@@ -30,6 +31,7 @@ import { readCredentials } from './io/credentials.ts';
 import { IngestTables } from './io/ingest-tables.ts';
 import { RegistryStore } from './io/registry-store.ts';
 import { LevelSchemaStore } from './io/schema-store.ts';
+import { SchemaThreads } from './io/schema-workers.ts';
 import { PROFILES } from './rest/profiles.ts';
 import { createSchemaApi } from './rest/schema-api.ts';
 import { contractHandlers } from './rpc/contract-handlers.ts';
@@ -37,6 +39,9 @@ import { registryHandlers } from './rpc/handlers.ts';
 
 /** Definitions of a large mesh are megabytes; its other requests are small. */
 const REQUEST_BYTES_MAX = 16 * 1024 * 1024;
+
+/** Large schemas are rare; more threads would only hold memory. */
+const SCHEMA_THREADS_MAX = 4;
 
 /** Brings the registry up; resolves when it answers. */
 export async function startRegistry(
@@ -97,7 +102,11 @@ async function openSchemaApi(
   const readOnly = config.schemasReadOnly === 'yes';
   const profile = PROFILES[config.schemasProfile];
   const engines = schemaEngines(profile);
-  const registry = await SubjectRegistry.open({ store, engines, clock: systemClock, readOnly });
+  // One core stays for whoever asks for what is small.
+  const threads = Math.min(SCHEMA_THREADS_MAX, Math.max(1, availableParallelism() - 1));
+  const workers = new SchemaThreads({ ...profile, clock: systemClock, threads });
+  context.onStop('the threads for schemas', () => workers.close());
+  const registry = await SubjectRegistry.open({ store, engines, workers, clock: systemClock, readOnly });
   context.onStop('what is registered', () => registry.settle());
   return createSchemaApi({ registry, profile, log: context.log, allows });
 }

@@ -16,6 +16,7 @@ import { systemClock } from '@freshet/kit/clock.ts';
 import { ConditionBoard } from '@freshet/kit/conditions.ts';
 import { createGrpcServer } from '@freshet/kit/grpc/server.ts';
 import { connectHandlers, createHttpHost } from '@freshet/kit/http/host.ts';
+import { KnownNodes } from '@freshet/kit/known-nodes.ts';
 import type { ServiceContext } from '@freshet/kit/lifecycle.ts';
 import { runMain } from '@freshet/kit/main.ts';
 import { loadNodeId } from '@freshet/kit/node-id.ts';
@@ -84,7 +85,9 @@ export async function startServe(
   context.onStop('the gRPC port', () => server.drain(1_000));
 
   let asked = config.registry === undefined;
-  const mesh = followMesh({ replica, registry: config.registry, compute: config.compute, clock, log, signal }, () => {
+  const knownNodes = new KnownNodes(config.dataDir, log);
+  const { registry, compute } = config;
+  const mesh = followMesh({ replica, registry, compute, knownNodes, clock, log, signal }, () => {
     asked = true;
   });
   context.onStop('following the mesh', () => mesh);
@@ -94,7 +97,7 @@ export async function startServe(
     const nodeId = await loadNodeId(config.dataDir, 'serve');
     const link = new RegistryLink({ registry: config.registry, signal, clock, log });
     const node = { nodeId, role: Role.SERVE, address: config.advertise ?? address, httpAddress };
-    const announced = keepGoing({ signal, clock, log }, 'announcing', () => link.announce(() => node));
+    const announced = keepGoing({ signal, clock, log }, 'announcing', () => link.announce(() => node, { conditions }));
     context.onStop('announcing', () => announced);
   }
   log.info('serve is up', {

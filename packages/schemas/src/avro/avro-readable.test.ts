@@ -1,7 +1,8 @@
 /**
  * Goal: what is declared compatible can be read. Method: random schemas, random evolutions of them and random values;
  * the verdict is compared with what avsc (which shares no code with it) can resolve, and when the verdict is "yes",
- * values written with the old schema are read with the new one. FRESHET_FUZZ_SEED repeats a run.
+ * values written with the old schema are read with the new one. FRESHET_FUZZ_SEED repeats a run,
+ * FRESHET_SCHEMA_PAIRS makes it long.
  *
  * Known differences, each with its reason:
  * - avsc needs ignoreNamespaces, for Java compares the names of types without their namespaces.
@@ -17,7 +18,9 @@ import { avroEngine } from './avro-engine.ts';
 type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
 
 const seed = Number(process.env['FRESHET_FUZZ_SEED'] ?? 20260901);
-const RUNS = 1500;
+const RUNS = Number(process.env['FRESHET_SCHEMA_PAIRS'] ?? 1500);
+/** A long run takes longer than any test may by itself. */
+const TIMEOUT_MS = Math.max(60_000, RUNS * 50);
 const LETTERS = ['a', 'b', 'c', 'd'] as const;
 
 /** Primitives with a default each. */
@@ -178,7 +181,9 @@ const pairs = fc.array(fc.nat(5039), { minLength: 5, maxLength: 120 }).map((draw
 });
 
 describe('compatibility of random evolutions', () => {
-  it('agrees with what avsc resolves, and what is compatible is read without loss of a value', () => {
+  it('agrees with what avsc resolves, and what is compatible is read without loss of a value', {
+    timeout: TIMEOUT_MS,
+  }, () => {
     const seen = { compatible: 0, incompatible: 0, values: 0 };
     fc.assert(
       fc.property(pairs, (pair) => {
@@ -207,6 +212,7 @@ describe('compatibility of random evolutions', () => {
       }),
       { seed, numRuns: RUNS },
     );
+    if (RUNS > 1500) process.stderr.write(`Avro, seed ${seed}: ${JSON.stringify(seen)}\n`);
     // The test would prove nothing if nearly all pairs were of one kind.
     expect(seen.compatible).toBeGreaterThan(RUNS / 10);
     expect(seen.incompatible).toBeGreaterThan(RUNS / 10);

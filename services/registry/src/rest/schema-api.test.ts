@@ -218,7 +218,14 @@ describe('reading', () => {
     expect((await api.call('GET /v1/metadata/id')).body).toMatchObject({ scope: { path: [] } });
     expect((await api.call('GET /v1/metadata/version')).body).toMatchObject({ commitId: '' });
     expect((await api.call('GET /v1/metadata/deployment')).status).toBe(200);
-    expect((await api.call('GET /freshet.registry.v1.RegistryService/X')).status).toBe(418);
+  });
+
+  it('leaves to Connect what has the form of its paths, and nothing else', async () => {
+    api = await startSchemaApi();
+    for (const what of ['GET /freshet.registry.v1.RegistryService/X', 'POST /a.b/C?x=/'])
+      expect(await api.call(what, what.startsWith('POST') ? '{}' : undefined)).toMatchObject({ status: 404, body: '' });
+    for (const path of ['/a.b/c/d', '/a.b/contexts/tags/versions?subject=x', '/a.b/', '/subjects.x/'])
+      expect(said(await api.call(`GET ${path}`))).toEqual(refused(404, 'HTTP 404 Not Found'));
   });
 });
 

@@ -27,8 +27,8 @@ export interface SchemaApiOptions {
   readonly allows?: ((authorization: string | undefined) => boolean) | undefined;
 }
 
-/** Paths that are not this API's: Connect's, by "/package.Service/Method", and those of the process. */
-const OTHERS = /^\/(?:[a-z][\w]*\.[\w.]+\/|metrics$|healthz$|readyz$)/;
+/** Paths that are not this API's: Connect's, by "/package.Service/Method" and no more, and those of the process. */
+const OTHERS = /^\/(?:[a-z]\w*\.[\w.]+\/\w+(?:\?|$)|metrics$|healthz$|readyz$)/;
 
 /** Bytes that are still read of a refused body, so that its sender reads the answer. */
 const DRAINED_BYTES_MAX = 64 * 1024 * 1024;

@@ -74,7 +74,7 @@ function listSchemas(call: Call): readonly Row[] {
 const hasGuids: Route['isOffered'] = (profile) => profile.hasGuids;
 
 export const SCHEMA_ROUTES: readonly Route[] = [
-  { method: 'GET', path: '/schemas/types', answer: ({ registry }) => ({ json: registry.reader.types }) },
+  { method: 'GET', path: '/schemas/types', answer: ({ registry }) => ({ json: registry.types }) },
   {
     method: 'GET',
     path: '/schemas',
@@ -83,9 +83,9 @@ export const SCHEMA_ROUTES: readonly Route[] = [
   {
     method: 'GET',
     path: '/schemas/ids/{id}',
-    answer: (call) => {
+    answer: async (call) => {
       const row = rowOf(call);
-      const view = formatted(call, row, idView(row, call.profile));
+      const view = await formatted(call, row, idView(row, call.profile));
       return {
         json: flag(call.query, 'fetchMaxId') ? { ...view, maxId: call.registry.index.idMax(contextOf(call)) } : view,
       };
@@ -94,9 +94,9 @@ export const SCHEMA_ROUTES: readonly Route[] = [
   {
     method: 'GET',
     path: '/schemas/ids/{id}/schema',
-    answer: (call) => {
+    answer: async (call) => {
       const row = rowOf(call);
-      return { text: formattedText(call, row) };
+      return { text: await formattedText(call, row) };
     },
   },
   {
@@ -119,10 +119,10 @@ export const SCHEMA_ROUTES: readonly Route[] = [
     method: 'GET',
     path: '/schemas/guids/{guid}',
     isOffered: hasGuids,
-    answer: (call) => {
+    answer: async (call) => {
       const rows = guidRows(call);
       const row = rows.find((each) => !each.deleted) ?? (rows[0] as Row);
-      return { json: formatted(call, row, idView(row, call.profile)) };
+      return { json: await formatted(call, row, idView(row, call.profile)) };
     },
   },
   {

@@ -3,6 +3,7 @@ import { isObject, type Json, type JsonObject, type Row } from '../core/subjects
 import { refuse } from '../core/subjects/errors.ts';
 import { DEFAULT_CONTEXT, parseSubject, qualified, type SubjectName } from '../core/subjects/names.ts';
 import { findPresent, readGiven } from '../core/subjects/registration.ts';
+import type { RequestWork } from '../core/subjects/request-work.ts';
 import { define, mergeMetadata } from '../core/subjects/settings.ts';
 import { formatted, formattedText } from './formats.ts';
 import { flag, page, parseVersion, readSchemaRequest } from './request.ts';
@@ -95,13 +96,13 @@ function withMetadata(call: Call): Row {
 }
 
 /** Finds the version of a schema. Throws 40401, 40403, 42201. */
-function findSchema(call: Call): Row {
+function findSchema(call: Call, work: RequestWork): Row {
   const subject = subjectOf(call);
   const withDeleted = flag(call.query, 'deleted');
   requireSubjectThere(call, subject, withDeleted);
   const request = readSchemaRequest(call.body, call.query);
-  const { index, reader } = call.registry;
-  const { entity } = readGiven({ index, reader }, subject, request, index.configInScope(subject), false);
+  const { index } = call.registry;
+  const { entity } = readGiven({ index, work }, subject, request, index.configInScope(subject), false);
   const found = findPresent(index, qualified(subject), entity, request, withDeleted);
   if (found === undefined) throw refuse.schemaNotFound();
   return found;
@@ -166,15 +167,15 @@ export const SUBJECT_ROUTES: readonly Route[] = [
     answer: async (call) => {
       const request = readSchemaRequest(call.body, call.query);
       const row = await call.registry.register(subjectOf(call), request);
-      return { json: formatted(call, row, registeredView(row, call.profile)) };
+      return { json: await formatted(call, row, registeredView(row, call.profile)) };
     },
   },
   {
     method: 'POST',
     path: '/subjects/{subject}',
-    answer: (call) => {
-      const row = findSchema(call);
-      return { json: formatted(call, row, versionView(row, call.profile)) };
+    answer: async (call) => {
+      const row = await call.registry.look((work) => findSchema(call, work));
+      return { json: await formatted(call, row, versionView(row, call.profile)) };
     },
   },
   {
@@ -187,9 +188,9 @@ export const SUBJECT_ROUTES: readonly Route[] = [
   {
     method: 'GET',
     path: VERSION,
-    answer: (call) => {
+    answer: async (call) => {
       const row = versionOf(call);
-      return { json: formatted(call, row, versionView(row, call.profile)) };
+      return { json: await formatted(call, row, versionView(row, call.profile)) };
     },
   },
   {
@@ -203,9 +204,9 @@ export const SUBJECT_ROUTES: readonly Route[] = [
   {
     method: 'GET',
     path: `${VERSION}/schema`,
-    answer: (call) => {
+    answer: async (call) => {
       const row = versionOf(call);
-      return { text: formattedText(call, row) };
+      return { text: await formattedText(call, row) };
     },
   },
   {
@@ -223,9 +224,9 @@ export const SUBJECT_ROUTES: readonly Route[] = [
   {
     method: 'GET',
     path: '/subjects/{subject}/metadata',
-    answer: (call) => {
+    answer: async (call) => {
       const row = withMetadata(call);
-      return { json: formatted(call, row, versionView(row, call.profile)) };
+      return { json: await formatted(call, row, versionView(row, call.profile)) };
     },
   },
 ];

@@ -14,7 +14,7 @@ it('registers, serialises, reads back, evolves and deletes', { timeout: 600_000 
   if ('reason' in client) return context.skip(client.reason);
   const api = await startSchemaApi();
   try {
-    const types = api.registry.reader.types;
+    const types = api.registry.types;
     const program = join(import.meta.dirname, 'python-client.py');
     const { stdout } = await promisify(execFile)(client.python, [program, api.url, ...types], { timeout: 120_000 });
     expect(stdout.trim().split('\n')).toEqual(types.map((type) => `${type} ok`));

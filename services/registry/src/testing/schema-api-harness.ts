@@ -1,11 +1,11 @@
-/** For tests: the Schema Registry API over real HTTP in this process. */
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
+/** For tests: the Schema Registry API on a real HTTP port in this process. */
 import { systemClock } from '@freshet/kit/clock.ts';
+import { createHttpHost } from '@freshet/kit/http/host.ts';
 import { silentLogger } from '@freshet/kit/logger.ts';
 import type { SchemaStore } from '../core/subjects/schema-store.ts';
 import { type RegistryLimits, SubjectRegistry } from '../core/subjects/subject-registry.ts';
 import { schemaEngines } from '../engines.ts';
+import { SchemaThreads } from '../io/schema-workers.ts';
 import { PROFILES, type ProfileName } from '../rest/profiles.ts';
 import { createSchemaApi } from '../rest/schema-api.ts';
 import { MemorySchemaStore } from './memory-schema-store.ts';
@@ -39,13 +39,11 @@ export async function startSchemaApi(
   const { readOnly, limits, allows } = options;
   const profile = PROFILES[options.profile ?? 'latest'];
   const engines = schemaEngines(profile);
-  const registry = await SubjectRegistry.open({ store, engines, clock: systemClock, readOnly, limits });
+  const workers = new SchemaThreads({ ...profile, clock: systemClock, threads: 1 });
+  const registry = await SubjectRegistry.open({ store, engines, workers, clock: systemClock, readOnly, limits });
   const api = createSchemaApi({ registry, profile, log: silentLogger, allows });
-  const server = createServer((request, response) => {
-    if (!api(request, response)) response.writeHead(418).end();
-  });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const host = createHttpHost({ log: silentLogger, extra: api, routes: () => undefined });
+  const url = `http://${(await host.listen('127.0.0.1:0')).address}`;
   return {
     url,
     registry,
@@ -60,8 +58,8 @@ export async function startSchemaApi(
       return { status: response.status, body: parsed(answer), type: response.headers.get('content-type') };
     },
     close: async () => {
-      server.closeAllConnections();
-      await new Promise((resolve) => server.close(resolve));
+      await host.close(0);
+      await workers.close();
     },
   };
 }

@@ -2,8 +2,10 @@
  * Goal: no request makes the registry hold or do more than its limits say. Method: the real decisions and engines, on a
  * store in memory, with a clock that the test moves.
  */
-import { expect, it } from 'vitest';
+import { systemClock } from '@freshet/kit/clock.ts';
+import { afterAll, expect, it } from 'vitest';
 import { schemaEngines } from '../../engines.ts';
+import { SchemaThreads } from '../../io/schema-workers.ts';
 import { MemorySchemaStore } from '../../testing/memory-schema-store.ts';
 import type { RegistrationRequest } from './registration.ts';
 import { type RegistryLimits, SubjectRegistry } from './subject-registry.ts';
@@ -28,25 +30,27 @@ const record = (fields: number): string =>
     fields: Array.from({ length: fields }, (_, at) => ({ name: `f${at}`, type: 'string', default: '' })),
   });
 
+const workers = new SchemaThreads({ oneofRule: 'latest', clock: systemClock, threads: 1 });
+afterAll(() => workers.close());
+
 let stepUs = 0;
 async function open(limits: Partial<RegistryLimits> = {}): Promise<SubjectRegistry> {
   let nowUs = 1;
   stepUs = 0;
-  const clock = {
-    nowUs: () => {
-      nowUs += stepUs;
-      return nowUs;
-    },
+  const step = (): number => {
+    nowUs += stepUs;
+    return nowUs;
   };
+  const clock = { nowUs: step, monotonicUs: step };
   const store = new MemorySchemaStore();
-  return SubjectRegistry.open({ store, engines: schemaEngines({ oneofRule: 'latest' }), clock, limits });
+  return SubjectRegistry.open({ store, engines: schemaEngines({ oneofRule: 'latest' }), workers, clock, limits });
 }
 
 it('stops judging a long history once it took its time, and goes on with the next request', async () => {
-  const registry = await open({ judgingMs: 1_000 });
+  const registry = await open({ judgingMs: 9 });
   await registry.updateConfig(SUBJECT, { compatibility: 'BACKWARD_TRANSITIVE' });
   for (let fields = 1; fields <= 10; fields++) await registry.register(SUBJECT, given(record(fields)));
-  stepUs = 200_000;
+  stepUs = 900;
   await expect(registry.register(SUBJECT, given(record(11)))).rejects.toMatchObject({ code: 42209 });
   stepUs = 0;
   expect(await registry.register(SUBJECT, given(record(11)))).toMatchObject({ version: 11, id: 11 });

@@ -3,20 +3,20 @@
  *
  * Owns levels, groups and the messages' form. Does not own how one pair is judged (@freshet/schemas). Pure.
  */
-import type { Incompatibility, ParsedSchema } from '@freshet/schemas/schema.ts';
+import type { Incompatibility } from '@freshet/schemas/schema.ts';
 import type { Row, SchemaEntity } from './entity.ts';
 import { isObject } from './entity.ts';
+import type { RequestWork } from './request-work.ts';
 import type { SchemaIndex } from './schema-index.ts';
-import { asRefusal, type SchemaReader } from './schema-reader.ts';
+import { sourceOf } from './schema-reader.ts';
+import type { JudgeWork, SchemaSource } from './schema-work.ts';
 import { type Config, levelOf } from './settings.ts';
 
 export interface Judgement {
-  readonly reader: SchemaReader;
+  readonly work: RequestWork;
   readonly index: SchemaIndex;
   readonly context: string;
   readonly config: Config | undefined;
-  /** Called before each pair is read and judged; throws 42209 when it took long enough. */
-  readonly checkTime: () => void;
 }
 
 /** The versions that the level compares with, newest first. `rows`: those that are not deleted, ascending. */
@@ -34,52 +34,54 @@ export function comparedWith(rows: readonly Row[], entity: SchemaEntity, config:
 
 /**
  * Why the new schema does not fit the versions, in the API's form; stops at the first version that it does not fit.
- * Empty: it fits. Throws what reading throws, and 42209 when judging takes more than the limits.
+ * Empty: it fits. Throws what reading throws, 42209 when judging takes more than the limits, and WorkNeeded.
  */
-export function findMessages(
-  judgement: Judgement,
-  entity: SchemaEntity,
-  parsed: ParsedSchema,
-  rows: readonly Row[],
-): string[] {
+export function findMessages(judgement: Judgement, now: SchemaSource, rows: readonly Row[]): string[] {
   const level = levelOf(judgement.config);
   if (level === 'NONE') return [];
-  for (const row of rows) {
-    judgement.checkTime();
-    const found = judge(judgement, entity, parsed, row);
-    if (found.length === 0) continue;
-    return [
-      ...found.map(
-        ({ type, path, message }) => `{errorType:'${type}', description:'${message}', additionalInfo:'${path}'}`,
-      ),
-      `{oldSchemaVersion: ${row.version}}`,
-      `{oldSchema: '${row.entity.schema}'}`,
-      `{validateFields: '${judgement.config?.['validateFields'] === true}', compatibility: '${level}'}`,
-    ];
-  }
-  return [];
+  const first = firstUnfit(judgement, now, rows);
+  if (first === undefined) return [];
+  const { row, found } = first;
+  return [
+    ...found.map(
+      ({ type, path, message }) => `{errorType:'${type}', description:'${message}', additionalInfo:'${path}'}`,
+    ),
+    `{oldSchemaVersion: ${row.version}}`,
+    `{oldSchema: '${row.entity.schema}'}`,
+    `{validateFields: '${judgement.config?.['validateFields'] === true}', compatibility: '${level}'}`,
+  ];
 }
 
-/** Of one pair this many are told; more help nobody. */
-const TOLD_MAX = 100;
+interface Unfit {
+  readonly row: Row;
+  readonly found: readonly Incompatibility[];
+}
 
-function judge(judgement: Judgement, entity: SchemaEntity, parsed: ParsedSchema, row: Row): readonly Incompatibility[] {
-  if (row.entity.schemaType !== entity.schemaType) {
-    const message = `The new schema is ${entity.schemaType}, the old schema is ${row.entity.schemaType}`;
-    return [{ type: 'SCHEMA_TYPE_CHANGED', path: '/', message }];
-  }
-  const { reader, index, context, config } = judgement;
-  const old = reader.read(index, context, row.entity);
-  const engine = reader.engine(entity.schemaType);
+function firstUnfit(judgement: Judgement, now: SchemaSource, rows: readonly Row[]): Unfit | undefined {
+  // No engine compares two types: those before the first of another type are judged, and that one is the last.
+  const other = rows.findIndex((row) => row.entity.schemaType !== now.type);
+  const same = other < 0 ? rows : rows.slice(0, other);
+  const judged = judgement.work.judge(pairsOf(judgement, now, same));
+  if (judged !== undefined) return { row: rows[judged.at] as Row, found: judged.found };
+  const row = rows[other];
+  if (row === undefined) return undefined;
+  const message = `The new schema is ${now.type}, the old schema is ${row.entity.schemaType}`;
+  return { row, found: [{ type: 'SCHEMA_TYPE_CHANGED', path: '/', message }] };
+}
+
+/** Made one by one: most judgements end with the first. */
+function* pairsOf(
+  { index, context, config }: Judgement,
+  now: SchemaSource,
+  rows: readonly Row[],
+): Generator<JudgeWork> {
   const level = levelOf(config);
   const policy = config?.['compatibilityPolicy'] === 'LENIENT' ? 'LENIENT' : 'STRICT';
-  try {
-    const found: Incompatibility[] = [];
-    if (/^(BACKWARD|FULL)/.test(level)) found.push(...engine.findIncompatibilities(parsed, old, { policy }));
-    if (/^(FORWARD|FULL)/.test(level)) found.push(...engine.findIncompatibilities(old, parsed, { policy }));
-    return found.slice(0, TOLD_MAX);
-  } catch (error) {
-    throw asRefusal(error);
+  const backward = /^(BACKWARD|FULL)/.test(level);
+  const forward = /^(FORWARD|FULL)/.test(level);
+  for (const row of rows) {
+    const old = sourceOf(index, context, row.entity);
+    yield { kind: 'JUDGE', now, old, policy, backward, forward };
   }
 }
 

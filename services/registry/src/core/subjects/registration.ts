@@ -5,14 +5,16 @@
  * the subject has makes nothing new; a new id is above every id that its context ever gave. Pure.
  */
 
-import type { ParsedSchema, SchemaType } from '@freshet/schemas/schema.ts';
+import type { SchemaType } from '@freshet/schemas/schema.ts';
 import { comparedWith, findMessages } from './compatibility.ts';
 import { fingerprintOf, guidOf, type JsonObject, type Row, type SchemaEntity, type SchemaReference } from './entity.ts';
 import { refuse } from './errors.ts';
 import { qualified, type SubjectName } from './names.ts';
 import { ID_MAX, type StoredRecord } from './records.ts';
+import type { RequestWork } from './request-work.ts';
 import type { SchemaIndex } from './schema-index.ts';
-import type { SchemaReader } from './schema-reader.ts';
+import { resolveReferences, sourceOf } from './schema-reader.ts';
+import type { SchemaSource } from './schema-work.ts';
 import { type Config, mergeMetadata, mergeRuleSets } from './settings.ts';
 import type { Decision, RegistryLimits } from './subject-registry.ts';
 
@@ -39,18 +41,16 @@ export type Registration = Row;
 
 export interface Registering {
   readonly index: SchemaIndex;
-  readonly reader: SchemaReader;
+  readonly work: RequestWork;
   readonly limits: RegistryLimits;
-  /** Called before each pair is judged; throws when it took long enough. */
-  readonly checkTime: () => void;
 }
 
 interface Read {
   readonly entity: SchemaEntity;
-  readonly parsed: ParsedSchema;
+  readonly source: SchemaSource;
 }
 
-/** Decides a registration at `ts`, ms since the epoch. Throws SchemaApiError. */
+/** Decides a registration at `ts`, ms since the epoch. Throws SchemaApiError, WorkNeeded. */
 export function decideRegistration(
   on: Registering,
   subject: SubjectName,
@@ -95,9 +95,9 @@ export function decideRegistration(
   return { records, answer: row };
 }
 
-/** The schema of a request as it would be kept, and read. Throws 42201, 42209, 42210. */
+/** The schema of a request as it would be kept, and read. Throws 42201, 42209, 42210, WorkNeeded. */
 export function readGiven(
-  { index, reader }: Pick<Registering, 'index' | 'reader'>,
+  { index, work }: Pick<Registering, 'index' | 'work'>,
   subject: SubjectName,
   given: GivenSchema,
   config: Config | undefined,
@@ -114,13 +114,14 @@ export function readGiven(
   const written: SchemaEntity = {
     schemaType,
     schema,
-    references: reader.resolve(index, subject.context, references),
+    references: resolveReferences(index, subject.context, references),
     metadata: mergeMetadata(mergeMetadata(config?.['defaultMetadata'], own), config?.['overrideMetadata']),
     ruleSet: mergeRuleSets(mergeRuleSets(config?.['defaultRuleSet'], ownRules), config?.['overrideRuleSet']),
   };
-  const parsed = reader.read(index, subject.context, written, config?.['validateFields'] === true);
+  const source = sourceOf(index, subject.context, written, config?.['validateFields'] === true);
+  const texts = work.read(source);
   const normalize = given.normalize ?? config?.['normalize'] === true;
-  return { entity: { ...written, schema: normalize ? parsed.normalized : parsed.canonical }, parsed };
+  return { entity: { ...written, schema: normalize ? texts.normalized : texts.canonical }, source };
 }
 
 /**
@@ -164,11 +165,11 @@ function requireMode(subject: SubjectName, mode: string, request: RegistrationRe
 }
 
 function requireCompatible(on: Registering, subject: SubjectName, read: Read, config: Config | undefined): void {
-  const { index, reader, checkTime } = on;
+  const { index, work } = on;
   const live = index.rowsOf(qualified(subject)).filter((row) => !row.deleted);
   const rows = comparedWith(live, read.entity, config);
-  const judgement = { index, reader, context: subject.context, config, checkTime };
-  const messages = findMessages(judgement, read.entity, read.parsed, rows);
+  const judgement = { index, work, context: subject.context, config };
+  const messages = findMessages(judgement, read.source, rows);
   if (messages.length > 0) throw refuse.incompatible(subject.name, messages);
 }
 

@@ -1,27 +1,15 @@
 /**
- * Texts read by the engine of their type, with what they refer to; the newest ones are kept.
+ * What reading a schema takes: its text with all that it refers to, found in the index.
  *
- * Owns finding references and the bounds of their graph, and the cache (bounded by count and by characters). A cached
- * schema is found by the ids of what it refers to, which stand for one text for ever. Pure.
+ * Owns finding references and the bounds of their graph. Reads nothing itself (schema-work.ts). Pure.
  */
-import {
-  InvalidSchema,
-  type ParsedSchema,
-  type ReferencedSchema,
-  SCHEMA_LIMITS,
-  type SchemaEngine,
-  type SchemaType,
-} from '@freshet/schemas/schema.ts';
+import { InvalidSchema, type ReferencedSchema, SCHEMA_LIMITS } from '@freshet/schemas/schema.ts';
 import type { Row, SchemaEntity, SchemaReference } from './entity.ts';
 import { refuse, SchemaApiError } from './errors.ts';
 import { parseSubject, qualified } from './names.ts';
 import type { SchemaIndex } from './schema-index.ts';
+import type { SchemaSource } from './schema-work.ts';
 
-export type Engines = ReadonlyMap<SchemaType, SchemaEngine>;
-
-const CACHED_MAX = 2_000;
-/** Characters of the texts of cached schemas; what was read of them takes a few times that. */
-const CACHED_CHARACTERS_MAX = 8_000_000;
 const REFERENCES_MAX = 1_000;
 
 interface Found {
@@ -33,81 +21,46 @@ interface Found {
   readonly ids: string;
 }
 
-export class SchemaReader {
-  readonly #engines: Engines;
-  readonly #cached = new Map<string, ParsedSchema>();
-  #characters = 0;
+/** References with every version a number that exists. Throws 42201 for one that does not. */
+export function resolveReferences(
+  index: SchemaIndex,
+  context: string,
+  references: readonly SchemaReference[],
+): SchemaReference[] {
+  if (references.length > REFERENCES_MAX)
+    throw refuse.invalidSchema(`Invalid schema, details: more than ${REFERENCES_MAX} references`);
+  return references.map((reference) => {
+    const subject = qualified(parseSubject(reference.subject, context));
+    const row = reference.version === -1 ? index.latest(subject) : index.row(subject, reference.version);
+    if (row === undefined || row.deleted)
+      throw refuse.invalidSchema(
+        `Invalid schema, details: No schema reference found for subject "${reference.subject}" and version ${reference.version}`,
+      );
+    return { ...reference, version: row.version };
+  });
+}
 
-  constructor(engines: Engines) {
-    this.#engines = engines;
-  }
-
-  get types(): SchemaType[] {
-    return [...this.#engines.keys()];
-  }
-
-  engine(type: SchemaType): SchemaEngine {
-    const engine = this.#engines.get(type);
-    if (engine === undefined) throw refuse.invalidSchema(`Invalid schema type ${type}`);
-    return engine;
-  }
-
-  /** References with every version a number that exists. Throws 42201 for one that does not. */
-  resolve(index: SchemaIndex, context: string, references: readonly SchemaReference[]): SchemaReference[] {
-    if (references.length > REFERENCES_MAX)
-      throw refuse.invalidSchema(`Invalid schema, details: more than ${REFERENCES_MAX} references`);
-    return references.map((reference) => {
-      const subject = qualified(parseSubject(reference.subject, context));
-      const row = reference.version === -1 ? index.latest(subject) : index.row(subject, reference.version);
-      if (row === undefined || row.deleted)
-        throw refuse.invalidSchema(
-          `Invalid schema, details: No schema reference found for subject "${reference.subject}" and version ${reference.version}`,
-        );
-      return { ...reference, version: row.version };
-    });
-  }
-
-  /** What a schema refers to, read with it. Throws InvalidSchema. */
-  references(index: SchemaIndex, context: string, entity: SchemaEntity): readonly Found[] {
+/** What reading the schema takes. Throws 42201, or 42209 when it is too large with all that it refers to. */
+export function sourceOf(
+  index: SchemaIndex,
+  context: string,
+  entity: SchemaEntity,
+  checkDefaults = false,
+): SchemaSource {
+  try {
+    if (entity.schema.length > SCHEMA_LIMITS.charactersMax)
+      throw new InvalidSchema(`it is longer than ${SCHEMA_LIMITS.charactersMax} characters`, { tooLarge: true });
     const memo = new Map<Row, Found>();
-    return entity.references.map((reference) => find(index, context, reference, memo, 0));
-  }
-
-  /** Reads a schema. Throws 42201, or 42209 when it goes over a limit. */
-  read(index: SchemaIndex, context: string, entity: SchemaEntity, checkDefaults = false): ParsedSchema {
-    const engine = this.engine(entity.schemaType);
-    try {
-      if (entity.schema.length > SCHEMA_LIMITS.charactersMax)
-        throw new InvalidSchema(`it is longer than ${SCHEMA_LIMITS.charactersMax} characters`, { tooLarge: true });
-      const found = this.references(index, context, entity);
-      const characters = found.reduce((sum, each) => sum + each.characters, entity.schema.length);
-      const texts = found.reduce((sum, each) => sum + each.texts, 1);
-      if (characters > SCHEMA_LIMITS.charactersMax || texts > REFERENCES_MAX)
-        throw new InvalidSchema('it is too large with all that it refers to', { tooLarge: true });
-      const key = [entity.schemaType, checkDefaults, ...found.map((each) => each.ids), entity.schema].join('\0');
-      const cached = this.#cached.get(key);
-      if (cached !== undefined) {
-        this.#cached.delete(key);
-        this.#cached.set(key, cached);
-        return cached;
-      }
-      const referenced = found.map((each) => each.schema);
-      const parsed = engine.parse(entity.schema, referenced, { checkDefaults });
-      this.#keep(key, parsed);
-      return parsed;
-    } catch (error) {
-      throw asRefusal(error);
-    }
-  }
-
-  #keep(key: string, parsed: ParsedSchema): void {
-    this.#cached.set(key, parsed);
-    this.#characters += key.length;
-    for (const oldest of this.#cached.keys()) {
-      if (this.#cached.size <= CACHED_MAX && this.#characters <= CACHED_CHARACTERS_MAX) break;
-      this.#cached.delete(oldest);
-      this.#characters -= oldest.length;
-    }
+    const found = entity.references.map((reference) => find(index, context, reference, memo, 0));
+    const characters = found.reduce((sum, each) => sum + each.characters, entity.schema.length);
+    const texts = found.reduce((sum, each) => sum + each.texts, 1);
+    if (characters > SCHEMA_LIMITS.charactersMax || texts > REFERENCES_MAX)
+      throw new InvalidSchema('it is too large with all that it refers to', { tooLarge: true });
+    const references = found.map((each) => each.schema);
+    const ids = found.map((each) => each.ids).join('\0');
+    return { type: entity.schemaType, text: entity.schema, references, ids, checkDefaults, characters };
+  } catch (error) {
+    throw asRefusal(error);
   }
 }
 

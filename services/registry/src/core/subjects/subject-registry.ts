@@ -10,20 +10,24 @@
  */
 import type { Clock } from '@freshet/kit/clock.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
+import type { SchemaType } from '@freshet/schemas/schema.ts';
 import type { JsonObject, Row } from './entity.ts';
 import { refuse, SchemaApiError } from './errors.ts';
 import { GLOBAL_KEY, parseSubject, qualified, type SubjectName, scopeKey } from './names.ts';
 import { decodeRecord, encodeRecord, type RecordText, type StoredRecord } from './records.ts';
 import { decideRegistration, type Registration, type RegistrationRequest } from './registration.ts';
+import { RequestWork, WorkNeeded } from './request-work.ts';
 import { SchemaIndex } from './schema-index.ts';
-import { type Engines, SchemaReader } from './schema-reader.ts';
 import type { SchemaStore } from './schema-store.ts';
+import { type Engines, ParsedCache, type SchemaWorkers } from './schema-work.ts';
 import { type Config, type Mode, mergeConfig } from './settings.ts';
 
 export interface SubjectRegistryOptions {
   readonly store: SchemaStore;
   readonly engines: Engines;
-  readonly clock: Pick<Clock, 'nowUs'>;
+  /** Where schemas are read and judged that would take long. */
+  readonly workers: SchemaWorkers;
+  readonly clock: Pick<Clock, 'nowUs' | 'monotonicUs'>;
   /** Whether every mutation is refused. */
   readonly readOnly?: boolean | undefined;
   readonly limits?: Partial<RegistryLimits> | undefined;
@@ -36,8 +40,10 @@ export interface RegistryLimits {
   readonly characters: number;
   /** Mutations that wait for their turn. */
   readonly waiting: number;
-  /** How long one request may judge, in ms: it is done at one go, and nobody else is answered meanwhile. */
+  /** How long one request may read and judge, in ms, wherever it is done. */
   readonly judgingMs: number;
+  /** Characters up to which schemas are read and judged at once, in the thread that answers. */
+  readonly atOnceCharacters: number;
 }
 
 export const REGISTRY_LIMITS: RegistryLimits = {
@@ -46,7 +52,11 @@ export const REGISTRY_LIMITS: RegistryLimits = {
   characters: 512_000_000,
   waiting: 1_000,
   judgingMs: 2_000,
+  atOnceCharacters: 16_384,
 };
+
+/** How often a registration is decided anew because the subject changed while it was judged. */
+const ATTEMPTS_MAX = 20;
 
 /** Characters of one scope's settings, as JSON. */
 const CONFIG_CHARACTERS_MAX = 256 * 1024;
@@ -58,11 +68,13 @@ export interface Decision<T> {
 }
 
 export class SubjectRegistry {
-  readonly reader: SchemaReader;
   readonly readOnly: boolean;
   readonly limits: RegistryLimits;
   readonly #store: SchemaStore;
-  readonly #clock: Pick<Clock, 'nowUs'>;
+  readonly #clock: Pick<Clock, 'nowUs' | 'monotonicUs'>;
+  readonly #engines: Engines;
+  readonly #workers: SchemaWorkers;
+  readonly #cache = new ParsedCache();
   #index: SchemaIndex;
   /** A write failed: what is stored is known again only after load(). */
   #isStale = false;
@@ -70,7 +82,8 @@ export class SubjectRegistry {
   #last: Promise<unknown> = Promise.resolve();
 
   private constructor(options: SubjectRegistryOptions, index: SchemaIndex) {
-    this.reader = new SchemaReader(options.engines);
+    this.#engines = options.engines;
+    this.#workers = options.workers;
     this.readOnly = options.readOnly ?? false;
     this.limits = { ...REGISTRY_LIMITS, ...options.limits };
     this.#store = options.store;
@@ -88,21 +101,45 @@ export class SubjectRegistry {
     return this.#index;
   }
 
+  /** The types of schema that are taken. */
+  get types(): SchemaType[] {
+    return [...this.#engines.keys()];
+  }
+
+  /** Looks at what is there, with what reading and judging say. `look` may be called several times. */
+  async look<T>(look: (work: RequestWork) => T): Promise<T> {
+    const work = this.#startWork();
+    for (;;) {
+      try {
+        return look(work);
+      } catch (error) {
+        if (!(error instanceof WorkNeeded)) throw error;
+        // Each piece takes of the request's time, so this ends.
+        await work.supply(error);
+      }
+    }
+  }
+
   /** Registers a schema; one that the subject has already is answered at once. */
   async register(subject: SubjectName, request: RegistrationRequest): Promise<Registration> {
+    const work = this.#startWork();
     const decide = (): Decision<Registration> =>
-      decideRegistration(
-        { index: this.#index, reader: this.reader, limits: this.limits, checkTime: this.timeCheck() },
-        subject,
-        request,
-        this.#now(),
-      );
-    // What changes nothing waits for nobody; and what is refused now might be refused in its turn just the same.
-    if (!this.readOnly && !this.#isStale) {
-      const first = decide();
-      if (first.records.length === 0) return first.answer;
+      decideRegistration({ index: this.#index, work, limits: this.limits }, subject, request, this.#now());
+    for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
+      try {
+        // What changes nothing waits for nobody; and what is refused now might be refused in its turn just the same.
+        if (!this.readOnly && !this.#isStale) {
+          const first = decide();
+          if (first.records.length === 0) return first.answer;
+        }
+        return await this.#mutate(decide);
+      } catch (error) {
+        if (!(error instanceof WorkNeeded)) throw error;
+        // Not in its turn: nobody waits behind what takes long. What came in between may need work of its own.
+        await work.supply(error);
+      }
     }
-    return this.#mutate(decide);
+    throw new SchemaApiError(50302, `the subject changed ${ATTEMPTS_MAX} times while this was judged; try again later`);
   }
 
   /** Deletes a subject; resolves with the versions that went. */
@@ -228,19 +265,15 @@ export class SubjectRegistry {
     });
   }
 
-  /** For one request: what throws 42209 once the request has judged for longer than it may. */
-  timeCheck(): () => void {
-    const { judgingMs } = this.limits;
-    const endUs = this.#clock.nowUs() + judgingMs * 1_000;
-    return () => {
-      if (this.#clock.nowUs() > endUs)
-        throw refuse.tooLarge(`Comparing with the earlier versions takes longer than ${judgingMs} ms`);
-    };
-  }
-
   /** Resolves when no mutation is under way. */
   async settle(): Promise<void> {
     await this.#last;
+  }
+
+  #startWork(): RequestWork {
+    const { judgingMs, atOnceCharacters } = this.limits;
+    const [engines, cache, workers, clock] = [this.#engines, this.#cache, this.#workers, this.#clock];
+    return new RequestWork({ engines, cache, workers, clock, judgingMs, atOnceCharacters });
   }
 
   #now(): number {

@@ -1,0 +1,106 @@
+/**
+ * Goal: what takes long keeps nobody waiting, and being done in another thread changes no answer. Method: real HTTP and
+ * real threads; a pair of schemas that takes an engine to its limits; the same random requests with everything done in
+ * the thread that answers, and with nothing.
+ */
+import fc from 'fast-check';
+import { afterEach, expect, it } from 'vitest';
+import { hostilePair } from '../testing/hostile-schemas.ts';
+import { type Reply, type SchemaApiHarness, startSchemaApi } from '../testing/schema-api-harness.ts';
+
+const NOTHING_AT_ONCE = { atOnceCharacters: 0 };
+const apis: SchemaApiHarness[] = [];
+async function start(...options: Parameters<typeof startSchemaApi>): Promise<SchemaApiHarness> {
+  const api = await startSchemaApi(...options);
+  apis.push(api);
+  return api;
+}
+afterEach(() => Promise.all(apis.splice(0).map((api) => api.close())));
+
+const record = (name: string, ...fields: string[]): string =>
+  JSON.stringify({ type: 'record', name, fields: fields.map((field) => ({ name: field, type: 'string' })) });
+const VERSIONS = 'POST /subjects/s/versions';
+const CHECK = 'POST /compatibility/subjects/s/versions/latest';
+
+it('answers others while a pair is judged that takes long, and refuses the pair', async () => {
+  const api = await start();
+  const { now, old } = hostilePair();
+  expect(await api.call(VERSIONS, { schema: old, schemaType: 'JSON' })).toMatchObject({ status: 200 });
+  let isJudged = false;
+  const judging = api.call(CHECK, { schema: now, schemaType: 'JSON' }).finally(() => {
+    isJudged = true;
+  });
+  expect(await api.call('GET /subjects/s/versions')).toMatchObject({ body: [1] });
+  expect(await api.call('POST /subjects/t/versions', { schema: '"int"' })).toMatchObject({ status: 200 });
+  expect(isJudged).toBe(false);
+  expect(await judging).toMatchObject({ status: 422, body: { error_code: 42209 } });
+});
+
+it('judges a small pair to its end that takes more than is done at once', async () => {
+  const { now, old } = hostilePair(3, 4);
+  expect(now.length + old.length).toBeLessThan(16_384);
+  const api = await start();
+  await api.call(VERSIONS, { schema: old, schemaType: 'JSON' });
+  expect(await api.call(CHECK, { schema: now, schemaType: 'JSON' })).toMatchObject({ body: { is_compatible: true } });
+});
+
+it('judges against what was registered while it judged', async () => {
+  const api = await start({ limits: NOTHING_AT_ONCE });
+  const replies = await Promise.all(
+    ['a', 'b', 'c', 'd'].map((field) => api.call(VERSIONS, { schema: record('R', field) })),
+  );
+  // None can be read with another: whichever came first stands alone.
+  expect(replies.filter(({ status }) => status === 200)).toHaveLength(1);
+  expect(replies.filter(({ status }) => status === 409)).toHaveLength(3);
+  expect(await api.call('GET /subjects/s/versions')).toMatchObject({ body: [1] });
+});
+
+const SCHEMAS = [
+  ['AVRO', record('R', 'a')],
+  ['AVRO', record('R', 'a', 'b')],
+  ['AVRO', record('S', 'a')],
+  ['AVRO', '{'],
+  ['JSON', '{"type":"string"}'],
+  ['JSON', '{"type":["string","null"]}'],
+  ['PROTOBUF', 'syntax = "proto3"; message M { int32 a = 1; }'],
+  ['PROTOBUF', 'syntax = "proto3"; message M { string a = 1; }'],
+] as const;
+const requests = fc.array(
+  fc.oneof(
+    fc.record({
+      what: fc.constantFrom(
+        VERSIONS,
+        'POST /subjects/s',
+        CHECK,
+        'POST /compatibility/subjects/s/versions?verbose=true',
+        'POST /subjects/s/versions?format=serialized',
+      ),
+      body: fc.constantFrom(...SCHEMAS.map(([schemaType, schema]) => ({ schemaType, schema }))),
+    }),
+    fc.record({
+      what: fc.constant('PUT /config/s'),
+      body: fc.constantFrom(
+        ...['NONE', 'BACKWARD_TRANSITIVE', 'FULL', 'FORWARD_TRANSITIVE'].map((compatibility) => ({ compatibility })),
+      ),
+    }),
+    fc.constant({ what: 'GET /subjects/s/versions/latest?format=serialized', body: undefined }),
+  ),
+  { minLength: 1, maxLength: 12 },
+);
+const withoutTime = ({ status, body }: Reply): unknown => [
+  status,
+  typeof body === 'object' && body !== null && 'ts' in body ? { ...(body as object), ts: 0 } : (body as unknown),
+];
+
+it('answers the same wherever the work is done', async () => {
+  await fc.assert(
+    fc.asyncProperty(requests, async (each) => {
+      const here = await start();
+      const elsewhere = await start({ limits: NOTHING_AT_ONCE });
+      for (const { what, body } of each)
+        expect(withoutTime(await elsewhere.call(what, body))).toEqual(withoutTime(await here.call(what, body)));
+      await Promise.all(apis.splice(0).map((api) => api.close()));
+    }),
+    { numRuns: Number(process.env['FRESHET_FUZZ_RUNS'] ?? 1) * 12 },
+  );
+});
