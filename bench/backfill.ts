@@ -1,14 +1,18 @@
 /**
  * What reading a large table for a new view does to the freshness of what is live: from COMMIT to the first GetFeatures
- * that shows it, at 1,000 other commits a second, before and while a table of two million rows is snapshotted and folded;
+ * that shows it, at 1,000 other commits a second, before while and after a table of two million rows is snapshotted and folded;
  * and how fast that goes, from the apply until it is served. Every service is a process of its own.
+ *
+ * Taking up the new definitions (`switch_`) is counted apart from reading the table (`read_`): the first is over in a moment
+ * however large the table is, and would else say more the smaller it is.
  */
 import { execFile } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { IngestService } from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
+import { type GetIngestStatusResponse, IngestService, SourceState } from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
+import { must } from '@freshet/kit/assert.ts';
 import { createGrpcClient } from '@freshet/kit/grpc/client.ts';
 import { untilServed } from '../examples/storefront/quiesce.ts';
 import { startMeshUnderTest } from '../test/support/mesh-under-test.ts';
@@ -45,6 +49,11 @@ features: ["past:*"]
 `;
 const LAUNCHER = join(import.meta.dirname, '../scripts/freshet.mjs');
 
+interface Sample {
+  readonly at: number;
+  readonly ms: number;
+}
+
 export async function benchBackfill(runs: number): Promise<BenchResult> {
   const under = await startMeshUnderTest({ schema: `${SCHEMA};\n${HISTORY}`, definitions: DEFINITIONS });
   const bare = await startBareReplication(under.database.url, 'activity');
@@ -52,36 +61,57 @@ export async function benchBackfill(runs: number): Promise<BenchResult> {
   load.stdout.resume();
   try {
     await untilServed(under.sql, under.mesh.addresses, new AbortController().signal);
-    const before: number[] = [];
-    for (let run = 0; run < runs; run++) before.push(...(await probe(under, bare, BigInt(1_000_000 + run))).served);
+    let user = 1_000_000n;
+    const probing = async (isOver?: () => boolean): Promise<Sample[]> => {
+      user += 1n;
+      return (await probe(under, bare, user, isOver)).samples;
+    };
+    const quiet: Sample[] = [];
+    for (let run = 0; run < runs; run++) quiet.push(...(await probing()));
     const file = join(under.directory, 'more.yaml');
     writeFileSync(file, DEFINITIONS + MORE);
     const startedAt = performance.now();
-    let seconds: number | undefined;
+    let readFrom = Infinity;
+    let liveAt = 0;
+    let servedAt: number | undefined;
+    let failure: unknown;
     const args = [LAUNCHER, 'apply', file, '--yes', '--registry', under.mesh.addresses.registry];
+    const reading = untilReading(under.mesh.addresses.ingest).then(() => {
+      readFrom = performance.now();
+    });
     const applied = promisify(execFile)(process.execPath, args).then(async () => {
+      await reading;
       // A first generation is served while its rows come in.
       await untilLive(under.mesh.addresses.ingest, 2);
+      liveAt = performance.now();
       await untilServed(under.sql, under.mesh.addresses, new AbortController().signal);
-      seconds = (performance.now() - startedAt) / 1000;
+      servedAt = performance.now();
     });
-    const during: number[] = [];
-    for (let run = 0; seconds === undefined; run++) {
-      during.push(...(await probe(under, bare, BigInt(2_000_000 + run), () => seconds !== undefined)).served);
-    }
+    applied.catch((error: unknown) => {
+      failure = error;
+    });
+    const isOver = (): boolean => servedAt !== undefined || failure !== undefined;
+    const during: Sample[] = [];
+    while (!isOver()) during.push(...(await probing(isOver)));
     await applied;
+    const end = must(servedAt);
+    for (let run = 0; run < runs; run++) quiet.push(...(await probing()));
+    const read = during.filter(({ at }) => at >= readFrom);
     return {
       rows: ROWS,
       commits_per_s: RATE,
-      rows_s: Math.round(ROWS / seconds),
-      seconds: round(seconds, 1),
-      probes_during: during.length,
-      before_ms_p50: round(percentile(before, 0.5), 2),
-      before_ms_p99: round(percentile(before, 0.99), 2),
-      during_ms_p50: round(percentile(during, 0.5), 2),
-      during_ms_p99: round(percentile(during, 0.99), 2),
-      ratio_p50: round(percentile(during, 0.5) / percentile(before, 0.5), 2),
-      ratio_p99: round(percentile(during, 0.99) / percentile(before, 0.99), 2),
+      rows_s: Math.round(ROWS / ((end - readFrom) / 1000)),
+      apply_to_reading_s: round((readFrom - startedAt) / 1000, 1),
+      reading_to_live_s: round((liveAt - readFrom) / 1000, 1),
+      live_to_served_s: round((end - liveAt) / 1000, 1),
+      ...told('quiet', quiet),
+      ...told(
+        'switch',
+        during.filter(({ at }) => at < readFrom),
+      ),
+      ...told('read', read),
+      read_ratio_p50: round(at(read, 0.5) / at(quiet, 0.5), 2),
+      read_ratio_p99: round(at(read, 0.99) / at(quiet, 0.99), 2),
     };
   } finally {
     load.kill();
@@ -90,15 +120,39 @@ export async function benchBackfill(runs: number): Promise<BenchResult> {
   }
 }
 
+function at(samples: readonly Sample[], share: number): number {
+  return percentile(
+    samples.map(({ ms }) => ms),
+    share,
+  );
+}
+
+function told(name: string, samples: readonly Sample[]): BenchResult {
+  return {
+    [`${name}_probes`]: samples.length,
+    [`${name}_ms_p50`]: round(at(samples, 0.5), 1),
+    [`${name}_ms_p99`]: round(at(samples, 0.99), 1),
+    [`${name}_ms_max`]: round(at(samples, 1), 1),
+  };
+}
+
+/** Waits until a snapshot is being taken. */
+function untilReading(ingest: string): Promise<void> {
+  return untilIngest(ingest, (sources) => sources.some(({ state }) => state === SourceState.SNAPSHOT));
+}
+
 /** Waits until so many routes are live: their snapshots are in the log. */
-async function untilLive(ingest: string, routes: number): Promise<void> {
+function untilLive(ingest: string, routes: number): Promise<void> {
+  return untilIngest(ingest, (sources) => sources.reduce((sum, source) => sum + source.routes.length, 0) >= routes);
+}
+
+async function untilIngest(
+  ingest: string,
+  holds: (sources: GetIngestStatusResponse['sources']) => boolean,
+): Promise<void> {
   const node = createGrpcClient(IngestService, ingest);
   try {
-    for (;;) {
-      const { sources } = await node.getIngestStatus({});
-      if (sources.reduce((sum, source) => sum + source.routes.length, 0) >= routes) return;
-      await delay(100);
-    }
+    while (!holds((await node.getIngestStatus({})).sources)) await delay(50);
   } finally {
     node.close();
   }

@@ -13,16 +13,18 @@ import { encodeKey } from '@freshet/values/key.ts';
 export const KEYS = 100_000;
 /** Events a second of log time: how many panes a key's window has follows from it. */
 const EVENTS_PER_LOG_SECOND = 10_000;
-const START_US = 1_750_000_000_000_000;
+export const BENCH_START_US = 1_750_000_000_000_000;
 
-const DEFINITIONS = `
+/** One view of those features over a source of that mode. */
+export function benchDefinitions(mode: 'append' | 'mutable', features: string): string {
+  return `
 kind: Entity
 name: user
 key: { user_id: int64 }
 ---
 kind: Source
 name: activity
-mode: append
+mode: ${mode}
 postgres: { table: public.activity }
 event_time: at
 ---
@@ -32,15 +34,21 @@ entity: user
 source: activity
 where: kind == "click"
 features:
-  n_5m: { count: {}, rolling: 5m }
+  ${features}
+`;
+}
+
+const DEFINITIONS = benchDefinitions(
+  'append',
+  `n_5m: { count: {}, rolling: 5m }
   spend_5m: { sum: amount, rolling: 5m }
   n_1h: { count: {}, rolling: 1h }
   spend_1h: { sum: amount, rolling: 1h }
   most_24h: { max: amount, rolling: 24h }
-  n_24h: { count: {}, rolling: 24h }
-`;
+  n_24h: { count: {}, rolling: 24h }`,
+);
 
-const CONTRACT = create(ContractSchema, {
+export const BENCH_CONTRACT = create(ContractSchema, {
   source: 'activity',
   version: 1,
   columns: [
@@ -73,7 +81,7 @@ export function foldWorkload(events: number, distribution: Distribution, keys = 
 
 function resolved(text: string, previous: DefinitionSet | undefined): DefinitionSet {
   const definitions = parseDefinitions([{ path: 'bench.yaml', text }]);
-  return resolveDefinitions({ definitions, contracts: new Map([['activity', CONTRACT]]), previous }).resolved;
+  return resolveDefinitions({ definitions, contracts: new Map([['activity', BENCH_CONTRACT]]), previous }).resolved;
 }
 
 /** The definitions with one view more: the same features over half as long windows. */
@@ -82,16 +90,16 @@ export function widerDefinitions(): WorkloadRecord {
   const view = DEFINITIONS.slice(DEFINITIONS.lastIndexOf('---')).replace('name: stats', 'name: sooner');
   const more = view.replaceAll('5m }', '150s }').replaceAll('1h }', '30m }').replaceAll('24h }', '12h }');
   const value = resolved(`${DEFINITIONS}${more}`, before);
-  return { record: encodeRecord({ case: 'definitions', value }), logTimeUs: START_US };
+  return { record: encodeRecord({ case: 'definitions', value }), logTimeUs: BENCH_START_US };
 }
 
 /** Definitions and the route's beginning: what every partition begins with. */
 export function openingRecords(): WorkloadRecord[] {
   const value = resolved(DEFINITIONS, undefined);
   return [
-    { record: encodeRecord({ case: 'definitions', value }), logTimeUs: START_US },
-    { record: encodeRecord({ case: 'routeBegin', value: { route: 1, generation: 1 } }), logTimeUs: START_US },
-    { record: encodeRecord({ case: 'snapshotEnd', value: { route: 1, generation: 1 } }), logTimeUs: START_US },
+    { record: encodeRecord({ case: 'definitions', value }), logTimeUs: BENCH_START_US },
+    { record: encodeRecord({ case: 'routeBegin', value: { route: 1, generation: 1 } }), logTimeUs: BENCH_START_US },
+    { record: encodeRecord({ case: 'snapshotEnd', value: { route: 1, generation: 1 } }), logTimeUs: BENCH_START_US },
   ];
 }
 
@@ -102,11 +110,11 @@ export function* changes(
   keys = KEYS,
   first = 0,
 ): Generator<WorkloadChange, void, void> {
-  const types = CONTRACT.columns.map((column) => must(column.type));
+  const types = BENCH_CONTRACT.columns.map((column) => must(column.type));
   const pick = PICKS[distribution](keys);
   for (let i = first; i < first + events; i++) {
     const user = BigInt(pick());
-    const atUs = START_US + Math.floor((i / EVENTS_PER_LOG_SECOND) * 1_000_000);
+    const atUs = BENCH_START_US + Math.floor((i / EVENTS_PER_LOG_SECOND) * 1_000_000);
     const entityKey = encodeKey([Kind.INT64], [user]);
     const head = {
       route: 1,

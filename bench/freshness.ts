@@ -92,14 +92,14 @@ export async function benchFreshness(runs: number): Promise<BenchResult> {
   }
 }
 
-/** Commits PROBES_PER_RUN events of a user, each when the one before is seen: how long until it is, milliseconds. */
+/** Commits PROBES_PER_RUN events of a user, each when the one before is seen: how long until it is, milliseconds, and when it began. */
 export async function probe(
   under: MeshUnderTest,
   bare: BareReplication,
   user: bigint,
   isOver = (): boolean => false,
-): Promise<{ served: number[]; wal: number[] }> {
-  const served: number[] = [];
+): Promise<{ served: number[]; wal: number[]; samples: { readonly at: number; readonly ms: number }[] }> {
+  const samples: { readonly at: number; readonly ms: number }[] = [];
   const wal: number[] = [];
   const total = async (): Promise<unknown> => {
     const { columns } = await under.client.getFeatures({ features: ['clicks:clicks'], keys: { user_id: [user] } });
@@ -112,9 +112,9 @@ export async function probe(
     await under.sql`INSERT INTO activity (user_id, kind, note, at) VALUES (${user.toString()}, 'click', ${marker}, now())`;
     const committedAt = performance.now();
     while ((await total()) === before);
-    served.push(performance.now() - committedAt);
+    samples.push({ at: committedAt, ms: performance.now() - committedAt });
     wal.push(await arrived);
     await new Promise((resolve) => setTimeout(resolve, Math.random() * 10));
   }
-  return { served, wal };
+  return { served: samples.map(({ ms }) => ms), wal, samples };
 }

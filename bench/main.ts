@@ -13,6 +13,7 @@ import { benchFold } from './fold.ts';
 import { benchFoldMutable } from './fold-mutable.ts';
 import { benchFollowers } from './followers.ts';
 import { benchFreshness } from './freshness.ts';
+import { benchHotKey } from './hot-key.ts';
 import { benchKeys } from './keys.ts';
 import { benchLog } from './log.ts';
 import { benchNewView } from './new-view.ts';
@@ -36,6 +37,10 @@ const BENCHES: Readonly<
   fold: {
     about: 'events per second through the engine and through a shard, on one core; appended, inserted, updated',
     run: async (runs) => ({ ...(await benchFold(runs)), ...(await benchFoldMutable(runs)) }),
+  },
+  'hot-key': {
+    about: 'extremes taken out of a key with 100,000 live rows, against updates that take out none',
+    run: benchHotKey,
   },
   log: { about: 'append with fsync, checked read and scrub of the log, against bare files', run: benchLog },
   serve: {

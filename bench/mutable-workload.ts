@@ -65,7 +65,7 @@ function keyed(row: Uint8Array, at: Uint8Array | undefined, key: Uint8Array): Ui
 }
 
 /** Nine bytes, as ingest makes them of an int64. */
-function rowKey(id: number): Uint8Array {
+export function rowKey(id: number): Uint8Array {
   const bytes = new Uint8Array(9);
   const view = new DataView(bytes.buffer);
   view.setUint8(0, 1);

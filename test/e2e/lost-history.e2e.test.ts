@@ -179,31 +179,50 @@ describe('a history that is lost', () => {
     expect(await historyTold()).toMatch(/is gone/);
   }, 240_000);
 
-  it('R3 F2: a database that was put back to an earlier state is served as it then is', async () => {
-    const { dataDirectory } = under.database;
-    const copy = `${dataDirectory}.copy`;
-    await under.database.stop();
-    execFileSync('cp', ['-a', dataDirectory, copy]);
-    await under.restartDatabase();
-    await patiently(async () => under.sql`UPDATE orders SET amount = amount + ${String(EPOCH)} WHERE id > 0`);
-    const later = startCommits(2n);
-    await pause(1_000);
-    await later.stop();
-    await expectEqualToSql();
-    expect(epochsOf(await served('orders'))).toBe('2');
+  it.each([
+    ['is looked at at once', false],
+    ['was written to beyond where it was captured before anybody looks', true],
+  ])(
+    'R3 F2: a database that was put back to an earlier state is served as it then is: it %s',
+    async (_, isLate) => {
+      const { dataDirectory } = under.database;
+      const copy = `${dataDirectory}.copy`;
+      await under.database.stop();
+      execFileSync('cp', ['-a', dataDirectory, copy]);
+      await under.restartDatabase();
+      await patiently(async () => under.sql`UPDATE orders SET amount = amount + ${String(EPOCH)} WHERE id > 0`);
+      const later = startCommits(2n);
+      await pause(1_000);
+      await later.stop();
+      await expectEqualToSql();
+      expect(epochsOf(await served('orders'))).toBe('2');
 
-    const reading = startReading();
-    await under.database.kill();
-    rmSync(dataDirectory, { recursive: true });
-    renameSync(copy, dataDirectory);
-    await under.restartDatabase();
-    const commits = startCommits(1n);
-    await expect.poll(() => reading.epochs.at(-1), patient).toBe('1');
-    await commits.stop();
-    await expectEqualToSql();
-    await reading.stop();
-    expect(reading.epochs).toEqual(['2', '1']);
-    expect(reading.problems).toEqual([]);
-    expect(await historyTold()).toMatch(/put back to an earlier state/);
-  }, 240_000);
+      const reading = startReading();
+      const [captured] = await under.sql`SELECT pg_current_wal_lsn()::text AS lsn`;
+      if (isLate) await under.mesh.halt('ingest', 'SIGKILL');
+      await under.database.kill();
+      rmSync(dataDirectory, { recursive: true });
+      renameSync(copy, dataDirectory);
+      await under.restartDatabase();
+      const commits = startCommits(1n);
+      if (isLate) {
+        const past = async (): Promise<unknown> => {
+          const [now] =
+            await under.sql`SELECT pg_current_wal_lsn() > ${captured?.['lsn']}::pg_lsn AS past, pg_switch_wal()`;
+          return now?.['past'];
+        };
+        await expect.poll(() => patiently(past), patient).toBe(true);
+        await pause(200);
+        await under.mesh.resume('ingest');
+      }
+      await expect.poll(() => reading.epochs.at(-1), patient).toBe('1');
+      await commits.stop();
+      await expectEqualToSql();
+      await reading.stop();
+      expect(reading.epochs).toEqual(['2', '1']);
+      expect(reading.problems).toEqual([]);
+      expect(await historyTold()).toMatch(/put back to an earlier state/);
+    },
+    240_000,
+  );
 });

@@ -62,13 +62,13 @@ export class ReplicaCheck {
         const throughUs = Math.min(report.completeThroughUs, table.completeThroughUs);
         // By the newest history first; by an older one, wholly, as long as nobody told the replica of a newer one (R3).
         let first: string | undefined;
+        const seen: SeenView = { viewId: table.viewId, plan: view.plan, nowUs };
         for (let number = partition.all.length - 1; number >= 0; number--) {
           const { logId, truth } = partition.all[number] as History;
           if (report.logId !== '' && report.logId !== logId) continue;
           const shown = this.#shownOf(`${table.viewId} ${number} ${shard}`);
           const wrong =
-            this.#rows(table.viewId, shown, table.rows, truth) ??
-            this.#complete({ viewId: table.viewId, plan: view.plan, nowUs }, table.rows, throughUs, truth);
+            this.#rows(seen, shown, table.rows, truth) ?? this.#complete(seen, table.rows, throughUs, truth);
           first ??= wrong;
           if (wrong !== undefined) continue;
           // Only of the history that it is in: versions of one say nothing about those of another.
@@ -124,7 +124,7 @@ export class ReplicaCheck {
    * that is dead for good need not be.
    */
   #complete(
-    { viewId, plan, nowUs }: { readonly viewId: string; readonly plan: ViewPlan; readonly nowUs: number },
+    { viewId, plan, nowUs }: SeenView,
     rows: Rows,
     throughUs: number,
     truth: PartitionTruth,
@@ -160,12 +160,17 @@ export class ReplicaCheck {
 
   #isDead(moment: Moment, plan: ViewPlan, atUs: number): boolean {
     if (this.#dead.has(moment)) return true;
-    const isDead = isDeadRow(decodeRow(fromLatin1(moment.bytes)), unseenColumns(plan), atUs);
+    const isDead = saysNothing(moment.bytes, plan, atUs);
     if (isDead) this.#dead.add(moment);
     return isDead;
   }
 
-  #rows(viewId: string, shown: ReadonlyMap<RowKey, Shown>, rows: Rows, truth: PartitionTruth): string | undefined {
+  #rows(
+    { viewId, plan, nowUs }: SeenView,
+    shown: ReadonlyMap<RowKey, Shown>,
+    rows: Rows,
+    truth: PartitionTruth,
+  ): string | undefined {
     for (const [rowKey, { version, bytes }] of rows) {
       const before = shown.get(rowKey);
       if (before !== undefined && version < before.version)
@@ -175,6 +180,7 @@ export class ReplicaCheck {
       // It was compared when it was shown first, and the truth of a version does not change.
       if (before !== undefined && before.version === version && before.bytes === bytes) continue;
       const right = truth.row(viewId, rowKeyText(rowKey), version);
+      if (right === undefined && saysNothing(bytes, plan, Math.max(nowUs, truth.logTimeUs))) continue;
       if (right === undefined) return `R1: ${hexOf(rowKey)} has version ${version}, which it never had`;
       if (right.bytes !== bytes) return `R1: ${hexOf(rowKey)} at version ${version} has other bytes`;
     }
@@ -196,6 +202,21 @@ function remember(shown: Map<RowKey, Shown>, rows: Rows): void {
     const before = shown.get(key);
     if (before?.version !== version || before.bytes !== bytes) shown.set(key, { version, bytes });
   }
+}
+
+/**
+ * Whether a row says nothing any more. A view that is built from the log may have one where the truth, whose build freed it
+ * before it was complete, has none: to a reader they are the same. One in the place of a row that lives is not complete.
+ */
+function saysNothing(bytes: string, plan: ViewPlan, atUs: number): boolean {
+  return isDeadRow(decodeRow(fromLatin1(bytes)), unseenColumns(plan), atUs);
+}
+
+interface SeenView {
+  readonly viewId: string;
+  readonly plan: ViewPlan;
+  /** Now, by the replica's clock. */
+  readonly nowUs: number;
 }
 
 type Rows = ReadonlyMap<RowKey, { readonly version: number; readonly bytes: string }>;

@@ -277,6 +277,7 @@ class SimDatabase implements SourceDatabase {
       factors: new Map(catalog.map((row) => [text(row, 'sku'), text(row, 'factor')])),
     };
     const reader = {
+      rowsAbout: ({ table }: TableToStage): Promise<number | undefined> => Promise.resolve(rows.get(table)?.length),
       async *copy({ table, columns }: TableToStage): AsyncGenerator<Uint8Array> {
         const own = must(rows.get(table), 'a table that there is');
         const shape = shapedTable(must(tableNamed('public', table)), isRenamed);

@@ -125,8 +125,9 @@ export function shapedTable(table: SimTable, isRenamed: boolean): SimTable {
 }
 
 /** What the catalog says of the table. */
-export function catalogTable({ schema, table, replicaIdentity, key, columns }: SimTable): CatalogTable {
+export function catalogTable({ oid, schema, table, replicaIdentity, key, columns }: SimTable): CatalogTable {
   return {
+    oid,
     schema,
     table,
     kind: 'r',
@@ -134,13 +135,14 @@ export function catalogTable({ schema, table, replicaIdentity, key, columns }: S
     replicaIdentity,
     primaryKey: [key],
     identityIndex: [],
-    columns: columns.map(({ name, oid, sql, nullable }) => ({
+    columns: columns.map(({ name, oid: typeOid, sql, nullable }, i) => ({
       name,
-      typeOid: oid,
+      number: i + 1,
+      typeOid,
       typeText: sql,
       nullable: nullable === true,
       generated: false,
-      base: { oid, name: sql, category: 'N', elementOid: 0, modifier: -1 },
+      base: { oid: typeOid, name: sql, category: 'N', elementOid: 0, modifier: -1 },
       typeModifier: -1,
       defaultExpression: '',
       enumLabels: [],

@@ -11,6 +11,8 @@ import type { Sql } from 'postgres';
 export const USERS = [1n, 2n, 3n];
 const PAUSE_MS = 60;
 
+type Aggregate = 'last' | 'sum' | 'min';
+
 export interface Change {
   readonly table: string;
   readonly type: string;
@@ -18,22 +20,29 @@ export interface Change {
   readonly before: (i: number) => string;
   readonly after: (i: number) => string;
   readonly ddl: string;
-  readonly aggregate: 'last' | 'sum';
+  readonly aggregate: Aggregate;
   /** What the reason of its first held row tells, whatever its other words are; undefined: nothing of it is held. */
   readonly held: RegExp | undefined;
   /** What `contract check` says, of the DDL and of the table as it is behind it. */
   readonly verdict: 'breaking' | 'note' | 'compatible';
   /** The view's column in the definitions that accept the change; undefined: none. */
   readonly readAs: string | undefined;
-  /**
-   * The accepted definitions read another column, or another type, than rows from before the change have: to them these rows
-   * have no value (docs/values.md, nulls). Their view may say so, once it is accepted. A `last` finds its value with the held
-   * rows; a sum would lack these rows for good, which is a known limit (docs/contracts.md) and not asked of here.
-   */
-  readonly isReadAnew?: boolean;
+  readonly mode?: 'mutable';
+  /** The primary key of a table whose source is mutable and that tells old rows by it; left out: id. */
+  readonly mutableBy?: string;
+  /** Rows of before the change have no value of what the view reads after it. */
+  readonly startsAnew?: true;
 }
 
 const quoted = (text: string): string => `'${text}'`;
+const AGGREGATES: readonly Aggregate[] = ['last', 'sum', 'min'];
+const RETYPED: readonly (readonly [aggregate: Aggregate, before: string, after: string])[] = [
+  ['last', 'text', 'int8'],
+  ['sum', 'bigint', 'double precision'],
+  ['min', 'numeric', 'int8'],
+];
+/** Values that come down from here have a least one that is another after each row. */
+const DOWN = 1_000_000;
 const plain = { aggregate: 'last', readAs: 'v' } as const;
 
 export const CHANGES: readonly Change[] = [
@@ -99,18 +108,23 @@ export const CHANGES: readonly Change[] = [
     held: /column v is null/,
     verdict: 'note',
   },
-  {
-    ...plain,
-    table: 'renamed',
-    type: 'int8',
-    before: (i) => `${i}`,
-    after: (i) => `${i}`,
-    ddl: 'ALTER TABLE renamed RENAME v TO w',
-    held: /column v /,
-    verdict: 'breaking',
-    readAs: 'w',
-    isReadAnew: true,
-  },
+  ...(['renamed_', 'facts_renamed_'] as const).flatMap((prefix) =>
+    AGGREGATES.map(
+      (aggregate): Change => ({
+        ...plain,
+        ...(prefix === 'renamed_' ? {} : { mode: 'mutable' }),
+        table: `${prefix}${aggregate}`,
+        type: 'int8',
+        before: (i) => `${DOWN - i}`,
+        after: (i) => `${DOWN - i}`,
+        aggregate,
+        ddl: `ALTER TABLE ${prefix}${aggregate} RENAME v TO w`,
+        held: /column v /,
+        verdict: 'breaking',
+        readAs: 'w',
+      }),
+    ),
+  ),
   {
     ...plain,
     table: 'mapped',
@@ -122,16 +136,34 @@ export const CHANGES: readonly Change[] = [
     held: /column v /,
     verdict: 'breaking',
   },
+  ...(['retyped_', 'facts_retyped_'] as const).flatMap((prefix) =>
+    RETYPED.map(
+      ([aggregate, type, now]): Change => ({
+        ...plain,
+        ...(prefix === 'retyped_' ? {} : { mode: 'mutable' }),
+        table: `${prefix}${aggregate}`,
+        type,
+        before: (i) => (type === 'text' ? quoted(`${DOWN - i}`) : `${DOWN - i}`),
+        after: (i) => `${DOWN - i}`,
+        aggregate,
+        ddl: `ALTER TABLE ${prefix}${aggregate} ALTER v TYPE ${now} USING v::${now}`,
+        held: new RegExp(`column v .*${type}`),
+        verdict: 'breaking',
+      }),
+    ),
+  ),
   {
     ...plain,
-    table: 'retyped',
-    type: 'text',
-    before: (i) => quoted(`${i}`),
-    after: (i) => `${i}`,
-    ddl: 'ALTER TABLE retyped ALTER v TYPE int8 USING v::int8',
-    isReadAnew: true,
-    held: /column v .*text/,
+    table: 'replaced',
+    type: 'int8',
+    before: (i) => `${i}`,
+    // Another column has the name: the first one is of no more use.
+    after: (i) => `NULL, ${i}`,
+    aggregate: 'sum',
+    ddl: 'ALTER TABLE replaced RENAME v TO gone; ALTER TABLE replaced ADD v int8',
+    held: /column v /,
     verdict: 'breaking',
+    startsAnew: true,
   },
   {
     ...plain,
@@ -143,6 +175,18 @@ export const CHANGES: readonly Change[] = [
     aggregate: 'sum',
     held: undefined,
     verdict: 'note',
+  },
+  {
+    ...plain,
+    table: 'reidentified',
+    type: 'int8 NOT NULL',
+    before: (i) => `${i}`,
+    after: (i) => `${i}`,
+    ddl: `ALTER TABLE reidentified DROP CONSTRAINT reidentified_pkey, ADD PRIMARY KEY (user_id, id, v)`,
+    aggregate: 'sum',
+    mutableBy: 'user_id, id',
+    held: /told apart by \(id, user_id, v\)/,
+    verdict: 'breaking',
   },
   {
     ...plain,
@@ -161,9 +205,8 @@ export const CHANGES: readonly Change[] = [
     type: 'int8',
     before: (i) => `${i}`,
     after: (i) => `${i}`,
-    // It hurts nobody, but a row under the contract has the column: the table waits for one without it (docs/quarantine.md).
     ddl: 'ALTER TABLE unread DROP COLUMN nobody',
-    held: /column nobody /,
+    held: undefined,
     verdict: 'compatible',
   },
 ];
@@ -171,19 +214,27 @@ export const CHANGES: readonly Change[] = [
 export const SCHEMA = `CREATE TYPE mood AS ENUM ('glad', 'sad'); CREATE TYPE size AS ENUM ('small', 'large');
 CREATE TABLE steady (id int8 PRIMARY KEY, user_id int8);
 ${CHANGES.map(
-  ({ table, type }) =>
-    `CREATE TABLE ${table} (id int8 PRIMARY KEY, user_id int8, v ${type}${table === 'unread' ? ', nobody text' : ''});`,
+  ({ table, type, mode, mutableBy = 'id' }) =>
+    `CREATE TABLE ${table} (id int8, user_id int8, v ${type}${table === 'unread' ? ', nobody text' : ''}, PRIMARY KEY (${mutableBy}));
+    ${mode === 'mutable' ? `ALTER TABLE ${table} REPLICA IDENTITY FULL;` : ''}`,
 ).join('\n')}`;
 
-const viewOf = (table: string, value: string): string => `
+/** A count of the table's rows beside its view, which no change touches: it has a service of its own. */
+export const COUNTED = 'retyped_sum';
+export const countOf = (table: string): string => `${table}_count`;
+
+const viewOf = (table: string, value: string, mode = 'append'): string => `
 ---
 kind: Source
 name: ${table}
-mode: append
+mode: ${mode}
 postgres: { table: public.${table} }
+${servedOf(table, table, value)}${table === COUNTED ? servedOf(table, countOf(table), '') : ''}`;
+
+const servedOf = (table: string, view: string, value: string): string => `
 ---
 kind: FeatureView
-name: ${table}
+name: ${view}
 owner: team_${table}
 entity: user
 source: ${table}
@@ -192,15 +243,16 @@ features:
 ${value}
 ---
 kind: FeatureService
-name: ${table}
-features: ["${table}:*"]
+name: ${view}
+features: ["${view}:*"]
 `;
 
 /** The definitions; accepted: as they are written for the tables after the changes. */
 export function definitionsOf(accepted: boolean): string {
-  const views = CHANGES.map(({ table, aggregate, readAs }) => {
+  const views = CHANGES.map(({ table, aggregate, readAs, mode, mutableBy }) => {
     const column = accepted ? readAs : 'v';
-    return viewOf(table, column === undefined ? '' : `  v: { ${aggregate}: ${column} }`);
+    const value = column === undefined ? '' : `  v: { ${aggregate}: ${column} }`;
+    return viewOf(table, value, mutableBy === undefined ? mode : 'mutable');
   });
   return `kind: Entity\nname: user\nkey: { user_id: int64 }\n${viewOf('steady', '')}${views.join('')}`;
 }
@@ -256,19 +308,22 @@ export class IncidentWriter {
   }
 
   async #insert(): Promise<void> {
-    const { table, before, after, aggregate } = this.change;
+    const { table, before, after, aggregate, startsAnew } = this.change;
     const i = ++this.#rows;
     const user = must(USERS[i % USERS.length]);
     const value = (this.atChange.size === 0 ? before : after)(i);
     const states = must(this.history.get(user));
-    states.push(nextState(aggregate, states.at(-1) ?? null, value));
+    const isFirst = startsAnew === true && states.length - 1 === this.atChange.get(user);
+    states.push(nextState(aggregate, isFirst ? null : (states.at(-1) ?? null), value));
     await this.#sql.unsafe(`INSERT INTO ${table} VALUES (${[i, user, ...(value === '' ? [] : [value])].join(', ')})`);
   }
 }
 
 /** Aggregates skip nulls. */
-function nextState(aggregate: Change['aggregate'], before: string | null, value: string): string | null {
+function nextState(aggregate: Aggregate, before: string | null, value: string): string | null {
   if (value === '' || value === 'NULL') return before;
-  const text = value.replaceAll("'", '');
-  return aggregate === 'last' ? text : String(Number(before ?? 0) + Number(text));
+  const text = (value.split(', ').at(-1) ?? '').replaceAll("'", '');
+  if (aggregate === 'last' || (aggregate === 'min' && before === null)) return text;
+  const [was, is] = [Number(before ?? 0), Number(text)];
+  return String(aggregate === 'min' ? Math.min(was, is) : was + is);
 }

@@ -8,6 +8,7 @@
 import type { Column, Contract } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import { ReplicaIdentity } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import { sameType, typeName } from '@freshet/values/type-name.ts';
+import { areNumbered } from './column-number.ts';
 import { bareType, isDetailed, limitsOf, type TypeLimits } from './column-type.ts';
 import { changesOfEnum } from './enum-change.ts';
 
@@ -48,7 +49,7 @@ export interface Change {
 
 /** What is known of a change beside the two shapes. */
 export interface ChangeHints {
-  /** Name before → name after, where it is known (by attnum, or by the statement that did it). */
+  /** Name before → name after, where it is known by the statement that did it. */
   readonly renamed?: ReadonlyMap<string, string> | undefined;
   /** Columns, by their names after, whose stored values a statement computes anew (ALTER COLUMN TYPE … USING). */
   readonly rewritten?: ReadonlySet<string> | undefined;
@@ -56,27 +57,49 @@ export interface ChangeHints {
 
 /** The differences, in the order of the columns before, then of added ones, then of the table. */
 export function changesBetween(before: Contract, after: Contract, hints: ChangeHints = {}): Change[] {
-  const gone = before.columns.filter(({ name }) => !after.columns.some((column) => column.name === name));
-  const come = after.columns.filter(({ name }) => !before.columns.some((column) => column.name === name));
-  const renamed = hints.renamed ?? guessRenames(before, after, gone, come);
-  const cameByRename = new Set(renamed.values());
+  const { pairs, come } = pairsOf(before, after, hints);
   const changes: Change[] = [];
-  for (const column of before.columns) {
-    const newName = renamed.get(column.name) ?? column.name;
-    const now = after.columns.find(({ name }) => name === newName);
-    if (now === undefined || (newName === column.name && gone.includes(column))) {
+  const renamed = new Map<string, string>();
+  for (const [column, now] of pairs) {
+    if (now === undefined) {
       changes.push(change('dropped', column.name, column.sourceType, '', false));
       continue;
     }
-    if (newName !== column.name) changes.push(change('renamed', column.name, column.name, newName, false));
+    if (now.name !== column.name) {
+      renamed.set(column.name, now.name);
+      changes.push(change('renamed', column.name, column.name, now.name, false));
+    }
     changes.push(...changesOfColumn(column, now));
     if (hints.rewritten?.has(now.name) === true)
       changes.push(change('values_rewritten', column.name, column.sourceType, now.sourceType));
   }
-  for (const column of come) {
-    if (!cameByRename.has(column.name)) changes.push(change('added', column.name, '', column.sourceType));
-  }
+  for (const column of come) changes.push(change('added', column.name, '', column.sourceType));
   return [...changes, ...changesOfTable(before, after, renamed)];
+}
+
+/** Each column of before with what it is now, and the columns that are new: by the statement, by numbers, or by a guess. */
+function pairsOf(
+  before: Contract,
+  after: Contract,
+  hints: ChangeHints,
+): { readonly pairs: readonly (readonly [Column, Column | undefined])[]; readonly come: readonly Column[] } {
+  const ofPairs = (nowOf: (column: Column) => Column | undefined): ReturnType<typeof pairsOf> => {
+    const pairs = before.columns.map((column) => [column, nowOf(column)] as const);
+    const known = new Set(pairs.map(([, now]) => now));
+    return { pairs, come: after.columns.filter((column) => !known.has(column)) };
+  };
+  // A statement does not tell the numbers of the columns that it adds; what was there keeps its own.
+  const told =
+    hints.renamed === undefined ? after.columns : after.columns.filter(({ columnNumber }) => columnNumber !== 0);
+  if (areNumbered(before.columns, told)) {
+    const numbers = new Map(told.map((column) => [column.columnNumber, column]));
+    return ofPairs(({ columnNumber }) => numbers.get(columnNumber));
+  }
+  const gone = before.columns.filter(({ name }) => !after.columns.some((column) => column.name === name));
+  const come = after.columns.filter(({ name }) => !before.columns.some((column) => column.name === name));
+  const renamed = hints.renamed ?? guessRenames(before, after, gone, come);
+  const names = new Map(after.columns.map((column) => [column.name, column]));
+  return ofPairs(({ name }) => names.get(renamed.get(name) ?? name));
 }
 
 /**

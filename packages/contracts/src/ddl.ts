@@ -289,8 +289,8 @@ function parseAlterColumn(reader: TokenReader, name: string): Action | undefined
 function retype(column: Column, made: Column, rewritten: Set<string> | undefined): void {
   delete column.precision;
   delete column.scale;
-  const { name, nullable, defaultExpression } = column;
-  Object.assign(column, made, { name, nullable, defaultExpression });
+  const { name, nullable, defaultExpression, tableOid, columnNumber } = column;
+  Object.assign(column, made, { name, nullable, defaultExpression, tableOid, columnNumber });
   rewritten?.add(name);
 }
 

@@ -29,6 +29,8 @@ interface Compiled {
   readonly rule: ValueRule;
   /** Why the row breaks the rule; undefined when it keeps it. */
   readonly check: (row: readonly Scalar[]) => string | undefined;
+  /** The columns that it asks of. */
+  readonly uses: readonly number[];
 }
 
 export class ValueRules {
@@ -47,7 +49,7 @@ export class ValueRules {
     const compiled: Compiled[] = [];
     for (const rule of rules) {
       try {
-        compiled.push({ rule, check: compileRule(rule, contract) });
+        compiled.push({ rule, ...compileRule(rule, contract) });
       } catch (error) {
         if (!(error instanceof FreshetError)) throw error;
         const { message, remedy } = error;
@@ -63,10 +65,14 @@ export class ValueRules {
     return this.#rules.length;
   }
 
-  /** The rules that a row breaks; its values are in the order of the contract's columns. Counts it for null rates. */
-  check(row: readonly Scalar[]): BrokenRule[] {
+  /**
+   * The rules that a row breaks; its values are in the order of the contract's columns. Counts it for null rates. Of `unknown`
+   * columns it is not known what they have: rules that use them are not asked.
+   */
+  check(row: readonly Scalar[], unknown: readonly number[] = []): BrokenRule[] {
     const broken: BrokenRule[] = [];
-    for (const { rule, check } of this.#rules) {
+    for (const { rule, check, uses } of this.#rules) {
+      if (unknown.length > 0 && uses.some((column) => unknown.includes(column))) continue;
       const reason = check(row);
       if (reason !== undefined) broken.push({ rule: rule.name, onlyTell: rule.onlyTell, reason });
     }
@@ -74,7 +80,7 @@ export class ValueRules {
   }
 }
 
-function compileRule({ name, rule }: ValueRule, contract: Contract): Compiled['check'] {
+function compileRule({ name, rule }: ValueRule, contract: Contract): Pick<Compiled, 'check' | 'uses'> {
   if (rule.case === 'expression') return compileCondition(name, rule.value, contract);
   if (rule.case !== 'nullRate')
     throw invalid(`Rule ${name} asks nothing.`, 'Give it an `expression` or a `null_rate`.');
@@ -86,13 +92,14 @@ function compileRule({ name, rule }: ValueRule, contract: Contract): Compiled['c
   if (rows > NULL_RATE_ROWS_MAX)
     throw invalid(`Rule ${name}: a null rate is taken over at most ${NULL_RATE_ROWS_MAX} rows.`, 'Give fewer rows.');
   const window = new NullRateWindow(max, rows);
-  return (row) => {
+  const check: Compiled['check'] = (row) => {
     if (!window.take((row[index] ?? null) === null)) return undefined;
     return `column ${column} is null in ${(window.share * 100).toFixed(1)} % of the newest rows, ${max * 100} % is allowed`;
   };
+  return { check, uses: [index] };
 }
 
-function compileCondition(name: string, source: string, contract: Contract): Compiled['check'] {
+function compileCondition(name: string, source: string, contract: Contract): Pick<Compiled, 'check' | 'uses'> {
   const columns = contract.columns.map((column) => ({
     name: column.name,
     type: column.type ?? create(ValueTypeSchema),
@@ -105,7 +112,7 @@ function compileCondition(name: string, source: string, contract: Contract): Com
       'Compare it with something, for example `amount >= 0`.',
     );
   }
-  return (row) => {
+  const check: Compiled['check'] = (row) => {
     let result: Scalar;
     try {
       result = expression.evaluate(row);
@@ -116,6 +123,7 @@ function compileCondition(name: string, source: string, contract: Contract): Com
     }
     return result === false ? `${shorten(source)} is false` : undefined;
   };
+  return { check, uses: expression.uses };
 }
 
 function compileOrExplain(name: string, source: string, columns: Parameters<typeof compileExpression>[1]): Expression {

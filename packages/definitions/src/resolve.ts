@@ -148,7 +148,7 @@ function numberContract(
   const meaning =
     plan.mode === SourceMode.MUTABLE
       ? 'where a view reads a new or retyped column, the table is read anew, and its views are built beside those that serve'
-      : 'in rows captured before, new, renamed and retyped columns read as null, so what is folded of one begins with this change';
+      : 'rows captured before are read as they were, a renamed column among them by its new name';
   context.notes.push(`Source ${source.name}: its table changed since the last apply (${what}); ${meaning}.`);
 }
 

@@ -5,7 +5,7 @@
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import { ErasedSchema, LogRecordSchema, Operation } from '@freshet/gen/freshet/log/v1/log_pb.ts';
 import { describe, expect, it } from 'vitest';
-import { crcOfErased, ERASED_BYTES_MIN, encodeErased } from './erased-record.ts';
+import { crcOfErased, ERASED_BYTES_MIN, encodeErased, rowsGoneAt } from './erased-record.ts';
 import { encodeChange, encodeRecord, encodeTick } from './record-writer.ts';
 
 const CRC = 0xfedc_ba98;
@@ -42,6 +42,25 @@ describe('what stands where a record was', () => {
         const { kind } = fromBinary(LogRecordSchema, erased);
         expect(kind).toMatchObject({ case: 'erased', value: { route, lane, sequence: { major, minor, part } } });
       }
+    }
+  });
+
+  it('says of an Erase record where the partition ended when the rows were out of it, and of no other', () => {
+    const value = { entity: 'user', entityKey: new Uint8Array(9), eraseId: 'e1', routes: [1] };
+    const erase = encodeRecord({ case: 'erase', value });
+    for (const end of [0, 1, 127, 128, 300, 2 ** 31, 2 ** 40 + 5, Number.MAX_SAFE_INTEGER]) {
+      const kept = toBinary(ErasedSchema, create(ErasedSchema, { rowsGoneAt: BigInt(end) }));
+      for (const length of [erase.length, 129, 130, 5000]) {
+        const erased = encodeErased(length, CRC, kept);
+        expect([rowsGoneAt(erased), crcOfErased(erased)]).toEqual([end, CRC]);
+        const { kind } = fromBinary(LogRecordSchema, erased);
+        expect(kind).toMatchObject({ case: 'erased', value: { rowsGoneAt: BigInt(end), recordCrc: CRC } });
+      }
+    }
+    const place = { route: 1, generation: 1, lane: 2, sequence: { major: 7n } };
+    const change = encodeErased(60, CRC, toBinary(ErasedSchema, create(ErasedSchema, place)));
+    for (const record of [erase, change, encodeErased(erase.length, CRC), encodeErased(7, CRC), encodeTick()]) {
+      expect(rowsGoneAt(record)).toBeUndefined();
     }
   });
 

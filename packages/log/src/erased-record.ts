@@ -17,6 +17,7 @@ import { assert } from '@freshet/kit/assert.ts';
 const ERASED_TAG = 0x4a;
 const CRC_TAG = 0x2d;
 const PADDING_TAG = 0x32;
+const ROWS_GONE_TAG = 0x38;
 const CRC_BYTES = 5;
 /** A checksum alone. Each record that can be erased has a key, and is longer. */
 export const ERASED_BYTES_MIN = 2 + CRC_BYTES;
@@ -57,6 +58,26 @@ export function crcOfErased(record: Uint8Array): number | undefined {
   at++;
   if (record[at] !== CRC_TAG || at + CRC_BYTES > record.length) return undefined;
   return new DataView(record.buffer, record.byteOffset).getUint32(at + 1, true);
+}
+
+/**
+ * Of an Erase record whose erase is complete: where its partition ended when the entity's records were out of it; undefined
+ * for every other record.
+ */
+export function rowsGoneAt(record: Uint8Array): number | undefined {
+  if (record[0] !== ERASED_TAG) return undefined;
+  let at = 1;
+  while (at < record.length && (record[at] as number) >= 0x80) at++;
+  at += 1 + CRC_BYTES;
+  if (record[at] !== ROWS_GONE_TAG) return undefined;
+  let value = 0;
+  // An offset is a safe integer: eight bytes of seven bits.
+  for (let i = 0; i < 8; i++) {
+    const byte = record[at + 1 + i] ?? 0;
+    value += (byte & 0x7f) * 2 ** (7 * i);
+    if (byte < 0x80) return value;
+  }
+  return undefined;
 }
 
 function writeLength(bytes: Uint8Array, at: number, value: number, count: number): number {

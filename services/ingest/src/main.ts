@@ -5,7 +5,7 @@
  *                                    │  ▲             ▲  ▲                          │
  *                  quarantine file ◀─┘  │             │  └── retention ◀──NoteCheckpoints
  *                                       │             └── ticker (log time when nothing else happens)
- *     registry ──WatchDefinitions──▶ IngestNode (definitions into the log, sources stopped and started)
+ *     registry ──WatchDefinitions──▶ IngestNode (definitions into the log, then to the sources)
  *     registry ◀─AnnounceNode──── this node        registry ──DescribeTables──▶ Postgres' catalog
  */
 import { randomBytes } from 'node:crypto';

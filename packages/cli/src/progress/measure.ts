@@ -4,7 +4,12 @@
  * Owns the asking and the sums. A node that does not answer is not done, and is named; what is shown is show.ts.
  */
 import { ComputeService, type GetComputeStatusResponse } from '@freshet/gen/freshet/compute/v1/compute_pb.ts';
-import { type GetIngestStatusResponse, IngestService, SourceState } from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
+import {
+  type GetIngestStatusResponse,
+  IngestService,
+  SnapshotStep,
+  SourceState,
+} from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
 import { type Node, type RegistryService, Role } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
 import { type GetServeStatusResponse, ServeService } from '@freshet/gen/freshet/serve/v1/serve_pb.ts';
 import { isFreshetError } from '@freshet/kit/errors.ts';
@@ -39,8 +44,18 @@ export interface SourceProgress {
   readonly database: string;
   readonly state: 'connecting' | 'snapshot' | 'streaming' | 'halted' | 'unknown';
   readonly rows: number;
+  /** How far its initial rows are; undefined when none are read. */
+  readonly snapshot?: SnapshotProgress | undefined;
   /** Why it does not stream; empty when it does. */
   readonly problem: string;
+}
+
+/** Rows are read from the database first, all of some tables, and then appended to the log. */
+export interface SnapshotProgress {
+  readonly step: 'reading' | 'appending';
+  readonly rows: number;
+  /** While reading, about; undefined: not known. */
+  readonly rowsExpected: number | undefined;
 }
 
 /** What is complete of what there is. */
@@ -64,6 +79,12 @@ const STATES: Readonly<Record<SourceState, SourceProgress['state']>> = {
   [SourceState.SNAPSHOT]: 'snapshot',
   [SourceState.STREAMING]: 'streaming',
   [SourceState.HALTED]: 'halted',
+};
+
+const STEPS: Readonly<Record<SnapshotStep, SnapshotProgress['step'] | undefined>> = {
+  [SnapshotStep.UNSPECIFIED]: undefined,
+  [SnapshotStep.READING]: 'reading',
+  [SnapshotStep.APPENDING]: 'appending',
 };
 
 interface Asked<T> {
@@ -143,8 +164,14 @@ function sourceProgress({
   state,
   rows,
   problem,
+  snapshot,
 }: GetIngestStatusResponse['sources'][number]): SourceProgress {
-  return { database, state: STATES[state] ?? 'unknown', rows: Number(rows), problem: problem?.message ?? '' };
+  const known = { database, state: STATES[state] ?? 'unknown', rows: Number(rows), problem: problem?.message ?? '' };
+  const step = snapshot === undefined ? undefined : STEPS[snapshot.step];
+  if (snapshot === undefined || step === undefined) return known;
+  const { rows: done, rowsExpected: expected } = snapshot;
+  const rowsExpected = expected === undefined ? undefined : Number(expected);
+  return { ...known, snapshot: { step, rows: Number(done), rowsExpected } };
 }
 
 function buildsOf({ node, status }: Asked<GetComputeStatusResponse>, names: ViewNames): BuildProgress[] {

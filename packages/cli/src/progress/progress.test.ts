@@ -6,14 +6,24 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { SnapshotStep } from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
 import { VirtualClock } from '@freshet/testkit/virtual-clock.ts';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { type FakeMesh, NOW_US, runFreshet, startFakeMesh } from '../testing/fake-mesh.ts';
-import type { Progress } from './measure.ts';
+import { type FakeMesh, type FakeMeshOptions, NOW_US, runFreshet, startFakeMesh } from '../testing/fake-mesh.ts';
+import type { Progress, SourceProgress } from './measure.ts';
 import { Rates } from './rates.ts';
 import { progressLines } from './show.ts';
 
 const SOON = { timeout: 5000, interval: 5 };
+
+function snapshotOf(
+  database: string,
+  step: 'reading' | 'appending',
+  rows: number,
+  rowsExpected: number | undefined,
+): SourceProgress {
+  return { database, state: 'snapshot', rows: 0, snapshot: { step, rows, rowsExpected }, problem: '' };
+}
 
 describe('Rates', () => {
   const build = (view: string, shard: number, position: number, end: number) => ({
@@ -43,17 +53,36 @@ describe('Rates', () => {
 
   it('of a source begin again when it was started again', () => {
     const rates = new Rates();
-    const source = (rows: number) => ({ database: 'd', state: 'snapshot' as const, rows, problem: '' });
+    const source = (rows: number) => snapshotOf('d', 'reading', rows, undefined);
     rates.add(0, [], [source(1000)]);
     rates.add(1e6, [], [source(3000)]);
-    expect(rates.rowsPerS('d')).toBe(2000);
+    expect(rates.ofSnapshot('d')?.rowsPerS).toBe(2000);
     rates.add(2e6, [], [source(10)]);
-    expect(rates.rowsPerS('d')).toBeUndefined();
+    expect(rates.ofSnapshot('d')?.rowsPerS).toBeUndefined();
+  });
+
+  it('of a snapshot are those of its step, and know no end of more rows than there should be', () => {
+    const rates = new Rates();
+    rates.add(0, [], [snapshotOf('d', 'reading', 0, 4000)]);
+    rates.add(1e6, [], [snapshotOf('d', 'reading', 1000, 4000)]);
+    expect(rates.ofSnapshot('d')).toMatchObject({ rowsPerS: 1000, leftUs: 3e6 });
+    rates.add(2e6, [], [snapshotOf('d', 'reading', 5000, 4000)]);
+    expect(rates.ofSnapshot('d')).toMatchObject({ rowsPerS: 2500, leftUs: undefined });
+    rates.add(3e6, [], [snapshotOf('d', 'appending', 6000, 8000)]);
+    expect(rates.ofSnapshot('d')).toMatchObject({ step: 'appending', rowsPerS: undefined, leftUs: undefined });
+    rates.add(4e6, [], [snapshotOf('d', 'appending', 7000, 8000)]);
+    expect(rates.ofSnapshot('d')).toMatchObject({ rowsPerS: 1000, leftUs: 1e6 });
+    rates.add(5e6, [], [{ database: 'd', state: 'streaming', rows: 0, problem: '' }]);
+    expect(rates.ofSnapshot('d')).toBeUndefined();
   });
 
   it('are told with what is waited for', () => {
     const rates = new Rates();
-    const sources = (rows: number) => [{ database: 'default', state: 'snapshot' as const, rows, problem: '' }];
+    const sources = (rows: number) => [
+      snapshotOf('default', 'reading', rows, 2_000_000),
+      snapshotOf('shop', 'appending', rows, 100_000),
+      snapshotOf('logs', 'reading', rows, undefined),
+    ];
     rates.add(0, [build('clicks', 0, 0, 1_000_000)], sources(0));
     rates.add(2e6, [build('clicks', 0, 250_000, 1_000_000)], sources(50_000));
     const progress: Progress = {
@@ -69,7 +98,9 @@ describe('Rates', () => {
     };
     expect(progressLines(progress, rates)).toEqual([
       'compute: 7 of 8 shards, 250,000 of 1,000,000 records folded · serve: 0 of 1 nodes, 12 rows',
-      '  source default: snapshot, 50,000 rows read, 25,000 rows/s',
+      '  source default: snapshot, 50,000 of about 2,000,000 rows read, 25,000 rows/s, about 78.0 s until they are appended',
+      '  source shop: snapshot, 50,000 of 100,000 rows appended, 25,000 rows/s, about 2.0 s left',
+      '  source logs: snapshot, 50,000 rows read, 25,000 rows/s',
       '  source crm: halted: the slot is lost',
       '  view clicks: 7 of 8 shards, 250,000 of 1,000,000 records (25 %), 125,000 records/s, 6.0 s left, replicas have 3 of 8 shards',
       '  compute 10.0.0.7:7402 does not answer',
@@ -92,9 +123,10 @@ describe('freshet apply', () => {
   });
 
   /** A mesh whose one shard builds a view, further each time that it is asked. */
-  async function buildingMesh(positions: readonly bigint[]): Promise<string> {
+  async function buildingMesh(positions: readonly bigint[], over: FakeMeshOptions = {}): Promise<string> {
     let asked = 0;
     const mesh = await startFakeMesh({
+      ...over,
       shards: () => {
         const position = positions[asked++];
         const builds = position === undefined ? [] : [{ viewId: new Uint8Array([7]), position }];
@@ -134,7 +166,12 @@ describe('freshet apply', () => {
   });
 
   it('tells a program what it waits for, an object a line, beside the result', async () => {
-    const registry = await buildingMesh([250n, ...new Array<bigint>(9).fill(500n)]);
+    let rows = 0n;
+    const snapshot = () => {
+      rows += 1000n;
+      return { step: SnapshotStep.APPENDING, rows, rowsExpected: 20_000n };
+    };
+    const registry = await buildingMesh([250n, ...new Array<bigint>(9).fill(500n)], { snapshot });
     const { code, err, out } = await run(['apply', file, '--yes', '--json', '--registry', registry]);
     expect(code).toBe(0);
     expect(JSON.parse(out)).toMatchObject({ generation: '3', served: true });
@@ -149,12 +186,20 @@ describe('freshet apply', () => {
           compute: { shards: 1, shardsDone: 0 },
           serve: { nodes: 1, nodesDone: 1, rows: '1234' },
           sources: [
-            { database: 'default', state: 'streaming' },
+            { database: 'default', state: 'streaming', snapshot: { step: 'appending', rows: 1000, leftUs: null } },
             { database: 'crm', state: 'halted' },
           ],
         },
       },
-      { progress: { compute: { shards: 1, shardsDone: 0 } } },
+      // Asked four times a second, told every other second: eight thousand rows on, at four thousand a second.
+      {
+        progress: {
+          sources: [
+            { snapshot: { step: 'appending', rows: 9000, rowsExpected: 20_000, rowsPerS: 4000, leftUs: 2_750_000 } },
+            { database: 'crm' },
+          ],
+        },
+      },
     ]);
   });
 

@@ -3,7 +3,7 @@
  *
  * Owns the window over which a rate is taken. What has just begun has no rate, and what has no rate has no end.
  */
-import type { BuildProgress, SourceProgress } from './measure.ts';
+import type { BuildProgress, SnapshotProgress, SourceProgress } from './measure.ts';
 
 const WINDOW_US = 10_000_000;
 
@@ -36,8 +36,15 @@ export interface BuildEstimate {
   readonly leftUs: number | undefined;
 }
 
+/** How far a step of a snapshot is. */
+export interface SnapshotEstimate extends SnapshotProgress {
+  readonly rowsPerS: number | undefined;
+  /** Until the step is over, microseconds, about; undefined as long as nobody can know. */
+  readonly leftUs: number | undefined;
+}
+
 export class Rates {
-  readonly #bySource = new Map<string, Rate>();
+  readonly #bySource = new Map<string, SnapshotProgress & { readonly rate: Rate }>();
   readonly #byView = new Map<string, { readonly rate: Rate; folded: number }>();
   #builds = new Map<string, BuildProgress>();
 
@@ -54,16 +61,26 @@ export class Rates {
     }
     for (const { rate, folded } of this.#byView.values()) rate.add(us, folded);
     this.#builds = now;
-    for (const { database, rows } of sources) {
-      const rate = this.#bySource.get(database) ?? new Rate();
-      rate.add(us, rows);
-      this.#bySource.set(database, rate);
+    for (const { database, snapshot } of sources) {
+      const before = this.#bySource.get(database);
+      if (snapshot === undefined) this.#bySource.delete(database);
+      else {
+        const rate = before?.step === snapshot.step ? before.rate : new Rate();
+        rate.add(us, snapshot.rows);
+        this.#bySource.set(database, { ...snapshot, rate });
+      }
     }
   }
 
-  /** Rows that a source reads a second; undefined when that is not known yet. */
-  rowsPerS(database: string): number | undefined {
-    return this.#bySource.get(database)?.perSecond();
+  /** How far a source's initial rows are; undefined when it reads none. */
+  ofSnapshot(database: string): SnapshotEstimate | undefined {
+    const known = this.#bySource.get(database);
+    if (known === undefined) return undefined;
+    const rowsPerS = known.rate.perSecond();
+    const { step, rows, rowsExpected } = known;
+    // The planner may have been wrong: of more rows than there should be nobody knows the end.
+    const left = rowsExpected === undefined || rows > rowsExpected ? undefined : rowsExpected - rows;
+    return { step, rows, rowsExpected, rowsPerS, leftUs: leftUs(left, rowsPerS) };
   }
 
   /** How far the view's builds are; undefined when it has none. */
@@ -79,7 +96,9 @@ function estimate(builds: readonly BuildProgress[], recordsPerS: number | undefi
   if (builds.length === 0) return undefined;
   const records = builds.reduce((sum, { end }) => sum + end, 0);
   const recordsDone = builds.reduce((sum, { position, end }) => sum + Math.min(position, end), 0);
-  const leftUs =
-    recordsPerS === undefined || recordsPerS <= 0 ? undefined : ((records - recordsDone) / recordsPerS) * 1_000_000;
-  return { recordsDone, records, recordsPerS, leftUs };
+  return { recordsDone, records, recordsPerS, leftUs: leftUs(records - recordsDone, recordsPerS) };
+}
+
+function leftUs(left: number | undefined, perS: number | undefined): number | undefined {
+  return left === undefined || perS === undefined || perS <= 0 ? undefined : (left / perS) * 1_000_000;
 }

@@ -1,7 +1,7 @@
 /** Progress in words and as JSON. Owns what is said; where it is written is until-served.ts. */
 import { countText, durationText } from '../output/values.ts';
 import type { Progress, SourceProgress, ViewProgress } from './measure.ts';
-import type { Rates } from './rates.ts';
+import type { Rates, SnapshotEstimate } from './rates.ts';
 
 const VIEWS_SHOWN_MAX = 12;
 
@@ -27,11 +27,22 @@ export function progressLines(progress: Progress, rates: Rates): string[] {
   return lines;
 }
 
-function sourceText({ database, state, rows, problem }: SourceProgress, rates: Rates): string {
-  const rate = rates.rowsPerS(database);
-  const speed = rate === undefined || rate <= 0 ? '' : `, ${countText(Math.round(rate))} rows/s`;
-  const read = state === 'snapshot' ? `, ${countText(rows)} rows read${speed}` : '';
-  return `source ${database}: ${state}${read}${problem === '' ? '' : `: ${problem}`}`;
+function sourceText({ database, state, problem }: SourceProgress, rates: Rates): string {
+  const snapshot = rates.ofSnapshot(database);
+  const far = snapshot === undefined ? '' : `, ${snapshotText(snapshot)}`;
+  return `source ${database}: ${state}${far}${problem === '' ? '' : `: ${problem}`}`;
+}
+
+function snapshotText({ step, rows, rowsExpected, rowsPerS, leftUs }: SnapshotEstimate): string {
+  const isReading = step === 'reading';
+  const about = isReading ? 'about ' : '';
+  const of = rowsExpected === undefined || rows > rowsExpected ? '' : ` of ${about}${countText(rowsExpected)}`;
+  const parts = [`${countText(rows)}${of} rows ${isReading ? 'read' : 'appended'}`];
+  if (rowsPerS !== undefined && rowsPerS > 0) parts.push(`${countText(Math.round(rowsPerS))} rows/s`);
+  // Reading is the first of two steps, and says nothing of how long the other takes.
+  const until = isReading ? ' until they are appended' : ' left';
+  if (leftUs !== undefined) parts.push(`about ${durationText(Math.round(leftUs))}${until}`);
+  return parts.join(', ');
 }
 
 function viewText(progress: ViewProgress, rates: Rates): string {
@@ -51,6 +62,13 @@ function percent({ recordsDone, records }: { readonly recordsDone: number; reado
   return Math.floor((100 * recordsDone) / records);
 }
 
+function snapshotJson(snapshot: SnapshotEstimate | undefined): Record<string, unknown> {
+  if (snapshot === undefined) return {};
+  const { rowsExpected, rowsPerS, leftUs, ...counts } = snapshot;
+  const left = leftUs === undefined ? null : Math.round(leftUs);
+  return { snapshot: { ...counts, rowsExpected: rowsExpected ?? null, rowsPerS: rowsPerS ?? null, leftUs: left } };
+}
+
 /** The same for programs. */
 export function progressJson(generation: bigint, progress: Progress, rates: Rates): Record<string, unknown> {
   const { sources, shards, shardsDone, views, serves, servesDone, rows, unreached } = progress;
@@ -60,7 +78,7 @@ export function progressJson(generation: bigint, progress: Progress, rates: Rate
       database,
       state,
       rows: read,
-      rowsPerS: rates.rowsPerS(database) ?? null,
+      ...snapshotJson(rates.ofSnapshot(database)),
       ...(problem === '' ? {} : { problem }),
     })),
     compute: { shards, shardsDone },

@@ -4,7 +4,7 @@
  */
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import { ComputeService, type GetComputeStatusResponseSchema } from '@freshet/gen/freshet/compute/v1/compute_pb.ts';
-import { IngestService, SourceState } from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
+import { IngestService, type SnapshotProgressSchema, SourceState } from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
 import {
   ChangeKind,
   type PlanDefinitionsResponseSchema,
@@ -81,15 +81,17 @@ export const PLAN: MessageInitShape<typeof PlanDefinitionsResponseSchema> = {
   notes: ['Source clicks has no event time.'],
 };
 
+export interface FakeMeshOptions {
+  plan?: MessageInitShape<typeof PlanDefinitionsResponseSchema>;
+  serve?: Handlers<typeof ServeService>;
+  shards?: () => MessageInitShape<typeof GetComputeStatusResponseSchema>;
+  /** How far the first source's initial rows are. */
+  snapshot?: () => MessageInitShape<typeof SnapshotProgressSchema>;
+  withoutNodes?: boolean;
+}
+
 /** Nodes that answer with stated messages, on free ports, known to a registry of their own. */
-export async function startFakeMesh(
-  over: {
-    plan?: MessageInitShape<typeof PlanDefinitionsResponseSchema>;
-    serve?: Handlers<typeof ServeService>;
-    shards?: () => MessageInitShape<typeof GetComputeStatusResponseSchema>;
-    withoutNodes?: boolean;
-  } = {},
-): Promise<FakeMesh> {
+export async function startFakeMesh(over: FakeMeshOptions = {}): Promise<FakeMesh> {
   const servers: GrpcServer[] = [];
   const host = async (add: (server: GrpcServer) => GrpcServer): Promise<string> => {
     const server = add(createGrpcServer({ log: silentLogger }));
@@ -114,6 +116,7 @@ export async function startFakeMesh(
             serverLsn: 0x1_0000_0100n,
             commits: 1000n,
             rows: 4000n,
+            ...(over.snapshot === undefined ? {} : { snapshot: over.snapshot() }),
           },
           {
             database: 'crm',

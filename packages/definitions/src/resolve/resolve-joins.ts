@@ -12,7 +12,6 @@ import {
   type EntityPlan,
   type JoinPlan,
   JoinPlanSchema,
-  type RoutePlan,
   type SourcePlan,
 } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { type ValueType, ValueTypeSchema } from '@freshet/gen/freshet/type/v1/value_pb.ts';
@@ -24,6 +23,7 @@ import { rowIdentity } from '@freshet/values/row-identity.ts';
 import { kindName, typeName } from '@freshet/values/type-name.ts';
 import type { ColumnScope } from './column-scope.ts';
 import type { ResolveContext } from './context.ts';
+import type { RouteParts } from './routes.ts';
 
 /** A join that fits its table. */
 export interface ResolvedJoin {
@@ -37,7 +37,7 @@ export interface ResolvedJoin {
 /** A join as it is in force, but for its route's number. */
 export interface PlannedJoin {
   readonly plan: JoinPlan;
-  readonly route: Omit<RoutePlan, 'route' | '$typeName' | '$unknown'>;
+  readonly route: RouteParts;
 }
 
 interface JoinParts {

@@ -83,7 +83,9 @@ export function resolveView(
   });
   const joinRoutes = joined.map((join) => join.route);
   plan.viewId = viewIdOf(plan, route, joinRoutes) as Uint8Array<ArrayBuffer>;
-  plan.route = routes.number(route);
+  const { number, lacking } = routes.numberOf(route, plan);
+  plan.route = number;
+  if (lacking.length > 0) noteReadAnew(view, source, lacking, context);
   plan.joins.forEach((join, index) => {
     join.route = routes.number(must(joinRoutes[index]));
   });
@@ -185,6 +187,17 @@ function noteLargeValues(
   if (large.length === 0) return;
   context.notes.push(
     `View ${view.name}: values of more than about 2 kB in ${large.map((column) => column.name).join(', ')} of source ${name} are not sent by updates that do not change them; such an update is quarantined. With ALTER TABLE ${formatTableName(origin.value)} REPLICA IDENTITY FULL; they are sent.`,
+  );
+}
+
+function noteReadAnew(
+  view: FeatureView,
+  source: SourcePlan,
+  lacking: readonly string[],
+  context: ResolveContext,
+): void {
+  context.notes.push(
+    `View ${view.name}: rows of source ${source.name} that were captured before have no value of ${lacking.join(', ')} as it is now, so the table is read anew for it; rows that are no longer in the table are not in it, other views keep theirs.`,
   );
 }
 

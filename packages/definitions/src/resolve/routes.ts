@@ -4,18 +4,23 @@
  * Owns what makes two routes the same: origin, mode, event time column, max_skew, key columns and their kinds; of a
  * broadcast table, which is no events, origin, mode, key columns and their kinds. The same
  * route keeps its number from one set of definitions to the next, whatever the source or entity is called; a number
- * that was given once is never given to another, since records in the log name routes by it.
+ * that was given once is never given to another, since records in the log name routes by it. A route that began anew for
+ * columns that the rows of another lack has a number of its own beside that one.
  */
 import { clone, create, toBinary } from '@bufbuild/protobuf';
-import { ChangePolicy, HoldScope } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import { ChangePolicy, type Column, HoldScope } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import {
   type DefinitionSet,
   EntityPlanSchema,
+  type LateColumn,
   type RoutePlan,
   RoutePlanSchema,
   SourcePlanSchema,
+  type ViewPlan,
 } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { Kind } from '@freshet/gen/freshet/type/v1/value_pb.ts';
+import { toHex } from '@freshet/kit/hex.ts';
+import { isLate, lateColumns } from './late-columns.ts';
 
 /** What identifies a route, as bytes: the route without its number, names of definitions, contract, policies and rules. */
 export function routeIdentity(route: Pick<RoutePlan, 'source' | 'entity' | 'keyColumns'>): Uint8Array {
@@ -49,18 +54,36 @@ function identityText(route: Pick<RoutePlan, 'source' | 'entity' | 'keyColumns'>
   return Buffer.from(routeIdentity(route)).toString('latin1');
 }
 
+/** A route without what the registry gives it. */
+export type RouteParts = Pick<RoutePlan, 'source' | 'entity' | 'keyColumns'>;
+
+/** What a view asks of its route. */
+export interface Wanting {
+  readonly viewId: Uint8Array;
+  /** The columns of the source that it reads. */
+  readonly columns: readonly Column[];
+}
+
 export class RouteTable {
-  readonly #known = new Map<string, number>();
+  /** By identity, numbers ascending. */
+  readonly #known = new Map<string, Known[]>();
+  /** By view id in hex, the route that a view in force has. */
+  readonly #inForce = new Map<string, number>();
+  /** By source, the columns that views in force read. */
+  readonly #read: ReadonlyMap<string, ReadonlySet<string>>;
   readonly #routes = new Map<number, RoutePlan>();
   #highest: number;
 
   /** `highest` is the highest number ever given, also to routes that are no more. */
   constructor(previous: DefinitionSet | undefined, highest: number) {
     this.#highest = highest;
-    for (const route of previous?.routes ?? []) {
-      this.#known.set(identityText(route), route.route);
-      this.#highest = Math.max(this.#highest, route.route);
+    const routes = [...(previous?.routes ?? [])].sort((a, b) => a.route - b.route);
+    for (const plan of routes) {
+      this.#knownOf(plan).push({ number: plan.route, plan });
+      this.#highest = Math.max(this.#highest, plan.route);
     }
+    this.#read = readBySource(previous?.views ?? []);
+    for (const { viewId, route } of previous?.views ?? []) this.#inForce.set(toHex(viewId), route);
   }
 
   /** The highest number given so far. */
@@ -68,21 +91,81 @@ export class RouteTable {
     return this.#highest;
   }
 
-  /** The number of a route; a new one for a route that is new. */
-  number(route: Omit<RoutePlan, 'route' | '$typeName' | '$unknown'>): number {
-    const identity = identityText(route);
-    let number = this.#known.get(identity);
-    if (number === undefined) {
-      number = ++this.#highest;
-      this.#known.set(identity, number);
+  /** The number of a joined table's route; a new one for a route that is new. */
+  number(route: RouteParts): number {
+    const [first] = this.#knownOf(route);
+    return this.#take(route, first ?? this.#give(route));
+  }
+
+  /**
+   * The number of the route that a view folds: of one in force its own, else the first, whose rows have what it reads; or else
+   * a new one, which is told with the columns that the others lack.
+   */
+  numberOf(route: RouteParts, { viewId, columns }: Wanting): { number: number; lacking: readonly string[] } {
+    const known = this.#knownOf(route);
+    const mine = this.#inForce.get(toHex(viewId));
+    const lacking = new Set<string>();
+    for (const one of [...known.filter(({ number }) => number === mine), ...known]) {
+      const late = this.#lateOf(one, route);
+      const missing = columns.filter((column) => isLate(late, column));
+      if (missing.length === 0) return { number: this.#take(route, one), lacking: [] };
+      for (const { name } of missing) lacking.add(name);
     }
-    // Several entities may have the same key: the route goes by the first one's name.
-    if (!this.#routes.has(number)) this.#routes.set(number, create(RoutePlanSchema, { ...route, route: number }));
-    return number;
+    return { number: this.#take(route, this.#give(route)), lacking: [...lacking].sort() };
   }
 
   /** The routes that were asked for, by number ascending. */
   routes(): RoutePlan[] {
     return [...this.#routes.values()].sort((a, b) => a.route - b.route);
   }
+
+  #knownOf(route: RouteParts): Known[] {
+    const identity = identityText(route);
+    const known = this.#known.get(identity) ?? [];
+    this.#known.set(identity, known);
+    return known;
+  }
+
+  #give(route: RouteParts): Known {
+    const given: Known = { number: ++this.#highest, plan: undefined };
+    this.#knownOf(route).push(given);
+    return given;
+  }
+
+  #take(route: RouteParts, known: Known): number {
+    const { number } = known;
+    // Several entities may have the same key: the route goes by the first one's name.
+    if (!this.#routes.has(number)) {
+      const lateColumns = [...this.#lateOf(known, route)];
+      this.#routes.set(number, create(RoutePlanSchema, { ...route, lateColumns, route: number }));
+    }
+    return number;
+  }
+
+  /** What a broadcast table lacks is read anew by ingest, for all who join it. */
+  #lateOf({ plan }: Known, { source, entity }: RouteParts): readonly LateColumn[] {
+    const [before, after] = [plan?.source?.contract, source?.contract];
+    if (plan === undefined || before === undefined || after === undefined || entity === undefined) return [];
+    if (before.version === after.version) return plan.lateColumns;
+    const read = this.#read.get(plan.source?.name ?? '') ?? new Set();
+    return lateColumns(plan.lateColumns, { before, after, read });
+  }
+}
+
+/** A number that stands for an identity; `plan` as it was in force, undefined for one that was given now. */
+interface Known {
+  readonly number: number;
+  readonly plan: RoutePlan | undefined;
+}
+
+function readBySource(views: readonly ViewPlan[]): Map<string, Set<string>> {
+  const read = new Map<string, Set<string>>();
+  const add = (source: string, column: string): void => {
+    read.set(source, (read.get(source) ?? new Set()).add(column));
+  };
+  for (const { source, columns, joins } of views) {
+    for (const { name } of columns) add(source, name);
+    for (const join of joins) for (const { column } of join.columns) add(join.table, column?.name ?? '');
+  }
+  return read;
 }

@@ -82,6 +82,7 @@ const CASES = aggregateNames.flatMap((name) =>
 function retractOne(accumulator: Accumulator, cells: Cells, event: Event, left: readonly Event[]): void {
   const before = bytesOf(accumulator, cells);
   if (accumulator.retract(cells, AT, event.value, event.eventTimeUs, event.offset)) return;
+  expect(accumulator.isRefolded, 'it says that it may refuse').toBe(true);
   expect(bytesOf(accumulator, cells), 'a retraction that was refused').toEqual(before);
   for (let i = 0; i < accumulator.width; i++) cells[AT + i] = 0;
   addAll(accumulator, cells, left);

@@ -43,6 +43,8 @@ export interface Accumulator {
    * they were may change what is in the cells. Else adding the new image and retracting the old changes nothing.
    */
   readonly isOrdered: boolean;
+  /** Whether retract() may say that it cannot tell what is left. */
+  readonly isRefolded: boolean;
   /** Whether nearly all of its cells hold nothing but numbers. */
   readonly numeric: boolean;
   /**

@@ -8,6 +8,7 @@ const counting: Accumulator = {
   width: 1,
   numeric: true,
   isOrdered: false,
+  isRefolded: false,
   add: (cells, at) => {
     cells[at] = (cells[at] as number) + 1;
   },

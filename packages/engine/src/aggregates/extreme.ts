@@ -56,6 +56,7 @@ function accumulator(kind: Kind, sign: 1 | -1): Accumulator {
     width: 2,
     numeric: isNumeric(kind),
     isOrdered: false,
+    isRefolded: true,
     add: (cells, at, value) => offer(cells, at, value as Raw),
     // Whether another value is as far out, or which is next, only the values that are left can tell.
     retract: (cells, at, value) => compare(value as Raw, cells[at + 1] as Raw) !== 0,

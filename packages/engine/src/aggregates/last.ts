@@ -22,6 +22,7 @@ function accumulator(kind: Kind, element: Kind): Accumulator {
     width: 3,
     numeric: isNumeric(kind),
     isOrdered: true,
+    isRefolded: true,
     add: (cells, at, value, eventTimeUs, offset) => offer(cells, at, value as Raw, eventTimeUs, offset + 1),
     retract: (cells, at, _value, _eventTimeUs, offset) => cells[at] !== offset + 1,
     merge: (cells, at, from, fromAt) =>

@@ -14,6 +14,7 @@ function accumulator(kind: Kind, retractable: boolean): Accumulator {
     width: 1 + sums.width,
     numeric: sums.numeric,
     isOrdered: false,
+    isRefolded: false,
     add: (cells, at, value) => {
       cells[at] = retractable ? (cells[at] as number) + 1 : 1;
       sums.add(cells, at + 1, value as never);

@@ -33,6 +33,7 @@ function accumulator(kind: Kind, variant: Variant): Accumulator {
     width,
     numeric: sums.numeric,
     isOrdered: false,
+    isRefolded: false,
     add: (cells, at, value) => {
       cells[at] = (cells[at] as number) + 1;
       sums.add(cells, at + 1, value as Raw);

@@ -7,18 +7,32 @@
 import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { NO_EVENT_TIME } from '../aggregates/aggregate.ts';
+import { ABSENT, NO_EVENT_TIME, type Result } from '../aggregates/aggregate.ts';
 import { ByteWriter } from '../state/byte-writer.ts';
+import { zeroCells } from '../state/cells.ts';
+import { isHeld } from '../state/reach.ts';
 import { runnableView } from '../state/view-plan.ts';
 import { feature, LIFETIME, MemoryCold, rolling, SECOND_US, START_US, view } from '../testing/plans.testing.ts';
 import type { RowKey } from './contribution.ts';
-import { readEventTime, readOffset } from './contribution.ts';
+import { endOf, readEventTime, readOffset } from './contribution.ts';
 import { ContributionTree, type Image, LEAF_MAX } from './contribution-tree.ts';
 import { NodeCache } from './node-cache.ts';
 import { decodeNode } from './node-codec.ts';
 import { rowHash } from './row-hash.ts';
 
-const WINDOWED = runnableView(view([feature('s', 'sum', 'n', rolling(10, 1))], { mode: SourceMode.MUTABLE }));
+const TEN = rolling(10, 1);
+const WINDOWED = runnableView(
+  view(
+    [
+      feature('sum', 'sum', 'n', TEN),
+      feature('all', 'max', 'n', rolling(20, 20)),
+      feature('max', 'max', 'n', TEN),
+      feature('min', 'min', 's', TEN),
+      feature('last', 'last', 's', TEN),
+    ],
+    { mode: SourceMode.MUTABLE },
+  ),
+);
 const LIVING = runnableView(
   view(
     [feature('s', 'sum', 'n', LIFETIME), feature('l', 'last', 's', LIFETIME), feature('c', 'count', 'x', LIFETIME)],
@@ -85,14 +99,53 @@ class Rig {
   /** The offsets of all that count. */
   all(logTimeUs = START_US): number[] {
     const offsets: number[] = [];
-    this.tree.each(KEY, logTimeUs, (bytes, at) => offsets.push(readOffset(bytes, at)));
+    for (const [, { leaf }] of this.#nodes.all()) {
+      for (let at = 0; at < leaf.length; at = endOf(leaf.bytes, at)) {
+        if (isHeld(this.#view.reach, readEventTime(leaf.bytes, at), logTimeUs)) {
+          offsets.push(readOffset(leaf.bytes, at));
+        }
+      }
+    }
     return offsets.sort((a, b) => a - b);
+  }
+
+  /** What a feature is of the contributions in a pane of its window. */
+  refold(name: string, pane: number, logTimeUs: number): Result {
+    const feature = this.#view.plan.features.findIndex((one) => one.name === name);
+    const group = this.#view.groups.findIndex(({ features }) => features.some((one) => one.feature === feature));
+    const fold = this.#view.groups[group]!.features.find((one) => one.feature === feature)!;
+    const { width, numeric } = fold.accumulator;
+    const cells = zeroCells(width, numeric);
+    this.tree.refold(KEY, [{ group, pane, fold, at: 0 }], cells, logTimeUs);
+    return fold.accumulator.result(cells, 0);
   }
 
   /** By key in the store, how many contributions are there; 0: a directory. */
   stored(): number[] {
     return [...this.cold.scan(NAME, undefined)].map(([, bytes]) => decodeNode(bytes).leaf.count);
   }
+}
+
+/** Compares every accumulator that may have to be folded again, of every pane in reach, with what the list says. */
+function expectRefolds(rig: Rig, held: readonly Held[], nowUs: number): void {
+  const paneOf = ({ eventTimeUs }: Held): number => Math.floor(eventTimeUs / SECOND_US);
+  const text = (one: Held | undefined): Result => (one === undefined ? ABSENT : `text ${one.offset}`);
+  const isLater = (a: Held, b: Held): number => a.eventTimeUs - b.eventTimeUs || a.offset - b.offset;
+  const byPane = Map.groupBy(held, paneOf);
+  const now = Math.floor(nowUs / SECOND_US);
+  for (let pane = now - 10; pane <= now; pane++) {
+    const inPane = byPane.get(pane) ?? [];
+    const offsets = inPane.map(({ offset }) => offset);
+    expect(rig.refold('max', pane, nowUs)).toBe(offsets.length === 0 ? ABSENT : Math.max(...offsets));
+    expect(rig.refold('min', pane, nowUs)).toBe(
+      offsets.length === 0 ? ABSENT : offsets.map((n) => `text ${n}`).sort()[0],
+    );
+    expect(rig.refold('last', pane, nowUs)).toBe(text(inPane.toSorted(isLater).at(-1)));
+  }
+  const widePaneOf = (timeUs: number): number => Math.floor(timeUs / (20 * SECOND_US));
+  const wide = widePaneOf(nowUs);
+  const offsets = held.filter(({ eventTimeUs }) => widePaneOf(eventTimeUs) === wide).map(({ offset }) => offset);
+  expect(rig.refold('all', wide, nowUs)).toBe(offsets.length === 0 ? ABSENT : Math.max(...offsets));
 }
 
 interface Held {
@@ -123,7 +176,9 @@ describe('contributions', () => {
       let held: Held[] = [];
       let offset = 10;
       let nowUs = START_US;
-      const isHeld = ({ eventTimeUs }: Held): boolean => eventTimeUs >= nowUs - 10 * SECOND_US;
+      // The wider window is one pane before the one that time is in.
+      const isHeld = ({ eventTimeUs }: Held): boolean =>
+        Math.floor(eventTimeUs / (20 * SECOND_US)) >= Math.floor(nowUs / (20 * SECOND_US)) - 1;
       for (const step of list) {
         if (step === 'restart') {
           rig.commit(0);
@@ -157,6 +212,7 @@ describe('contributions', () => {
         expect(rig.all(nowUs)).toEqual(held.filter(isHeld).map((one) => one.offset));
         const times = held.filter(isHeld).map(({ eventTimeUs }) => eventTimeUs);
         expect(rig.tree.newest(KEY, nowUs)).toBe(Math.max(NO_EVENT_TIME, ...times));
+        expectRefolds(rig, held.filter(isHeld), nowUs);
       }
       // Taken out to the last, nothing stays; what expired goes with a purge.
       nowUs += 100 * SECOND_US;
@@ -194,6 +250,78 @@ describe('contributions', () => {
       // The leaf that the row was in, and one that it is put together with.
       expect(loads).toBeLessThan(3);
     }
+  });
+
+  it('F1: are folded again as a plain list would be, whenever one leaf changed, came or went', () => {
+    const rig = new Rig(LIVING);
+    let seed = 5;
+    const random = (below: number): number => {
+      seed = (Math.imul(seed, 1_664_525) + 1_013_904_223) >>> 0;
+      return Math.floor((seed / 2 ** 32) * below);
+    };
+    // By event time, of which no two have the same.
+    const held: Held[] = [];
+    let offset = 10;
+    const put = (): void => {
+      const one = { name: `row ${offset}`, offset: offset++, eventTimeUs: START_US + random(2 ** 32) };
+      const at = held.findIndex(({ eventTimeUs }) => eventTimeUs > one.eventTimeUs);
+      held.splice(at < 0 ? held.length : at, 0, one);
+      rig.put(rowKey(one.name), one.eventTimeUs, one.offset);
+    };
+    // Mostly the newest, so that one leaf after the other is asked for what it has.
+    const take = (): void => {
+      const [one] = held.splice(random(4) === 0 ? random(held.length) : held.length - 1, 1);
+      if (one !== undefined) expect(rig.takeOut(rowKey(one.name), offset++)).toBe(one.offset);
+    };
+    const check = (): void => {
+      const newest = held.at(-1);
+      expect(rig.refold('l', 0, START_US)).toBe(newest === undefined ? ABSENT : `text ${newest.offset}`);
+      expect(rig.tree.newest(KEY, START_US)).toBe(newest?.eventTimeUs ?? NO_EVENT_TIME);
+    };
+    // Up to about 130 leaves, which are more than two spans, up and down some more, and down to nothing.
+    for (const [until, puts] of [
+      [6_000, 1],
+      [4_000, 0.3],
+      [6_000, 0.7],
+      [0, 0.1],
+    ] as const) {
+      while (held.length !== until) {
+        if (random(100) < puts * 100) put();
+        else take();
+        if (held.length > 3_000 || offset % 5 === 0) check();
+        if (offset % 2_000 === 0) rig.commit(offset % 4_000 === 0 ? 0 : 1e9);
+      }
+      rig.commit(0);
+      if (until === 4_000) rig.restart();
+    }
+    expect(held).toEqual([]);
+    expect([rig.stored(), rig.bytes]).toEqual([[], 0]);
+  });
+
+  it('R4: are folded again without going through all, however many there are, and what that takes is counted', () => {
+    const rig = new Rig(LIVING);
+    const rows = 20_000;
+    for (let i = 0; i < rows; i++) rig.put(rowKey(`row ${i}`), START_US, i);
+    rig.commit(0);
+    rig.commit(0);
+    expect(rig.bytes).toBe(0);
+    expect(rig.refold('l', 0, START_US)).toBe(`text ${rows - 1}`);
+    const { bytes } = rig;
+    // Beside the directory, what is known of each leaf, but none of them.
+    expect(bytes).toBeGreaterThan((rows / LEAF_MAX) * 100);
+    expect(bytes).toBeLessThan(rows * 10);
+    for (let i = rows - 1; i > rows - 100; i--) {
+      expect(rig.takeOut(rowKey(`row ${i}`), 2 * rows - i)).toBe(i);
+      const before = rig.cold.loads;
+      expect(rig.refold('l', 0, START_US)).toBe(`text ${i - 1}`);
+      // The leaf that the row was in is held; one that it was put together with is too.
+      expect(rig.cold.loads - before).toBe(0);
+    }
+    // It goes with the directory.
+    rig.commit(0);
+    rig.commit(0);
+    expect(rig.bytes).toBe(0);
+    expect(rig.refold('l', 0, START_US)).toBe(`text ${rows - 100}`);
   });
 
   it('are one entry a key while it has few rows, and cut in two beyond the limit', () => {
@@ -250,13 +378,8 @@ describe('contributions', () => {
     }
     // The directory, and of each change one leaf; now and then its neighbour, when it is sparse.
     expect(rig.cold.loads - before).toBeLessThanOrEqual(110);
-    let seen = 0;
-    let newestUs = 0;
-    rig.tree.each(KEY, START_US, (bytes, at) => {
-      seen++;
-      newestUs = Math.max(newestUs, readEventTime(bytes, at));
-    });
-    expect([seen, newestUs]).toEqual([rows, START_US + rows - 1]);
+    expect(rig.all()).toHaveLength(rows);
+    expect(rig.tree.newest(KEY, START_US)).toBe(START_US + rows - 1);
     // A pass over all of them keeps nothing that was not there.
     expect(rig.bytes).toBeLessThan(1_000_000);
   });

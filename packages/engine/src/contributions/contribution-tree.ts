@@ -11,12 +11,13 @@
  * Contributions that no window reaches any more are not found, whether they are still here or not (F1).
  */
 import { must } from '@freshet/kit/assert.ts';
-import { NO_EVENT_TIME, type Raw } from '../aggregates/aggregate.ts';
+import { type Cells, NO_EVENT_TIME, type Raw } from '../aggregates/aggregate.ts';
 import { isHeld } from '../state/reach.ts';
 import type { RunnableView } from '../state/view-plan.ts';
 import { encodeContribution, endOf, type RowKey, readEventTime, readInputs, readOffset } from './contribution.ts';
 import { type Bound, FIRST_BOUND, isBefore, Leaf } from './leaf.ts';
 import type { Node, NodeCache } from './node-cache.ts';
+import { newestOf, Partials, type Refold, refoldLeaf } from './partials.ts';
 
 /** A leaf with more contributions, or more bytes, is cut in two. */
 export const LEAF_MAX = 64;
@@ -71,20 +72,20 @@ export class ContributionTree {
     const node = bounds === undefined ? root : this.nodes.leaf(entityKey, must(bounds[index]));
     if (isFull(node.leaf)) node.leaf.removeAll((leaf, at) => !this.#isHeld(leaf, at, logTimeUs));
     node.leaf.insert(bytes);
-    forgetNewest(root, index);
+    this.#forget(root, index);
     this.nodes.changed(node, offset);
     if (isFull(node.leaf) && node.leaf.count > 1) this.#split(root, node, index, offset);
   }
 
-  /** Shows each contribution of the key that counts at the log time, as bytes (contribution.ts). */
-  each(entityKey: string, logTimeUs: number, visit: (bytes: Uint8Array, at: number) => void): void {
+  /**
+   * Adds to each accumulator, which is zero and of a pane in reach at the log time, what the key's contributions make of it.
+   * Of a key with many leaves only those that changed since the last call are looked into (partials.ts).
+   */
+  refold(entityKey: string, wanted: readonly Refold[], cells: Cells, logTimeUs: number): void {
     const root = this.nodes.root(entityKey);
     if (root === undefined) return;
-    if (root.bounds === undefined) {
-      this.#eachOf(root.leaf, logTimeUs, visit);
-      return;
-    }
-    for (const bound of root.bounds) this.#eachOf(this.nodes.peekLeaf(entityKey, bound).leaf, logTimeUs, visit);
+    if (root.bounds === undefined) refoldLeaf(this.#view, root.leaf, wanted, cells);
+    else this.#ask(root, root.bounds, (partials, leafAt) => partials.refold(wanted, cells, leafAt, logTimeUs));
   }
 
   /**
@@ -94,7 +95,9 @@ export class ContributionTree {
   newest(entityKey: string, logTimeUs: number): number {
     const root = this.nodes.root(entityKey);
     if (root === undefined) return NO_EVENT_TIME;
-    const newest = root.bounds === undefined ? newestOf(root.leaf) : this.#newestBehind(root, root.bounds);
+    const { bounds, leaf } = root;
+    const newest =
+      bounds === undefined ? newestOf(leaf) : this.#ask(root, bounds, (partials, leafAt) => partials.newest(leafAt));
     // Whether one counts is decided by its time alone, and the newest counts for longest.
     return isHeld(this.#view.reach, newest, logTimeUs) ? newest : NO_EVENT_TIME;
   }
@@ -111,7 +114,7 @@ export class ContributionTree {
     const node = bounds === undefined ? root : this.nodes.leaf(entityKey, must(bounds[index]));
     const removed = node.leaf.removeAll((bytes, at) => !this.#isHeld(bytes, at, logTimeUs));
     if (removed === 0) return 0;
-    forgetNewest(root, index);
+    this.#forget(root, index);
     this.nodes.changed(node, position);
     this.#shrink(root, node, index, position);
     return removed;
@@ -126,25 +129,27 @@ export class ContributionTree {
     nodes.remove(root, offset);
   }
 
-  #newestBehind(root: Node, bounds: readonly Bound[]): number {
-    root.newestUs ??= bounds.map(() => undefined);
-    const { newestUs } = root;
-    let newest = NO_EVENT_TIME;
-    for (let i = 0; i < bounds.length; i++) {
-      newestUs[i] ??= newestOf(this.nodes.peekLeaf(root.entityKey, must(bounds[i])).leaf);
-      newest = Math.max(newest, must(newestUs[i]));
-    }
-    return newest;
+  /** Asks something of what is known of a directory's leaves, which may have to read some of them. */
+  #ask<T>(
+    root: Node,
+    bounds: readonly Bound[],
+    question: (partials: Partials, leafAt: (index: number) => Leaf) => T,
+  ): T {
+    root.partials ??= new Partials(this.#view, bounds.length);
+    const answer = question(root.partials, (index) => this.nodes.peekLeaf(root.entityKey, must(bounds[index])).leaf);
+    this.nodes.resized(root);
+    return answer;
+  }
+
+  /** A leaf changed. */
+  #forget(root: Node, index: number): void {
+    if (root.partials === undefined) return;
+    root.partials.forget(index);
+    this.nodes.resized(root);
   }
 
   #isHeld(bytes: Uint8Array, at: number, logTimeUs: number): boolean {
     return isHeld(this.#view.reach, readEventTime(bytes, at), logTimeUs);
-  }
-
-  #eachOf(leaf: Leaf, logTimeUs: number, visit: (bytes: Uint8Array, at: number) => void): void {
-    for (let at = 0; at < leaf.length; at = endOf(leaf.bytes, at)) {
-      if (this.#isHeld(leaf.bytes, at, logTimeUs)) visit(leaf.bytes, at);
-    }
   }
 
   #takeFrom(
@@ -163,7 +168,7 @@ export class ContributionTree {
       into.offset = readOffset(leaf.bytes, at);
       readInputs(leaf.bytes, at, this.#view.inputs, into.row);
       leaf.removeAt(at);
-      forgetNewest(root, index);
+      this.#forget(root, index);
       this.nodes.changed(node, offset);
       this.#shrink(root, node, index, offset);
       return true;
@@ -186,8 +191,9 @@ export class ContributionTree {
       root.bounds = [FIRST_BOUND, bound];
     } else {
       root.bounds.splice(index + 1, 0, bound);
-      forgetNewest(root, index);
-      root.newestUs?.splice(index + 1, 0, undefined);
+      this.#forget(root, index);
+      root.partials?.insert(index + 1);
+      nodes.resized(root);
       nodes.changed(node, offset);
     }
     nodes.changed(root, offset);
@@ -209,12 +215,12 @@ export class ContributionTree {
     nodes.changed(left, offset);
     nodes.remove(right, offset);
     bounds.splice(at, 1);
-    root.newestUs?.splice(at, 1);
-    forgetNewest(root, at - 1);
+    root.partials?.remove(at);
+    this.#forget(root, at - 1);
     if (bounds.length === 1) {
       root.leaf = left.leaf;
       root.bounds = undefined;
-      root.newestUs = undefined;
+      root.partials = undefined;
       nodes.remove(left, offset);
       if (root.leaf.count === 0) {
         nodes.remove(root, offset);
@@ -227,17 +233,6 @@ export class ContributionTree {
 
 function isFull({ count, length }: Leaf): boolean {
   return count > LEAF_MAX || length > LEAF_BYTES_MAX;
-}
-
-/** The leaf changed. */
-function forgetNewest({ newestUs }: Node, index: number): void {
-  if (newestUs !== undefined) newestUs[index] = undefined;
-}
-
-function newestOf({ bytes, length }: Leaf): number {
-  let newest = NO_EVENT_TIME;
-  for (let at = 0; at < length; at = endOf(bytes, at)) newest = Math.max(newest, readEventTime(bytes, at));
-  return newest;
 }
 
 function fitTogether(a: Leaf, b: Leaf): boolean {

@@ -15,10 +15,11 @@ import type { ByteWriter } from '../state/byte-writer.ts';
 import { NOT_STORED, Stage } from '../state/key-state.ts';
 import { type Bound, Leaf } from './leaf.ts';
 import { type DecodedNode, decodeNode, encodeDirectory, encodeLeaf, leafKey, rootKey } from './node-codec.ts';
+import type { Partials } from './partials.ts';
 
 /** Measured with 100,000 keys of one row: the objects, the key, its place in the map. */
 const NODE_BYTES = 430;
-/** A bound, and the newest event time behind it. */
+/** A bound. */
 const BOUND_BYTES = 56;
 /** What a node takes in a commit beside its contributions; one that is gone is something to commit too. */
 const KEY_BYTES = 48;
@@ -30,8 +31,8 @@ export class Node {
   leaf = new Leaf();
   /** A directory's: where each leaf begins, ascending. */
   bounds: Bound[] | undefined;
-  /** A directory's: the newest event time in each leaf, as far as it was looked for. Only in memory. */
-  newestUs: (number | undefined)[] | undefined;
+  /** A directory's: what was asked of its leaves. Only in memory; call resized() when it grew or shrank. */
+  partials: Partials | undefined;
   /** The offset of the last record that changed it. */
   version = 0;
   storedVersion: number = NOT_STORED;
@@ -139,12 +140,19 @@ export class NodeCache {
     this.#dirty.push(node);
   }
 
+  /** What the node has in memory only has another size. */
+  resized(node: Node): void {
+    const sizeBytes = sizeOf(node);
+    this.#use.bytes += sizeBytes - node.sizeBytes;
+    node.sizeBytes = sizeBytes;
+  }
+
   /** The node has nothing any more. */
   remove(node: Node, version: number): void {
     node.gone = true;
     node.leaf = new Leaf();
     node.bounds = undefined;
-    node.newestUs = undefined;
+    node.partials = undefined;
     this.changed(node, version);
   }
 
@@ -259,6 +267,7 @@ export class NodeCache {
   }
 }
 
-function sizeOf({ entityKey, leaf, bounds }: Node): number {
-  return NODE_BYTES + 2 * entityKey.length + leaf.bytes.length + BOUND_BYTES * (bounds?.length ?? 0);
+function sizeOf({ entityKey, leaf, bounds, partials }: Node): number {
+  const directoryBytes = BOUND_BYTES * (bounds?.length ?? 0) + (partials?.sizeBytes ?? 0);
+  return NODE_BYTES + 2 * entityKey.length + leaf.bytes.length + directoryBytes;
 }

@@ -5,16 +5,22 @@
  * alone, today and in a build that folds it again, so the book only ever grows, and commits keep it whole. Ingest
  * appends no row before the definitions that bring its contract. A version that nothing brought has no layout that could
  * be told: a guess would put one column's values into another.
+ *
+ * A column that was renamed is the same column: rows from before have its value under the name of then.
  */
-import type { Contract } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import type { Column, Contract } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import type { ValueType } from '@freshet/gen/freshet/type/v1/value_pb.ts';
+import { sameType } from '@freshet/values/type-name.ts';
 
 export class ContractBook {
   readonly #byRoute = new Map<number, Contract[]>();
 
-  /** Adds a contract; one of a version that is there already is the same contract. */
+  /** Adds a contract; one of a version that is there already is the same contract, and may come to tell its columns' numbers. */
   add(route: number, contract: Contract): void {
     const contracts = this.#byRoute.get(route) ?? [];
-    if (contracts.some(({ version }) => version === contract.version)) return;
+    const known = contracts.findIndex(({ version }) => version === contract.version);
+    if (known >= 0 && (isNumbered(contracts[known]) || !isNumbered(contract))) return;
+    if (known >= 0) contracts.splice(known, 1);
     contracts.push(contract);
     contracts.sort((a, b) => a.version - b.version);
     this.#byRoute.set(route, contracts);
@@ -34,4 +40,35 @@ export class ContractBook {
   find(route: number, version: number): Contract | undefined {
     return this.of(route).find((contract) => contract.version === version);
   }
+
+  /**
+   * Where rows of a contract have a column that is known by its name of now; -1: they have no value of its type. Who the column
+   * is under that name, the first later contract says that has it: what comes to the book behind that changes nothing (F1).
+   */
+  position(route: number, contract: Contract, wanted: { readonly name: string; readonly type: ValueType }): number {
+    const named = contract.columns.findIndex((column) => isNamed(column, wanted));
+    if (named >= 0) return named;
+    const later = this.of(route)
+      .filter(({ version }) => version > contract.version)
+      .flatMap(({ columns }) => columns.find((column) => isNamed(column, wanted)) ?? [])[0];
+    if (later === undefined || later.columnNumber === 0) return -1;
+    return contract.columns.findIndex((column) => isSameColumn(column, later) && hasType(column, wanted.type));
+  }
+}
+
+function isNumbered(contract: Contract | undefined): boolean {
+  return contract?.columns.some(({ columnNumber }) => columnNumber !== 0) === true;
+}
+
+function isNamed(column: Column, { name, type }: { readonly name: string; readonly type: ValueType }): boolean {
+  return column.name === name && hasType(column, type);
+}
+
+/** A column that had another type then has no value that could be read now. */
+function hasType(column: Column, type: ValueType): boolean {
+  return column.type !== undefined && sameType(column.type, type);
+}
+
+function isSameColumn(a: Column, b: Column): boolean {
+  return a.tableOid === b.tableOid && a.columnNumber === b.columnNumber;
 }

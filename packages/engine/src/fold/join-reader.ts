@@ -9,7 +9,6 @@ import { Kind } from '@freshet/gen/freshet/type/v1/value_pb.ts';
 import { isFreshetError } from '@freshet/kit/errors.ts';
 import { encodeKey, keyString } from '@freshet/values/key.ts';
 import type { Scalar } from '@freshet/values/scalar.ts';
-import { sameType } from '@freshet/values/type-name.ts';
 import type { Raw } from '../aggregates/aggregate.ts';
 import { readRawValue } from '../record/raw-value.ts';
 import { WireCursor } from '../record/wire-cursor.ts';
@@ -78,11 +77,8 @@ export class JoinReader {
     const known = byVersion.get(version);
     if (known !== undefined) return known;
     const contract = contracts.find(join.route, version);
-    // A column that had another type then has no value that could be read now.
-    const positions = Int32Array.from(join.columns, ({ name, type }) =>
-      (contract?.columns ?? []).findIndex(
-        (column) => column.name === name && column.type !== undefined && sameType(column.type, type),
-      ),
+    const positions = Int32Array.from(join.columns, (column) =>
+      contract === undefined ? -1 : contracts.position(join.route, contract, column),
     );
     // Definitions may still bring a contract that is not known.
     if (contract !== undefined) byVersion.set(version, positions);

@@ -222,6 +222,21 @@ describe('a change of a mutable source', () => {
     expect([rig.values(1, 9), rig.values(1, 10)]).toEqual([[5n], [null]]);
   });
 
+  it('F2: under a contract that nobody told, an update or delete still takes out the old image', () => {
+    const rig = new Rig().step(0, a).step(1, b);
+    rig.step(2, { ...a, operation: UPDATE, contractVersion: 9 });
+    expect(rig.values()).toEqual([1n, 0.2, '2', 3n, 'second', 1n]);
+    expect(rig.fold.stats().unknownContracts).toBe(1);
+    // What the next image of it says is known again.
+    rig.step(3, { ...a, operation: UPDATE });
+    expect(rig.values()![5]).toBe(2n);
+    rig.step(4, { operation: DELETE, rowKey: 'a', contractVersion: 9 });
+    rig.step(5, { operation: UPDATE, rowKey: 'b2', oldRowKey: 'b', contractVersion: 9 });
+    expect(rig.values()).toEqual([0n, null, null, null, null, 0n]);
+    // Of a delete nothing had to be read.
+    expect(rig.fold.stats().unknownContracts).toBe(2);
+  });
+
   it('F2: a truncation empties the view at once, in the store too, and what comes after it counts', () => {
     const rig = new Rig({ cacheBytes: 0 }).step(0, a);
     rig.commit();

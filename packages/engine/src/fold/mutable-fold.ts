@@ -71,7 +71,7 @@ export class MutableFold {
     const { sizeBytes } = state;
     const { tree } = this;
     this.#state.change(state, puts ? added : undefined, takes ? this.#removed : undefined, place, {
-      each: (visit) => tree.each(state.key, logTimeUs, visit),
+      refold: (wanted, cells) => tree.refold(state.key, wanted, cells, logTimeUs),
       newest: () => tree.newest(state.key, logTimeUs),
     });
     cache.changed(state, sizeBytes);

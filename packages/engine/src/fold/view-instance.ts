@@ -12,10 +12,8 @@ import {
   type ViewInstance as ViewInstanceState,
 } from '@freshet/gen/freshet/compute/v1/state_pb.ts';
 import { Operation } from '@freshet/gen/freshet/log/v1/log_pb.ts';
-import type { Contract } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import { must } from '@freshet/kit/assert.ts';
 import { rowIdentity } from '@freshet/values/row-identity.ts';
-import { sameType } from '@freshet/values/type-name.ts';
 import type { Raw } from '../aggregates/aggregate.ts';
 import { NodeCache } from '../contributions/node-cache.ts';
 import { isLongerThan } from '../limits.ts';
@@ -183,15 +181,16 @@ export class ViewInstance {
     if (!isInsert && this.mutable === undefined) return;
     if (!isInsert && operation !== Operation.UPDATE && operation !== Operation.DELETE) return;
     const layout = this.#layoutOf(record.contractVersion, contracts);
-    if (layout === undefined) {
-      counters.unknownContracts++;
-      return;
-    }
-    const holds = operation !== Operation.DELETE && this.#readRow(record, layout.positions, contracts, counters);
+    if (layout === undefined && operation !== Operation.DELETE) counters.unknownContracts++;
+    const { mutable } = this;
+    if (layout === undefined && mutable === undefined) return;
+    // Under a contract that is not known only the row's identity can be read: its old image goes, and no new one comes.
+    const isRead = layout !== undefined && operation !== Operation.DELETE;
+    const holds = isRead && this.#readRow(record, layout.positions, contracts, counters);
     const { eventTimeUs, key } = record;
-    if (this.mutable !== undefined) {
+    if (mutable !== undefined) {
       if (holds && !isInReach(this.view.reach, eventTimeUs, logTimeUs)) counters.expiredEvents++;
-      const changed = this.mutable.fold(record, holds, layout.isUnique, { offset, logTimeUs });
+      const changed = mutable.fold(record, holds, layout?.isUnique === true, { offset, logTimeUs });
       if (changed !== undefined) this.#emit(changed);
       return;
     }
@@ -314,7 +313,9 @@ export class ViewInstance {
     if (known !== undefined) return known;
     const contract = contracts.find(this.view.route, contractVersion);
     if (contract === undefined) return undefined;
-    const layout = { positions: columnPositions(this.view, contract), isUnique: rowIdentity(contract).unique };
+    const { columns, route } = this.view;
+    const positions = Int32Array.from(columns, (column) => contracts.position(route, contract, column));
+    const layout = { positions, isUnique: rowIdentity(contract).unique };
     this.#layouts.set(contractVersion, layout);
     return layout;
   }
@@ -325,13 +326,4 @@ interface Layout {
   readonly positions: Int32Array;
   /** Whether no two live rows share an identity. */
   readonly isUnique: boolean;
-}
-
-/** A column that had another type then has no value that could be read now. */
-function columnPositions(view: RunnableView, contract: Contract): Int32Array {
-  return Int32Array.from(view.columns, ({ name, type }) =>
-    contract.columns.findIndex(
-      (column) => column.name === name && column.type !== undefined && sameType(column.type, type),
-    ),
-  );
 }

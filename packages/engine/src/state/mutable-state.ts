@@ -10,25 +10,17 @@
  */
 import { assert } from '@freshet/kit/assert.ts';
 import { type Cells, NO_EVENT_TIME, type Raw } from '../aggregates/aggregate.ts';
-import { readEventTime, readInputs, readOffset } from '../contributions/contribution.ts';
 import type { Image } from '../contributions/contribution-tree.ts';
+import type { Refold } from '../contributions/partials.ts';
 import { oldestPane, paneAt } from '../windows.ts';
 import { dropOlder, FIRST_GROUP, findPane, insertPane, nextGroup, paneCount, removePane } from './cells.ts';
 import { CELL_BYTES, type KeyState } from './key-state.ts';
 import type { FeatureFold, FeatureGroup, RunnableView } from './view-plan.ts';
 
-/** One accumulator that has to be folded again. */
-interface Again {
-  readonly group: FeatureGroup;
-  readonly pane: number;
-  readonly fold: FeatureFold;
-  /** Where it begins in the cells. */
-  at: number;
-}
-
 /** The contributions of the key that count, the new image's among them and the old one's not. */
 export interface LiveContributions {
-  each(visit: (bytes: Uint8Array, at: number) => void): void;
+  /** Adds to each accumulator, which is zero, what those in its pane make of it. */
+  refold(wanted: readonly Refold[], cells: Cells): void;
   /** The newest event time among them. */
   newest(): number;
 }
@@ -53,12 +45,11 @@ function hasInput(features: readonly FeatureFold[], row: readonly Raw[]): boolea
 
 export class MutableState {
   readonly #view: RunnableView;
-  readonly #again: Again[] = [];
-  readonly #scratch: Raw[];
+  /** What the change under way has to fold again. Where each is in the cells is only known when all groups have changed. */
+  readonly #again: Omit<Refold, 'at'>[] = [];
 
   constructor(view: RunnableView) {
     this.#view = view;
-    this.#scratch = new Array<Raw>(view.columns.length + view.derived.length).fill(null);
   }
 
   /** Puts an image in and takes one out; one of them may be missing. The record is the one that tells of it. */
@@ -75,7 +66,7 @@ export class MutableState {
     let { newestUs } = state;
     for (let g = 0, group = FIRST_GROUP; g < groups.length; g++) {
       const { stride } = groups[g] as FeatureGroup;
-      this.#changeGroup(state, groups[g] as FeatureGroup, group, added, removed, logTimeUs);
+      this.#changeGroup(state, g, group, added, removed, logTimeUs);
       group = nextGroup(state.cells, group, stride);
     }
     const addedUs = added?.eventTimeUs ?? NO_EVENT_TIME;
@@ -90,12 +81,13 @@ export class MutableState {
 
   #changeGroup(
     state: KeyState,
-    group: FeatureGroup,
+    index: number,
     start: number,
     added: Image | undefined,
     removed: Image | undefined,
     logTimeUs: number,
   ): void {
+    const group = this.#view.groups[index] as FeatureGroup;
     const { window, stride, features } = group;
     const oldest = oldestPane(window, logTimeUs);
     dropOlder(state.cells, start, stride, oldest);
@@ -107,7 +99,7 @@ export class MutableState {
     if (added !== undefined && into >= oldest)
       this.#add(state, group, start, into, added, isSamePane ? removed : undefined);
     if (removed !== undefined && from >= oldest) {
-      this.#retract(state.cells, group, start, from, removed, isSamePane ? added : undefined);
+      this.#retract(state.cells, index, start, from, removed, isSamePane ? added : undefined);
     }
   }
 
@@ -135,15 +127,8 @@ export class MutableState {
     }
   }
 
-  #retract(
-    cells: Cells,
-    group: FeatureGroup,
-    start: number,
-    pane: number,
-    image: Image,
-    other: Image | undefined,
-  ): void {
-    const { stride, features } = group;
+  #retract(cells: Cells, group: number, start: number, pane: number, image: Image, other: Image | undefined): void {
+    const { stride, features } = this.#view.groups[group] as FeatureGroup;
     const at = findPane(cells, start, stride, pane);
     assert(at >= 0, 'F1: a contribution is in a pane that is not there');
     for (let f = 0; f < features.length; f++) {
@@ -151,38 +136,26 @@ export class MutableState {
       const value = fold.input < 0 ? undefined : (image.row[fold.input] as Raw);
       if (value === null || leavesAlone(fold, value, other)) continue;
       if (fold.accumulator.retract(cells, at + fold.cell, value, image.eventTimeUs, image.offset)) continue;
-      this.#again.push({ group, pane, fold, at: 0 });
+      this.#again.push({ group, pane, fold });
     }
   }
 
   /** Folds what could not be retracted from the contributions that are left. */
   #foldAgain(cells: Cells, left: LiveContributions): void {
-    const again = this.#again;
-    const row = this.#scratch;
-    const { inputs, groups } = this.#view;
+    const { groups } = this.#view;
+    const wanted: Refold[] = [];
     for (let g = 0, start = FIRST_GROUP; g < groups.length; g++) {
-      const group = groups[g] as FeatureGroup;
-      for (const one of again) {
-        if (one.group !== group) continue;
-        one.at = findPane(cells, start, group.stride, one.pane) + one.fold.cell;
-        for (let i = 0; i < one.fold.accumulator.width; i++) cells[one.at + i] = 0;
+      const { stride } = groups[g] as FeatureGroup;
+      for (const one of this.#again) {
+        if (one.group !== g) continue;
+        const at = findPane(cells, start, stride, one.pane) + one.fold.cell;
+        for (let i = 0; i < one.fold.accumulator.width; i++) cells[at + i] = 0;
+        wanted.push({ ...one, at });
       }
-      start = nextGroup(cells, start, group.stride);
+      start = nextGroup(cells, start, stride);
     }
-    left.each((bytes, at) => {
-      const eventTimeUs = readEventTime(bytes, at);
-      let isRead = false;
-      for (let i = 0; i < again.length; i++) {
-        const one = again[i] as Again;
-        if (paneAt(one.group.window, eventTimeUs) !== one.pane) continue;
-        if (!isRead) readInputs(bytes, at, inputs, row);
-        isRead = true;
-        const { accumulator, input } = one.fold;
-        const value = input < 0 ? undefined : (row[input] as Raw);
-        if (value !== null) accumulator.add(cells, one.at, value, eventTimeUs, readOffset(bytes, at));
-      }
-    });
-    again.length = 0;
+    this.#again.length = 0;
+    left.refold(wanted, cells);
   }
 
   /** Takes out panes in which nothing is. */

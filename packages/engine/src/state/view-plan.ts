@@ -26,6 +26,8 @@ export interface FeatureFold {
   readonly accumulator: Accumulator;
   /** Where in a pane the accumulator's cells begin; the pane's number is at 0. */
   readonly cell: number;
+  /** The same in a pane of partials (../contributions/partials.ts); -1: it is never folded again. */
+  readonly partial: number;
   readonly resultType: ValueType;
 }
 
@@ -35,6 +37,8 @@ export interface FeatureGroup {
   readonly ttlUs: number;
   /** The cells of a pane: its number, and those of the accumulators. */
   readonly stride: number;
+  /** The cells of a pane of partials; 0: none of its features is ever folded again. */
+  readonly partialStride: number;
   readonly features: readonly FeatureFold[];
 }
 
@@ -63,6 +67,8 @@ export interface RunnableView {
   readonly inputs: readonly ViewInput[];
   /** By group, the cells of a pane. */
   readonly strides: readonly number[];
+  /** By group, the cells of a pane of partials. */
+  readonly partialStrides: readonly number[];
   /** Whether nearly all cells of all accumulators hold numbers. */
   readonly numeric: boolean;
   readonly columns: readonly { readonly name: string; readonly type: ValueType }[];
@@ -133,6 +139,7 @@ export function runnableView(plan: ViewPlan): RunnableView {
     reach,
     inputs: viewInputs(plan, indexOf),
     strides: groups.map(({ stride }) => stride),
+    partialStrides: groups.map(({ partialStride }) => partialStride),
     numeric: groups.every(({ features }) => features.every(({ accumulator }) => accumulator.numeric)),
     columns,
     joins,
@@ -170,6 +177,7 @@ function featureGroup(
 ): FeatureGroup {
   const first = must(plan.features[must(group[0])]);
   let stride = 1;
+  let partialStride = 0;
   const features = group.map((index): FeatureFold => {
     const feature = must(plan.features[index]);
     const aggregate = aggregateByName(feature.aggregate);
@@ -177,11 +185,13 @@ function featureGroup(
     const accumulator = aggregate.accumulator(feature.inputType, { retractable });
     const cell = stride;
     stride += accumulator.width;
+    const partial = accumulator.isRefolded ? Math.max(1, partialStride) : -1;
+    if (partial > 0) partialStride = partial + accumulator.width;
     const input = feature.input === '' ? -1 : must(indexOf.get(feature.input), `feature ${feature.name} has no input`);
     const resultType = must(feature.resultType, `feature ${feature.name} has no result type`);
-    return { feature: index, input, accumulator, cell, resultType };
+    return { feature: index, input, accumulator, cell, partial, resultType };
   });
-  return { window: windowShape(first.window), ttlUs: Number(first.ttlUs), stride, features };
+  return { window: windowShape(first.window), ttlUs: Number(first.ttlUs), stride, partialStride, features };
 }
 
 /** A value that CEL made, in the engine's representation. */

@@ -10,6 +10,7 @@ import { promisify } from 'node:util';
 import { must } from '@freshet/kit/assert.ts';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { HOT_ROWS, hotRecipes } from '../generate/hot-recipe.ts';
 import { type Recipe, recipes, recordRecipes } from '../generate/recipe.ts';
 import { buildScenario } from '../generate/scenario.ts';
 import { hex } from '../oracle/history.ts';
@@ -19,6 +20,7 @@ import { assertFuzz } from './fuzz-options.ts';
 import { digestsOf } from './print-digests.ts';
 
 const RUNS = 300;
+const HOT_RUNS = 30;
 
 type Action =
   | { readonly fold: number }
@@ -47,12 +49,21 @@ const actions: fc.Arbitrary<Action> = fc.oneof(
   { weight: 1, arbitrary: fc.constantFrom('read' as const) },
 );
 
-const runsOf = (mutable: boolean): fc.Arbitrary<Run> =>
+const recipesOf = (mutable: boolean): fc.Arbitrary<Recipe> =>
+  fc.oneof(recipes({ maxRecords: 40, mutable }), recipes({ maxRecords: 15, churn: true, mutable }));
+
+const runsOf = (recipe: fc.Arbitrary<Recipe>): fc.Arbitrary<Run> =>
   fc.record({
-    recipe: fc.oneof(recipes({ maxRecords: 40, mutable }), recipes({ maxRecords: 15, churn: true, mutable })),
+    recipe,
     actions: fc.array(actions, { maxLength: 60, size: 'max' }),
     cacheBytes: fc.constantFrom(0, 1_000, 1_000_000),
   });
+
+/** The rows come in at once, so that what is done meanwhile is done between changes. */
+const hotRuns: fc.Arbitrary<Run> = runsOf(hotRecipes).map((run) => ({
+  ...run,
+  actions: [{ fold: HOT_ROWS }, ...run.actions],
+}));
 
 function end(engine: EngineUnderTest): { digest: string; state: string } {
   const { fold } = engine;
@@ -130,9 +141,13 @@ describe('the fold', () => {
       timeout: 600_000,
     },
     async (_, mutable) => {
-      await assertFuzz(RUNS, runsOf(mutable), check);
+      await assertFuzz(RUNS, runsOf(recipesOf(mutable)), check);
     },
   );
+
+  it('F1 F3: of a key with many live rows too', { timeout: 600_000 }, async () => {
+    await assertFuzz(HOT_RUNS, hotRuns, check);
+  });
 
   it('F1: begins the views of a new generation alike before and after a restart', async () => {
     // Found at random once in thousands of histories: a view goes and comes back, so that the order in which the running

@@ -9,6 +9,7 @@ import type { ServicePlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { must } from '@freshet/kit/assert.ts';
 import fc from 'fast-check';
 import { describe, it } from 'vitest';
+import { HOT_ROWS, hotRecipes } from '../generate/hot-recipe.ts';
 import { type Recipe, recipes } from '../generate/recipe.ts';
 import { buildScenario, type Scenario, type ScenarioKey } from '../generate/scenario.ts';
 import { hex, OracleHistory } from '../oracle/history.ts';
@@ -19,6 +20,7 @@ import { assertFuzz } from './fuzz-options.ts';
 const RUNS = 300;
 /** Long histories have full windows; they take ten times as long. */
 const LONG_RUNS = 15;
+const HOT_RUNS = 25;
 
 interface Run {
   readonly recipe: Recipe;
@@ -36,6 +38,13 @@ const runsOf = (maxRecords: number, mutable = false): fc.Arbitrary<Run> =>
     readAfterUs: fc.array(fc.integer({ min: -100_000_000, max: 2_000_000_000 }), { minLength: 1, maxLength: 3 }),
     cacheBytes: fc.constantFrom(0, 2_000, 1_000_000),
   });
+
+/** The rows come in at once; then some changes at a time. */
+const hotRuns: fc.Arbitrary<Run> = fc.record({ recipe: hotRecipes, run: runsOf(0, true) }).map(({ recipe, run }) => ({
+  ...run,
+  recipe,
+  batches: [HOT_ROWS, ...Array.from({ length: 60 }, () => run.batches).flat()],
+}));
 
 async function check({ recipe, batches, readAfterUs, cacheBytes }: Run): Promise<void> {
   const scenario = buildScenario(recipe);
@@ -156,6 +165,10 @@ describe('the engine and the oracle', () => {
 
   it('F2: agree on long histories of mutable sources too', { timeout: 600_000 }, async () => {
     await assertFuzz(LONG_RUNS, runsOf(250, true), check);
+  });
+
+  it('F2: agree on a key with many live rows, of which any are taken out', { timeout: 600_000 }, async () => {
+    await assertFuzz(HOT_RUNS, hotRuns, check);
   });
 
   it('F2: agree on long histories too', { timeout: 600_000 }, async () => {

@@ -7,6 +7,7 @@
  *                                      minute put aside, and begun where the log begins (wanted-routes.ts)
  *     damaged state, or of another log put aside (not deleted: a wrong --log is undone by giving the right one again); the
  *                                      next life restores a checkpoint, or folds from the log's beginning (shard-life.ts)
+ *     state that missed an erase       removed with the checkpoints that may hold the entity (missed-erase.ts), made anew
  *     the disk, a lock, anything else  tried again, with back-off
  *     a fault of ours                  ends the process
  *
@@ -17,6 +18,7 @@ import { FreshetError, isAbort, isFreshetError } from '@freshet/kit/errors.ts';
 import type { CheckpointInfo, ShardCheckpoints } from './checkpoint.ts';
 import { type ForgetPlace, type ForgetRequest, type Forgotten, forgetEntity } from './forget-entity.ts';
 import { MendHistory } from './mend-history.ts';
+import { MissedErase } from './missed-erase.ts';
 import type { NodeUpkeep } from './node-upkeep.ts';
 import type { Shard } from './shard.ts';
 import { liveOnce, type ShardLifeOptions } from './shard-life.ts';
@@ -259,23 +261,29 @@ export class ShardHost implements ShardSource, NodeUpkeep {
       if (isHalted) return HALTED_MS;
       return kept.failures < 2 ? 0 : Math.min(RETRY_MAX_MS, RETRY_FIRST_MS * 2 ** Math.min(kept.failures - 2, 10));
     }
-    let aside: string;
+    const isMissed = error instanceof MissedErase;
+    let where: string;
     try {
-      aside = await setAside(number);
+      const aside = await setAside(number);
+      where = `the store was put aside to ${aside}`;
+      if (isMissed) {
+        await this.#removeErased(kept, error, aside);
+        where = 'the store was removed';
+      }
     } catch (cause) {
       conditions.raise(id, {
         code: 'DISK_FAILED',
-        message: `${message}; it cannot be put aside: ${String(cause)}`,
+        message: `${message}; its store cannot be put out of the way: ${String(cause)}`,
         place,
       });
       return RETRY_MAX_MS;
     }
     const waitMs = kept.mends.add(clock.monotonicUs());
-    const text = { code, message: `${message}; the store was put aside to ${aside}`, place };
+    const text = { code, message: `${message}; ${where}`, place };
     if (waitMs === 0) {
       conditions.raise(
         `shard/${number}/mended`,
-        { ...text, remedy: 'it is made anew; remove what was put aside once you looked' },
+        { ...text, remedy: isMissed ? error.remedy : 'it is made anew; remove what was put aside once you looked' },
         'note',
       );
       return 0;
@@ -284,6 +292,14 @@ export class ShardHost implements ShardSource, NodeUpkeep {
     const about = 'look at the disk: the store is damaged again and again; the next try is in a while';
     conditions.raise(`shard/${number}/mended`, { ...text, message: often + text.message, remedy: about }, 'problem');
     return waitMs;
+  }
+
+  /** Nothing of what may hold the entity stays: neither the store nor a checkpoint that the next life would begin with. */
+  async #removeErased({ checkpoints }: Kept, { offset }: MissedErase, aside: string): Promise<void> {
+    await this.#options.removeAside(aside);
+    for (const info of [...(checkpoints?.list ?? [])]) {
+      if (info.position <= offset) await checkpoints?.forget(info);
+    }
   }
 
   async #once(number: number, kept: Kept, signal: AbortSignal): Promise<void> {

@@ -7,6 +7,7 @@
 import type { ChangedKeys, ColdState, FoldCommit } from './fold-port.ts';
 import type { JournalIndex, JournalSlot } from './journal-index.ts';
 import type { KeySet } from './key-set.ts';
+import type { EraseMarks } from './missed-erase.ts';
 
 /** One life of a view, as of a commit; or the contributions of one, which are stored in the same way. */
 export interface CommittedInstance {
@@ -15,10 +16,12 @@ export interface CommittedInstance {
   readonly complete: boolean;
   /** Complete instances: from this position on the journal names every key that changed. */
   readonly journaledFrom: number;
+  /** Of one that is being built: where the partition ended when that was begun, at least; 0: not known. */
+  readonly begunAt?: number | undefined;
 }
 
 /** Where the committed state is. */
-export interface Commit {
+export interface Commit extends EraseMarks {
   /** The log's id in hex; empty before the first record of any log. */
   readonly logId: string;
   /** Records folded. */

@@ -32,10 +32,21 @@ export class ShardViews {
   #building: readonly string[] = [];
   #epoch = 0;
   #mayChange = true;
+  /** By the id of a view that is being built: where the partition ended when that was begun, at least. */
+  #begunAt: ReadonlyMap<string, number>;
 
-  constructor(fold: Fold) {
+  /** `committed`: what the last commit says of the instances. */
+  constructor(fold: Fold, committed: readonly CommittedInstance[] = []) {
     this.#fold = fold;
+    // One whose beginning is not known counts as begun with the log.
+    const begun = committed.filter(({ complete }) => !complete);
+    this.#begunAt = new Map(begun.map(({ instance, begunAt }) => [viewOfInstance(instance), begunAt ?? 0]));
     this.refresh();
+  }
+
+  /** Where the partition ended when a view that is being built was begun to be, at least. */
+  begunAt(viewId: string): number {
+    return this.#begunAt.get(viewId) ?? 0;
   }
 
   /** Moves whenever the views that are complete or being built change. */
@@ -79,6 +90,7 @@ export class ShardViews {
     if (isSame) return false;
     this.#complete = complete;
     this.#building = building;
+    this.#begunAt = new Map(building.map((viewId) => [viewId, this.#begunAt.get(viewId) ?? this.#fold.position]));
     this.#epoch += 1;
     return true;
   }
@@ -102,7 +114,7 @@ export class ShardViews {
       const complete = this.#complete.get(viewOfInstance(instance));
       return complete?.instance === instance
         ? { instance, complete: true, journaledFrom: complete.journaledFrom }
-        : { instance, complete: false, journaledFrom: 0 };
+        : { instance, complete: false, journaledFrom: 0, begunAt: this.begunAt(viewOfInstance(instance)) };
     });
   }
 }

@@ -20,6 +20,7 @@ import type { LogEntry, LogReader } from '@freshet/log/log.ts';
 import type { ChangedKeys, CreateFold, EncodedRow, Fold, StateDigest } from './fold-port.ts';
 import type { Gate } from './gate.ts';
 import type { JournalLimits } from './journal-index.ts';
+import { EraseWatch } from './missed-erase.ts';
 import { PassPages } from './pass-pages.ts';
 import { readHead } from './read-head.ts';
 import { RowCache } from './row-cache.ts';
@@ -120,6 +121,7 @@ export class Shard {
   #logEnd = 0;
   #failure: unknown;
   #stopped = false;
+  readonly #erases: EraseWatch;
 
   constructor(options: ShardOptions) {
     const { storage, limits } = options;
@@ -139,7 +141,8 @@ export class Shard {
     this.#logEnd = this.#fold.position;
     this.#tail = new Tail(this.head, limits.tailBytes);
     this.#rows = new RowCache(limits.rowCacheBytes);
-    this.views = new ShardViews(this.#fold);
+    this.views = new ShardViews(this.#fold, storage.committed?.instances);
+    this.#erases = new EraseWatch(options.shard, storage.committed);
     this.pages = new PassPages(
       {
         committed: () => storage.committed?.position ?? 0,
@@ -216,15 +219,14 @@ export class Shard {
     return least;
   }
 
-  /** The changes of the stretch that a position is in, or undefined when neither tail nor journal have it. */
+  /** The changes of the stretch that a position is in, or undefined when neither tail nor journal have (all of) it. */
   changesAt(position: number): Changes | undefined {
+    if (position < this.#erases.marks.erasedBelow) return undefined;
     const inTail = this.#tail.find(position);
     if (inTail !== undefined) return inTail;
     const slot = this.options.storage.journal.find(position);
     const stored = slot === undefined ? undefined : this.options.storage.readJournal(slot);
-    return slot === undefined || stored === undefined
-      ? undefined
-      : { from: slot.from, to: slot.to, changed: stored.changed };
+    return slot && stored && { from: slot.from, to: slot.to, changed: stored.changed };
   }
 
   /** The current row. */
@@ -301,6 +303,7 @@ export class Shard {
     }
     this.#logId = logId;
     this.#logEnd = bounds.end;
+    if (position === this.#fold.origin) this.#erases.beginAt(bounds.end);
     this.#notify();
   }
 
@@ -324,11 +327,13 @@ export class Shard {
 
   /** Folds records without telling anybody yet. */
   foldEntries(entries: readonly LogEntry[]): void {
+    this.#erases.look(entries);
     this.#fold.fold(entries);
     this.views.noteFolded(entries);
   }
 
   foldBuild(viewId: string, entries: readonly LogEntry[]): void {
+    this.#erases.lookForBuild(entries, this.views.begunAt(viewId));
     this.#fold.foldBuild(viewId, entries);
     this.#changed = true;
   }
@@ -400,6 +405,7 @@ export class Shard {
       logId: this.#logId,
       foldMeta: taken.meta,
       instances: this.views.committed(),
+      ...this.#erases.marks,
     };
     try {
       const { journal } = limits;

@@ -34,10 +34,13 @@ export function encodeCommit(commit: Commit, frame: CommitFrame): Uint8Array {
       journaledFrom: BigInt(i.journaledFrom),
       keys: BigInt(frame.keySets.get(i.instance)?.keys ?? 0),
       keyDigest: frame.keySets.get(i.instance)?.digest ?? 0n,
+      begunAt: BigInt(i.begunAt ?? 0),
     })),
     chain: frame.chain,
     commits: BigInt(frame.commits),
     journalStart: BigInt(frame.journalStart),
+    begunAt: BigInt(commit.begunAt),
+    erasedBelow: BigInt(commit.erasedBelow),
   });
   return toBinary(CommitRecordSchema, record);
 }
@@ -49,7 +52,8 @@ export function decodeCommit(bytes: Uint8Array): { commit: Commit; frame: Commit
   const instances = record.instances.map((i) => {
     const instance = Buffer.from(i.instance).toString('hex');
     keySets.set(instance, new KeySet(Number(i.keys), i.keyDigest));
-    return { instance, complete: i.complete, journaledFrom: Number(i.journaledFrom) };
+    const begunAt = i.begunAt === 0n ? {} : { begunAt: Number(i.begunAt) };
+    return { instance, complete: i.complete, journaledFrom: Number(i.journaledFrom), ...begunAt };
   });
   const commit: Commit = {
     logId: Buffer.from(record.logId).toString('hex'),
@@ -58,6 +62,8 @@ export function decodeCommit(bytes: Uint8Array): { commit: Commit; frame: Commit
     recordCrc: record.recordCrc,
     foldMeta: record.foldMeta,
     instances,
+    begunAt: Number(record.begunAt),
+    erasedBelow: Number(record.erasedBelow),
   };
   const { format, shard, commits, journalStart } = record;
   const chain = Buffer.from(record.chain);

@@ -53,6 +53,8 @@ function commitAt(position: number, instances: readonly string[] = [A, B]): Comm
     recordCrc: position * 7,
     foldMeta: Uint8Array.of(position),
     instances: instances.map((instance) => ({ instance, complete: true, journaledFrom: 1 })),
+    begunAt: 0,
+    erasedBelow: 0,
   };
 }
 

@@ -128,7 +128,7 @@ describe('AppendPipeline', () => {
     const quarantine = { append: () => new Promise<void>((resolve) => (durable = resolve)) };
     const pipeline = new AppendPipeline({ log, quarantine, ...time, bytesMax: 10 });
     const batch = batchOf([0, 1]);
-    batch.addEntry({ values: { a: 'x' } } as unknown as QuarantineEntry);
+    batch.addEntry({ values: { a: 'x' }, held: 'table' } as unknown as QuarantineEntry);
     let settled = false;
     pipeline.push(batch, () => (settled = true));
     log.waiting[0]?.resolve();
@@ -167,6 +167,37 @@ describe('AppendPipeline', () => {
     await clock.advance(5_000_000);
     expect(taken).toEqual(Array.from({ length: 21 }, (_, minor) => minor));
     expect(settled).toBe(21);
+    await pipeline.drained();
+  });
+
+  it('C1: rows that flow on behind one that is put aside come to the log when that is durable; released ones wait not', async () => {
+    const log = new HeldLog();
+    const waiting: (() => void)[] = [];
+    const quarantine = { append: () => new Promise<void>((resolve) => waiting.push(resolve)) };
+    const pipeline = new AppendPipeline({ log, quarantine, ...time, bytesMax: 1e9 });
+    const aside = (batch: Batch, held?: 'table' | 'key'): Batch => {
+      batch.addEntry({ values: {}, held } as unknown as QuarantineEntry);
+      return batch;
+    };
+    const released = batchOf([0, 4]);
+    released.isApart = true;
+    pipeline.push(aside(batchOf([0, 1]), 'table'), () => {});
+    pipeline.push(aside(batchOf([0, 2], [1, 2]), 'key'), () => {});
+    pipeline.push(batchOf([0, 3]), () => {});
+    pipeline.push(released, () => {});
+    const appended = async (): Promise<number[][]> => {
+      for (const append of log.waiting.splice(0)) append.resolve();
+      await settle();
+      for (const append of log.waiting.splice(0)) append.resolve();
+      await settle();
+      return [log.durable.get(0) ?? [], log.durable.get(1) ?? []];
+    };
+    expect(await appended()).toEqual([[1, 4], []]);
+    waiting.shift()?.();
+    await settle();
+    waiting.shift()?.();
+    await settle();
+    expect(await appended()).toEqual([[1, 4, 2, 3], [2]]);
     await pipeline.drained();
   });
 });

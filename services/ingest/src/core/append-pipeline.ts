@@ -11,7 +11,10 @@
  *       └──an append fails for good──▶ failed: everything since the last acknowledged commit must be sent again
  *
  * The quarantine is handed one append at a time as well: it passes over what is not beyond the newest entry of its lane,
- * so an entry that overtook one that waits for room would be the end of that one.
+ * so an entry that overtook one that waits for room would be the end of that one. Where rows flow on behind one that is put
+ * aside, its batch's records and all later ones wait until it is durable: a record that is in the log says of the rows before it
+ * that they are in the log or in quarantine, and shards would skip one that comes behind it (earlier-decisions.ts). Releases
+ * are a lane of their own and wait for nothing: they may make the room that an entry waits for.
  *
  * What may be better later (a full disk, a log with no room) is tried again in place, so that back-pressure holds the
  * database off meanwhile: nothing is dropped, nothing overtakes, and work goes on by itself.
@@ -70,6 +73,8 @@ export interface AppendPipelineOptions {
 interface Load {
   readonly records: readonly Uint8Array[];
   readonly bytes: number;
+  /** How many asides must be durable first. */
+  readonly behind: number;
   readonly done: () => void;
 }
 
@@ -89,6 +94,10 @@ export class AppendPipeline implements BatchTaker {
   readonly #queues = new Map<number, Queue>();
   readonly #asides: Aside[] = [];
   #puttingAside = false;
+  /** Asides that were pushed, that are durable, and the newest that later records wait for: counted from the first. */
+  #asidesPushed = 0;
+  #asidesDone = 0;
+  #asidesFirst = 0;
   readonly #retiring = new AbortController();
   #bytes = 0;
   /** Appends that the log or the quarantine has in hand, or that wait to be tried again. */
@@ -133,10 +142,18 @@ export class AppendPipeline implements BatchTaker {
     };
     if (batch.quarantine.length > 0) {
       this.#asides.push({ entries: batch.quarantine, done });
+      this.#asidesPushed += 1;
+      if (batch.entriesFirst) this.#asidesFirst = this.#asidesPushed;
       if (!this.#puttingAside) void this.#putAside();
     }
+    const behind = batch.isApart ? 0 : this.#asidesFirst;
     for (const [partition, records] of batch.records) {
-      this.#enqueue(partition, { records, bytes: records.reduce((sum, record) => sum + record.length, 0), done });
+      this.#enqueue(partition, {
+        records,
+        bytes: records.reduce((sum, record) => sum + record.length, 0),
+        behind,
+        done,
+      });
     }
   }
 
@@ -174,8 +191,9 @@ export class AppendPipeline implements BatchTaker {
 
   async #run(partition: number, queue: Queue): Promise<void> {
     queue.busy = true;
-    while (queue.loads.length > 0 && this.#failure === undefined) {
-      const loads = takeLoads(queue.loads);
+    while (this.#failure === undefined) {
+      const loads = takeLoads(queue.loads, this.#asidesDone);
+      if (loads.length === 0) break;
       const records = loads.length === 1 ? (loads[0] as Load).records : loads.flatMap((load) => load.records);
       if (!(await this.#handOver(() => this.#options.log.append(partition, records)))) break;
       this.records += records.length;
@@ -193,7 +211,9 @@ export class AppendPipeline implements BatchTaker {
       const some = this.#asides.splice(0, ASIDE_BATCHES_MAX);
       const entries = some.flatMap((aside) => aside.entries);
       if (!(await this.#handOver(() => this.#options.quarantine.append(entries)))) break;
+      this.#asidesDone += some.length;
       for (const { done } of some) done();
+      for (const [partition, queue] of this.#queues) if (!queue.busy) void this.#run(partition, queue);
     }
     this.#puttingAside = false;
   }
@@ -290,13 +310,21 @@ export class LogFailure extends Error {
   }
 }
 
-/** The next loads that make one append: at least one, and no more bytes than one append takes. */
-function takeLoads(queue: Load[]): Load[] {
-  let count = 0;
+/**
+ * The next loads that make one append, of those that wait for none of the asides that are not done; no more bytes than one
+ * append takes, but one in any case.
+ */
+function takeLoads(queue: Load[], asidesDone: number): Load[] {
+  const taken: Load[] = [];
   let bytes = 0;
-  do {
-    bytes += queue[count]?.bytes ?? 0;
-    count += 1;
-  } while (count < queue.length && bytes + (queue[count]?.bytes ?? 0) <= APPEND_BYTES_MAX);
-  return queue.splice(0, count);
+  let isFull = false;
+  const left = queue.filter((load) => {
+    isFull ||= taken.length > 0 && bytes + load.bytes > APPEND_BYTES_MAX;
+    if (isFull || load.behind > asidesDone) return true;
+    taken.push(load);
+    bytes += load.bytes;
+    return false;
+  });
+  if (taken.length > 0) queue.splice(0, queue.length, ...left);
+  return taken;
 }

@@ -11,6 +11,10 @@ const RECORD_OVERHEAD_BYTES = 120;
 export class Batch {
   readonly records = new Map<number, Uint8Array[]>();
   readonly quarantine: QuarantineEntry[] = [];
+  /** Whether its records, and all that come after it, may be in the log only when its entries are durable. */
+  entriesFirst = false;
+  /** Whether its records need not wait for entries of batches before it: they are of another lane. */
+  isApart = false;
   /** What it holds in memory, about. */
   bytes = 0;
   /** How many records there are. */
@@ -43,6 +47,8 @@ export class Batch {
 
   addEntry(entry: QuarantineEntry): void {
     this.quarantine.push(entry);
+    // Behind a row that holds the whole table nothing of it goes to the log.
+    if (entry.held !== 'table') this.entriesFirst = true;
     this.bytes += RECORD_OVERHEAD_BYTES;
     for (const values of [entry.values, entry.old?.values ?? {}]) {
       for (const value of Object.values(values)) this.bytes += 2 * (value?.length ?? 0) + RECORD_OVERHEAD_BYTES;

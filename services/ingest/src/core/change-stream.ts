@@ -15,10 +15,12 @@ import type { Contract } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import { assert, must } from '@freshet/kit/assert.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
 import { Batch } from './batch.ts';
+import { CommitTrail } from './commit-trail.ts';
 import { type ContractFit, findContract } from './contract.ts';
 import { Hold, heldEntry, type Mapping, mapRow, scopeOf } from './hold.ts';
+import { laterLsn } from './lsn.ts';
 import type { OldTuple, PgOutputMessage, Relation, Tuple } from './pgoutput/messages.ts';
-import { checkIdentity } from './relation-identity.ts';
+import { identityProblem } from './relation-identity.ts';
 import { isMutable, type Route, SLOT_LANE, withColumnTypes } from './route.ts';
 import { fitRow, keysOf, type RowBase, routeChange, type StreamRow, truncation } from './route-change.ts';
 import { shownContract } from './shown-contract.ts';
@@ -71,7 +73,7 @@ interface Bound {
 
 /** Why rows of a relation may not be read. */
 interface Broken {
-  readonly reason: 'shape' | 'moved';
+  readonly reason: 'shape' | 'moved' | 'identity';
   readonly detail: string;
 }
 
@@ -87,13 +89,17 @@ export class ChangeStream {
   readonly #relations = new Map<number, { relation: Relation; bound: Bound[] }>();
   readonly #floors: Map<number, ContractFloor>;
   readonly #holds = new Map<number, Hold>();
+  readonly #untold = new Map<number, string>();
   readonly #holes = new Map<number, Set<string>>();
   #hasNewHoles = false;
   #shown: ShownShape[] = [];
   #transaction: Transaction | undefined;
   #newestLsn = 0n;
+  #adoptedLsn = 0n;
   #endLsn = 0n;
   #batch = new Batch();
+  /** The commits that came, until they are acknowledged. */
+  readonly trail = new CommitTrail();
   /** Commits seen. */
   commits = 0;
   /** Rows seen. */
@@ -118,9 +124,21 @@ export class ChangeStream {
   /** Lets rows of a route through from the next on; all that was held before must be on its way. Its rows are judged anew. */
   letFlow(route: number): void {
     this.#holds.delete(route);
+    this.#judgeAnew(route);
+  }
+
+  #judgeAnew(route: number): void {
     for (const { bound } of this.#relations.values()) {
       for (const binding of bound) if (binding.live.route.number === route) binding.fit = undefined;
     }
+  }
+
+  /** Rows of a route do not tell which row they are about, by what the stream does not say; undefined: they do. */
+  distrust(route: number, why: string | undefined): void {
+    if (this.#untold.get(route) === why) return;
+    if (why === undefined) this.#untold.delete(route);
+    else this.#untold.set(route, why);
+    this.#judgeAnew(route);
   }
 
   /** As letFlow, with another mapping. */
@@ -131,6 +149,24 @@ export class ChangeStream {
       bound.forEach((binding, i) => {
         bound[i] = { live: change(binding.live), fit: binding.live.route.number === route ? undefined : binding.fit };
       });
+    }
+  }
+
+  /**
+   * Takes its routes as definitions want them from the next message on: `change` gives what a route is then; undefined: it is
+   * not taken any more. Rows are judged anew; what is held stays held, and a position that was come to stays.
+   */
+  revise(change: (live: LiveRoute) => LiveRoute | undefined): void {
+    this.#routes = this.#routes.flatMap((live) => change(live) ?? []);
+    const kept = new Set(this.#routes.map(({ route }) => route.number));
+    for (const number of [...this.#floors.keys()]) {
+      if (kept.has(number)) continue;
+      this.#floors.delete(number);
+      this.#holds.delete(number);
+      this.#holes.delete(number);
+    }
+    for (const { relation, bound } of this.#relations.values()) {
+      bound.splice(0, bound.length, ...bindingsOf(this.#routes, relation));
     }
   }
 
@@ -172,6 +208,11 @@ export class ChangeStream {
     return this.#newestLsn;
   }
 
+  /** The newest position of which anything may be in the log: of commits that came here, and of those of adopted routes. */
+  get reachedLsn(): bigint {
+    return laterLsn(this.#newestLsn, this.#adoptedLsn);
+  }
+
   /** The end of the newest commit that came whole; 0: none did. */
   get endLsn(): bigint {
     return this.#endLsn;
@@ -184,6 +225,7 @@ export class ChangeStream {
   tryAdopt(routes: readonly LiveRoute[]): boolean {
     if (routes.some(({ fromLsn }) => this.#newestLsn >= fromLsn)) return false;
     this.#routes = [...this.#routes, ...routes];
+    for (const { fromLsn } of routes) this.#adoptedLsn = laterLsn(this.#adoptedLsn, fromLsn);
     for (const { route, floor } of routes) this.#floors.set(route.number, floor);
     this.#seedHolds(routes);
     // A relation is described once a stream: those that came are bound anew, and what was bound stays as it is.
@@ -203,7 +245,7 @@ export class ChangeStream {
     return batch;
   }
 
-  /** Takes the next message. Throws IdentityBroken at a row that does not tell any more which row it is about. */
+  /** Takes the next message. */
   handle(message: PgOutputMessage, nowUs: number): void {
     switch (message.kind) {
       case 'begin':
@@ -212,6 +254,7 @@ export class ChangeStream {
         this.#transaction = { commitLsn: message.commitLsn, commitTimeUs: message.commitTimeUs, rows: new Map() };
         return;
       case 'commit':
+        this.trail.came(message.endLsn, message.commitTimeUs);
         this.#transaction = undefined;
         this.#batch.position = message.endLsn;
         this.#endLsn = message.endLsn;
@@ -241,7 +284,7 @@ export class ChangeStream {
     this.#relations.set(relation.id, { relation, bound: bindingsOf(this.#routes, relation) });
   }
 
-  /** The contract of the relation's rows, or why they may not be read. Throws IdentityBroken. */
+  /** The contract of the relation's rows, or why they may not be read. */
   #bind(live: LiveRoute, relation: Relation, commitLsn: bigint): ContractFit<Route> | Broken {
     const moved = movedTable(live, relation);
     if (moved !== undefined) return { reason: 'moved', detail: moved };
@@ -257,7 +300,8 @@ export class ChangeStream {
       this.#shown.push({ route: number, contract: shownContract(contract, relation), lsn: commitLsn, notes });
     if ('problems' in found) return { reason: 'shape', detail: found.problems.join('; ') };
     const { under, columns } = found;
-    checkIdentity(under, relation, columns);
+    const untold = this.#untold.get(number) ?? identityProblem(under, relation, columns);
+    if (untold !== undefined) return { reason: 'identity', detail: untold };
     const { version } = under.contract;
     if (version > floor.version) this.#floors.set(number, { version, lsn: commitLsn });
     const oids = columns.map((index) => relation.columns[index]?.typeOid);

@@ -20,6 +20,8 @@ import { type CatalogType, valueTypeOf } from './types/type-table.ts';
 /** What the catalog says of a column. */
 export interface CatalogColumn {
   readonly name: string;
+  /** pg_attribute.attnum: stays when the column is renamed, and is given to no other column of the table. */
+  readonly number: number;
   /** The declared type's oid: a domain's own. */
   readonly typeOid: number;
   /** The declared type as SQL writes it: "character varying(20)". */
@@ -52,6 +54,7 @@ export interface CatalogDomain {
 
 /** What the catalog says of a table. */
 export interface CatalogTable {
+  readonly oid: number;
   readonly schema: string;
   readonly table: string;
   /** pg_class.relkind: 'r' is an ordinary table, 'p' a partitioned one. */
@@ -82,14 +85,14 @@ export function contractOf(source: string, table: CatalogTable): Contract {
   return create(ContractSchema, {
     source,
     version: 1,
-    columns: table.columns.filter((column) => !column.generated).map(contractColumn),
+    columns: table.columns.filter((column) => !column.generated).map((column) => contractColumn(table.oid, column)),
     primaryKey: [...table.primaryKey],
     replicaIdentity: IDENTITIES[table.replicaIdentity] ?? ReplicaIdentity.UNSPECIFIED,
     replicaIdentityColumns: table.replicaIdentity === 'i' ? [...table.identityIndex] : [],
   });
 }
 
-function contractColumn(column: CatalogColumn): MessageInitShape<typeof ColumnSchema> {
+function contractColumn(tableOid: number, column: CatalogColumn): MessageInitShape<typeof ColumnSchema> {
   const { length, precision, scale, timeZone } = typeLimits(column.base);
   return {
     name: column.name,
@@ -105,6 +108,8 @@ function contractColumn(column: CatalogColumn): MessageInitShape<typeof ColumnSc
     enumLabels: [...column.enumLabels],
     domains: column.domains.map((domain) => ({ ...domain, checks: [...domain.checks] })),
     sourceTypeModifier: column.typeModifier,
+    tableOid,
+    columnNumber: column.number,
   };
 }
 

@@ -74,11 +74,13 @@ function isBefore(a: HeldPlace, b: HeldPlace): boolean {
 }
 
 /** Reasons that break the contract, rather than being a row that nobody can take. */
-const BREAKING: ReadonlySet<QuarantineReason> = new Set(['shape', 'moved', 'null_value', 'unknown_label', 'rule']);
+const BREAKING: ReadonlySet<QuarantineReason> = new Set(['null_value', 'unknown_label', 'rule']);
+/** Reasons that are of the table, whatever its rows are. */
+const OF_TABLE: ReadonlySet<QuarantineReason> = new Set(['shape', 'moved', 'identity']);
 
 /** What a row holds that cannot be taken for the reason; undefined: only itself. */
 export function scopeOf(route: Route, reason: QuarantineReason, keys: readonly string[]): 'table' | 'key' | undefined {
-  if (reason === 'shape' || reason === 'moved') return 'table';
+  if (OF_TABLE.has(reason)) return 'table';
   if (route.hold === HoldScope.UNSPECIFIED) return BREAKING.has(reason) ? 'table' : undefined;
   // Without a key there is nobody to hold.
   if (route.hold === HoldScope.KEY) return keys.length > 0 ? 'key' : undefined;

@@ -5,7 +5,8 @@
  * I1: a slot that we did not make is never used, and one that moved without us is not trusted; nor is a cluster or a timeline
  * that is not the one captured so far (commits may be missing from it, or others in their place).
  * What can be told apart from a database that only was away: it is another cluster, it is on another timeline, its log ends
- * before what it told us of, the slot is gone, was invalidated, or is beyond what we ever acknowledged.
+ * before what it told us of, it has other commits where those were (commit-trail.ts), the slot is gone, was invalidated, or
+ * is beyond what we ever acknowledged.
  */
 import { FreshetError } from '@freshet/kit/errors.ts';
 import { logLossError } from './log-loss.ts';
@@ -75,6 +76,21 @@ function lostCluster(
     };
   }
   return undefined;
+}
+
+/** What it means that another commit is where the captured ones were, or none. */
+export function lostCommits(state: SourceState, { slot }: WorldFacts, strayLsn: bigint): LostHistory {
+  return {
+    kind: 'rewound',
+    rebuildable: isIdle(slot),
+    error: lost(
+      `the database was put back to an earlier state: it was captured up to ${formatLsn(state.acknowledgedLsn)}, and now has other commits before there`,
+      {
+        remedy: `If this is the database to capture from now on, ${RESYNC_REMEDY}`,
+        place: `write-ahead log at ${formatLsn(strayLsn)}`,
+      },
+    ),
+  };
 }
 
 /**

@@ -65,10 +65,9 @@ export function serverFindings(server: ServerFacts, slotsNeeded: number): Freshe
 export interface TableQuestion {
   readonly schema: string;
   readonly table: string;
-  readonly mode: SourceMode;
 }
 
-/** What is wrong with a table; undefined: it is not there, or not to be seen. */
+/** What is wrong with a table, whatever is asked of its key; undefined: it is not there, or not to be seen. */
 export function tableFindings(question: TableQuestion, table: CatalogTable | undefined, user: string): FreshetError[] {
   const name = tableName(question.schema, question.table);
   const findings: FreshetError[] = [];
@@ -103,7 +102,6 @@ export function tableFindings(question: TableQuestion, table: CatalogTable | und
         : `${bypass} -- or: ALTER TABLE ${name} DISABLE ROW LEVEL SECURITY;`;
     add(`row-level security hides rows of ${name} from user ${user}`, remedy);
   }
-  if (question.mode === SourceMode.MUTABLE) findings.push(...identityFindings(name, table));
   return findings;
 }
 
@@ -117,8 +115,9 @@ const RELATION_KINDS: Readonly<Record<string, string>> = {
   c: 'a composite type',
 };
 
-/** Without an identity the source's own UPDATE and DELETE would fail as soon as the table is published. */
-function identityFindings(name: string, table: CatalogTable): FreshetError[] {
+/** Without an identity the source's own UPDATE and DELETE would fail as soon as the table is published as a mutable one. */
+export function untoldFindings(table: CatalogTable): FreshetError[] {
+  const name = tableName(table.schema, table.table);
   const ok =
     table.replicaIdentity === 'f' ||
     (table.replicaIdentity === 'd' && table.primaryKey.length > 0) ||
@@ -137,7 +136,7 @@ function identityFindings(name: string, table: CatalogTable): FreshetError[] {
   ];
 }
 
-/** What is wrong with a route whose table can be captured as such: its event time, and for mutable sources its key. */
+/** What is wrong with a route whose table can be captured as such: its event time. */
 export function routeFindings(plan: RoutePlan, table: CatalogTable): FreshetError[] {
   const { source } = plan;
   if (source === undefined) return [];
@@ -169,21 +168,28 @@ export function routeFindings(plan: RoutePlan, table: CatalogTable): FreshetErro
       );
     }
   }
-  if (source.mode === SourceMode.MUTABLE && table.replicaIdentity !== 'f') {
-    const identity = table.replicaIdentity === 'i' ? table.identityIndex : table.primaryKey;
-    const missing = plan.keyColumns.filter((key) => !identity.includes(key));
-    if (missing.length > 0 && identity.length > 0) {
-      findings.push(
-        new FreshetError(
-          'SOURCE_NOT_READY',
-          `an old row of ${name} does not tell ${missing.join(', ')}, by which entity ${plan.entity?.name ?? ''} is keyed`,
-          {
-            remedy: `ALTER TABLE ${name} REPLICA IDENTITY FULL;`,
-            place: name,
-          },
-        ),
-      );
-    }
+  return findings;
+}
+
+/** What keeps the rows of a mutable source's table from being told apart, or from their entity. */
+export function identityFindings(plan: RoutePlan, table: CatalogTable): FreshetError[] {
+  if (plan.source?.mode !== SourceMode.MUTABLE) return [];
+  const name = tableName(table.schema, table.table);
+  const findings = untoldFindings(table);
+  if (table.replicaIdentity === 'f') return findings;
+  const identity = table.replicaIdentity === 'i' ? table.identityIndex : table.primaryKey;
+  const missing = plan.keyColumns.filter((key) => !identity.includes(key));
+  if (missing.length > 0 && identity.length > 0) {
+    findings.push(
+      new FreshetError(
+        'SOURCE_NOT_READY',
+        `an old row of ${name} does not tell ${missing.join(', ')}, by which entity ${plan.entity?.name ?? ''} is keyed`,
+        {
+          remedy: `ALTER TABLE ${name} REPLICA IDENTITY FULL;`,
+          place: name,
+        },
+      ),
+    );
   }
   return findings;
 }

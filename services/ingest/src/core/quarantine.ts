@@ -23,6 +23,8 @@ export type QuarantineReason =
   | 'shape'
   /** The rows come by another name, or from another table of the name. */
   | 'moved'
+  /** The table tells its rows apart otherwise now, or does not: which row it is about is not known. */
+  | 'identity'
   /** Null in a column that the contract says has none. */
   | 'null_value'
   /** A label that the contract's enum does not have. */
@@ -77,10 +79,12 @@ export interface QuarantineEntry extends RowPlace {
   readonly old?: { readonly whole: boolean; readonly values: Readonly<Record<string, string | null>> } | undefined;
   /** A held row that is none: the table was emptied. */
   readonly truncates?: boolean | undefined;
+  /** It passed when it came first, did not come to the log, and may not be read any more: it is not in its lane's order. */
+  readonly late?: boolean | undefined;
 }
 
 /** The name of a lane, under which the entries' order holds. */
-export function laneName(place: RowPlace): string {
+export function laneName(place: Pick<RowPlace, 'route' | 'generation' | 'lane'>): string {
   return `${place.route}/${place.generation}/${place.lane}`;
 }
 

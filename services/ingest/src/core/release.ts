@@ -4,14 +4,13 @@
  * A row that still may not be read is told so, and never passed over: what is behind it waits (C1). The row keeps its place,
  * so that in its lane a repetition is known as one (F3).
  */
-import { isFreshetError } from '@freshet/kit/errors.ts';
 import type { Batch } from './batch.ts';
 import type { LiveRoute } from './change-stream.ts';
 import { findContract } from './contract.ts';
 import { mapRow, rowOfEntry } from './hold.ts';
 import type { Relation } from './pgoutput/messages.ts';
 import type { QuarantineEntry, QuarantineReason } from './quarantine.ts';
-import { checkIdentity } from './relation-identity.ts';
+import { identityProblem } from './relation-identity.ts';
 import { type Route, withColumnTypes } from './route.ts';
 import { fitRow, routeChange, truncation } from './route-change.ts';
 
@@ -55,12 +54,8 @@ export function releaseEntry(
   const found = findContract([live.route, ...live.earlier], relation);
   if ('problems' in found) return { reason: 'shape', detail: found.problems.join('; ') };
   const { columns } = found;
-  try {
-    checkIdentity(found.under, relation, columns);
-  } catch (error) {
-    if (!isFreshetError(error, 'CONTRACT_BROKEN')) throw error;
-    return { reason: 'shape', detail: error.message };
-  }
+  const untold = identityProblem(found.under, relation, columns);
+  if (untold !== undefined) return { reason: 'identity', detail: untold };
   const oids = columns.map((index) => relation.columns[index]?.typeOid);
   const route = withColumnTypes(found.under, oids);
   const fitted = fitRow(row, columns, (column) => unchanged(route, column));

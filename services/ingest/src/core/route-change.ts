@@ -26,6 +26,8 @@ export type RowBase = Pick<SourceRow, 'lane' | 'major' | 'minor' | 'committedUs'
 export interface FittedRow {
   readonly values: Tuple;
   readonly old: Tuple | undefined;
+  /** The columns of which null stands for a value that was not sent. */
+  readonly unsent: readonly number[];
 }
 
 /** `columns`: for each of the contract's columns, its index among the relation's. `unchanged`: what stands for a value not sent. */
@@ -35,15 +37,25 @@ export function fitRow(
   unchanged: (column: number) => null | undefined,
 ): FittedRow {
   const before = old && columns.map((index) => (isTold(relation, old, index) ? old.values[index] : undefined));
-  const values = columns.map((index, i) =>
-    row[index] !== undefined ? row[index] : before?.[i] !== undefined ? before[i] : unchanged(i),
-  );
-  return { values, old: before };
+  const unsent: number[] = [];
+  const values = columns.map((index, i) => {
+    if (row[index] !== undefined) return row[index];
+    if (before?.[i] !== undefined) return before[i];
+    const stands = unchanged(i);
+    if (stands === null) unsent.push(i);
+    return stands;
+  });
+  return { values, old: before, unsent };
 }
 
 /** In the order of their parts: both may go to the same partition, where marks only go forward. */
-export function routeChange(route: Route, operation: Operation, { values, old }: FittedRow, base: RowBase): Routed[] {
-  const routed = routeRow(route, { ...base, operation, values, old, part: 0 });
+export function routeChange(
+  route: Route,
+  operation: Operation,
+  { values, old, unsent }: FittedRow,
+  base: RowBase,
+): Routed[] {
+  const routed = routeRow(route, { ...base, operation, values, old, unsent, part: 0 });
   if (old === undefined) return [routed];
   const gone = { ...base, operation: Operation.DELETE, values: old, part: 1 };
   return takesOut(route, routed, values, gone) ? [routed, routeRow(route, gone)] : [routed];
@@ -59,11 +71,12 @@ function takesOut(route: Route, routed: Routed, values: Tuple, gone: SourceRow):
   if (before === undefined) return false;
   const after = tryKeyOf(route, values);
   const stays = after !== undefined && Buffer.compare(before, after) === 0;
-  return !stays || (routed.kind === 'quarantine' && changedIdentity(route, values, gone.values));
+  const isAside = routed.kind === 'quarantine' || (routed.kind === 'known' && routed.isAside);
+  return !stays || (isAside && changedIdentity(route, values, gone.values));
 }
 
 /** The entity keys that a row is of, or was before, encoded, in hex; none that cannot be encoded. */
-export function keysOf(route: Route, { values, old }: FittedRow): string[] {
+export function keysOf(route: Route, { values, old }: Pick<FittedRow, 'values' | 'old'>): string[] {
   const keys = [values, ...(old === undefined ? [] : [old])].flatMap((tuple) => {
     const key = tryKeyOf(route, tuple);
     return key === undefined ? [] : [Buffer.from(key).toString('hex')];

@@ -21,8 +21,9 @@ import { encodeKey } from '@freshet/values/key.ts';
 import { partitionOf } from '@freshet/values/partition.ts';
 import { rowIdentity } from '@freshet/values/row-identity.ts';
 import type { Scalar } from '@freshet/values/scalar.ts';
+import { EarlierDecisions } from './earlier-decisions.ts';
 import type { Tuple, TupleValue } from './pgoutput/messages.ts';
-import { placeName, type QuarantineEntry, type QuarantineReason, type RowPlace } from './quarantine.ts';
+import type { QuarantineEntry, QuarantineReason, RowPlace } from './quarantine.ts';
 import { encodeRowKey, sameRowKey } from './row-key.ts';
 import { RowRules } from './row-rules.ts';
 import { type Readers, touchedText } from './shape-gate.ts';
@@ -68,11 +69,8 @@ export interface Route {
   readonly eventTimeColumn: number;
   readonly maxSkewUs: number;
   readonly partitions: number;
-  /**
-   * The places (placeName) of rows that are in quarantine because their event time was ahead and that may come again. By
-   * then the clock may have caught up, but their lane in the log is past them: what was decided holds.
-   */
-  readonly ahead: ReadonlySet<string>;
+  /** What was decided of rows that may come again. */
+  readonly decisions: EarlierDecisions;
 }
 
 /** One row as it came, with its columns in the contract's order. */
@@ -81,6 +79,8 @@ export interface SourceRow {
   readonly values: Tuple;
   /** An update's row as it was, as far as it was told; undefined when nothing was. */
   readonly old?: Tuple | undefined;
+  /** The columns of which null stands for a value that was not sent; left out: none. */
+  readonly unsent?: readonly number[] | undefined;
   readonly lane: number;
   readonly major: bigint;
   readonly minor: number;
@@ -96,6 +96,8 @@ export type Routed =
   /** For each of the partitions. */
   | { readonly kind: 'broadcast'; readonly partitions: number; readonly record: Uint8Array }
   | { readonly kind: 'quarantine'; readonly entry: QuarantineEntry }
+  /** It came before, and is in quarantine, or in the log: nothing is left to do. */
+  | { readonly kind: 'known'; readonly isAside: boolean }
   /** A key column is null: the row belongs to no entity of this route. */
   | { readonly kind: 'unkeyed' };
 
@@ -104,7 +106,7 @@ export function prepareRoute(
   plan: RoutePlan,
   generation: number,
   partitions: number,
-  ahead: ReadonlySet<string> = new Set(),
+  decisions: EarlierDecisions = EarlierDecisions.NONE,
   needed?: ReadonlySet<string>,
   readers: Readers & { readonly isEarlier?: boolean | undefined } = {},
 ): Route {
@@ -148,7 +150,7 @@ export function prepareRoute(
       broadcast || source.eventTimeColumn === '' ? -1 : columnIndex(source.eventTimeColumn, 'the event time column'),
     maxSkewUs: Number(source.maxSkewUs),
     partitions,
-    ahead,
+    decisions,
   };
 }
 
@@ -167,6 +169,19 @@ export function isMutable(route: Route): boolean {
 
 /** The row as a record of the log under its entity's key, or as an entry of the quarantine, or as nobody's. */
 export function routeRow(route: Route, row: SourceRow): Routed {
+  if (!route.decisions.mayKnow(row)) return judgeRow(route, row);
+  const decision = route.decisions.of(placeOf(route, row), tryPartitionOf(route, row.values));
+  if (decision === 'aside') return { kind: 'known', isAside: true };
+  if (decision === undefined) return judgeRow(route, row);
+  // Sent again, as shards know what they have; asked nothing that may be asked otherwise now.
+  const trusting = { ...route, rules: undefined, policy: ChangePolicy.NOTIFY, maxSkewUs: Number.POSITIVE_INFINITY };
+  const routed = judgeRow(trusting, row);
+  if (routed.kind !== 'quarantine') return routed;
+  if (decision === 'in_log') return { kind: 'known', isAside: false };
+  return { ...routed, entry: { ...routed.entry, late: true } };
+}
+
+function judgeRow(route: Route, row: SourceRow): Routed {
   try {
     const key = keyOf(route, row.values);
     if (key === undefined) return { kind: 'unkeyed' };
@@ -213,6 +228,13 @@ export function tryKeyOf(route: Route, values: Tuple): Uint8Array | undefined {
     if (error instanceof Refused) return undefined;
     throw error;
   }
+}
+
+/** The partition that the row's record goes to; undefined: none. A table's goes to all: one of them stands for them. */
+function tryPartitionOf(route: Route, values: Tuple): number | undefined {
+  if (route.broadcast) return 0;
+  const key = tryKeyOf(route, values);
+  return key && partitionOf(key, route.partitions);
 }
 
 /** Whether the update made another row of it, by the identity. */
@@ -322,8 +344,8 @@ function isPromised(route: Route, column: string): boolean {
 }
 
 /** Asked last of what is said of values, so that a null rate counts rows that can be read. */
-function checkRules({ rules }: Route, { lane }: SourceRow, values: readonly Scalar[]): void {
-  const broken = rules?.check(values, lane > SLOT_LANE);
+function checkRules({ rules }: Route, { lane, unsent }: SourceRow, values: readonly Scalar[]): void {
+  const broken = rules?.check(values, lane > SLOT_LANE, unsent);
   if (broken !== undefined) throw new Refused('rule', broken);
 }
 
@@ -339,9 +361,6 @@ function eventTimeOf(route: Route, row: SourceRow, values: readonly Scalar[]): n
     throw new Refused('null_event_time', `event time column ${columnName(route, route.eventTimeColumn)} is null`);
   }
   const us = Number(value);
-  if (route.ahead.size > 0 && route.ahead.has(placeName(placeOf(route, row)))) {
-    throw new Refused('event_time_ahead', 'the event time was ahead of the clock when the row came first');
-  }
   if (us - row.nowUs > route.maxSkewUs) {
     const seconds = ((us - row.nowUs) / 1e6).toFixed(1);
     throw new Refused('event_time_ahead', `the event time is ${seconds} s ahead of the clock`);

@@ -7,10 +7,12 @@ import { LogRecordSchema, Operation } from '@freshet/gen/freshet/log/v1/log_pb.t
 import { HoldScope, SourceMode, type ValueRuleSchema } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import { type RoutePlan, RoutePlanSchema } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { Kind } from '@freshet/gen/freshet/type/v1/value_pb.ts';
+import { must } from '@freshet/kit/assert.ts';
 import { expect, it } from 'vitest';
 import { Batch } from './batch.ts';
 import { ChangeStream, type LiveRoute } from './change-stream.ts';
-import type { PgOutputMessage, Tuple } from './pgoutput/messages.ts';
+import { EarlierDecisions } from './earlier-decisions.ts';
+import type { PgOutputMessage, Relation, Tuple } from './pgoutput/messages.ts';
 import { RELEASE_LANE, releaseEntry } from './release.ts';
 import { prepareRoute, routeRow, SNAPSHOT_LANE } from './route.ts';
 
@@ -158,6 +160,31 @@ it('leaves out, under an earlier contract, what is asked of columns that it does
   const unknown = { name: 'other', rule: { case: 'expression' as const, value: 'missing > 1' } };
   const plan = planOf(HoldScope.UNSPECIFIED, [POSITIVE, unknown]);
   expect(() => prepareRoute(plan, 1, 1)).toThrow(expect.objectContaining({ code: 'INVALID_DEFINITION' }) as Error);
-  const { rules } = prepareRoute(plan, 1, 1, new Set(), undefined, { isEarlier: true });
+  const { rules } = prepareRoute(plan, 1, 1, EarlierDecisions.NONE, undefined, { isEarlier: true });
   expect(rules?.check(['a', -1n], false)).toBe('rule positive: amount >= 0 is false');
+});
+
+it('I2: does not count a large value that was not sent as a null, and asks no rule about it', () => {
+  const plan = planOf(HoldScope.TABLE, [
+    { name: 'known', rule: { case: 'nullRate', value: { column: 'amount', max: 0.4, rows: 5 } } },
+    { name: 'there', rule: { case: 'expression', value: 'amount != null' } },
+  ]);
+  const source = must(plan.source);
+  source.mode = SourceMode.MUTABLE;
+  must(source.contract).primaryKey = ['user'];
+  // Nobody reads the amount, so that an update which does not tell it passes.
+  const route = prepareRoute(plan, 1, 1, EarlierDecisions.NONE, new Set(['user']));
+  const stream = new ChangeStream([{ route, earlier: [], tableOid: 7, floor: { version: 1, lsn: 0n }, fromLsn: 0n }]);
+  const { relation } = RELATION as { readonly relation: Relation };
+  const columns = relation.columns.map((column) => ({ ...column, identity: column.name === 'user' }));
+  const take = (commitLsn: bigint, row: Tuple): void => {
+    stream.handle({ kind: 'begin', commitLsn, commitTimeUs: NOW_US, xid: 1 }, NOW_US);
+    stream.handle({ kind: 'relation', relation: { ...relation, columns } }, NOW_US);
+    stream.handle({ kind: 'update', relationId: 7, row, old: undefined }, NOW_US);
+    stream.handle({ kind: 'commit', commitLsn, endLsn: commitLsn, commitTimeUs: NOW_US }, NOW_US);
+  };
+  for (let i = 1n; i <= 9n; i++) take(i, ['a', undefined]);
+  expect(stream.takeBatch().quarantine).toEqual([]);
+  take(10n, ['a', null]);
+  expect(stream.takeBatch().quarantine).toMatchObject([{ reason: 'rule', detail: expect.stringContaining('there') }]);
 });

@@ -53,10 +53,13 @@ export class RowRules {
     return this.#told;
   }
 
-  /** Why the row may not pass, with the rule's name; undefined: it may. Values are in the order of the contract's columns. */
-  check(row: readonly Scalar[], isReleased: boolean): string | undefined {
+  /**
+   * Why the row may not pass, with the rule's name; undefined: it may. Values are in the order of the contract's columns; those of
+   * `unsent` columns did not change and were not sent, so that nobody knows whether they are null.
+   */
+  check(row: readonly Scalar[], isReleased: boolean, unsent?: readonly number[]): string | undefined {
     let why: string | undefined;
-    for (const { rule, onlyTell, reason } of (isReleased ? this.#released : this.#stream).check(row)) {
+    for (const { rule, onlyTell, reason } of (isReleased ? this.#released : this.#stream).check(row, unsent)) {
       if (onlyTell) this.#told.set(rule, { rows: (this.#told.get(rule)?.rows ?? 0) + 1, reason });
       else why ??= `rule ${rule}: ${reason}`;
     }

@@ -1,5 +1,6 @@
 /**
- * The shape that a generation of a mutable route began with, and whether definitions still mean the same by its rows.
+ * The shape that a generation of a mutable route began with, and whether definitions still mean the same by its rows. Of an
+ * append route: the columns that some of its rows lack.
  *
  * What a live row put into views is found by the row's identity, and was made of its columns as they were read then. An
  * ALTER TABLE rewrites rows without telling of any: a column that was added may have a default, one of another type has
@@ -22,11 +23,14 @@ export interface RowShape {
   /** All columns, each with the type as the source writes it: "character varying(20)". */
   readonly columns: readonly (readonly [name: string, type: string])[];
   /**
-   * Columns of which values are not in the log: large ones that an update did not change, so that the server did not send
-   * them, while nobody read them. Whoever reads them needs another generation (I2).
+   * Columns of which values are not in the log, while nobody read them: large ones that an update did not change, so that the
+   * server did not send them, and those that were gone or of another type for a while. Whoever reads them needs another generation (I2).
    */
   readonly holes?: readonly string[] | undefined;
 }
+
+/** That of an append source, of which only holes are known. */
+export const NO_SHAPE: RowShape = { unique: false, identity: [], columns: [] };
 
 /** The shape of a route's rows; undefined for an append source, whose rows never change. */
 export function shapeOf({ source }: RoutePlan): RowShape | undefined {
@@ -46,7 +50,8 @@ export function shapeChange(
   needed: ReadonlySet<string> | undefined,
 ): string | undefined {
   const now = shapeOf(plan);
-  if (now === undefined) return undefined;
+  // Rows of an append source stay as they were inserted. A view that reads what they lack has another route (docs/contracts.md).
+  if (now === undefined) return holeChange(began, plan, needed);
   if (began === undefined) return 'it is not known what its rows were told apart by';
   if (!sameIdentity(began, now)) {
     return `its rows are told apart by ${identityName(now)} now, and were by ${identityName(began)}`;
@@ -62,12 +67,23 @@ export function shapeChange(
   return undefined;
 }
 
+function holeChange(
+  began: RowShape | undefined,
+  { source }: RoutePlan,
+  needed: ReadonlySet<string> | undefined,
+): string | undefined {
+  const names = source?.contract?.columns.map(({ name }) => name) ?? [];
+  const hole = began?.holes?.find((name) => names.includes(name) && needed?.has(name) !== false);
+  return hole === undefined ? undefined : `values of column ${hole} were not captured while nobody read it`;
+}
+
 /** The columns of a route that must be right: what is read, and what keys, times and tells rows apart. Undefined: all. */
 export function neededColumns(plan: RoutePlan, definitions: DefinitionSet): ReadonlySet<string> | undefined {
   const reads = columnsRead(definitions, plan.route);
   const shape = shapeOf(plan);
+  if (shape === undefined) return readColumns(plan, definitions);
   // Without a key all columns are the identity. A route that no view reads is here for something that we do not know.
-  if (reads.size === 0 || shape?.unique !== true) return undefined;
+  if (reads.size === 0 || !shape.unique) return undefined;
   return new Set([...reads, ...shape.identity, ...plan.keyColumns, plan.source?.eventTimeColumn ?? '']);
 }
 

@@ -9,7 +9,7 @@
  */
 import type { DefinitionSet, RoutePlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import type { HistoryLoss } from './history-notice.ts';
-import type { IdentityBroken } from './relation-identity.ts';
+import type { IdentityRestored } from './relation-identity.ts';
 import { neededColumns, shapeChange } from './row-shape.ts';
 import { endAsked, movedRoutes, type PublishedTables, type RouteState, type SourceState } from './source-state.ts';
 import { tableName } from './sql.ts';
@@ -71,8 +71,8 @@ export function endRoutes(state: SourceState, ended: readonly Ended[], nowUs: nu
   return { ...state, routes, loss };
 }
 
-/** The end of a route whose rows do not tell any more which row they are about. */
-export function brokenRoute({ route, message, place }: IdentityBroken): Ended {
+/** The end of a route of which rows are held that do not tell which row they are about. */
+export function brokenRoute({ route, message, place }: IdentityRestored): Ended {
   return { route, table: place, why: message, isLoss: false };
 }
 

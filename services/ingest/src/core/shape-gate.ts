@@ -2,10 +2,10 @@
  * The gate in the stream: whether rows of a relation, as the stream describes it, may be read under a contract, and whom it
  * hurts if they may not.
  *
- * Owns what the stream adds to the rules, which are those of the gate before a change (packages/contracts, docs/contracts.md):
- * a column that is gone, or that is read as another kind, holds rows whoever reads it, as there is nothing to read. And whoever
- * nobody names reads everything: a route without a view, a column that only tells rows apart. Keys are not judged here
- * (relation-identity.ts). What the stream does not tell, labels and nulls, is seen row by row (route.ts). Pure.
+ * Owns what the stream adds: whoever nobody names reads everything (a route without a view, a column that only tells rows
+ * apart), and a column of which rows of the shape have nothing that could be read, which passes only where nobody reads it: it
+ * has no value then. The rules are those of the gate before a change (packages/contracts, docs/contracts.md). Keys are not
+ * judged here (relation-identity.ts). What the stream does not tell, labels and nulls, is seen row by row (route.ts). Pure.
  */
 import { type ChangeKind, changesBetween } from '@freshet/contracts/change.ts';
 import { gateVerdict } from '@freshet/contracts/gate.ts';
@@ -18,7 +18,7 @@ import { sameType } from './types/type-table.ts';
 
 /** How a relation stands to a contract. */
 export interface ShapeFit {
-  /** For each of the contract's columns, its index among the relation's; -1: it is gone. */
+  /** For each of the contract's columns, its index among the relation's; -1: rows of the relation have nothing to be read as it. */
   readonly columns: readonly number[];
   /** What breaks and whom, one sentence a column. */
   readonly problems: readonly string[];
@@ -43,25 +43,52 @@ const UNNAMED: Consumer = { view: '', features: [], services: [], owners: [] };
 
 /** Judges the relation by the policy. */
 export function fitShape(contract: Contract, relation: Relation, policy: ChangePolicy, readers: Readers): ShapeFit {
-  const byName = new Map(relation.columns.map((column, index) => [column.name, { column, index }] as const));
-  const columns = contract.columns.map(({ name }) => byName.get(name)?.index ?? -1);
+  const others = replacedColumns(contract, relation);
+  const byName = new Map(
+    relation.columns.flatMap((column, index) =>
+      others.has(column.name) ? [] : [[column.name, { column, index }] as const],
+    ),
+  );
+  const found = contract.columns.map(({ name }) => byName.get(name)?.index ?? -1);
   const exact = contract.columns.every((wanted) => {
-    const found = byName.get(wanted.name);
-    return found !== undefined && isSameType(wanted, found.column);
+    const now = byName.get(wanted.name);
+    return now !== undefined && isSameType(wanted, now.column);
   });
-  if (exact) return { columns, problems: [], notes: [], exact };
+  if (exact) return { columns: found, problems: [], notes: [], exact };
   const shown = shownContract(contract, relation);
+  shown.columns = shown.columns.filter(({ name }) => !others.has(name));
   const changes = changesBetween(contract, shown).filter(({ kind }) => !OF_IDENTITY.has(kind));
   const judged = judgeChanges(contract.source, changes, usageOfAll(contract, readers));
   const unreadable = unreadableColumns(contract, shown);
+  const columns = found.map((index, i) => (unreadable.has(contract.columns[i]?.name ?? '') ? -1 : index));
   const problems: string[] = [];
   const notes: string[] = [];
   for (const one of judged.changes) {
     const verdict = gateVerdict({ ...judged, changes: [one] }, policy);
-    if (verdict === 'hold' || unreadable.has(one.change.column)) problems.push(problemOf(one, policy));
+    if (verdict === 'hold') problems.push(problemOf(one, policy));
     else if (verdict === 'pass_with_note') notes.push(sentenceOf(one));
   }
   return { columns, problems, notes, exact };
+}
+
+/**
+ * Columns of the relation that have a contract's name and are another column, as their places tell: Postgres puts a column that
+ * is new behind all, so what was there is never further back than it was, nor behind what was behind it. A last column that is
+ * dropped and made anew stands where it stood: that nobody sees here.
+ */
+function replacedColumns(contract: Contract, { columns }: Relation): ReadonlySet<string> {
+  const others = new Set<string>();
+  if (!contract.columns.every(({ columnNumber }, i, all) => columnNumber > (all[i - 1]?.columnNumber ?? 0)))
+    return others;
+  const places = new Map(contract.columns.map(({ name }, place) => [name, place]));
+  let furthest = -1;
+  columns.forEach(({ name }, index) => {
+    const place = places.get(name);
+    if (place === undefined) return;
+    if (index > place || place < furthest) others.add(name);
+    else furthest = place;
+  });
+  return others;
 }
 
 /** Columns of the contract of which rows of the shape have no value that could be taken for theirs. */
@@ -90,8 +117,7 @@ function usageOfAll({ source, columns }: Contract, { read, usage }: Readers): So
 }
 
 function problemOf(verdict: ChangeVerdict, policy: ChangePolicy): string {
-  const isBroken = verdict.verdict === 'breaking' || verdict.consumers.length === 0;
-  const strict = policy === ChangePolicy.STRICT && !isBroken ? '; the source is strict' : '';
+  const strict = policy === ChangePolicy.STRICT && verdict.verdict !== 'breaking' ? '; the source is strict' : '';
   return `${sentenceOf(verdict)}${strict}`;
 }
 

@@ -3,7 +3,7 @@
  * rules judge it that judge a statement before it runs (packages/contracts).
  *
  * Owns which of a column's facts the stream tells: its name, its type's oid and modifier. What it does not tell (nullability,
- * default, labels of an enum, domains, the order of the primary key) stays as in the contract that rows were read by. Pure.
+ * default, labels of an enum, domains, columns' numbers, the order of the primary key) stays as in the contract that rows were read by. Pure.
  */
 import { clone, create } from '@bufbuild/protobuf';
 import {
@@ -83,6 +83,8 @@ function shownColumn(known: Column | undefined, found: RelationColumn): Column {
     enumLabels: isSameOid ? [...(known?.enumLabels ?? [])] : [],
     domains: isSameOid ? [...(known?.domains ?? [])] : [],
     sourceTypeModifier: modifier,
+    tableOid: known?.tableOid ?? 0,
+    columnNumber: known?.columnNumber ?? 0,
   });
 }
 

@@ -1,6 +1,7 @@
 /** What a source reports of itself. */
 import type { SourceState as SourcePhase } from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
 import type { FreshetError } from '@freshet/kit/errors.ts';
+import type { SnapshotReport } from './snapshot-progress.ts';
 
 /** Counts are since start. */
 export interface SourceReport {
@@ -15,4 +16,6 @@ export interface SourceReport {
   readonly recordBytes: number;
   readonly unkeyed: number;
   readonly problem: FreshetError | undefined;
+  /** How far the reading of initial rows is; undefined while none are read. */
+  readonly snapshot?: SnapshotReport | undefined;
 }

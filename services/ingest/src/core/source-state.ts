@@ -16,11 +16,13 @@
 import type { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import type { RoutePlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
+import type { ChangeStream } from './change-stream.ts';
+import type { Landmark } from './commit-trail.ts';
 import type { HistoryLoss } from './history-notice.ts';
 import type { Mapping } from './hold.ts';
 import { checkOwnSlot, lostHistory } from './lost-history.ts';
 import { earlierLsn, laterLsn } from './lsn.ts';
-import type { RowShape } from './row-shape.ts';
+import { NO_SHAPE, type RowShape } from './row-shape.ts';
 import { tableName } from './sql.ts';
 
 export interface RouteState {
@@ -37,7 +39,7 @@ export interface RouteState {
   /** Rows of commits from `contractLsn` on are of this version of the contract or of a later one. */
   readonly contractVersion: number;
   readonly contractLsn: bigint;
-  /** The shape that rows of a mutable source had when the generation began; undefined for an append source. */
+  /** The shape that rows of a mutable source had when the generation began; of an append source only what its rows lack. */
   readonly shape?: RowShape | undefined;
   /** Held rows up to this place were released or discarded, and are in the quarantine only until it is rewritten. */
   readonly released?: { readonly major: string; readonly minor: number } | undefined;
@@ -88,12 +90,16 @@ export interface SourceState {
   readonly generationFloor: number;
   /** No acknowledgement beyond this was ever sent. */
   readonly acknowledgedLsn: bigint;
+  /** By what the database is known again up to there; undefined: not noted. */
+  readonly landmark?: Landmark | undefined;
   readonly routes: readonly RouteState[];
   /** The newest loss of history; undefined: none that is known. */
   readonly loss?: HistoryLoss | undefined;
   /** Where each partition of the log ended when this was saved; empty: not noted. */
   readonly logEnds: readonly number[];
-  /** What the log lost of that, in words; '': nothing. Stays until the source starts over. */
+  /** Where, in each partition, records begin of rows that may come again; empty: not noted. */
+  readonly tailFrom: readonly number[];
+  /** What the log lost of `logEnds`, in words; '': nothing. Stays until the source starts over. */
   readonly logLost: string;
 }
 
@@ -106,6 +112,7 @@ export const EMPTY_STATE: SourceState = {
   acknowledgedLsn: 0n,
   routes: [],
   logEnds: [],
+  tailFrom: [],
   logLost: '',
 };
 
@@ -280,20 +287,20 @@ export function withFloors(
 export function advanced(
   state: SourceState,
   lsn: bigint,
-  {
-    floors,
-    holes,
-  }: { readonly floors: Parameters<typeof withFloors>[1]; readonly holes: Parameters<typeof withHoles>[1] },
+  { floors, holes, trail }: Pick<ChangeStream, 'floors' | 'holes' | 'trail'>,
 ): SourceState {
-  return withHoles(withFloors({ ...state, acknowledgedLsn: laterLsn(state.acknowledgedLsn, lsn) }, floors), holes);
+  const { acknowledgedLsn } = state;
+  const landmark = trail.landmark(state.landmark, acknowledgedLsn, lsn);
+  return withHoles(withFloors({ ...state, landmark, acknowledgedLsn: laterLsn(acknowledgedLsn, lsn) }, floors), holes);
 }
 
 /** The state with the columns of which the stream left values out, by route. */
 export function withHoles(state: SourceState, holes: ReadonlyMap<number, ReadonlySet<string>>): SourceState {
   const changed = state.routes.flatMap((route): RouteState[] => {
     const found = holes.get(route.route);
-    if (found === undefined || route.shape === undefined) return [];
-    return [{ ...route, shape: { ...route.shape, holes: [...new Set([...(route.shape.holes ?? []), ...found])] } }];
+    if (found === undefined) return [];
+    const shape = route.shape ?? NO_SHAPE;
+    return [{ ...route, shape: { ...shape, holes: [...new Set([...(shape.holes ?? []), ...found])] } }];
   });
   return changed.length === 0 ? state : withRoutes(state, changed);
 }

@@ -8,11 +8,13 @@ import { SourceState } from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
 import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import { must } from '@freshet/kit/assert.ts';
 import { systemClock } from '@freshet/kit/clock.ts';
+import { silentLogger } from '@freshet/kit/logger.ts';
 import { createMemoryLog, type MemoryLog } from '@freshet/log/memory-log.ts';
 import { type RunningPostgres, startPostgres } from '@freshet/testkit/postgres/embedded-postgres.ts';
 import { Random } from '@freshet/testkit/simulation/random.ts';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
 import { parseLsn } from '../core/lsn.ts';
+import type { SnapshotReport } from '../core/snapshot-progress.ts';
 import {
   type Capture,
   createDatabase,
@@ -24,6 +26,8 @@ import {
   temporaryDirectory,
 } from '../testing/capture.ts';
 import { liveImages } from '../testing/live-images.ts';
+import { parseConnectionUrl } from './pg/connection-url.ts';
+import { PostgresDatabase } from './postgres-database.ts';
 
 const ROWS = 30_000;
 const EVENTS = { route: 1, table: 'events', key: 'user_id' };
@@ -101,15 +105,48 @@ it('I1, F3: live rows go on while tables are read for new routes, of which nothi
   const { source } = captured;
   await captured.node.apply(await define(database.url, 2n, [EVENTS, HISTORY, ITEMS]));
   let [commits, whileBuilding] = [0, 0];
+  const appending: SnapshotReport[] = [];
   do {
+    const { snapshot } = source.status();
+    if (snapshot?.step === 'appending') appending.push(snapshot);
     const lsn = await commit(++commits, random);
     await expect.poll(() => source.status().durableLsn > lsn - 1n, patient).toBe(true);
     if (source.status().routes.length === 1 && source.status().phase === SourceState.SNAPSHOT) whileBuilding += 1;
   } while (source.status().routes.length < 3);
   expect(whileBuilding).toBeGreaterThan(0);
+  expect(appending.length).toBeGreaterThan(0);
+  for (const { rows, rowsExpected } of appending) {
+    expect(rowsExpected).toBeGreaterThanOrEqual(ROWS);
+    expect(rows).toBeLessThanOrEqual(rowsExpected ?? 0);
+  }
   for (let i = 0; i < 20; i++) await commit(++commits, random);
   await expectWhole(commits);
   await expect.poll(slots, patient).toMatchObject([{ name: SLOT }]);
+});
+
+it('estimates how many rows a table has, analysed or not, and of all partitions', async () => {
+  await database.sql.unsafe(
+    `CREATE TABLE parts (id int8, user_id int8) PARTITION BY RANGE (id);
+     CREATE TABLE parts_a PARTITION OF parts FOR VALUES FROM (0) TO (5000);
+     CREATE TABLE parts_b PARTITION OF parts FOR VALUES FROM (5000) TO (10000);
+     INSERT INTO parts SELECT i, i FROM generate_series(0, 9999) i;
+     ANALYZE history`,
+  );
+  const target = parseConnectionUrl(database.url);
+  const postgres = new PostgresDatabase({ name: 'default', target, clock: systemClock, logger: silentLogger });
+  const about = (table: string): Promise<number | undefined> =>
+    postgres.snapshot(SLOT, new AbortController().signal, (reader) =>
+      reader.rowsAbout({ schema: 'public', table, partitioned: table === 'parts', columns: ['id'], typeOids: [20] }),
+    );
+  expect(await about('history')).toBe(ROWS);
+  for (const [table, rows] of [
+    ['items', 3000],
+    ['parts', 10_000],
+  ] as const) {
+    const found = must(await about(table));
+    expect(found).toBeGreaterThan(rows / 3);
+    expect(found).toBeLessThan(rows * 3);
+  }
 });
 
 it('I1, F3: a build that was stopped is done again, and whole', async () => {

@@ -55,7 +55,7 @@ class HeldDatabase extends ScriptedDatabase {
   ): Promise<T> {
     return super.snapshot(slotName, signal, (reader, fromLsn) => {
       const copy = (table: TableToStage): AsyncIterable<Uint8Array> => this.#held(reader.copy(table));
-      return work({ copy }, fromLsn);
+      return work({ ...reader, copy }, fromLsn);
     });
   }
 
@@ -136,12 +136,14 @@ describe('a route that is built beside live ones', () => {
       await clock.advance(SECOND);
     }
     expect(await countEvents(capture)).toBe(25);
-    expect(capture.source.status()).toMatchObject({ phase: SourceState.SNAPSHOT, routes: [1] });
+    const snapshot = { step: 'reading', rows: 0, rowsExpected: expect.any(Number) };
+    expect(capture.source.status()).toMatchObject({ phase: SourceState.SNAPSHOT, routes: [1], snapshot });
     expect(database.toldLsn).toBeGreaterThanOrEqual(toldLsn);
     expect(database.toldLsn).toBeLessThanOrEqual(point);
     database.release();
     await clock.advance(10 * SECOND);
     expect(capture.source.status()).toMatchObject({ phase: SourceState.STREAMING, routes: [1, 2] });
+    expect(capture.source.status().snapshot).toBeUndefined();
     expect(database.toldLsn).toBe(database.lsn);
     await expectWhole(capture);
     commit();

@@ -12,9 +12,14 @@
  * not told of a position beyond S (holdAt). A build that was interrupted is done again from its stage, and the commits
  * since S come again from a new copy; shards skip what they have.
  *
+ * Definitions may change meanwhile: no further step begins then until there is other work, and a step of a route that the
+ * change concerns is cut off where a crash could have cut it. Once the live stream has the routes it is not: done again it
+ * would hand them over twice.
+ *
  * Owns the order of these steps, the hold, and that a build's failure is its own: what is live goes on, a condition tells.
  */
 import type { DefinitionSet, RoutePlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
+import { aborted } from '@freshet/kit/aborted.ts';
 import { must } from '@freshet/kit/assert.ts';
 import type { Clock } from '@freshet/kit/clock.ts';
 import { FreshetError, isAbort, isFreshetError } from '@freshet/kit/errors.ts';
@@ -26,10 +31,10 @@ import { ChangeStream, type LiveRoute } from '../core/change-stream.ts';
 import type { LogReaders } from '../core/log-readers.ts';
 import { earlierLsn, laterLsn } from '../core/lsn.ts';
 import { PacedPipeline } from '../core/paced-pipeline.ts';
-import { IdentityBroken } from '../core/relation-identity.ts';
 import { Replication } from '../core/replication.ts';
 import type { SourceDatabase, TableToStage } from '../core/source-database.ts';
 import {
+  type Build,
   heldAt,
   nextBuild,
   type PublishedTables,
@@ -39,7 +44,7 @@ import {
   withRoutes,
 } from '../core/source-state.ts';
 import { readersCaughtUp } from './reader-pace.ts';
-import { type StageStore, stageFacts } from './snapshot-stage.ts';
+import { type Stage, type StageStore, stageFacts } from './snapshot-stage.ts';
 import type { SourceSnapshots } from './source-snapshots.ts';
 import type { SourceStore } from './source-store.ts';
 
@@ -52,6 +57,38 @@ const WORK_SHARE = 0.5;
 const REST_MS_MIN = 1;
 /** What a person can mend is looked at again after this long. */
 const RECHECK_MS = 5_000;
+
+/** What is to be built, by which definitions. */
+export interface BuildWork {
+  readonly wanted: readonly RoutePlan[];
+  readonly definitions: DefinitionSet;
+  readonly tables: readonly TableToStage[];
+  readonly published: PublishedTables;
+  /** Routes in these states as a stream takes them. */
+  readonly routesOf: (states: readonly RouteState[]) => Promise<LiveRoute[]>;
+}
+
+/** A route that a step is about, and the generation that it has or will have. */
+export interface BuiltRoute {
+  readonly route: number;
+  readonly generation: number;
+}
+
+/** Until when a step works. */
+interface Signals {
+  readonly signal: AbortSignal;
+  /** As long as it may be cut off: the end of that too. */
+  readonly until: AbortSignal;
+}
+
+/** What is under way. */
+interface Step {
+  readonly routes: readonly BuiltRoute[];
+  /** Cuts it off, unless the live stream has its routes. */
+  readonly cut: AbortController;
+  /** Settles when it is over. */
+  readonly over: Promise<void>;
+}
 
 export interface BesideBuildsOptions {
   /** The database's name in definitions. */
@@ -67,12 +104,7 @@ export interface BesideBuildsOptions {
   readonly log: Pick<Log, 'describe'>;
   /** Those who read the log; rows of a build come to it no faster than they take them. */
   readonly readers?: LogReaders | undefined;
-  readonly wanted: readonly RoutePlan[];
-  readonly definitions: DefinitionSet;
-  readonly tables: readonly TableToStage[];
-  readonly published: PublishedTables;
-  /** Routes in these states as a stream takes them. */
-  readonly routesOf: (states: readonly RouteState[]) => Promise<LiveRoute[]>;
+  readonly work: BuildWork;
   /** Told what a build fails of, and undefined when it goes on. */
   readonly onProblem: (why: FreshetError | undefined) => void;
   readonly clock: Clock;
@@ -85,6 +117,12 @@ export class BesideBuilds {
   readonly #paced: PacedPipeline;
   /** The stages that are wholly with the pipeline: done again within one process, a catch-up needs not append them again. */
   readonly #appended = new Set<string>();
+  /** Stages whose routes the live stream has, with the stream that brought them there, until they are saved as live. */
+  readonly #handed = new Map<string, ChangeStream>();
+  #work: BuildWork;
+  #changed = new AbortController();
+  #isPaused = false;
+  #step: Step | undefined;
   #pinned: bigint | undefined;
   #gate: Promise<void> | undefined;
   #workSinceUs: number | undefined;
@@ -92,6 +130,7 @@ export class BesideBuilds {
 
   constructor(options: BesideBuildsOptions) {
     this.#options = options;
+    this.#work = options.work;
     this.#paced = new PacedPipeline(options.pipeline, SHARE_BYTES);
   }
 
@@ -110,25 +149,50 @@ export class BesideBuilds {
     return this.#gate;
   }
 
-  /** Builds until all wanted routes are live, or the signal. Throws faults of ours, and what the log failed with. */
+  /** What is being built. */
+  get work(): BuildWork {
+    return this.#work;
+  }
+
+  /**
+   * Begins no further step until goOn(), and cuts off the one that is under way if one of its routes is concerned; resolves
+   * when none of these is at work.
+   */
+  async pause(isConcerned: (route: BuiltRoute) => boolean): Promise<void> {
+    this.#isPaused = true;
+    const step = this.#step;
+    if (!step?.routes.some(isConcerned)) return;
+    step.cut.abort(new DOMException('other definitions', 'AbortError'));
+    await step.over;
+  }
+
+  /** Goes on, with other work. */
+  goOn(work: BuildWork): void {
+    this.#work = work;
+    this.#isPaused = false;
+    this.#changed.abort(new DOMException('there is other work', 'AbortError'));
+    this.#changed = new AbortController();
+  }
+
+  /** Builds what is to be built until the signal. Throws faults of ours, and what the log failed with. */
   async run(signal: AbortSignal): Promise<void> {
-    const { clock, random, logger, name, store, onProblem } = this.#options;
+    const { clock, random, logger, name, onProblem } = this.#options;
     const settings = { what: `building routes of ${name}`, signal, clock, random, log: logger };
     try {
       while (!signal.aborted) {
+        const changed = this.#changed;
+        const until = AbortSignal.any([signal, changed.signal]);
         try {
           await retry((healthy) => this.#build(signal, healthy), settings);
-          return;
+          // It is asked itself: a signal made of several forgets that one of them was aborted while nobody listened, once that
+          // one is collected.
+          if (!changed.signal.aborted) await aborted(until);
         } catch (error) {
           if (signal.aborted) return;
           if (!isFreshetError(error)) throw error;
-          if (error instanceof IdentityBroken) {
-            await store.end([{ route: error.route, table: error.place, why: error.message, isLoss: false }]);
-            continue;
-          }
           logger.error(`a build of ${name} waits: ${error.message}`, { code: error.code, remedy: error.remedy });
           onProblem(error);
-          await clock.sleep(RECHECK_MS, signal).catch(() => undefined);
+          if (!changed.signal.aborted) await clock.sleep(RECHECK_MS, until).catch(() => undefined);
         }
       }
     } finally {
@@ -137,64 +201,84 @@ export class BesideBuilds {
     }
   }
 
+  /** Builds until every wanted route is live, or until it is to pause. */
   async #build(signal: AbortSignal, healthy: () => void): Promise<void> {
-    const { store, stages, wanted, tables, published, snapshots, onProblem } = this.#options;
+    const { store, stages, onProblem } = this.#options;
     for (;;) {
       const there = await stages.load();
-      const build = nextBuild(store.state, stageFacts(there), wanted);
       const needed = new Set(store.state.routes.map(({ stage }) => stage));
       for (const stage of there.keys()) if (!needed.has(stage)) await stages.remove(stage);
+      // From here to the step nothing is waited for.
+      if (this.#isPaused) return;
+      const build = nextBuild(store.state, stageFacts(there), this.#work.wanted);
       this.#isBuilding = build !== undefined;
-      if (build === undefined) return;
-      if (build.kind === 'stage') {
-        // Before the snapshot has its point, which is at or after everything that was ever acknowledged.
-        this.#pinned = store.state.acknowledgedLsn;
-        try {
-          await store.staged(await snapshots.take(build.routes, tables, published, signal));
-        } finally {
-          this.#pinned = undefined;
-        }
-      } else {
-        await this.#bring(must(there.get(build.stage)), build.routes, signal);
+      if (build === undefined) return onProblem(undefined);
+      const cut = new AbortController();
+      const over = Promise.withResolvers<void>();
+      this.#step = { routes: builtRoutes(build), cut, over: over.promise };
+      try {
+        await this.#take(build, there, { signal, until: AbortSignal.any([signal, cut.signal]) });
+        onProblem(undefined);
+        healthy();
+      } catch (error) {
+        const isCut = cut.signal.aborted && !signal.aborted && (isAbort(error) || isFreshetError(error));
+        if (!isCut) throw error;
+      } finally {
+        this.#step = undefined;
+        over.resolve();
       }
-      onProblem(undefined);
-      healthy();
     }
   }
 
-  async #bring(
-    stage: Parameters<SourceSnapshots['append']>[0],
-    states: readonly RouteState[],
-    signal: AbortSignal,
-  ): Promise<void> {
-    const { snapshots, wanted, definitions, store, stages, logger } = this.#options;
+  async #take(build: Build, there: ReadonlyMap<string, Stage>, signals: Signals): Promise<void> {
+    const { store, snapshots } = this.#options;
+    if (build.kind === 'append') {
+      await this.#bring(must(there.get(build.stage)), build.routes, signals);
+      return;
+    }
+    const { tables, published } = this.#work;
+    // Before the snapshot has its point, which is at or after everything that was ever acknowledged.
+    this.#pinned = store.state.acknowledgedLsn;
+    try {
+      await store.staged(await snapshots.take(build.routes, tables, published, signals.until));
+    } finally {
+      this.#pinned = undefined;
+    }
+  }
+
+  async #bring(stage: Stage, states: readonly RouteState[], { signal, until }: Signals): Promise<void> {
+    const { snapshots, store, stages, logger } = this.#options;
     if (!this.#appended.has(stage.name)) {
+      const { wanted, definitions } = this.#work;
       this.#workSinceUs = undefined;
-      const settings = { stage, states, wanted, definitions, pipeline: this.#paced, pace: () => this.#rest(signal) };
-      const appended = await snapshots.appendBy(settings, signal);
+      const settings = { stage, states, wanted, definitions, pipeline: this.#paced, pace: () => this.#rest(until) };
+      const appended = await snapshots.appendBy(settings, until);
       // Taken anew, as a new generation.
       if (appended instanceof FreshetError) return;
       this.#appended.add(stage.name);
     }
-    await this.#catchUp(stage.fromLsn, states, signal);
-    await store.update((state) => {
+    if (!this.#handed.has(stage.name)) await this.#catchUp(stage, states, until);
+    const brought = must(this.#handed.get(stage.name));
+    await this.#paced.drained(signal);
+    await store.update((before) => {
+      const state = withHoles(withFloors(before, brought.floors), brought.holes);
       const known = new Map(state.routes.map((route) => [route.route, route]));
       const live = states.map(({ route }): RouteState => ({ ...must(known.get(route)), phase: 'live', stage: '' }));
       return withRoutes(state, live);
     });
+    this.#handed.delete(stage.name);
     await stages.remove(stage.name);
     logger.info('routes are live', { routes: states.map(({ route }) => route) });
   }
 
-  /** Brings the commits since the snapshot, until the live stream has the routes and what was before is durable. */
-  async #catchUp(fromLsn: bigint, states: readonly RouteState[], signal: AbortSignal): Promise<void> {
-    const { database, slotName, store, live, routesOf, clock } = this.#options;
+  /** Brings the commits since the snapshot, until the live stream has the routes. */
+  async #catchUp({ name, fromLsn }: Stage, states: readonly RouteState[], signal: AbortSignal): Promise<void> {
+    const { database, slotName, store, live, clock } = this.#options;
     const connection = await database.openCopy(slotName, signal);
     let open: (() => void) | undefined;
     try {
-      const routes = await routesOf(states);
+      const routes = await this.#work.routesOf(states);
       const stream = new ChangeStream(routes);
-      let isHanded = false;
       let readsBehind = 0;
       const replication = new Replication({
         connection,
@@ -206,8 +290,9 @@ export class BesideBuilds {
           // What is half here would come twice.
           if (stream.inTransaction) return false;
           const from = laterLsn(fromLsn, stream.endLsn);
-          isHanded = live.tryAdopt(routes.map((route) => ({ ...route, ...handedAt(route, stream, from) })));
-          if (!isHanded && ++readsBehind === READS_BEHIND_MAX) {
+          const isHanded = live.tryAdopt(routes.map((route) => ({ ...route, ...handedAt(route, stream, from) })));
+          if (isHanded) this.#handed.set(name, stream);
+          else if (++readsBehind === READS_BEHIND_MAX) {
             this.#gate = new Promise((resolve) => {
               open = resolve;
             });
@@ -218,11 +303,12 @@ export class BesideBuilds {
         signal,
       });
       await replication.run(() => {});
-      if (!isHanded) throw new FreshetError('CANCELLED', 'the catch-up was given up', { cause: signal.reason });
-      this.#openGate(open);
-      await this.#paced.drained(signal);
-      await store.update((state) => withHoles(withFloors(state, stream.floors), stream.holes));
+      if (!this.#handed.has(name)) {
+        throw new FreshetError('CANCELLED', 'the catch-up was given up', { cause: signal.reason });
+      }
     } catch (error) {
+      // What remains to be done of it needs no connection.
+      if (this.#handed.has(name) && isFreshetError(error)) return;
       throw isAbort(error) && !signal.aborted ? unreachable(error, database.place) : error;
     } finally {
       this.#openGate(open);
@@ -244,6 +330,11 @@ export class BesideBuilds {
     if (readers !== undefined) await readersCaughtUp({ readers, log, clock }, signal);
     this.#workSinceUs = clock.monotonicUs();
   }
+}
+
+function builtRoutes(build: Build): BuiltRoute[] {
+  if (build.kind === 'append') return [...build.routes];
+  return build.routes.map(({ plan, generation }) => ({ route: plan.route, generation }));
 }
 
 /** Where a route goes on in the live stream. */

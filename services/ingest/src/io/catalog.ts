@@ -97,6 +97,7 @@ export async function readTable(
   const [row] = rows;
   if (row === undefined) return undefined;
   return {
+    oid: Number(row[0]),
     schema,
     table,
     kind: row[1] ?? '',
@@ -152,12 +153,13 @@ async function readColumns(connection: PgConnection, oid: number): Promise<Catal
     )
     SELECT c.attname, c.not_null, c.generated, c.atttypid, c.written, c.base, b.typname, b.typcategory,
            coalesce(nullif(e.typbasetype, 0), e.oid, 0), c.modifier, c.atttypmod, pg_get_expr(f.adbin, f.adrelid),
-           ${ENUM_LABELS}, ${DOMAINS}
+           ${ENUM_LABELS}, ${DOMAINS}, c.attnum
       FROM typed c JOIN pg_type b ON b.oid = c.base LEFT JOIN pg_type e ON e.oid = b.typelem AND b.typcategory = 'A'
            LEFT JOIN pg_attrdef f ON f.adrelid = c.attrelid AND f.adnum = c.attnum
      WHERE c.typtype <> 'd' ORDER BY c.attnum`);
   return rows.map((row) => ({
     name: row[0] ?? '',
+    number: Number(row[14]),
     nullable: row[1] !== 't',
     generated: row[2] === 't',
     typeOid: Number(row[3]),

@@ -18,6 +18,8 @@ export interface StoredErase {
   readonly state: EraseState;
   /** Where the partition ended when the Erase record was about to be appended; undefined once its offset is known. */
   readonly appendFrom: number | undefined;
+  /** Where the partition ended when the entity's records were out of it, the first time; undefined before. */
+  readonly rowsGoneAt?: number | undefined;
 }
 
 export class EraseFiles {
@@ -36,15 +38,20 @@ export class EraseFiles {
     return onDisk(path, async () => {
       const bytes = await readIfThere(this.#files, path);
       if (bytes === undefined) return undefined;
-      const json = openSealedJson(bytes, path, REMEDY) as { appendFrom?: number; erase: JsonObject };
-      return { state: fromJson(EraseStateSchema, json.erase), appendFrom: json.appendFrom };
+      const json = openSealedJson(bytes, path, REMEDY) as {
+        appendFrom?: number;
+        rowsGoneAt?: number;
+        erase: JsonObject;
+      };
+      const { appendFrom, rowsGoneAt } = json;
+      return { state: fromJson(EraseStateSchema, json.erase), appendFrom, rowsGoneAt };
     });
   }
 
   /** Resolves when it is durable. */
-  save({ state, appendFrom }: StoredErase): Promise<void> {
+  save({ state, ...own }: StoredErase): Promise<void> {
     const path = this.#path(state.eraseId);
-    const json = { ...(appendFrom === undefined ? {} : { appendFrom }), erase: toJson(EraseStateSchema, state) };
+    const json = { ...own, erase: toJson(EraseStateSchema, state) };
     return onDisk(path, async () => {
       await this.#files.makeDirectory(dirname(path));
       await replaceFile(this.#files, path, sealJson(json));

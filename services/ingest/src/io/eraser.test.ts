@@ -12,6 +12,7 @@ import {
 import { LogRecordSchema, Operation } from '@freshet/gen/freshet/log/v1/log_pb.ts';
 import { type DefinitionSet, DefinitionSetSchema } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { Kind } from '@freshet/gen/freshet/type/v1/value_pb.ts';
+import { rowsGoneAt } from '@freshet/log/erased-record.ts';
 import { encodeChange } from '@freshet/log/record-writer.ts';
 import { openSegmentLog, type SegmentLog } from '@freshet/log/segment-log.ts';
 import { SimulatedDisk } from '@freshet/testkit/simulation/simulated-disk.ts';
@@ -247,6 +248,28 @@ describe('erasing at ingest', () => {
     await node.close();
   });
 
+  it('leaves for whoever comes back where the partition ended when the rows were out of it, also after a restart', async () => {
+    const disk = new SimulatedDisk();
+    const first = await open(disk);
+    await fill(first);
+    const { offset } = await erase(first);
+    await first.log.append(PARTITION, [change(1, 'other', 7)]);
+    await first.close();
+    const again = await open(disk);
+    await again.log.append(PARTITION, [change(1, 'other', 8)]);
+    await erase(again);
+    await again.eraser.note('e1', [], true);
+    const fillers = new Map<number, number | undefined>();
+    for await (const { entries, end } of again.log.read(PARTITION, 0, new AbortController().signal)) {
+      for (const { offset: at, record } of entries) fillers.set(at, rowsGoneAt(record));
+      if (fillers.size === end) break;
+    }
+    // Behind it were no records when the rows were gone, the first time.
+    const told = [...fillers].filter(([, gone]) => gone !== undefined);
+    expect(told).toEqual([[Number(offset), Number(offset) + 1]]);
+    await again.close();
+  });
+
   it('is complete only once ingest has looked through its own places, whatever others say', async () => {
     const node = await open(new SimulatedDisk());
     await fill(node);
@@ -275,7 +298,10 @@ describe('erasing at ingest', () => {
     await fill(node);
     await expect(erase(node)).rejects.toMatchObject({ code: 'UNAVAILABLE', place: 'database default' });
     await expect(node.eraser.get('e1')).rejects.toMatchObject({ place: 'erase_id' });
-    status = { ...status, phase: SourcePhase.STREAMING };
+    // While rows are read for other routes it follows commits; those rows would come behind the erase all the same.
+    status = { ...status, phase: SourcePhase.SNAPSHOT, durableLsn: 9n };
+    await expect(erase(node)).rejects.toMatchObject({ code: 'UNAVAILABLE', place: 'database default' });
+    status = { ...status, phase: SourcePhase.STREAMING, durableLsn: 5n };
     const late = erase(node).catch((error: unknown) => error);
     await clock.advance(31_000_000);
     expect(await late).toMatchObject({ code: 'UNAVAILABLE' });

@@ -10,9 +10,9 @@
  */
 import { createHash } from 'node:crypto';
 import { basename, join } from 'node:path';
-import { create, fromBinary } from '@bufbuild/protobuf';
+import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import { type ErasePlace, type EraseState, EraseStateSchema } from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
-import { LogRecordSchema } from '@freshet/gen/freshet/log/v1/log_pb.ts';
+import { ErasedSchema, LogRecordSchema } from '@freshet/gen/freshet/log/v1/log_pb.ts';
 import type { DefinitionSet } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { must } from '@freshet/kit/assert.ts';
 import type { Clock } from '@freshet/kit/clock.ts';
@@ -88,7 +88,7 @@ export class Eraser {
   async note(eraseId: string, places: readonly ErasePlace[], complete: boolean): Promise<EraseState> {
     const leave = await this.#enter();
     try {
-      const { state, appendFrom } = await this.#known(eraseId);
+      const { state, appendFrom, rowsGoneAt } = await this.#known(eraseId);
       if (state.completedAtUs !== undefined) return state;
       putTold(state, places);
       putHolders(state, this.#options.holders(state.partition));
@@ -99,9 +99,9 @@ export class Eraser {
             remedy: 'ask for it again until every place is done',
           });
         }
-        await this.#complete(state);
+        await this.#complete(state, rowsGoneAt);
       }
-      await this.#files.save({ state, appendFrom });
+      await this.#files.save({ state, appendFrom, rowsGoneAt });
       return state;
     } finally {
       leave();
@@ -174,12 +174,13 @@ export class Eraser {
     }
     yield { step: 'appended', erase: state };
     await this.#eraseFromLog(state, signal);
-    await this.#files.save({ state, appendFrom: undefined });
+    const rowsGoneAt = stored.rowsGoneAt ?? (await this.#endOf(state.partition));
+    await this.#files.save({ state, appendFrom: undefined, rowsGoneAt });
     yield { step: 'log', erase: state };
     await this.#eraseFromQuarantine(state);
     await this.#lookAside(state, setAside);
     putHolders(state, this.#options.holders(state.partition));
-    await this.#files.save({ state, appendFrom: undefined });
+    await this.#files.save({ state, appendFrom: undefined, rowsGoneAt });
     yield { step: 'quarantine', erase: state };
   }
 
@@ -272,17 +273,28 @@ export class Eraser {
       if ((await files.list(stages)).length === 0) continue;
       throw new FreshetError('UNAVAILABLE', `the initial rows of database ${name} are being read`, {
         place: `database ${name}`,
-        remedy: 'ask again when ingest follows its commits: rows that were read before would come behind the erase',
+        remedy:
+          'ask again when they are in the log, which freshet status shows: what was read of them before would come behind ' +
+          'the erase',
       });
     }
   }
 
-  /** The Erase record's key goes last: until now a shard or a replica could still need it. */
-  async #complete(state: EraseState): Promise<void> {
+  async #endOf(partition: number): Promise<number> {
+    return must((await this.#options.log.describe()).partitions[partition]).end;
+  }
+
+  /**
+   * The Erase record's key goes last: until now a shard or a replica could still need it. What stays in its place tells
+   * whoever comes back with older state that nobody can take the entity out of that any more.
+   */
+  async #complete(state: EraseState, goneAt: number | undefined): Promise<void> {
     const { partition, offset, eraseId, entityKey } = state;
+    const at = goneAt ?? (await this.#endOf(partition));
+    const left = toBinary(ErasedSchema, create(ErasedSchema, { rowsGoneAt: BigInt(at) }));
     const kept = (record: Uint8Array): Uint8Array | undefined => {
       const { kind } = fromBinary(LogRecordSchema, record);
-      return kind.case === 'erase' && kind.value.eraseId === eraseId ? new Uint8Array(0) : undefined;
+      return kind.case === 'erase' && kind.value.eraseId === eraseId ? left : undefined;
     };
     await this.#eraseRecords(partition, { below: Number(offset) + 1, marker: entityKey, kept });
     state.completedAtUs = BigInt(Math.floor(this.#options.clock.nowUs()));

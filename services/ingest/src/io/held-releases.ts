@@ -12,15 +12,15 @@
  * the save does the release again, in the same lane, and shards skip what they have (F3); after it, nothing is left to do. All
  * releases of a generation share the lane: held rows are in the order of their commits, so a later one is always behind.
  *
- * Owns that order, the state of releases, and what is told of held tables (condition source/<name>/held/<route>). Does not own
- * what is held (core/hold.ts: what the file says) nor what a released row is (core/release.ts).
+ * Owns that order and the state of releases. Does not own what is held (core/hold.ts: what the file says), what a released row
+ * is (core/release.ts), nor what is told of held tables (held-notices.ts).
  * Limit: two of `BATCH_BYTES` in memory, beside what the pipeline may; policy: waits; gauge: the pipeline's.
  */
 import type { Contract } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import { assert } from '@freshet/kit/assert.ts';
 import type { Clock } from '@freshet/kit/clock.ts';
 import type { ConditionBoard } from '@freshet/kit/conditions.ts';
-import { FreshetError, isFreshetError } from '@freshet/kit/errors.ts';
+import { isFreshetError } from '@freshet/kit/errors.ts';
 import type { Logger } from '@freshet/kit/logger.ts';
 import type { AppendPipeline } from '../core/append-pipeline.ts';
 import { Batch } from '../core/batch.ts';
@@ -31,6 +31,8 @@ import { laterLsn } from '../core/lsn.ts';
 import { comparePlaces, type QuarantineEntry, type RowPlace } from '../core/quarantine.ts';
 import { type Blocked, RELEASE_LANE, releaseEntry } from '../core/release.ts';
 import { advanced, type RouteState, withHoles, withRoutes } from '../core/source-state.ts';
+import { tableName } from '../core/sql.ts';
+import { HeldNotices } from './held-notices.ts';
 import type { QuarantineFile } from './quarantine-file.ts';
 import { RuleNotices } from './rule-notices.ts';
 import type { SourceStore } from './source-store.ts';
@@ -99,12 +101,13 @@ export class HeldReleases {
   readonly #blocked = new Map<number, { readonly place: RowPlace; readonly version: number; readonly why: Blocked }>();
   readonly #released = new Map<number, number>();
   readonly #rules: RuleNotices;
-  readonly #told = new Map<number, string>();
+  readonly #notices: HeldNotices;
   #switch: (() => Promise<void>) | undefined;
 
   constructor(options: HeldReleasesOptions) {
     this.#options = options;
     this.#rules = new RuleNotices(options);
+    this.#notices = new HeldNotices(options);
   }
 
   /** No commit before this comes again. */
@@ -122,6 +125,13 @@ export class HeldReleases {
   /** The routes that are streamed of a source; none when it is not streamed now. */
   routesOf(source: string): readonly LiveRoute[] {
     return this.#routes.filter(({ route }) => route.source === source);
+  }
+
+  /** Whether rows are held of a route that do not tell which row they are about. */
+  isUntold(route: number): boolean {
+    if (this.#blocked.get(route)?.why.reason === 'identity') return true;
+    const { generation = 0 } = this.#stateOf(route);
+    return this.#options.quarantine.heldOf(route, generation)?.reason === 'identity';
   }
 
   /** Waited for by the stream before it reads more; undefined: nothing. */
@@ -161,7 +171,7 @@ export class HeldReleases {
     try {
       while (!signal.aborted) {
         for (const live of beside.stream.routes) await this.#look(live, beside, signal);
-        this.#forgetUnstreamed();
+        this.#notices.forgetUnstreamed(beside.stream.routes);
         this.#rules.settle();
         for (const shape of beside.stream.takeShown()) this.#show(shape);
         await clock.sleep(LOOK_MS, signal).catch(() => undefined);
@@ -182,10 +192,11 @@ export class HeldReleases {
     const { quarantine } = this.#options;
     const { number: route, generation } = live.route;
     for (const old of quarantine.held) {
-      if (old.route === route && old.generation < generation) await this.#supersede(old, generation);
+      if (old.route === route && old.generation < generation) await this.#supersede(old, live);
+      else if (this.#isTakenOver(old, live)) await this.#supersede(old, live);
     }
     const held = quarantine.heldOf(route, generation);
-    this.#tell(live, held);
+    this.#notices.tell(live.route.number, held, this.#blocked.get(live.route.number)?.why);
     this.#rules.tell(live.route);
     if (held === undefined) {
       if (beside.stream.holdOf(route) === undefined) this.#asked.delete(route);
@@ -260,7 +271,7 @@ export class HeldReleases {
     }
     await quarantine.remove(isHeldOf(route, live.route.generation, cursor.place));
     this.#asked.delete(route);
-    this.#tell(live, undefined);
+    this.#notices.tell(route, undefined, undefined);
     logger.info('held rows were released, and the table flows', { route, lane, rows: running.count });
   }
 
@@ -340,6 +351,7 @@ export class HeldReleases {
     const { bytes } = batch;
     running.bytes += bytes;
     running.batches += 1;
+    batch.isApart = true;
     pipeline.push(batch, () => {
       running.bytes -= bytes;
       running.batches -= 1;
@@ -377,49 +389,31 @@ export class HeldReleases {
     await quarantine.remove(isHeldOf(route, generation, settled));
   }
 
-  /** Rows that were held of a generation that another replaced: its snapshot has what became of them. */
-  async #supersede(old: HeldRoute, generation: number): Promise<void> {
-    const { quarantine, logger } = this.#options;
-    const { route, table } = old;
-    const rows = await quarantine.remove(isHeldOf(route, old.generation));
-    this.#blocked.delete(route);
-    this.#asked.delete(route);
-    logger.warn('held rows were superseded: the table was read anew', {
-      route,
-      table,
-      rows,
-      was: old.generation,
-      generation,
-    });
+  /**
+   * Whether rows are held of a route that is over, and this one reads its table. Should the first come back it begins anew, so
+   * nobody can fold them any more; this one has them from its snapshot or its stream.
+   */
+  #isTakenOver({ route, source, table }: HeldRoute, { route: live }: LiveRoute): boolean {
+    if (route === live.number || source !== live.source) return false;
+    const { database, schema, table: name } = live.table;
+    return this.#stateOf(route).phase === 'ended' && table === `${database}/${tableName(schema, name)}`;
   }
 
-  /** Nobody captures these any more, or they are read anew. */
-  #forgetUnstreamed(): void {
-    const streamed = new Set(this.#routes.map(({ route }) => route.number));
-    for (const route of this.#told.keys()) {
-      if (streamed.has(route)) continue;
-      this.#told.delete(route);
-      this.#options.conditions.clear(`source/${this.#options.name}/held/${route}`);
-    }
+  /** Rows that were held of a life that is over, while another has the table: its snapshot has what became of them. */
+  async #supersede(old: HeldRoute, { route: live }: LiveRoute): Promise<void> {
+    const { quarantine, logger } = this.#options;
+    const { route, generation: was, table } = old;
+    const rows = await quarantine.remove(isHeldOf(route, was));
+    this.#blocked.delete(route);
+    this.#asked.delete(route);
+    const { number: by, generation } = live;
+    logger.warn('held rows were superseded: the table was read anew', { route, was, table, rows, by, generation });
   }
 
   #show({ route, contract, lsn, notes }: ShownShape): void {
     const { logger, onShape } = this.#options;
     if (notes.length > 0) logger.warn('the shape of a table changed, and its rows pass', { route, lsn, notes });
     onShape?.(contract, lsn);
-  }
-
-  #tell({ route: { number: route } }: LiveRoute, held: HeldRoute | undefined): void {
-    const { conditions, name } = this.#options;
-    const id = `source/${name}/held/${route}`;
-    if (held === undefined) {
-      if (this.#told.delete(route)) conditions.clear(id);
-      return;
-    }
-    const error = heldNotice(held, this.#blocked.get(route)?.why);
-    if (this.#told.get(route) === error.message) return;
-    this.#told.set(route, error.message);
-    conditions.raise(id, error);
   }
 
   #stateOf(route: number): Partial<RouteState> {
@@ -444,23 +438,4 @@ function releasedPlace({ major, minor }: Pick<RowPlace, 'major' | 'minor'>): Rou
 
 function placeOf({ route, generation, lane, major, minor, part }: QuarantineEntry): RowPlace {
   return { route, generation, lane, major, minor, part };
-}
-
-/** What to say of a table that is held. */
-export function heldNotice(held: HeldRoute, blocked: Blocked | undefined): FreshetError {
-  const { table, source, reason, detail, contractVersion, hold } = held;
-  const what = hold.isWhole ? 'its rows' : 'rows of some of its keys';
-  const why = detail === '' ? reason : detail;
-  const still = blocked === undefined ? '' : `; a release stopped at a row of which ${blocked.detail}`;
-  return new FreshetError(
-    'CONTRACT_BROKEN',
-    `${table} broke contract ${contractVersion} of source ${source}: ${why}; ${what} are held in quarantine${still}`,
-    {
-      remedy:
-        'Nothing is lost, and other tables flow. Adapt the definitions and apply them (freshet plan, freshet apply): held rows ' +
-        `are then released in order. Or release them under other names (freshet quarantine release ${source} --map old=new), or ` +
-        `look at them (freshet quarantine list ${source}) and drop them (freshet quarantine discard ${source}).`,
-      place: `source ${source}`,
-    },
-  );
 }

@@ -1,16 +1,16 @@
 /**
  * What keeps the definitions, the log and the sources in step.
  *
- *     new definitions ──▶ saved ──▶ sources stopped (what they read is durable) ──▶ appended to every partition ──▶ sources
- *                                                                                                                  started
+ *     new definitions ──▶ saved ──▶ appended to every partition ──▶ told to the sources, which never stop for them
  *
  * So a record of a contract's version comes after the definitions that carry the contract, and a route's beginning
- * after the definitions that made the route. A partition that was trimmed past them gets them again, at its end: a shard that
+ * after the definitions that made the route. What a source brings until it has changed over comes behind them: records name
+ * their route and contract, a number stands for one route for good, and a fold reads each by the contract that it names
+ * (ContractBook). A partition that was trimmed past them gets them again, at its end: a shard that
  * lost its state and begins where the log does learns from them what to ask for; a fold that has them passes over them. The last definitions are kept on disk: the node starts without a registry.
  *
  * Owns the order of these steps. Does not own the files (node-files.ts), following the registry (main wires that) or
- * capturing. A source's run() has returned only when nothing of it can come to the log any more: so the next definitions
- * are behind every record of the last.
+ * capturing.
  */
 import type { DefinitionSet } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { aborted } from '@freshet/kit/aborted.ts';
@@ -29,8 +29,13 @@ import { NodeFiles, type Written } from './node-files.ts';
 /** A source as the node drives it. */
 export interface Source {
   readonly name: string;
-  /** Captures until the signal; `contracts` are those that the log knows, the definitions' among them. */
+  /**
+   * Captures until the signal; `contracts` are those that the log knows, the definitions' among them. When it has returned,
+   * nothing of it can come to the log any more.
+   */
   run(definitions: DefinitionSet, contracts: ContractHistory, signal: AbortSignal): Promise<void>;
+  /** Captures by other definitions from now on. */
+  update(definitions: DefinitionSet, contracts: ContractHistory): void;
   /** Whether the database's clock agreed with ours since the process started. */
   readonly clockAgreed: boolean;
   /** Compares the clocks. Throws CLOCK_JUMP when they are far apart, or why the database cannot be asked. */
@@ -131,29 +136,52 @@ export class IngestNode {
 
   /** Captures until the signal, by whichever definitions are in force. Throws when a source or the log fails for good. */
   async run(signal: AbortSignal): Promise<void> {
-    while (!signal.aborted) {
-      const definitions = this.#current;
-      const round = new AbortController();
-      const end = (): void => round.abort(new DOMException('the definitions changed or the node stops', 'AbortError'));
-      signal.addEventListener('abort', end, { once: true });
-      this.#changed = end;
-      try {
-        if (definitions !== undefined) await this.#runRound(definitions, round);
-        else await aborted(round.signal);
-      } finally {
-        this.#changed = undefined;
-        signal.removeEventListener('abort', end);
-      }
+    const over = new AbortController();
+    const until = AbortSignal.any([signal, over.signal]);
+    const works: Promise<void>[] = [];
+    try {
+      while (!until.aborted) await this.#enforce(works, until, over);
+    } finally {
+      this.#changed = undefined;
+      over.abort(new DOMException('the node stops', 'AbortError'));
+      await Promise.allSettled(works);
     }
+    await Promise.all(works);
   }
 
-  async #runRound(definitions: DefinitionSet, round: AbortController): Promise<void> {
+  /** Brings the definitions of now into force, and keeps them in the log until there are others. Begins the sources' works, once. */
+  async #enforce(works: Promise<void>[], until: AbortSignal, over: AbortController): Promise<void> {
+    const { sources } = this.#options;
+    const definitions = this.#current;
+    const changed = new AbortController();
+    this.#changed = () => changed.abort(new DOMException('the definitions changed', 'AbortError'));
+    const turn = AbortSignal.any([until, changed.signal]);
+    if (definitions === undefined || !(await this.#areWritten(definitions, turn))) {
+      await aborted(turn);
+      return;
+    }
+    const contracts = this.#contracts;
+    if (works.length > 0) {
+      for (const source of sources) source.update(definitions, contracts);
+    } else {
+      for (const source of sources) {
+        const work = source.run(definitions, contracts, until);
+        // One that throws ends all, in order; run() tells of it.
+        work.catch((error: unknown) => over.abort(error));
+        works.push(work);
+      }
+    }
+    await this.#keepWritten(definitions, turn);
+  }
+
+  /** Whether the definitions are in the log; not when the signal ended the waiting for that. */
+  async #areWritten(definitions: DefinitionSet, signal: AbortSignal): Promise<boolean> {
     const { sources, logger } = this.#options;
     try {
-      const write = (): Promise<void> => this.#write(definitions, round.signal);
-      await this.#whenPossible('writing definitions to the log', write, round.signal);
+      const write = (): Promise<void> => this.#write(definitions, signal);
+      await this.#whenPossible('writing definitions to the log', write, signal);
     } catch (error) {
-      if (round.signal.aborted) return;
+      if (signal.aborted) return false;
       throw error;
     }
     const known = new Set(sources.map(({ name }) => name));
@@ -163,22 +191,7 @@ export class IngestNode {
         logger.error(message, { remedy });
       }
     }
-    // A source returns only at the end of its round; one that throws ends it for all, in order.
-    const works = [
-      ...sources.map((source) => source.run(definitions, this.#contracts, round.signal)),
-      this.#keepWritten(definitions, round.signal),
-    ];
-    const results = await Promise.allSettled(
-      works.map((work) =>
-        work.catch((error: unknown) => {
-          round.abort(error);
-          throw error;
-        }),
-      ),
-    );
-    const failed = results.find((result) => result.status === 'rejected');
-    if (failed !== undefined) throw failed.reason;
-    await aborted(round.signal);
+    return true;
   }
 
   /** Writes the definitions to every partition that lacks them. Doing it twice after a crash is harmless. */

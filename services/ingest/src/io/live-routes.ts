@@ -7,28 +7,33 @@ import type { DefinitionSet, RoutePlan } from '@freshet/gen/freshet/type/v1/plan
 import { must } from '@freshet/kit/assert.ts';
 import type { LiveRoute } from '../core/change-stream.ts';
 import { type ContractHistory, plansByContract } from '../core/contract-history.ts';
+import type { EarlierDecisions } from '../core/earlier-decisions.ts';
 import { isHeldOf } from '../core/held-index.ts';
 import { comparePlaces } from '../core/quarantine.ts';
 import { prepareRoute, SLOT_LANE } from '../core/route.ts';
 import { neededColumns, readColumns } from '../core/row-shape.ts';
 import type { RouteState } from '../core/source-state.ts';
+import { earlierDecisions } from './earlier-lives.ts';
 import type { QuarantineFile } from './quarantine-file.ts';
-import { heldAhead } from './source-snapshots.ts';
+import type { SourceStore } from './source-store.ts';
 
-/** `acknowledgedLsn`: nothing before it comes again. */
+/** What makes a route of a plan. */
+export interface RoutesUnder {
+  readonly wanted: readonly RoutePlan[];
+  readonly definitions: DefinitionSet;
+  readonly contracts: ContractHistory;
+  readonly partitions: number;
+}
+
 export async function liveRoutes(
   states: readonly RouteState[],
-  options: {
-    readonly wanted: readonly RoutePlan[];
-    readonly definitions: DefinitionSet;
-    readonly contracts: ContractHistory;
+  options: RoutesUnder & {
     readonly quarantine: QuarantineFile;
-    readonly partitions: number;
-    readonly acknowledgedLsn: bigint;
+    readonly store: Pick<SourceStore, 'state' | 'logged'>;
   },
 ): Promise<LiveRoute[]> {
-  const { wanted, definitions, contracts, quarantine, partitions, acknowledgedLsn } = options;
-  const ahead = await heldAhead(quarantine, states, SLOT_LANE, acknowledgedLsn);
+  const { wanted, definitions, contracts, quarantine, partitions, store } = options;
+  const decisionsOf = await earlierDecisions(states, SLOT_LANE, { quarantine, store });
   // Released rows that were not taken out yet hold nothing.
   for (const { route, generation, released } of states) {
     if (released === undefined) continue;
@@ -37,6 +42,25 @@ export async function liveRoutes(
     if (held === undefined || comparePlaces({ ...held.first, ...upTo }, held.first) < 0) continue;
     await quarantine.remove(isHeldOf(route, generation, upTo));
   }
+  const ready = readying({ wanted, definitions, contracts, partitions });
+  return states.map((state): LiveRoute => {
+    const { route, generation, fromLsn, tableOid, contractVersion, contractLsn } = state;
+    const floor = { version: contractVersion, lsn: contractLsn };
+    const hold = quarantine.heldOf(route, generation)?.hold;
+    return { ...ready(state, decisionsOf(route)), tableOid, floor, fromLsn, hold };
+  });
+}
+
+/** Routes that are streamed, as other definitions have them: everything that only the stream knows of them stays. */
+export function revisedRoutes(under: RoutesUnder): (live: LiveRoute, state: RouteState) => LiveRoute {
+  const ready = readying(under);
+  return (live, state) => ({ ...live, ...ready(state, live.route.decisions) });
+}
+
+type Readied = Pick<LiveRoute, 'route' | 'earlier' | 'mapping'>;
+
+/** Makes routes ready under their contract and those before it. */
+function readying({ wanted, definitions, contracts, partitions }: RoutesUnder) {
   const plans = new Map(wanted.map((plan) => [plan.route, plan]));
   const usages = new Map<string, SourceUsage>();
   /** Walks all definitions: looked up when something breaks, once a source. */
@@ -45,20 +69,16 @@ export async function liveRoutes(
     usages.set(source, usage);
     return usage;
   };
-  return states.map(({ route, generation, fromLsn, tableOid, contractVersion, contractLsn, mapping }) => {
-    const needed = neededColumns(must(plans.get(route)), definitions);
-    const source = must(plans.get(route)).source?.name ?? '';
-    const readers = {
-      read: readColumns(must(plans.get(route)), definitions),
-      usage: () => usageOfSource(source),
-    };
-    const [newest, ...earlier] = plansByContract(must(plans.get(route)), contracts).map((plan, i) =>
-      prepareRoute(plan, generation, partitions, ahead, needed, { ...readers, isEarlier: i > 0 }),
+  return ({ route, generation, mapping }: RouteState, decisions: EarlierDecisions): Readied => {
+    const plan = must(plans.get(route));
+    const needed = neededColumns(plan, definitions);
+    const source = plan.source?.name ?? '';
+    const readers = { read: readColumns(plan, definitions), usage: () => usageOfSource(source) };
+    const [newest, ...earlier] = plansByContract(plan, contracts).map((under, i) =>
+      prepareRoute(under, generation, partitions, decisions, needed, { ...readers, isEarlier: i > 0 }),
     );
-    const floor = { version: contractVersion, lsn: contractLsn };
-    const hold = quarantine.heldOf(route, generation)?.hold;
     // Another contract knows the table by its own names.
     const isMapped = mapping !== undefined && mapping.version === must(newest).contract.version;
-    return { route: must(newest), earlier, tableOid, floor, fromLsn, hold, mapping: isMapped ? mapping : undefined };
-  });
+    return { route: must(newest), earlier, mapping: isMapped ? mapping : undefined };
+  };
 }

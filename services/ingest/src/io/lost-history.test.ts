@@ -131,6 +131,43 @@ describe('a lost history', () => {
     await stop(capture);
   });
 
+  it('F2: put back to an earlier state, and written on beyond where it was captured before anybody looked', async () => {
+    const capture = await start();
+    const putBack = database.copy();
+    insert(30);
+    await clock.advance(10 * SECOND);
+    const capturedLsn = database.lsn;
+    await expectWhole(capture);
+    putBack();
+    next = 100;
+    while (database.lsn <= capturedLsn) insert(3);
+    await clock.advance(30 * SECOND);
+    expect(await generations(capture)).toEqual([2, 2]);
+    await expectWhole(capture);
+    expect(capture.conditions.list()).toMatchObject([
+      { id: 'source/shop/history', message: expect.stringMatching(/put back to an earlier state/) },
+    ]);
+    await stop(capture);
+  });
+
+  it('F2: a database that crashed tells again what its slot forgot, and nothing is read anew', async () => {
+    const capture = await start();
+    database.checkpoint();
+    insert(30);
+    await clock.advance(10 * SECOND);
+    database.crash();
+    insert(30);
+    await clock.advance(10 * SECOND);
+    database.crash();
+    await clock.advance(30 * SECOND);
+    insert(3);
+    await clock.advance(10 * SECOND);
+    expect(await generations(capture)).toEqual([1, 1]);
+    await expectWhole(capture);
+    expect(capture.conditions.list()).toEqual([]);
+    await stop(capture);
+  });
+
   it('a table that was made anew is read anew, the other goes on', async () => {
     const capture = await start();
     database.recreateTable('items');

@@ -13,6 +13,9 @@ import type { SourceDatabase } from '../core/source-database.ts';
 import type { GenerationRequests } from './generation-requests.ts';
 import type { QuarantineFile } from './quarantine-file.ts';
 
+/** Default of PostgresSourceOptions.recheckMs. */
+export const RECHECK_MS = 5_000;
+
 /** What is known of a database when it is claimed. */
 export interface ClaimedDatabase {
   /** What it is wherever it is reached from: "<system identifier>/<database>". */
@@ -34,7 +37,7 @@ export interface PostgresSourceOptions {
   /** For the state and the stages. */
   readonly directory: string;
   readonly files: FileSystem;
-  readonly log: Pick<Log, 'append' | 'describe' | 'partitionCount' | 'logId'>;
+  readonly log: Pick<Log, 'append' | 'describe' | 'read' | 'partitionCount' | 'logId'>;
   readonly quarantine: QuarantineFile;
   readonly clock: Clock;
   /** A number in [0, 1), for the jitter of retries. */

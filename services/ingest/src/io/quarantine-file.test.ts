@@ -64,13 +64,15 @@ describe('QuarantineFile', () => {
     await larger.close();
   });
 
-  it('knows which lanes have rows that came ahead of their time without being read', async () => {
+  it('knows which lanes have rows that were put aside alone without being read', async () => {
+    const alone = { route: 1, generation: 1, lane: 2 };
     const first = await QuarantineFile.open(nodeFileSystem, path);
-    await first.append([entry(1, 1n), { ...entry(2, 5n), reason: 'event_time_ahead' }, entry(2, 6n)]);
-    expect(first.newestAhead).toMatchObject([{ lane: 2, major: 5n }]);
+    await first.append([entry(2, 5n), { ...entry(2, 6n), held: 'table' }, { ...entry(1, 1n), held: 'table' }]);
+    expect([first.newestAlone(alone), first.newestOf(alone)]).toMatchObject([{ major: 5n }, { major: 6n }]);
+    expect(first.newestAlone({ ...alone, lane: 1 })).toBeUndefined();
     await first.close();
     const again = await QuarantineFile.open(nodeFileSystem, path);
-    expect(again.newestAhead).toMatchObject([{ lane: 2, major: 5n }]);
+    expect([again.newestAlone(alone), again.newestOf(alone)]).toMatchObject([{ major: 5n }, { major: 6n }]);
     await again.close();
   });
 

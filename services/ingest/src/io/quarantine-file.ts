@@ -2,7 +2,8 @@
  * The quarantine: a file of lines, each a CRC-32 in hex, a space, and an entry as JSON. Readable with `cut` and `jq`.
  *
  * Owns the file. Appends are durable when they resolve; concurrent ones share an fsync. An entry that is there already
- * (its row came again after a crash) is passed over: entries of a lane come in order, so one mark a lane is enough.
+ * (its row came again after a crash) is passed over: entries of a lane come in order, so one mark a lane is enough. What was
+ * not put aside when it came first is not put aside before it later (core/earlier-decisions.ts); a late one says that it is.
  *
  *     a torn last line           cut at open: nobody was told that it is durable
  *     damage anywhere else       the file as it is goes aside whole; its sound lines are kept, the others counted and told
@@ -36,8 +37,8 @@ interface Waiting {
 
 interface Survey {
   readonly marks: Map<string, RowPlace>;
-  /** By lane, the newest entry whose event time was ahead. */
-  readonly ahead: Map<string, RowPlace>;
+  /** By lane, the newest entry of a row that was put aside alone. */
+  readonly alone: Map<string, RowPlace>;
   readonly held: HeldIndex;
   readonly count: number;
   /** Where the next line goes. */
@@ -62,7 +63,7 @@ export class QuarantineFile implements QuarantineWriter {
   /** By lane, the newest entry that is durable, and the newest that is durable or on its way. */
   #durable: Map<string, RowPlace>;
   #marks: Map<string, RowPlace>;
-  readonly #ahead: Map<string, RowPlace>;
+  readonly #alone: Map<string, RowPlace>;
   readonly #bytesMax: number;
   #held: HeldIndex;
   /** How often the file was rewritten: offsets of before are none of its. */
@@ -79,7 +80,7 @@ export class QuarantineFile implements QuarantineWriter {
     files: FileSystem,
     path: string,
     file: DiskFile,
-    { marks, ahead, held, count, end }: Survey,
+    { marks, alone, held, count, end }: Survey,
     bytesMax: number,
     damage: QuarantineDamage | undefined,
   ) {
@@ -87,7 +88,7 @@ export class QuarantineFile implements QuarantineWriter {
     this.#path = path;
     this.#file = file;
     this.#durable = marks;
-    this.#ahead = ahead;
+    this.#alone = alone;
     this.#held = held;
     this.#bytesMax = bytesMax;
     this.#marks = new Map(marks);
@@ -134,11 +135,13 @@ export class QuarantineFile implements QuarantineWriter {
     const held: { entry: QuarantineEntry; at: number }[] = [];
     for (const entry of entries) {
       const mark = this.#marks.get(laneName(entry));
-      if (mark !== undefined && comparePlaces(entry, mark) <= 0) continue;
-      // Ahead of the write, so that nothing goes twice into one.
-      this.#marks.set(laneName(entry), entry);
-      marks.set(laneName(entry), placeOf(entry));
-      if (entry.reason === 'event_time_ahead') this.#ahead.set(laneName(entry), placeOf(entry));
+      if (entry.late !== true) {
+        if (mark !== undefined && comparePlaces(entry, mark) <= 0) continue;
+        // Ahead of the write, so that nothing goes twice into one.
+        this.#marks.set(laneName(entry), placeOf(entry));
+        marks.set(laneName(entry), placeOf(entry));
+      }
+      if (entry.held === undefined) this.#alone.set(laneName(entry), placeOf(entry));
       if (entry.held !== undefined) held.push({ entry, at: bytes });
       const line = lineOf(entry);
       count += 1;
@@ -152,9 +155,14 @@ export class QuarantineFile implements QuarantineWriter {
     });
   }
 
-  /** By lane, the newest entry whose event time was ahead: of lanes that are not here, places() need not be read. */
-  get newestAhead(): readonly RowPlace[] {
-    return [...this.#ahead.values()];
+  /** The newest entry of a lane that is durable; undefined: none came. */
+  newestOf(lane: Pick<RowPlace, 'route' | 'generation' | 'lane'>): RowPlace | undefined {
+    return this.#durable.get(laneName(lane));
+  }
+
+  /** The newest that was put aside alone: where there is none that matters, places() need not be read. */
+  newestAlone(lane: Pick<RowPlace, 'route' | 'generation' | 'lane'>): RowPlace | undefined {
+    return this.#alone.get(laneName(lane));
   }
 
   /** The names of the places of those entries, of all that are on disk or on their way there, that are wanted. */
@@ -353,7 +361,7 @@ async function openOrCreate(files: FileSystem, path: string): Promise<DiskFile> 
 async function surveyOf(file: DiskFile): Promise<Survey> {
   const size = await file.length();
   const marks = new Map<string, RowPlace>();
-  const ahead = new Map<string, RowPlace>();
+  const alone = new Map<string, RowPlace>();
   const held = new HeldIndex();
   let [count, end, damagedLines, begins] = [0, 0, 0, 0];
   for await (const { text, next } of linesOf(file)) {
@@ -361,7 +369,7 @@ async function surveyOf(file: DiskFile): Promise<Survey> {
     if (entry !== undefined) {
       held.add(entry, begins);
       if (damagedLines === 0) marks.set(laneName(entry), placeOf(entry));
-      if (entry.reason === 'event_time_ahead') ahead.set(laneName(entry), placeOf(entry));
+      if (entry.held === undefined) alone.set(laneName(entry), placeOf(entry));
       count += 1;
       end = next;
     } else if (next < size) {
@@ -370,7 +378,7 @@ async function surveyOf(file: DiskFile): Promise<Survey> {
     }
     begins = next;
   }
-  return { marks, ahead, held, count, end, damagedLines };
+  return { marks, alone, held, count, end, damagedLines };
 }
 
 /** Keeps a copy of the file as it is, and then replaces it by its sound lines; resolves with where the copy is. */

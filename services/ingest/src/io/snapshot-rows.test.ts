@@ -21,6 +21,7 @@ it('ends with the signal between two pieces of a stage, and takes no more of it'
   const stop = new AbortController();
   let pieces = 0;
   let closed = false;
+  let done = 0;
   const store: Pick<StageStore, 'rows'> = {
     async *rows() {
       try {
@@ -51,9 +52,12 @@ it('ends with the signal between two pieces of a stage, and takes no more of it'
     routes: [prepareRoute(plan!, 1, 1)],
     partitions: 1,
     pipeline: new AppendPipeline({ log, quarantine, clock, random: () => 0, bytesMax: 1e9 }),
+    onRows: (rows) => {
+      done += rows;
+    },
     clock,
     signal: stop.signal,
   });
   await expect(appended).rejects.toMatchObject({ name: 'AbortError' });
-  expect({ pieces, closed }).toEqual({ pieces: 3, closed: true });
+  expect({ pieces, closed, done }).toEqual({ pieces: 3, closed: true, done: 3 });
 });

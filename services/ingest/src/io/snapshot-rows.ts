@@ -26,6 +26,8 @@ export interface SnapshotAppend {
   readonly pipeline: BatchTaker;
   /** Waited for between some rows and the next, so that other work comes in between; left out: no wait. */
   readonly pace?: (() => Promise<void>) | undefined;
+  /** Told how many more rows of the stage are done, whatever came of them. */
+  readonly onRows?: ((rows: number) => void) | undefined;
   readonly clock: Clock;
   readonly signal: AbortSignal;
 }
@@ -50,12 +52,30 @@ export async function appendSnapshot(options: SnapshotAppend): Promise<number> {
   return count;
 }
 
+/** How many rows an append has to do, as it counts them; undefined for a stage that does not say. */
+export function rowsToAppend(stage: Stage, routes: readonly Route[]): number | undefined {
+  let sum = 0;
+  for (const broadcast of [true, false]) {
+    const some = routes.filter((route) => route.broadcast === broadcast);
+    for (const table of stage.tables) {
+      if (takersOf(table, some).length === 0) continue;
+      if (table.rows === undefined) return undefined;
+      sum += table.rows;
+    }
+  }
+  return sum;
+}
+
+function takersOf(staged: StagedTable, routes: readonly Route[]): readonly Route[] {
+  return routes.filter(({ table: { schema, table } }) => schema === staged.schema && table === staged.table);
+}
+
 async function appendRoutes(options: SnapshotAppend): Promise<number> {
   const { stage, routes, pipeline, signal } = options;
   await appendMarks(options, 'routeBegin');
   let count = 0;
   for (const table of stage.tables) {
-    const takers = routes.filter(({ table: t }) => t.schema === table.schema && t.table === table.table);
+    const takers = takersOf(table, routes);
     if (takers.length > 0) count += await appendTable(options, table, takers);
   }
   await pipeline.drained(signal);
@@ -81,7 +101,7 @@ async function appendMarks(
 }
 
 async function appendTable(options: SnapshotAppend, table: StagedTable, routes: readonly Route[]): Promise<number> {
-  const { store, stage, clock, signal } = options;
+  const { store, stage, clock, signal, onRows } = options;
   const bound = routes.map((route) => {
     const columns = route.contract.columns.map(({ name }) => table.columns.indexOf(name));
     const oids = columns.map((index) => table.typeOids[index]);
@@ -95,6 +115,7 @@ async function appendTable(options: SnapshotAppend, table: StagedTable, routes: 
       const slice = rows.slice(from, from + SLICE_ROWS);
       await pushRows(options, { rows: slice, number, bound, nowUs: clock.nowUs() });
       number += slice.length;
+      onRows?.(slice.length);
     }
   }
   return number;

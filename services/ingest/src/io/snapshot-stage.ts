@@ -20,6 +20,8 @@ import { LineSplitter, parseCopyLine } from '../core/types/copy-text.ts';
 import { onDisk } from './on-disk.ts';
 import { readPieces, writePieces } from './stage-pieces.ts';
 
+const LINE_FEED = 0x0a;
+
 export interface StagedTable {
   readonly schema: string;
   readonly table: string;
@@ -30,6 +32,8 @@ export interface StagedTable {
   readonly file: string;
   /** How many pieces the file has. */
   readonly pieces: number;
+  /** How many rows; undefined in a stage that an older version wrote. */
+  readonly rows?: number | undefined;
 }
 
 export interface Stage {
@@ -79,8 +83,17 @@ export class StageStore {
     }
   }
 
-  /** Copies the tables' rows as the reader sees them; resolves when the stage is durable and whole. */
-  async write(name: string, fromLsn: bigint, tables: readonly TableToStage[], reader: SnapshotReader): Promise<Stage> {
+  /**
+   * Copies the tables' rows as the reader sees them; resolves when the stage is durable and whole. `onRows` is told how
+   * many more there are, as they come.
+   */
+  async write(
+    name: string,
+    fromLsn: bigint,
+    tables: readonly TableToStage[],
+    reader: Pick<SnapshotReader, 'copy'>,
+    onRows: (rows: number) => void = () => {},
+  ): Promise<Stage> {
     const directory = join(this.#directory, name);
     try {
       return await onDisk(directory, async () => {
@@ -90,8 +103,13 @@ export class StageStore {
         for (const table of tables) {
           const { schema, table: tableName, columns, typeOids } = table;
           const file = `${staged.length}.copy`;
-          const pieces = await writePieces(this.#files, join(directory, file), reader.copy(table));
-          staged.push({ schema, table: tableName, columns, typeOids, file, pieces });
+          let rows = 0;
+          const counted = countingRows(reader.copy(table), (more) => {
+            rows += more;
+            onRows(more);
+          });
+          const pieces = await writePieces(this.#files, join(directory, file), counted);
+          staged.push({ schema, table: tableName, columns, typeOids, file, pieces, rows });
         }
         await this.#files.syncDirectory(directory);
         const manifest = sealJson({ version: 2, fromLsn: formatLsn(fromLsn), tables: staged });
@@ -131,6 +149,19 @@ export class StageStore {
       }
       await this.#files.removeDirectory(directory);
     });
+  }
+}
+
+/** Counts rows as they pass: each ends with a line feed, and has none in it that is not escaped. */
+async function* countingRows(
+  bytes: AsyncIterable<Uint8Array>,
+  onRows: (rows: number) => void,
+): AsyncGenerator<Uint8Array> {
+  for await (const some of bytes) {
+    let rows = 0;
+    for (let at = some.indexOf(LINE_FEED); at >= 0; at = some.indexOf(LINE_FEED, at + 1)) rows += 1;
+    onRows(rows);
+    yield some;
   }
 }
 

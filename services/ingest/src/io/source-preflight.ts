@@ -10,7 +10,14 @@ import type { FreshetError } from '@freshet/kit/errors.ts';
 import type { Logger } from '@freshet/kit/logger.ts';
 import { checkClock } from '@freshet/log/log-time.ts';
 import { bindContract } from '../core/contract.ts';
-import { keyFinding, routeFindings, serverFindings, tableFindings, throwFindings } from '../core/preflight.ts';
+import {
+  identityFindings,
+  keyFinding,
+  routeFindings,
+  serverFindings,
+  tableFindings,
+  throwFindings,
+} from '../core/preflight.ts';
 import type { DatabaseSession, ServerAnswer, TableToStage } from '../core/source-database.ts';
 import type { PublishedTables, SourceState } from '../core/source-state.ts';
 
@@ -37,13 +44,14 @@ export async function preflight(options: {
   for (const plan of wanted) {
     const { schema, table } = tableOf(plan);
     const facts = await session.table(schema, table);
-    findings.push(...tableFindings({ schema, table, mode: must(plan.source).mode }, facts, server.user));
+    findings.push(...tableFindings({ schema, table }, facts, server.user));
     if (facts === undefined) continue;
     findings.push(...routeFindings(plan, facts));
-    const rekeyed = keyFinding(plan, facts);
-    if (rekeyed !== undefined) {
-      findings.push(rekeyed);
-      options.onRekeyed?.(plan.route, rekeyed);
+    // A table that is streamed is held as soon as its rows do not tell which they are, and everything else flows.
+    if (!isLive(state, plan)) {
+      const rekeyed = keyFinding(plan, facts);
+      findings.push(...identityFindings(plan, facts), ...(rekeyed === undefined ? [] : [rekeyed]));
+      if (rekeyed !== undefined) options.onRekeyed?.(plan.route, rekeyed);
     }
     const sent = facts.columns.filter(({ generated }) => !generated);
     tables.set(tableKey(facts), {
@@ -86,16 +94,8 @@ export function checkShape(plan: RoutePlan, table: TableToStage): void {
   bindContract([{ contract }], relation, tableOf(plan).database);
 }
 
-/** Throws SOURCE_NOT_READY when a mutable source's table, which is streamed, no longer tells rows apart as it did. */
-export async function checkKeys(wanted: readonly RoutePlan[], session: DatabaseSession): Promise<void> {
-  for (const plan of wanted) {
-    if (plan.source?.mode !== SourceMode.MUTABLE) continue;
-    const { schema, table } = tableOf(plan);
-    const facts = await session.table(schema, table);
-    if (facts === undefined) continue;
-    const rekeyed = keyFinding(plan, facts);
-    throwFindings(rekeyed === undefined ? routeFindings(plan, facts) : [rekeyed]);
-  }
+function isLive({ routes }: SourceState, plan: RoutePlan): boolean {
+  return routes.some(({ route, phase }) => route === plan.route && phase === 'live');
 }
 
 /** The permanent slot, and for a snapshot a temporary one. */

@@ -10,18 +10,20 @@ import type { Clock } from '@freshet/kit/clock.ts';
 import { type FreshetError, isFreshetError } from '@freshet/kit/errors.ts';
 import type { Logger } from '@freshet/kit/logger.ts';
 import type { BatchTaker } from '../core/append-pipeline.ts';
-import type { RowPlace } from '../core/quarantine.ts';
-import { prepareRoute, type SLOT_LANE, SNAPSHOT_LANE } from '../core/route.ts';
+import { prepareRoute, SNAPSHOT_LANE } from '../core/route.ts';
 import { shapeOf } from '../core/row-shape.ts';
-import type { SourceDatabase, TableToStage } from '../core/source-database.ts';
+import { SnapshotProgress, type SnapshotReport } from '../core/snapshot-progress.ts';
+import type { SnapshotReader, SourceDatabase, TableToStage } from '../core/source-database.ts';
 import type { SourcePipelines } from '../core/source-pipelines.ts';
 import { type PublishedTables, publishedOid, type RouteGeneration, type RouteState } from '../core/source-state.ts';
 import { tableName } from '../core/sql.ts';
+import { earlierDecisions } from './earlier-lives.ts';
 import type { QuarantineFile } from './quarantine-file.ts';
 import { RuleNotices, type RuleNoticesOptions } from './rule-notices.ts';
-import { appendSnapshot } from './snapshot-rows.ts';
+import { appendSnapshot, rowsToAppend } from './snapshot-rows.ts';
 import type { Stage, StageStore } from './snapshot-stage.ts';
 import { checkShape, tableKey, tableOf } from './source-preflight.ts';
+import type { SourceStore } from './source-store.ts';
 
 export interface SourceSnapshotsOptions extends RuleNoticesOptions {
   readonly database: SourceDatabase;
@@ -29,6 +31,7 @@ export interface SourceSnapshotsOptions extends RuleNoticesOptions {
   readonly stages: StageStore;
   readonly pipelines: SourcePipelines;
   readonly quarantine: QuarantineFile;
+  readonly store: Pick<SourceStore, 'state' | 'logged'>;
   readonly partitions: number;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -46,10 +49,16 @@ export interface StageAppend {
 export class SourceSnapshots {
   readonly #options: SourceSnapshotsOptions;
   readonly #rules: RuleNotices;
+  readonly #progress = new SnapshotProgress();
 
   constructor(options: SourceSnapshotsOptions) {
     this.#options = options;
     this.#rules = new RuleNotices(options);
+  }
+
+  /** How far what is under way is; undefined: nothing is. */
+  get progress(): SnapshotReport | undefined {
+    return this.#progress.report;
   }
 
   /** Reads the routes' tables to a stage; resolves, when it is durable, with what the routes are then. */
@@ -71,9 +80,14 @@ export class SourceSnapshots {
       routes: routes.map(({ plan }) => plan.route),
       tables: staged.map(({ schema, table }) => tableName(schema, table)),
     });
-    const stage = await database.snapshot(slotName, signal, (reader, fromLsn) =>
-      stages.write(name, fromLsn, staged, reader),
-    );
+    const progress = this.#progress;
+    progress.begin('reading');
+    const stage = await database
+      .snapshot(slotName, signal, async (reader, fromLsn) => {
+        progress.expect(await rowsAbout(reader, staged));
+        return stages.write(name, fromLsn, staged, reader, (rows) => progress.add(rows));
+      })
+      .finally(() => progress.end());
     return routes.map(
       ({ plan, generation }): RouteState => ({
         route: plan.route,
@@ -116,12 +130,14 @@ export class SourceSnapshots {
     { stage, states, wanted, definitions, pipeline, pace }: StageAppend,
     signal: AbortSignal,
   ): Promise<readonly RouteState[] | FreshetError> {
-    const { stages, quarantine, partitions, clock, logger } = this.#options;
+    const { stages, quarantine, store, partitions, clock, logger } = this.#options;
     const plans = new Map(wanted.map((plan) => [plan.route, plan]));
-    const ahead = await heldAhead(quarantine, states, SNAPSHOT_LANE, 0n);
+    const decisionsOf = await earlierDecisions(states, SNAPSHOT_LANE, { quarantine, store });
     const routes = states.map(({ route, generation }) =>
-      prepareRoute(must(plans.get(route)), generation, partitions, ahead),
+      prepareRoute(must(plans.get(route)), generation, partitions, decisionsOf(route)),
     );
+    const progress = this.#progress;
+    progress.begin('appending', rowsToAppend(stage, routes));
     try {
       const rows = await appendSnapshot({
         store: stages,
@@ -131,6 +147,7 @@ export class SourceSnapshots {
         partitions,
         pipeline,
         pace,
+        onRows: (count) => progress.add(count),
         clock,
         signal,
       });
@@ -141,23 +158,19 @@ export class SourceSnapshots {
       if (!isFreshetError(error, 'DATA_DAMAGED')) throw error;
       await stages.remove(stage.name);
       return error;
+    } finally {
+      progress.end();
     }
   }
 }
 
-/** Rows in quarantine whose event time was ahead, of those that may come again in the lane: of the slot's, from a position on. */
-export async function heldAhead(
-  quarantine: QuarantineFile,
-  states: readonly RouteState[],
-  lane: typeof SNAPSHOT_LANE | typeof SLOT_LANE,
-  fromLsn: bigint,
-): Promise<ReadonlySet<string>> {
-  const generations = new Map(states.map(({ route, generation }) => [route, generation]));
-  const mayComeAgain = (place: RowPlace): boolean =>
-    place.lane === lane &&
-    generations.get(place.route) === place.generation &&
-    (lane === SNAPSHOT_LANE || place.major >= fromLsn);
-  // The file may be long, and most of the time none of it matters.
-  if (!quarantine.newestAhead.some(mayComeAgain)) return new Set();
-  return quarantine.places((entry) => entry.reason === 'event_time_ahead' && mayComeAgain(entry));
+/** The rows of all tables, about; undefined when it is not known of one. */
+async function rowsAbout(reader: SnapshotReader, tables: readonly TableToStage[]): Promise<number | undefined> {
+  let sum = 0;
+  for (const table of tables) {
+    const rows = await reader.rowsAbout(table);
+    if (rows === undefined) return undefined;
+    sum += rows;
+  }
+  return sum;
 }

@@ -11,10 +11,19 @@ import type { ConditionBoard } from '@freshet/kit/conditions.ts';
 import type { Logger } from '@freshet/kit/logger.ts';
 import type { FileSystem } from '@freshet/log/file-system.ts';
 import type { Log } from '@freshet/log/log.ts';
+import type { ChangeStream } from '../core/change-stream.ts';
 import { historyNotice } from '../core/history-notice.ts';
 import { type Ended, endRoutes } from '../core/settle-routes.ts';
 import type { DatabaseSession } from '../core/source-database.ts';
-import { EMPTY_STATE, type RouteState, type SourceState, startedOver, withRoutes } from '../core/source-state.ts';
+import {
+  advanced,
+  EMPTY_STATE,
+  type RouteState,
+  type SourceState,
+  startedOver,
+  withRoutes,
+} from '../core/source-state.ts';
+import { LogTail } from './log-tail.ts';
 import { LogWitness } from './log-witness.ts';
 import { loadState, ResyncMark } from './resync.ts';
 import { StateFile } from './state-file.ts';
@@ -25,7 +34,7 @@ export interface SourceStoreOptions {
   readonly slotName: string;
   readonly files: FileSystem;
   readonly directory: string;
-  readonly log: Pick<Log, 'describe' | 'logId'>;
+  readonly log: Pick<Log, 'describe' | 'read' | 'logId'>;
   readonly resync?: string | undefined;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -37,6 +46,8 @@ export class SourceStore {
   readonly #file: StateFile;
   readonly #mark: ResyncMark;
   readonly #witness: LogWitness;
+  /** What of the source is in the log beyond what is acknowledged. */
+  readonly #tail: LogTail;
   #state: SourceState = EMPTY_STATE;
   #updating: Promise<void> = Promise.resolve();
 
@@ -44,6 +55,7 @@ export class SourceStore {
     this.#options = options;
     const { files, directory, log } = options;
     this.#witness = new LogWitness(log);
+    this.#tail = new LogTail(log);
     this.#file = new StateFile(files, join(directory, 'state.json'), log.logId);
     this.#mark = new ResyncMark(files, join(directory, 'resync.json'));
   }
@@ -67,7 +79,9 @@ export class SourceStore {
   /** Resolves when the state is durable and in force. */
   async save(state: SourceState): Promise<void> {
     if (state === this.#state) return;
-    const noted = await this.#witness.noted(state);
+    const ended = await this.#witness.noted(state);
+    // First of all: nothing of the source is in the log then, or what is there of a state of before this was noted.
+    const noted = ended.tailFrom.length === 0 ? { ...ended, tailFrom: ended.logEnds } : ended;
     await this.#file.save(noted);
     const isNews = state.loss !== this.#state.loss;
     this.#state = noted;
@@ -79,6 +93,24 @@ export class SourceStore {
     const done = this.#updating.then(() => this.save(change(this.#state)));
     this.#updating = done.catch(() => undefined);
     return done;
+  }
+
+  /** Saves that the stream has come to a position, all before which is durable. */
+  async advance(lsn: bigint, stream: Pick<ChangeStream, 'floors' | 'holes' | 'trail' | 'reachedLsn'>): Promise<void> {
+    await this.update((state) => {
+      const next = advanced(state, lsn, stream);
+      const tailFrom = this.#tail.from(next.acknowledgedLsn);
+      return tailFrom === undefined ? next : { ...next, tailFrom };
+    });
+    if (this.#state.routes.every(({ phase }) => phase !== 'appending'))
+      this.#tail.note(stream.reachedLsn, this.#state.logEnds);
+  }
+
+  /** By partition, the newest record in the log of a lane, for those that may come again. Nothing may be on its way there. */
+  async logged(): Promise<Pick<LogTail, 'newestOf'>> {
+    const { routes, tailFrom } = this.#state;
+    await this.#tail.read(new Set(routes.map(({ route }) => route)), tailFrom);
+    return this.#tail;
   }
 
   /** Ends routes of which it was found that they cannot go on: they begin anew. */

@@ -9,6 +9,7 @@ import { dirname } from 'node:path';
 import { FreshetError } from '@freshet/kit/errors.ts';
 import type { FileSystem } from '@freshet/log/file-system.ts';
 import { openSealedJson, readIfThere, replaceFile, sealJson } from '@freshet/log/whole-file.ts';
+import type { Landmark } from '../core/commit-trail.ts';
 import type { HistoryLoss } from '../core/history-notice.ts';
 import { RESYNC_REMEDY } from '../core/lost-history.ts';
 import { formatLsn, parseLsn } from '../core/lsn.ts';
@@ -27,8 +28,10 @@ interface StateJson {
   readonly resync?: string;
   readonly generationFloor?: number;
   readonly acknowledgedLsn: string;
+  readonly landmark?: { readonly endLsn: string; readonly atUs: number; readonly untilLsn: string };
   readonly loss?: { readonly atUs: number; readonly what: string; readonly fromLsn: string; readonly toLsn?: string };
   readonly logEnds?: readonly number[];
+  readonly tailFrom?: readonly number[];
   readonly logLost?: string;
   readonly routes: readonly {
     readonly route: number;
@@ -75,21 +78,24 @@ export class StateFile {
       resync: json.resync ?? '',
       generationFloor: json.generationFloor ?? 0,
       acknowledgedLsn: lsn(json.acknowledgedLsn, path),
+      ...(json.landmark === undefined ? {} : { landmark: readLandmark(json.landmark, path) }),
       ...(json.loss === undefined ? {} : { loss: readLoss(json.loss, path) }),
       routes: json.logId === this.#logId ? json.routes.map((route) => readRoute(route, path)) : [],
       logEnds: json.logId === this.#logId ? (json.logEnds ?? []) : [],
+      tailFrom: json.logId === this.#logId ? (json.tailFrom ?? []) : [],
       logLost: json.logId === this.#logId ? (json.logLost ?? '') : '',
     };
   }
 
   /** Resolves when the state is durable. */
   async save(state: SourceState): Promise<void> {
-    const { loss, ...rest } = state;
+    const { loss, landmark, ...rest } = state;
     const json: StateJson = {
       version: 2,
       logId: this.#logId,
       ...rest,
       ...(loss === undefined ? {} : { loss: lossJson(loss) }),
+      ...(landmark === undefined ? {} : { landmark: landmarkJson(landmark) }),
       acknowledgedLsn: formatLsn(state.acknowledgedLsn),
       routes: state.routes.map((route) => ({
         ...route,
@@ -112,6 +118,14 @@ export class StateFile {
       return copy;
     });
   }
+}
+
+function landmarkJson({ endLsn, atUs, untilLsn }: Landmark): NonNullable<StateJson['landmark']> {
+  return { endLsn: formatLsn(endLsn), atUs, untilLsn: formatLsn(untilLsn) };
+}
+
+function readLandmark({ endLsn, atUs, untilLsn }: NonNullable<StateJson['landmark']>, path: string): Landmark {
+  return { endLsn: lsn(endLsn, path), atUs, untilLsn: lsn(untilLsn, path) };
 }
 
 function lossJson({ fromLsn, toLsn, ...rest }: HistoryLoss): NonNullable<StateJson['loss']> {

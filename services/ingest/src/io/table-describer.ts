@@ -1,9 +1,9 @@
 /** Describes tables for the registry's plans: their shape as a contract, and what keeps them from being captured. */
-import type { Contract, SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import { type Contract, SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import type { FreshetError } from '@freshet/kit/errors.ts';
 import { isFreshetError } from '@freshet/kit/errors.ts';
 import { contractOf } from '../core/contract.ts';
-import { serverFindings, tableFindings } from '../core/preflight.ts';
+import { serverFindings, tableFindings, untoldFindings } from '../core/preflight.ts';
 import { readRowsEstimate, readServer, readTable } from './catalog.ts';
 import { notConfigured } from './ingest-node.ts';
 import type { PgConnection } from './pg/pg-connection.ts';
@@ -48,7 +48,11 @@ export async function describeTables(
           const table = await readTable(connection, question.schema, question.table);
           answers.set(question, {
             contract: table === undefined ? undefined : contractOf(question.source, table),
-            problems: [...problems, ...tableFindings(question, table, server.user)],
+            problems: [
+              ...problems,
+              ...tableFindings(question, table, server.user),
+              ...(table !== undefined && question.mode === SourceMode.MUTABLE ? untoldFindings(table) : []),
+            ],
             rows: table === undefined ? undefined : await readRowsEstimate(connection, question.schema, question.table),
           });
         }

@@ -7,7 +7,7 @@ import { isFreshetError } from '@freshet/kit/errors.ts';
 
 export interface TableWatch {
   /** Looks once. Throws SOURCE_NOT_READY when a table is another one. */
-  readonly look: () => Promise<void>;
+  readonly look: (signal: AbortSignal) => Promise<void>;
   /** Told once, of what a look threw; that the database does not answer is no news. */
   readonly onMoved: (error: Error) => void;
   readonly everyMs: number;
@@ -19,7 +19,7 @@ export async function watchTables({ look, onMoved, everyMs, clock }: TableWatch,
   for (;;) {
     try {
       await clock.sleep(everyMs, signal);
-      await look();
+      await look(signal);
     } catch (error) {
       if (signal.aborted) return;
       if (isFreshetError(error, 'SOURCE_UNREACHABLE')) continue;

@@ -4,12 +4,15 @@ import {
   type GetIngestStatusRequest,
   type GetIngestStatusResponseSchema,
   type LogPartitionStatusSchema,
+  type SnapshotProgressSchema,
+  SnapshotStep,
   SourceState as State,
 } from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
 import type { Condition } from '@freshet/gen/freshet/type/v1/condition_pb.ts';
 import type { FreshetError } from '@freshet/kit/errors.ts';
 import { toErrorDetail } from '@freshet/kit/grpc/error-mapping.ts';
 import type { KeptPartition, RetentionState } from '@freshet/log/retention-keeper.ts';
+import type { SnapshotReport } from '../core/snapshot-progress.ts';
 import type { SourceReport } from '../core/source-report.ts';
 
 export interface IngestReport {
@@ -42,17 +45,20 @@ export function getIngestStatus(
       conditions: [...conditions],
       partitions: kept.partitions.map((partition) => partitionStatus(partition, kept)),
       sources: [
-        ...sources.map(({ database, phase, routes, durableLsn, serverLsn, commits, rows, unkeyed, problem }) => ({
-          database,
-          state: phase,
-          routes: [...routes],
-          durableLsn,
-          serverLsn,
-          commits: BigInt(commits),
-          rows: BigInt(rows),
-          unkeyed: BigInt(unkeyed),
-          ...(problem === undefined ? {} : { problem: toErrorDetail(problem) }),
-        })),
+        ...sources.map(
+          ({ database, phase, routes, durableLsn, serverLsn, commits, rows, unkeyed, problem, snapshot }) => ({
+            database,
+            state: phase,
+            routes: [...routes],
+            durableLsn,
+            serverLsn,
+            commits: BigInt(commits),
+            rows: BigInt(rows),
+            unkeyed: BigInt(unkeyed),
+            ...(problem === undefined ? {} : { problem: toErrorDetail(problem) }),
+            ...(snapshot === undefined ? {} : { snapshot: snapshotProgress(snapshot) }),
+          }),
+        ),
         ...missing.map((problem) => ({
           database: problem.place.replace(/^database /, ''),
           state: State.HALTED,
@@ -60,6 +66,18 @@ export function getIngestStatus(
         })),
       ],
     });
+  };
+}
+
+function snapshotProgress({
+  step,
+  rows,
+  rowsExpected,
+}: SnapshotReport): MessageInitShape<typeof SnapshotProgressSchema> {
+  return {
+    step: step === 'reading' ? SnapshotStep.READING : SnapshotStep.APPENDING,
+    rows: BigInt(rows),
+    ...(rowsExpected === undefined ? {} : { rowsExpected: BigInt(rowsExpected) }),
   };
 }
 

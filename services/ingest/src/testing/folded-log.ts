@@ -81,7 +81,8 @@ async function recordsOf(log: Pick<Log, 'read'>, partition: number, start: numbe
   if (start === end) return records;
   for await (const batch of log.read(partition, start, new AbortController().signal)) {
     for (const { offset, record } of batch.entries) {
-      if (offset < end) records.push(fromBinary(LogRecordSchema, record));
+      // A copy: what is decoded refers to the bytes, and the record is only lent.
+      if (offset < end) records.push(fromBinary(LogRecordSchema, record.slice()));
     }
     if ((batch.entries.at(-1)?.offset ?? 0) >= end - 1) break;
   }

@@ -202,7 +202,9 @@ export class ScriptedDatabase implements SourceDatabase {
         yield Buffer.from(`${table.columns.map((column) => row[column] ?? '\\N').join('\t')}\n`);
       }
     };
-    return work({ copy }, this.#lsn);
+    const rowsAbout = ({ table }: { table: string }): Promise<number> =>
+      Promise.resolve(frozen.get(table)?.length ?? 0);
+    return work({ copy, rowsAbout }, this.#lsn);
   }
 
   openStream(slotName: string): Promise<ReplicationStream> {
@@ -302,6 +304,7 @@ export class ScriptedDatabase implements SourceDatabase {
     if (table === undefined) return undefined;
     const base = { oid: INT8, name: 'int8', category: 'N', elementOid: 0, modifier: -1 };
     return {
+      oid: table.oid,
       schema: 'public',
       table: name,
       kind: 'r',
@@ -312,8 +315,9 @@ export class ScriptedDatabase implements SourceDatabase {
       maySelect: true,
       owner: 'owner',
       rowSecurity: false,
-      columns: table.columns.map((column) => ({
+      columns: table.columns.map((column, i) => ({
         name: column,
+        number: i + 1,
         typeOid: INT8,
         typeText: 'bigint',
         nullable: column !== 'id',

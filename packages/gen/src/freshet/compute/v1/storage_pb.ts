@@ -8,6 +8,7 @@
 // History: 2026-11-22 first version.
 // 2026-11-23 format 2: a link of the chain for every commit, keys and digest of each instance, where the journal begins;
 // checkpoint files. A store of format 1 is put aside and folded again.
+// 2026-11-29 where the log ended when state was begun; additive: older state says that it is not known.
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
@@ -17,7 +18,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file freshet/compute/v1/storage.proto.
  */
 export const file_freshet_compute_v1_storage: GenFile = /*@__PURE__*/
-  fileDesc("CiBmcmVzaGV0L2NvbXB1dGUvdjEvc3RvcmFnZS5wcm90bxISZnJlc2hldC5jb21wdXRlLnYxIvwBCgxDb21taXRSZWNvcmQSDgoGZm9ybWF0GAEgASgNEg0KBXNoYXJkGAIgASgNEg4KBmxvZ19pZBgDIAEoDBIQCghwb3NpdGlvbhgEIAEoBBITCgtsb2dfdGltZV91cxgFIAEoEhISCgpyZWNvcmRfY3JjGAYgASgHEhEKCWZvbGRfbWV0YRgHIAEoDBI4CglpbnN0YW5jZXMYCCADKAsyJS5mcmVzaGV0LmNvbXB1dGUudjEuQ29tbWl0dGVkSW5zdGFuY2USDQoFY2hhaW4YCSABKAwSDwoHY29tbWl0cxgKIAEoBBIVCg1qb3VybmFsX3N0YXJ0GAsgASgEIlEKCUNoYWluTGluaxINCgVjaGFpbhgBIAEoDBIMCgRib2R5GAIgASgMEgwKBGZyb20YAyABKAQSCgoCdG8YBCABKAQSDQoFYnl0ZXMYBSABKA0icQoRQ29tbWl0dGVkSW5zdGFuY2USEAoIaW5zdGFuY2UYASABKAwSEAoIY29tcGxldGUYAiABKAgSFgoOam91cm5hbGVkX2Zyb20YAyABKAQSDAoEa2V5cxgEIAEoBBISCgprZXlfZGlnZXN0GAUgASgGImEKDEpvdXJuYWxFbnRyeRINCgVjaGFpbhgBIAEoDBISCgpyZWNvcmRfY3JjGAIgASgHEi4KBXZpZXdzGAMgAygLMh8uZnJlc2hldC5jb21wdXRlLnYxLkpvdXJuYWxWaWV3IiwKC0pvdXJuYWxWaWV3Eg8KB3ZpZXdfaWQYASABKAwSDAoEa2V5cxgCIAMoDCK5AQoQQ2hlY2twb2ludEhlYWRlchIOCgZmb3JtYXQYASABKA0SFgoOZW5naW5lX3ZlcnNpb24YAiABKA0SDgoGbG9nX2lkGAMgASgMEg0KBXNoYXJkGAQgASgNEhAKCHBvc2l0aW9uGAUgASgEEhMKC2xvZ190aW1lX3VzGAYgASgSEhIKCnJlY29yZF9jcmMYByABKAcSDgoGY29tbWl0GAggASgMEhMKC3Rha2VuX2F0X3VzGAkgASgSIl0KEENoZWNrcG9pbnRGb290ZXISDgoGc3RhdGVzGAEgASgEEhMKC3N0YXRlX2J5dGVzGAIgASgEEg4KBnNoYTI1NhgDIAEoDBIUCgxzdGF0ZV9kaWdlc3QYBCABKAxiBnByb3RvMw");
+  fileDesc("CiBmcmVzaGV0L2NvbXB1dGUvdjEvc3RvcmFnZS5wcm90bxISZnJlc2hldC5jb21wdXRlLnYxIqQCCgxDb21taXRSZWNvcmQSDgoGZm9ybWF0GAEgASgNEg0KBXNoYXJkGAIgASgNEg4KBmxvZ19pZBgDIAEoDBIQCghwb3NpdGlvbhgEIAEoBBITCgtsb2dfdGltZV91cxgFIAEoEhISCgpyZWNvcmRfY3JjGAYgASgHEhEKCWZvbGRfbWV0YRgHIAEoDBI4CglpbnN0YW5jZXMYCCADKAsyJS5mcmVzaGV0LmNvbXB1dGUudjEuQ29tbWl0dGVkSW5zdGFuY2USDQoFY2hhaW4YCSABKAwSDwoHY29tbWl0cxgKIAEoBBIVCg1qb3VybmFsX3N0YXJ0GAsgASgEEhAKCGJlZ3VuX2F0GAwgASgEEhQKDGVyYXNlZF9iZWxvdxgNIAEoBCJRCglDaGFpbkxpbmsSDQoFY2hhaW4YASABKAwSDAoEYm9keRgCIAEoDBIMCgRmcm9tGAMgASgEEgoKAnRvGAQgASgEEg0KBWJ5dGVzGAUgASgNIoMBChFDb21taXR0ZWRJbnN0YW5jZRIQCghpbnN0YW5jZRgBIAEoDBIQCghjb21wbGV0ZRgCIAEoCBIWCg5qb3VybmFsZWRfZnJvbRgDIAEoBBIMCgRrZXlzGAQgASgEEhIKCmtleV9kaWdlc3QYBSABKAYSEAoIYmVndW5fYXQYBiABKAQiYQoMSm91cm5hbEVudHJ5Eg0KBWNoYWluGAEgASgMEhIKCnJlY29yZF9jcmMYAiABKAcSLgoFdmlld3MYAyADKAsyHy5mcmVzaGV0LmNvbXB1dGUudjEuSm91cm5hbFZpZXciLAoLSm91cm5hbFZpZXcSDwoHdmlld19pZBgBIAEoDBIMCgRrZXlzGAIgAygMIrkBChBDaGVja3BvaW50SGVhZGVyEg4KBmZvcm1hdBgBIAEoDRIWCg5lbmdpbmVfdmVyc2lvbhgCIAEoDRIOCgZsb2dfaWQYAyABKAwSDQoFc2hhcmQYBCABKA0SEAoIcG9zaXRpb24YBSABKAQSEwoLbG9nX3RpbWVfdXMYBiABKBISEgoKcmVjb3JkX2NyYxgHIAEoBxIOCgZjb21taXQYCCABKAwSEwoLdGFrZW5fYXRfdXMYCSABKBIiXQoQQ2hlY2twb2ludEZvb3RlchIOCgZzdGF0ZXMYASABKAQSEwoLc3RhdGVfYnl0ZXMYAiABKAQSDgoGc2hhMjU2GAMgASgMEhQKDHN0YXRlX2RpZ2VzdBgEIAEoDGIGcHJvdG8z");
 
 /**
  * What the store holds: every commit replaces it, in one batch with the state and the journal entry that it covers.
@@ -102,6 +103,22 @@ export type CommitRecord = Message<"freshet.compute.v1.CommitRecord"> & {
    * @generated from field: uint64 journal_start = 11;
    */
   journalStart: bigint;
+
+  /**
+   * Where the partition ended when the state was begun, from nothing: by it a node knows whether it folded rows of an entity
+   * that was erased since without it. 0: not known.
+   *
+   * @generated from field: uint64 begun_at = 12;
+   */
+  begunAt: bigint;
+
+  /**
+   * Behind the newest record that erased an entity and was gone when the shard came to it; 0: there was none. The journal names
+   * no key there: who was told less gets a pass.
+   *
+   * @generated from field: uint64 erased_below = 13;
+   */
+  erasedBelow: bigint;
 };
 
 /**
@@ -202,6 +219,13 @@ export type CommittedInstance = Message<"freshet.compute.v1.CommittedInstance"> 
    * @generated from field: fixed64 key_digest = 5;
    */
   keyDigest: bigint;
+
+  /**
+   * Of one that is being built: where the partition ended when that was begun, at least. 0: not known.
+   *
+   * @generated from field: uint64 begun_at = 6;
+   */
+  begunAt: bigint;
 };
 
 /**

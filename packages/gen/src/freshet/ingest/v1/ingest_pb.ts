@@ -9,6 +9,7 @@
 // 2026-11-23 DiagnoseSources; additive, any order of deployment.
 // 2026-11-23 EraseEntity, NoteErased, GetErase: compute and serve first, then ingest, then the command.
 // 2026-11-29 rows of a described table; additive, any order of deployment.
+// 2026-11-29 how far a snapshot is, in the status; additive, any order of deployment.
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
@@ -27,7 +28,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file freshet/ingest/v1/ingest.proto.
  */
 export const file_freshet_ingest_v1_ingest: GenFile = /*@__PURE__*/
-  fileDesc("Ch5mcmVzaGV0L2luZ2VzdC92MS9pbmdlc3QucHJvdG8SEWZyZXNoZXQuaW5nZXN0LnYxIpABChJFcmFzZUVudGl0eVJlcXVlc3QSLwoIZXJhc2VfaWQYASABKAlCHbpIGnIYMhZeW0EtWmEtejAtOS5fLV17MSw2NH0kEhgKBmVudGl0eRgCIAEoCUIIukgFcgMYgAISHAoKZW50aXR5X2tleRgDIAEoDEIIukgFegMYgBASEQoJc2V0X2FzaWRlGAQgASgIIlEKE0VyYXNlRW50aXR5UmVzcG9uc2USDAoEc3RlcBgBIAEoCRIsCgVlcmFzZRgCIAEoCzIdLmZyZXNoZXQuaW5nZXN0LnYxLkVyYXNlU3RhdGUivwIKCkVyYXNlU3RhdGUSEAoIZXJhc2VfaWQYASABKAkSDgoGZW50aXR5GAIgASgJEhIKCmVudGl0eV9rZXkYAyABKAwSEAoIa2V5X2hhc2gYBCABKAwSDAoEc2FsdBgFIAEoDBITCgthc2tlZF9hdF91cxgGIAEoEhIcCg9jb21wbGV0ZWRfYXRfdXMYByABKBJIAIgBARIOCgZsb2dfaWQYCCABKAwSEQoJcGFydGl0aW9uGAkgASgNEg4KBm9mZnNldBgKIAEoBBITCgtsb2dfdGltZV91cxgLIAEoEhIOCgZyb3V0ZXMYDCADKA0SDQoFdmlld3MYDSADKAkSLQoGcGxhY2VzGA4gAygLMh0uZnJlc2hldC5pbmdlc3QudjEuRXJhc2VQbGFjZUISChBfY29tcGxldGVkX2F0X3VzIlYKCkVyYXNlUGxhY2USDAoEa2luZBgBIAEoCRINCgVwbGFjZRgCIAEoCRIMCgRkb25lGAMgASgIEg4KBmRldGFpbBgEIAEoCRINCgVjb3VudBgFIAEoBCKQAQoRTm90ZUVyYXNlZFJlcXVlc3QSLwoIZXJhc2VfaWQYASABKAlCHbpIGnIYMhZeW0EtWmEtejAtOS5fLV17MSw2NH0kEjgKBnBsYWNlcxgCIAMoCzIdLmZyZXNoZXQuaW5nZXN0LnYxLkVyYXNlUGxhY2VCCbpIBpIBAxCQThIQCghjb21wbGV0ZRgDIAEoCCJCChJOb3RlRXJhc2VkUmVzcG9uc2USLAoFZXJhc2UYASABKAsyHS5mcmVzaGV0LmluZ2VzdC52MS5FcmFzZVN0YXRlIkIKD0dldEVyYXNlUmVxdWVzdBIvCghlcmFzZV9pZBgBIAEoCUIdukgachgyFl5bQS1aYS16MC05Ll8tXXsxLDY0fSQiQAoQR2V0RXJhc2VSZXNwb25zZRIsCgVlcmFzZRgBIAEoCzIdLmZyZXNoZXQuaW5nZXN0LnYxLkVyYXNlU3RhdGUiUwoVRGVzY3JpYmVUYWJsZXNSZXF1ZXN0EjoKBnRhYmxlcxgBIAMoCzIfLmZyZXNoZXQuaW5nZXN0LnYxLlRhYmxlUmVxdWVzdEIJukgGkgEDEOgHIokBCgxUYWJsZVJlcXVlc3QSFwoGc291cmNlGAEgASgJQge6SARyAhABEjUKBXRhYmxlGAIgASgLMh4uZnJlc2hldC50eXBlLnYxLlBvc3RncmVzVGFibGVCBrpIA8gBARIpCgRtb2RlGAMgASgOMhsuZnJlc2hldC50eXBlLnYxLlNvdXJjZU1vZGUiTQoWRGVzY3JpYmVUYWJsZXNSZXNwb25zZRIzCgZ0YWJsZXMYASADKAsyIy5mcmVzaGV0LmluZ2VzdC52MS5UYWJsZURlc2NyaXB0aW9uIosBChBUYWJsZURlc2NyaXB0aW9uEisKCGNvbnRyYWN0GAEgASgLMhkuZnJlc2hldC50eXBlLnYxLkNvbnRyYWN0Ei4KCHByb2JsZW1zGAIgAygLMhwuZnJlc2hldC50eXBlLnYxLkVycm9yRGV0YWlsEhEKBHJvd3MYAyABKARIAIgBAUIHCgVfcm93cyIYChZHZXRJbmdlc3RTdGF0dXNSZXF1ZXN0IpsCChdHZXRJbmdlc3RTdGF0dXNSZXNwb25zZRIOCgZsb2dfaWQYASABKAwSHgoWZGVmaW5pdGlvbnNfZ2VuZXJhdGlvbhgCIAEoBBIwCgdzb3VyY2VzGAMgAygLMh8uZnJlc2hldC5pbmdlc3QudjEuU291cmNlU3RhdHVzEg8KB3JlY29yZHMYBCABKAQSDQoFYnl0ZXMYBSABKAQSEwoLcXVhcmFudGluZWQYBiABKAQSLgoKY29uZGl0aW9ucxgHIAMoCzIaLmZyZXNoZXQudHlwZS52MS5Db25kaXRpb24SOQoKcGFydGl0aW9ucxgIIAMoCzIlLmZyZXNoZXQuaW5nZXN0LnYxLkxvZ1BhcnRpdGlvblN0YXR1cyLJAQoSTG9nUGFydGl0aW9uU3RhdHVzEhEKCXBhcnRpdGlvbhgBIAEoDRINCgVzdGFydBgCIAEoBBILCgNlbmQYAyABKAQSDQoFYnl0ZXMYBCABKAQSHwoSb2xkZXN0X2xvZ190aW1lX3VzGAUgASgSSACIAQESGgoNYWxsb3dlZF9iZWxvdxgGIAEoBEgBiAEBEg8KB292ZXJydW4YByABKAlCFQoTX29sZGVzdF9sb2dfdGltZV91c0IQCg5fYWxsb3dlZF9iZWxvdyLnAQoMU291cmNlU3RhdHVzEhAKCGRhdGFiYXNlGAEgASgJEi0KBXN0YXRlGAIgASgOMh4uZnJlc2hldC5pbmdlc3QudjEuU291cmNlU3RhdGUSDgoGcm91dGVzGAMgAygNEhMKC2R1cmFibGVfbHNuGAQgASgEEhIKCnNlcnZlcl9sc24YBSABKAQSDwoHY29tbWl0cxgGIAEoBBIMCgRyb3dzGAcgASgEEi0KB3Byb2JsZW0YCCABKAsyHC5mcmVzaGV0LnR5cGUudjEuRXJyb3JEZXRhaWwSDwoHdW5rZXllZBgJIAEoBCI4ChZEaWFnbm9zZVNvdXJjZXNSZXF1ZXN0Eh4KC3BhdGllbmNlX21zGAEgASgNQgm6SAYqBBjg1AMiUgoXRGlhZ25vc2VTb3VyY2VzUmVzcG9uc2USNwoJZGF0YWJhc2VzGAEgAygLMiQuZnJlc2hldC5pbmdlc3QudjEuRGF0YWJhc2VEaWFnbm9zaXMilwIKEURhdGFiYXNlRGlhZ25vc2lzEhAKCGRhdGFiYXNlGAEgASgJEg4KBnRhcmdldBgCIAEoCRItCgdmYWlsdXJlGAMgASgLMhwuZnJlc2hldC50eXBlLnYxLkVycm9yRGV0YWlsEjIKBnNlcnZlchgEIAEoCzIiLmZyZXNoZXQuaW5nZXN0LnYxLlNlcnZlckRpYWdub3NpcxIRCglzbG90X25hbWUYBSABKAkSLgoEc2xvdBgGIAEoCzIgLmZyZXNoZXQuaW5nZXN0LnYxLlNsb3REaWFnbm9zaXMSOgoGdGFibGVzGAcgAygLMiouZnJlc2hldC5pbmdlc3QudjEuUHVibGlzaGVkVGFibGVEaWFnbm9zaXMitwIKD1NlcnZlckRpYWdub3NpcxIPCgd2ZXJzaW9uGAEgASgNEhMKC2luX3JlY292ZXJ5GAIgASgIEhEKCXdhbF9sZXZlbBgDIAEoCRIdChVyZXBsaWNhdGlvbl9zbG90c19tYXgYBCABKA0SGQoRcmVwbGljYXRpb25fc2xvdHMYBSABKA0SFwoPd2FsX3NlbmRlcnNfbWF4GAYgASgNEhMKC3dhbF9zZW5kZXJzGAcgASgNEhsKE3Nsb3Rfd2FsX2tlZXBfYnl0ZXMYCCABKBISFQoNbWF5X3JlcGxpY2F0ZRgJIAEoCBISCgptYXlfY3JlYXRlGAogASgIEgwKBHVzZXIYCyABKAkSFgoOY2xvY2tfYWhlYWRfdXMYDCABKBISFQoNcm91bmRfdHJpcF91cxgNIAEoAyK7AgoNU2xvdERpYWdub3NpcxIOCgZwbHVnaW4YASABKAkSEAoIZGF0YWJhc2UYAiABKAkSDgoGYWN0aXZlGAMgASgIEhIKCmFjdGl2ZV9waWQYBCABKA0SGgoSYWN0aXZlX2FwcGxpY2F0aW9uGAUgASgJEhYKDnJldGFpbmVkX2J5dGVzGAYgASgEEhkKEXVuY29uZmlybWVkX2J5dGVzGAcgASgEEhIKCndhbF9zdGF0dXMYCCABKAkSGwoOc2FmZV93YWxfYnl0ZXMYCSABKBJIAIgBARIeChFpbmFjdGl2ZV9zaW5jZV91cxgKIAEoEkgBiAEBEhsKE2ludmFsaWRhdGlvbl9yZWFzb24YCyABKAlCEQoPX3NhZmVfd2FsX2J5dGVzQhQKEl9pbmFjdGl2ZV9zaW5jZV91cyKZAQoXUHVibGlzaGVkVGFibGVEaWFnbm9zaXMSDgoGc2NoZW1hGAEgASgJEg0KBXRhYmxlGAIgASgJEg8KB211dGFibGUYAyABKAgSOgoQcmVwbGljYV9pZGVudGl0eRgEIAEoDjIgLmZyZXNoZXQudHlwZS52MS5SZXBsaWNhSWRlbnRpdHkSEgoKaWRlbnRpZmllZBgFIAEoCCqYAQoLU291cmNlU3RhdGUSHAoYU09VUkNFX1NUQVRFX1VOU1BFQ0lGSUVEEAASGwoXU09VUkNFX1NUQVRFX0NPTk5FQ1RJTkcQARIZChVTT1VSQ0VfU1RBVEVfU05BUFNIT1QQAhIaChZTT1VSQ0VfU1RBVEVfU1RSRUFNSU5HEAMSFwoTU09VUkNFX1NUQVRFX0hBTFRFRBAEMtoECg1Jbmdlc3RTZXJ2aWNlEmUKDkRlc2NyaWJlVGFibGVzEiguZnJlc2hldC5pbmdlc3QudjEuRGVzY3JpYmVUYWJsZXNSZXF1ZXN0GikuZnJlc2hldC5pbmdlc3QudjEuRGVzY3JpYmVUYWJsZXNSZXNwb25zZRJoCg9HZXRJbmdlc3RTdGF0dXMSKS5mcmVzaGV0LmluZ2VzdC52MS5HZXRJbmdlc3RTdGF0dXNSZXF1ZXN0GiouZnJlc2hldC5pbmdlc3QudjEuR2V0SW5nZXN0U3RhdHVzUmVzcG9uc2USaAoPRGlhZ25vc2VTb3VyY2VzEikuZnJlc2hldC5pbmdlc3QudjEuRGlhZ25vc2VTb3VyY2VzUmVxdWVzdBoqLmZyZXNoZXQuaW5nZXN0LnYxLkRpYWdub3NlU291cmNlc1Jlc3BvbnNlEl4KC0VyYXNlRW50aXR5EiUuZnJlc2hldC5pbmdlc3QudjEuRXJhc2VFbnRpdHlSZXF1ZXN0GiYuZnJlc2hldC5pbmdlc3QudjEuRXJhc2VFbnRpdHlSZXNwb25zZTABElkKCk5vdGVFcmFzZWQSJC5mcmVzaGV0LmluZ2VzdC52MS5Ob3RlRXJhc2VkUmVxdWVzdBolLmZyZXNoZXQuaW5nZXN0LnYxLk5vdGVFcmFzZWRSZXNwb25zZRJTCghHZXRFcmFzZRIiLmZyZXNoZXQuaW5nZXN0LnYxLkdldEVyYXNlUmVxdWVzdBojLmZyZXNoZXQuaW5nZXN0LnYxLkdldEVyYXNlUmVzcG9uc2ViBnByb3RvMw", [file_buf_validate_validate, file_freshet_type_v1_condition, file_freshet_type_v1_contract, file_freshet_type_v1_error, file_freshet_type_v1_plan]);
+  fileDesc("Ch5mcmVzaGV0L2luZ2VzdC92MS9pbmdlc3QucHJvdG8SEWZyZXNoZXQuaW5nZXN0LnYxIpABChJFcmFzZUVudGl0eVJlcXVlc3QSLwoIZXJhc2VfaWQYASABKAlCHbpIGnIYMhZeW0EtWmEtejAtOS5fLV17MSw2NH0kEhgKBmVudGl0eRgCIAEoCUIIukgFcgMYgAISHAoKZW50aXR5X2tleRgDIAEoDEIIukgFegMYgBASEQoJc2V0X2FzaWRlGAQgASgIIlEKE0VyYXNlRW50aXR5UmVzcG9uc2USDAoEc3RlcBgBIAEoCRIsCgVlcmFzZRgCIAEoCzIdLmZyZXNoZXQuaW5nZXN0LnYxLkVyYXNlU3RhdGUivwIKCkVyYXNlU3RhdGUSEAoIZXJhc2VfaWQYASABKAkSDgoGZW50aXR5GAIgASgJEhIKCmVudGl0eV9rZXkYAyABKAwSEAoIa2V5X2hhc2gYBCABKAwSDAoEc2FsdBgFIAEoDBITCgthc2tlZF9hdF91cxgGIAEoEhIcCg9jb21wbGV0ZWRfYXRfdXMYByABKBJIAIgBARIOCgZsb2dfaWQYCCABKAwSEQoJcGFydGl0aW9uGAkgASgNEg4KBm9mZnNldBgKIAEoBBITCgtsb2dfdGltZV91cxgLIAEoEhIOCgZyb3V0ZXMYDCADKA0SDQoFdmlld3MYDSADKAkSLQoGcGxhY2VzGA4gAygLMh0uZnJlc2hldC5pbmdlc3QudjEuRXJhc2VQbGFjZUISChBfY29tcGxldGVkX2F0X3VzIlYKCkVyYXNlUGxhY2USDAoEa2luZBgBIAEoCRINCgVwbGFjZRgCIAEoCRIMCgRkb25lGAMgASgIEg4KBmRldGFpbBgEIAEoCRINCgVjb3VudBgFIAEoBCKQAQoRTm90ZUVyYXNlZFJlcXVlc3QSLwoIZXJhc2VfaWQYASABKAlCHbpIGnIYMhZeW0EtWmEtejAtOS5fLV17MSw2NH0kEjgKBnBsYWNlcxgCIAMoCzIdLmZyZXNoZXQuaW5nZXN0LnYxLkVyYXNlUGxhY2VCCbpIBpIBAxCQThIQCghjb21wbGV0ZRgDIAEoCCJCChJOb3RlRXJhc2VkUmVzcG9uc2USLAoFZXJhc2UYASABKAsyHS5mcmVzaGV0LmluZ2VzdC52MS5FcmFzZVN0YXRlIkIKD0dldEVyYXNlUmVxdWVzdBIvCghlcmFzZV9pZBgBIAEoCUIdukgachgyFl5bQS1aYS16MC05Ll8tXXsxLDY0fSQiQAoQR2V0RXJhc2VSZXNwb25zZRIsCgVlcmFzZRgBIAEoCzIdLmZyZXNoZXQuaW5nZXN0LnYxLkVyYXNlU3RhdGUiUwoVRGVzY3JpYmVUYWJsZXNSZXF1ZXN0EjoKBnRhYmxlcxgBIAMoCzIfLmZyZXNoZXQuaW5nZXN0LnYxLlRhYmxlUmVxdWVzdEIJukgGkgEDEOgHIokBCgxUYWJsZVJlcXVlc3QSFwoGc291cmNlGAEgASgJQge6SARyAhABEjUKBXRhYmxlGAIgASgLMh4uZnJlc2hldC50eXBlLnYxLlBvc3RncmVzVGFibGVCBrpIA8gBARIpCgRtb2RlGAMgASgOMhsuZnJlc2hldC50eXBlLnYxLlNvdXJjZU1vZGUiTQoWRGVzY3JpYmVUYWJsZXNSZXNwb25zZRIzCgZ0YWJsZXMYASADKAsyIy5mcmVzaGV0LmluZ2VzdC52MS5UYWJsZURlc2NyaXB0aW9uIosBChBUYWJsZURlc2NyaXB0aW9uEisKCGNvbnRyYWN0GAEgASgLMhkuZnJlc2hldC50eXBlLnYxLkNvbnRyYWN0Ei4KCHByb2JsZW1zGAIgAygLMhwuZnJlc2hldC50eXBlLnYxLkVycm9yRGV0YWlsEhEKBHJvd3MYAyABKARIAIgBAUIHCgVfcm93cyIYChZHZXRJbmdlc3RTdGF0dXNSZXF1ZXN0IpsCChdHZXRJbmdlc3RTdGF0dXNSZXNwb25zZRIOCgZsb2dfaWQYASABKAwSHgoWZGVmaW5pdGlvbnNfZ2VuZXJhdGlvbhgCIAEoBBIwCgdzb3VyY2VzGAMgAygLMh8uZnJlc2hldC5pbmdlc3QudjEuU291cmNlU3RhdHVzEg8KB3JlY29yZHMYBCABKAQSDQoFYnl0ZXMYBSABKAQSEwoLcXVhcmFudGluZWQYBiABKAQSLgoKY29uZGl0aW9ucxgHIAMoCzIaLmZyZXNoZXQudHlwZS52MS5Db25kaXRpb24SOQoKcGFydGl0aW9ucxgIIAMoCzIlLmZyZXNoZXQuaW5nZXN0LnYxLkxvZ1BhcnRpdGlvblN0YXR1cyLJAQoSTG9nUGFydGl0aW9uU3RhdHVzEhEKCXBhcnRpdGlvbhgBIAEoDRINCgVzdGFydBgCIAEoBBILCgNlbmQYAyABKAQSDQoFYnl0ZXMYBCABKAQSHwoSb2xkZXN0X2xvZ190aW1lX3VzGAUgASgSSACIAQESGgoNYWxsb3dlZF9iZWxvdxgGIAEoBEgBiAEBEg8KB292ZXJydW4YByABKAlCFQoTX29sZGVzdF9sb2dfdGltZV91c0IQCg5fYWxsb3dlZF9iZWxvdyKeAgoMU291cmNlU3RhdHVzEhAKCGRhdGFiYXNlGAEgASgJEi0KBXN0YXRlGAIgASgOMh4uZnJlc2hldC5pbmdlc3QudjEuU291cmNlU3RhdGUSDgoGcm91dGVzGAMgAygNEhMKC2R1cmFibGVfbHNuGAQgASgEEhIKCnNlcnZlcl9sc24YBSABKAQSDwoHY29tbWl0cxgGIAEoBBIMCgRyb3dzGAcgASgEEi0KB3Byb2JsZW0YCCABKAsyHC5mcmVzaGV0LnR5cGUudjEuRXJyb3JEZXRhaWwSDwoHdW5rZXllZBgJIAEoBBI1CghzbmFwc2hvdBgKIAEoCzIjLmZyZXNoZXQuaW5nZXN0LnYxLlNuYXBzaG90UHJvZ3Jlc3MifQoQU25hcHNob3RQcm9ncmVzcxItCgRzdGVwGAEgASgOMh8uZnJlc2hldC5pbmdlc3QudjEuU25hcHNob3RTdGVwEgwKBHJvd3MYAiABKAQSGgoNcm93c19leHBlY3RlZBgDIAEoBEgAiAEBQhAKDl9yb3dzX2V4cGVjdGVkIjgKFkRpYWdub3NlU291cmNlc1JlcXVlc3QSHgoLcGF0aWVuY2VfbXMYASABKA1CCbpIBioEGODUAyJSChdEaWFnbm9zZVNvdXJjZXNSZXNwb25zZRI3CglkYXRhYmFzZXMYASADKAsyJC5mcmVzaGV0LmluZ2VzdC52MS5EYXRhYmFzZURpYWdub3NpcyKXAgoRRGF0YWJhc2VEaWFnbm9zaXMSEAoIZGF0YWJhc2UYASABKAkSDgoGdGFyZ2V0GAIgASgJEi0KB2ZhaWx1cmUYAyABKAsyHC5mcmVzaGV0LnR5cGUudjEuRXJyb3JEZXRhaWwSMgoGc2VydmVyGAQgASgLMiIuZnJlc2hldC5pbmdlc3QudjEuU2VydmVyRGlhZ25vc2lzEhEKCXNsb3RfbmFtZRgFIAEoCRIuCgRzbG90GAYgASgLMiAuZnJlc2hldC5pbmdlc3QudjEuU2xvdERpYWdub3NpcxI6CgZ0YWJsZXMYByADKAsyKi5mcmVzaGV0LmluZ2VzdC52MS5QdWJsaXNoZWRUYWJsZURpYWdub3NpcyK3AgoPU2VydmVyRGlhZ25vc2lzEg8KB3ZlcnNpb24YASABKA0SEwoLaW5fcmVjb3ZlcnkYAiABKAgSEQoJd2FsX2xldmVsGAMgASgJEh0KFXJlcGxpY2F0aW9uX3Nsb3RzX21heBgEIAEoDRIZChFyZXBsaWNhdGlvbl9zbG90cxgFIAEoDRIXCg93YWxfc2VuZGVyc19tYXgYBiABKA0SEwoLd2FsX3NlbmRlcnMYByABKA0SGwoTc2xvdF93YWxfa2VlcF9ieXRlcxgIIAEoEhIVCg1tYXlfcmVwbGljYXRlGAkgASgIEhIKCm1heV9jcmVhdGUYCiABKAgSDAoEdXNlchgLIAEoCRIWCg5jbG9ja19haGVhZF91cxgMIAEoEhIVCg1yb3VuZF90cmlwX3VzGA0gASgDIrsCCg1TbG90RGlhZ25vc2lzEg4KBnBsdWdpbhgBIAEoCRIQCghkYXRhYmFzZRgCIAEoCRIOCgZhY3RpdmUYAyABKAgSEgoKYWN0aXZlX3BpZBgEIAEoDRIaChJhY3RpdmVfYXBwbGljYXRpb24YBSABKAkSFgoOcmV0YWluZWRfYnl0ZXMYBiABKAQSGQoRdW5jb25maXJtZWRfYnl0ZXMYByABKAQSEgoKd2FsX3N0YXR1cxgIIAEoCRIbCg5zYWZlX3dhbF9ieXRlcxgJIAEoEkgAiAEBEh4KEWluYWN0aXZlX3NpbmNlX3VzGAogASgSSAGIAQESGwoTaW52YWxpZGF0aW9uX3JlYXNvbhgLIAEoCUIRCg9fc2FmZV93YWxfYnl0ZXNCFAoSX2luYWN0aXZlX3NpbmNlX3VzIpkBChdQdWJsaXNoZWRUYWJsZURpYWdub3NpcxIOCgZzY2hlbWEYASABKAkSDQoFdGFibGUYAiABKAkSDwoHbXV0YWJsZRgDIAEoCBI6ChByZXBsaWNhX2lkZW50aXR5GAQgASgOMiAuZnJlc2hldC50eXBlLnYxLlJlcGxpY2FJZGVudGl0eRISCgppZGVudGlmaWVkGAUgASgIKpgBCgtTb3VyY2VTdGF0ZRIcChhTT1VSQ0VfU1RBVEVfVU5TUEVDSUZJRUQQABIbChdTT1VSQ0VfU1RBVEVfQ09OTkVDVElORxABEhkKFVNPVVJDRV9TVEFURV9TTkFQU0hPVBACEhoKFlNPVVJDRV9TVEFURV9TVFJFQU1JTkcQAxIXChNTT1VSQ0VfU1RBVEVfSEFMVEVEEAQqZQoMU25hcHNob3RTdGVwEh0KGVNOQVBTSE9UX1NURVBfVU5TUEVDSUZJRUQQABIZChVTTkFQU0hPVF9TVEVQX1JFQURJTkcQARIbChdTTkFQU0hPVF9TVEVQX0FQUEVORElORxACMtoECg1Jbmdlc3RTZXJ2aWNlEmUKDkRlc2NyaWJlVGFibGVzEiguZnJlc2hldC5pbmdlc3QudjEuRGVzY3JpYmVUYWJsZXNSZXF1ZXN0GikuZnJlc2hldC5pbmdlc3QudjEuRGVzY3JpYmVUYWJsZXNSZXNwb25zZRJoCg9HZXRJbmdlc3RTdGF0dXMSKS5mcmVzaGV0LmluZ2VzdC52MS5HZXRJbmdlc3RTdGF0dXNSZXF1ZXN0GiouZnJlc2hldC5pbmdlc3QudjEuR2V0SW5nZXN0U3RhdHVzUmVzcG9uc2USaAoPRGlhZ25vc2VTb3VyY2VzEikuZnJlc2hldC5pbmdlc3QudjEuRGlhZ25vc2VTb3VyY2VzUmVxdWVzdBoqLmZyZXNoZXQuaW5nZXN0LnYxLkRpYWdub3NlU291cmNlc1Jlc3BvbnNlEl4KC0VyYXNlRW50aXR5EiUuZnJlc2hldC5pbmdlc3QudjEuRXJhc2VFbnRpdHlSZXF1ZXN0GiYuZnJlc2hldC5pbmdlc3QudjEuRXJhc2VFbnRpdHlSZXNwb25zZTABElkKCk5vdGVFcmFzZWQSJC5mcmVzaGV0LmluZ2VzdC52MS5Ob3RlRXJhc2VkUmVxdWVzdBolLmZyZXNoZXQuaW5nZXN0LnYxLk5vdGVFcmFzZWRSZXNwb25zZRJTCghHZXRFcmFzZRIiLmZyZXNoZXQuaW5nZXN0LnYxLkdldEVyYXNlUmVxdWVzdBojLmZyZXNoZXQuaW5nZXN0LnYxLkdldEVyYXNlUmVzcG9uc2ViBnByb3RvMw", [file_buf_validate_validate, file_freshet_type_v1_condition, file_freshet_type_v1_contract, file_freshet_type_v1_error, file_freshet_type_v1_plan]);
 
 /**
  * Asks for an entity to be forgotten.
@@ -688,6 +689,13 @@ export type SourceStatus = Message<"freshet.ingest.v1.SourceStatus"> & {
    * @generated from field: uint64 unkeyed = 9;
    */
   unkeyed: bigint;
+
+  /**
+   * How far the reading of initial rows is; unset while none are read.
+   *
+   * @generated from field: freshet.ingest.v1.SnapshotProgress snapshot = 10;
+   */
+  snapshot?: SnapshotProgress | undefined;
 };
 
 /**
@@ -696,6 +704,41 @@ export type SourceStatus = Message<"freshet.ingest.v1.SourceStatus"> & {
  */
 export const SourceStatusSchema: GenMessage<SourceStatus> = /*@__PURE__*/
   messageDesc(file_freshet_ingest_v1_ingest, 15);
+
+/**
+ * How far one step of a snapshot is.
+ *
+ * @generated from message freshet.ingest.v1.SnapshotProgress
+ */
+export type SnapshotProgress = Message<"freshet.ingest.v1.SnapshotProgress"> & {
+  /**
+   * The step.
+   *
+   * @generated from field: freshet.ingest.v1.SnapshotStep step = 1;
+   */
+  step: SnapshotStep;
+
+  /**
+   * Rows that are done of it.
+   *
+   * @generated from field: uint64 rows = 2;
+   */
+  rows: bigint;
+
+  /**
+   * How many there are to do: while reading, about, as the database's planner estimates; unset: not known.
+   *
+   * @generated from field: optional uint64 rows_expected = 3;
+   */
+  rowsExpected?: bigint | undefined;
+};
+
+/**
+ * Describes the message freshet.ingest.v1.SnapshotProgress.
+ * Use `create(SnapshotProgressSchema)` to create a new message.
+ */
+export const SnapshotProgressSchema: GenMessage<SnapshotProgress> = /*@__PURE__*/
+  messageDesc(file_freshet_ingest_v1_ingest, 16);
 
 /**
  * Asks for what the databases offer.
@@ -716,7 +759,7 @@ export type DiagnoseSourcesRequest = Message<"freshet.ingest.v1.DiagnoseSourcesR
  * Use `create(DiagnoseSourcesRequestSchema)` to create a new message.
  */
 export const DiagnoseSourcesRequestSchema: GenMessage<DiagnoseSourcesRequest> = /*@__PURE__*/
-  messageDesc(file_freshet_ingest_v1_ingest, 16);
+  messageDesc(file_freshet_ingest_v1_ingest, 17);
 
 /**
  * What the databases offer.
@@ -737,7 +780,7 @@ export type DiagnoseSourcesResponse = Message<"freshet.ingest.v1.DiagnoseSources
  * Use `create(DiagnoseSourcesResponseSchema)` to create a new message.
  */
 export const DiagnoseSourcesResponseSchema: GenMessage<DiagnoseSourcesResponse> = /*@__PURE__*/
-  messageDesc(file_freshet_ingest_v1_ingest, 17);
+  messageDesc(file_freshet_ingest_v1_ingest, 18);
 
 /**
  * What a database offers, as read at one moment.
@@ -800,7 +843,7 @@ export type DatabaseDiagnosis = Message<"freshet.ingest.v1.DatabaseDiagnosis"> &
  * Use `create(DatabaseDiagnosisSchema)` to create a new message.
  */
 export const DatabaseDiagnosisSchema: GenMessage<DatabaseDiagnosis> = /*@__PURE__*/
-  messageDesc(file_freshet_ingest_v1_ingest, 18);
+  messageDesc(file_freshet_ingest_v1_ingest, 19);
 
 /**
  * What a Postgres server says of itself and of us.
@@ -905,7 +948,7 @@ export type ServerDiagnosis = Message<"freshet.ingest.v1.ServerDiagnosis"> & {
  * Use `create(ServerDiagnosisSchema)` to create a new message.
  */
 export const ServerDiagnosisSchema: GenMessage<ServerDiagnosis> = /*@__PURE__*/
-  messageDesc(file_freshet_ingest_v1_ingest, 19);
+  messageDesc(file_freshet_ingest_v1_ingest, 20);
 
 /**
  * How our replication slot stands.
@@ -996,7 +1039,7 @@ export type SlotDiagnosis = Message<"freshet.ingest.v1.SlotDiagnosis"> & {
  * Use `create(SlotDiagnosisSchema)` to create a new message.
  */
 export const SlotDiagnosisSchema: GenMessage<SlotDiagnosis> = /*@__PURE__*/
-  messageDesc(file_freshet_ingest_v1_ingest, 20);
+  messageDesc(file_freshet_ingest_v1_ingest, 21);
 
 /**
  * A table that one of our publications holds.
@@ -1045,7 +1088,7 @@ export type PublishedTableDiagnosis = Message<"freshet.ingest.v1.PublishedTableD
  * Use `create(PublishedTableDiagnosisSchema)` to create a new message.
  */
 export const PublishedTableDiagnosisSchema: GenMessage<PublishedTableDiagnosis> = /*@__PURE__*/
-  messageDesc(file_freshet_ingest_v1_ingest, 21);
+  messageDesc(file_freshet_ingest_v1_ingest, 22);
 
 /**
  * What a source is doing.
@@ -1101,6 +1144,47 @@ export type SourceState = (typeof SourceState)[keyof typeof SourceState] | Unkno
  */
 export const SourceStateSchema: GenEnum<SourceState> = /*@__PURE__*/
   enumDesc(file_freshet_ingest_v1_ingest, 0);
+
+/**
+ * What is done with initial rows: first all of some tables' are read under one view of the database, then they are appended.
+ *
+ * @generated from enum freshet.ingest.v1.SnapshotStep
+ */
+export const SnapshotStep = {
+  /**
+   * Not known.
+   *
+   * @generated from enum value: SNAPSHOT_STEP_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * They are read from the database to a stage on disk.
+   *
+   * @generated from enum value: SNAPSHOT_STEP_READING = 1;
+   */
+  READING: 1,
+
+  /**
+   * They are brought from there to the log.
+   *
+   * @generated from enum value: SNAPSHOT_STEP_APPENDING = 2;
+   */
+  APPENDING: 2,
+} as const;
+
+/**
+ * What is done with initial rows: first all of some tables' are read under one view of the database, then they are appended.
+ *
+ * @generated from enum freshet.ingest.v1.SnapshotStep
+ */
+export type SnapshotStep = (typeof SnapshotStep)[keyof typeof SnapshotStep] | UnknownEnum;
+
+/**
+ * Describes the enum freshet.ingest.v1.SnapshotStep.
+ */
+export const SnapshotStepSchema: GenEnum<SnapshotStep> = /*@__PURE__*/
+  enumDesc(file_freshet_ingest_v1_ingest, 1);
 
 /**
  * Captures sources.

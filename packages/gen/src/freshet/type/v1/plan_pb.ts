@@ -10,6 +10,7 @@
 // 2026-11-23 ViewPlan.joins, routes without entity: compute and ingest first, then the registry; compute refuses a view that
 // needs a newer engine.
 // 2026-11-29 SourcePlan: what happens when rows change shape, and what values must be; ingest first, then the registry.
+// 2026-11-29 RoutePlan.late_columns: only the registry reads it.
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
@@ -23,7 +24,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file freshet/type/v1/plan.proto.
  */
 export const file_freshet_type_v1_plan: GenFile = /*@__PURE__*/
-  fileDesc("ChpmcmVzaGV0L3R5cGUvdjEvcGxhbi5wcm90bxIPZnJlc2hldC50eXBlLnYxIqkBCg1EZWZpbml0aW9uU2V0EhIKCmdlbmVyYXRpb24YASABKAQSKgoGcm91dGVzGAIgAygLMhouZnJlc2hldC50eXBlLnYxLlJvdXRlUGxhbhIoCgV2aWV3cxgDIAMoCzIZLmZyZXNoZXQudHlwZS52MS5WaWV3UGxhbhIuCghzZXJ2aWNlcxgEIAMoCzIcLmZyZXNoZXQudHlwZS52MS5TZXJ2aWNlUGxhbiJACg1Qb3N0Z3Jlc1RhYmxlEhAKCGRhdGFiYXNlGAEgASgJEg4KBnNjaGVtYRgCIAEoCRINCgV0YWJsZRgDIAEoCSLkAgoKU291cmNlUGxhbhIMCgRuYW1lGAEgASgJEikKBG1vZGUYAiABKA4yGy5mcmVzaGV0LnR5cGUudjEuU291cmNlTW9kZRIyCghwb3N0Z3JlcxgDIAEoCzIeLmZyZXNoZXQudHlwZS52MS5Qb3N0Z3Jlc1RhYmxlSAASGQoRZXZlbnRfdGltZV9jb2x1bW4YBCABKAkSEwoLbWF4X3NrZXdfdXMYBSABKAMSKwoIY29udHJhY3QYBiABKAsyGS5mcmVzaGV0LnR5cGUudjEuQ29udHJhY3QSLQoGcG9saWN5GAcgASgOMh0uZnJlc2hldC50eXBlLnYxLkNoYW5nZVBvbGljeRIoCgRob2xkGAggASgOMhouZnJlc2hldC50eXBlLnYxLkhvbGRTY29wZRIpCgVydWxlcxgJIAMoCzIaLmZyZXNoZXQudHlwZS52MS5WYWx1ZVJ1bGVCCAoGb3JpZ2luIj4KCUtleUNvbHVtbhIMCgRuYW1lGAEgASgJEiMKBGtpbmQYAiABKA4yFS5mcmVzaGV0LnR5cGUudjEuS2luZCJDCgpFbnRpdHlQbGFuEgwKBG5hbWUYASABKAkSJwoDa2V5GAIgAygLMhouZnJlc2hldC50eXBlLnYxLktleUNvbHVtbiKJAQoJUm91dGVQbGFuEg0KBXJvdXRlGAEgASgNEisKBnNvdXJjZRgCIAEoCzIbLmZyZXNoZXQudHlwZS52MS5Tb3VyY2VQbGFuEisKBmVudGl0eRgDIAEoCzIbLmZyZXNoZXQudHlwZS52MS5FbnRpdHlQbGFuEhMKC2tleV9jb2x1bW5zGAQgAygJIlsKDURlcml2ZWRDb2x1bW4SDAoEbmFtZRgBIAEoCRISCgpleHByZXNzaW9uGAIgASgJEigKBHR5cGUYAyABKAsyGi5mcmVzaGV0LnR5cGUudjEuVmFsdWVUeXBlIjMKDVJvbGxpbmdXaW5kb3cSEQoJbGVuZ3RoX3VzGAEgASgDEg8KB3BhbmVfdXMYAiABKAMiMwoOVHVtYmxpbmdXaW5kb3cSEQoJbGVuZ3RoX3VzGAEgASgDEg4KBmNsb3NlZBgCIAEoCCIQCg5MaWZldGltZVdpbmRvdyKtAQoGV2luZG93EjEKB3JvbGxpbmcYASABKAsyHi5mcmVzaGV0LnR5cGUudjEuUm9sbGluZ1dpbmRvd0gAEjMKCHR1bWJsaW5nGAIgASgLMh8uZnJlc2hldC50eXBlLnYxLlR1bWJsaW5nV2luZG93SAASMwoIbGlmZXRpbWUYAyABKAsyHy5mcmVzaGV0LnR5cGUudjEuTGlmZXRpbWVXaW5kb3dIAEIGCgRraW5kIoYCCgtGZWF0dXJlUGxhbhIMCgRuYW1lGAEgASgJEhEKCWFnZ3JlZ2F0ZRgCIAEoCRINCgVpbnB1dBgDIAEoCRIuCgppbnB1dF90eXBlGAQgASgLMhouZnJlc2hldC50eXBlLnYxLlZhbHVlVHlwZRInCgZ3aW5kb3cYBSABKAsyFy5mcmVzaGV0LnR5cGUudjEuV2luZG93Ei8KC3Jlc3VsdF90eXBlGAYgASgLMhouZnJlc2hldC50eXBlLnYxLlZhbHVlVHlwZRItCg1kZWZhdWx0X3ZhbHVlGAcgASgLMhYuZnJlc2hldC50eXBlLnYxLlZhbHVlEg4KBnR0bF91cxgIIAEoAyJFCgxKb2luZWRDb2x1bW4SDAoEbmFtZRgBIAEoCRInCgZjb2x1bW4YAiABKAsyFy5mcmVzaGV0LnR5cGUudjEuQ29sdW1uIkIKB0pvaW5LZXkSDgoGY29sdW1uGAEgASgJEicKA2tleRgCIAEoCzIaLmZyZXNoZXQudHlwZS52MS5LZXlDb2x1bW4ikQEKCEpvaW5QbGFuEg0KBXRhYmxlGAEgASgJEg0KBXJvdXRlGAIgASgNEhEKCWJyb2FkY2FzdBgDIAEoCBIkCgJvbhgEIAMoCzIYLmZyZXNoZXQudHlwZS52MS5Kb2luS2V5Ei4KB2NvbHVtbnMYBSADKAsyHS5mcmVzaGV0LnR5cGUudjEuSm9pbmVkQ29sdW1uIvwCCghWaWV3UGxhbhIPCgd2aWV3X2lkGAEgASgMEgwKBG5hbWUYAiABKAkSDQoFcm91dGUYAyABKA0SKwoGZW50aXR5GAQgASgLMhsuZnJlc2hldC50eXBlLnYxLkVudGl0eVBsYW4SKQoEbW9kZRgFIAEoDjIbLmZyZXNoZXQudHlwZS52MS5Tb3VyY2VNb2RlEg4KBnNvdXJjZRgGIAEoCRIoCgdjb2x1bW5zGAcgAygLMhcuZnJlc2hldC50eXBlLnYxLkNvbHVtbhIvCgdkZXJpdmVkGAggAygLMh4uZnJlc2hldC50eXBlLnYxLkRlcml2ZWRDb2x1bW4SDQoFd2hlcmUYCSABKAkSLgoIZmVhdHVyZXMYCiADKAsyHC5mcmVzaGV0LnR5cGUudjEuRmVhdHVyZVBsYW4SFgoOZW5naW5lX3ZlcnNpb24YCyABKA0SKAoFam9pbnMYDCADKAsyGS5mcmVzaGV0LnR5cGUudjEuSm9pblBsYW4iPgoKRmVhdHVyZVJlZhIOCgZvdXRwdXQYASABKAkSDwoHdmlld19pZBgCIAEoDBIPCgdmZWF0dXJlGAMgASgNIkoKEFJlcXVlc3RGaWVsZFBsYW4SDAoEbmFtZRgBIAEoCRIoCgR0eXBlGAIgASgLMhouZnJlc2hldC50eXBlLnYxLlZhbHVlVHlwZSKbAQoNT25EZW1hbmRJbnB1dBIMCgRuYW1lGAEgASgJEigKBHR5cGUYAiABKAsyGi5mcmVzaGV0LnR5cGUudjEuVmFsdWVUeXBlEg0KA25vdxgDIAEoCEgAEhEKB3JlcXVlc3QYBCABKA1IABIRCgdmZWF0dXJlGAUgASgNSAASEwoJb25fZGVtYW5kGAYgASgNSABCCAoGc291cmNlIrkBCgxPbkRlbWFuZFBsYW4SDAoEbmFtZRgBIAEoCRISCgpleHByZXNzaW9uGAIgASgJEi4KBmlucHV0cxgDIAMoCzIeLmZyZXNoZXQudHlwZS52MS5PbkRlbWFuZElucHV0EigKBHR5cGUYBCABKAsyGi5mcmVzaGV0LnR5cGUudjEuVmFsdWVUeXBlEi0KDWRlZmF1bHRfdmFsdWUYBSABKAsyFi5mcmVzaGV0LnR5cGUudjEuVmFsdWUisAEKC1NlcnZpY2VQbGFuEgwKBG5hbWUYASABKAkSLQoIZmVhdHVyZXMYAiADKAsyGy5mcmVzaGV0LnR5cGUudjEuRmVhdHVyZVJlZhIyCgdyZXF1ZXN0GAMgAygLMiEuZnJlc2hldC50eXBlLnYxLlJlcXVlc3RGaWVsZFBsYW4SMAoJb25fZGVtYW5kGAQgAygLMh0uZnJlc2hldC50eXBlLnYxLk9uRGVtYW5kUGxhbmIGcHJvdG8z", [file_freshet_type_v1_contract, file_freshet_type_v1_value]);
+  fileDesc("ChpmcmVzaGV0L3R5cGUvdjEvcGxhbi5wcm90bxIPZnJlc2hldC50eXBlLnYxIqkBCg1EZWZpbml0aW9uU2V0EhIKCmdlbmVyYXRpb24YASABKAQSKgoGcm91dGVzGAIgAygLMhouZnJlc2hldC50eXBlLnYxLlJvdXRlUGxhbhIoCgV2aWV3cxgDIAMoCzIZLmZyZXNoZXQudHlwZS52MS5WaWV3UGxhbhIuCghzZXJ2aWNlcxgEIAMoCzIcLmZyZXNoZXQudHlwZS52MS5TZXJ2aWNlUGxhbiJACg1Qb3N0Z3Jlc1RhYmxlEhAKCGRhdGFiYXNlGAEgASgJEg4KBnNjaGVtYRgCIAEoCRINCgV0YWJsZRgDIAEoCSLkAgoKU291cmNlUGxhbhIMCgRuYW1lGAEgASgJEikKBG1vZGUYAiABKA4yGy5mcmVzaGV0LnR5cGUudjEuU291cmNlTW9kZRIyCghwb3N0Z3JlcxgDIAEoCzIeLmZyZXNoZXQudHlwZS52MS5Qb3N0Z3Jlc1RhYmxlSAASGQoRZXZlbnRfdGltZV9jb2x1bW4YBCABKAkSEwoLbWF4X3NrZXdfdXMYBSABKAMSKwoIY29udHJhY3QYBiABKAsyGS5mcmVzaGV0LnR5cGUudjEuQ29udHJhY3QSLQoGcG9saWN5GAcgASgOMh0uZnJlc2hldC50eXBlLnYxLkNoYW5nZVBvbGljeRIoCgRob2xkGAggASgOMhouZnJlc2hldC50eXBlLnYxLkhvbGRTY29wZRIpCgVydWxlcxgJIAMoCzIaLmZyZXNoZXQudHlwZS52MS5WYWx1ZVJ1bGVCCAoGb3JpZ2luIj4KCUtleUNvbHVtbhIMCgRuYW1lGAEgASgJEiMKBGtpbmQYAiABKA4yFS5mcmVzaGV0LnR5cGUudjEuS2luZCJDCgpFbnRpdHlQbGFuEgwKBG5hbWUYASABKAkSJwoDa2V5GAIgAygLMhouZnJlc2hldC50eXBlLnYxLktleUNvbHVtbiK8AQoJUm91dGVQbGFuEg0KBXJvdXRlGAEgASgNEisKBnNvdXJjZRgCIAEoCzIbLmZyZXNoZXQudHlwZS52MS5Tb3VyY2VQbGFuEisKBmVudGl0eRgDIAEoCzIbLmZyZXNoZXQudHlwZS52MS5FbnRpdHlQbGFuEhMKC2tleV9jb2x1bW5zGAQgAygJEjEKDGxhdGVfY29sdW1ucxgFIAMoCzIbLmZyZXNoZXQudHlwZS52MS5MYXRlQ29sdW1uIjEKCkxhdGVDb2x1bW4SDAoEbmFtZRgBIAEoCRIVCg1jb2x1bW5fbnVtYmVyGAIgASgNIlsKDURlcml2ZWRDb2x1bW4SDAoEbmFtZRgBIAEoCRISCgpleHByZXNzaW9uGAIgASgJEigKBHR5cGUYAyABKAsyGi5mcmVzaGV0LnR5cGUudjEuVmFsdWVUeXBlIjMKDVJvbGxpbmdXaW5kb3cSEQoJbGVuZ3RoX3VzGAEgASgDEg8KB3BhbmVfdXMYAiABKAMiMwoOVHVtYmxpbmdXaW5kb3cSEQoJbGVuZ3RoX3VzGAEgASgDEg4KBmNsb3NlZBgCIAEoCCIQCg5MaWZldGltZVdpbmRvdyKtAQoGV2luZG93EjEKB3JvbGxpbmcYASABKAsyHi5mcmVzaGV0LnR5cGUudjEuUm9sbGluZ1dpbmRvd0gAEjMKCHR1bWJsaW5nGAIgASgLMh8uZnJlc2hldC50eXBlLnYxLlR1bWJsaW5nV2luZG93SAASMwoIbGlmZXRpbWUYAyABKAsyHy5mcmVzaGV0LnR5cGUudjEuTGlmZXRpbWVXaW5kb3dIAEIGCgRraW5kIoYCCgtGZWF0dXJlUGxhbhIMCgRuYW1lGAEgASgJEhEKCWFnZ3JlZ2F0ZRgCIAEoCRINCgVpbnB1dBgDIAEoCRIuCgppbnB1dF90eXBlGAQgASgLMhouZnJlc2hldC50eXBlLnYxLlZhbHVlVHlwZRInCgZ3aW5kb3cYBSABKAsyFy5mcmVzaGV0LnR5cGUudjEuV2luZG93Ei8KC3Jlc3VsdF90eXBlGAYgASgLMhouZnJlc2hldC50eXBlLnYxLlZhbHVlVHlwZRItCg1kZWZhdWx0X3ZhbHVlGAcgASgLMhYuZnJlc2hldC50eXBlLnYxLlZhbHVlEg4KBnR0bF91cxgIIAEoAyJFCgxKb2luZWRDb2x1bW4SDAoEbmFtZRgBIAEoCRInCgZjb2x1bW4YAiABKAsyFy5mcmVzaGV0LnR5cGUudjEuQ29sdW1uIkIKB0pvaW5LZXkSDgoGY29sdW1uGAEgASgJEicKA2tleRgCIAEoCzIaLmZyZXNoZXQudHlwZS52MS5LZXlDb2x1bW4ikQEKCEpvaW5QbGFuEg0KBXRhYmxlGAEgASgJEg0KBXJvdXRlGAIgASgNEhEKCWJyb2FkY2FzdBgDIAEoCBIkCgJvbhgEIAMoCzIYLmZyZXNoZXQudHlwZS52MS5Kb2luS2V5Ei4KB2NvbHVtbnMYBSADKAsyHS5mcmVzaGV0LnR5cGUudjEuSm9pbmVkQ29sdW1uIvwCCghWaWV3UGxhbhIPCgd2aWV3X2lkGAEgASgMEgwKBG5hbWUYAiABKAkSDQoFcm91dGUYAyABKA0SKwoGZW50aXR5GAQgASgLMhsuZnJlc2hldC50eXBlLnYxLkVudGl0eVBsYW4SKQoEbW9kZRgFIAEoDjIbLmZyZXNoZXQudHlwZS52MS5Tb3VyY2VNb2RlEg4KBnNvdXJjZRgGIAEoCRIoCgdjb2x1bW5zGAcgAygLMhcuZnJlc2hldC50eXBlLnYxLkNvbHVtbhIvCgdkZXJpdmVkGAggAygLMh4uZnJlc2hldC50eXBlLnYxLkRlcml2ZWRDb2x1bW4SDQoFd2hlcmUYCSABKAkSLgoIZmVhdHVyZXMYCiADKAsyHC5mcmVzaGV0LnR5cGUudjEuRmVhdHVyZVBsYW4SFgoOZW5naW5lX3ZlcnNpb24YCyABKA0SKAoFam9pbnMYDCADKAsyGS5mcmVzaGV0LnR5cGUudjEuSm9pblBsYW4iPgoKRmVhdHVyZVJlZhIOCgZvdXRwdXQYASABKAkSDwoHdmlld19pZBgCIAEoDBIPCgdmZWF0dXJlGAMgASgNIkoKEFJlcXVlc3RGaWVsZFBsYW4SDAoEbmFtZRgBIAEoCRIoCgR0eXBlGAIgASgLMhouZnJlc2hldC50eXBlLnYxLlZhbHVlVHlwZSKbAQoNT25EZW1hbmRJbnB1dBIMCgRuYW1lGAEgASgJEigKBHR5cGUYAiABKAsyGi5mcmVzaGV0LnR5cGUudjEuVmFsdWVUeXBlEg0KA25vdxgDIAEoCEgAEhEKB3JlcXVlc3QYBCABKA1IABIRCgdmZWF0dXJlGAUgASgNSAASEwoJb25fZGVtYW5kGAYgASgNSABCCAoGc291cmNlIrkBCgxPbkRlbWFuZFBsYW4SDAoEbmFtZRgBIAEoCRISCgpleHByZXNzaW9uGAIgASgJEi4KBmlucHV0cxgDIAMoCzIeLmZyZXNoZXQudHlwZS52MS5PbkRlbWFuZElucHV0EigKBHR5cGUYBCABKAsyGi5mcmVzaGV0LnR5cGUudjEuVmFsdWVUeXBlEi0KDWRlZmF1bHRfdmFsdWUYBSABKAsyFi5mcmVzaGV0LnR5cGUudjEuVmFsdWUisAEKC1NlcnZpY2VQbGFuEgwKBG5hbWUYASABKAkSLQoIZmVhdHVyZXMYAiADKAsyGy5mcmVzaGV0LnR5cGUudjEuRmVhdHVyZVJlZhIyCgdyZXF1ZXN0GAMgAygLMiEuZnJlc2hldC50eXBlLnYxLlJlcXVlc3RGaWVsZFBsYW4SMAoJb25fZGVtYW5kGAQgAygLMh0uZnJlc2hldC50eXBlLnYxLk9uRGVtYW5kUGxhbmIGcHJvdG8z", [file_freshet_type_v1_contract, file_freshet_type_v1_value]);
 
 /**
  * Everything in force from one generation on.
@@ -277,6 +278,14 @@ export type RoutePlan = Message<"freshet.type.v1.RoutePlan"> & {
    * @generated from field: repeated string key_columns = 4;
    */
   keyColumns: string[];
+
+  /**
+   * Names under which rows that the route may have from before hold another column than views mean by now, or
+   * nothing that could be read as it. A view that comes and reads one is given another route.
+   *
+   * @generated from field: repeated freshet.type.v1.LateColumn late_columns = 5;
+   */
+  lateColumns: LateColumn[];
 };
 
 /**
@@ -285,6 +294,34 @@ export type RoutePlan = Message<"freshet.type.v1.RoutePlan"> & {
  */
 export const RoutePlanSchema: GenMessage<RoutePlan> = /*@__PURE__*/
   messageDesc(file_freshet_type_v1_plan, 5);
+
+/**
+ * A name by which rows of before are not to be read.
+ *
+ * @generated from message freshet.type.v1.LateColumn
+ */
+export type LateColumn = Message<"freshet.type.v1.LateColumn"> & {
+  /**
+   * The column's name.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * The number of the column that rows of before have under the name: that one may be read by it. 0: none may.
+   *
+   * @generated from field: uint32 column_number = 2;
+   */
+  columnNumber: number;
+};
+
+/**
+ * Describes the message freshet.type.v1.LateColumn.
+ * Use `create(LateColumnSchema)` to create a new message.
+ */
+export const LateColumnSchema: GenMessage<LateColumn> = /*@__PURE__*/
+  messageDesc(file_freshet_type_v1_plan, 6);
 
 /**
  * A derived column: computed from the row before anything is folded.
@@ -319,7 +356,7 @@ export type DerivedColumn = Message<"freshet.type.v1.DerivedColumn"> & {
  * Use `create(DerivedColumnSchema)` to create a new message.
  */
 export const DerivedColumnSchema: GenMessage<DerivedColumn> = /*@__PURE__*/
-  messageDesc(file_freshet_type_v1_plan, 6);
+  messageDesc(file_freshet_type_v1_plan, 7);
 
 /**
  * The window [floor(T - length), infinity), moving in steps of one pane.
@@ -347,7 +384,7 @@ export type RollingWindow = Message<"freshet.type.v1.RollingWindow"> & {
  * Use `create(RollingWindowSchema)` to create a new message.
  */
 export const RollingWindowSchema: GenMessage<RollingWindow> = /*@__PURE__*/
-  messageDesc(file_freshet_type_v1_plan, 7);
+  messageDesc(file_freshet_type_v1_plan, 8);
 
 /**
  * Windows [k * length, (k + 1) * length).
@@ -375,7 +412,7 @@ export type TumblingWindow = Message<"freshet.type.v1.TumblingWindow"> & {
  * Use `create(TumblingWindowSchema)` to create a new message.
  */
 export const TumblingWindowSchema: GenMessage<TumblingWindow> = /*@__PURE__*/
-  messageDesc(file_freshet_type_v1_plan, 8);
+  messageDesc(file_freshet_type_v1_plan, 9);
 
 /**
  * Every event ever.
@@ -390,7 +427,7 @@ export type LifetimeWindow = Message<"freshet.type.v1.LifetimeWindow"> & {
  * Use `create(LifetimeWindowSchema)` to create a new message.
  */
 export const LifetimeWindowSchema: GenMessage<LifetimeWindow> = /*@__PURE__*/
-  messageDesc(file_freshet_type_v1_plan, 9);
+  messageDesc(file_freshet_type_v1_plan, 10);
 
 /**
  * The window of a feature.
@@ -435,7 +472,7 @@ export type Window = Message<"freshet.type.v1.Window"> & {
  * Use `create(WindowSchema)` to create a new message.
  */
 export const WindowSchema: GenMessage<Window> = /*@__PURE__*/
-  messageDesc(file_freshet_type_v1_plan, 10);
+  messageDesc(file_freshet_type_v1_plan, 11);
 
 /**
  * A feature, resolved.
@@ -505,7 +542,7 @@ export type FeaturePlan = Message<"freshet.type.v1.FeaturePlan"> & {
  * Use `create(FeaturePlanSchema)` to create a new message.
  */
 export const FeaturePlanSchema: GenMessage<FeaturePlan> = /*@__PURE__*/
-  messageDesc(file_freshet_type_v1_plan, 11);
+  messageDesc(file_freshet_type_v1_plan, 12);
 
 /**
  * A column of a joined table, under the name that the view gives it.
@@ -533,7 +570,7 @@ export type JoinedColumn = Message<"freshet.type.v1.JoinedColumn"> & {
  * Use `create(JoinedColumnSchema)` to create a new message.
  */
 export const JoinedColumnSchema: GenMessage<JoinedColumn> = /*@__PURE__*/
-  messageDesc(file_freshet_type_v1_plan, 12);
+  messageDesc(file_freshet_type_v1_plan, 13);
 
 /**
  * What finds a joined table's row.
@@ -561,7 +598,7 @@ export type JoinKey = Message<"freshet.type.v1.JoinKey"> & {
  * Use `create(JoinKeySchema)` to create a new message.
  */
 export const JoinKeySchema: GenMessage<JoinKey> = /*@__PURE__*/
-  messageDesc(file_freshet_type_v1_plan, 13);
+  messageDesc(file_freshet_type_v1_plan, 14);
 
 /**
  * A table that a view's rows are joined with, as of the log.
@@ -610,7 +647,7 @@ export type JoinPlan = Message<"freshet.type.v1.JoinPlan"> & {
  * Use `create(JoinPlanSchema)` to create a new message.
  */
 export const JoinPlanSchema: GenMessage<JoinPlan> = /*@__PURE__*/
-  messageDesc(file_freshet_type_v1_plan, 14);
+  messageDesc(file_freshet_type_v1_plan, 15);
 
 /**
  * A feature view, resolved: a fold from one route to the features of one entity.
@@ -710,7 +747,7 @@ export type ViewPlan = Message<"freshet.type.v1.ViewPlan"> & {
  * Use `create(ViewPlanSchema)` to create a new message.
  */
 export const ViewPlanSchema: GenMessage<ViewPlan> = /*@__PURE__*/
-  messageDesc(file_freshet_type_v1_plan, 15);
+  messageDesc(file_freshet_type_v1_plan, 16);
 
 /**
  * One output of a feature service.
@@ -745,7 +782,7 @@ export type FeatureRef = Message<"freshet.type.v1.FeatureRef"> & {
  * Use `create(FeatureRefSchema)` to create a new message.
  */
 export const FeatureRefSchema: GenMessage<FeatureRef> = /*@__PURE__*/
-  messageDesc(file_freshet_type_v1_plan, 16);
+  messageDesc(file_freshet_type_v1_plan, 17);
 
 /**
  * A value that the caller of a feature service sends beside the keys.
@@ -773,7 +810,7 @@ export type RequestFieldPlan = Message<"freshet.type.v1.RequestFieldPlan"> & {
  * Use `create(RequestFieldPlanSchema)` to create a new message.
  */
 export const RequestFieldPlanSchema: GenMessage<RequestFieldPlan> = /*@__PURE__*/
-  messageDesc(file_freshet_type_v1_plan, 17);
+  messageDesc(file_freshet_type_v1_plan, 18);
 
 /**
  * What a name in an on-demand feature's expression means.
@@ -840,7 +877,7 @@ export type OnDemandInput = Message<"freshet.type.v1.OnDemandInput"> & {
  * Use `create(OnDemandInputSchema)` to create a new message.
  */
 export const OnDemandInputSchema: GenMessage<OnDemandInput> = /*@__PURE__*/
-  messageDesc(file_freshet_type_v1_plan, 18);
+  messageDesc(file_freshet_type_v1_plan, 19);
 
 /**
  * A feature that is computed when it is read, resolved.
@@ -889,7 +926,7 @@ export type OnDemandPlan = Message<"freshet.type.v1.OnDemandPlan"> & {
  * Use `create(OnDemandPlanSchema)` to create a new message.
  */
 export const OnDemandPlanSchema: GenMessage<OnDemandPlan> = /*@__PURE__*/
-  messageDesc(file_freshet_type_v1_plan, 19);
+  messageDesc(file_freshet_type_v1_plan, 20);
 
 /**
  * A feature service, resolved: what one model reads.
@@ -931,5 +968,5 @@ export type ServicePlan = Message<"freshet.type.v1.ServicePlan"> & {
  * Use `create(ServicePlanSchema)` to create a new message.
  */
 export const ServicePlanSchema: GenMessage<ServicePlan> = /*@__PURE__*/
-  messageDesc(file_freshet_type_v1_plan, 20);
+  messageDesc(file_freshet_type_v1_plan, 21);
 

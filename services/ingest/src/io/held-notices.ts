@@ -1,0 +1,75 @@
+/**
+ * What is told of held tables: the condition source/<name>/held/<route>. Owns its words, and that it is told once, and no longer
+ * than it is so.
+ */
+import type { ConditionBoard } from '@freshet/kit/conditions.ts';
+import { FreshetError } from '@freshet/kit/errors.ts';
+import type { LiveRoute } from '../core/change-stream.ts';
+import type { HeldRoute } from '../core/held-index.ts';
+import type { Blocked } from '../core/release.ts';
+
+export interface HeldNoticesOptions {
+  /** The database's name in definitions. */
+  readonly name: string;
+  readonly conditions: ConditionBoard;
+}
+
+export class HeldNotices {
+  readonly #options: HeldNoticesOptions;
+  readonly #told = new Map<number, string>();
+
+  constructor(options: HeldNoticesOptions) {
+    this.#options = options;
+  }
+
+  /** What is held of a route now, and at what its release stopped. */
+  tell(route: number, held: HeldRoute | undefined, blocked: Blocked | undefined): void {
+    const { conditions } = this.#options;
+    if (held === undefined) {
+      if (this.#told.delete(route)) conditions.clear(this.#idOf(route));
+      return;
+    }
+    const error = heldNotice(held, blocked);
+    if (this.#told.get(route) === error.message) return;
+    this.#told.set(route, error.message);
+    conditions.raise(this.#idOf(route), error);
+  }
+
+  /** Nobody captures the others any more, or they are read anew. */
+  forgetUnstreamed(streamed: readonly LiveRoute[]): void {
+    const numbers = new Set(streamed.map(({ route }) => route.number));
+    for (const route of this.#told.keys()) {
+      if (numbers.has(route)) continue;
+      this.#told.delete(route);
+      this.#options.conditions.clear(this.#idOf(route));
+    }
+  }
+
+  #idOf(route: number): string {
+    return `source/${this.#options.name}/held/${route}`;
+  }
+}
+
+function heldNotice(held: HeldRoute, blocked: Blocked | undefined): FreshetError {
+  const { table, source, reason, detail, contractVersion, hold } = held;
+  const what = hold.isWhole ? 'its rows' : 'rows of some of its keys';
+  const why = detail === '' ? reason : detail;
+  const still = blocked === undefined ? '' : `; a release stopped at a row of which ${blocked.detail}`;
+  return new FreshetError(
+    'CONTRACT_BROKEN',
+    `${table} broke contract ${contractVersion} of source ${source}: ${why}; ${what} are held in quarantine${still}`,
+    { remedy: [reason, blocked?.reason].includes('identity') ? ANEW : releasing(source), place: `source ${source}` },
+  );
+}
+
+const ANEW =
+  'Nothing is lost, and other tables flow. Plan and apply the definitions again (freshet plan, freshet apply), or put the key ' +
+  'back as it was: the table is then read anew, as a new generation.';
+
+function releasing(source: string): string {
+  return (
+    'Nothing is lost, and other tables flow. Adapt the definitions and apply them (freshet plan, freshet apply): held rows ' +
+    `are then released in order. Or release them under other names (freshet quarantine release ${source} --map old=new), or ` +
+    `look at them (freshet quarantine list ${source}) and drop them (freshet quarantine discard ${source}).`
+  );
+}

@@ -1,0 +1,193 @@
+/**
+ * Changes what is captured while the stream goes on: the connection stays, nothing is sent again, and only what changed begins.
+ *
+ *     looked at ──▶ builds that it concerns, and releases, stand still ──▶ state saved ──▶ stream revised ──▶ published ──▶ they go on
+ *
+ * Routes that nobody wants any more, or that cannot go on, are ended in the state before the stream leaves them, and before the
+ * publications, which are the evidence, are mended. New ones are built beside (beside-builds.ts). A crash in between is met as
+ * ever by what the state says (source-preparation.ts). In one moment, in which nothing is waited for, no needed column has a
+ * hole and the stream takes its routes by the new definitions: what it leaves out from then on nobody reads (I2).
+ *
+ * Owns that order, and that a change which cannot be made now is tried again: what is live goes on, a condition tells. Does not
+ * own what is wanted (postgres-source.ts).
+ */
+import { aborted } from '@freshet/kit/aborted.ts';
+import { isFreshetError } from '@freshet/kit/errors.ts';
+import { retry } from '@freshet/kit/retry.ts';
+import type { ChangeStream } from '../core/change-stream.ts';
+import { type CapturedBy, isSameCapture } from '../core/same-capture.ts';
+import { type Ended, endRoutes, type Settled, settleRoutes } from '../core/settle-routes.ts';
+import type { DatabaseSession } from '../core/source-database.ts';
+import { endUnwanted, type PublishedTables, type SourceState, withHoles } from '../core/source-state.ts';
+import type { BesideBuilds, BuildWork, BuiltRoute } from './beside-builds.ts';
+import { revisedRoutes } from './live-routes.ts';
+import type { PausableWork } from './pausable-work.ts';
+import { RECHECK_MS } from './postgres-source-options.ts';
+import type { SourceParts, Wanted } from './source-parts.ts';
+import { preflight, publish } from './source-preflight.ts';
+
+export interface LiveRevisionsOptions {
+  readonly parts: SourceParts;
+  /** The live stream, and what works beside it. */
+  readonly stream: ChangeStream;
+  readonly builds: BesideBuilds;
+  readonly releases: PausableWork;
+  /** What is captured at first. */
+  readonly wanted: Wanted;
+  /** The work of builds for what is wanted. */
+  readonly workOf: (wanted: Wanted, prepared: Pick<BuildWork, 'tables' | 'published'>) => BuildWork;
+}
+
+export class LiveRevisions {
+  readonly #options: LiveRevisionsOptions;
+  /** What is captured now. */
+  #wanted: Wanted;
+  /** What is to be; undefined: nothing was asked since the last look. */
+  #asked: Wanted | undefined;
+  /** Aborts when something is asked. */
+  #news = new AbortController();
+
+  constructor(options: LiveRevisionsOptions) {
+    this.#options = options;
+    this.#wanted = options.wanted;
+  }
+
+  /** What is captured now. */
+  get wanted(): Wanted {
+    return this.#wanted;
+  }
+
+  /** Asks that this is captured from now on, as soon as it can be; or that what is captured is looked at again. */
+  ask(wanted: Wanted = this.#asked ?? this.#wanted): void {
+    this.#asked = wanted;
+    this.#news.abort(new DOMException('something is asked', 'AbortError'));
+  }
+
+  /** Makes the changes that are asked for, until the signal. Throws faults of ours. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { options, board } = this.#options.parts;
+    const { name, clock, random, logger, recheckMs } = options;
+    const settings = { what: `changing what is captured of ${name}`, signal, clock, random, log: logger };
+    try {
+      while (!signal.aborted) {
+        if (this.#asked === undefined) await aborted(this.#untilNews(signal));
+        if (signal.aborted) return;
+        try {
+          await retry(() => this.#attempt(signal), settings);
+          board.note('change', undefined);
+        } catch (error) {
+          if (signal.aborted || !isFreshetError(error)) throw error;
+          await clock.sleep(recheckMs ?? RECHECK_MS, this.#untilNews(signal)).catch(() => undefined);
+        }
+      }
+    } catch (error) {
+      if (!signal.aborted) throw error;
+    } finally {
+      board.note('change', undefined);
+    }
+  }
+
+  /** Aborts with the signal, or when something is asked from now on. */
+  #untilNews(signal: AbortSignal): AbortSignal {
+    this.#news = new AbortController();
+    return AbortSignal.any([signal, this.#news.signal]);
+  }
+
+  async #attempt(signal: AbortSignal): Promise<void> {
+    const { options, board } = this.#options.parts;
+    const wanted = this.#asked ?? this.#wanted;
+    this.#asked = undefined;
+    try {
+      await options.database.look(signal, (session) => this.#revise(wanted, session));
+    } catch (error) {
+      // Not lost, unless something newer was asked meanwhile.
+      this.#asked ??= wanted;
+      if (isFreshetError(error) && !signal.aborted) board.note('change', error);
+      throw error;
+    }
+  }
+
+  async #revise(wanted: Wanted, session: DatabaseSession): Promise<void> {
+    const { parts, builds, releases, workOf } = this.#options;
+    const { store, options } = parts;
+    const { clock, logger, slotName } = options;
+    const rekeyed: Ended[] = [];
+    const tables = await preflight({
+      wanted: wanted.routes,
+      state: store.state,
+      session,
+      clock,
+      logger,
+      onRekeyed: (route, { message, place }) => rekeyed.push({ route, table: place, why: message, isLoss: false }),
+    });
+    const settle = this.#settling(wanted, rekeyed, await session.published(slotName));
+    await this.#pause(wanted, settle(store.state).state);
+    try {
+      await this.#enforce(wanted, settle);
+    } finally {
+      releases.resume();
+    }
+    const published = await publish({ wanted: wanted.routes, tables, slotName, session });
+    builds.goOn(workOf(wanted, { tables, published }));
+    const routes = wanted.routes.map(({ route }) => route);
+    logger.info('captured by other definitions, and the stream went on', { routes });
+  }
+
+  /** What becomes of a state: by one view of the world, so that it can be asked again as the state goes on. */
+  #settling(
+    { routes: wanted, definitions }: Wanted,
+    rekeyed: readonly Ended[],
+    published: PublishedTables,
+  ): (state: SourceState) => Settled {
+    const { parts, stream } = this.#options;
+    const { clock, requests } = parts.options;
+    const nowUs = clock.nowUs();
+    const asked = new Map(wanted.map(({ route }) => [route, requests?.of(route)?.above]));
+    return (before) => {
+      const state = endRoutes(endUnwanted(withHoles(before, stream.holes), wanted), rekeyed, nowUs);
+      return settleRoutes({ state, wanted, definitions, published, asked: (route) => asked.get(route), nowUs });
+    };
+  }
+
+  /** Resolves when nothing is at work that the change concerns. */
+  async #pause(wanted: Wanted, settled: SourceState): Promise<void> {
+    const { builds, releases } = this.#options;
+    const after: CapturedBy = { wanted: wanted.routes, definitions: wanted.definitions };
+    const known = new Map(settled.routes.map((route) => [route.route, route]));
+    const isOver = ({ route, generation }: BuiltRoute): boolean => {
+      const state = known.get(route);
+      return state?.phase === 'ended' && state.generation >= generation;
+    };
+    await Promise.all([
+      builds.pause((built) => isOver(built) || !isSameCapture(built.route, builds.work, after)),
+      releases.pause(),
+    ]);
+  }
+
+  /** Saves what ends, and lets the stream take its routes as they are wanted now. */
+  async #enforce(wanted: Wanted, settle: (state: SourceState) => Settled): Promise<void> {
+    const { parts, stream } = this.#options;
+    const { store, options } = parts;
+    const revised = revisedRoutes({
+      wanted: wanted.routes,
+      definitions: wanted.definitions,
+      contracts: wanted.contracts,
+      partitions: options.log.partitionCount,
+    });
+    // Ends: each time round at least one route ends, by a hole that came while the state was saved.
+    do {
+      await store.update((state) => {
+        const settled = settle(state);
+        for (const { route, why } of settled.ended) options.logger.warn('a route begins anew', { route, why });
+        return settled.state;
+      });
+    } while (settle(store.state).ended.length > 0);
+    const states = new Map(store.state.routes.map((state) => [state.route, state]));
+    stream.revise((live) => {
+      const state = states.get(live.route.number);
+      const isOver = state === undefined || state.phase === 'ended' || state.generation !== live.route.generation;
+      return isOver ? undefined : revised(live, state);
+    });
+    this.#wanted = wanted;
+  }
+}

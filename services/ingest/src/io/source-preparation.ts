@@ -1,0 +1,168 @@
+/**
+ * Brings a database to where its stream can start, from any point that it was left at: judges it, meets a lost history, ends
+ * routes that cannot go on, makes the publications and the slot, and takes the first snapshots.
+ *
+ *     preflight ──▶ history ──▶ routes settled, saved ──▶ published ──▶ nextStep: create_slot ⟲ stage ⟲ append ⟲ stream
+ *
+ * Owns that order: what is ended is saved before the publications, which are the evidence, are mended. What to do next is
+ * core/source-state.ts; each doing has its own file. Does not own trying again (postgres-source.ts).
+ */
+import { SourceState as SourcePhase } from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
+import { must } from '@freshet/kit/assert.ts';
+import { FreshetError } from '@freshet/kit/errors.ts';
+import { type LostHistory, lostHistory } from '../core/lost-history.ts';
+import { type Ended, settleRoutes } from '../core/settle-routes.ts';
+import type { DatabaseSession, TableToStage } from '../core/source-database.ts';
+import {
+  nextStep,
+  type PublishedTables,
+  type RouteState,
+  type SourceState,
+  type WorldFacts,
+  withRoutes,
+} from '../core/source-state.ts';
+import { lostByRetelling } from './retold.ts';
+import { type Stage, stageFacts } from './snapshot-stage.ts';
+import { claimed } from './source-claimer.ts';
+import type { SourceParts, Wanted } from './source-parts.ts';
+import { preflight, publish } from './source-preflight.ts';
+
+/** What a stream begins with: the routes that are live, and what those are built of that are not. */
+export interface Prepared {
+  readonly routes: readonly RouteState[];
+  readonly tables: readonly TableToStage[];
+  readonly published: PublishedTables;
+}
+
+export class SourcePreparation {
+  readonly #parts: SourceParts;
+  readonly #onClockAgreed: () => void;
+  /** What was seen to be lost at the last look; done about only when it is so again. */
+  #suspected: LostHistory['kind'] | undefined;
+
+  constructor(parts: SourceParts, onClockAgreed: () => void) {
+    this.#parts = parts;
+    this.#onClockAgreed = onClockAgreed;
+  }
+
+  /** Resolves when the stream can start; undefined: there is nothing to stream. Throws what somebody must mend. */
+  async prepare(wanted: Wanted, session: DatabaseSession, signal: AbortSignal): Promise<Prepared | undefined> {
+    const { options, store, stages, snapshots, board } = this.#parts;
+    const { database, slotName, clock, logger } = options;
+    await store.resync(session);
+    const tables = await this.#judge(wanted, session);
+    for (;;) {
+      const { endLsn, ...identity } = await database.identify(signal);
+      const staged = await stages.load();
+      const server = await session.server();
+      const slot = await session.slot(slotName);
+      await options.claim?.(claimed(identity.systemId, server.database, store.state, slot), signal);
+      const world: WorldFacts = {
+        ...identity,
+        endLsn,
+        database: server.database,
+        slotName,
+        slot,
+        stages: stageFacts(staged),
+      };
+      const lost =
+        lostHistory(store.state, world) ?? (await lostByRetelling(database, store.state, world, { clock, signal }));
+      if (lost !== undefined) {
+        await this.#meetLoss(lost, slot !== undefined, session);
+        continue;
+      }
+      this.#suspected = undefined;
+      const settled = this.#settle(wanted, await session.published(slotName));
+      const step = nextStep(settled, world, wanted.routes);
+      // States of before timelines were kept learn theirs, now that everything else is as it was.
+      await store.save(settled.slot === 'made' && settled.timeline === 0 ? { ...settled, ...identity } : settled);
+      if (step.kind === 'idle') return undefined;
+      const published = await publish({ wanted: wanted.routes, tables, slotName, session });
+      switch (step.kind) {
+        case 'create_slot':
+          await store.save({ ...store.state, slot: 'creating', ...identity });
+          if (slot === undefined) await database.createSlot(slotName, signal);
+          await this.#adopt(session);
+          break;
+        case 'stage':
+          board.enter(SourcePhase.SNAPSHOT);
+          await store.staged(await snapshots.take(step.routes, tables, published, signal));
+          break;
+        case 'append':
+          board.enter(SourcePhase.SNAPSHOT);
+          await this.#append(must(staged.get(step.stage)), step.routes, wanted, signal);
+          break;
+        case 'stream':
+          logger.debug('prepared', { routes: step.routes.length });
+          return { routes: step.routes, tables, published };
+      }
+    }
+  }
+
+  /** The tables, judged. Routes whose table tells rows apart otherwise now are ended, whatever else is found. */
+  async #judge({ routes: wanted }: Wanted, session: DatabaseSession): Promise<readonly TableToStage[]> {
+    const { options, store } = this.#parts;
+    const { clock, logger } = options;
+    const rekeyed: Ended[] = [];
+    const onRekeyed = (route: number, { message, place }: FreshetError): void => {
+      rekeyed.push({ route, table: place, why: message, isLoss: false });
+    };
+    const onClockAgreed = this.#onClockAgreed;
+    try {
+      return await preflight({ wanted, state: store.state, session, clock, logger, onClockAgreed, onRekeyed });
+    } finally {
+      await store.end(rekeyed);
+    }
+  }
+
+  async #adopt(session: DatabaseSession): Promise<void> {
+    const { options, store } = this.#parts;
+    const slot = must(await session.slot(options.slotName), 'a slot that was just made');
+    const landmark = { endLsn: 0n, atUs: 0, untilLsn: slot.confirmedLsn };
+    await store.save({ ...store.state, slot: 'made', acknowledgedLsn: slot.confirmedLsn, landmark });
+  }
+
+  /** The state once routes that cannot go on are ended. */
+  #settle({ routes: wanted, definitions }: Wanted, published: PublishedTables): SourceState {
+    const { options, store } = this.#parts;
+    const { clock, logger, requests } = options;
+    const { state, ended } = settleRoutes({
+      state: store.state,
+      wanted,
+      definitions,
+      published,
+      asked: (route) => requests?.of(route)?.above,
+      nowUs: clock.nowUs(),
+    });
+    for (const { route, why } of ended) logger.warn('a route begins anew', { route, why });
+    return state;
+  }
+
+  /** Starts over when the loss is seen a second time, and may be met so. Else throws what is lost. */
+  async #meetLoss(
+    { kind, error, rebuildable }: LostHistory,
+    hasSlot: boolean,
+    session: DatabaseSession,
+  ): Promise<void> {
+    const { options, store } = this.#parts;
+    if (options.onLostHistory === 'halt' || !rebuildable) throw error;
+    if (this.#suspected !== kind) {
+      this.#suspected = kind;
+      const remedy = 'Nothing: if it is so when it is looked up again, in a moment, everything is read anew.';
+      throw new FreshetError('SLOT_LOST', error.message, { remedy, place: error.place });
+    }
+    this.#suspected = undefined;
+    await store.rebuild(error.message, hasSlot ? session : undefined);
+  }
+
+  async #append(stage: Stage, states: readonly RouteState[], wanted: Wanted, signal: AbortSignal): Promise<void> {
+    const { store, snapshots, board } = this.#parts;
+    const live = await snapshots.append(stage, states, wanted.routes, wanted.definitions, signal);
+    if (live instanceof FreshetError) {
+      board.note('stage', live);
+      return;
+    }
+    await store.save(withRoutes(store.state, live));
+    board.note('stage', undefined);
+  }
+}
