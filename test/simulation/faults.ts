@@ -25,6 +25,13 @@ export function act(world: World, action: Action): void {
     case 'drop-slot':
       world.postgres.dropSlots();
       return;
+    case 'rename':
+      world.postgres.rename(true);
+      later(action.forUs, () => world.postgres.rename(false));
+      return;
+    case 'release':
+      world.releaseHeld();
+      return;
     case 'rollback':
       world.postgres.rollback();
       return;

@@ -2,6 +2,7 @@
 
 import type { DefinitionSet } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { ConditionBoard } from '@freshet/kit/conditions.ts';
+import { isFreshetError } from '@freshet/kit/errors.ts';
 import type { Log } from '@freshet/log/log.ts';
 import { createRetentionKeeper } from '@freshet/log/retention-keeper.ts';
 import { createLogScrubber } from '@freshet/log/scrubber.ts';
@@ -12,12 +13,14 @@ import { CheckpointFile } from '../../services/ingest/src/io/checkpoint-file.ts'
 import { GenerationRequests } from '../../services/ingest/src/io/generation-requests.ts';
 import { IngestNode } from '../../services/ingest/src/io/ingest-node.ts';
 import { PostgresSource } from '../../services/ingest/src/io/postgres-source.ts';
+import { QuarantineDesk } from '../../services/ingest/src/io/quarantine-desk.ts';
 import { QuarantineFile } from '../../services/ingest/src/io/quarantine-file.ts';
 import { keepOnce } from '../../services/ingest/src/io/retention.ts';
 import { noteCheckpoints } from '../../services/ingest/src/rpc/note-checkpoints.ts';
 import type { AskGenerations } from '../../services/ingest/src/rpc/request-generations.ts';
 import type { Life } from './machine.ts';
 import type { SimPostgres } from './sim-postgres.ts';
+import { RENAMED } from './sim-tables.ts';
 
 const DIRECTORY = '/ingest';
 /** Where the log lies. */
@@ -39,12 +42,15 @@ export interface IngestWorld {
   readonly definitions: () => DefinitionSet | undefined;
   /** How often somebody asked so far that the source be read anew. */
   readonly anew: () => number;
+  /** Whether somebody has what is held of tables released. */
+  readonly releases: () => boolean;
   /** Called with each log that is open, for whoever knows the truth. */
   readonly onLog: (log: SegmentLog) => void;
 }
 
 /** How often the node asks for definitions, milliseconds. */
 const DEFINITIONS_MS = 300;
+const RELEASE_MS = 1_000;
 
 /** Runs until something ends it. */
 export async function runIngest(life: Life, world: IngestWorld): Promise<void> {
@@ -119,6 +125,13 @@ export async function runIngest(life: Life, world: IngestWorld): Promise<void> {
     requests.ask(who, wanted, (route) =>
       node.databaseOf(route) === undefined ? undefined : source.newestGeneration(route),
     );
+  const desk = new QuarantineDesk({
+    quarantine,
+    releases: () => [source.held],
+    readAnew: (route, aboveGeneration, reason) => ask('quarantine', [{ route, aboveGeneration, reason }]),
+    clock,
+    logger,
+  });
   const service: SimLogService = { log, ask, noteCheckpoints: noteCheckpoints(log, checkpoints) };
   world.network.listen('ingest', clock, service);
   const keep = async (): Promise<void> => {
@@ -133,6 +146,7 @@ export async function runIngest(life: Life, world: IngestWorld): Promise<void> {
     halted(life, log),
     keep(),
     askAnew(life, world, ask),
+    releaseHeld(life, world, desk),
   ]);
 }
 
@@ -164,6 +178,21 @@ async function askAnew({ process: clock }: Life, world: IngestWorld, ask: AskGen
       await ask('somebody', [{ route: route.route, aboveGeneration: answer.generation, reason: 'to see it' }]);
     }
     done = world.anew();
+  }
+}
+
+/** An operator who releases what is held, under the name that the column has or had. */
+async function releaseHeld({ process: clock, signal }: Life, world: IngestWorld, desk: QuarantineDesk): Promise<void> {
+  for (;;) {
+    await clock.sleep(RELEASE_MS);
+    if (!world.releases() || desk.held(RENAMED.table.table).length === 0) continue;
+    const mapping = { columns: { [RENAMED.column]: RENAMED.to }, labels: {} };
+    try {
+      for await (const { isDone } of desk.release(RENAMED.table.table, mapping, signal)) if (isDone) break;
+    } catch (error) {
+      // Not streamed now: there is a next time.
+      if (!isFreshetError(error)) throw error;
+    }
   }
 }
 

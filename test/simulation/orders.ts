@@ -70,6 +70,16 @@ features:
 `,
   `
 kind: FeatureView
+name: orders_fresh
+entity: user
+source: orders
+features:
+  n: { count: {}, ttl: 9s }
+  high: { max: qty, ttl: 9s }
+  low_4s: { min: qty, rolling: 4s, ttl: 9s }
+`,
+  `
+kind: FeatureView
 name: orders_joined
 entity: user
 source: orders
@@ -168,6 +178,13 @@ function expectedOf(
       ]),
     ],
     ['orders_brief', valuesMap([['n', BigInt(since(6_000_000).length)]])],
+    [
+      'orders_fresh',
+      valuesMap([
+        ['n', isStale(rows, atUs) ? null : BigInt(rows.length)],
+        ['high', isStale(rows, atUs) ? null : highest(quantities)],
+      ]),
+    ],
   ]);
   const { snapshotAt } = truth;
   if (snapshotAt === undefined) return expected;
@@ -180,6 +197,13 @@ function expectedOf(
       ['largest', highest(factors)],
     ]),
   );
+}
+
+const TTL_US = 9_000_000;
+
+/** Whether there were rows, and the newest that is left is older than the ttl. */
+function isStale(rows: readonly SimRow[], atUs: number): boolean {
+  return rows.length > 0 && atUs >= Math.max(...rows.map((row) => instantOf(text(row, 'at')))) + TTL_US;
 }
 
 /** All windows of the views have panes of a second. */

@@ -59,6 +59,10 @@ export type Action =
   /** The database is put back to what it was so long ago. */
   | { readonly kind: 'rewind'; readonly byUs: number; readonly keepsSlots: boolean }
   | { readonly kind: 'drop-slot' }
+  /** A column of a mutable table has another name for so long: rows that come then break the contract. */
+  | { readonly kind: 'rename'; readonly forUs: number }
+  /** Somebody has what is held released, from now on. */
+  | { readonly kind: 'release' }
   | { readonly kind: 'database-away'; readonly forUs: number }
   | { readonly kind: 'database-silent'; readonly forUs: number };
 
@@ -96,6 +100,7 @@ export function makePlan(seed: number): Plan {
   actions.push(...losses(random.branch('losses'), durationUs));
   const trims = random.oneIn(2);
   actions.push(...definitions(random.branch('definitions'), durationUs));
+  actions.push(...renames(random.branch('renames'), durationUs));
   actions.sort((a, b) => a.atUs - b.atUs);
   const partitions = random.pick([1, 2, 3]);
   return { seed, partitions, durationUs, users, trims, lingers: random.branch('lingers').oneIn(30), actions };
@@ -111,6 +116,20 @@ function changes(random: Random, durationUs: number, users: number): TimedAction
     const action = { kind: 'change' as const, rows: random.oneIn(4) ? [row] : [], statements };
     return { atUs: random.between(0, durationUs), action };
   });
+}
+
+/** Changes of a table's shape, and releases of what is held for them: while the shape is wrong, or after. */
+function renames(random: Random, durationUs: number): TimedAction[] {
+  const count = random.oneIn(5) ? random.pick([1, 1, 2]) : 0;
+  return Array.from({ length: count }, () => {
+    const atUs = random.between(0, durationUs);
+    const forUs = random.pick([200_000, SECOND, 3 * SECOND, 8 * SECOND]);
+    const afterUs = random.pick([0, forUs / 2, forUs, 3 * SECOND]);
+    return [
+      { atUs, action: { kind: 'rename' as const, forUs } },
+      { atUs: atUs + afterUs, action: { kind: 'release' as const } },
+    ];
+  }).flat();
 }
 
 /** What makes the history that was captured no more the database's. */

@@ -31,6 +31,7 @@ import {
   type RowChange,
   relationOf,
   type SimTable,
+  shapedTable,
   TABLES,
   text,
   timestampText,
@@ -46,6 +47,8 @@ interface Transaction {
   readonly endLsn: bigint;
   readonly commitTimeUs: number;
   readonly changes: readonly RowChange[];
+  /** Whether a column had its other name then. */
+  readonly isRenamed: boolean;
 }
 
 /** What the catalog said of an order's sku at the statement that wrote the order; undefined: nothing. */
@@ -80,6 +83,8 @@ export class SimPostgres {
   #rows = 0;
   #isAway = false;
   isSilent = false;
+  /** When a column got its other name, and when it got its own again, in turns. */
+  readonly #renames: number[] = [];
 
   constructor(scheduler: Scheduler) {
     this.scheduler = scheduler;
@@ -87,6 +92,21 @@ export class SimPostgres {
 
   get isAway(): boolean {
     return this.#isAway;
+  }
+
+  /** Whether a column has its other name now (sim-tables.ts, RENAMED). */
+  get isRenamed(): boolean {
+    return this.#renames.length % 2 === 1;
+  }
+
+  /** Whether it ever had. */
+  get wasRenamed(): boolean {
+    return this.#renames.length > 0;
+  }
+
+  /** ALTER TABLE … RENAME COLUMN, or back. */
+  rename(isRenamed: boolean): void {
+    if (isRenamed !== this.isRenamed) this.#renames.push(this.scheduler.nowUs);
   }
 
   /** The tables as they are. */
@@ -141,7 +161,7 @@ export class SimPostgres {
       done.push(made.what);
       apply(made.change);
     }
-    this.transactions.push({ commitLsn, endLsn, commitTimeUs: nowUs, changes });
+    this.transactions.push({ commitLsn, endLsn, commitTimeUs: nowUs, changes, isRenamed: this.isRenamed });
     this.wake();
     return done;
   }
@@ -161,6 +181,8 @@ export class SimPostgres {
     const kept = this.transactions.filter(({ commitTimeUs }) => commitTimeUs <= toUs);
     const lost = this.transactions.length - kept.length;
     this.transactions.splice(0, this.transactions.length, ...kept);
+    // One that is gone leaves its mark, so that it is known that there was one.
+    if (this.isRenamed && (this.#renames.at(-1) ?? 0) > toUs) this.rename(false);
     this.#live = new LiveTables();
     this.#joined.clear();
     for (const { changes, commitLsn } of kept) for (const change of changes) this.#apply(change, commitLsn);
@@ -247,7 +269,7 @@ class SimDatabase implements SourceDatabase {
     const reach = this.#connect(signal);
     await reach();
     if (!this.#postgres.slots.has(slotName)) throw unreachable('the slot went away');
-    const { live, lsn } = this.#postgres;
+    const { live, lsn, isRenamed } = this.#postgres;
     const rows = new Map(TABLES.map((table) => [table.table, [...live.rows(table).values()]]));
     const catalog = [...live.rows(CATALOG).values()];
     this.#postgres.snapshotAt = {
@@ -258,6 +280,9 @@ class SimDatabase implements SourceDatabase {
       rowsAbout: ({ table }: TableToStage): Promise<number | undefined> => Promise.resolve(rows.get(table)?.length),
       async *copy({ table, columns }: TableToStage): AsyncGenerator<Uint8Array> {
         const own = must(rows.get(table), 'a table that there is');
+        const shape = shapedTable(must(tableNamed('public', table)), isRenamed);
+        const missing = columns.find((name) => !shape.columns.some((column) => column.name === name));
+        if (missing !== undefined) throw new FreshetError('SOURCE_NOT_READY', `column ${missing} does not exist`);
         for (let from = 0; from < own.length; from += 7) {
           await reach();
           yield Buffer.from(
@@ -322,7 +347,7 @@ class SimDatabase implements SourceDatabase {
       table: async (schema, name) => {
         await reach();
         const found = tableNamed(schema, name);
-        return found && catalogTable(found);
+        return found && catalogTable(shapedTable(found, postgres.isRenamed));
       },
       slot: async (name): Promise<SlotFacts | undefined> => {
         await reach();
@@ -376,7 +401,8 @@ class SimStream implements ReplicationStream {
   readonly #process: SimProcess;
   readonly #slot: Slot;
   #position = 0n;
-  readonly #told = new Set<SimTable>();
+  /** The tables that were described, and whether with a column's other name. */
+  readonly #told = new Map<SimTable, boolean>();
   #failure: Error | undefined;
   #keepaliveDue = false;
   #lastTellUs: number;
@@ -469,13 +495,14 @@ class SimStream implements ReplicationStream {
     const { transactions } = this.#postgres;
     // Their ends ascend, and most were sent long ago.
     const sent = transactions.findLastIndex(({ endLsn }) => endLsn <= this.#position);
-    for (const { commitLsn, endLsn, commitTimeUs, changes } of transactions.slice(sent + 1)) {
+    for (const { commitLsn, endLsn, commitTimeUs, changes, isRenamed } of transactions.slice(sent + 1)) {
       if (messages.length > 40) return messages;
       this.#position = endLsn;
       change({ kind: 'begin', commitLsn, commitTimeUs, xid: Number(endLsn & 0xffff_ffn) });
       for (const made of changes) {
-        if (!this.#told.has(made.table)) change({ kind: 'relation', relation: relationOf(made.table) });
-        this.#told.add(made.table);
+        if (this.#told.get(made.table) !== isRenamed)
+          change({ kind: 'relation', relation: relationOf(shapedTable(made.table, isRenamed)) });
+        this.#told.set(made.table, isRenamed);
         change(messageOf(made));
       }
       change({ kind: 'commit', commitLsn, endLsn, commitTimeUs });

@@ -112,6 +112,18 @@ export function tuple(row: SimRow, columns: readonly string[]): (string | null)[
   });
 }
 
+/** A column that is renamed now and then, and its other name. */
+export const RENAMED = { table: ORDERS, column: 'weight', to: 'weight_kg' } as const;
+
+/** The table with its columns as they are called then. */
+export function shapedTable(table: SimTable, isRenamed: boolean): SimTable {
+  if (!isRenamed || table !== RENAMED.table) return table;
+  const columns = table.columns.map((column) =>
+    column.name === RENAMED.column ? { ...column, name: RENAMED.to } : column,
+  );
+  return { ...table, columns };
+}
+
 /** What the catalog says of the table. */
 export function catalogTable({ oid, schema, table, replicaIdentity, key, columns }: SimTable): CatalogTable {
   return {

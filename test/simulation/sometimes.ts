@@ -41,6 +41,8 @@ const KINDS = [
     'insert into the catalog',
     'update the catalog',
     'delete from the catalog',
+    'rename',
+    'release',
   ],
 ];
 
@@ -87,6 +89,9 @@ export const RECOVERIES: readonly RegExp[] = [
   /^edge warn: \d+ view\(s\) wait for a new generation/,
   /^ingest warn: a route was asked to begin anew/,
   /^edge debug: a shard is no longer followed/,
+  /^ingest info: releasing held rows/,
+  /^ingest info: held rows were released, and the table flows/,
+  /^ingest warn: held rows were superseded/,
   // Too rare to be asked of a few seeds.
   /^did: drop-slot$/,
   /^a rewind lost commits/,

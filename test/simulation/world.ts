@@ -87,6 +87,7 @@ export class World {
   /** Everything that was ever in force, by generation. */
   readonly #sets = new Map<bigint, DefinitionSet>();
   #anew = 0;
+  #releases = false;
   readonly #hosts = new Map<Machine, NodeUpkeep>();
   readonly #replicas = new Map<Machine, Watched>();
   readonly #clocksUs = new Map<Machine, number>();
@@ -136,6 +137,11 @@ export class World {
   /** The source is to be read anew, as a new generation of its route. */
   readAnew(): void {
     this.#anew += 1;
+  }
+
+  /** What is held of a table is released from now on, whenever there is something. */
+  releaseHeld(): void {
+    this.#releases = true;
   }
 
   /** Notes damage beyond what is promised: from now on it must be made good or announced. */
@@ -196,6 +202,8 @@ export class World {
   async #settle(): Promise<void> {
     this.network.heal();
     this.postgres.comeBack();
+    this.postgres.rename(false);
+    this.releaseHeld();
     for (const machine of this.machines.values()) {
       machine.isFull = false;
       machine.clock.skewUs = 0;
@@ -272,7 +280,8 @@ export class World {
     const isFirst = truths.every((truth) => routes.every((route) => truth.routeGeneration(route) === 1));
     return {
       ...{ live, joined, users: plan.users, nowUs: scheduler.nowUs },
-      snapshotAt: isFirst ? snapshotAt : undefined,
+      // What was held is joined when it is released.
+      snapshotAt: isFirst && !postgres.wasRenamed ? snapshotAt : undefined,
       logTimesUs: truths.map(({ logTimeUs }) => logTimeUs),
     };
   }
@@ -287,6 +296,7 @@ export class World {
         return runIngest(life, {
           ...{ network, postgres, partitions, trims, definitions, resync: this.#resync },
           anew: () => this.#anew,
+          releases: () => this.#releases,
           onLog: (log) => this.#tap(log),
         });
       case 'compute-a':
