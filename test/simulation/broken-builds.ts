@@ -251,7 +251,7 @@ export const BROKEN_BUILDS: readonly BrokenBuild[] = [
     name: 'no-refold',
     about: 'an extreme that was taken out stays (F2)',
     file: 'packages/engine/src/state/mutable-state.ts',
-    changes: [{ find: '      this.#again.push({ group, pane, fold, at: 0 });\n', replace: '' }],
+    changes: [{ find: '      this.#again.push({ group, pane, fold });\n', replace: '' }],
   },
   {
     name: 'join-late',

@@ -23,11 +23,11 @@ import type { Leaf } from './leaf.ts';
 /** With 64 leaves of about 45 rows, a key with 100,000 has 35 spans: as many of the one as of the other are merged. */
 export const SPAN = 64;
 
-/** Measured with 100,000 rows: an array beside its elements, and its place in another. */
+/** Measured with 100,000 of each: an array beside its elements, and its place in another; a span; a part beside its cells. */
 const CELLS_BYTES = 56;
 const CELL_BYTES = 8;
-const SPAN_BYTES = 240;
-const PART_BYTES = 120;
+const SPAN_BYTES = 256;
+const PART_BYTES = 64;
 
 /** An accumulator that has to be folded again. */
 export interface Refold {
