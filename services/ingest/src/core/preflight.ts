@@ -118,7 +118,7 @@ const RELATION_KINDS: Readonly<Record<string, string>> = {
 };
 
 /** Without an identity the source's own UPDATE and DELETE would fail as soon as the table is published. */
-function identityFindings(name: string, table: CatalogTable): FreshetError[] {
+export function identityFindings(name: string, table: CatalogTable): FreshetError[] {
   const ok =
     table.replicaIdentity === 'f' ||
     (table.replicaIdentity === 'd' && table.primaryKey.length > 0) ||
@@ -169,23 +169,23 @@ export function routeFindings(plan: RoutePlan, table: CatalogTable): FreshetErro
       );
     }
   }
-  if (source.mode === SourceMode.MUTABLE && table.replicaIdentity !== 'f') {
-    const identity = table.replicaIdentity === 'i' ? table.identityIndex : table.primaryKey;
-    const missing = plan.keyColumns.filter((key) => !identity.includes(key));
-    if (missing.length > 0 && identity.length > 0) {
-      findings.push(
-        new FreshetError(
-          'SOURCE_NOT_READY',
-          `an old row of ${name} does not tell ${missing.join(', ')}, by which entity ${plan.entity?.name ?? ''} is keyed`,
-          {
-            remedy: `ALTER TABLE ${name} REPLICA IDENTITY FULL;`,
-            place: name,
-          },
-        ),
-      );
-    }
-  }
+  const untold = identityKeyFinding(plan, table);
+  if (untold !== undefined) findings.push(untold);
   return findings;
+}
+
+/** Of a mutable source's route, the columns of its entity key that old rows do not tell; undefined: they tell all. */
+export function identityKeyFinding(plan: RoutePlan, table: CatalogTable): FreshetError | undefined {
+  if (plan.source?.mode !== SourceMode.MUTABLE || table.replicaIdentity === 'f') return undefined;
+  const name = tableName(table.schema, table.table);
+  const identity = table.replicaIdentity === 'i' ? table.identityIndex : table.primaryKey;
+  const missing = plan.keyColumns.filter((key) => !identity.includes(key));
+  if (missing.length === 0 || identity.length === 0) return undefined;
+  return new FreshetError(
+    'SOURCE_NOT_READY',
+    `an old row of ${name} does not tell ${missing.join(', ')}, by which entity ${plan.entity?.name ?? ''} is keyed`,
+    { remedy: `ALTER TABLE ${name} REPLICA IDENTITY FULL;`, place: name },
+  );
 }
 
 /**

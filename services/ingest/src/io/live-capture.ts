@@ -9,7 +9,7 @@
  * done when it ends (postgres-source.ts). Invariants: I1 (core/replication.ts), F3 (one pipeline for all of it).
  */
 import { SourceState as SourcePhase } from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
-import { isAbort } from '@freshet/kit/errors.ts';
+import { isAbort, isFreshetError } from '@freshet/kit/errors.ts';
 import type { AppendPipeline } from '../core/append-pipeline.ts';
 import { ChangeStream, type LiveRoute } from '../core/change-stream.ts';
 import { checkStream } from '../core/lost-history.ts';
@@ -88,7 +88,15 @@ export class LiveCapture {
       const holdAt = (): bigint | undefined => builds.holdAt();
       const releases = new PausableWork((until) => held.run({ stream, pipeline, holdAt }, until));
       const workOf = this.#workOf.bind(this);
-      const revisions = new LiveRevisions({ parts: this.#parts, stream, builds, releases, wanted, workOf });
+      const revisions = new LiveRevisions({
+        parts: this.#parts,
+        stream,
+        builds,
+        releases,
+        wanted,
+        ready: prepared.ready,
+        workOf,
+      });
       this.#revisions = revisions;
       const replication = new Replication({
         connection,
@@ -148,8 +156,12 @@ export class LiveCapture {
       snapshots,
       live,
       pipeline,
-      work: this.#workOf(wanted, prepared),
-      onProblem: (why) => board.note('build', why),
+      work: this.#workOf({ ...wanted, routes: prepared.ready }, prepared),
+      onProblem: (why) => {
+        board.note('build', why);
+        // A route whose table is found not to be ready waits alone: others are built meanwhile.
+        if (why !== undefined) this.#revisions?.ask();
+      },
     });
   }
 
@@ -167,7 +179,7 @@ export class LiveCapture {
     return liveRoutes(states, { wanted: routes, definitions, contracts, quarantine, partitions, acknowledgedLsn });
   }
 
-  #tableWatch(captured: { readonly wanted: Wanted }, streaming: ReplicationStream, signal: AbortSignal): TableWatch {
+  #tableWatch(revisions: LiveRevisions, streaming: ReplicationStream, signal: AbortSignal): TableWatch {
     const { options, store, board } = this.#parts;
     const { database, slotName, clock, tableCheckMs } = options;
     return {
@@ -176,9 +188,15 @@ export class LiveCapture {
           board.note('slot', slotDanger(slotName, await session.slot(slotName)));
           store.noteHistory();
           const published = await session.published(slotName);
-          const { routes: wanted } = captured.wanted;
-          checkTables(store.state, published, wanted);
-          await checkKeys(wanted, session);
+          const { routes } = revisions.wanted;
+          try {
+            checkTables(store.state, published, routes);
+            await checkKeys(routes, store.state, session);
+          } catch (error) {
+            if (!isFreshetError(error, 'SOURCE_NOT_READY')) throw error;
+            // Its route begins anew or waits; the others have no part in it.
+            revisions.ask();
+          }
         }),
       onMoved: (error) => streaming.destroy(error),
       everyMs: tableCheckMs ?? TABLE_CHECK_MS,

@@ -5,6 +5,7 @@
  * rollback, savepoints, several tables in a transaction, rows of large values, columns added and dropped) through snapshot
  * and stream, with stops; compared at random points and at the end, by a model that knows only the log's contract.
  */
+import { SourceState } from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
 import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import type { DefinitionSet } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { systemClock } from '@freshet/kit/clock.ts';
@@ -288,8 +289,10 @@ describe('a mutable table', () => {
     await database.sql`INSERT INTO t_full SELECT n, n % 3, 'c' || n, n, NULL FROM generate_series(1, 30) n`;
     await expectSame(log);
     await database.sql.unsafe('ALTER TABLE t_full DROP CONSTRAINT t_full_pkey, ADD PRIMARY KEY (user_id, code)');
-    await expect.poll(() => source.status().problem?.message, patient).toMatch(/told apart by \(user_id, code\) now/);
-    expect(conditions.list()[0]?.remedy).toContain('freshet apply');
+    const told = () => conditions.list().find(({ id }) => id === 'source/shop/waiting/2');
+    await expect.poll(() => told()?.message, patient).toMatch(/told apart by \(user_id, code\) now/);
+    expect(told()?.remedy).toContain('freshet apply');
+    expect(source.status().phase).toBe(SourceState.STREAMING);
     await database.sql`UPDATE t_full SET id = 1`;
     await node.apply(await definitions(2n));
     await expectSame(log);
@@ -299,7 +302,7 @@ describe('a mutable table', () => {
 
   it('F2: whose replica identity was too little for a while is read anew when it is in order again', async () => {
     const log = createMemoryLog({ partitions: 3, clock: systemClock });
-    const { node, source } = await capture(log);
+    const { node, conditions } = await capture(log);
     await node.apply(await definitions(1n));
     await database.sql`INSERT INTO t_full SELECT n, n % 3, 'c' || n, n, NULL FROM generate_series(1, 30) n`;
     await expectSame(log);
@@ -307,7 +310,7 @@ describe('a mutable table', () => {
       'ALTER TABLE t_full REPLICA IDENTITY DEFAULT; UPDATE t_full SET user_id = 5 WHERE id < 10',
     );
     await expect
-      .poll(() => source.status().problem?.remedy, patient)
+      .poll(() => conditions.list().find(({ id }) => id === 'source/shop/waiting/2')?.remedy, patient)
       .toMatch(/ALTER TABLE public.t_full REPLICA IDENTITY FULL/);
     await database.sql.unsafe('UPDATE t_full SET user_id = 7 WHERE id < 5; ALTER TABLE t_full REPLICA IDENTITY FULL');
     await expectSame(log);
