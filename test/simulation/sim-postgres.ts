@@ -378,6 +378,7 @@ class SimDatabase implements SourceDatabase {
         const entries = (mode: SourceMode, tables: typeof append): [string, number][] =>
           tables.map(({ schema, table }) => [publishedKey(mode, schema, table), must(tableNamed(schema, table)).oid]);
         postgres.published = new Map([...entries(SourceMode.APPEND, append), ...entries(SourceMode.MUTABLE, mutable)]);
+        return [];
       },
     };
   }

@@ -13,6 +13,7 @@
  * after the later of `from` and what was told before; the same transaction comes with the same rows each time. Failures
  * come as FreshetError: SOURCE_UNREACHABLE when another try may help, SOURCE_NOT_READY when a person must act.
  */
+import type { FreshetError } from '@freshet/kit/errors.ts';
 import type { CatalogTable } from './contract.ts';
 import type { PgOutputMessage } from './pgoutput/messages.ts';
 import type { ServerFacts } from './preflight.ts';
@@ -65,8 +66,11 @@ export interface DatabaseSession {
   dropSlot(name: string): Promise<void>;
   /** Which tables the slot's publications hold. */
   published(slotName: string): Promise<PublishedTables>;
-  /** Makes the slot's publications hold exactly these tables. Throws SOURCE_NOT_READY with the SQL when we may not. */
-  publish(slotName: string, tables: WantedTables): Promise<void>;
+  /**
+   * Makes the slot's publications hold exactly these tables, but for those that we may not add, which it resolves with. Throws
+   * SOURCE_NOT_READY with the SQL when we may not make or change the publications at all.
+   */
+  publish(slotName: string, tables: WantedTables): Promise<readonly RefusedTable[]>;
 }
 
 export interface PublishedTable {
@@ -74,6 +78,14 @@ export interface PublishedTable {
   readonly table: string;
   /** A partitioned table, as against an ordinary one. */
   readonly partitioned: boolean;
+}
+
+/** A table that we may not add to its publication. */
+export interface RefusedTable {
+  readonly mode: keyof WantedTables;
+  readonly table: PublishedTable;
+  /** With the SQL for somebody who may. */
+  readonly why: FreshetError;
 }
 
 export interface WantedTables {

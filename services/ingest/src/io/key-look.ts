@@ -7,7 +7,7 @@ import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import type { RoutePlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import type { FreshetError } from '@freshet/kit/errors.ts';
 import type { ChangeStream } from '../core/change-stream.ts';
-import { identityFindings, keyFinding } from '../core/preflight.ts';
+import { identityFindings, keyFinding, throwFindings, untoldFindings } from '../core/preflight.ts';
 import { IdentityRestored } from '../core/relation-identity.ts';
 import type { DatabaseSession } from '../core/source-database.ts';
 import { tableName } from '../core/sql.ts';
@@ -24,7 +24,8 @@ export interface KeyLook {
 
 /**
  * What is wrong with a table's key now; undefined: nothing. Throws IdentityRestored when one is in order again of which rows
- * are held that do not tell which they are: its route is to begin anew.
+ * are held that do not tell which they are: its route is to begin anew; SOURCE_NOT_READY when one tells no row from another,
+ * so that updates fail at the source: its route is to end (core/readiness.ts).
  */
 export async function lookAtKeys(
   wanted: readonly RoutePlan[],
@@ -37,6 +38,7 @@ export async function lookAtKeys(
     const { schema, table } = tableOf(plan);
     const facts = await session.table(schema, table);
     if (facts === undefined) continue;
+    throwFindings(untoldFindings(facts));
     const [problem = keyFinding(plan, facts)] = identityFindings(plan, facts);
     // Where old rows tell everything, nothing in the stream says by what they are told apart.
     stream.distrust(plan.route, facts.replicaIdentity === 'f' ? problem?.message : undefined);

@@ -9,7 +9,7 @@
  * done when it ends (postgres-source.ts). Invariants: I1 (core/replication.ts), F3 (one pipeline for all of it).
  */
 import { SourceState as SourcePhase } from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
-import { isAbort } from '@freshet/kit/errors.ts';
+import { isAbort, isFreshetError } from '@freshet/kit/errors.ts';
 import type { AppendPipeline } from '../core/append-pipeline.ts';
 import { ChangeStream, type LiveRoute } from '../core/change-stream.ts';
 import { checkStream } from '../core/lost-history.ts';
@@ -87,7 +87,15 @@ export class LiveCapture {
       const holdAt = (): bigint | undefined => builds.holdAt();
       const releases = new PausableWork((until) => held.run({ stream, pipeline, holdAt }, until));
       const workOf = this.#workOf.bind(this);
-      const revisions = new LiveRevisions({ parts: this.#parts, stream, builds, releases, wanted, workOf });
+      const revisions = new LiveRevisions({
+        parts: this.#parts,
+        stream,
+        builds,
+        releases,
+        wanted,
+        ready: prepared.ready,
+        workOf,
+      });
       this.#revisions = revisions;
       const replication = new Replication({
         connection,
@@ -150,8 +158,12 @@ export class LiveCapture {
       snapshots,
       live,
       pipeline,
-      work: this.#workOf(wanted, prepared),
-      onProblem: (why) => board.note('build', why),
+      work: this.#workOf({ ...wanted, routes: prepared.ready }, prepared),
+      onProblem: (why) => {
+        board.note('build', why);
+        // A route whose table is found not to be ready waits alone: others are built meanwhile.
+        if (why !== undefined) this.#revisions?.ask();
+      },
     });
   }
 
@@ -168,12 +180,21 @@ export class LiveCapture {
     return liveRoutes(states, { wanted: routes, definitions, contracts, quarantine, partitions, store });
   }
 
-  #tableWatch(captured: { readonly wanted: Wanted }, stream: ChangeStream, streaming: ReplicationStream): TableWatch {
+  #tableWatch(revisions: LiveRevisions, stream: ChangeStream, streaming: ReplicationStream): TableWatch {
     const { options, store, held, board } = this.#parts;
     const { database, slotName, clock, tableCheckMs } = options;
     const at = { slotName, store, held, stream, note: board.note.bind(board) };
     return {
-      look: (signal) => database.look(signal, (session) => lookAtSource(captured.wanted.routes, { ...at, session })),
+      look: (signal) =>
+        database.look(signal, async (session) => {
+          try {
+            await lookAtSource(revisions.wanted.routes, { ...at, session });
+          } catch (error) {
+            if (!isFreshetError(error, 'SOURCE_NOT_READY')) throw error;
+            // Its route begins anew or waits; the others have no part in it.
+            revisions.ask();
+          }
+        }),
       onMoved: (error) => streaming.destroy(error),
       everyMs: tableCheckMs ?? TABLE_CHECK_MS,
       clock,

@@ -8,15 +8,19 @@
  * ever by what the state says (source-preparation.ts). In one moment, in which nothing is waited for, no needed column has a
  * hole and the stream takes its routes by the new definitions: what it leaves out from then on nobody reads (I2).
  *
+ * Routes whose table is not ready wait (core/readiness.ts), and are looked at again; the others go on.
+ *
  * Owns that order, and that a change which cannot be made now is tried again: what is live goes on, a condition tells. Does not
  * own what is wanted (postgres-source.ts).
  */
+import type { RoutePlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { aborted } from '@freshet/kit/aborted.ts';
-import { isFreshetError } from '@freshet/kit/errors.ts';
+import { type FreshetError, isFreshetError } from '@freshet/kit/errors.ts';
 import { retry } from '@freshet/kit/retry.ts';
 import type { ChangeStream } from '../core/change-stream.ts';
+import { type Examined, endedByFindings, type Readiness, readiness } from '../core/readiness.ts';
 import { type CapturedBy, isSameCapture } from '../core/same-capture.ts';
-import { type Ended, endRoutes, type Settled, settleRoutes } from '../core/settle-routes.ts';
+import { endRoutes, type Settled, settleRoutes } from '../core/settle-routes.ts';
 import type { DatabaseSession } from '../core/source-database.ts';
 import { endUnwanted, type PublishedTables, type SourceState, withHoles } from '../core/source-state.ts';
 import type { BesideBuilds, BuildWork, BuiltRoute } from './beside-builds.ts';
@@ -34,6 +38,8 @@ export interface LiveRevisionsOptions {
   readonly releases: PausableWork;
   /** What is captured at first. */
   readonly wanted: Wanted;
+  /** What of it is ready at first. */
+  readonly ready: readonly RoutePlan[];
   /** The work of builds for what is wanted. */
   readonly workOf: (wanted: Wanted, prepared: Pick<BuildWork, 'tables' | 'published'>) => BuildWork;
 }
@@ -42,6 +48,8 @@ export class LiveRevisions {
   readonly #options: LiveRevisionsOptions;
   /** What is captured now. */
   #wanted: Wanted;
+  /** The routes of it that are ready. */
+  #ready: readonly RoutePlan[];
   /** What is to be; undefined: nothing was asked since the last look. */
   #asked: Wanted | undefined;
   /** Aborts when something is asked. */
@@ -50,6 +58,7 @@ export class LiveRevisions {
   constructor(options: LiveRevisionsOptions) {
     this.#options = options;
     this.#wanted = options.wanted;
+    this.#ready = options.ready;
   }
 
   /** What is captured now. */
@@ -70,7 +79,7 @@ export class LiveRevisions {
     const settings = { what: `changing what is captured of ${name}`, signal, clock, random, log: logger };
     try {
       while (!signal.aborted) {
-        if (this.#asked === undefined) await aborted(this.#untilNews(signal));
+        if (this.#asked === undefined) await this.#rest(signal);
         if (signal.aborted) return;
         try {
           await retry(() => this.#attempt(signal), settings);
@@ -85,6 +94,15 @@ export class LiveRevisions {
     } finally {
       board.note('change', undefined);
     }
+  }
+
+  /** Until something is asked; while routes wait, they are looked at again. */
+  async #rest(signal: AbortSignal): Promise<void> {
+    const { options, board } = this.#options.parts;
+    const until = this.#untilNews(signal);
+    if (board.waiting.size === 0) await aborted(until);
+    else await options.clock.sleep(options.recheckMs ?? RECHECK_MS, until).catch(() => undefined);
+    this.#asked ??= this.#wanted;
   }
 
   /** Aborts with the signal, or when something is asked from now on. */
@@ -111,32 +129,38 @@ export class LiveRevisions {
     const { parts, builds, releases, workOf } = this.#options;
     const { store, options } = parts;
     const { clock, logger, slotName } = options;
-    const rekeyed: Ended[] = [];
-    const tables = await preflight({
-      wanted: wanted.routes,
-      state: store.state,
-      session,
-      clock,
-      logger,
-      onRekeyed: (route, { message, place }) => rekeyed.push({ route, table: place, why: message, isLoss: false }),
-    });
-    const settle = this.#settling(wanted, rekeyed, await session.published(slotName));
-    await this.#pause(wanted, settle(store.state).state);
+    const { examined, tables } = await preflight({ wanted: wanted.routes, state: store.state, session, clock, logger });
+    const settle = this.#settling(wanted, examined, await session.published(slotName));
+    const { state: settled } = settle(store.state);
+    const found = readiness(examined, settled);
+    if (wanted === this.#wanted && isSameProgress(settled, store.state)) {
+      // Nothing has moved, so the publications are no evidence of anything.
+      const { refused } = await publish({ wanted: found.ready, tables, slotName, session });
+      if (isSameRoutes(this.#admit(found, refused), this.#ready)) return;
+    }
+    await this.#pause({ ...wanted, routes: found.ready }, settled);
     try {
       await this.#enforce(wanted, settle);
     } finally {
       releases.resume();
     }
-    const published = await publish({ wanted: wanted.routes, tables, slotName, session });
-    builds.goOn(workOf(wanted, { tables, published }));
-    const routes = wanted.routes.map(({ route }) => route);
-    logger.info('captured by other definitions, and the stream went on', { routes });
+    const { published, refused } = await publish({ wanted: found.ready, tables, slotName, session });
+    this.#ready = this.#admit(found, refused);
+    builds.goOn(workOf({ ...wanted, routes: this.#ready }, { tables, published }));
+    const routes = this.#ready.map(({ route }) => route);
+    logger.info('what is captured changed, and the stream went on', { routes });
+  }
+
+  /** The routes that are ready but for those whose table may not be published; tells which wait. */
+  #admit({ ready, waiting }: Readiness, refused: ReadonlyMap<number, FreshetError>): readonly RoutePlan[] {
+    this.#options.parts.board.wait(new Map([...waiting, ...refused]));
+    return ready.filter(({ route }) => !refused.has(route));
   }
 
   /** What becomes of a state: by one view of the world, so that it can be asked again as the state goes on. */
   #settling(
     { routes: wanted, definitions }: Wanted,
-    rekeyed: readonly Ended[],
+    examined: readonly Examined[],
     published: PublishedTables,
   ): (state: SourceState) => Settled {
     const { parts, stream } = this.#options;
@@ -144,7 +168,8 @@ export class LiveRevisions {
     const nowUs = clock.nowUs();
     const asked = new Map(wanted.map(({ route }) => [route, requests?.of(route)?.above]));
     return (before) => {
-      const state = endRoutes(endUnwanted(withHoles(before, stream.holes), wanted), rekeyed, nowUs);
+      const kept = endUnwanted(withHoles(before, stream.holes), wanted);
+      const state = endRoutes(kept, endedByFindings(examined, kept), nowUs);
       return settleRoutes({ state, wanted, definitions, published, asked: (route) => asked.get(route), nowUs });
     };
   }
@@ -190,4 +215,15 @@ export class LiveRevisions {
     });
     this.#wanted = wanted;
   }
+}
+
+/** Whether no route of the one state is at another point in the other. */
+function isSameProgress(a: SourceState, b: SourceState): boolean {
+  const points = ({ routes }: SourceState): string =>
+    JSON.stringify(routes.map(({ route, generation, phase }) => [route, generation, phase]));
+  return points(a) === points(b);
+}
+
+function isSameRoutes(a: readonly RoutePlan[], b: readonly RoutePlan[]): boolean {
+  return a.length === b.length && a.every(({ route }, i) => route === b[i]?.route);
 }

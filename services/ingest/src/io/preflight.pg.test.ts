@@ -24,6 +24,7 @@ import {
   type TestDatabase,
   temporaryDirectory,
 } from '../testing/capture.ts';
+import { liveImages } from '../testing/live-images.ts';
 import { parseConnectionUrl } from './pg/connection-url.ts';
 import { withConnection } from './pg/pg-connection.ts';
 import { fromPgError } from './pg/pg-error.ts';
@@ -437,6 +438,110 @@ describe('a contract that is broken', () => {
   });
 });
 
+describe('a table that is not ready', () => {
+  const events = { route: 1, table: 'events', key: 'user_id' } as const;
+  const orders = { route: 2, table: 'orders', key: 'user_id' } as const;
+  const items = { route: 3, table: 'items', key: 'user_id', mode: SourceMode.MUTABLE } as const;
+  const waiting = ({ conditions }: Capture, route: number) =>
+    conditions.list().find(({ id }) => id === `source/shop/waiting/${route}`);
+
+  async function createTables(): Promise<void> {
+    await database.sql.unsafe(`CREATE TABLE events (id int8 PRIMARY KEY, user_id int8);
+      CREATE TABLE orders (id int8 PRIMARY KEY, user_id int8);
+      CREATE TABLE items (id int8, user_id int8, PRIMARY KEY (user_id, id));
+      INSERT INTO events VALUES (1, 1); INSERT INTO orders VALUES (1, 1); INSERT INTO items VALUES (1, 1)`);
+  }
+
+  it('waits alone for rights, is told with the SQL for them, and comes when it was run; also over a restart', async () => {
+    await createTables();
+    const url = await createRole();
+    const role = new URL(url).username;
+    await database.sql.unsafe(`ALTER ROLE ${role} WITH REPLICATION; GRANT CREATE ON DATABASE ${database.name} TO ${role};
+      ALTER TABLE events OWNER TO ${role}`);
+    const { capture, log } = await start(url);
+    let running = capture;
+    try {
+      await running.node.apply(await define(database.url, 1n, [events]));
+      await expect.poll(() => running.source.status().phase, patient).toBe(SourceState.STREAMING);
+      await running.node.apply(await define(database.url, 2n, [events, orders]));
+      await expect.poll(() => waiting(running, 2)?.message, patient).toContain('may not read public.orders');
+      await database.sql`INSERT INTO events VALUES (2, 1)`;
+      await expect.poll(() => idsOf(log, 1), patient).toEqual([1, 2]);
+      await running.stop();
+      running = await startCapture({ url, directory: directory.path, log });
+      captures.push(running);
+      await database.sql`INSERT INTO events VALUES (3, 1)`;
+      await expect.poll(() => idsOf(log, 1), patient).toEqual([1, 2, 3]);
+      const first = must(waiting(running, 2));
+      expect(first).toMatchObject({ code: 'SOURCE_NOT_READY' });
+      expect(running.source.status()).toMatchObject({ phase: SourceState.STREAMING, routes: [1] });
+      // May be read, and may not be published by us.
+      await database.sql.unsafe(first.remedy);
+      await expect.poll(() => waiting(running, 2)?.message, patient).toContain('must be owner of table orders');
+      await database.sql.unsafe(must(waiting(running, 2)).remedy.replace(/^As[^:]*: /, ''));
+      await expect.poll(() => idsOf(log, 2), patient).toEqual([1]);
+      await expect.poll(() => waiting(running, 2), patient).toBeUndefined();
+      await database.sql`INSERT INTO orders VALUES (2, 1)`;
+      await expect.poll(() => idsOf(log, 2), patient).toEqual([1, 2]);
+      expect(running.source.newestGeneration(1)).toBe(1);
+    } finally {
+      await running.stop();
+      await dropRole();
+    }
+  });
+
+  it('holds up no other of those that come with it, nor one that was built before, when nothing is live yet', async () => {
+    await createTables();
+    const definitions = await define(database.url, 1n, [events, orders, items]);
+    await database.sql.unsafe('ALTER TABLE items REPLICA IDENTITY NOTHING; ALTER TABLE orders SET UNLOGGED');
+    const { capture, log } = await start(database.url);
+    await capture.node.apply(definitions);
+    await expect.poll(() => idsOf(log, 1), patient).toEqual([1]);
+    await expect.poll(() => capture.source.status().routes, patient).toEqual([1]);
+    expect(waiting(capture, 3)?.message).toContain('does not tell which row an UPDATE or DELETE is about');
+    for (const route of [2, 3]) await database.sql.unsafe(must(waiting(capture, route)).remedy);
+    await expect.poll(() => capture.source.status().routes, patient).toEqual([1, 2, 3]);
+    await database.sql`UPDATE items SET id = 2`;
+    await expect.poll(async () => (await liveImages(log, 3, 2)).images, patient).toEqual(['["2","1"]']);
+  });
+
+  it('leaves the stream alone when its table is broken or gone while it is live, and while nothing ran', async () => {
+    await createTables();
+    const { capture, log } = await start(database.url);
+    let running = capture;
+    await running.node.apply(await define(database.url, 1n, [events, orders, items]));
+    await expect.poll(() => running.source.status().routes, patient).toEqual([1, 2, 3]);
+    const walsender = async (): Promise<unknown> =>
+      (await database.sql`SELECT active_pid FROM pg_replication_slots WHERE slot_name = ${SLOT}`)[0]?.['active_pid'];
+    await expect.poll(() => running.source.status().phase, patient).toBe(SourceState.STREAMING);
+    const pid = await walsender();
+    expect(pid).not.toBeNull();
+    await database.sql.unsafe('ALTER TABLE items REPLICA IDENTITY NOTHING; ALTER TABLE orders RENAME TO elsewhere');
+    await expect
+      .poll(() => [waiting(running, 2)?.code, waiting(running, 3)?.code], patient)
+      .toEqual(['SOURCE_NOT_READY', 'SOURCE_NOT_READY']);
+    // Not published any more, so that the source's own updates work again.
+    await expect
+      .poll(() => database.sql`UPDATE items SET id = 5`.then(() => 'updated', String), patient)
+      .toBe('updated');
+    await database.sql`INSERT INTO events VALUES (2, 1)`;
+    await expect.poll(() => idsOf(log, 1), patient).toEqual([1, 2]);
+    expect(await walsender()).toBe(pid);
+    await running.stop();
+    running = await startCapture({ url: database.url, directory: directory.path, log });
+    captures.push(running);
+    await database.sql`INSERT INTO events VALUES (3, 1)`;
+    await expect.poll(() => idsOf(log, 1), patient).toEqual([1, 2, 3]);
+    expect(running.source.status()).toMatchObject({ phase: SourceState.STREAMING, routes: [1] });
+    await database.sql.unsafe('ALTER TABLE items REPLICA IDENTITY DEFAULT; ALTER TABLE elsewhere RENAME TO orders');
+    await expect.poll(() => running.source.status().routes, patient).toEqual([1, 2, 3]);
+    await database.sql`INSERT INTO orders VALUES (2, 1)`;
+    await expect.poll(() => idsOf(log, 2), patient).toEqual([1, 2]);
+    await expect.poll(async () => (await liveImages(log, 3, 2)).images, patient).toEqual(['["5","1"]']);
+    expect([1, 2, 3].map((route) => running.source.newestGeneration(route))).toEqual([1, 2, 2]);
+  });
+});
+
 describe('a table that is not the one it was', () => {
   const route = { route: 1, table: 'events', key: 'user_id' } as const;
 
@@ -468,8 +573,11 @@ describe('a table that is not the one it was', () => {
     await database.sql`DROP TABLE events`;
     await database.sql`CREATE TABLE events (user_id int8, other text)`;
     await database.sql`INSERT INTO events VALUES (2, 'x')`;
-    await expect.poll(() => capture.source.status().problem?.code, patient).toBe('CONTRACT_BROKEN');
-    expect(capture.source.status().problem?.message).toContain('column id (bigint) is gone');
+    const told = (): unknown => capture.conditions.list().find(({ id }) => id === 'source/shop/waiting/1');
+    await expect.poll(told, patient).toMatchObject({
+      code: 'CONTRACT_BROKEN',
+      message: expect.stringContaining('column id (bigint) is gone') as string,
+    });
     await capture.node.apply(await define(database.url, 2n, [route]));
     await expect.poll(() => idsOf(log, 1), patient).toEqual([2]);
   });

@@ -6,9 +6,10 @@
  * taken: decoding looks a publication up as it was at the change's place in the log.
  */
 import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import { must } from '@freshet/kit/assert.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
 import type { Logger } from '@freshet/kit/logger.ts';
-import type { PublishedTable, WantedTables } from '../core/source-database.ts';
+import type { PublishedTable, RefusedTable, WantedTables } from '../core/source-database.ts';
 import { type PublishedTables, publishedKey } from '../core/source-state.ts';
 import { quoteIdentifier, quoteLiteral, tableName } from '../core/sql.ts';
 import type { PgConnection } from './pg/pg-connection.ts';
@@ -27,44 +28,72 @@ export function publicationNames(slotName: string): { append: string; mutable: s
 }
 
 /**
- * Makes the publications what they must be. Throws SOURCE_NOT_READY, with the SQL for somebody who may, when we may
- * not; tables that are no longer wanted are taken out if we may.
+ * Makes the publications what they must be, but for tables that we may not add, which it resolves with. Throws
+ * SOURCE_NOT_READY, with the SQL for somebody who may, when we may not make or change a publication at all; tables that are no
+ * longer wanted are taken out if we may.
  */
 export async function ensurePublications(
   connection: PgConnection,
   slotName: string,
   wanted: WantedTables,
   log: Logger,
-): Promise<void> {
+): Promise<RefusedTable[]> {
   const names = publicationNames(slotName);
-  const publications: readonly WantedPublication[] = [
-    { name: names.append, publish: 'insert', tables: wanted.append },
-    { name: names.mutable, publish: 'insert, update, delete, truncate', tables: wanted.mutable },
+  const publications: readonly (WantedPublication & { readonly mode: keyof WantedTables })[] = [
+    { mode: 'append', name: names.append, publish: 'insert', tables: wanted.append },
+    { mode: 'mutable', name: names.mutable, publish: 'insert, update, delete, truncate', tables: wanted.mutable },
   ];
   const problems: FreshetError[] = [];
+  const refused: RefusedTable[] = [];
   for (const publication of publications) {
-    const present = await readPublication(connection, publication.name);
-    for (const statement of statementsFor(publication, present)) {
+    const { name, mode } = publication;
+    const present = await readPublication(connection, name);
+    const statements = statementsFor(publication, present);
+    for (let i = 0; i < statements.length; i++) {
+      const statement = must(statements[i]);
       try {
         await connection.query(statement.sql);
         log.info('publication changed', { sql: statement.sql });
       } catch (error) {
         if (!(error instanceof PgError)) throw error;
         if (statement.optional) continue;
-        if (!isPgError(error, '42501')) throw fromPgError(error, `publication ${publication.name}`);
-        problems.push(
-          new FreshetError('SOURCE_NOT_READY', `publication ${publication.name} must be set up: ${error.message}`, {
-            remedy: `As the owner of the table and of the publication: ${statement.sql};`,
-            place: `publication ${publication.name}`,
-          }),
-        );
+        // Once more, table by table: those that may be added are.
+        const { piecemeal, empty } = statement;
+        if (piecemeal.length > 0 && (empty === undefined || (await works(connection, empty)))) {
+          statements.splice(i + 1, 0, ...piecemeal);
+          continue;
+        }
+        const why = refusal(error, name, statement.sql);
+        if (statement.table !== undefined && !why.retryable) refused.push({ mode, table: statement.table, why });
+        else if (isPgError(error, '42501')) problems.push(why);
+        else throw why;
       }
     }
   }
   const [first, ...rest] = problems;
   if (first !== undefined) {
-    throw new FreshetError(first.code, first.message, { remedy: first.remedy, place: first.place, also: rest });
+    const also = [...rest, ...refused.map(({ why }) => why)];
+    throw new FreshetError(first.code, first.message, { remedy: first.remedy, place: first.place, also });
   }
+  return refused;
+}
+
+async function works(connection: PgConnection, sql: string): Promise<boolean> {
+  try {
+    await connection.query(sql);
+    return true;
+  } catch (error) {
+    if (error instanceof PgError) return false;
+    throw error;
+  }
+}
+
+function refusal(error: PgError, publication: string, sql: string): FreshetError {
+  if (!isPgError(error, '42501')) return fromPgError(error, `publication ${publication}`) as FreshetError;
+  return new FreshetError('SOURCE_NOT_READY', `publication ${publication} must be set up: ${error.message}`, {
+    remedy: `As the owner of the table and of the publication: ${sql};`,
+    place: `publication ${publication}`,
+  });
 }
 
 /** Which tables are published in which mode, with their oids. */
@@ -108,6 +137,12 @@ async function readPublication(connection: PgConnection, name: string): Promise<
 
 interface Statement {
   readonly sql: string;
+  /** The one table that it adds. */
+  readonly table?: PublishedTable | undefined;
+  /** What does the same one by one, where it adds several tables or makes the publication with them. */
+  readonly piecemeal: readonly Statement[];
+  /** What makes the publication without them. */
+  readonly empty?: string | undefined;
   /** Tidying up: whether it works does not matter. */
   readonly optional: boolean;
 }
@@ -115,26 +150,37 @@ interface Statement {
 function statementsFor(wanted: WantedPublication, present: PresentPublication | undefined): Statement[] {
   const name = quoteIdentifier(wanted.name);
   const options = `publish = '${wanted.publish}', publish_via_partition_root = true`;
+  const adding = (table: PublishedTable): Statement => ({
+    sql: `ALTER PUBLICATION ${name} ADD TABLE ${tableReference(table)}`,
+    table,
+    piecemeal: [],
+    optional: false,
+  });
   if (present === undefined) {
     const tables = wanted.tables.length === 0 ? '' : ` FOR TABLE ${wanted.tables.map(tableReference).join(', ')}`;
-    return [{ sql: `CREATE PUBLICATION ${name}${tables} WITH (${options})`, optional: false }];
+    const empty = `CREATE PUBLICATION ${name} WITH (${options})`;
+    const piecemeal = wanted.tables.map(adding);
+    return [{ sql: `CREATE PUBLICATION ${name}${tables} WITH (${options})`, piecemeal, empty, optional: false }];
   }
   const statements: Statement[] = [];
   if (present.publish !== wanted.publish || !present.viaRoot) {
-    statements.push({ sql: `ALTER PUBLICATION ${name} SET (${options})`, optional: false });
+    statements.push({ sql: `ALTER PUBLICATION ${name} SET (${options})`, piecemeal: [], optional: false });
   }
   const keys = new Set(wanted.tables.map(({ schema, table }) => JSON.stringify([schema, table])));
   const missing = wanted.tables.filter(({ schema, table }) => !present.tables.has(JSON.stringify([schema, table])));
   if (missing.length > 0) {
     statements.push({
       sql: `ALTER PUBLICATION ${name} ADD TABLE ${missing.map(tableReference).join(', ')}`,
+      table: missing.length === 1 ? missing[0] : undefined,
+      piecemeal: missing.length === 1 ? [] : missing.map(adding),
       optional: false,
     });
   }
   for (const key of present.tables) {
     if (keys.has(key)) continue;
     const [schema = '', table = ''] = JSON.parse(key) as string[];
-    statements.push({ sql: `ALTER PUBLICATION ${name} DROP TABLE ${tableName(schema, table)}`, optional: true });
+    const sql = `ALTER PUBLICATION ${name} DROP TABLE ${tableName(schema, table)}`;
+    statements.push({ sql, piecemeal: [], optional: true });
   }
   return statements;
 }

@@ -14,6 +14,7 @@ export class SourceBoard {
   readonly #conditions: ConditionBoard;
   #phase: SourcePhase = SourcePhase.CONNECTING;
   #problem: FreshetError | undefined;
+  #waiting: ReadonlyMap<number, FreshetError> = new Map();
 
   constructor({ name, conditions }: { readonly name: string; readonly conditions: ConditionBoard }) {
     this.#id = `source/${name}`;
@@ -40,6 +41,29 @@ export class SourceBoard {
   /** Looks again after a halt without leaving it: what is wrong is told until it is known to be over. */
   connect(): void {
     if (this.#phase !== SourcePhase.HALTED) this.#phase = SourcePhase.CONNECTING;
+  }
+
+  /** The routes that wait while the others flow. */
+  get waiting(): ReadonlyMap<number, FreshetError> {
+    return this.#waiting;
+  }
+
+  /** Tells which routes wait, each with what somebody must do; those that did and do not any more are told of no longer. */
+  wait(waiting: ReadonlyMap<number, FreshetError>): void {
+    for (const route of this.#waiting.keys()) {
+      if (!waiting.has(route)) this.#conditions.clear(`${this.#id}/waiting/${route}`);
+    }
+    for (const [route, first] of waiting) {
+      const all = [first, ...first.also];
+      const remedy = all.flatMap((one) => one.remedy ?? []).join(' ');
+      const message = `${all.map((one) => one.message).join('; ')}; its route waits, the others flow`;
+      this.#conditions.raise(
+        `${this.#id}/waiting/${route}`,
+        { code: first.code, message, remedy, place: first.place },
+        'problem',
+      );
+    }
+    this.#waiting = waiting;
   }
 
   /** Tells of something beside the phase, or that it is over. */

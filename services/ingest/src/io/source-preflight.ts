@@ -1,15 +1,15 @@
 /**
  * Readies a database for capture: reads what is there, has it judged (core/preflight.ts), and makes the publications
- * hold the tables that are wanted. Nothing is changed before everything was found in order.
+ * hold the tables that are wanted. Nothing is changed before it was looked at.
  */
 import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import type { PostgresTable, RoutePlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { must } from '@freshet/kit/assert.ts';
 import type { Clock } from '@freshet/kit/clock.ts';
-import type { FreshetError } from '@freshet/kit/errors.ts';
+import { type FreshetError, isFreshetError } from '@freshet/kit/errors.ts';
 import type { Logger } from '@freshet/kit/logger.ts';
 import { checkClock } from '@freshet/log/log-time.ts';
-import { bindContract } from '../core/contract.ts';
+import { bindContract, type CatalogTable } from '../core/contract.ts';
 import {
   identityFindings,
   keyFinding,
@@ -18,13 +18,21 @@ import {
   tableFindings,
   throwFindings,
 } from '../core/preflight.ts';
-import type { DatabaseSession, ServerAnswer, TableToStage } from '../core/source-database.ts';
+import type { Examined } from '../core/readiness.ts';
+import type { DatabaseSession, PublishedTable, ServerAnswer, TableToStage } from '../core/source-database.ts';
 import type { PublishedTables, SourceState } from '../core/source-state.ts';
 
 /** A difference of clocks that is worth a line in the log; beyond the log's limit capture is refused. */
 const CLOCK_WARN_US = 1_000_000;
 
-/** The tables of the routes. Throws SOURCE_NOT_READY with every finding, CLOCK_JUMP when the clocks are far apart. */
+/** What a look at a database found. */
+export interface Preflight {
+  readonly examined: readonly Examined[];
+  /** The tables that are there. */
+  readonly tables: readonly TableToStage[];
+}
+
+/** Looks at the tables of the routes. Throws SOURCE_NOT_READY with what is wrong with the server, CLOCK_JUMP when the clocks are far apart. */
 export async function preflight(options: {
   readonly wanted: readonly RoutePlan[];
   readonly state: SourceState;
@@ -33,37 +41,44 @@ export async function preflight(options: {
   readonly logger: Logger;
   /** Told when the clocks agree, whatever else is found. */
   readonly onClockAgreed?: (() => void) | undefined;
-  /** Told of a route whose table tells rows apart otherwise now: it cannot go on, whatever else is found. */
-  readonly onRekeyed?: ((route: number, why: FreshetError) => void) | undefined;
-}): Promise<readonly TableToStage[]> {
+}): Promise<Preflight> {
   const { wanted, state, session, clock, logger } = options;
   const server = await compareClocks(session, { clock, logger });
   options.onClockAgreed?.();
-  const findings = serverFindings(server, wanted.length === 0 ? 0 : slotsNeeded(wanted, state));
+  const begun = new Set(state.routes.filter(({ phase }) => phase !== 'ended').map(({ route }) => route));
   const tables = new Map<string, TableToStage>();
+  const examined: Examined[] = [];
   for (const plan of wanted) {
     const { schema, table } = tableOf(plan);
     const facts = await session.table(schema, table);
-    findings.push(...tableFindings({ schema, table }, facts, server.user));
-    if (facts === undefined) continue;
-    findings.push(...routeFindings(plan, facts));
-    // A table that is streamed is held as soon as its rows do not tell which they are, and everything else flows.
-    if (!isLive(state, plan)) {
+    const findings = tableFindings({ schema, table }, facts, server.user);
+    if (facts !== undefined) {
+      findings.push(...routeFindings(plan, facts), ...identityFindings(plan, facts));
       const rekeyed = keyFinding(plan, facts);
-      findings.push(...identityFindings(plan, facts), ...(rekeyed === undefined ? [] : [rekeyed]));
-      if (rekeyed !== undefined) options.onRekeyed?.(plan.route, rekeyed);
+      if (rekeyed !== undefined) findings.push(rekeyed);
+      const staged = toStage(facts);
+      tables.set(tableKey(facts), staged);
+      // Of one that has begun, the stream holds what breaks its contract.
+      const misshapen = begun.has(plan.route) || findings.length > 0 ? undefined : shapeFinding(plan, staged);
+      if (misshapen !== undefined) findings.push(misshapen);
     }
-    const sent = facts.columns.filter(({ generated }) => !generated);
-    tables.set(tableKey(facts), {
-      schema,
-      table,
-      partitioned: facts.kind === 'p',
-      columns: sent.map(({ name }) => name),
-      typeOids: sent.map(({ typeOid }) => typeOid),
-    });
+    examined.push({ plan, table: facts, findings });
   }
-  throwFindings(findings);
-  return [...tables.values()];
+  const unready = serverFindings(server, wanted.length === 0 ? 0 : slotsNeeded(wanted, state));
+  // All at once, so that a person needs one round.
+  if (unready.length > 0) throwFindings([...unready, ...examined.flatMap(({ findings }) => findings)]);
+  return { examined, tables: [...tables.values()] };
+}
+
+function toStage(facts: CatalogTable): TableToStage {
+  const sent = facts.columns.filter(({ generated }) => !generated);
+  return {
+    schema: facts.schema,
+    table: facts.table,
+    partitioned: facts.kind === 'p',
+    columns: sent.map(({ name }) => name),
+    typeOids: sent.map(({ typeOid }) => typeOid),
+  };
 }
 
 /** What the server says of itself, once its clock was compared with ours. Throws CLOCK_JUMP when they are far apart. */
@@ -81,6 +96,16 @@ export async function compareClocks(
   return server;
 }
 
+function shapeFinding(plan: RoutePlan, table: TableToStage): FreshetError | undefined {
+  try {
+    checkShape(plan, table);
+    return undefined;
+  } catch (error) {
+    if (!isFreshetError(error)) throw error;
+    return error;
+  }
+}
+
 /** Throws CONTRACT_BROKEN when a table that is to be read has not the shape that the route's contract promises. */
 export function checkShape(plan: RoutePlan, table: TableToStage): void {
   const columns = table.columns.map((name, i) => ({
@@ -94,30 +119,41 @@ export function checkShape(plan: RoutePlan, table: TableToStage): void {
   bindContract([{ contract }], relation, tableOf(plan).database);
 }
 
-function isLive({ routes }: SourceState, plan: RoutePlan): boolean {
-  return routes.some(({ route, phase }) => route === plan.route && phase === 'live');
-}
-
 /** The permanent slot, and for a snapshot a temporary one. */
 function slotsNeeded(wanted: readonly RoutePlan[], state: SourceState): number {
   const live = new Set(state.routes.filter(({ phase }) => phase === 'live').map(({ route }) => route));
   return (state.slot === 'made' ? 0 : 1) + (wanted.every(({ route }) => live.has(route)) ? 0 : 1);
 }
 
-/** Makes the publications hold the tables, each in the one of its mode; resolves with what they hold then. */
+/**
+ * Makes the publications hold the tables of the routes, each in the one of its mode; resolves with what they hold then, and
+ * with the routes whose table may not be added, each with the SQL for somebody who may. One that is there already, and not to
+ * be seen now, stays.
+ */
 export async function publish(options: {
   readonly wanted: readonly RoutePlan[];
   readonly tables: readonly TableToStage[];
   readonly slotName: string;
   readonly session: DatabaseSession;
-}): Promise<PublishedTables> {
+}): Promise<{ readonly published: PublishedTables; readonly refused: ReadonlyMap<number, FreshetError> }> {
   const { wanted, tables, slotName, session } = options;
-  const inMode = (mode: SourceMode): TableToStage[] => {
-    const keys = new Set(wanted.filter(({ source }) => source?.mode === mode).map((plan) => tableKey(tableOf(plan))));
-    return tables.filter((table) => keys.has(tableKey(table)));
+  const known = new Map(tables.map((table) => [tableKey(table), table]));
+  const inMode = (mode: SourceMode): PublishedTable[] => {
+    const named = wanted.filter(({ source }) => source?.mode === mode).map((plan) => tableOf(plan));
+    const keyed = new Map(named.map(({ schema, table }) => [tableKey({ schema, table }), { schema, table }]));
+    return [...keyed].map(([key, name]) => known.get(key) ?? { ...name, partitioned: false });
   };
-  await session.publish(slotName, { append: inMode(SourceMode.APPEND), mutable: inMode(SourceMode.MUTABLE) });
-  return session.published(slotName);
+  const refusals = await session.publish(slotName, {
+    append: inMode(SourceMode.APPEND),
+    mutable: inMode(SourceMode.MUTABLE),
+  });
+  const refused = wanted.flatMap((plan): [number, FreshetError][] => {
+    const key = tableKey(tableOf(plan));
+    const mode = plan.source?.mode === SourceMode.MUTABLE ? 'mutable' : 'append';
+    const refusal = refusals.find((one) => one.mode === mode && tableKey(one.table) === key);
+    return refusal === undefined ? [] : [[plan.route, refusal.why]];
+  });
+  return { published: await session.published(slotName), refused: new Map(refused) };
 }
 
 /** The table that a route's rows come from. */

@@ -4,14 +4,19 @@
  *
  *     preflight ──▶ history ──▶ routes settled, saved ──▶ published ──▶ nextStep: create_slot ⟲ stage ⟲ append ⟲ stream
  *
+ * Routes whose table is not ready wait (core/readiness.ts), and the others go on; only where nothing is captured yet, and
+ * nothing can be, is that thrown.
+ *
  * Owns that order: what is ended is saved before the publications, which are the evidence, are mended. What to do next is
  * core/source-state.ts; each doing has its own file. Does not own trying again (postgres-source.ts).
  */
 import { SourceState as SourcePhase } from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
+import type { RoutePlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { must } from '@freshet/kit/assert.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
 import { type LostHistory, lostHistory } from '../core/lost-history.ts';
-import { type Ended, settleRoutes } from '../core/settle-routes.ts';
+import { allWaiting, endedByFindings, type Readiness, readiness } from '../core/readiness.ts';
+import { settleRoutes } from '../core/settle-routes.ts';
 import type { DatabaseSession, TableToStage } from '../core/source-database.ts';
 import {
   nextStep,
@@ -25,11 +30,13 @@ import { lostByRetelling } from './retold.ts';
 import { type Stage, stageFacts } from './snapshot-stage.ts';
 import { claimed } from './source-claimer.ts';
 import type { SourceParts, Wanted } from './source-parts.ts';
-import { preflight, publish } from './source-preflight.ts';
+import { type Preflight, preflight, publish } from './source-preflight.ts';
 
 /** What a stream begins with: the routes that are live, and what those are built of that are not. */
 export interface Prepared {
   readonly routes: readonly RouteState[];
+  /** The routes that can be captured now. */
+  readonly ready: readonly RoutePlan[];
   readonly tables: readonly TableToStage[];
   readonly published: PublishedTables;
 }
@@ -50,7 +57,7 @@ export class SourcePreparation {
     const { options, store, stages, snapshots, board } = this.#parts;
     const { database, slotName, clock, logger } = options;
     await store.resync(session);
-    const tables = await this.#judge(wanted, session);
+    const { examined, tables } = await this.#examine(wanted, session);
     for (;;) {
       const { endLsn, ...identity } = await database.identify(signal);
       const staged = await stages.load();
@@ -73,11 +80,18 @@ export class SourcePreparation {
       }
       this.#suspected = undefined;
       const settled = this.#settle(wanted, await session.published(slotName));
-      const step = nextStep(settled, world, wanted.routes);
+      const found = readiness(examined, settled);
+      const unready = found.ready.length === 0 && settled.slot !== 'made' ? allWaiting(found) : undefined;
+      // Refuses a slot that is not ours before anything is changed.
+      const first = nextStep(settled, world, found.ready);
       // States of before timelines were kept learn theirs, now that everything else is as it was.
       await store.save(settled.slot === 'made' && settled.timeline === 0 ? { ...settled, ...identity } : settled);
-      if (step.kind === 'idle') return undefined;
-      const published = await publish({ wanted: wanted.routes, tables, slotName, session });
+      board.wait(unready === undefined ? found.waiting : new Map());
+      if (unready !== undefined) throw unready;
+      if (first.kind === 'idle') return undefined;
+      const { published, refused } = await publish({ wanted: found.ready, tables, slotName, session });
+      const ready = this.#admit(found, refused);
+      const step = refused.size === 0 ? first : nextStep(store.state, world, ready);
       switch (step.kind) {
         case 'create_slot':
           await store.save({ ...store.state, slot: 'creating', ...identity });
@@ -94,25 +108,30 @@ export class SourcePreparation {
           break;
         case 'stream':
           logger.debug('prepared', { routes: step.routes.length });
-          return { routes: step.routes, tables, published };
+          return { routes: step.routes, ready, tables, published };
       }
     }
   }
 
-  /** The tables, judged. Routes whose table tells rows apart otherwise now are ended, whatever else is found. */
-  async #judge({ routes: wanted }: Wanted, session: DatabaseSession): Promise<readonly TableToStage[]> {
+  /** Looks at the tables. Routes that end for what was found are ended, whatever else is found. */
+  async #examine({ routes: wanted }: Wanted, session: DatabaseSession): Promise<Preflight> {
     const { options, store } = this.#parts;
     const { clock, logger } = options;
-    const rekeyed: Ended[] = [];
-    const onRekeyed = (route: number, { message, place }: FreshetError): void => {
-      rekeyed.push({ route, table: place, why: message, isLoss: false });
-    };
     const onClockAgreed = this.#onClockAgreed;
-    try {
-      return await preflight({ wanted, state: store.state, session, clock, logger, onClockAgreed, onRekeyed });
-    } finally {
-      await store.end(rekeyed);
-    }
+    const found = await preflight({ wanted, state: store.state, session, clock, logger, onClockAgreed });
+    await store.end(endedByFindings(found.examined, store.state));
+    return found;
+  }
+
+  /** The routes that are ready but for those whose table may not be published, which wait. */
+  #admit(found: Readiness, refused: ReadonlyMap<number, FreshetError>): readonly RoutePlan[] {
+    const { store, board } = this.#parts;
+    const ready = found.ready.filter(({ route }) => !refused.has(route));
+    const waiting = new Map([...found.waiting, ...refused]);
+    const unready = ready.length === 0 && store.state.slot !== 'made' ? allWaiting({ ready, waiting }) : undefined;
+    board.wait(unready === undefined ? waiting : new Map());
+    if (unready !== undefined) throw unready;
+    return ready;
   }
 
   async #adopt(session: DatabaseSession): Promise<void> {

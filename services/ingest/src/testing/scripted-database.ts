@@ -13,6 +13,7 @@ import type { PgOutputMessage, Relation, Tuple } from '../core/pgoutput/messages
 import type {
   ClusterIdentity,
   DatabaseSession,
+  RefusedTable,
   ReplicationStream,
   ServerAnswer,
   SnapshotReader,
@@ -259,13 +260,14 @@ export class ScriptedDatabase implements SourceDatabase {
     };
   }
 
-  #publish(wanted: WantedTables): void {
+  #publish(wanted: WantedTables): readonly RefusedTable[] {
     this.#published = new Map();
     for (const mode of ['append', 'mutable'] as const) {
       for (const { schema, table } of wanted[mode]) {
         this.#published.set(publishedKey(MODES[mode], schema, table), this.#tables.get(table)?.oid ?? 0);
       }
     }
+    return [];
   }
 
   #server(): ServerAnswer {

@@ -1,0 +1,74 @@
+/**
+ * Which routes can be captured as their tables are now, and why the others wait. One that is not ready holds up no other.
+ *
+ *     not begun   any finding: it waits
+ *     appending   any finding: it ends, as it would only be done again, and waits
+ *     live        its table tells no row from another at all, so that the source's own UPDATE and DELETE fail for as long as it
+ *                 is published as a mutable one: it ends, and waits
+ *                 else it goes on, whatever is found: the stream itself holds what may not be read (C1), also rows that are
+ *                 told apart by another key (key-look.ts), and a table that is another one now, or is gone, is seen by its
+ *                 oid (settle-routes.ts)
+ *
+ * What ends is not published while it waits, so that updates of a table without an identity work again at the source. Pure:
+ * judges facts that were looked up.
+ */
+import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import type { RoutePlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
+import { FreshetError } from '@freshet/kit/errors.ts';
+import type { CatalogTable } from './contract.ts';
+import { untoldFindings } from './preflight.ts';
+import type { Ended } from './settle-routes.ts';
+import type { RouteState, SourceState } from './source-state.ts';
+
+/** What was found of a route's table. */
+export interface Examined {
+  readonly plan: RoutePlan;
+  /** Undefined: there is none of that name, or it is not to be seen. */
+  readonly table: CatalogTable | undefined;
+  readonly findings: readonly FreshetError[];
+}
+
+export interface Readiness {
+  readonly ready: readonly RoutePlan[];
+  /** By route, why it waits, and what to do. */
+  readonly waiting: ReadonlyMap<number, FreshetError>;
+}
+
+/** Which routes are ready in a state that is settled. */
+export function readiness(examined: readonly Examined[], state: SourceState): Readiness {
+  const ready: RoutePlan[] = [];
+  const waiting = new Map<number, FreshetError>();
+  for (const { plan, findings } of examined) {
+    const [first] = findings;
+    if (first === undefined || stateOf(state, plan)?.phase === 'live') ready.push(plan);
+    else waiting.set(plan.route, whyWaiting(plan, first, findings));
+  }
+  return { ready, waiting };
+}
+
+/** The routes that end for what was found of their tables. */
+export function endedByFindings(examined: readonly Examined[], state: SourceState): Ended[] {
+  return examined.flatMap(({ plan, table, findings }): Ended[] => {
+    const phase = stateOf(state, plan)?.phase;
+    const [untold] = table !== undefined && plan.source?.mode === SourceMode.MUTABLE ? untoldFindings(table) : [];
+    const why = phase === 'appending' ? findings[0] : phase === 'live' ? untold : undefined;
+    if (why === undefined) return [];
+    return [{ route: plan.route, table: why.place, why: why.message, isLoss: false }];
+  });
+}
+
+/** All findings of the routes that wait, as one error. */
+export function allWaiting({ waiting }: Readiness): FreshetError | undefined {
+  const [first, ...rest] = [...waiting.values()].flatMap((error) => [error, ...error.also]);
+  if (first === undefined) return undefined;
+  return new FreshetError(first.code, first.message, { remedy: first.remedy, place: first.place, also: rest });
+}
+
+function whyWaiting({ source }: RoutePlan, first: FreshetError, findings: readonly FreshetError[]): FreshetError {
+  const place = first.place === '' ? `source ${source?.name ?? ''}` : first.place;
+  return new FreshetError(first.code, first.message, { remedy: first.remedy, place, also: findings.slice(1) });
+}
+
+function stateOf({ routes }: SourceState, { route }: RoutePlan): RouteState | undefined {
+  return routes.find((known) => known.route === route);
+}
