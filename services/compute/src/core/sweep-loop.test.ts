@@ -15,6 +15,8 @@ import { encodeRecord, encodeTick } from '@freshet/log/record-writer.ts';
 import { int64KeyString, keyBytes } from '@freshet/values/key.ts';
 import { expect, it } from 'vitest';
 import { ShardRig } from '../testing/shard-rig.ts';
+import type { Fold } from './fold-port.ts';
+import { pauseMs, SWEEP_PACE } from './sweep-loop.ts';
 
 const SECOND_US = 1_000_000;
 const VIEW_ID = new Uint8Array(16).fill(1);
@@ -56,6 +58,17 @@ function changeOf(i: number, atUs: number, operation: Operation): Uint8Array {
   });
   return toBinary(LogRecordSchema, create(LogRecordSchema, { kind: { case: 'change', value } }));
 }
+
+it('goes slowly while records wait or a view is built, and not for one that cannot be', () => {
+  const pause = (builds: readonly string[], lostBuilds: readonly string[], behind: number): number => {
+    const fold = { builds: () => builds.map((viewId) => ({ viewId, position: 3 })) } as Partial<Fold> as Fold;
+    return pauseMs({ fold, lostBuilds, position: 5, logEnd: 5 + behind }, SWEEP_PACE);
+  };
+  expect(pause([], [], 10)).toBe(SWEEP_PACE.pageMs);
+  expect(pause(['a'], ['a'], 10)).toBe(SWEEP_PACE.pageMs);
+  expect(pause(['a', 'b'], ['a'], 0)).toBeGreaterThan(SWEEP_PACE.pageMs);
+  expect(pause([], [], 20_000)).toBeGreaterThan(SWEEP_PACE.pageMs);
+});
 
 it('F1 R4: frees states and contributions when their windows are over, a page at a time, and none before', async () => {
   const rig = await ShardRig.make({

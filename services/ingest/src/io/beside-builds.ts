@@ -27,6 +27,7 @@ import type { Logger } from '@freshet/kit/logger.ts';
 import { retry } from '@freshet/kit/retry.ts';
 import type { Log } from '@freshet/log/log.ts';
 import type { AppendPipeline } from '../core/append-pipeline.ts';
+import { CatchUpPatience } from '../core/catch-up-patience.ts';
 import { ChangeStream, type LiveRoute } from '../core/change-stream.ts';
 import type { LogReaders } from '../core/log-readers.ts';
 import { earlierLsn, laterLsn } from '../core/lsn.ts';
@@ -50,8 +51,6 @@ import type { SourceStore } from './source-store.ts';
 
 /** What live rows may find in front of them in the queues of all partitions together, in bytes of memory. */
 const SHARE_BYTES = 256 * 1024;
-/** After so many reads that ended behind the live stream, that waits until the catch-up is where it is. */
-const READS_BEHIND_MAX = 200;
 /** Rows are appended for at most this share of the time, so that live rows and the shards that fold them come to theirs. */
 const WORK_SHARE = 0.5;
 const REST_MS_MIN = 1;
@@ -279,7 +278,7 @@ export class BesideBuilds {
     try {
       const routes = await this.#work.routesOf(states);
       const stream = new ChangeStream(routes);
-      let readsBehind = 0;
+      const patience = new CatchUpPatience();
       const replication = new Replication({
         connection,
         stream,
@@ -292,7 +291,7 @@ export class BesideBuilds {
           const from = laterLsn(fromLsn, stream.endLsn);
           const isHanded = live.tryAdopt(routes.map((route) => ({ ...route, ...handedAt(route, stream, from) })));
           if (isHanded) this.#handed.set(name, stream);
-          else if (++readsBehind === READS_BEHIND_MAX) {
+          else if (patience.isOver(live.newestLsn - from)) {
             this.#gate = new Promise((resolve) => {
               open = resolve;
             });
