@@ -3,8 +3,9 @@
  * topology. All of it retries for ever and fails quietly, because no node needs the registry to go on working.
  */
 
+import { randomBytes } from 'node:crypto';
 import type { MessageInitShape } from '@bufbuild/protobuf';
-import type { Node, NodeSchema } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
+import type { Node, NodeSchema, ServiceReadsSchema } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
 import { RegistryService } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
 import type { DefinitionSet } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import type { Clock } from './clock.ts';
@@ -29,7 +30,15 @@ export interface RegistryLinkOptions {
   readonly random?: (() => number) | undefined;
 }
 
+/** Who read what, in numbered reports: one is given until it was told, then the next. */
+export interface ReadReports {
+  next(): { readonly number: bigint; readonly reads: readonly MessageInitShape<typeof ServiceReadsSchema>[] };
+  told(number: bigint): void;
+}
+
 export class RegistryLink {
+  /** Which run of the node this is, so that two with one id can be told from one that was started again. */
+  readonly #run = randomBytes(8).toString('hex');
   readonly #options: RegistryLinkOptions;
   readonly #client: GrpcClient<typeof RegistryService>;
 
@@ -44,7 +53,11 @@ export class RegistryLink {
    * nobody looks for it until the lease is over. `node` is asked each time, and so is `known`, the newest generation of
    * definitions that the node has: by it a registry that lost its data finds out before it gives generations again.
    */
-  async announce(node: () => MessageInitShape<typeof NodeSchema>, known: () => bigint = () => 0n): Promise<void> {
+  async announce(
+    node: () => MessageInitShape<typeof NodeSchema>,
+    known: () => bigint = () => 0n,
+    reports?: ReadReports,
+  ): Promise<void> {
     const { registry, signal, clock } = this.#options;
     // A client of its own: it has to outlive the signal by one call.
     const client = createGrpcClient(RegistryService, registry);
@@ -53,8 +66,10 @@ export class RegistryLink {
       await this.#forever('announcing to the registry', async (healthy) => {
         for (;;) {
           const self = { version: VERSION, runtime: RUNTIME, ...node() };
-          const request = { node: self, definitionsGeneration: known() };
+          const report = reports?.next();
+          const request = { node: self, definitionsGeneration: known(), run: this.#run, ...reported(report) };
           const { leaseUs } = await client.announceNode(request, { signal, deadlineMs });
+          if (report !== undefined) reports?.told(report.number);
           healthy();
           const thirdMs = Number(leaseUs) / 3000;
           deadlineMs = Math.max(ANNOUNCING_LEAST_MS, thirdMs);
@@ -62,7 +77,8 @@ export class RegistryLink {
         }
       });
       // A registry that is gone cannot be told; the lease ends by itself.
-      await client.announceNode({ node: node(), leaving: true }, { deadlineMs: LEAVING_MS }).catch(() => undefined);
+      const last = { node: node(), leaving: true, run: this.#run, ...reported(reports?.next()) };
+      await client.announceNode(last, { deadlineMs: LEAVING_MS }).catch(() => undefined);
     } finally {
       client.close();
     }
@@ -104,6 +120,13 @@ export class RegistryLink {
       await clock.sleep(200, signal).catch(() => undefined);
     }
   }
+}
+
+function reported(report: ReturnType<ReadReports['next']> | undefined): {
+  reads?: MessageInitShape<typeof ServiceReadsSchema>[];
+  readsNumber?: bigint;
+} {
+  return report === undefined ? {} : { reads: [...report.reads], readsNumber: report.number };
 }
 
 /** What a callback threw: whatever goes wrong at the registry is worth another try, what goes wrong here is not. */
