@@ -161,3 +161,17 @@ it('leaves out, under an earlier contract, what is asked of columns that it does
   const { rules } = prepareRoute(plan, 1, 1, new Set(), undefined, { isEarlier: true });
   expect(rules?.check(['a', -1n], false)).toBe('rule positive: amount >= 0 is false');
 });
+
+it('C1: names whom a broken rule and a table under another name touch', () => {
+  const reader = { view: 'v', features: ['v:f'], services: ['s'], owners: ['growth'] };
+  const usage = () => ({ source: 's', columns: new Map(), readers: [reader], needIdentity: new Set<string>() });
+  const live = liveOf(HoldScope.UNSPECIFIED, [POSITIVE]);
+  const named = { ...live, route: { ...live.route, usage } };
+  const touched = '(touches features v:f; services s; owners growth)';
+  expect(held(feed(new ChangeStream([named]), ROWS))[0]).toBe(
+    `2 rule table rule positive: amount >= 0 is false ${touched}`,
+  );
+  const moved = { ...named, tableOid: 8 };
+  expect(held(feed(new ChangeStream([moved]), ROWS))[0]).toMatch(/^1 moved table public\.t was renamed or replaced: /);
+  expect(held(feed(new ChangeStream([moved]), ROWS))[0]).toContain(touched);
+});
