@@ -63,7 +63,7 @@ async function open(options: StorefrontOptions, signal: AbortSignal): Promise<St
     });
     closers.push(() => mesh.stop());
     await untilServing(mesh.addresses, signal);
-    const client = createFreshetClient({ addresses: [mesh.addresses.serve] });
+    const client = createFreshetClient({ name: 'storefront', addresses: [mesh.addresses.serve] });
     closers.push(async () => client.close());
     say(`Serving on ${mesh.addresses.serve} (gRPC) and http://${mesh.addresses.serveHttp} (JSON).`);
     return { sql, mesh, client, close };

@@ -64,7 +64,7 @@ function addSearch(program: Command, terminal: Terminal): void {
 }
 
 function kindOption(): Option {
-  const names = Object.keys(KIND_NAMES).filter((name) => name !== 'column');
+  const names = Object.keys(KIND_NAMES).filter((name) => name !== 'column' && name !== 'reader');
   return new Option('--kind <kind>', `of that kind; may be repeated: ${names.join(', ')}`)
     .argParser((text: string, previous: string[]) => [...previous, parsedBy(parsers.oneOf(...names), text)])
     .default([], 'all');

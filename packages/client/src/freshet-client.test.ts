@@ -155,6 +155,26 @@ describe('FreshetClient', () => {
     expect(hung).toBe(3);
   });
 
+  it('says what the program calls itself, and refuses a name that would not be counted', async () => {
+    const names: string[] = [];
+    const server = createGrpcServer({ log: silentLogger }).add(ServeService, {
+      getFeatures: async (_request, context) => {
+        names.push(context.header?.('freshet-reader') ?? '');
+        return {};
+      },
+    });
+    servers.push(server);
+    const { address } = await server.listen('127.0.0.1:0');
+    const named = createFreshetClient({ addresses: [address], name: 'checkout-model' });
+    clients.push(named);
+    await named.getFeatures({ service: 's', keys: {} });
+    await clientOf(address).getFeatures({ service: 's', keys: {} });
+    expect(names).toEqual(['checkout-model', '']);
+    expect(() => createFreshetClient({ addresses: [address], name: 'a b' })).toThrow(
+      expect.objectContaining({ code: 'INVALID_CONFIG', place: 'name' }),
+    );
+  });
+
   it('passes on what a node refuses, and asks nobody else', async () => {
     let asked = 0;
     const refuse = () =>

@@ -24,6 +24,11 @@ import { type RequestFields, requestToProto } from './request-data.ts';
 export interface FreshetClientOptions {
   /** Serve nodes, "host:port" each. */
   readonly addresses: readonly string[];
+  /**
+   * What the program calls itself, for who looks at what reads a service (`freshet lineage`): up to 63 of letters, digits and
+   * `._:/@-`, the same for all its processes. Left out: it is counted among those that do not say.
+   */
+  readonly name?: string | undefined;
   /** How long a call may take over all its tries, milliseconds; 1,000 unless told. */
   readonly deadlineMs?: number | undefined;
   /** By which deadlines are kept; the system's unless told. */
@@ -65,6 +70,7 @@ export interface Features {
   readonly rows: Readonly<Record<string, ViewRows>>;
 }
 
+const NAME = /^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,62}$/;
 const DEADLINE_MS = 1000;
 // A node that could not be reached, or did not answer in time, is passed over for so long, unless all are.
 const AVOID_MS = 1000;
@@ -80,14 +86,24 @@ export class FreshetClient {
   readonly #clock: Clock;
   #turn = 0;
 
-  constructor({ addresses, deadlineMs, clock }: FreshetClientOptions) {
+  constructor({ addresses, name, deadlineMs, clock }: FreshetClientOptions) {
     if (addresses.length === 0) {
       throw new FreshetError('INVALID_CONFIG', 'a client needs the address of at least one serve node', {
         place: 'addresses',
         remedy: 'give addresses: ["host:port"]',
       });
     }
-    this.#nodes = addresses.map((address) => ({ client: createGrpcClient(ServeService, address), avoidUntilMs: 0 }));
+    if (name !== undefined && !NAME.test(name)) {
+      throw new FreshetError('INVALID_CONFIG', `"${name}" is no name of a program`, {
+        place: 'name',
+        remedy: 'take up to 63 of letters, digits and ._:/@-, beginning with a letter or digit: "checkout-model"',
+      });
+    }
+    const headers = name === undefined ? {} : { 'freshet-reader': name };
+    this.#nodes = addresses.map((address) => ({
+      client: createGrpcClient(ServeService, address, { headers }),
+      avoidUntilMs: 0,
+    }));
     this.#deadlineMs = deadlineMs ?? DEADLINE_MS;
     this.#clock = clock ?? systemClock;
   }

@@ -30,6 +30,9 @@ export interface LineageEdge {
   readonly from: string;
   readonly to: string;
   readonly role: string;
+  /** Of a reader: how often it read the service, and when last. */
+  readonly reads?: bigint;
+  readonly lastUs?: bigint;
 }
 
 export const KIND_WORDS: Readonly<Record<number, string>> = {
@@ -41,6 +44,7 @@ export const KIND_WORDS: Readonly<Record<number, string>> = {
   [SubjectKind.DERIVED]: 'derived',
   [SubjectKind.ON_DEMAND]: 'on-demand',
   [SubjectKind.SERVICE]: 'service',
+  [SubjectKind.READER]: 'reader',
 };
 
 /** "feature user_clicks:spend_1h". */
@@ -96,6 +100,14 @@ export class Lineage {
     const starts = members.length === 0 ? [id] : members.map(({ to }) => to);
     this.#walk(starts, this.#into, (edge) => edge.from, nodes, edges);
     this.#walk(starts, this.#outOf, (edge) => edge.to, nodes, edges);
+    return { nodes: [...nodes].flatMap((node) => this.#nodes.get(node) ?? []), edges: [...edges] };
+  }
+
+  /** The nodes that are there of these, and what they are made of. */
+  upstream(ids: readonly string[]): { readonly nodes: LineageNode[]; readonly edges: LineageEdge[] } {
+    const nodes = new Set<string>(ids);
+    const edges = new Set<LineageEdge>();
+    this.#walk(ids, this.#into, (edge) => edge.from, nodes, edges);
     return { nodes: [...nodes].flatMap((node) => this.#nodes.get(node) ?? []), edges: [...edges] };
   }
 

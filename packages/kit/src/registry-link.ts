@@ -4,8 +4,9 @@
  * gives no answer is a condition of the node, for as long as it is so.
  */
 
+import { randomBytes } from 'node:crypto';
 import type { MessageInitShape } from '@bufbuild/protobuf';
-import type { Node, NodeSchema } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
+import type { Node, NodeSchema, ServiceReadsSchema } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
 import { RegistryService } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
 import type { DefinitionSet } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import type { Clock } from './clock.ts';
@@ -33,7 +34,24 @@ export interface RegistryLinkOptions {
   readonly random?: (() => number) | undefined;
 }
 
+/** Who read what, in numbered reports: one is given until it was told, then the next. */
+export interface ReadReports {
+  next(): { readonly number: bigint; readonly reads: readonly MessageInitShape<typeof ServiceReadsSchema>[] };
+  told(number: bigint): void;
+}
+
+/** What goes with announcing a node. */
+export interface Announcing {
+  /** The newest generation of definitions that the node has. */
+  readonly known?: (() => bigint) | undefined;
+  readonly reports?: ReadReports | undefined;
+  /** Hear of a registry that gives no answer. */
+  readonly conditions?: ConditionBoard | undefined;
+}
+
 export class RegistryLink {
+  /** Which run of the node this is, so that two with one id can be told from one that was started again. */
+  readonly #run = randomBytes(8).toString('hex');
   readonly #options: RegistryLinkOptions;
   readonly #client: GrpcClient<typeof RegistryService>;
 
@@ -51,7 +69,7 @@ export class RegistryLink {
    */
   async announce(
     node: () => MessageInitShape<typeof NodeSchema>,
-    { known = () => 0n, conditions }: { known?: () => bigint; conditions?: ConditionBoard } = {},
+    { known = () => 0n, reports, conditions }: Announcing = {},
   ): Promise<void> {
     const { registry, signal, clock } = this.#options;
     // A client of its own: it has to outlive the signal by one call.
@@ -61,13 +79,15 @@ export class RegistryLink {
       await this.#forever('announcing to the registry', async (healthy) => {
         for (;;) {
           const self = { version: VERSION, runtime: RUNTIME, ...node() };
-          const request = { node: self, definitionsGeneration: known() };
+          const report = reports?.next();
+          const request = { node: self, definitionsGeneration: known(), run: this.#run, ...reported(report) };
           const answer = client.announceNode(request, { signal, deadlineMs });
           const { leaseUs } = await answer.catch((error: unknown) => {
             if (!signal.aborted && isFreshetError(error)) conditions?.raise(SILENT, silent(registry, error));
             throw error;
           });
           conditions?.clear(SILENT);
+          if (report !== undefined) reports?.told(report.number);
           healthy();
           const thirdMs = Number(leaseUs) / 3000;
           deadlineMs = Math.max(ANNOUNCING_LEAST_MS, thirdMs);
@@ -75,7 +95,8 @@ export class RegistryLink {
         }
       });
       // A registry that is gone cannot be told; the lease ends by itself.
-      await client.announceNode({ node: node(), leaving: true }, { deadlineMs: LEAVING_MS }).catch(() => undefined);
+      const last = { node: node(), leaving: true, run: this.#run, ...reported(reports?.next()) };
+      await client.announceNode(last, { deadlineMs: LEAVING_MS }).catch(() => undefined);
     } finally {
       client.close();
     }
@@ -132,6 +153,13 @@ function silent(registry: string, error: FreshetError): ConditionText {
     remedy: 'start the registry; this node finds it again by itself',
     place: registry,
   };
+}
+
+function reported(report: ReturnType<ReadReports['next']> | undefined): {
+  reads?: MessageInitShape<typeof ServiceReadsSchema>[];
+  readsNumber?: bigint;
+} {
+  return report === undefined ? {} : { reads: [...report.reads], readsNumber: report.number };
 }
 
 /** What a callback threw: whatever goes wrong at the registry is worth another try, what goes wrong here is not. */

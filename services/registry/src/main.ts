@@ -23,6 +23,7 @@ import { levelStores } from '@freshet/store/level-store.ts';
 import { OPTIONS, type RegistryConfig } from './config.ts';
 import { ContractKeeper } from './core/contract-keeper.ts';
 import { DefinitionKeeper } from './core/definition-keeper.ts';
+import { ReaderBook } from './core/reader-book.ts';
 import { SourceClaims } from './core/source-claims.ts';
 import { SubjectRegistry } from './core/subjects/subject-registry.ts';
 import { Topology } from './core/topology.ts';
@@ -62,9 +63,11 @@ export async function startRegistry(
 
   const schemaApi = await openSchemaApi(config, context);
 
+  const readers = await ReaderBook.open({ store, clock, log });
+  context.onStop('keeping the readers', () => readers.settle());
   const claims = await SourceClaims.open({ store, clock, isAlive: (nodeId) => topology.has(nodeId) });
 
-  const handlers = registryHandlers({ keeper, topology, conditions, clock, claims, history: store });
+  const handlers = registryHandlers({ keeper, topology, conditions, clock, claims, readers, history: store });
   const server = createGrpcServer({ log, maxReceiveBytes: REQUEST_BYTES_MAX }).add(RegistryService, handlers);
   const contracts = contractHandlers(new ContractKeeper({ store, definitions: keeper, tables, clock }));
   server.add(ContractService, contracts);

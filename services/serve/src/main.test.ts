@@ -8,7 +8,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { create } from '@bufbuild/protobuf';
 import { ComputeService } from '@freshet/gen/freshet/compute/v1/compute_pb.ts';
-import { type Node, RegistryService, Role } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
+import {
+  type AnnounceNodeRequest,
+  type Node,
+  RegistryService,
+  Role,
+} from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
 import { ServeService } from '@freshet/gen/freshet/serve/v1/serve_pb.ts';
 import {
   type DefinitionSet,
@@ -79,8 +84,9 @@ async function fakeCompute(): Promise<{ address: string; server: GrpcServer }> {
 async function fakeRegistry(
   nodes: readonly Partial<Node>[],
   defined: boolean | DefinitionSet,
-): Promise<{ address: string; server: GrpcServer; announced: Node[] }> {
+): Promise<{ address: string; server: GrpcServer; announced: Node[]; reported: AnnounceNodeRequest[] }> {
   const announced: Node[] = [];
+  const reported: AnnounceNodeRequest[] = [];
   const set = typeof defined === 'object' ? defined : defined ? definitions(1, [countView(1)]) : undefined;
   const forever = (signal: AbortSignal): Promise<void> =>
     new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
@@ -106,12 +112,13 @@ async function fakeRegistry(
       };
       await forever(signal);
     },
-    announceNode: async ({ node }) => {
-      if (node !== undefined) announced.push(node);
+    announceNode: async (request) => {
+      if (request.node !== undefined) announced.push(request.node);
+      reported.push(request);
       return { leaseUs: 9_000_000n };
     },
   });
-  return { address: await listen(server), server, announced };
+  return { address: await listen(server), server, announced, reported };
 }
 
 async function serve(...args: string[]): Promise<{ address: string; httpAddress: string; stop: () => Promise<void> }> {
@@ -215,6 +222,37 @@ describe('serve', () => {
       ],
     });
     expect(await health(again.address, 'ready')).toBe('SERVING');
+  });
+
+  it('tells the registry who reads which service, by the name that a program gives itself, on both ports', async () => {
+    const compute = await fakeCompute();
+    const nodes = [{ role: Role.COMPUTE, address: compute.address, shards: [0, 1], partitions: SHARDS }];
+    const registry = await fakeRegistry(nodes, true);
+    const node = await serve('--registry', registry.address);
+    await until(async () => expect(await counts(node.address)).toEqual(COUNTS));
+    const named = createGrpcClient(ServeService, node.address, { headers: { 'freshet-reader': 'checkout-model' } });
+    const keys = [{ name: 'user_id', values: { case: 'int64s' as const, value: { values: userIds(0, 3) } } }];
+    for (let i = 0; i < 3; i++) await named.getFeatures({ service: 'all', keys });
+    await expect(named.getFeatures({ service: 'al', keys })).rejects.toMatchObject({ code: 'UNKNOWN_SERVICE' });
+    await named.getFeatures({ features: ['view1:count'], keys });
+    named.close();
+    const answer = await fetch(`http://${node.httpAddress}/freshet.serve.v1.ServeService/GetFeatures`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', 'freshet-reader': 'a page' },
+      body: JSON.stringify({ service: 'all', keys: [{ name: 'user_id', int64s: { values: ['1'] } }] }),
+    });
+    expect(answer.status).toBe(200);
+    await node.stop();
+    // Each report once: one that was not answered would come again under its number.
+    const byNumber = new Map(registry.reported.map(({ readsNumber, reads }) => [readsNumber, reads]));
+    const sums = new Map<string, bigint>();
+    for (const { service, reader, reads } of [...byNumber.values()].flat())
+      sums.set(`${service} ${reader}`, (sums.get(`${service} ${reader}`) ?? 0n) + reads);
+    expect(sums.get('all checkout-model')).toBe(3n);
+    expect(sums.get('all (other)')).toBe(1n);
+    expect(sums.get('all ')).toBeGreaterThan(0n);
+    expect(sums.size).toBe(3);
+    expect(new Set(registry.reported.map(({ run }) => run)).size).toBe(1);
   });
 
   it('computes on-demand features by what is on its own disk, with nothing upstream', async () => {

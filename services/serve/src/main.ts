@@ -28,6 +28,7 @@ import { Replica } from '@freshet/replica/replica.ts';
 import { OPTIONS, type ServeConfig } from './config.ts';
 import { createFeatureHandler } from './core/get-features.ts';
 import { OnDemandErrorCounts } from './core/on-demand-errors.ts';
+import { ReaderCounts } from './core/reader-counts.ts';
 import { Readiness } from './core/readiness.ts';
 import { asidesIn } from './io/asides.ts';
 import { serveHandlers } from './rpc/handlers.ts';
@@ -68,7 +69,8 @@ export async function startServe(
   if (config.partitions > 0) replica.learnShardCount(config.partitions);
 
   const errors = new OnDemandErrorCounts();
-  const features = createFeatureHandler(replica, { clock, yieldNow: turn, errors });
+  const readers = new ReaderCounts();
+  const features = createFeatureHandler(replica, { clock, yieldNow: turn, errors, readers });
   const handlers = serveHandlers(replica, features, errors, asidesIn(nodeFileSystem, config.dataDir));
   const server = createGrpcServer({ log, maxReceiveBytes: RECEIVE_BYTES_MAX })
     .add(ServeService, handlers)
@@ -97,7 +99,9 @@ export async function startServe(
     const nodeId = await loadNodeId(config.dataDir, 'serve');
     const link = new RegistryLink({ registry: config.registry, signal, clock, log });
     const node = { nodeId, role: Role.SERVE, address: config.advertise ?? address, httpAddress };
-    const announced = keepGoing({ signal, clock, log }, 'announcing', () => link.announce(() => node, { conditions }));
+    const announced = keepGoing({ signal, clock, log }, 'announcing', () =>
+      link.announce(() => node, { reports: readers, conditions }),
+    );
     context.onStop('announcing', () => announced);
   }
   log.info('serve is up', {

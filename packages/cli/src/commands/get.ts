@@ -30,7 +30,7 @@ export interface GetOptions {
 }
 
 export async function getCommand(terminal: Terminal, service: string | undefined, options: GetOptions): Promise<void> {
-  const serve = createGrpcClient(ServeService, options.serve);
+  const serve = createGrpcClient(ServeService, options.serve, { headers: { 'freshet-reader': 'freshet-cli' } });
   try {
     const columns = keyColumns(options.key);
     const kinds = await keyKinds(serve, service, [...columns.keys()], options.registry, terminal.signal);

@@ -59,11 +59,13 @@ beforeEach(async () => {
         { id: 'column public.c.x', kind: SubjectKind.COLUMN, name: 'public.c.x' },
         { id: 'feature clicks:n', kind: SubjectKind.FEATURE, name: 'clicks:n', owner: 'growth' },
         { id: 'service model', kind: SubjectKind.SERVICE, name: 'model' },
+        { id: 'reader shop', kind: SubjectKind.READER, name: 'shop' },
       ],
       edges: [
         { from: 'column public.c.x', to: 'feature clicks:n', role: 'input' },
         { from: 'column public.c.x', to: 'feature clicks:n', role: 'where' },
         { from: 'feature clicks:n', to: 'service model', role: 'output' },
+        { from: 'service model', to: 'reader shop', role: 'read', reads: 1234n, lastUs: 1_800_000_000_000_000n },
       ],
     }),
     listSourceClaims: async () => ({ claims: [{ database: '7/shop', nodeId: 'ingest-1', epoch: 2n, alive: true }] }),
@@ -126,10 +128,14 @@ describe('search', () => {
 describe('lineage', () => {
   it('is two trees, or the graph as JSON', async () => {
     expect((await run('lineage', 'feature', 'clicks:n')).out).toBe(
-      'feature clicks:n [growth]\n\nmade of\n└─ column public.c.x (input, where)\n\ngoes into\n└─ service model (output)\n',
+      'feature clicks:n [growth]\n\nmade of\n└─ column public.c.x (input, where)\n\ngoes into\n└─ service model (output)\n' +
+        '   └─ reader shop (1,234 reads, the last 2027-01-15T08:00:00Z)\n',
     );
     const { out } = await run('lineage', 'feature', 'clicks:n', '--json');
-    expect(JSON.parse(out)).toMatchObject({ subject: 'feature clicks:n', edges: [{ role: 'input' }, {}, {}] });
+    expect(JSON.parse(out)).toMatchObject({
+      subject: 'feature clicks:n',
+      edges: [{ role: 'input' }, {}, {}, { role: 'read', reads: '1234', last: '2027-01-15T08:00:00.000000Z' }],
+    });
     expect((await run('lineage', 'table', 'x')).code).toBe(2);
   });
 });

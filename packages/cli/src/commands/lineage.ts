@@ -8,6 +8,7 @@ import {
 } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
 import { createGrpcClient } from '@freshet/kit/grpc/client.ts';
 import { paint, type Terminal } from '../output/terminal.ts';
+import { countText, timestampText } from '../output/values.ts';
 import { KIND_NAMES, kindWord } from './search.ts';
 
 /** A tree ends here; --json has everything. */
@@ -36,7 +37,12 @@ function lineageJson({ subject, nodes, edges, generation }: GetLineageResponse):
     subject,
     generation: generation.toString(),
     nodes: nodes.map(({ id, kind, name, owner }) => ({ id, kind: kindWord(kind), name, owner })),
-    edges: edges.map(({ from, to, role }) => ({ from, to, role })),
+    edges: edges.map(({ from, to, role, reads, lastUs }) => ({
+      from,
+      to,
+      role,
+      ...(role === 'read' && { reads: reads.toString(), last: timestampText(lastUs) }),
+    })),
   };
 }
 
@@ -81,7 +87,7 @@ function branch(tree: Tree, id: string, indent: string): void {
   const others = [...roles.keys()];
   others.forEach((other, index) => {
     const isLast = index === others.length - 1;
-    const role = [...new Set((roles.get(other) ?? []).map((edge) => edge.role))].join(', ');
+    const role = [...new Set((roles.get(other) ?? []).map(roleText))].join(', ');
     const again = tree.shown.has(other) && tree.along.has(other);
     const text = `${label(tree.terminal, tree.nodes.get(other), other)} ${paint(tree.terminal, 'dim', `(${role})${again ? ' …' : ''}`)}`;
     tree.lines.push(`${indent}${isLast ? '└─' : '├─'} ${text}`);
@@ -89,6 +95,11 @@ function branch(tree: Tree, id: string, indent: string): void {
     tree.shown.add(other);
     branch(tree, other, `${indent}${isLast ? '   ' : '│  '}`);
   });
+}
+
+/** "input"; of a reader how often and when last. */
+function roleText({ role, reads, lastUs }: LineageEdge): string {
+  return role === 'read' ? `${countText(reads)} reads, the last ${timestampText(lastUs).slice(0, 19)}Z` : role;
 }
 
 function label(terminal: Pick<Terminal, 'colours'>, node: LineageNode | undefined, id: string): string {

@@ -22,6 +22,7 @@ export const KIND_NAMES: Readonly<Record<string, SubjectKind>> = {
   derived: SubjectKind.DERIVED,
   'on-demand': SubjectKind.ON_DEMAND,
   service: SubjectKind.SERVICE,
+  reader: SubjectKind.READER,
 };
 
 /** "feature"; "unknown" for a kind that is newer than this program. */

@@ -41,6 +41,8 @@ export type GrpcClient<S extends DescService> = { readonly [K in keyof S['method
 export interface GrpcClientOptions {
   /** The deadline of unary calls that name none, in milliseconds. */
   readonly deadlineMs?: number | undefined;
+  /** Sent beside each unary call: names in small letters, texts in ASCII. */
+  readonly headers?: Readonly<Record<string, string>> | undefined;
 }
 
 /** A client of one service at "host:port" or "dns:///name:port". It connects when first used, and again when it must. */
@@ -66,7 +68,7 @@ export function createGrpcClient<S extends DescService>(
     calls[method.localName] =
       method.methodKind === 'unary'
         ? (request: MessageInitShape<typeof method.input>, call: CallOptions = {}) =>
-            unary(client, service, method, request, { deadlineMs: options.deadlineMs, ...call }, address)
+            unary(client, service, method, request, { ...options, ...call }, address)
         : (request: MessageInitShape<typeof method.input>, call: CallOptions = {}) =>
             stream(client, service, method, request, call, address);
   }
@@ -78,7 +80,7 @@ function unary(
   service: DescService,
   method: DescMethod,
   request: MessageInitShape<DescMethod['input']>,
-  options: CallOptions,
+  options: CallOptions & GrpcClientOptions,
   address: string,
 ): Promise<MessageShape<DescMethod['output']>> {
   return new Promise((resolve, reject) => {
@@ -86,13 +88,15 @@ function unary(
       reject(new FreshetError('CANCELLED', 'the call was cancelled', { cause: options.signal.reason }));
       return;
     }
+    const metadata = new Metadata();
+    for (const [name, text] of Object.entries(options.headers ?? {})) metadata.set(name, text);
     const cancel = (): void => call.cancel();
     const call = client.makeUnaryRequest(
       `/${service.typeName}/${method.name}`,
       (message: Buffer) => message,
       (bytes: Buffer) => fromBinary(method.output, bytes),
       Buffer.from(toBinary(method.input, create(method.input, request))),
-      new Metadata(),
+      metadata,
       { deadline: Date.now() + (options.deadlineMs ?? 10_000) },
       (error: ServiceError | null, response) => {
         options.signal?.removeEventListener('abort', cancel);

@@ -22,6 +22,7 @@ import {
 import {
   type handleServerStreamingCall,
   type handleUnaryCall,
+  type Metadata,
   Server,
   ServerCredentials,
   type ServerWritableStream,
@@ -44,6 +45,8 @@ export interface CallContext {
   readonly signal: AbortSignal;
   /** The caller's address. */
   readonly peer: string;
+  /** What the caller sent beside the message under that name; empty: nothing, or no text. Left out: there is no wire. */
+  header?(name: string): string;
 }
 
 type InputOf<M extends DescMethod> = MessageShape<M['input']>;
@@ -79,6 +82,7 @@ type AnyStream = ServerWritableStream<Buffer, Uint8Array>;
 interface Cancellable {
   on(event: 'cancelled', listener: () => void): unknown;
   getPeer(): string;
+  readonly metadata: Metadata;
 }
 
 export class GrpcServer {
@@ -219,7 +223,7 @@ export class GrpcServer {
     call.on('cancelled', () => controller.abort(new FreshetError('CANCELLED', 'the caller cancelled')));
     if (this.#draining !== undefined) controller.abort(this.#draining);
     return {
-      context: { signal: controller.signal, peer: call.getPeer() },
+      context: { signal: controller.signal, peer: call.getPeer(), header: (name) => headerOf(call, name) },
       close: () => {
         this.#streams.delete(controller);
         controller.abort();
@@ -360,11 +364,20 @@ class LazyContext implements CallContext {
     return this.#call.getPeer();
   }
 
+  header(name: string): string {
+    return headerOf(this.#call, name);
+  }
+
   close(): void {
     if (this.#controller === undefined) return;
     this.#calls.delete(this.#controller);
     this.#controller.abort();
   }
+}
+
+function headerOf({ metadata }: Cancellable, name: string): string {
+  const [value] = metadata.get(name);
+  return typeof value === 'string' ? value : '';
 }
 
 /** A method for grpc-js with bytes passed through on both sides. */

@@ -136,7 +136,8 @@ async function* untilAborted<T>(source: AsyncIterable<T>, signal: AbortSignal): 
 
 function callContext(context: HandlerContext, stopping?: AbortSignal): CallContext {
   const signal = stopping === undefined ? context.signal : AbortSignal.any([context.signal, stopping]);
-  return { signal, peer: context.requestHeader.get('x-forwarded-for') ?? 'http' };
+  const header = (name: string): string => context.requestHeader.get(name) ?? '';
+  return { signal, peer: header('x-forwarded-for') || 'http', header };
 }
 
 export function toConnectError(thrown: unknown, log: Logger): ConnectError {

@@ -10,6 +10,8 @@
  * tell a repetition. The commit's LSN is known from Begin on: records of a transaction of any size go to the log
  * while it is still arriving, and nothing needs to hold it whole (R4). It is sent only after it committed.
  */
+
+import { touchedText } from '@freshet/contracts/touched.ts';
 import { Operation } from '@freshet/gen/freshet/log/v1/log_pb.ts';
 import type { Contract } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import { assert, must } from '@freshet/kit/assert.ts';
@@ -287,7 +289,8 @@ export class ChangeStream {
   /** The contract of the relation's rows, or why they may not be read. */
   #bind(live: LiveRoute, relation: Relation, commitLsn: bigint): ContractFit<Route> | Broken {
     const moved = movedTable(live, relation);
-    if (moved !== undefined) return { reason: 'moved', detail: moved };
+    if (moved !== undefined)
+      return { reason: 'moved', detail: `${moved}${touchedText(live.route.usage?.().readers ?? [])}` };
     const number = live.route.number;
     const floor = must(this.#floors.get(number));
     const oldest = commitLsn >= floor.lsn ? floor.version : 0;

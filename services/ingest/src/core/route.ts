@@ -345,9 +345,10 @@ function isPromised(route: Route, column: string): boolean {
 }
 
 /** Asked last of what is said of values, so that a null rate counts rows that can be read. */
-function checkRules({ rules }: Route, { lane, unsent }: SourceRow, values: readonly Scalar[]): void {
+function checkRules({ rules, usage }: Route, { lane, unsent }: SourceRow, values: readonly Scalar[]): void {
   const broken = rules?.check(values, lane > SLOT_LANE, unsent);
-  if (broken !== undefined) throw new Refused('rule', broken);
+  // Whatever columns a rule reads, the row that breaks it is missing to everybody.
+  if (broken !== undefined) throw new Refused('rule', `${broken}${touchedText(usage?.().readers ?? [])}`);
 }
 
 function touchedBy({ usage }: Route, column: string): string {

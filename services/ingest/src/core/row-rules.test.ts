@@ -188,3 +188,17 @@ it('I2: does not count a large value that was not sent as a null, and asks no ru
   take(10n, ['a', null]);
   expect(stream.takeBatch().quarantine).toMatchObject([{ reason: 'rule', detail: expect.stringContaining('there') }]);
 });
+
+it('C1: names whom a broken rule and a table under another name touch', () => {
+  const reader = { view: 'v', features: ['v:f'], services: ['s'], owners: ['growth'] };
+  const usage = () => ({ source: 's', columns: new Map(), readers: [reader], needIdentity: new Set<string>() });
+  const live = liveOf(HoldScope.UNSPECIFIED, [POSITIVE]);
+  const named = { ...live, route: { ...live.route, usage } };
+  const touched = '(touches features v:f; services s; owners growth)';
+  expect(held(feed(new ChangeStream([named]), ROWS))[0]).toBe(
+    `2 rule table rule positive: amount >= 0 is false ${touched}`,
+  );
+  const moved = { ...named, tableOid: 8 };
+  expect(held(feed(new ChangeStream([moved]), ROWS))[0]).toMatch(/^1 moved table public\.t was renamed or replaced: /);
+  expect(held(feed(new ChangeStream([moved]), ROWS))[0]).toContain(touched);
+});

@@ -160,3 +160,52 @@ describe('Topology', () => {
     expect(topology.nodesOf(Role.SERVE)).toHaveLength(1);
   });
 });
+
+describe('two nodes with one id', () => {
+  const start = async () => {
+    const clock = new VirtualClock();
+    const conditions = new ConditionBoard({ clock, log: silentLogger });
+    const topology = await Topology.open({ store: new MemoryStore(), clock, log: silentLogger, conditions });
+    const told = () => conditions.list().map(({ id, message, remedy }) => `${id}: ${message}; ${remedy}`);
+    const hear = async (run: string, address = `127.0.0.1:${run === 'a' ? 1 : 2}`) => {
+      topology.announce(create(NodeSchema, { nodeId: 'serve-1', role: Role.SERVE, address }), run);
+      await clock.advance(1_500_000);
+    };
+    return { clock, topology, told, hear };
+  };
+
+  it('are told while they announce in turns, and no longer than a lease', async () => {
+    const { told, hear } = await start();
+    for (const run of ['a', 'b', 'a', 'b']) await hear(run);
+    expect(told()).toEqual([]);
+    await hear('a');
+    expect(told()).toEqual([
+      expect.stringMatching(
+        /^nodes\/serve-1\/twice: two nodes announce themselves as serve-1: at 127.0.0.1:1 and 127.0.0.1:2; .*node-id/,
+      ),
+    ]);
+    for (let i = 0; i < 7; i++) await hear('b');
+    expect(told()).toEqual([]);
+  });
+
+  it('are not one that was started again, also when its last call comes late', async () => {
+    const { told, hear } = await start();
+    for (const run of ['a', 'a', 'b', 'a', 'b', 'b', 'b', 'b', 'b', 'b', 'b', 'c', 'b', 'c', 'c']) await hear(run);
+    expect(told()).toEqual([]);
+  });
+
+  it('are told by their addresses when they do not say which run they are', async () => {
+    const { told, hear } = await start();
+    for (let i = 0; i < 6; i++) await hear('', `127.0.0.1:${1 + (i % 2)}`);
+    expect(told()).toHaveLength(1);
+  });
+
+  it('are told no more when both are gone', async () => {
+    const { clock, topology, told, hear } = await start();
+    for (const run of ['a', 'b', 'a', 'b', 'a']) await hear(run);
+    expect(told()).toHaveLength(1);
+    await clock.advance(9_000_000);
+    expect(topology.size).toBe(0);
+    expect(told()).toEqual([]);
+  });
+});

@@ -13,6 +13,7 @@ import { toFreshetError } from '@freshet/kit/grpc/error-mapping.ts';
 import type { Logger } from '@freshet/kit/logger.ts';
 import { LEASE_US, LeaseTable } from './lease-table.ts';
 import { Published } from './published.ts';
+import { RunTable } from './run-table.ts';
 
 /** So often within a lease is looked for those that ended, so that a look that comes late tells a time of standstill. */
 const LOOKS = 9;
@@ -37,6 +38,7 @@ export class Topology {
   readonly #log: Logger;
   readonly #conditions: ConditionBoard;
   readonly #leases: LeaseTable;
+  readonly #twins: RunTable;
   readonly #nodes = new Published<readonly Node[]>([]);
   readonly #store: NodeStore;
   /** When `run` looks next; undefined while it does not. */
@@ -50,6 +52,7 @@ export class Topology {
     this.#log = options.log;
     this.#conditions = options.conditions;
     this.#leases = new LeaseTable(this.leaseUs);
+    this.#twins = new RunTable(this.leaseUs);
     this.#store = options.store;
   }
 
@@ -65,11 +68,34 @@ export class Topology {
     return topology;
   }
 
-  announce(node: Node): void {
+  /** `run`: which run of the node it is; empty: it does not say. */
+  announce(node: Node, run = ''): void {
     this.#expire();
+    this.#notice(node, run);
     if (!this.#leases.announce(node, this.#clock.monotonicUs())) return;
     this.#log.info('node announced', { node: node.nodeId, role: roleName(node.role), address: node.address });
     this.#publish();
+  }
+
+  /** Raises a condition while two announce under one id in turns, and clears it when one of them is gone for a lease. */
+  #notice({ nodeId, address }: Node, run: string): void {
+    const nowUs = this.#clock.monotonicUs();
+    const others = this.#twins.notice(nodeId, run, address, nowUs);
+    if (others === undefined) return;
+    const id = `nodes/${nodeId}/twice`;
+    if (others.length === 0) this.#conditions.clear(id);
+    else
+      this.#conditions.raise(
+        id,
+        {
+          code: 'INVALID_CONFIG',
+          message: `two nodes announce themselves as ${nodeId}: at ${[...others, address].sort().join(' and ')}`,
+          remedy:
+            'a data directory was copied with its node-id: stop the copy, delete the file node-id in its directory, and start it again',
+          place: nodeId,
+        },
+        'problem',
+      );
   }
 
   leave(nodeId: string): void {
@@ -153,7 +179,11 @@ export class Topology {
     }
     const gone = this.#leases.expire(nowUs);
     if (gone.length === 0) return;
-    for (const node of gone) this.#log.warn('lease ran out', { node: node.nodeId, address: node.address });
+    for (const node of gone) {
+      this.#log.warn('lease ran out', { node: node.nodeId, address: node.address });
+      this.#conditions.clear(`nodes/${node.nodeId}/twice`);
+      this.#twins.forget(node.nodeId);
+    }
     this.#publish();
   }
 }

@@ -9,6 +9,7 @@
  *     "written/" + 16 digits   StoredWritten by the apply's number: the newest HISTORY_MAX, and HISTORY_BYTES_MAX, of them
  *     "claims"                 StoredClaims: which node holds which database
  *     "contract/" + source + "/" + 8 digits   ContractRecord by version, the newest VERSIONS_MAX of each source
+ *     "readers"                StoredReaders: who reads which service
  *     "seen/" + source         the SeenContract that the stream showed last
  *
  * An apply is one synced batch, with the contracts that it accepts: all keys or none. What comes after it ("applied") is there so that it is not the last
@@ -35,6 +36,8 @@ import {
   StoredDefinitionsSchema,
   StoredHistorySchema,
   StoredNodesSchema,
+  type StoredReaders,
+  StoredReadersSchema,
   type StoredWritten,
   StoredWrittenSchema,
 } from '@freshet/gen/freshet/registry/v1/storage_pb.ts';
@@ -43,6 +46,7 @@ import type { KeyValueStore, StoreOptions, Stores, WriteBatch } from '@freshet/s
 import type { ContractStore } from '../core/contract-keeper.ts';
 import type { DefinitionStore } from '../core/definition-keeper.ts';
 import type { ApplyHistory, NumberedAudit } from '../core/history.ts';
+import type { ReaderStore } from '../core/reader-book.ts';
 import type { ClaimStore } from '../core/source-claims.ts';
 import type { NodeStore } from '../core/topology.ts';
 
@@ -56,6 +60,7 @@ const AUDIT_MAX = 10_000n;
 const WRITTEN_END = Buffer.from('written0');
 const HISTORY = Buffer.from('history');
 const CLAIMS = Buffer.from('claims');
+const READERS = Buffer.from('readers');
 /** So many applies can be rolled back to, as long as their definitions together are not longer than that. */
 export const HISTORY_MAX = 100;
 export const HISTORY_BYTES_MAX = 64 * 1024 * 1024;
@@ -73,7 +78,7 @@ const OPTIONS: StoreOptions = {
     'apply the definitions again (what the mesh serves meanwhile stays right: no node needs the registry for it)',
 };
 
-export class RegistryStore implements ContractStore, DefinitionStore, NodeStore, ApplyHistory, ClaimStore {
+export class RegistryStore implements ContractStore, DefinitionStore, NodeStore, ApplyHistory, ClaimStore, ReaderStore {
   readonly #stores: Stores;
   readonly #directory: string;
   #store: KeyValueStore;
@@ -248,6 +253,17 @@ export class RegistryStore implements ContractStore, DefinitionStore, NodeStore,
   saveSeen(seen: SeenContract): Promise<void> {
     const bytes = toBinary(SeenContractSchema, seen);
     return this.#write(true, (batch) => batch.put(seenKey(seen.contract?.source ?? ''), bytes));
+  }
+
+  async loadReaders(): Promise<StoredReaders | undefined> {
+    const bytes = await this.#store.get(READERS);
+    return bytes === undefined ? undefined : this.#decode(StoredReadersSchema, 'readers', bytes);
+  }
+
+  /** Not synced: what a crash loses is some seconds of counts. */
+  saveReaders(readers: StoredReaders): Promise<void> {
+    const bytes = toBinary(StoredReadersSchema, readers);
+    return this.#write(false, (batch) => batch.put(READERS, bytes));
   }
 
   async loadNodes(): Promise<readonly Node[]> {

@@ -3,6 +3,7 @@ import type { RegistryService } from '@freshet/gen/freshet/registry/v1/registry_
 import type { Handlers } from '@freshet/kit/grpc/server.ts';
 import type { ApplyHistory } from '../core/history.ts';
 import { LineageBook } from '../core/lineage-book.ts';
+import type { ReaderBook } from '../core/reader-book.ts';
 import type { SourceClaims } from '../core/source-claims.ts';
 import { announceNode } from './announce-node.ts';
 import { applyDefinitions } from './apply-definitions.ts';
@@ -25,21 +26,22 @@ export type RegistryHandlers = Required<Handlers<typeof RegistryService>>;
 export interface RegistryParts extends StatusParts {
   readonly history: ApplyHistory;
   readonly claims: SourceClaims;
+  readonly readers: ReaderBook;
 }
 
 export function registryHandlers(parts: RegistryParts): RegistryHandlers {
-  const { keeper, topology, history, claims } = parts;
+  const { keeper, topology, history, claims, readers } = parts;
   return {
     planDefinitions: planDefinitions(keeper),
     applyDefinitions: applyDefinitions(keeper),
     getDefinitions: getDefinitions(keeper),
     watchDefinitions: watchDefinitions(keeper),
-    announceNode: announceNode(keeper, topology),
+    announceNode: announceNode(keeper, topology, readers),
     watchTopology: watchTopology(topology),
     listApplies: listApplies(history),
     getDefinitionsAt: getDefinitionsAt(keeper, history),
     search: search(keeper),
-    getLineage: getLineage(new LineageBook(() => keeper.current)),
+    getLineage: getLineage(new LineageBook(() => keeper.current, readers)),
     claimSources: claimSources(claims),
     listSourceClaims: listSourceClaims(claims),
     releaseSource: releaseSource(claims),

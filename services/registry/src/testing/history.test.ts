@@ -9,6 +9,7 @@ import { contractOf, STOREFRONT } from '@freshet/definitions/definitions.testing
 import { parseDefinitions } from '@freshet/definitions/parse.ts';
 import type { Definitions } from '@freshet/gen/freshet/registry/v1/definition_pb.ts';
 import { BuildWay, Role, SubjectKind } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
+import { systemClock } from '@freshet/kit/clock.ts';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type RegistryHarness, startFakeIngest, startRegistryHarness } from './registry-harness.ts';
 
@@ -117,6 +118,47 @@ describe('Search and GetLineage', () => {
       code: 'INVALID_REQUEST',
       remedy: 'did you mean "user_clicks:spend_1h"?',
     });
+  });
+});
+
+describe('lineage to readers', () => {
+  it('goes on behind services, both ways, and over a restart; a report that comes again counts once', async () => {
+    const registry = await start();
+    await apply(registry, FIRST);
+    const node = { nodeId: 'serve-1', role: Role.SERVE, address: '127.0.0.1:1' };
+    const service = 'recommendations';
+    const lastUs = BigInt(systemClock.nowUs()) - 1_000_000n;
+    const reads = [
+      { service, reader: 'checkout-model', reads: 7n, lastUs },
+      { service, reader: '', reads: 2n, lastUs },
+      { service: 'gone', reader: 'checkout-model', reads: 1n, lastUs },
+    ];
+    for (let i = 0; i < 2; i++) await registry.client.announceNode({ node, run: 'r', readsNumber: 1n, reads });
+    const check = async ({ client }: RegistryHarness) => {
+      const column = await client.getLineage({ kind: SubjectKind.COLUMN, name: 'public.user_activity.amount' });
+      expect(column.edges.filter(({ role }) => role === 'read')).toMatchObject([
+        { from: 'service recommendations', to: 'reader (unnamed)', reads: 2n, lastUs },
+        { from: 'service recommendations', to: 'reader checkout-model', reads: 7n, lastUs },
+      ]);
+      const reader = await client.getLineage({ kind: SubjectKind.READER, name: 'checkout-model' });
+      const ids = reader.nodes.map(({ id }) => id);
+      expect(reader.subject).toBe('reader checkout-model');
+      expect(ids).toContain('service recommendations');
+      expect(ids).toContain('column public.user_activity.amount');
+      expect(ids).not.toContain('service gone');
+      expect((await client.getLineage({ kind: SubjectKind.READER, name: '(unnamed)' })).edges).toContainEqual(
+        expect.objectContaining({ to: 'reader (unnamed)', role: 'read' }),
+      );
+      await expect(client.getLineage({ kind: SubjectKind.READER, name: 'checkout-modl' })).rejects.toMatchObject({
+        code: 'INVALID_REQUEST',
+        remedy: 'did you mean "checkout-model"?',
+      });
+    };
+    await check(registry);
+    await registry.close();
+    const again = await start();
+    await again.client.announceNode({ node, run: 'r', readsNumber: 1n, reads });
+    await check(again);
   });
 });
 

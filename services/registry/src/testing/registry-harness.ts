@@ -18,6 +18,7 @@ import type { Stores } from '@freshet/store/key-value-store.ts';
 import { levelStores } from '@freshet/store/level-store.ts';
 import { ContractKeeper } from '../core/contract-keeper.ts';
 import { DefinitionKeeper } from '../core/definition-keeper.ts';
+import { ReaderBook } from '../core/reader-book.ts';
 import { SourceClaims } from '../core/source-claims.ts';
 import { Topology } from '../core/topology.ts';
 import { IngestTables } from '../io/ingest-tables.ts';
@@ -52,10 +53,11 @@ export async function startRegistryHarness(options: {
   const tables = new IngestTables((role) => topology.nodesOf(role));
   const { definitionsBytesMax } = options;
   const keeper = await DefinitionKeeper.open({ store, tables, clock, log, conditions, definitionsBytesMax });
+  const readers = await ReaderBook.open({ store, clock, log });
   const claims = await SourceClaims.open({ store, clock, isAlive: (nodeId) => topology.has(nodeId) });
   const server = createGrpcServer({ log }).add(
     RegistryService,
-    registryHandlers({ keeper, topology, conditions, clock, claims, history: store }),
+    registryHandlers({ keeper, topology, conditions, clock, claims, readers, history: store }),
   );
   const contractKeeper = new ContractKeeper({ store, definitions: keeper, tables, clock });
   server.add(ContractService, contractHandlers(contractKeeper));
@@ -73,6 +75,7 @@ export async function startRegistryHarness(options: {
       contracts.close();
       await server.drain(100);
       await topology.settle();
+      await readers.settle();
       await store.close();
     },
   };

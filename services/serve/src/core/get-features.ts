@@ -18,6 +18,7 @@ import { checkLimit, PART_ROWS, PART_VALUES, VALUES_MAX } from './limits.ts';
 import { computeOnDemand } from './on-demand.ts';
 import { OnDemandErrorCounts } from './on-demand-errors.ts';
 import { type ReadRequest, readRequest } from './read-request.ts';
+import { READER_HEADER, type ReaderCounts } from './reader-counts.ts';
 import { type RequestData, requestData } from './request-data.ts';
 import { type SelectedView, type Selection, Selections } from './selection.ts';
 import { writeResponse } from './write-response.ts';
@@ -34,7 +35,13 @@ export interface FeatureSource {
  * Answers an encoded GetFeaturesRequest with an encoded GetFeaturesResponse, at once or in turns with others; the
  * latter ends with the call's signal. Throws what the caller is to be told.
  */
-export type FeatureHandler = (request: Buffer, call?: { readonly signal: AbortSignal }) => Buffer | Promise<Buffer>;
+export type FeatureHandler = (request: Buffer, call?: FeatureCall) => Buffer | Promise<Buffer>;
+
+/** What a call has beside its bytes. */
+export interface FeatureCall {
+  readonly signal: AbortSignal;
+  header?(name: string): string;
+}
 
 export interface FeatureHandlerOptions {
   readonly clock: Clock;
@@ -42,6 +49,8 @@ export interface FeatureHandlerOptions {
   readonly yieldNow: () => Promise<unknown>;
   /** Where on-demand features that fail are counted. */
   readonly errors?: OnDemandErrorCounts | undefined;
+  /** Where it is counted who reads which service. */
+  readonly readers?: ReaderCounts | undefined;
 }
 
 /** What a call reads, once it is known to be possible. */
@@ -98,6 +107,7 @@ export function createFeatureHandler(source: FeatureSource, options: FeatureHand
     const asOfUs = clock.nowUs();
     const request = readRequest(bytes);
     const wanted = want(source, selections, request);
+    if (request.service !== '') options.readers?.add(request.service, call?.header?.(READER_HEADER) ?? '', asOfUs);
     const { selection, rows } = wanted;
     if (selection.onDemand !== undefined || rows.count * selection.outputs.length > PART_VALUES) {
       return turns.run(inParts(request, wanted, asOfUs), call);

@@ -25,7 +25,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file freshet/registry/v1/storage.proto.
  */
 export const file_freshet_registry_v1_storage: GenFile = /*@__PURE__*/
-  fileDesc("CiFmcmVzaGV0L3JlZ2lzdHJ5L3YxL3N0b3JhZ2UucHJvdG8SE2ZyZXNoZXQucmVnaXN0cnkudjEiKgoLU3RvcmVkVmFsdWUSDQoFY3JjMzIYASABKAcSDAoEYm9keRgCIAEoDCKmAQoRU3RvcmVkRGVmaW5pdGlvbnMSMQoHd3JpdHRlbhgBIAEoCzIgLmZyZXNoZXQucmVnaXN0cnkudjEuRGVmaW5pdGlvbnMSMAoIcmVzb2x2ZWQYAiABKAsyHi5mcmVzaGV0LnR5cGUudjEuRGVmaW5pdGlvblNldBIVCg1oaWdoZXN0X3JvdXRlGAMgASgNEhUKDWF1ZGl0X2VudHJpZXMYBCABKAQi4gEKCkF1ZGl0RW50cnkSFQoNYXBwbGllZF9hdF91cxgBIAEoEhISCgpnZW5lcmF0aW9uGAIgASgEEhEKCXBsYW5faGFzaBgDIAEoDBIzCgdjaGFuZ2VzGAQgAygLMiIuZnJlc2hldC5yZWdpc3RyeS52MS5QbGFubmVkQ2hhbmdlEgwKBHBlZXIYBSABKAkSCgoCYnkYBiABKAkSDwoHbWVzc2FnZRgHIAEoCRI2Cgljb250cmFjdHMYCCADKAsyIy5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkNvbnRyYWN0UmVjb3JkIlYKDVN0b3JlZFdyaXR0ZW4SEgoKZ2VuZXJhdGlvbhgBIAEoBBIxCgd3cml0dGVuGAIgASgLMiAuZnJlc2hldC5yZWdpc3RyeS52MS5EZWZpbml0aW9ucyI9Cg1TdG9yZWRIaXN0b3J5EiwKBGtlcHQYASADKAsyHi5mcmVzaGV0LnJlZ2lzdHJ5LnYxLktlcHRBcHBseSI+CglLZXB0QXBwbHkSDgoGbnVtYmVyGAEgASgEEhIKCmdlbmVyYXRpb24YAiABKAQSDQoFYnl0ZXMYAyABKAQiQAoMU3RvcmVkQ2xhaW1zEjAKBmNsYWltcxgBIAMoCzIgLmZyZXNoZXQucmVnaXN0cnkudjEuU291cmNlQ2xhaW0iNwoLU3RvcmVkTm9kZXMSKAoFbm9kZXMYASADKAsyGS5mcmVzaGV0LnJlZ2lzdHJ5LnYxLk5vZGUiQwoNU3RvcmVkUmVhZGVycxIyCgdyZWFkZXJzGAEgAygLMiEuZnJlc2hldC5yZWdpc3RyeS52MS5TdG9yZWRSZWFkZXIikQEKDFN0b3JlZFJlYWRlchIPCgdzZXJ2aWNlGAEgASgJEg4KBnJlYWRlchgCIAEoCRINCgVyZWFkcxgDIAEoBBIQCghmaXJzdF91cxgEIAEoEhIPCgdsYXN0X3VzGAUgASgSEi4KBHRvbGQYBiADKAsyIC5mcmVzaGV0LnJlZ2lzdHJ5LnYxLlJlYWRzT2ZOb2RlIjoKC1JlYWRzT2ZOb2RlEg8KB25vZGVfaWQYASABKAkSCwoDcnVuGAIgASgJEg0KBXJlYWRzGAMgASgEYgZwcm90bzM", [file_freshet_registry_v1_contracts, file_freshet_registry_v1_definition, file_freshet_registry_v1_registry, file_freshet_type_v1_plan]);
+  fileDesc("CiFmcmVzaGV0L3JlZ2lzdHJ5L3YxL3N0b3JhZ2UucHJvdG8SE2ZyZXNoZXQucmVnaXN0cnkudjEiKgoLU3RvcmVkVmFsdWUSDQoFY3JjMzIYASABKAcSDAoEYm9keRgCIAEoDCKmAQoRU3RvcmVkRGVmaW5pdGlvbnMSMQoHd3JpdHRlbhgBIAEoCzIgLmZyZXNoZXQucmVnaXN0cnkudjEuRGVmaW5pdGlvbnMSMAoIcmVzb2x2ZWQYAiABKAsyHi5mcmVzaGV0LnR5cGUudjEuRGVmaW5pdGlvblNldBIVCg1oaWdoZXN0X3JvdXRlGAMgASgNEhUKDWF1ZGl0X2VudHJpZXMYBCABKAQi4gEKCkF1ZGl0RW50cnkSFQoNYXBwbGllZF9hdF91cxgBIAEoEhISCgpnZW5lcmF0aW9uGAIgASgEEhEKCXBsYW5faGFzaBgDIAEoDBIzCgdjaGFuZ2VzGAQgAygLMiIuZnJlc2hldC5yZWdpc3RyeS52MS5QbGFubmVkQ2hhbmdlEgwKBHBlZXIYBSABKAkSCgoCYnkYBiABKAkSDwoHbWVzc2FnZRgHIAEoCRI2Cgljb250cmFjdHMYCCADKAsyIy5mcmVzaGV0LnJlZ2lzdHJ5LnYxLkNvbnRyYWN0UmVjb3JkIlYKDVN0b3JlZFdyaXR0ZW4SEgoKZ2VuZXJhdGlvbhgBIAEoBBIxCgd3cml0dGVuGAIgASgLMiAuZnJlc2hldC5yZWdpc3RyeS52MS5EZWZpbml0aW9ucyI9Cg1TdG9yZWRIaXN0b3J5EiwKBGtlcHQYASADKAsyHi5mcmVzaGV0LnJlZ2lzdHJ5LnYxLktlcHRBcHBseSI+CglLZXB0QXBwbHkSDgoGbnVtYmVyGAEgASgEEhIKCmdlbmVyYXRpb24YAiABKAQSDQoFYnl0ZXMYAyABKAQiQAoMU3RvcmVkQ2xhaW1zEjAKBmNsYWltcxgBIAMoCzIgLmZyZXNoZXQucmVnaXN0cnkudjEuU291cmNlQ2xhaW0iNwoLU3RvcmVkTm9kZXMSKAoFbm9kZXMYASADKAsyGS5mcmVzaGV0LnJlZ2lzdHJ5LnYxLk5vZGUicQoNU3RvcmVkUmVhZGVycxIyCgdyZWFkZXJzGAEgAygLMiEuZnJlc2hldC5yZWdpc3RyeS52MS5TdG9yZWRSZWFkZXISLAoEdG9sZBgCIAMoCzIeLmZyZXNoZXQucmVnaXN0cnkudjEuVG9sZFJlYWRzIk8KDFN0b3JlZFJlYWRlchIPCgdzZXJ2aWNlGAEgASgJEg4KBnJlYWRlchgCIAEoCRINCgVyZWFkcxgDIAEoBBIPCgdsYXN0X3VzGAQgASgSIjkKCVRvbGRSZWFkcxIPCgdub2RlX2lkGAEgASgJEgsKA3J1bhgCIAEoCRIOCgZudW1iZXIYAyABKARiBnByb3RvMw", [file_freshet_registry_v1_contracts, file_freshet_registry_v1_definition, file_freshet_registry_v1_registry, file_freshet_type_v1_plan]);
 
 /**
  * What values lay in until 2026-11-23. Not written any more.
@@ -305,6 +305,13 @@ export type StoredReaders = Message<"freshet.registry.v1.StoredReaders"> & {
    * @generated from field: repeated freshet.registry.v1.StoredReader readers = 1;
    */
   readers: StoredReader[];
+
+  /**
+   * By node: which report was added last, so that one that comes again is not added again.
+   *
+   * @generated from field: repeated freshet.registry.v1.ToldReads told = 2;
+   */
+  told: ToldReads[];
 };
 
 /**
@@ -335,32 +342,18 @@ export type StoredReader = Message<"freshet.registry.v1.StoredReader"> & {
   reader: string;
 
   /**
-   * Answered calls.
+   * Calls.
    *
    * @generated from field: uint64 reads = 3;
    */
   reads: bigint;
 
   /**
-   * When the first one was told of, microseconds since the Unix epoch.
+   * When the last one came, microseconds since the Unix epoch.
    *
-   * @generated from field: sint64 first_us = 4;
-   */
-  firstUs: bigint;
-
-  /**
-   * When the last one was answered, microseconds since the Unix epoch.
-   *
-   * @generated from field: sint64 last_us = 5;
+   * @generated from field: sint64 last_us = 4;
    */
   lastUs: bigint;
-
-  /**
-   * What of them each node's newest run told, so that a count that comes again is not added again.
-   *
-   * @generated from field: repeated freshet.registry.v1.ReadsOfNode told = 6;
-   */
-  told: ReadsOfNode[];
 };
 
 /**
@@ -371,11 +364,11 @@ export const StoredReaderSchema: GenMessage<StoredReader> = /*@__PURE__*/
   messageDesc(file_freshet_registry_v1_storage, 9);
 
 /**
- * What a node told of a reader.
+ * The last report of a node that was added.
  *
- * @generated from message freshet.registry.v1.ReadsOfNode
+ * @generated from message freshet.registry.v1.ToldReads
  */
-export type ReadsOfNode = Message<"freshet.registry.v1.ReadsOfNode"> & {
+export type ToldReads = Message<"freshet.registry.v1.ToldReads"> & {
   /**
    * The node.
    *
@@ -391,17 +384,17 @@ export type ReadsOfNode = Message<"freshet.registry.v1.ReadsOfNode"> & {
   run: string;
 
   /**
-   * Calls that this run answered.
+   * The report's number.
    *
-   * @generated from field: uint64 reads = 3;
+   * @generated from field: uint64 number = 3;
    */
-  reads: bigint;
+  number: bigint;
 };
 
 /**
- * Describes the message freshet.registry.v1.ReadsOfNode.
- * Use `create(ReadsOfNodeSchema)` to create a new message.
+ * Describes the message freshet.registry.v1.ToldReads.
+ * Use `create(ToldReadsSchema)` to create a new message.
  */
-export const ReadsOfNodeSchema: GenMessage<ReadsOfNode> = /*@__PURE__*/
+export const ToldReadsSchema: GenMessage<ToldReads> = /*@__PURE__*/
   messageDesc(file_freshet_registry_v1_storage, 10);
 
