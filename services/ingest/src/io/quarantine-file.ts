@@ -29,8 +29,8 @@ interface Waiting {
   readonly lines: string;
   readonly count: number;
   readonly marks: ReadonlyMap<string, RowPlace>;
-  /** The held ones, with how far into the lines each begins, in bytes. */
-  readonly held: readonly { readonly entry: QuarantineEntry; readonly at: number }[];
+  /** The held ones, with how far into the lines each begins, and how long it is, in bytes. */
+  readonly held: readonly { readonly entry: QuarantineEntry; readonly at: number; readonly size: number }[];
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
 }
@@ -132,7 +132,7 @@ export class QuarantineFile implements QuarantineWriter {
     let lines = '';
     let [count, bytes] = [0, 0];
     const marks = new Map<string, RowPlace>();
-    const held: { entry: QuarantineEntry; at: number }[] = [];
+    const held: { entry: QuarantineEntry; at: number; size: number }[] = [];
     for (const entry of entries) {
       const mark = this.#marks.get(laneName(entry));
       if (entry.late !== true) {
@@ -142,11 +142,12 @@ export class QuarantineFile implements QuarantineWriter {
         marks.set(laneName(entry), placeOf(entry));
       }
       if (entry.held === undefined) this.#alone.set(laneName(entry), placeOf(entry));
-      if (entry.held !== undefined) held.push({ entry, at: bytes });
       const line = lineOf(entry);
+      const size = Buffer.byteLength(line);
+      if (entry.held !== undefined) held.push({ entry, at: bytes, size });
       count += 1;
       lines += line;
-      bytes += Buffer.byteLength(line);
+      bytes += size;
     }
     // Also when nothing is new: what the entries repeat may still be on its way.
     await new Promise<void>((resolve, reject) => {
@@ -254,7 +255,7 @@ export class QuarantineFile implements QuarantineWriter {
         if (isUnwanted(entry)) removed += 1;
         else {
           const line = Buffer.from(`${text}\n`);
-          held.add(entry, end);
+          held.add(entry, end, line.length);
           end += line.length;
           yield line;
         }
@@ -302,7 +303,7 @@ export class QuarantineFile implements QuarantineWriter {
         await this.#writeLines(Buffer.from(group.map(({ lines }) => lines).join('')));
         for (const { lines, count, marks, held, resolve } of group) {
           this.#count += count;
-          for (const { entry, at } of held) this.#held.add(entry, begins + at);
+          for (const { entry, at, size } of held) this.#held.add(entry, begins + at, size);
           begins += Buffer.byteLength(lines);
           for (const [lane, place] of marks) this.#durable.set(lane, place);
           resolve();
@@ -367,7 +368,7 @@ async function surveyOf(file: DiskFile): Promise<Survey> {
   for await (const { text, next } of linesOf(file)) {
     const entry = entryOf(text);
     if (entry !== undefined) {
-      held.add(entry, begins);
+      held.add(entry, begins, next - begins);
       if (damagedLines === 0) marks.set(laneName(entry), placeOf(entry));
       if (entry.held === undefined) alone.set(laneName(entry), placeOf(entry));
       count += 1;
