@@ -229,6 +229,12 @@ describe('a table that is held', () => {
     expect(first.entries).toMatchObject([{ reason: 'shape', values: { amount: '3' } }]);
     const second = await desk.list('events', first.next, 100);
     expect(new Set(second.entries.map(({ reason }) => reason))).toEqual(new Set(['behind']));
+    // A name that the table has by itself cannot be another column's.
+    await expect(world.moving('asking', asked({ id: 'amount' }))).rejects.toMatchObject({
+      code: 'INVALID_REQUEST',
+      message: 'the table has a column id of its own, so that amount cannot be read as it',
+    });
+    await expect(world.moving('asking', asked({ id: 'amount', value: 'amount' }))).rejects.toThrow(/cannot be both/);
     // Another name does not help: nothing is released, and it is said why.
     expect(await world.moving('asking', asked({ value: 'other' }))).toMatchObject({
       released: 0,
@@ -300,12 +306,20 @@ describe('a table that is held', () => {
     await world.traffic(3);
     await clock.advance(3 * SECOND);
     const { entries } = await desk.list('events', '', 100);
+    const dropped = entries.slice(0, 1);
     const without = defineScripted(database, 2n, TABLES);
     without.routes.splice(0, 1);
     await world.moving('applying', capture.node.apply(without));
     await clock.advance(5 * SECOND);
     expect(capture.conditions.list().map(({ id }) => id)).not.toContain('source/shop/held/1');
-    expect(await world.moving('dropping', desk.discardEntries(entries.map(placeName)))).toBe(entries.length);
+    expect(await world.moving('dropping', desk.discardEntries(dropped.map(placeName)))).toBe(1);
+    const { signal } = new AbortController();
+    expect(await world.moving('dropping', desk.discard('events', false, signal))).toEqual({
+      discarded: entries.length - 1,
+      readAnew: [],
+    });
+    expect(capture.quarantine.count).toBe(0);
+    await expect(desk.discard('events', false, signal)).rejects.toMatchObject({ code: 'INVALID_REQUEST' });
     await world.moving('stopping', capture.stop());
   });
 

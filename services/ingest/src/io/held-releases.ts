@@ -20,13 +20,13 @@ import type { Contract } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import { assert } from '@freshet/kit/assert.ts';
 import type { Clock } from '@freshet/kit/clock.ts';
 import type { ConditionBoard } from '@freshet/kit/conditions.ts';
-import { isFreshetError } from '@freshet/kit/errors.ts';
+import { FreshetError, isFreshetError } from '@freshet/kit/errors.ts';
 import type { Logger } from '@freshet/kit/logger.ts';
 import type { AppendPipeline } from '../core/append-pipeline.ts';
 import { Batch } from '../core/batch.ts';
 import type { ChangeStream, LiveRoute, ShownShape } from '../core/change-stream.ts';
 import { type HeldRoute, isHeldOf } from '../core/held-index.ts';
-import type { Mapping } from '../core/hold.ts';
+import { type Mapping, mappingProblem } from '../core/hold.ts';
 import { laterLsn } from '../core/lsn.ts';
 import { comparePlaces, type QuarantineEntry, type RowPlace } from '../core/quarantine.ts';
 import { type Blocked, RELEASE_LANE, releaseEntry } from '../core/release.ts';
@@ -114,9 +114,14 @@ export class HeldReleases {
     return this.#options.store.state.acknowledgedLsn;
   }
 
+  /** Whether a row's database is captured here. */
+  has({ table }: Pick<QuarantineEntry, 'table'>): boolean {
+    return table.startsWith(`${this.#options.name}/`);
+  }
+
   /** Whether the generation of a row is over, so that no row of it comes again. */
-  isOver({ route, generation, table }: QuarantineEntry): boolean {
-    if (!table.startsWith(`${this.#options.name}/`)) return false;
+  isOver({ route, generation, table }: Pick<QuarantineEntry, 'route' | 'generation' | 'table'>): boolean {
+    if (!this.has({ table })) return false;
     const known = this.#options.store.state.routes.find((state) => state.route === route);
     return known !== undefined && (known.generation > generation || known.phase === 'ended');
   }
@@ -143,15 +148,38 @@ export class HeldReleases {
     return turn();
   }
 
-  /** Asks that what is held of a route is released, under a mapping if one is given, or discarded. */
+  /**
+   * Asks that what is held of a route is released, under a mapping if one is given, or discarded. Throws INVALID_REQUEST when
+   * the mapping gives a column that the first held row has by itself.
+   */
   async ask(route: number, what: 'release' | 'discard', mapping?: Mapping): Promise<void> {
     if (mapping !== undefined) {
+      await this.#checkMapping(route, mapping);
       await this.#change(route, () => ({ mapping }));
       this.#beside?.stream.remap(route, mapping);
     }
     this.#blocked.delete(route);
     this.#released.set(route, 0);
     this.#asked.set(route, what);
+  }
+
+  async #checkMapping(route: number, mapping: Mapping): Promise<void> {
+    const { quarantine } = this.#options;
+    const held = quarantine.heldOf(route, this.#stateOf(route).generation ?? 0);
+    let columns: readonly string[] = [];
+    if (held !== undefined) {
+      for await (const { entry } of quarantine.entries(held.offset)) {
+        columns = entry.shape?.columns.map(([name]) => name) ?? [];
+        break;
+      }
+    }
+    const problem = mappingProblem(columns, mapping);
+    if (problem === undefined) return;
+    throw new FreshetError('INVALID_REQUEST', problem, {
+      place: 'mappings',
+      remedy:
+        'map each column of the contract to another one of the table, and that of the same name as well: --map a=b --map b=a',
+    });
   }
 
   /** How the newest release of a route stands. */
