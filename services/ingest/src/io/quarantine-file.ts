@@ -72,6 +72,7 @@ export class QuarantineFile implements QuarantineWriter {
   #end: number;
   /** A write failed, and may have left something after the end. */
   #torn = false;
+  #isFull = false;
   #waiting: Waiting[] = [];
   #failure: { readonly error: unknown } | undefined;
   #writing: Promise<void> | undefined;
@@ -200,6 +201,11 @@ export class QuarantineFile implements QuarantineWriter {
     return this.#end > this.#bytesMax / 2;
   }
 
+  /** Whether the newest entries found no room. */
+  get isFull(): boolean {
+    return this.#isFull;
+  }
+
   /** Changes when the file was rewritten: offsets of before lead nowhere then. */
   get rewrites(): number {
     return this.#rewrites;
@@ -320,7 +326,8 @@ export class QuarantineFile implements QuarantineWriter {
   async #writeLines(bytes: Buffer): Promise<void> {
     if (this.#failure !== undefined) throw this.#failure.error;
     if (bytes.length === 0) return;
-    if (this.#end + bytes.length > this.#bytesMax) throw full(this.#path, this.#bytesMax);
+    this.#isFull = this.#end + bytes.length > this.#bytesMax;
+    if (this.#isFull) throw full(this.#path, this.#bytesMax);
     await onDisk(this.#path, async () => {
       if (this.#torn) await this.#file.truncate(this.#end);
       this.#torn = true;
