@@ -215,7 +215,11 @@ async function expectHeld({ ingest, quarantine }: Clients): Promise<void> {
   await expect
     .poll(async () => (await heldNow(quarantine)).map(({ source }) => source).sort(), patient)
     .toEqual(HELD.map(({ table }) => table).sort());
-  const { conditions, sources } = await ingest.getIngestStatus({});
+  const { conditions, sources, held: inStatus } = await ingest.getIngestStatus({});
+  expect(inStatus.map(({ source }) => source).sort()).toEqual(HELD.map(({ table }) => table).sort());
+  expect(inStatus.every(({ rows, bytes, contractVersion }) => rows > 0n && bytes > rows && contractVersion > 0)).toBe(
+    true,
+  );
   for (const { table, held } of HELD) {
     const one = (await heldNow(quarantine)).find(({ source }) => source === table);
     expect(one, table).toMatchObject({

@@ -189,6 +189,7 @@ export async function startIngest(
         sources: sources.map((source) => source.status()),
         missing: node.databases.filter((name) => !sources.some((source) => source.name === name)).map(notConfigured),
         quarantined: quarantine.count,
+        held: quarantine.held,
         conditions: conditions.list(),
         kept: keeper.state,
       })),

@@ -34,6 +34,7 @@ describe('status', () => {
       crm       halted          0        0      0  0/0             0 B
       problem crm: the slot is lost
         fix DROP the slot
+      held orders (default/public.orders): 2 rows (1,234 B) under contract 3, since 90.0 s ago
       12,345 records (999,999 B) since start, 2 quarantined
 
       compute HOST  compute-1

@@ -118,7 +118,12 @@ function statusText(terminal: Terminal, registry: string, status: MeshStatus): s
   const nowUs = terminal.clock.nowUs();
   return [
     registryText(terminal, registry, status),
-    section(terminal, 'ingest', status.ingest, (t, a) => ingestText(t, a) + conditionsText(t, a.conditions, nowUs)),
+    section(
+      terminal,
+      'ingest',
+      status.ingest,
+      (t, a) => ingestText(t, a, nowUs) + conditionsText(t, a.conditions, nowUs),
+    ),
     section(
       terminal,
       'compute',
@@ -181,7 +186,7 @@ const SOURCE_STATES: Readonly<Record<number, string>> = {
   [SourceState.HALTED]: 'halted',
 };
 
-function ingestText(terminal: Terminal, status: GetIngestStatusResponse): string {
+function ingestText(terminal: Terminal, status: GetIngestStatusResponse, nowUs: number): string {
   const columns = [
     { head: 'database' },
     { head: 'state' },
@@ -211,9 +216,14 @@ function ingestText(terminal: Terminal, status: GetIngestStatusResponse): string
           `${paint(terminal, 'red', 'problem')} ${database}: ${problem.message}${problem.remedy === '' ? '' : `\n  ${paint(terminal, 'green', 'fix')} ${problem.remedy}`}\n`,
         ],
   );
+  const held = status.held.map(
+    (one) =>
+      `${paint(terminal, 'yellow', 'held')} ${one.source} (${one.table}): ${countText(one.rows)} rows (${countText(one.bytes)} B) ` +
+      `under contract ${one.contractVersion}, since ${agoText(one.sinceUs, nowUs)}${one.keysOnly ? ', of some keys only' : ''}\n`,
+  );
   const quarantined = status.quarantined === 0n ? '' : `, ${countText(status.quarantined)} quarantined`;
   const totals = `${countText(status.records)} records (${countText(status.bytes)} B) since start${quarantined}\n`;
-  return table(terminal, columns, rows) + problems.join('') + totals;
+  return table(terminal, columns, rows) + problems.join('') + held.join('') + totals;
 }
 
 function computeText(terminal: Terminal, status: GetComputeStatusResponse, nowUs: number): string {

@@ -107,6 +107,18 @@ export async function startFakeMesh(over: FakeMeshOptions = {}): Promise<FakeMes
         records: 12_345n,
         bytes: 999_999n,
         quarantined: 2n,
+        held: [
+          {
+            source: 'orders',
+            table: 'default/public.orders',
+            route: 2,
+            rows: 2n,
+            bytes: 1_234n,
+            reason: 'column amount is called total now',
+            contractVersion: 3,
+            sinceUs: BigInt(NOW_US - 90_000_000),
+          },
+        ],
         sources: [
           {
             database: 'default',

@@ -19,7 +19,7 @@ import { FreshetError } from '@freshet/kit/errors.ts';
 import { Batch } from './batch.ts';
 import { CommitTrail } from './commit-trail.ts';
 import { type ContractFit, findContract } from './contract.ts';
-import { Hold, heldEntry, type Mapping, mapRow, scopeOf } from './hold.ts';
+import { Hold, heldEntry, type Mapping, mappingProblem, mapRow, scopeOf } from './hold.ts';
 import { laterLsn } from './lsn.ts';
 import type { OldTuple, PgOutputMessage, Relation, Tuple } from './pgoutput/messages.ts';
 import { identityProblem } from './relation-identity.ts';
@@ -333,7 +333,7 @@ export class ChangeStream {
       return;
     }
     const row = mapRow(told, live.mapping);
-    binding.fit ??= this.#bind(live, row.relation, base.major);
+    binding.fit ??= unmappable(live, told.relation) ?? this.#bind(live, row.relation, base.major);
     if ('reason' in binding.fit) {
       this.#hold(live.route, base, told, { ...binding.fit, held: 'table' });
       return;
@@ -418,6 +418,13 @@ export class ChangeStream {
       `the replication stream has a row of relation ${id}, which it did not describe`,
     );
   }
+}
+
+/** A column that the table got since the mapping was given must not stand for another one's. */
+function unmappable({ mapping }: LiveRoute, { columns }: Relation): Broken | undefined {
+  const names = columns.map(({ name }) => name);
+  const detail = mapping && mappingProblem(names, mapping);
+  return detail === undefined ? undefined : { reason: 'shape', detail };
 }
 
 /** By oid or by name: one without the other is a table that was renamed or replaced, which #bind refuses. */

@@ -14,6 +14,8 @@ export interface HeldRoute {
   readonly table: string;
   readonly hold: Hold;
   readonly count: number;
+  /** What they take in the file. */
+  readonly bytes: number;
   /** The first row, which the others wait for. */
   readonly first: RowPlace;
   readonly reason: QuarantineReason;
@@ -30,15 +32,15 @@ export interface HeldRoute {
 export class HeldIndex {
   readonly #routes = new Map<string, HeldRoute>();
 
-  /** Takes an entry that begins at an offset of the file; entries come in their order. */
-  add(entry: QuarantineEntry, offset: number): void {
+  /** Takes an entry that is at an offset of the file, so many bytes long; entries come in their order. */
+  add(entry: QuarantineEntry, offset: number, bytes: number): void {
     if (entry.held === undefined) return;
     const name = nameOf(entry);
     const known = this.#routes.get(name);
     const place = placeOnly(entry);
     if (known !== undefined) {
       known.hold.add(entry);
-      this.#routes.set(name, { ...known, count: known.count + 1, newest: place });
+      this.#routes.set(name, { ...known, count: known.count + 1, bytes: known.bytes + bytes, newest: place });
       return;
     }
     const hold = new Hold();
@@ -51,6 +53,7 @@ export class HeldIndex {
       table,
       hold,
       count: 1,
+      bytes,
       first: place,
       reason,
       detail,

@@ -82,8 +82,11 @@ const OF_TABLE: ReadonlySet<QuarantineReason> = new Set(['shape', 'moved', 'iden
 export function scopeOf(route: Route, reason: QuarantineReason, keys: readonly string[]): 'table' | 'key' | undefined {
   if (OF_TABLE.has(reason)) return 'table';
   if (route.hold === HoldScope.UNSPECIFIED) return BREAKING.has(reason) ? 'table' : undefined;
-  // Without a key there is nobody to hold.
-  if (route.hold === HoldScope.KEY) return keys.length > 0 ? 'key' : undefined;
+  if (route.hold === HoldScope.KEY) {
+    if (keys.length > 0) return 'key';
+    // Whose row it is was not sent: it may be anybody's, and those behind it may be of the same.
+    return reason === 'unchanged_value' ? 'table' : undefined;
+  }
   return 'table';
 }
 
@@ -202,6 +205,19 @@ export function mapRow<T extends StreamRow | { readonly relation: Relation }>(ro
     of.map((text, i) => (typeof text === 'string' ? (known[i]?.get(text) ?? text) : text));
   const { old } = row;
   return { ...row, relation, row: tuple(row.row), old: old && { ...old, values: tuple(old.values) } };
+}
+
+/** Why a mapping cannot be of a table with these columns, in a sentence; undefined: it can. */
+export function mappingProblem(columns: readonly string[], mapping: Pick<Mapping, 'columns'>): string | undefined {
+  const names = new Map<string, string>();
+  for (const [was, now] of Object.entries(mapping.columns)) {
+    const other = names.get(now);
+    if (other !== undefined) return `column ${now} of the table cannot be both ${other} and ${was}`;
+    names.set(now, was);
+  }
+  const taken = columns.find((name) => !names.has(name) && columns.includes(mapping.columns[name] ?? ''));
+  if (taken === undefined) return undefined;
+  return `the table has a column ${taken} of its own, so that ${mapping.columns[taken]} cannot be read as it`;
 }
 
 function mapRelation(relation: Relation, { columns }: Mapping): Relation {

@@ -7,7 +7,7 @@
 import type { Batch } from './batch.ts';
 import type { LiveRoute } from './change-stream.ts';
 import { findContract } from './contract.ts';
-import { mapRow, rowOfEntry } from './hold.ts';
+import { mappingProblem, mapRow, rowOfEntry } from './hold.ts';
 import type { Relation } from './pgoutput/messages.ts';
 import type { QuarantineEntry, QuarantineReason } from './quarantine.ts';
 import { identityProblem } from './relation-identity.ts';
@@ -40,6 +40,9 @@ export function releaseEntry(
   const { lane, nowUs, unchanged, batch } = options;
   const told = rowOfEntry(entry);
   if (told === undefined) return { reason: entry.reason, detail: 'it is no row that was held' };
+  const names = told.relation.columns.map(({ name }) => name);
+  const unmapped = live.mapping && mappingProblem(names, live.mapping);
+  if (unmapped !== undefined) return { reason: 'shape', detail: unmapped };
   const row = mapRow(told, live.mapping);
   const { relation } = row;
   if (!isOfTable(live, relation))

@@ -169,12 +169,59 @@ it('I2: does not count a large value that was not sent as a null, and asks no ru
     { name: 'known', rule: { case: 'nullRate', value: { column: 'amount', max: 0.4, rows: 5 } } },
     { name: 'there', rule: { case: 'expression', value: 'amount != null' } },
   ]);
+  // Nobody reads the amount, so that an update which does not tell it passes.
+  const { stream, take } = updates(plan, new Set(['user']));
+  for (let i = 1n; i <= 9n; i++) take(i, ['a', undefined]);
+  expect(stream.takeBatch().quarantine).toEqual([]);
+  take(10n, ['a', null]);
+  expect(stream.takeBatch().quarantine).toMatchObject([{ reason: 'rule', detail: expect.stringContaining('there') }]);
+});
+
+it('C1: by key, holds the table when the key of a large value was not sent: whose row it is nobody knows', () => {
+  const { stream, take } = updates(planOf(HoldScope.KEY, []), undefined);
+  take(1n, [undefined, '5']);
+  take(2n, ['a', '6']);
+  const { quarantine, count } = stream.takeBatch();
+  expect(quarantine).toMatchObject([
+    { reason: 'unchanged_value', held: 'table' },
+    { reason: 'behind', held: 'table' },
+  ]);
+  expect(count).toBe(0);
+});
+
+it('C1: holds a table that got a column under the name that a mapping gives to another', () => {
+  const live = liveOf(HoldScope.UNSPECIFIED, []);
+  const mapping = { version: 1, columns: { amount: 'total' }, labels: {} };
+  const stream = new ChangeStream([{ ...live, mapping }]);
+  const { relation } = RELATION as { readonly relation: Relation };
+  const column = { typeOid: 20, typeModifier: -1, identity: false };
+  const named = (...names: string[]): PgOutputMessage => ({
+    kind: 'relation',
+    relation: { ...relation, columns: [must(relation.columns[0]), ...names.map((name) => ({ ...column, name }))] },
+  });
+  stream.handle({ kind: 'begin', commitLsn: 1n, commitTimeUs: NOW_US, xid: 1 }, NOW_US);
+  stream.handle(named('total'), NOW_US);
+  stream.handle({ kind: 'insert', relationId: 7, row: ['a', '1'] }, NOW_US);
+  stream.handle(named('total', 'amount'), NOW_US);
+  stream.handle({ kind: 'insert', relationId: 7, row: ['a', '2', '3'] }, NOW_US);
+  const batch = stream.takeBatch();
+  expect([batch.count, batch.quarantine]).toMatchObject([
+    1,
+    [{ reason: 'shape', detail: 'the table has a column amount of its own, so that total cannot be read as it' }],
+  ]);
+});
+
+/** A stream of a mutable source keyed by its user, of updates without an old row, each a commit of its own. */
+function updates(
+  plan: RoutePlan,
+  needed: ReadonlySet<string> | undefined,
+): { stream: ChangeStream; take: (commitLsn: bigint, row: Tuple) => void } {
   const source = must(plan.source);
   source.mode = SourceMode.MUTABLE;
   must(source.contract).primaryKey = ['user'];
-  // Nobody reads the amount, so that an update which does not tell it passes.
-  const route = prepareRoute(plan, 1, 1, EarlierDecisions.NONE, new Set(['user']));
-  const stream = new ChangeStream([{ route, earlier: [], tableOid: 7, floor: { version: 1, lsn: 0n }, fromLsn: 0n }]);
+  const route = prepareRoute(plan, 1, 1, EarlierDecisions.NONE, needed);
+  const floor = { version: 1, lsn: 0n };
+  const stream = new ChangeStream([{ route, earlier: [], tableOid: 7, floor, fromLsn: 0n }]);
   const { relation } = RELATION as { readonly relation: Relation };
   const columns = relation.columns.map((column) => ({ ...column, identity: column.name === 'user' }));
   const take = (commitLsn: bigint, row: Tuple): void => {
@@ -183,11 +230,8 @@ it('I2: does not count a large value that was not sent as a null, and asks no ru
     stream.handle({ kind: 'update', relationId: 7, row, old: undefined }, NOW_US);
     stream.handle({ kind: 'commit', commitLsn, endLsn: commitLsn, commitTimeUs: NOW_US }, NOW_US);
   };
-  for (let i = 1n; i <= 9n; i++) take(i, ['a', undefined]);
-  expect(stream.takeBatch().quarantine).toEqual([]);
-  take(10n, ['a', null]);
-  expect(stream.takeBatch().quarantine).toMatchObject([{ reason: 'rule', detail: expect.stringContaining('there') }]);
-});
+  return { stream, take };
+}
 
 it('C1: names whom a broken rule and a table under another name touch', () => {
   const reader = { view: 'v', features: ['v:f'], services: ['s'], owners: ['growth'] };

@@ -17,6 +17,7 @@ export interface HeldNoticesOptions {
 export class HeldNotices {
   readonly #options: HeldNoticesOptions;
   readonly #told = new Map<number, string>();
+  #isFullTold = false;
 
   constructor(options: HeldNoticesOptions) {
     this.#options = options;
@@ -45,6 +46,16 @@ export class HeldNotices {
     }
   }
 
+  /** Whether the quarantine has no room, which a release cannot make before a build is done that waits for room itself. */
+  tellFull(isSo: boolean): void {
+    const { conditions, name } = this.#options;
+    const id = `source/${name}/full`;
+    if (!isSo && !this.#isFullTold) return;
+    this.#isFullTold = isSo;
+    if (isSo) conditions.raise(id, FULL);
+    else conditions.clear(id);
+  }
+
   #idOf(route: number): string {
     return `source/${this.#options.name}/held/${route}`;
   }
@@ -61,6 +72,17 @@ function heldNotice(held: HeldRoute, blocked: Blocked | undefined): FreshetError
     { remedy: [reason, blocked?.reason].includes('identity') ? ANEW : releasing(source), place: `source ${source}` },
   );
 }
+
+const FULL = new FreshetError(
+  'DISK_FULL',
+  'the quarantine is full beside a build: what came since its snapshot stays there until it is live, and it may wait for room itself',
+  {
+    remedy:
+      'Nothing is lost. Give the quarantine more room (--quarantine-bytes-max) and start ingest again. Or take the view that is ' +
+      'being built out of the definitions (freshet apply), release or discard what is held, and apply it then.',
+    place: 'quarantine',
+  },
+);
 
 const ANEW =
   'Nothing is lost, and other tables flow. Plan and apply the definitions again (freshet plan, freshet apply), or put the key ' +

@@ -229,6 +229,12 @@ describe('a table that is held', () => {
     expect(first.entries).toMatchObject([{ reason: 'shape', values: { amount: '3' } }]);
     const second = await desk.list('events', first.next, 100);
     expect(new Set(second.entries.map(({ reason }) => reason))).toEqual(new Set(['behind']));
+    // A name that the table has by itself cannot be another column's.
+    await expect(world.moving('asking', asked({ id: 'amount' }))).rejects.toMatchObject({
+      code: 'INVALID_REQUEST',
+      message: 'the table has a column id of its own, so that amount cannot be read as it',
+    });
+    await expect(world.moving('asking', asked({ id: 'amount', value: 'amount' }))).rejects.toThrow(/cannot be both/);
     // Another name does not help: nothing is released, and it is said why.
     expect(await world.moving('asking', asked({ value: 'other' }))).toMatchObject({
       released: 0,
@@ -300,13 +306,84 @@ describe('a table that is held', () => {
     await world.traffic(3);
     await clock.advance(3 * SECOND);
     const { entries } = await desk.list('events', '', 100);
+    const dropped = entries.slice(0, 1);
     const without = defineScripted(database, 2n, TABLES);
     without.routes.splice(0, 1);
     await world.moving('applying', capture.node.apply(without));
     await clock.advance(5 * SECOND);
     expect(capture.conditions.list().map(({ id }) => id)).not.toContain('source/shop/held/1');
-    expect(await world.moving('dropping', desk.discardEntries(entries.map(placeName)))).toBe(entries.length);
+    expect(await world.moving('dropping', desk.discardEntries(dropped.map(placeName)))).toBe(1);
+    const { signal } = new AbortController();
+    expect(await world.moving('dropping', desk.discard('events', false, signal))).toEqual({
+      discarded: entries.length - 1,
+      readAnew: [],
+    });
+    expect(capture.quarantine.count).toBe(0);
+    await expect(desk.discard('events', false, signal)).rejects.toMatchObject({ code: 'INVALID_REQUEST' });
     await world.moving('stopping', capture.stop());
+  });
+
+  it('a release that waits for a build holds up neither what is told of other tables nor their release', async () => {
+    const world = new World('beside a build', new SimulatedDisk());
+    const { clock, database } = world;
+    const capture = await world.start();
+    const told = (): string[] => capture.conditions.list().map(({ id }) => id);
+    await world.apply(capture, 1n);
+    await clock.advance(3 * SECOND);
+    world.rename('amount');
+    await world.traffic(3);
+    // A build that does not come to its end.
+    const built = Promise.withResolvers<void>();
+    world.disk.step = ({ path }) => (path.includes('/stages/') ? built.promise : undefined);
+    database.createTable('late', ['id', 'value']);
+    const tables = [...TABLES, { table: 'late', mode: 1 } as const];
+    await world.moving('applying', capture.node.apply(defineScripted(database, 2n, tables)));
+    await clock.advance(5 * SECOND);
+    // It waits for its switch; and another table breaks.
+    database.renameColumn('items', 'value', 'price');
+    database.commit([{ kind: 'insert', table: 'items', row: { id: '99', price: '1' } }]);
+    await clock.advance(5 * SECOND);
+    expect(told()).toEqual(expect.arrayContaining(['source/shop/held/1', 'source/shop/held/2']));
+    built.resolve();
+    await world.moving('applying', capture.node.apply(defineScripted(database, 3n, tables)));
+    for (let i = 0; i < 60 && capture.quarantine.count > 0; i++) await clock.advance(SECOND);
+    expect(capture.quarantine.count).toBe(0);
+    await clock.advance(3 * SECOND);
+    expect(told()).toEqual([]);
+    await world.moving('reading', world.check(capture));
+    await world.moving('stopping', capture.stop());
+  });
+
+  it('C1: full beside a build that needs room, says what to do; with more room everything goes on', async () => {
+    const world = new World('full beside a build', new SimulatedDisk());
+    const { clock, database } = world;
+    world.limits = { quarantineBytesMax: 8 * 1024, inFlightBytesMax: 4 * 1024 };
+    const small = await world.start();
+    await world.apply(small, 1n);
+    await clock.advance(3 * SECOND);
+    world.rename('amount');
+    await world.traffic(2);
+    const built = Promise.withResolvers<void>();
+    world.disk.step = ({ path }) => (path.includes('/stages/') ? built.promise : undefined);
+    database.createTable('late', ['id', 'value']);
+    const tables = [...TABLES, { table: 'late', mode: 1 } as const];
+    await world.moving('applying', small.node.apply(defineScripted(database, 2n, tables)));
+    await world.traffic(40);
+    await clock.advance(5 * SECOND);
+    expect(small.conditions.list()).toContainEqual(
+      expect.objectContaining({
+        id: 'source/shop/full',
+        remedy: expect.stringContaining('--quarantine-bytes-max') as string,
+      }),
+    );
+    built.resolve();
+    await world.moving('stopping', small.stop());
+    world.limits = {};
+    const roomy = await world.start();
+    for (let i = 0; i < 60; i++) await clock.advance(SECOND);
+    expect([roomy.quarantine.count, roomy.conditions.list()]).toEqual([0, []]);
+    await world.moving('reading', world.check(roomy));
+    await world.moving('stopping', roomy.stop());
   });
 
   it('F3: folds rows once that were released and could not be taken out of the file, and those that came since', async () => {

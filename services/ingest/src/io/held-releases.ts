@@ -14,19 +14,20 @@
  *
  * Owns that order and the state of releases. Does not own what is held (core/hold.ts: what the file says), what a released row
  * is (core/release.ts), nor what is told of held tables (held-notices.ts).
- * Limit: two of `BATCH_BYTES` in memory, beside what the pipeline may; policy: waits; gauge: the pipeline's.
+ * Limit: `PASSES_MAX` routes bring rows at a time, each two of `BATCH_BYTES` in memory, beside what the pipeline may; policy:
+ * waits; gauge: the pipeline's. A route that waits for its switch brings none, and holds up no other.
  */
 import type { Contract } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import { assert } from '@freshet/kit/assert.ts';
 import type { Clock } from '@freshet/kit/clock.ts';
 import type { ConditionBoard } from '@freshet/kit/conditions.ts';
-import { isFreshetError } from '@freshet/kit/errors.ts';
+import { FreshetError, isFreshetError } from '@freshet/kit/errors.ts';
 import type { Logger } from '@freshet/kit/logger.ts';
 import type { AppendPipeline } from '../core/append-pipeline.ts';
 import { Batch } from '../core/batch.ts';
 import type { ChangeStream, LiveRoute, ShownShape } from '../core/change-stream.ts';
 import { type HeldRoute, isHeldOf } from '../core/held-index.ts';
-import type { Mapping } from '../core/hold.ts';
+import { type Mapping, mappingProblem } from '../core/hold.ts';
 import { laterLsn } from '../core/lsn.ts';
 import { comparePlaces, type QuarantineEntry, type RowPlace } from '../core/quarantine.ts';
 import { type Blocked, RELEASE_LANE, releaseEntry } from '../core/release.ts';
@@ -38,6 +39,7 @@ import { RuleNotices } from './rule-notices.ts';
 import type { SourceStore } from './source-store.ts';
 
 const BATCH_BYTES = 256 * 1024;
+const PASSES_MAX = 4;
 /** How often it is looked whether something is held, or may go on. */
 const LOOK_MS = 500;
 
@@ -102,7 +104,9 @@ export class HeldReleases {
   readonly #released = new Map<number, number>();
   readonly #rules: RuleNotices;
   readonly #notices: HeldNotices;
-  #switch: (() => Promise<void>) | undefined;
+  /** By route, what is to be done while the stream stands still. */
+  readonly #turns = new Map<number, () => Promise<void>>();
+  #passing = 0;
 
   constructor(options: HeldReleasesOptions) {
     this.#options = options;
@@ -115,9 +119,14 @@ export class HeldReleases {
     return this.#options.store.state.acknowledgedLsn;
   }
 
+  /** Whether a row's database is captured here. */
+  has({ table }: Pick<QuarantineEntry, 'table'>): boolean {
+    return table.startsWith(`${this.#options.name}/`);
+  }
+
   /** Whether the generation of a row is over, so that no row of it comes again. */
-  isOver({ route, generation, table }: QuarantineEntry): boolean {
-    if (!table.startsWith(`${this.#options.name}/`)) return false;
+  isOver({ route, generation, table }: Pick<QuarantineEntry, 'route' | 'generation' | 'table'>): boolean {
+    if (!this.has({ table })) return false;
     const known = this.#options.store.state.routes.find((state) => state.route === route);
     return known !== undefined && (known.generation > generation || known.phase === 'ended');
   }
@@ -136,23 +145,48 @@ export class HeldReleases {
 
   /** Waited for by the stream before it reads more; undefined: nothing. */
   gate(): Promise<void> | undefined {
-    const turn = this.#switch;
     const beside = this.#beside;
-    if (turn === undefined || beside === undefined || beside.stream.inTransaction) return undefined;
+    if (this.#turns.size === 0 || beside === undefined || beside.stream.inTransaction) return undefined;
     if (beside.holdAt() !== undefined) return undefined;
-    this.#switch = undefined;
-    return turn();
+    const turns = [...this.#turns.values()];
+    this.#turns.clear();
+    return (async () => {
+      for (const turn of turns) await turn();
+    })();
   }
 
-  /** Asks that what is held of a route is released, under a mapping if one is given, or discarded. */
+  /**
+   * Asks that what is held of a route is released, under a mapping if one is given, or discarded. Throws INVALID_REQUEST when
+   * the mapping gives a column that the first held row has by itself.
+   */
   async ask(route: number, what: 'release' | 'discard', mapping?: Mapping): Promise<void> {
     if (mapping !== undefined) {
+      await this.#checkMapping(route, mapping);
       await this.#change(route, () => ({ mapping }));
       this.#beside?.stream.remap(route, mapping);
     }
     this.#blocked.delete(route);
     this.#released.set(route, 0);
     this.#asked.set(route, what);
+  }
+
+  async #checkMapping(route: number, mapping: Mapping): Promise<void> {
+    const { quarantine } = this.#options;
+    const held = quarantine.heldOf(route, this.#stateOf(route).generation ?? 0);
+    let columns: readonly string[] = [];
+    if (held !== undefined) {
+      for await (const { entry } of quarantine.entries(held.offset)) {
+        columns = entry.shape?.columns.map(([name]) => name) ?? [];
+        break;
+      }
+    }
+    const problem = mappingProblem(columns, mapping);
+    if (problem === undefined) return;
+    throw new FreshetError('INVALID_REQUEST', problem, {
+      place: 'mappings',
+      remedy:
+        'map each column of the contract to another one of the table, and that of the same name as well: --map a=b --map b=a',
+    });
   }
 
   /** How the newest release of a route stands. */
@@ -168,19 +202,33 @@ export class HeldReleases {
   async run(beside: HeldStream, signal: AbortSignal): Promise<void> {
     const { clock } = this.#options;
     this.#beside = beside;
+    const failed = new AbortController();
+    const until = AbortSignal.any([signal, failed.signal]);
+    /** By route: one that waits, for a build or for room, holds up no other. */
+    const looks = new Map<number, Promise<void>>();
     try {
-      while (!signal.aborted) {
-        for (const live of beside.stream.routes) await this.#look(live, beside, signal);
+      while (!until.aborted) {
+        for (const live of beside.stream.routes) {
+          const { number } = live.route;
+          if (looks.has(number)) continue;
+          const look = this.#look(live, beside, until)
+            .catch((error: unknown) => failed.abort(error))
+            .finally(() => looks.delete(number));
+          looks.set(number, look);
+        }
         this.#notices.forgetUnstreamed(beside.stream.routes);
+        this.#notices.tellFull(this.#options.quarantine.isFull && beside.holdAt() !== undefined);
         this.#rules.settle();
         for (const shape of beside.stream.takeShown()) this.#show(shape);
-        await clock.sleep(LOOK_MS, signal).catch(() => undefined);
+        await clock.sleep(LOOK_MS, until).catch(() => undefined);
       }
-    } catch (error) {
-      if (!signal.aborted) throw error;
+      if (!signal.aborted) throw failed.signal.reason;
     } finally {
+      failed.abort(new DOMException('the stream ended', 'AbortError'));
+      await Promise.all(looks.values());
+      this.#notices.tellFull(false);
       this.#beside = undefined;
-      this.#switch = undefined;
+      this.#turns.clear();
     }
   }
 
@@ -200,7 +248,7 @@ export class HeldReleases {
     this.#rules.tell(live.route);
     if (held === undefined) {
       if (beside.stream.holdOf(route) === undefined) this.#asked.delete(route);
-      else this.#switch = () => this.#free(live, beside, signal);
+      else this.#turns.set(route, () => this.#free(live, beside, signal));
       return;
     }
     if (!this.#isDue(live, held)) return;
@@ -246,7 +294,7 @@ export class HeldReleases {
     const running: Running = { live, lane, cursor, count: 0, discards, bytes: 0, batches: 0 };
     logger.info('releasing held rows', { route, lane, rows: held.count });
     for (;;) {
-      const blocked = await this.#pass(running, beside, signal);
+      const blocked = await this.#passBeside(running, beside, signal);
       if (blocked !== undefined) {
         await this.#stop(running, blocked, beside, signal);
         return;
@@ -254,7 +302,7 @@ export class HeldReleases {
       // With room for more than what is held: else what comes could wait for room that the switch would make.
       if (quarantine.isHalfFull) await this.#settle(running, beside, signal);
       const { promise, resolve, reject } = Promise.withResolvers<'switched' | 'later' | StoppedAt>();
-      this.#switch = () => this.#turn(running, beside, signal).then(resolve, reject);
+      this.#turns.set(route, () => this.#turn(running, beside, signal).then(resolve, reject));
       const ended = (): void => reject(signal.reason);
       signal.addEventListener('abort', ended, { once: true });
       try {
@@ -297,6 +345,17 @@ export class HeldReleases {
     );
     stream.letFlow(route);
     return 'switched';
+  }
+
+  /** As #pass, while the stream goes on; so many at a time. */
+  async #passBeside(running: Running, beside: HeldStream, signal: AbortSignal): Promise<StoppedAt | undefined> {
+    while (this.#passing >= PASSES_MAX) await this.#options.clock.sleep(LOOK_MS, signal);
+    this.#passing += 1;
+    try {
+      return await this.#pass(running, beside, signal);
+    } finally {
+      this.#passing -= 1;
+    }
   }
 
   /** Brings what is held, from the cursor on, to the log; resolves at its end, or with the row that may not be released. */

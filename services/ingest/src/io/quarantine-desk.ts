@@ -8,7 +8,7 @@ import type { Clock } from '@freshet/kit/clock.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
 import type { Logger } from '@freshet/kit/logger.ts';
 import type { LiveRoute } from '../core/change-stream.ts';
-import type { HeldRoute } from '../core/held-index.ts';
+import { type HeldRoute, isHeldOf } from '../core/held-index.ts';
 import type { Mapping } from '../core/hold.ts';
 import { placeName, type QuarantineEntry } from '../core/quarantine.ts';
 import { isMutable } from '../core/route.ts';
@@ -92,7 +92,10 @@ export class QuarantineDesk {
     }
   }
 
-  /** Drops what is held of a source. Of a mutable one the table is read anew instead, unless it is to be kept as it is. */
+  /**
+   * Drops what is held of a source, also of one that is not captured any more. Of a mutable one that is, the table is read anew
+   * instead, unless it is to be kept as it is.
+   */
   async discard(
     source: string,
     keep: boolean,
@@ -100,8 +103,9 @@ export class QuarantineDesk {
   ): Promise<{ discarded: number; readAnew: number[] }> {
     const { clock, logger, readAnew } = this.#options;
     const anew: number[] = [];
-    let discarded = 0;
-    for (const { releases, live } of this.#routesOf(source)) {
+    let discarded = await this.#discardOver(source);
+    const streamed = discarded > 0 ? this.#streamed(source) : this.#routesOf(source);
+    for (const { releases, live } of streamed) {
       const { number, generation } = live.route;
       const { held } = releases.progress(live);
       if (held === 0) continue;
@@ -128,10 +132,11 @@ export class QuarantineDesk {
     const { quarantine, logger, releases } = this.#options;
     for (const id of ids) {
       const entry = await this.show(id);
+      const isGone = !releases().some((one) => one.has(entry));
       const done = releases().some(
         (one) => one.isOver(entry) || (one.routesOf(entry.source).length > 0 && one.acknowledgedLsn > entry.major),
       );
-      if (!done) {
+      if (!done && !isGone) {
         throw new FreshetError('UNAVAILABLE', `the row of entry ${id} may still come again`, {
           place: id,
           remedy: 'ask again in a moment, when its commit is acknowledged and its source is streamed',
@@ -143,10 +148,29 @@ export class QuarantineDesk {
     return quarantine.remove((entry) => wanted.has(placeName(entry)));
   }
 
-  #routesOf(source: string): { readonly releases: HeldReleases; readonly live: LiveRoute }[] {
-    const found = this.#options
+  /** Drops what is held of a source's routes that are over, or whose database is captured here no more: it never comes again. */
+  async #discardOver(source: string): Promise<number> {
+    const { quarantine, logger, releases } = this.#options;
+    const isOver = (held: HeldRoute): boolean =>
+      releases().some((one) => one.isOver(held)) || !releases().some((one) => one.has(held));
+    let discarded = 0;
+    for (const held of quarantine.held) {
+      if (held.source !== source || !isOver(held)) continue;
+      const { route, generation, count: rows } = held;
+      logger.warn('rows that are held of a route that is over are discarded', { source, route, generation, rows });
+      discarded += await quarantine.remove(isHeldOf(route, generation));
+    }
+    return discarded;
+  }
+
+  #streamed(source: string): { readonly releases: HeldReleases; readonly live: LiveRoute }[] {
+    return this.#options
       .releases()
       .flatMap((releases) => releases.routesOf(source).map((live) => ({ releases, live })));
+  }
+
+  #routesOf(source: string): { readonly releases: HeldReleases; readonly live: LiveRoute }[] {
+    const found = this.#streamed(source);
     if (found.length > 0) return found;
     throw new FreshetError('INVALID_REQUEST', `no source ${source} is captured here now`, {
       place: 'source',

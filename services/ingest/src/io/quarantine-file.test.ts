@@ -76,6 +76,22 @@ describe('QuarantineFile', () => {
     await again.close();
   });
 
+  it('tells how many rows are held of a route and how large they are, from the first write on and after a restart', async () => {
+    const held = (major: bigint): QuarantineEntry => ({ ...entry(2, major), held: 'table' });
+    const first = await QuarantineFile.open(nodeFileSystem, path);
+    await first.append([entry(1, 1n), held(5n)]);
+    await first.append([held(6n), { ...held(7n), route: 2 }]);
+    const lines = readFileSync(path, 'utf8').split(/(?<=\n)/);
+    const bytes = Buffer.byteLength(`${lines[1]}${lines[2]}`);
+    expect(first.heldOf(1, 1)).toMatchObject({ count: 2, bytes, offset: Buffer.byteLength(`${lines[0]}`) });
+    await first.close();
+    const again = await QuarantineFile.open(nodeFileSystem, path);
+    expect(again.heldOf(1, 1)).toMatchObject({ count: 2, bytes });
+    await again.remove(({ major }) => major === 5n);
+    expect(again.heldOf(1, 1)).toMatchObject({ count: 1, bytes: Buffer.byteLength(`${lines[2]}`) });
+    await again.close();
+  });
+
   it('keeps entries in order and passes over what it has, also after a restart', async () => {
     const first = await QuarantineFile.open(nodeFileSystem, path);
     await Promise.all([

@@ -29,8 +29,8 @@ interface Waiting {
   readonly lines: string;
   readonly count: number;
   readonly marks: ReadonlyMap<string, RowPlace>;
-  /** The held ones, with how far into the lines each begins, in bytes. */
-  readonly held: readonly { readonly entry: QuarantineEntry; readonly at: number }[];
+  /** The held ones, with how far into the lines each begins, and how long it is, in bytes. */
+  readonly held: readonly { readonly entry: QuarantineEntry; readonly at: number; readonly size: number }[];
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
 }
@@ -72,6 +72,7 @@ export class QuarantineFile implements QuarantineWriter {
   #end: number;
   /** A write failed, and may have left something after the end. */
   #torn = false;
+  #isFull = false;
   #waiting: Waiting[] = [];
   #failure: { readonly error: unknown } | undefined;
   #writing: Promise<void> | undefined;
@@ -132,7 +133,7 @@ export class QuarantineFile implements QuarantineWriter {
     let lines = '';
     let [count, bytes] = [0, 0];
     const marks = new Map<string, RowPlace>();
-    const held: { entry: QuarantineEntry; at: number }[] = [];
+    const held: { entry: QuarantineEntry; at: number; size: number }[] = [];
     for (const entry of entries) {
       const mark = this.#marks.get(laneName(entry));
       if (entry.late !== true) {
@@ -142,11 +143,12 @@ export class QuarantineFile implements QuarantineWriter {
         marks.set(laneName(entry), placeOf(entry));
       }
       if (entry.held === undefined) this.#alone.set(laneName(entry), placeOf(entry));
-      if (entry.held !== undefined) held.push({ entry, at: bytes });
       const line = lineOf(entry);
+      const size = Buffer.byteLength(line);
+      if (entry.held !== undefined) held.push({ entry, at: bytes, size });
       count += 1;
       lines += line;
-      bytes += Buffer.byteLength(line);
+      bytes += size;
     }
     // Also when nothing is new: what the entries repeat may still be on its way.
     await new Promise<void>((resolve, reject) => {
@@ -197,6 +199,11 @@ export class QuarantineFile implements QuarantineWriter {
   /** Whether half of what the file may take is taken. */
   get isHalfFull(): boolean {
     return this.#end > this.#bytesMax / 2;
+  }
+
+  /** Whether the newest entries found no room. */
+  get isFull(): boolean {
+    return this.#isFull;
   }
 
   /** Changes when the file was rewritten: offsets of before lead nowhere then. */
@@ -254,7 +261,7 @@ export class QuarantineFile implements QuarantineWriter {
         if (isUnwanted(entry)) removed += 1;
         else {
           const line = Buffer.from(`${text}\n`);
-          held.add(entry, end);
+          held.add(entry, end, line.length);
           end += line.length;
           yield line;
         }
@@ -302,7 +309,7 @@ export class QuarantineFile implements QuarantineWriter {
         await this.#writeLines(Buffer.from(group.map(({ lines }) => lines).join('')));
         for (const { lines, count, marks, held, resolve } of group) {
           this.#count += count;
-          for (const { entry, at } of held) this.#held.add(entry, begins + at);
+          for (const { entry, at, size } of held) this.#held.add(entry, begins + at, size);
           begins += Buffer.byteLength(lines);
           for (const [lane, place] of marks) this.#durable.set(lane, place);
           resolve();
@@ -319,7 +326,8 @@ export class QuarantineFile implements QuarantineWriter {
   async #writeLines(bytes: Buffer): Promise<void> {
     if (this.#failure !== undefined) throw this.#failure.error;
     if (bytes.length === 0) return;
-    if (this.#end + bytes.length > this.#bytesMax) throw full(this.#path, this.#bytesMax);
+    this.#isFull = this.#end + bytes.length > this.#bytesMax;
+    if (this.#isFull) throw full(this.#path, this.#bytesMax);
     await onDisk(this.#path, async () => {
       if (this.#torn) await this.#file.truncate(this.#end);
       this.#torn = true;
@@ -367,7 +375,7 @@ async function surveyOf(file: DiskFile): Promise<Survey> {
   for await (const { text, next } of linesOf(file)) {
     const entry = entryOf(text);
     if (entry !== undefined) {
-      held.add(entry, begins);
+      held.add(entry, begins, next - begins);
       if (damagedLines === 0) marks.set(laneName(entry), placeOf(entry));
       if (entry.held === undefined) alone.set(laneName(entry), placeOf(entry));
       count += 1;

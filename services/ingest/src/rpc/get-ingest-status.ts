@@ -12,8 +12,10 @@ import type { Condition } from '@freshet/gen/freshet/type/v1/condition_pb.ts';
 import type { FreshetError } from '@freshet/kit/errors.ts';
 import { toErrorDetail } from '@freshet/kit/grpc/error-mapping.ts';
 import type { KeptPartition, RetentionState } from '@freshet/log/retention-keeper.ts';
+import type { HeldRoute } from '../core/held-index.ts';
 import type { SnapshotReport } from '../core/snapshot-progress.ts';
 import type { SourceReport } from '../core/source-report.ts';
+import { heldTable } from './list-quarantine.ts';
 
 export interface IngestReport {
   readonly logId: string;
@@ -22,6 +24,8 @@ export interface IngestReport {
   /** Databases that definitions name and this node does not have. */
   readonly missing: readonly FreshetError[];
   readonly quarantined: number;
+  /** What is held of tables. */
+  readonly held: readonly HeldRoute[];
   /** What is not as it should be. */
   readonly conditions: readonly Condition[];
   /** The log's partitions, by number. */
@@ -33,7 +37,7 @@ export function getIngestStatus(
   report: () => IngestReport,
 ): (request: GetIngestStatusRequest) => Promise<MessageInitShape<typeof GetIngestStatusResponseSchema>> {
   return () => {
-    const { logId, definitionsGeneration, sources, missing, quarantined, conditions, kept } = report();
+    const { logId, definitionsGeneration, sources, missing, quarantined, held, conditions, kept } = report();
     const sum = (count: (source: SourceReport) => number): bigint =>
       BigInt(sources.reduce((total, source) => total + count(source), 0));
     return Promise.resolve({
@@ -42,6 +46,7 @@ export function getIngestStatus(
       records: sum(({ records }) => records),
       bytes: sum(({ recordBytes }) => recordBytes),
       quarantined: BigInt(quarantined),
+      held: held.map(heldTable),
       conditions: [...conditions],
       partitions: kept.partitions.map((partition) => partitionStatus(partition, kept)),
       sources: [

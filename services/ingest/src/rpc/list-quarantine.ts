@@ -1,6 +1,7 @@
 /** QuarantineService.ListQuarantine: what is held, and entries a page at a time. */
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import type {
+  HeldTableSchema,
   ListQuarantineRequest,
   ListQuarantineResponseSchema,
   QuarantinedRowSchema,
@@ -24,19 +25,26 @@ export function listQuarantine(
     const { entries, next } = await desk.list(source, pageToken, pageSize === 0 ? PAGE : pageSize);
     const held = pageToken === '' ? desk.held(source) : [];
     return {
-      held: held.map(({ route, hold, count, reason, detail, contractVersion, sinceUs, ...rest }) => ({
-        source: rest.source,
-        table: rest.table,
-        route,
-        keysOnly: !hold.isWhole,
-        rows: BigInt(count),
-        reason: detail === '' ? reason : detail,
-        contractVersion,
-        sinceUs: BigInt(Math.floor(sinceUs)),
-      })),
+      held: held.map(heldTable),
       rows: entries.map(rowOf),
       nextPageToken: next,
     };
+  };
+}
+
+/** What is held of a route. */
+export function heldTable(held: HeldRoute): MessageInitShape<typeof HeldTableSchema> {
+  const { source, table, route, hold, count, bytes, reason, detail, contractVersion, sinceUs } = held;
+  return {
+    source,
+    table,
+    route,
+    keysOnly: !hold.isWhole,
+    rows: BigInt(count),
+    bytes: BigInt(bytes),
+    reason: detail === '' ? reason : detail,
+    contractVersion,
+    sinceUs: BigInt(Math.floor(sinceUs)),
   };
 }
 
