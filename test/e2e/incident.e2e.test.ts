@@ -316,7 +316,9 @@ it('C1 F3 R2: serves no wrong value, holds what breaks, and folds it once when i
     await expect(planAndApply(registry, next, { signal })).rejects.toMatchObject({ code: 'CONTRACT_NOT_ACCEPTED' });
     await planAndApply(registry, next, { signal, acceptContracts: true });
     await untilServing(addresses, signal);
-    await expect.poll(async () => (await heldNow(quarantine)).map(({ source }) => source), patient).toEqual([]);
+    await expect
+      .poll(async () => (await heldNow(quarantine)).map(({ source }) => source), { ...patient, timeout: 60_000 })
+      .toEqual([]);
     await pause(1_000);
     for (const writer of writers) await writer.stop();
     await untilServed(under.sql, addresses, signal);

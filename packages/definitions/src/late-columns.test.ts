@@ -80,6 +80,7 @@ describe('a view over an append source whose table changed', () => {
     expect(view(two, 'spend').route).toBe(view(one, 'spend').route);
     expect(readable([one, two], 'spend')).toEqual([true, true]);
     expect(two.notes.join(' ')).not.toContain('read anew');
+    expect(two.notes.join(' ')).toContain('(column v is called w now); rows captured before are read as they were');
     const three = resolve({ spend: 'v', n: '' }, contract(V), two);
     expect(view(three, 'spend').route).toBe(view(one, 'spend').route);
     expect(readable([one, two, three], 'spend')).toEqual([true, true, true]);

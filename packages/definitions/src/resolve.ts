@@ -148,9 +148,7 @@ function numberContract(
   if (sameLayout(newest, plan.contract)) return;
   const what = changes.length === 0 ? 'its columns are in another order' : changes.join(', ');
   const meaning =
-    plan.mode === SourceMode.MUTABLE
-      ? 'where a view reads a new or retyped column, the table is read anew, and its views are built beside those that serve'
-      : 'rows captured before are read as they were, a renamed column among them by its new name';
+    'rows captured before are read as they were, a renamed column that was read among them under its new name';
   context.notes.push(`Source ${source.name}: its table changed since the last apply (${what}); ${meaning}.`);
 }
 

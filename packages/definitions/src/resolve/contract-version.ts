@@ -4,6 +4,7 @@
  * of one column. A contract from before columns told their details is no other one for telling them now.
  */
 import { type ChangeKind, changesBetween } from '@freshet/contracts/change.ts';
+import { areNumbered } from '@freshet/contracts/column-number.ts';
 import { changeText } from '@freshet/contracts/judge.ts';
 import type { Contract } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import type { DefinitionSet, SourcePlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
@@ -40,10 +41,14 @@ function layoutOf(contract: Contract): string {
 /** What is different in words: "column amount added"; empty when the layout is the same but for the order. */
 export function layoutChanges(before: Contract, after: Contract): string[] {
   const changes: string[] = [];
+  const numbered = areNumbered(before.columns, after.columns);
   const old = new Map(before.columns.map((column) => [column.name, column]));
   for (const column of after.columns) {
-    const was = old.get(column.name);
-    old.delete(column.name);
+    const was = numbered
+      ? before.columns.find(({ columnNumber }) => columnNumber === column.columnNumber)
+      : old.get(column.name);
+    if (was !== undefined) old.delete(was.name);
+    if (was !== undefined && was.name !== column.name) changes.push(`column ${was.name} is called ${column.name} now`);
     if (was === undefined) changes.push(`column ${column.name} added`);
     else if (was.type !== undefined && column.type !== undefined && !sameType(was.type, column.type)) {
       changes.push(`column ${column.name} is ${typeName(column.type)}, was ${typeName(was.type)}`);

@@ -11,7 +11,7 @@ import {
 } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { Kind } from '@freshet/gen/freshet/type/v1/value_pb.ts';
 import { describe, expect, it } from 'vitest';
-import { neededColumns, shapeChange, shapeOf } from './row-shape.ts';
+import { NO_SHAPE, neededColumns, shapeChange, shapeOf } from './row-shape.ts';
 
 type Columns = Readonly<Record<string, string>>;
 const COLUMNS: Columns = { id: 'bigint', user_id: 'bigint', amount: 'numeric(10,2)', note: 'text' };
@@ -81,9 +81,12 @@ describe('shapeChange', () => {
     expect(shapeChange(withHole, now, neededColumns(now, reading('amount', 'note')))).toMatch(/note were not captured/);
   });
 
-  it('never of an append source, whose rows do not change', () => {
-    const now = plan({ id: 'text' }, [], SourceMode.APPEND);
+  it('of an append source, whose rows do not change, only for what its rows lack', () => {
+    const now = plan({ id: 'text', note: 'text' }, [], SourceMode.APPEND);
     expect(shapeChange(began, now, undefined)).toBeUndefined();
+    const withHole = { ...NO_SHAPE, holes: ['note'] };
+    expect(shapeChange(withHole, now, neededColumns(now, reading('id')))).toBeUndefined();
+    expect(shapeChange(withHole, now, neededColumns(now, reading('note')))).toMatch(/note were not captured/);
   });
 });
 
