@@ -22,7 +22,7 @@ export interface ClaimedDatabase {
   readonly identity: string;
   /** Whether it was captured here before. */
   readonly isOurs: boolean;
-  /** Whether the slot that is used here is there, and nobody streams from it. */
+  /** Whether the slot that this node made is there, and nobody streams from it. */
   readonly isSlotIdle: boolean;
 }
 

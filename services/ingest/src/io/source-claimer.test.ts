@@ -9,7 +9,7 @@ import { FreshetError } from '@freshet/kit/errors.ts';
 import { createGrpcServer } from '@freshet/kit/grpc/server.ts';
 import { silentLogger } from '@freshet/kit/logger.ts';
 import { afterEach, expect, it } from 'vitest';
-import { SourceClaimer } from './source-claimer.ts';
+import { claimed, SourceClaimer } from './source-claimer.ts';
 
 const { signal } = new AbortController();
 const DB = { identity: '7/shop', isOurs: false, isSlotIdle: true };
@@ -42,6 +42,16 @@ async function start(holder: (nodeId: string) => string) {
   open.push(down);
   return { claimer, conditions, asked, released, down };
 }
+
+it('takes over by a slot that this node made and nobody streams from, and by no other', () => {
+  const ours = { systemId: '7', slot: 'made' } as const;
+  const isIdle = (state: Parameters<typeof claimed>[2], slot: { active: boolean } | undefined): boolean =>
+    claimed('7', 'shop', state, slot).isSlotIdle;
+  expect(isIdle(ours, { active: false })).toBe(true);
+  expect(isIdle(ours, { active: true })).toBe(false);
+  expect(isIdle(ours, undefined)).toBe(false);
+  expect(isIdle({ systemId: '', slot: 'none' }, { active: false })).toBe(false);
+});
 
 it('captures what it holds, and frees it when it stops', async () => {
   const { claimer, asked, released } = await start((nodeId) => nodeId);

@@ -8,6 +8,7 @@ import { RegistryService } from '@freshet/gen/freshet/registry/v1/registry_pb.ts
 import type { ConditionBoard } from '@freshet/kit/conditions.ts';
 import { FreshetError, isFreshetError } from '@freshet/kit/errors.ts';
 import { createGrpcClient, type GrpcClient } from '@freshet/kit/grpc/client.ts';
+import type { SourceState } from '../core/source-state.ts';
 import type { ClaimedDatabase } from './postgres-source-options.ts';
 
 const CLAIM_MS = 3_000;
@@ -20,10 +21,11 @@ const RELEASE_MS = 500;
 export function claimed(
   systemId: string,
   database: string,
-  state: { readonly systemId: string },
+  state: Pick<SourceState, 'systemId' | 'slot'>,
   slot: { readonly active: boolean } | undefined,
 ): ClaimedDatabase {
-  const isSlotIdle = slot !== undefined && !slot.active;
+  // Of a slot that another node made nothing can be captured: taking the claim over would keep its maker out, for nothing.
+  const isSlotIdle = state.slot !== 'none' && slot !== undefined && !slot.active;
   return { identity: `${systemId}/${database}`, isOurs: state.systemId === systemId, isSlotIdle };
 }
 
