@@ -53,8 +53,8 @@ export const BROKEN_BUILDS: readonly BrokenBuild[] = [
     file: 'packages/engine/src/shard-fold.ts',
     changes: [
       {
-        find: 'if (state.version >= completeAt) keys.add(state.key);',
-        replace: 'if (state.version >= completeAt && keys.size < 1) keys.add(state.key);',
+        find: 'if (bytes !== undefined && state.version >= completeAt) keys.add(state.key);',
+        replace: 'if (bytes !== undefined && state.version >= completeAt && keys.size < 1) keys.add(state.key);',
       },
     ],
   },
@@ -78,8 +78,8 @@ export const BROKEN_BUILDS: readonly BrokenBuild[] = [
     file: 'packages/store/src/sealed-value.ts',
     changes: [
       {
-        find: '  return crc32c(scratch, 0, end) === sealed.readUInt32LE(length) ? value : undefined;',
-        replace: '  return crc32c(scratch, 0, end) === -1 ? undefined : value;',
+        find: '  return crc === sealed.readUInt32LE(length) ? ',
+        replace: '  return crc !== -1 ? ',
       },
     ],
   },
@@ -217,7 +217,7 @@ export const BROKEN_BUILDS: readonly BrokenBuild[] = [
     name: 'begin-all-anew',
     about: 'a change of definitions begins views anew that it keeps (R3)',
     file: 'packages/engine/src/fold/force.ts',
-    changes: [{ find: '      if (wanted.get(viewId)?.route === instance.view.route) continue;\n', replace: '' }],
+    changes: [{ find: '      if (isSameRoutes(wanted.get(viewId), instance.view.plan)) continue;\n', replace: '' }],
   },
   {
     name: 'update-keeps-old',
@@ -233,8 +233,8 @@ export const BROKEN_BUILDS: readonly BrokenBuild[] = [
   {
     name: 'moved-row-stays',
     about: 'the entity that a row left is not told (F2)',
-    file: 'services/ingest/src/core/change-stream.ts',
-    changes: [{ find: '    this.#batch.add(routeRow(route, gone));\n', replace: '' }],
+    file: 'services/ingest/src/core/route-change.ts',
+    changes: [{ find: '  return !stays || (isAside &&', replace: '  return isAside && (!stays ||' }],
   },
   {
     name: 'truncate-one-partition',
@@ -304,17 +304,6 @@ export const BROKEN_BUILDS: readonly BrokenBuild[] = [
     file: 'services/ingest/src/core/hold.ts',
     changes: [
       { find: '    return this.#table !== undefined && !isBefore(place, this.#table);', replace: '    return false;' },
-    ],
-  },
-  {
-    name: 'release-forgets',
-    about: 'that held rows were released is not saved with the position behind them (F3)',
-    file: 'services/ingest/src/io/held-releases.ts',
-    changes: [
-      {
-        find: '        released: releasedPlace(place),\n        releasing: false,\n',
-        replace: '        releasing: false,\n',
-      },
     ],
   },
   {

@@ -42,7 +42,15 @@ import { SourceSnapshots } from './source-snapshots.ts';
 import { SourceStore } from './source-store.ts';
 
 /** What somebody can mend without a restart; another definition set is looked at in any case. */
-const MENDABLE = ['SOURCE_NOT_READY', 'SLOT_LOST', 'CLOCK_JUMP', 'DATA_DAMAGED', 'INVALID_CONFIG'] as const;
+const MENDABLE = [
+  'SOURCE_NOT_READY',
+  'SLOT_LOST',
+  'CLOCK_JUMP',
+  'DATA_DAMAGED',
+  'INVALID_CONFIG',
+  // A table that is to be read has another shape than was accepted: it may get its own again. Rows of the stream are held.
+  'CONTRACT_BROKEN',
+] as const;
 
 export class PostgresSource {
   readonly #options: PostgresSourceOptions;
@@ -211,7 +219,6 @@ export class PostgresSource {
       }
     }
     this.#board.enter(SourcePhase.HALTED, error);
-    // Read again, a broken contract breaks at the same row again, after what came before it is in the log twice.
     const mendable = isFreshetError(error, ...MENDABLE);
     if (mendable) await clock.sleep(this.#options.recheckMs ?? RECHECK_MS, signal).catch(() => undefined);
     else await aborted(signal);
