@@ -15,8 +15,8 @@ interface ContextIndex {
   idMax: number;
   isListed: boolean;
   readonly byId: Map<number, Set<Row>>;
-  /** The id that was given to an entity. */
-  readonly idOf: Map<string, number>;
+  /** The ids that were given to an entity: one, but imports may give more. */
+  readonly idsOf: Map<string, readonly number[]>;
 }
 
 export class SchemaIndex {
@@ -92,9 +92,10 @@ export class SchemaIndex {
     return this.rowsById(context, id).values().next().value;
   }
 
-  /** The id that an entity has in a context. */
+  /** The id that an entity has in a context: the least, for the order in which records are read says nothing. */
   idOf(context: string, fingerprint: string): number | undefined {
-    return this.#contexts.get(context)?.idOf.get(fingerprint);
+    const ids = this.#contexts.get(context)?.idsOf.get(fingerprint);
+    return ids === undefined ? undefined : Math.min(...ids);
   }
 
   idMax(context: string): number {
@@ -176,7 +177,8 @@ export class SchemaIndex {
     const entity: SchemaEntity = known?.entity ?? row.entity;
     const kept: Row = known === undefined ? row : { ...row, entity, guid: known.guid, fingerprint: known.fingerprint };
     add(context.byId, kept.id, kept);
-    if (!context.idOf.has(kept.fingerprint)) context.idOf.set(kept.fingerprint, kept.id);
+    if (known === undefined)
+      context.idsOf.set(kept.fingerprint, [...(context.idsOf.get(kept.fingerprint) ?? []), kept.id]);
     context.idMax = Math.max(context.idMax, kept.id);
     context.isListed = true;
     add(this.#byGuid, kept.guid, kept);
@@ -193,7 +195,9 @@ export class SchemaIndex {
     this.characters -= lengthOf(row.extra);
     if (!context.byId.has(row.id)) {
       this.characters -= lengthOfEntity(row.entity);
-      if (context.idOf.get(row.fingerprint) === row.id) context.idOf.delete(row.fingerprint);
+      const left = context.idsOf.get(row.fingerprint)?.filter((id) => id !== row.id) ?? [];
+      if (left.length > 0) context.idsOf.set(row.fingerprint, left);
+      else context.idsOf.delete(row.fingerprint);
     }
     remove(this.#byGuid, row.guid, row);
     for (const key of referencesOf(row)) remove(this.#referrers, key, row);
@@ -203,7 +207,7 @@ export class SchemaIndex {
   #context(name: string): ContextIndex {
     let context = this.#contexts.get(name);
     if (context === undefined) {
-      context = { idMax: 0, isListed: false, byId: new Map(), idOf: new Map() };
+      context = { idMax: 0, isListed: false, byId: new Map(), idsOf: new Map() };
       this.#contexts.set(name, context);
     }
     return context;
