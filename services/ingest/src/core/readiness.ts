@@ -1,7 +1,7 @@
 /**
  * Which routes can be captured as their tables are now, and why the others wait. One that is not ready holds up no other.
  *
- *     not begun   any finding: it waits
+ *     not begun   any finding, or it was lost too often (rebuild-pace.ts): it waits
  *     appending   any finding: it ends, as it would only be done again, and waits
  *     live        its table does not tell rows apart as it did: it ends, and waits
  *                 else it goes on, whatever is found: the stream itself holds what may not be read (C1), and a table that is
@@ -33,13 +33,18 @@ export interface Readiness {
   readonly waiting: ReadonlyMap<number, FreshetError>;
 }
 
-/** Which routes are ready in a state that is settled. */
-export function readiness(examined: readonly Examined[], state: SourceState): Readiness {
+/** Which routes are ready in a state that is settled; `paced`: why one is not to begin anew yet. */
+export function readiness(
+  examined: readonly Examined[],
+  state: SourceState,
+  paced: (route: number) => FreshetError | undefined = () => undefined,
+): Readiness {
   const ready: RoutePlan[] = [];
   const waiting = new Map<number, FreshetError>();
   for (const { plan, findings } of examined) {
-    const [first] = findings;
-    if (first === undefined || stateOf(state, plan)?.phase === 'live') ready.push(plan);
+    const phase = stateOf(state, plan)?.phase;
+    const first = findings[0] ?? (phase === 'appending' ? undefined : paced(plan.route));
+    if (first === undefined || phase === 'live') ready.push(plan);
     else waiting.set(plan.route, whyWaiting(plan, first, findings));
   }
   return { ready, waiting };

@@ -31,8 +31,10 @@ import { ChangeStream, type LiveRoute } from '../core/change-stream.ts';
 import type { LogReaders } from '../core/log-readers.ts';
 import { earlierLsn, laterLsn } from '../core/lsn.ts';
 import { PacedPipeline } from '../core/paced-pipeline.ts';
+import type { RebuildPace } from '../core/rebuild-pace.ts';
 import { IdentityBroken } from '../core/relation-identity.ts';
 import { Replication } from '../core/replication.ts';
+import { brokenRoute } from '../core/settle-routes.ts';
 import type { SourceDatabase, TableToStage } from '../core/source-database.ts';
 import {
   type Build,
@@ -99,6 +101,8 @@ export interface BesideBuildsOptions {
   readonly store: SourceStore;
   readonly stages: StageStore;
   readonly snapshots: SourceSnapshots;
+  /** How soon a route that was lost may begin anew. */
+  readonly pace: RebuildPace;
   /** The live stream, and the pipeline that it uses. */
   readonly live: ChangeStream;
   readonly pipeline: AppendPipeline;
@@ -177,7 +181,7 @@ export class BesideBuilds {
 
   /** Builds what is to be built until the signal. Throws faults of ours, and what the log failed with. */
   async run(signal: AbortSignal): Promise<void> {
-    const { clock, random, logger, name, store, onProblem } = this.#options;
+    const { clock, random, logger, name, store, pace, onProblem } = this.#options;
     const settings = { what: `building routes of ${name}`, signal, clock, random, log: logger };
     try {
       while (!signal.aborted) {
@@ -192,7 +196,10 @@ export class BesideBuilds {
           if (signal.aborted) return;
           if (!isFreshetError(error)) throw error;
           if (error instanceof IdentityBroken) {
-            await store.end([{ route: error.route, table: error.place, why: error.message, isLoss: false }]);
+            pace.lost(error.route, error.message, clock.monotonicUs());
+            await store.end([brokenRoute(error)]);
+            // Whether it is to wait is for who says what is ready.
+            onProblem(error);
             continue;
           }
           logger.error(`a build of ${name} waits: ${error.message}`, { code: error.code, remedy: error.remedy });
@@ -208,14 +215,16 @@ export class BesideBuilds {
 
   /** Builds until every wanted route is live, or until it is to pause. */
   async #build(signal: AbortSignal, healthy: () => void): Promise<void> {
-    const { store, stages, onProblem } = this.#options;
+    const { store, stages, pace, clock, onProblem } = this.#options;
     for (;;) {
       const there = await stages.load();
       const needed = new Set(store.state.routes.map(({ stage }) => stage));
       for (const stage of there.keys()) if (!needed.has(stage)) await stages.remove(stage);
       // From here to the step nothing is waited for.
       if (this.#isPaused) return;
-      const build = nextBuild(store.state, stageFacts(there), this.#work.wanted);
+      const nowUs = clock.monotonicUs();
+      const wanted = this.#work.wanted.filter(({ route }) => pace.waits(route, nowUs) === undefined);
+      const build = nextBuild(store.state, stageFacts(there), wanted);
       this.#isBuilding = build !== undefined;
       if (build === undefined) return onProblem(undefined);
       const cut = new AbortController();
@@ -252,7 +261,7 @@ export class BesideBuilds {
   }
 
   async #bring(stage: Stage, states: readonly RouteState[], { signal, until }: Signals): Promise<void> {
-    const { snapshots, store, stages, logger } = this.#options;
+    const { snapshots, store, stages, pace, clock, logger } = this.#options;
     if (!this.#appended.has(stage.name)) {
       const { wanted, definitions } = this.#work;
       this.#workSinceUs = undefined;
@@ -271,6 +280,7 @@ export class BesideBuilds {
       const live = states.map(({ route }): RouteState => ({ ...must(known.get(route)), phase: 'live', stage: '' }));
       return withRoutes(state, live);
     });
+    for (const { route } of states) pace.alive(route, clock.monotonicUs());
     this.#handed.delete(stage.name);
     await stages.remove(stage.name);
     logger.info('routes are live', { routes: states.map(({ route }) => route) });

@@ -13,6 +13,7 @@ import { isAbort, isFreshetError } from '@freshet/kit/errors.ts';
 import type { AppendPipeline } from '../core/append-pipeline.ts';
 import { ChangeStream, type LiveRoute } from '../core/change-stream.ts';
 import { checkStream } from '../core/lost-history.ts';
+import { IdentityBroken } from '../core/relation-identity.ts';
 import { Replication, type ReplicationProgress } from '../core/replication.ts';
 import { slotDanger } from '../core/slot-danger.ts';
 import type { ReplicationStream } from '../core/source-database.ts';
@@ -73,7 +74,7 @@ export class LiveCapture {
 
   /** Streams until the signal, and then returns; or throws what broke the stream. `healthy` is called when something comes. */
   async run(wanted: Wanted, prepared: Prepared, signal: AbortSignal, healthy: () => void): Promise<void> {
-    const { options, store, held, board } = this.#parts;
+    const { options, store, held, board, pace } = this.#parts;
     const { database, slotName, clock, logger } = options;
     const { routes: states } = prepared;
     const connection = await database.openStream(slotName, signal);
@@ -124,6 +125,7 @@ export class LiveCapture {
           board.enter(SourcePhase.STREAMING);
           healthy();
           const routes = states.map(({ route }) => route);
+          for (const lives of ['history', ...routes] as const) pace.alive(lives, clock.monotonicUs());
           logger.info('streaming', { database: database.place, slot: slotName, routes });
         });
       } finally {
@@ -148,10 +150,11 @@ export class LiveCapture {
   }
 
   #buildsBeside(wanted: Wanted, prepared: Prepared, live: ChangeStream, pipeline: AppendPipeline): BesideBuilds {
-    const { options, store, stages, snapshots, board } = this.#parts;
+    const { options, store, stages, snapshots, board, pace } = this.#parts;
     return new BesideBuilds({
       ...options,
       store,
+      pace,
       stages,
       snapshots,
       live,
@@ -159,8 +162,8 @@ export class LiveCapture {
       work: this.#workOf({ ...wanted, routes: prepared.ready }, prepared),
       onProblem: (why) => {
         board.note('build', why);
-        // A route whose table is found not to be ready waits alone: others are built meanwhile.
-        if (why !== undefined) this.#revisions?.ask();
+        // Its route has ended, and may have to wait; of anything else a look that changes nothing would only wake the build.
+        if (why instanceof IdentityBroken) this.#revisions?.ask();
       },
     });
   }
