@@ -25,6 +25,8 @@ export interface Examined {
   /** Undefined: there is none of that name, or it is not to be seen. */
   readonly table: CatalogTable | undefined;
   readonly findings: readonly FreshetError[];
+  /** How the table's shape breaks the contract; of a route that has begun the stream holds that. Undefined: it does not. */
+  readonly misshapen?: FreshetError | undefined;
 }
 
 export interface Readiness {
@@ -41,9 +43,9 @@ export function readiness(
 ): Readiness {
   const ready: RoutePlan[] = [];
   const waiting = new Map<number, FreshetError>();
-  for (const { plan, findings } of examined) {
+  for (const { plan, findings, misshapen } of examined) {
     const phase = stateOf(state, plan)?.phase;
-    const first = findings[0] ?? (phase === 'appending' ? undefined : paced(plan.route));
+    const first = findings[0] ?? (phase === 'appending' ? undefined : (misshapen ?? paced(plan.route)));
     if (first === undefined || phase === 'live') ready.push(plan);
     else waiting.set(plan.route, whyWaiting(plan, first, findings));
   }
