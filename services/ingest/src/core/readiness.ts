@@ -1,7 +1,7 @@
 /**
  * Which routes can be captured as their tables are now, and why the others wait. One that is not ready holds up no other.
  *
- *     not begun   any finding: it waits
+ *     not begun   any finding, or it was lost too often (rebuild-pace.ts): it waits
  *     appending   any finding: it ends, as it would only be done again, and waits
  *     live        its table tells no row from another at all, so that the source's own UPDATE and DELETE fail for as long as it
  *                 is published as a mutable one: it ends, and waits
@@ -26,6 +26,8 @@ export interface Examined {
   /** Undefined: there is none of that name, or it is not to be seen. */
   readonly table: CatalogTable | undefined;
   readonly findings: readonly FreshetError[];
+  /** How the table's shape breaks the contract; of a route that has begun the stream holds that. Undefined: it does not. */
+  readonly misshapen?: FreshetError | undefined;
 }
 
 export interface Readiness {
@@ -34,13 +36,18 @@ export interface Readiness {
   readonly waiting: ReadonlyMap<number, FreshetError>;
 }
 
-/** Which routes are ready in a state that is settled. */
-export function readiness(examined: readonly Examined[], state: SourceState): Readiness {
+/** Which routes are ready in a state that is settled; `paced`: why one is not to begin anew yet. */
+export function readiness(
+  examined: readonly Examined[],
+  state: SourceState,
+  paced: (route: number) => FreshetError | undefined = () => undefined,
+): Readiness {
   const ready: RoutePlan[] = [];
   const waiting = new Map<number, FreshetError>();
-  for (const { plan, findings } of examined) {
-    const [first] = findings;
-    if (first === undefined || stateOf(state, plan)?.phase === 'live') ready.push(plan);
+  for (const { plan, findings, misshapen } of examined) {
+    const phase = stateOf(state, plan)?.phase;
+    const first = findings[0] ?? (phase === 'appending' ? undefined : (misshapen ?? paced(plan.route)));
+    if (first === undefined || phase === 'live') ready.push(plan);
     else waiting.set(plan.route, whyWaiting(plan, first, findings));
   }
   return { ready, waiting };

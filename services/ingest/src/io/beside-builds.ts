@@ -32,6 +32,7 @@ import { ChangeStream, type LiveRoute } from '../core/change-stream.ts';
 import type { LogReaders } from '../core/log-readers.ts';
 import { earlierLsn, laterLsn } from '../core/lsn.ts';
 import { PacedPipeline } from '../core/paced-pipeline.ts';
+import type { RebuildPace } from '../core/rebuild-pace.ts';
 import { Replication } from '../core/replication.ts';
 import type { SourceDatabase, TableToStage } from '../core/source-database.ts';
 import {
@@ -97,6 +98,8 @@ export interface BesideBuildsOptions {
   readonly store: SourceStore;
   readonly stages: StageStore;
   readonly snapshots: SourceSnapshots;
+  /** How soon a route that was lost may begin anew. */
+  readonly pace: RebuildPace;
   /** The live stream, and the pipeline that it uses. */
   readonly live: ChangeStream;
   readonly pipeline: AppendPipeline;
@@ -202,14 +205,16 @@ export class BesideBuilds {
 
   /** Builds until every wanted route is live, or until it is to pause. */
   async #build(signal: AbortSignal, healthy: () => void): Promise<void> {
-    const { store, stages, onProblem } = this.#options;
+    const { store, stages, pace, clock, onProblem } = this.#options;
     for (;;) {
       const there = await stages.load();
       const needed = new Set(store.state.routes.map(({ stage }) => stage));
       for (const stage of there.keys()) if (!needed.has(stage)) await stages.remove(stage);
       // From here to the step nothing is waited for.
       if (this.#isPaused) return;
-      const build = nextBuild(store.state, stageFacts(there), this.#work.wanted);
+      const nowUs = clock.monotonicUs();
+      const wanted = this.#work.wanted.filter(({ route }) => pace.waits(route, nowUs) === undefined);
+      const build = nextBuild(store.state, stageFacts(there), wanted);
       this.#isBuilding = build !== undefined;
       if (build === undefined) return onProblem(undefined);
       const cut = new AbortController();
@@ -246,7 +251,7 @@ export class BesideBuilds {
   }
 
   async #bring(stage: Stage, states: readonly RouteState[], { signal, until }: Signals): Promise<void> {
-    const { snapshots, store, stages, logger } = this.#options;
+    const { snapshots, store, stages, pace, clock, logger } = this.#options;
     if (!this.#appended.has(stage.name)) {
       const { wanted, definitions } = this.#work;
       this.#workSinceUs = undefined;
@@ -265,6 +270,7 @@ export class BesideBuilds {
       const live = states.map(({ route }): RouteState => ({ ...must(known.get(route)), phase: 'live', stage: '' }));
       return withRoutes(state, live);
     });
+    for (const { route } of states) pace.alive(route, clock.monotonicUs());
     this.#handed.delete(stage.name);
     await stages.remove(stage.name);
     logger.info('routes are live', { routes: states.map(({ route }) => route) });

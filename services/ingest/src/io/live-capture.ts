@@ -72,7 +72,7 @@ export class LiveCapture {
 
   /** Streams until the signal, and then returns; or throws what broke the stream. `healthy` is called when something comes. */
   async run(wanted: Wanted, prepared: Prepared, signal: AbortSignal, healthy: () => void): Promise<void> {
-    const { options, store, held, board } = this.#parts;
+    const { options, store, held, board, pace } = this.#parts;
     const { database, slotName, clock, logger } = options;
     const { routes: states } = prepared;
     const connection = await database.openStream(slotName, signal);
@@ -126,6 +126,7 @@ export class LiveCapture {
           board.enter(SourcePhase.STREAMING);
           healthy();
           const routes = states.map(({ route }) => route);
+          for (const lives of ['history', ...routes] as const) pace.alive(lives, clock.monotonicUs());
           logger.info('streaming', { database: database.place, slot: slotName, routes });
         });
       } finally {
@@ -150,20 +151,17 @@ export class LiveCapture {
   }
 
   #buildsBeside(wanted: Wanted, prepared: Prepared, live: ChangeStream, pipeline: AppendPipeline): BesideBuilds {
-    const { options, store, stages, snapshots, board } = this.#parts;
+    const { options, store, stages, snapshots, board, pace } = this.#parts;
     return new BesideBuilds({
       ...options,
       store,
+      pace,
       stages,
       snapshots,
       live,
       pipeline,
       work: this.#workOf({ ...wanted, routes: prepared.ready }, prepared),
-      onProblem: (why) => {
-        board.note('build', why);
-        // A route whose table is found not to be ready waits alone: others are built meanwhile.
-        if (why !== undefined) this.#revisions?.ask();
-      },
+      onProblem: (why) => board.note('build', why),
     });
   }
 

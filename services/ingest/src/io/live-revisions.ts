@@ -127,16 +127,19 @@ export class LiveRevisions {
 
   async #revise(wanted: Wanted, session: DatabaseSession): Promise<void> {
     const { parts, builds, releases, workOf } = this.#options;
-    const { store, options } = parts;
+    const { store, options, pace } = parts;
     const { clock, logger, slotName } = options;
     const { examined, tables } = await preflight({ wanted: wanted.routes, state: store.state, session, clock, logger });
     const settle = this.#settling(wanted, examined, await session.published(slotName));
     const { state: settled } = settle(store.state);
-    const found = readiness(examined, settled);
+    const found = readiness(examined, settled, (route) => pace.waits(route, clock.monotonicUs()));
     if (wanted === this.#wanted && isSameProgress(settled, store.state)) {
       // Nothing has moved, so the publications are no evidence of anything.
-      const { refused } = await publish({ wanted: found.ready, tables, slotName, session });
-      if (isSameRoutes(this.#admit(found, refused), this.#ready)) return;
+      const { published, refused } = await publish({ wanted: found.ready, tables, slotName, session });
+      const ready = this.#admit(found, refused);
+      // Builds may have waited for what is over by now, or still stand where a change failed before.
+      if (isSameRoutes(ready, this.#ready))
+        return builds.goOn(workOf({ ...wanted, routes: ready }, { tables, published }));
     }
     await this.#pause({ ...wanted, routes: found.ready }, settled);
     try {
@@ -192,7 +195,7 @@ export class LiveRevisions {
   /** Saves what ends, and lets the stream take its routes as they are wanted now. */
   async #enforce(wanted: Wanted, settle: (state: SourceState) => Settled): Promise<void> {
     const { parts, stream } = this.#options;
-    const { store, options } = parts;
+    const { store, options, pace } = parts;
     const revised = revisedRoutes({
       wanted: wanted.routes,
       definitions: wanted.definitions,
@@ -203,7 +206,10 @@ export class LiveRevisions {
     do {
       await store.update((state) => {
         const settled = settle(state);
-        for (const { route, why } of settled.ended) options.logger.warn('a route begins anew', { route, why });
+        for (const { route, why, isLoss } of settled.ended) {
+          options.logger.warn('a route begins anew', { route, why });
+          if (isLoss) pace.lost(route, why, options.clock.monotonicUs());
+        }
         return settled.state;
       });
     } while (settle(store.state).ended.length > 0);

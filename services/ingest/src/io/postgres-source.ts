@@ -25,6 +25,7 @@ import { type FreshetError, isAbort, isFreshetError } from '@freshet/kit/errors.
 import { retry } from '@freshet/kit/retry.ts';
 import type { ContractHistory } from '../core/contract-history.ts';
 import { laterLsn } from '../core/lsn.ts';
+import { RebuildPace } from '../core/rebuild-pace.ts';
 import { IdentityRestored } from '../core/relation-identity.ts';
 import { brokenRoute } from '../core/settle-routes.ts';
 import { SourcePipelines } from '../core/source-pipelines.ts';
@@ -60,6 +61,7 @@ export class PostgresSource {
   readonly #board: SourceBoard;
   readonly #preparation: SourcePreparation;
   readonly #live: LiveCapture;
+  readonly #pace: RebuildPace;
   /** What is held of tables, and its release. */
   readonly held: HeldReleases;
   #clockAgreed = false;
@@ -93,7 +95,9 @@ export class PostgresSource {
       pipelines: this.#pipelines,
       partitions: log.partitionCount,
     });
-    const parts: SourceParts = { options, store, stages, snapshots: this.#snapshots, held: this.held, board };
+    const pace = new RebuildPace(random);
+    this.#pace = pace;
+    const parts: SourceParts = { options, store, stages, snapshots: this.#snapshots, held: this.held, board, pace };
     this.#preparation = new SourcePreparation(parts, () => {
       this.#clockAgreed = true;
     });
@@ -173,7 +177,10 @@ export class PostgresSource {
       } catch (error) {
         // Kept aside: once the signal is aborted, retry tells of nothing else.
         if (!isFreshetError(error) && !isAbort(error) && error !== until.reason) fault = error;
-        if (error instanceof IdentityRestored) await this.#store.end([brokenRoute(error)]);
+        if (error instanceof IdentityRestored) {
+          this.#pace.lost(error.route, error.message, clock.monotonicUs());
+          await this.#store.end([brokenRoute(error)]);
+        }
         if (isFreshetError(error) && error.retryable) this.#board.enter(SourcePhase.CONNECTING, error);
         throw error;
       }
@@ -190,7 +197,7 @@ export class PostgresSource {
           if (signal.aborted) return;
           if (this.#again.signal.aborted) continue;
           if (!isFreshetError(error)) throw error;
-          // Its route has ended: whether it can begin anew is seen at once.
+          // Its route has ended: whether it can begin anew is seen at once; the others go on.
           if (error instanceof IdentityRestored) continue;
           await this.#halt(error, until);
         }

@@ -4,6 +4,7 @@
  */
 import type { DefinitionSet, RoutePlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import type { ContractHistory } from '../core/contract-history.ts';
+import type { RebuildPace } from '../core/rebuild-pace.ts';
 import type { HeldReleases } from './held-releases.ts';
 import type { PostgresSourceOptions } from './postgres-source-options.ts';
 import type { StageStore } from './snapshot-stage.ts';
@@ -27,6 +28,8 @@ export interface SourceParts {
   readonly snapshots: SourceSnapshots;
   readonly held: HeldReleases;
   readonly board: SourceBoard;
+  /** How soon what was lost is read anew. */
+  readonly pace: RebuildPace;
 }
 
 /** What definitions want of the database of a name. */

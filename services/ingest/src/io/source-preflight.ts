@@ -45,24 +45,22 @@ export async function preflight(options: {
   const { wanted, state, session, clock, logger } = options;
   const server = await compareClocks(session, { clock, logger });
   options.onClockAgreed?.();
-  const begun = new Set(state.routes.filter(({ phase }) => phase !== 'ended').map(({ route }) => route));
   const tables = new Map<string, TableToStage>();
   const examined: Examined[] = [];
   for (const plan of wanted) {
     const { schema, table } = tableOf(plan);
     const facts = await session.table(schema, table);
     const findings = tableFindings({ schema, table }, facts, server.user);
+    let misshapen: FreshetError | undefined;
     if (facts !== undefined) {
       findings.push(...routeFindings(plan, facts), ...identityFindings(plan, facts));
       const rekeyed = keyFinding(plan, facts);
       if (rekeyed !== undefined) findings.push(rekeyed);
       const staged = toStage(facts);
       tables.set(tableKey(facts), staged);
-      // Of one that has begun, the stream holds what breaks its contract.
-      const misshapen = begun.has(plan.route) || findings.length > 0 ? undefined : shapeFinding(plan, staged);
-      if (misshapen !== undefined) findings.push(misshapen);
+      misshapen = shapeFinding(plan, staged);
     }
-    examined.push({ plan, table: facts, findings });
+    examined.push({ plan, table: facts, findings, misshapen });
   }
   const unready = serverFindings(server, wanted.length === 0 ? 0 : slotsNeeded(wanted, state));
   // All at once, so that a person needs one round.

@@ -46,6 +46,8 @@ export class SourcePreparation {
   readonly #onClockAgreed: () => void;
   /** What was seen to be lost at the last look; done about only when it is so again. */
   #suspected: LostHistory['kind'] | undefined;
+  /** Whether that loss was counted. */
+  #isCounted = false;
 
   constructor(parts: SourceParts, onClockAgreed: () => void) {
     this.#parts = parts;
@@ -54,7 +56,7 @@ export class SourcePreparation {
 
   /** Resolves when the stream can start; undefined: there is nothing to stream. Throws what somebody must mend. */
   async prepare(wanted: Wanted, session: DatabaseSession, signal: AbortSignal): Promise<Prepared | undefined> {
-    const { options, store, stages, snapshots, board } = this.#parts;
+    const { options, store, stages, snapshots, board, pace } = this.#parts;
     const { database, slotName, clock, logger } = options;
     await store.resync(session);
     const { examined, tables } = await this.#examine(wanted, session);
@@ -80,7 +82,7 @@ export class SourcePreparation {
       }
       this.#suspected = undefined;
       const settled = this.#settle(wanted, await session.published(slotName));
-      const found = readiness(examined, settled);
+      const found = readiness(examined, settled, (route) => pace.waits(route, clock.monotonicUs()));
       const unready = found.ready.length === 0 && settled.slot !== 'made' ? allWaiting(found) : undefined;
       // Refuses a slot that is not ours before anything is changed.
       const first = nextStep(settled, world, found.ready);
@@ -143,7 +145,7 @@ export class SourcePreparation {
 
   /** The state once routes that cannot go on are ended. */
   #settle({ routes: wanted, definitions }: Wanted, published: PublishedTables): SourceState {
-    const { options, store } = this.#parts;
+    const { options, store, pace } = this.#parts;
     const { clock, logger, requests } = options;
     const { state, ended } = settleRoutes({
       state: store.state,
@@ -153,7 +155,10 @@ export class SourcePreparation {
       asked: (route) => requests?.of(route)?.above,
       nowUs: clock.nowUs(),
     });
-    for (const { route, why } of ended) logger.warn('a route begins anew', { route, why });
+    for (const { route, why, isLoss } of ended) {
+      logger.warn('a route begins anew', { route, why });
+      if (isLoss) pace.lost(route, why, clock.monotonicUs());
+    }
     return state;
   }
 
@@ -163,13 +168,19 @@ export class SourcePreparation {
     hasSlot: boolean,
     session: DatabaseSession,
   ): Promise<void> {
-    const { options, store } = this.#parts;
+    const { options, store, pace } = this.#parts;
     if (options.onLostHistory === 'halt' || !rebuildable) throw error;
     if (this.#suspected !== kind) {
       this.#suspected = kind;
+      this.#isCounted = false;
       const remedy = 'Nothing: if it is so when it is looked up again, in a moment, everything is read anew.';
       throw new FreshetError('SLOT_LOST', error.message, { remedy, place: error.place });
     }
+    const nowUs = options.clock.monotonicUs();
+    if (!this.#isCounted) pace.lost('history', error.message, nowUs);
+    this.#isCounted = true;
+    const later = pace.waits('history', nowUs);
+    if (later !== undefined) throw later;
     this.#suspected = undefined;
     await store.rebuild(error.message, hasSlot ? session : undefined);
   }
