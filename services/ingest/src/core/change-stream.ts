@@ -288,9 +288,9 @@ export class ChangeStream {
 
   /** The contract of the relation's rows, or why they may not be read. */
   #bind(live: LiveRoute, relation: Relation, commitLsn: bigint): ContractFit<Route> | Broken {
+    const touchesAll = (why: string): string => `${why}${touchedText(live.route.usage?.().readers ?? [])}`;
     const moved = movedTable(live, relation);
-    if (moved !== undefined)
-      return { reason: 'moved', detail: `${moved}${touchedText(live.route.usage?.().readers ?? [])}` };
+    if (moved !== undefined) return { reason: 'moved', detail: touchesAll(moved) };
     const number = live.route.number;
     const floor = must(this.#floors.get(number));
     const oldest = commitLsn >= floor.lsn ? floor.version : 0;
@@ -304,7 +304,7 @@ export class ChangeStream {
     if ('problems' in found) return { reason: 'shape', detail: found.problems.join('; ') };
     const { under, columns } = found;
     const untold = this.#untold.get(number) ?? identityProblem(under, relation, columns);
-    if (untold !== undefined) return { reason: 'identity', detail: untold };
+    if (untold !== undefined) return { reason: 'identity', detail: touchesAll(untold) };
     const { version } = under.contract;
     if (version > floor.version) this.#floors.set(number, { version, lsn: commitLsn });
     const oids = columns.map((index) => relation.columns[index]?.typeOid);

@@ -116,21 +116,27 @@ describe('a request for a new generation', () => {
     await stop(capture);
   });
 
-  it('interrupts no source that has not the route', async () => {
+  it('builds nothing for a source that has not the route, and ends the stream of none', async () => {
     const capture = await start();
-    const open = database.openStream.bind(database);
+    const [open, copy] = [database.openStream.bind(database), database.openCopy.bind(database)];
     let streams = 0;
+    let builds = 0;
     database.openStream = (slotName) => {
       streams += 1;
       return open(slotName);
     };
+    database.openCopy = (slotName) => {
+      builds += 1;
+      return copy(slotName);
+    };
     const wanted = [{ route: 9, aboveGeneration: 0, reason: 'of another database' }];
     expect(await capture.requests.ask('compute-1', wanted, () => 0)).toMatchObject([{ verdict: 'accepted' }]);
     await clock.advance(10 * SECOND);
-    expect(streams).toBe(0);
+    expect(builds).toBe(0);
     await ask(capture, 1, 1);
     await clock.advance(10 * SECOND);
-    expect(streams).toBe(1);
+    expect(builds).toBe(1);
+    expect(streams).toBe(0);
     await stop(capture);
   });
 
