@@ -142,7 +142,7 @@ it('L1, I1: loses and doubles nothing over SIGKILL under load, and starts withou
   expect(await once(last, 'exit')).toEqual([0, null]);
 });
 
-it('R4, F3, I1: takes a transaction of 100,000 rows in bounded memory, also when it is killed in the middle of it', {
+it('R4, F3, I1: takes a transaction of 200,000 rows in bounded memory, also when it is killed in the middle of it', {
   timeout: 120_000,
 }, async () => {
   await database.sql`CREATE TABLE events (id int8 PRIMARY KEY, user_id int8, at timestamptz DEFAULT now(), note text)`;
@@ -156,7 +156,7 @@ it('R4, F3, I1: takes a transaction of 100,000 rows in bounded memory, also when
   let running = launch(port, '--in-flight', '8MiB');
   await expect.poll(async () => (await status())?.state, streaming).toBe(SourceState.STREAMING);
   const restingBytes = rssBytes(running);
-  // About 100 MB: held whole, it would show.
+  // About 200 MB, and more than twice that in memory if it were held whole.
   await database.sql`INSERT INTO events SELECT i, i % 9, now(), repeat('x', 1000) FROM generate_series(1, ${ROWS}::int8) i`;
   await expect.poll(async () => (await status())?.rows, streaming).toBeGreaterThan(BigInt(ROWS / 10));
   running.kill('SIGKILL');
@@ -179,12 +179,12 @@ it('R4, F3, I1: takes a transaction of 100,000 rows in bounded memory, also when
   await watched;
   expect(await idsInLog(address)).toEqual(Array.from({ length: ROWS }, (_, i) => i + 1));
   client.close();
-  // The log keeps up to 64 MiB of its newest records in memory for readers; 8 MiB are on their way.
-  expect(peakBytes - restingBytes).toBeLessThan(220 * 1024 ** 2);
+  // The log keeps up to 64 MiB of its newest records in memory for readers; 8 MiB are on their way; the rest is what a busy machine collects late.
+  expect(peakBytes - restingBytes).toBeLessThan(380 * 1024 ** 2);
   console.info(`resting ${mib(restingBytes)}, at most ${mib(peakBytes)}, with ${ROWS} rows in one transaction`);
 });
 
-const ROWS = Math.round(100_000 * Number(process.env['FRESHET_FUZZ_RUNS'] ?? '1'));
+const ROWS = Math.round(200_000 * Number(process.env['FRESHET_FUZZ_RUNS'] ?? '1'));
 
 async function currentLsn(): Promise<bigint> {
   const [row] = await database.sql`SELECT (pg_current_wal_lsn() - '0/0')::text AS lsn`;
