@@ -15,7 +15,7 @@ import { type Resolution, resolveDefinitions } from './resolve.ts';
 type Columns = Readonly<Record<string, readonly [number: number, kind: Kind]>>;
 const BASE = { id: [1, Kind.INT64], user_id: [2, Kind.INT64] } as const satisfies Columns;
 
-function contract(columns: Columns): Contract {
+function contract(columns: Columns, tableOid = 77): Contract {
   return create(ContractSchema, {
     source: 'orders',
     columns: Object.entries({ ...BASE, ...columns }).map(([name, [columnNumber, kind]]) => ({
@@ -23,7 +23,7 @@ function contract(columns: Columns): Contract {
       type: { kind },
       sourceType: String(kind),
       nullable: name !== 'user_id',
-      tableOid: 77,
+      tableOid,
       columnNumber,
     })),
     primaryKey: ['id'],
@@ -82,6 +82,27 @@ describe('a view over an append source whose table changed', () => {
     expect(two.notes.join(' ')).not.toContain('read anew');
     expect(two.notes.join(' ')).toContain('(column v is called w now); rows captured before are read as they were');
     const three = resolve({ spend: 'v', n: '' }, contract(V), two);
+    expect(view(three, 'spend').route).toBe(view(one, 'spend').route);
+    expect(readable([one, two, three], 'spend')).toEqual([true, true, true]);
+  });
+
+  it.each<[string, Contract]>([
+    ['its table was made anew before', contract({ v: [5, Kind.INT64] }, 78)],
+    ['its table was made anew before, with another column', contract({ v: [5, Kind.INT64], x: [6, Kind.INT64] }, 78)],
+  ])('reads a renamed column in rows of before also when %s', (_, between) => {
+    const one = resolve({ spend: 'v', n: '' }, contract(V));
+    const two = resolve({ spend: 'v', n: '' }, between, one);
+    const three = resolve({ spend: 'w', n: '' }, contract({ w: [5, Kind.INT64] }, 78), two);
+    expect(view(three, 'spend').route).toBe(view(one, 'spend').route);
+    expect(readable([one, two, three], 'spend')).toEqual([true, true, true]);
+  });
+
+  it('reads a renamed column in rows from before contracts told numbers, when another version came between', () => {
+    const untold = contract(V);
+    for (const column of untold.columns) Object.assign(column, { tableOid: 0, columnNumber: 0 });
+    const one = resolve({ spend: 'v', n: '' }, untold);
+    const two = resolve({ spend: 'v', n: '' }, contract({ ...V, x: [4, Kind.INT64] }), one);
+    const three = resolve({ spend: 'w', n: '' }, contract({ ...W, x: [4, Kind.INT64] }), two);
     expect(view(three, 'spend').route).toBe(view(one, 'spend').route);
     expect(readable([one, two, three], 'spend')).toEqual([true, true, true]);
   });
