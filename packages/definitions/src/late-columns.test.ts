@@ -9,6 +9,7 @@ import { type Contract, ContractSchema, ReplicaIdentity } from '@freshet/gen/fre
 import type { DefinitionSet, ViewPlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { Kind } from '@freshet/gen/freshet/type/v1/value_pb.ts';
 import { describe, expect, it } from 'vitest';
+import { diffDefinitions } from './diff.ts';
 import { parseDefinitions } from './parse.ts';
 import { type Resolution, resolveDefinitions } from './resolve.ts';
 
@@ -132,5 +133,15 @@ describe('a view over an append source whose table changed', () => {
     expect(view(three, 'late').route).toBe(view(two, 'fresh').route);
     expect(view(three, 'ids').route).toBe(view(one, 'n').route);
     expect(three.notes.join('\n')).not.toContain('read anew');
+  });
+
+  it('is told in the plan as one that is built anew, though it computes the same', () => {
+    const one = resolve({ n: '', old: 'v' }, contract(V));
+    const two = resolve({ n: '', old: 'v' }, contract({ v: [4, Kind.INT64] }), one);
+    expect(view(two, 'old').viewId).toEqual(view(one, 'old').viewId);
+    const changes = diffDefinitions(one.resolved, two.resolved).map(({ subject, effect }) => `${subject}: ${effect}`);
+    expect(changes).toContain(
+      'view old: a column that it reads is another one now: is built from a first snapshot of its source; until then the services keep what they have',
+    );
   });
 });
