@@ -135,6 +135,15 @@ describe('a view over an append source whose table changed', () => {
     expect(three.notes.join('\n')).not.toContain('read anew');
   });
 
+  it('takes no number of another table for one of its own', () => {
+    const one = resolve({ n: '', a: 'v', b: 'w' }, contract({ v: [3, Kind.INT64], w: [4, Kind.INT64] }));
+    const two = resolve({ n: '' }, contract({ w: [3, Kind.INT64], v: [4, Kind.INT64] }), one);
+    const three = resolve({ n: '' }, contract({ v: [4, Kind.INT64] }), two);
+    const four = resolve({ n: '', a: 'v' }, contract({ v: [3, Kind.INT64] }, 78), three);
+    // In rows of the first version, v is what is gone.
+    expect(view(four, 'a').route).not.toBe(view(one, 'n').route);
+  });
+
   it('is told in the plan as one that is built anew, though it computes the same', () => {
     const one = resolve({ n: '', old: 'v' }, contract(V));
     const two = resolve({ n: '', old: 'v' }, contract({ v: [4, Kind.INT64] }), one);
