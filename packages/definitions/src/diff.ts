@@ -69,16 +69,16 @@ function change({ services, ...rest }: Change): PlannedChange {
 
 function diffViews(previous: DefinitionSet | undefined, next: DefinitionSet, rows: TableRows): PlannedChange[] {
   const old = new Map((previous?.views ?? []).map((view) => [view.name, view]));
-  const names = new Map((previous?.views ?? []).map((view) => [hex(view), view.name]));
+  const names = new Map((previous?.views ?? []).map((view) => [stateOf(view), view.name]));
   const routes = new Set(previous?.routes.map(({ route }) => route));
   const changes: PlannedChange[] = [];
   for (const view of next.views) {
     const before = old.get(view.name);
     old.delete(view.name);
-    if (before !== undefined && hex(before) === hex(view)) continue;
+    if (before !== undefined && stateOf(before) === stateOf(view)) continue;
     const services = [...servicesOf(previous, before), ...servicesOf(next, view)];
     const subject = `view ${view.name}`;
-    const formerName = names.get(hex(view));
+    const formerName = names.get(stateOf(view));
     const renamed = `takes over the state of view ${formerName}, which computes the same`;
     const isNew = !routes.has(view.route);
     const folds = isNew
@@ -100,10 +100,12 @@ function diffViews(previous: DefinitionSet | undefined, next: DefinitionSet, row
       changes.push(change({ kind: ChangeKind.CHANGED, subject, effect, services, details, features, cost }));
     }
   }
-  const kept = new Set(next.views.map(hex));
+  const kept = new Set(next.views.map(stateOf));
   for (const view of old.values()) {
-    const effect = kept.has(hex(view)) ? 'goes on under another name' : 'is no longer folded, and its state is deleted';
-    const features = kept.has(hex(view)) ? [] : qualified(view);
+    const effect = kept.has(stateOf(view))
+      ? 'goes on under another name'
+      : 'is no longer folded, and its state is deleted';
+    const features = kept.has(stateOf(view)) ? [] : qualified(view);
     const services = servicesOf(previous, view);
     changes.push(change({ kind: ChangeKind.DROPPED, subject: `view ${view.name}`, effect, services, features }));
   }
@@ -116,6 +118,11 @@ function readsAnew(view: ViewPlan, previous: DefinitionSet | undefined): boolean
   const source = previous?.routes.find(({ route }) => route === view.route)?.source;
   const had = new Map((source?.contract?.columns ?? []).map((column) => [column.name, column.type?.kind]));
   return view.columns.some(({ name, type }) => had.get(name) !== type?.kind);
+}
+
+/** Views of one state: what computes the same of another route's rows is built anew. */
+function stateOf(view: ViewPlan): string {
+  return `${hex(view)} ${[view, ...view.joins].map(({ route }) => route).join(' ')}`;
 }
 
 function qualified(view: ViewPlan): string[] {
@@ -152,6 +159,7 @@ function viewChanges(before: ViewPlan, after: ViewPlan): string[] {
     );
   if (joinsOf(before) !== joinsOf(after)) changes.push('its joins changed');
   if (before.engineVersion !== after.engineVersion) changes.push('the engine computes it by newer rules');
+  if (changes.length === 0 && hex(before) === hex(after)) changes.push('a column that it reads is another one now');
   if (changes.length === 0) changes.push('its source, entity or columns changed');
   return changes;
 }

@@ -9,13 +9,14 @@ import { type Contract, ContractSchema, ReplicaIdentity } from '@freshet/gen/fre
 import type { DefinitionSet, ViewPlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { Kind } from '@freshet/gen/freshet/type/v1/value_pb.ts';
 import { describe, expect, it } from 'vitest';
+import { diffDefinitions } from './diff.ts';
 import { parseDefinitions } from './parse.ts';
 import { type Resolution, resolveDefinitions } from './resolve.ts';
 
 type Columns = Readonly<Record<string, readonly [number: number, kind: Kind]>>;
 const BASE = { id: [1, Kind.INT64], user_id: [2, Kind.INT64] } as const satisfies Columns;
 
-function contract(columns: Columns): Contract {
+function contract(columns: Columns, tableOid = 77): Contract {
   return create(ContractSchema, {
     source: 'orders',
     columns: Object.entries({ ...BASE, ...columns }).map(([name, [columnNumber, kind]]) => ({
@@ -23,7 +24,7 @@ function contract(columns: Columns): Contract {
       type: { kind },
       sourceType: String(kind),
       nullable: name !== 'user_id',
-      tableOid: 77,
+      tableOid,
       columnNumber,
     })),
     primaryKey: ['id'],
@@ -86,6 +87,27 @@ describe('a view over an append source whose table changed', () => {
     expect(readable([one, two, three], 'spend')).toEqual([true, true, true]);
   });
 
+  it.each<[string, Contract]>([
+    ['its table was made anew before', contract({ v: [5, Kind.INT64] }, 78)],
+    ['its table was made anew before, with another column', contract({ v: [5, Kind.INT64], x: [6, Kind.INT64] }, 78)],
+  ])('reads a renamed column in rows of before also when %s', (_, between) => {
+    const one = resolve({ spend: 'v', n: '' }, contract(V));
+    const two = resolve({ spend: 'v', n: '' }, between, one);
+    const three = resolve({ spend: 'w', n: '' }, contract({ w: [5, Kind.INT64] }, 78), two);
+    expect(view(three, 'spend').route).toBe(view(one, 'spend').route);
+    expect(readable([one, two, three], 'spend')).toEqual([true, true, true]);
+  });
+
+  it('reads a renamed column in rows from before contracts told numbers, when another version came between', () => {
+    const untold = contract(V);
+    for (const column of untold.columns) Object.assign(column, { tableOid: 0, columnNumber: 0 });
+    const one = resolve({ spend: 'v', n: '' }, untold);
+    const two = resolve({ spend: 'v', n: '' }, contract({ ...V, x: [4, Kind.INT64] }), one);
+    const three = resolve({ spend: 'w', n: '' }, contract({ ...W, x: [4, Kind.INT64] }), two);
+    expect(view(three, 'spend').route).toBe(view(one, 'spend').route);
+    expect(readable([one, two, three], 'spend')).toEqual([true, true, true]);
+  });
+
   it.each<[string, Columns, Columns]>([
     ['of another type', V, { v: [3, Kind.DOUBLE] }],
     ['renamed, and of another type', V, { w: [3, Kind.DOUBLE] }],
@@ -111,5 +133,24 @@ describe('a view over an append source whose table changed', () => {
     expect(view(three, 'late').route).toBe(view(two, 'fresh').route);
     expect(view(three, 'ids').route).toBe(view(one, 'n').route);
     expect(three.notes.join('\n')).not.toContain('read anew');
+  });
+
+  it('takes no number of another table for one of its own', () => {
+    const one = resolve({ n: '', a: 'v', b: 'w' }, contract({ v: [3, Kind.INT64], w: [4, Kind.INT64] }));
+    const two = resolve({ n: '' }, contract({ w: [3, Kind.INT64], v: [4, Kind.INT64] }), one);
+    const three = resolve({ n: '' }, contract({ v: [4, Kind.INT64] }), two);
+    const four = resolve({ n: '', a: 'v' }, contract({ v: [3, Kind.INT64] }, 78), three);
+    // In rows of the first version, v is what is gone.
+    expect(view(four, 'a').route).not.toBe(view(one, 'n').route);
+  });
+
+  it('is told in the plan as one that is built anew, though it computes the same', () => {
+    const one = resolve({ n: '', old: 'v' }, contract(V));
+    const two = resolve({ n: '', old: 'v' }, contract({ v: [4, Kind.INT64] }), one);
+    expect(view(two, 'old').viewId).toEqual(view(one, 'old').viewId);
+    const changes = diffDefinitions(one.resolved, two.resolved).map(({ subject, effect }) => `${subject}: ${effect}`);
+    expect(changes).toContain(
+      'view old: a column that it reads is another one now: is built from a first snapshot of its source; until then the services keep what they have',
+    );
   });
 });

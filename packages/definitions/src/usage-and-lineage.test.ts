@@ -55,6 +55,7 @@ const views: fc.Arbitrary<readonly ViewRecipe[]> = fc.array(
   { minLength: 1, maxLength: 4 },
 );
 
+/** Features are called by their view, for two views that compute the same under the same names are refused. */
 function viewText(recipe: ViewRecipe, name: string): string {
   const { byProduct, joins, derived } = recipe;
   const wheres = [
@@ -84,13 +85,13 @@ function viewText(recipe: ViewRecipe, name: string): string {
     ...Array.from({ length: derived }, (_, at) => `  d${at}: ${at === 0 ? 'double(amount)' : `d${at - 1} * score`}`),
     ...(wheres[recipe.where] ? [`where: '${wheres[recipe.where]}'`] : []),
     'features:',
-    ...recipe.features.map((input, at) => `  f${at}: ${inputs[input]}`),
+    ...recipe.features.map((input, at) => `  ${name}f${at}: ${inputs[input]}`),
   ].join('\n');
 }
 
 /** A service of the first feature of each view of one entity. */
 function serviceText(recipes: readonly ViewRecipe[], byProduct: boolean, name: string): string {
-  const mine = recipes.flatMap((recipe, at) => (recipe.byProduct === byProduct ? [`v${at}:f0`] : []));
+  const mine = recipes.flatMap((recipe, at) => (recipe.byProduct === byProduct ? [`v${at}:v${at}f0`] : []));
   if (mine.length === 0) return '';
   return ['---', 'kind: FeatureService', `name: ${name}`, `features: [${[...new Set(mine)].join(', ')}]`].join('\n');
 }

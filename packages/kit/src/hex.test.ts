@@ -1,3 +1,4 @@
+/** Goal: bytes and their digits are one for one. Method: every byte there is, and texts that are none. */
 import { expect, test } from 'vitest';
 import { fromHex, toHex } from './hex.ts';
 

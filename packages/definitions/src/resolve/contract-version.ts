@@ -1,7 +1,8 @@
 /**
  * The version of a source's contract: the same while nothing that it promises changes, the next when anything does. Rows
  * in the log name the version they were captured under, so a number never means two layouts of one table, nor two lengths
- * of one column. A contract from before columns told their details is no other one for telling them now.
+ * of one column, nor the columns' numbers of two tables. A contract from before columns told their details is no other one for
+ * telling them now.
  */
 import { type ChangeKind, changesBetween } from '@freshet/contracts/change.ts';
 import { areNumbered } from '@freshet/contracts/column-number.ts';
@@ -24,8 +25,15 @@ export function previousContracts(source: SourcePlan, previous: DefinitionSet | 
 export function contractVersion(contract: Contract, before: readonly Contract[]): number {
   const newest = before[0];
   if (newest === undefined) return 1;
-  const isSame = sameLayout(newest, contract) && changesBetween(newest, contract).length === 0;
+  const isSame =
+    sameLayout(newest, contract) && changesBetween(newest, contract).length === 0 && !isOtherTable(newest, contract);
   return isSame ? newest.version : newest.version + 1;
+}
+
+/** A table that was made anew numbers its columns anew: by the numbers of two tables in one version, a column renamed later would be lost. */
+function isOtherTable(a: Contract, b: Contract): boolean {
+  const [was, is] = [a.columns[0]?.tableOid ?? 0, b.columns[0]?.tableOid ?? 0];
+  return was !== 0 && is !== 0 && was !== is;
 }
 
 /** Whether rows of both are read alike: columns of the same names and types, in the same order. */

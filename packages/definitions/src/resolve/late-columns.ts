@@ -26,12 +26,15 @@ export function lateColumns(
   known: readonly LateColumn[],
   { before, after, read }: { readonly before: Contract; readonly after: Contract; readonly read: ReadonlySet<string> },
 ): LateColumn[] {
-  const late = new Map(known.map((one) => [keyOf(one), one]));
+  const late = new Map<string, LateColumn>();
   const add = (name: string, columnNumber: number): void => {
     const one = create(LateColumnSchema, { name, columnNumber });
     late.set(keyOf(one), one);
   };
   const numbered = areNumbered(before.columns, after.columns);
+  // A table that was made anew numbers its columns anew.
+  for (const { name, columnNumber } of known)
+    add(name, numbered ? columnNumber : numberIn(after, before, columnNumber));
   const isSame = (a: Column, b: Column): boolean => (numbered ? a.columnNumber === b.columnNumber : a.name === b.name);
   for (const column of after.columns) {
     const was = before.columns.find((one) => isSame(one, column));
@@ -43,6 +46,12 @@ export function lateColumns(
     if (now?.name !== column.name) add(column.name, numbered ? column.columnNumber : 0);
   }
   return [...late.values()].sort((a, b) => compareStrings(a.name, b.name) || a.columnNumber - b.columnNumber);
+}
+
+/** The number that a column has in another table, by its name; 0: none, or it is not known. */
+function numberIn(after: Contract, before: Contract, columnNumber: number): number {
+  const was = columnNumber === 0 ? undefined : before.columns.find((one) => one.columnNumber === columnNumber);
+  return after.columns.find(({ name }) => name === was?.name)?.columnNumber ?? 0;
 }
 
 function typesAgree(a: Column, b: Column): boolean {

@@ -48,11 +48,13 @@ export class ContractBook {
   position(route: number, contract: Contract, wanted: { readonly name: string; readonly type: ValueType }): number {
     const named = contract.columns.findIndex((column) => isNamed(column, wanted));
     if (named >= 0) return named;
-    const later = this.of(route)
-      .filter(({ version }) => version > contract.version)
-      .flatMap(({ columns }) => columns.find((column) => isNamed(column, wanted)) ?? [])[0];
-    if (later === undefined || later.columnNumber === 0) return -1;
-    return contract.columns.findIndex((column) => isSameColumn(column, later) && hasType(column, wanted.type));
+    const later = this.of(route).filter(({ version }) => version > contract.version);
+    const first = later.findIndex(({ columns }) => columns.some((column) => isNamed(column, wanted)));
+    let column = later[first]?.columns.find((one) => isNamed(one, wanted));
+    // Back from one version to the one before, as the registry compares them: numbers may begin or change in between.
+    for (const { columns } of [...later.slice(0, Math.max(0, first)).reverse(), contract])
+      column = columns.find((one) => column !== undefined && isSameColumn(one, column));
+    return contract.columns.findIndex((one) => one === column && hasType(one, wanted.type));
   }
 }
 
@@ -69,6 +71,8 @@ function hasType(column: Column, type: ValueType): boolean {
   return column.type !== undefined && sameType(column.type, type);
 }
 
+/** By their numbers in one table; where these are not known or the tables are two, by name. */
 function isSameColumn(a: Column, b: Column): boolean {
-  return a.tableOid === b.tableOid && a.columnNumber === b.columnNumber;
+  const areNumbered = a.columnNumber !== 0 && b.columnNumber !== 0 && a.tableOid === b.tableOid;
+  return areNumbered ? a.columnNumber === b.columnNumber : a.name === b.name;
 }

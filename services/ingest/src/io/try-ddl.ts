@@ -25,6 +25,9 @@ import { type ConnectionTarget, describeTarget } from './pg/connection-url.ts';
 import { type PgConnection, withConnection } from './pg/pg-connection.ts';
 import { fromPgError, PgError } from './pg/pg-error.ts';
 
+/** Between two statements: a process that is stopped, or a network that is gone, must not keep the locks. */
+const IDLE_MS_MAX = 10_000;
+
 export interface TriedTable {
   readonly source: string;
   readonly schema: string;
@@ -110,8 +113,11 @@ async function tryIn(connection: PgConnection, statements: readonly string[], op
 }
 
 async function limit(connection: PgConnection, { lockMsMax, statementMsMax }: TryOptions): Promise<void> {
+  // To Postgres 0 is no limit at all.
+  const [lockMs, statementMs] = [lockMsMax, statementMsMax].map((ms) => Math.max(1, Math.round(ms)));
   await connection.query(
-    `SET LOCAL lock_timeout = ${Math.round(lockMsMax)}; SET LOCAL statement_timeout = ${Math.round(statementMsMax)}; ` +
+    `SET LOCAL lock_timeout = ${lockMs}; SET LOCAL statement_timeout = ${statementMs}; ` +
+      `SET LOCAL idle_in_transaction_session_timeout = ${IDLE_MS_MAX}; ` +
       'SET LOCAL standard_conforming_strings = on; SET LOCAL check_function_bodies = off',
   );
 }

@@ -188,6 +188,14 @@ describe('two nodes with one id', () => {
     expect(told()).toEqual([]);
   });
 
+  it('are told no more once both left', async () => {
+    const { topology, told, hear } = await start();
+    for (const run of ['a', 'b', 'a', 'b', 'a']) await hear(run);
+    expect(told()).toHaveLength(1);
+    for (const _ of 'ab') topology.leave('serve-1');
+    expect(told()).toEqual([]);
+  });
+
   it('are not one that was started again, also when its last call comes late', async () => {
     const { told, hear } = await start();
     for (const run of ['a', 'a', 'b', 'a', 'b', 'b', 'b', 'b', 'b', 'b', 'b', 'c', 'b', 'c', 'c']) await hear(run);

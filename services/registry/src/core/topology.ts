@@ -99,6 +99,7 @@ export class Topology {
   }
 
   leave(nodeId: string): void {
+    this.#forget(nodeId);
     if (!this.#leases.leave(nodeId)) return;
     this.#log.info('node left', { node: nodeId });
     this.#publish();
@@ -181,10 +182,15 @@ export class Topology {
     if (gone.length === 0) return;
     for (const node of gone) {
       this.#log.warn('lease ran out', { node: node.nodeId, address: node.address });
-      this.#conditions.clear(`nodes/${node.nodeId}/twice`);
-      this.#twins.forget(node.nodeId);
+      this.#forget(node.nodeId);
     }
     this.#publish();
+  }
+
+  /** Nobody announces a node that is gone, so nothing else would end what is known of its runs. */
+  #forget(nodeId: string): void {
+    this.#conditions.clear(`nodes/${nodeId}/twice`);
+    this.#twins.forget(nodeId);
   }
 }
 

@@ -22,7 +22,7 @@ const source = (type: SchemaSource['type'], text: string): SchemaSource => ({
   type,
   text,
   references: [],
-  ids: '',
+  referred: '',
   checkDefaults: false,
   characters: text.length,
 });

@@ -55,6 +55,31 @@ it('judges against what was registered while it judged', async () => {
   expect(await api.call('GET /subjects/s/versions')).toMatchObject({ body: [1] });
 });
 
+it.each([NOTHING_AT_ONCE, {}])(
+  'judges by what an id stands for now, not by what it stood for before an import',
+  async (limits) => {
+    const api = await start({ limits });
+    const references = [{ name: 'R', subject: 'r', version: 1 }];
+    const using = record('S', 'a').replace('"string"', '"R"');
+    const plain = { schema: using.replace('"R"', record('R', 'a')) };
+    /** Has the schema that is referred to, and says whether the plain one can be read with who refers to it. */
+    const check = async (referred: string): Promise<unknown> => {
+      await api.call('PUT /mode?force=true', { mode: 'IMPORT' });
+      await api.call('POST /subjects/r/versions', { schema: referred, id: 1, version: 1 });
+      await api.call('POST /subjects/s/versions', { schema: using, references, id: 2, version: 1 });
+      await api.call('PUT /mode', { mode: 'READWRITE' });
+      const { body } = await api.call(CHECK, plain);
+      for (const subject of ['s', 'r']) {
+        await api.call(`DELETE /subjects/${subject}`);
+        await api.call(`DELETE /subjects/${subject}?permanent=true`);
+      }
+      return body;
+    };
+    expect(await check(record('R', 'a'))).toEqual({ is_compatible: true });
+    expect(await check(record('R', 'b'))).toEqual({ is_compatible: false });
+  },
+);
+
 const SCHEMAS = [
   ['AVRO', record('R', 'a')],
   ['AVRO', record('R', 'a', 'b')],

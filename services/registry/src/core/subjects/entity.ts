@@ -63,6 +63,11 @@ export function stableJson(value: Json): string {
 export function fingerprintOf(entity: SchemaEntity): string {
   const references = entity.references.map(({ name, subject, version }) => [name, subject, version]);
   const parts = [entity.schemaType, entity.schema, references, entity.metadata ?? null, entity.ruleSet ?? null];
+  return digestOf(parts);
+}
+
+/** Equal for equal parts, and only for them. */
+export function digestOf(parts: Json): string {
   return bytesToHex(sha256(utf8ToBytes(stableJson(parts).toWellFormed())));
 }
 

@@ -162,8 +162,8 @@ export class RequestWork {
     return `JUDGE:${this.#numberOf(now)}:${this.#numberOf(old)}:${policy}:${backward}:${forward}`;
   }
 
-  #numberOf({ type, checkDefaults, ids, text }: SchemaSource): number {
-    const key = [type, checkDefaults, ids, text].join('\0');
+  #numberOf({ type, checkDefaults, referred, text }: SchemaSource): number {
+    const key = [type, checkDefaults, referred, text].join('\0');
     const number = this.#numbers.get(key) ?? this.#numbers.size;
     this.#numbers.set(key, number);
     return number;

@@ -4,7 +4,7 @@
  * Owns finding references and the bounds of their graph. Reads nothing itself (schema-work.ts). Pure.
  */
 import { InvalidSchema, type ReferencedSchema, SCHEMA_LIMITS } from '@freshet/schemas/schema.ts';
-import type { Row, SchemaEntity, SchemaReference } from './entity.ts';
+import { digestOf, type Row, type SchemaEntity, type SchemaReference } from './entity.ts';
 import { refuse, SchemaApiError } from './errors.ts';
 import { parseSubject, qualified } from './names.ts';
 import type { SchemaIndex } from './schema-index.ts';
@@ -17,8 +17,8 @@ interface Found {
   /** Characters and number of texts when all is written out as a tree: what an engine would walk. */
   readonly characters: number;
   readonly texts: number;
-  /** The ids of all that it is made of. */
-  readonly ids: string;
+  /** Stands for it with all that it is made of. */
+  readonly digest: string;
 }
 
 /** References with every version a number that exists. Throws 42201 for one that does not. */
@@ -57,8 +57,8 @@ export function sourceOf(
     if (characters > SCHEMA_LIMITS.charactersMax || texts > REFERENCES_MAX)
       throw new InvalidSchema('it is too large with all that it refers to', { tooLarge: true });
     const references = found.map((each) => each.schema);
-    const ids = found.map((each) => each.ids).join('\0');
-    return { type: entity.schemaType, text: entity.schema, references, ids, checkDefaults, characters };
+    const referred = found.length === 0 ? '' : digestOf(found.map(({ schema, digest }) => [schema.name, digest]));
+    return { type: entity.schemaType, text: entity.schema, references, referred, checkDefaults, characters };
   } catch (error) {
     throw asRefusal(error);
   }
@@ -86,11 +86,12 @@ function find(
       schema: { name, text: row.entity.schema, references: inner.map((each) => each.schema) },
       characters: inner.reduce((sum, each) => sum + each.characters, row.entity.schema.length),
       texts: inner.reduce((sum, each) => sum + each.texts, 1),
-      ids: `${target.context}:${row.id}`,
+      // Not the id: where schemas went for good and others were imported, one may stand for another text by now.
+      digest: digestOf([row.fingerprint, ...inner.map((each) => [each.schema.name, each.digest])]),
     };
     memo.set(row, below);
   }
-  return { ...below, schema: { ...below.schema, name }, ids: `${name}=${below.ids}` };
+  return { ...below, schema: { ...below.schema, name } };
 }
 
 /** What an engine throws as what the API answers. */

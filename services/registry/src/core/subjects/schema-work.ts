@@ -3,8 +3,8 @@
  *
  * Owns what a piece is (plain data, so that it can be sent), how it is done with the engines, and the cache of what was
  * read (bounded by count and by characters; a thread has one of its own). Does not own who does a piece where
- * (request-work.ts, io/schema-workers.ts). A cached schema is found by the ids of what it refers to, which stand for one
- * text for ever. Pure.
+ * (request-work.ts, io/schema-workers.ts). A cached schema is found by its text and a
+ * digest of what it refers to. Pure.
  */
 import type {
   CompatibilityPolicy,
@@ -24,8 +24,8 @@ export interface SchemaSource {
   readonly type: SchemaType;
   readonly text: string;
   readonly references: readonly ReferencedSchema[];
-  /** The names and ids of all that it refers to, directly or not. */
-  readonly ids: string;
+  /** Stands for the names and texts of all that it refers to, directly or not; empty: nothing. */
+  readonly referred: string;
   readonly checkDefaults: boolean;
   /** Of the text and all that it refers to. */
   readonly characters: number;
@@ -142,8 +142,8 @@ export class ParsedCache {
 
   /** Throws InvalidSchema. */
   read(engines: Engines, source: SchemaSource): ParsedSchema {
-    const { type, text, references, ids, checkDefaults } = source;
-    const key = [type, checkDefaults, ids, text].join('\0');
+    const { type, text, references, referred, checkDefaults } = source;
+    const key = [type, checkDefaults, referred, text].join('\0');
     const cached = this.#cached.get(key);
     if (cached !== undefined) {
       this.#cached.delete(key);

@@ -1,0 +1,177 @@
+/**
+ * Goal: whatever becomes of a table, a view reads in each row that its route may have the column that it means, or has a route
+ * whose rows have it. Method: random changes of a table, each followed by an apply of random views; each column is known by
+ * what it truly is, and the engine is asked which one it reads in rows of each version that the route had.
+ */
+import { create } from '@bufbuild/protobuf';
+import { ContractBook } from '@freshet/engine/fold/contract-book.ts';
+import { type Contract, ContractSchema, ReplicaIdentity } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import { Kind } from '@freshet/gen/freshet/type/v1/value_pb.ts';
+import { must } from '@freshet/kit/assert.ts';
+import fc from 'fast-check';
+import { expect, it } from 'vitest';
+import { parseDefinitions } from './parse.ts';
+import { type Resolution, resolveDefinitions } from './resolve.ts';
+
+interface TableColumn {
+  readonly name: string;
+  readonly kind: Kind;
+  readonly number: number;
+  /** What it is, whatever it is called and whichever table has it; another one when its values are others. */
+  readonly is: number;
+}
+
+interface Table {
+  readonly oid: number;
+  readonly isNumbered: boolean;
+  readonly columns: readonly TableColumn[];
+}
+
+const NAMES = ['a', 'b', 'c'];
+const KINDS = [Kind.INT64, Kind.DOUBLE];
+
+type Step =
+  | { readonly kind: 'rename' | 'add' | 'drop' | 'retype'; readonly name: string; readonly to: string }
+  | { readonly kind: 'swap' | 'anew' | 'number' | 'nothing' };
+
+const name = fc.constantFrom(...NAMES);
+const step: fc.Arbitrary<Step> = fc.oneof(
+  { weight: 4, arbitrary: fc.record({ kind: fc.constantFrom('rename', 'add', 'drop', 'retype'), name, to: name }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constantFrom('swap', 'anew', 'number', 'nothing') }) },
+);
+
+/** The table after a step; `next` gives numbers that none had. */
+function after(table: Table, one: Step, next: () => number): Table {
+  const { columns } = table;
+  const has = (wanted: string): boolean => columns.some((column) => column.name === wanted);
+  const each = (change: (column: TableColumn) => TableColumn): Table => ({ ...table, columns: columns.map(change) });
+  switch (one.kind) {
+    case 'rename':
+      return has(one.to) ? table : each((column) => (column.name === one.name ? { ...column, name: one.to } : column));
+    case 'add': {
+      if (has(one.name)) return table;
+      const number = next();
+      return { ...table, columns: [...columns, { name: one.name, kind: Kind.INT64, number, is: number }] };
+    }
+    case 'drop':
+      return { ...table, columns: columns.filter((column) => column.name !== one.name) };
+    case 'retype':
+      return each((column) =>
+        column.name === one.name
+          ? { ...column, kind: must(KINDS.find((kind) => kind !== column.kind)), is: next() }
+          : column,
+      );
+    case 'swap': {
+      const [a, b] = columns.map((column) => column.name);
+      // Of two columns of one type that change names nothing tells but their numbers.
+      if (a === undefined || b === undefined || !table.isNumbered) return table;
+      return each((column) => ({ ...column, name: column.name === a ? b : column.name === b ? a : column.name }));
+    }
+    case 'anew':
+      return { ...table, oid: next(), columns: columns.map((column, at) => ({ ...column, number: at + 3 })) };
+    case 'number':
+      return { ...table, isNumbered: true };
+    case 'nothing':
+      return table;
+  }
+}
+
+function contractOf({ oid, isNumbered, columns }: Table): Contract {
+  const all = [
+    { name: 'id', kind: Kind.INT64, number: 1 },
+    { name: 'user_id', kind: Kind.INT64, number: 2 },
+    ...columns,
+  ];
+  return create(ContractSchema, {
+    source: 'orders',
+    columns: all.map(({ name: of, kind, number }) => ({
+      name: of,
+      type: { kind },
+      sourceType: String(kind),
+      nullable: of !== 'user_id',
+      ...(isNumbered && { tableOid: oid, columnNumber: number }),
+    })),
+    primaryKey: ['id'],
+    replicaIdentity: ReplicaIdentity.DEFAULT,
+  });
+}
+
+const HEAD =
+  'kind: Entity\nname: user\nkey: { user_id: int64 }\n---\nkind: Source\nname: orders\nmode: append\npostgres: { table: public.orders }\n';
+
+function resolve(read: readonly string[], table: Table, before: Resolution | undefined): Resolution {
+  const view = (of: string, feature: string): string =>
+    `---\nkind: FeatureView\nname: ${of}\nentity: user\nsource: orders\nfeatures:\n  f: { ${feature} }\n`;
+  const text = [HEAD, view('all', 'count: {}'), ...read.map((column) => view(`of_${column}`, `sum: ${column}`))].join(
+    '',
+  );
+  return resolveDefinitions({
+    definitions: parseDefinitions([{ path: 'a.yaml', text }]),
+    contracts: new Map([['orders', contractOf(table)]]),
+    previous: before?.resolved,
+    highestRoute: before?.highestRoute,
+  });
+}
+
+const steps = fc.array(fc.record({ step, reads: fc.subarray(NAMES) }), { minLength: 1, maxLength: 8 });
+
+it('a view reads the column that it means in all rows of its route', () => {
+  let shared = 0;
+  let own = 0;
+  fc.assert(
+    fc.property(fc.boolean(), steps, (isNumbered, all) => {
+      let number = 10;
+      const next = (): number => ++number;
+      let table: Table = {
+        oid: 1,
+        isNumbered,
+        columns: ['a', 'b'].map((of, at) => ({ name: of, kind: Kind.INT64, number: at + 3, is: at + 3 })),
+      };
+      let before = resolve(['a'], table, undefined);
+      const book = new ContractBook();
+      /** By version, what each name is in rows of it; a column that changed its name while nobody read it is in none. */
+      const meant = new Map<number, Map<string, number>>();
+      const note = ({ resolved }: Resolution): void => {
+        for (const { route, source } of resolved.routes) {
+          const contract = must(source?.contract);
+          book.add(route, contract);
+          if (!meant.has(contract.version))
+            meant.set(contract.version, new Map(table.columns.map((column) => [column.name, column.is])));
+        }
+      };
+      note(before);
+      for (const { step: one, reads } of all) {
+        const version = must(before.resolved.routes[0]?.source?.contract).version;
+        const read = new Set(before.resolved.views.flatMap(({ columns }) => columns.map((column) => column.name)));
+        const was = table;
+        table = after(was, one, next);
+        for (const { name: old, is } of was.columns) {
+          const now = table.columns.find((column) => column.is === is)?.name;
+          if (now !== old && !read.has(old)) meant.get(version)?.delete(old);
+        }
+        before = resolve(
+          reads.filter((of) => table.columns.some((column) => column.name === of)),
+          table,
+          before,
+        );
+        note(before);
+        for (const view of before.resolved.views) {
+          for (const column of view.columns) {
+            const is = must(table.columns.find((each) => each.name === column.name)).is;
+            const versions = book.of(view.route);
+            for (const contract of versions) {
+              const at = book.position(view.route, contract, { name: column.name, type: must(column.type) });
+              const found = contract.columns[at]?.name ?? '';
+              expect(meant.get(contract.version)?.get(found), `${column.name} in version ${contract.version}`).toBe(is);
+            }
+            if (versions.length > 1) shared++;
+            if (view.route > 1) own++;
+          }
+        }
+      }
+    }),
+    { numRuns: 300 },
+  );
+  expect(shared).toBeGreaterThan(50);
+  expect(own).toBeGreaterThan(50);
+});
