@@ -15,7 +15,7 @@ import { type Resolution, resolveDefinitions } from './resolve.ts';
 type Columns = Readonly<Record<string, readonly [number: number, kind: Kind]>>;
 const BASE = { id: [1, Kind.INT64], user_id: [2, Kind.INT64] } as const satisfies Columns;
 
-function contract(columns: Columns): Contract {
+function contract(columns: Columns, tableOid = 77): Contract {
   return create(ContractSchema, {
     source: 'orders',
     columns: Object.entries({ ...BASE, ...columns }).map(([name, [columnNumber, kind]]) => ({
@@ -23,7 +23,7 @@ function contract(columns: Columns): Contract {
       type: { kind },
       sourceType: String(kind),
       nullable: name !== 'user_id',
-      tableOid: 77,
+      tableOid,
       columnNumber,
     })),
     primaryKey: ['id'],
@@ -84,6 +84,18 @@ describe('a view over an append source whose table changed', () => {
     const three = resolve({ spend: 'v', n: '' }, contract(V), two);
     expect(view(three, 'spend').route).toBe(view(one, 'spend').route);
     expect(readable([one, two, three], 'spend')).toEqual([true, true, true]);
+  });
+
+  it('shares no route over a column that was renamed in another table of the name, or after one was put in its place', () => {
+    const one = resolve({ spend: 'v', n: '' }, contract(V));
+    const anew = resolve({ spend: 'v', n: '' }, contract(V, 88), one);
+    expect(view(anew, 'spend').route).toBe(view(one, 'spend').route);
+    for (const steps of [[one], [one, anew]]) {
+      const renamed = resolve({ spend: 'w', n: '' }, contract(W, 88), steps.at(-1));
+      expect(view(renamed, 'n').route).toBe(view(one, 'n').route);
+      expect(view(renamed, 'spend').route).not.toBe(view(one, 'n').route);
+      expect(readable([...steps, renamed], 'spend')).toEqual([true]);
+    }
   });
 
   it.each<[string, Columns, Columns]>([

@@ -30,6 +30,7 @@ import {
   previousContracts,
   promiseChanges,
   sameLayout,
+  withNumbersOf,
 } from './resolve/contract-version.ts';
 import { ownersOf } from './resolve/owners.ts';
 import { resolveService } from './resolve/resolve-service.ts';
@@ -138,7 +139,10 @@ function numberContract(
       `Source ${source.name}: rows of its table are told apart otherwise since the last apply; it is read anew, and its views are built beside those that serve.`,
     );
   }
-  if (newest.version === plan.contract.version) return;
+  if (newest.version === plan.contract.version) {
+    plan.contract.columns = withNumbersOf(newest, plan.contract);
+    return;
+  }
   const changes = layoutChanges(newest, plan.contract);
   const promises = promiseChanges(newest, plan.contract);
   if (promises.length > 0)

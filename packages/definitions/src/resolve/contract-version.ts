@@ -3,10 +3,11 @@
  * in the log name the version they were captured under, so a number never means two layouts of one table, nor two lengths
  * of one column. A contract from before columns told their details is no other one for telling them now.
  */
+import { create } from '@bufbuild/protobuf';
 import { type ChangeKind, changesBetween } from '@freshet/contracts/change.ts';
 import { areNumbered } from '@freshet/contracts/column-number.ts';
 import { changeText } from '@freshet/contracts/judge.ts';
-import type { Contract } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import { type Column, ColumnSchema, type Contract } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import type { DefinitionSet, SourcePlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { sameType, typeName } from '@freshet/values/type-name.ts';
 import { originName } from './origin.ts';
@@ -26,6 +27,19 @@ export function contractVersion(contract: Contract, before: readonly Contract[])
   if (newest === undefined) return 1;
   const isSame = sameLayout(newest, contract) && changesBetween(newest, contract).length === 0;
   return isSame ? newest.version : newest.version + 1;
+}
+
+/**
+ * The columns of a contract of the same version. It keeps the numbers that were told of it first, as those have who read its rows
+ * (packages/engine/src/fold/contract-book.ts): another table that took the name and the shape of the first has others.
+ */
+export function withNumbersOf(first: Contract, { columns }: Contract): Column[] {
+  if (first.columns.every(({ columnNumber }) => columnNumber === 0)) return columns;
+  const told = new Map(first.columns.map((column) => [column.name, column]));
+  return columns.map((column) => {
+    const { tableOid, columnNumber } = told.get(column.name) ?? { tableOid: 0, columnNumber: 0 };
+    return create(ColumnSchema, { ...column, tableOid, columnNumber });
+  });
 }
 
 /** Whether rows of both are read alike: columns of the same names and types, in the same order. */
