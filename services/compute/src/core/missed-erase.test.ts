@@ -304,6 +304,34 @@ it('a replica that was away drops the entity, also where the fold of who it foll
   }
 });
 
+it('a pass for who was told less than the filler is not begun again and again while the last commit is before it', async () => {
+  const before = await makeRig();
+  await log.append(0, [...others(1), event(MARKER, 'SECRET')]);
+  await before.settled();
+  const away = new ModelReplica();
+  const first = before.subscribe(away);
+  await catchUp(before, first, away, 1);
+  await first.close();
+  const offset = await appendErase();
+  await completeErase(offset);
+
+  const held = new HeldLog(log);
+  held.below = offset;
+  const fresh = await makeRig(held);
+  while (fresh.shard.position < offset) await turn();
+  await fresh.commit();
+  await fresh.crash();
+  held.below = undefined;
+  await fresh.open();
+  await fresh.settled();
+  expect(fresh.shard.committed?.position).toBe(offset);
+  const subscription = fresh.subscribe(away);
+  await catchUp(fresh, subscription, away, 1);
+  expect(away.passes).toBe(2);
+  expect(hasRow(fresh)).toBe(false);
+  await subscription.close();
+});
+
 /** A log of which a reading from its beginning can be held up. */
 class HeldLog implements Log {
   readonly #log: SegmentLog;
