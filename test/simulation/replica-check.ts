@@ -180,7 +180,11 @@ export class ReplicaCheck {
       // It was compared when it was shown first, and the truth of a version does not change.
       if (before !== undefined && before.version === version && before.bytes === bytes) continue;
       const right = truth.row(viewId, rowKeyText(rowKey), version);
-      if (right === undefined && saysNothing(bytes, plan, Math.max(nowUs, truth.logTimeUs))) continue;
+      const atUs = Math.max(nowUs, truth.logTimeUs);
+      if (right === undefined && saysNothing(bytes, plan, atUs)) {
+        const before = truth.standingBefore(viewId, rowKeyText(rowKey), version);
+        if (before === undefined || this.#isDead(before, plan, atUs)) continue;
+      }
       if (right === undefined) return `R1: ${hexOf(rowKey)} has version ${version}, which it never had`;
       if (right.bytes !== bytes) return `R1: ${hexOf(rowKey)} at version ${version} has other bytes`;
     }
@@ -206,7 +210,7 @@ function remember(shown: Map<RowKey, Shown>, rows: Rows): void {
 
 /**
  * Whether a row says nothing any more. A view that is built from the log may have one where the truth, whose build freed it
- * before it was complete, has none: to a reader they are the same. One in the place of a row that lives is not complete.
+ * before it was complete, has none: to a reader they are the same. In the place of a row that lives there is none such.
  */
 function saysNothing(bytes: string, plan: ViewPlan, atUs: number): boolean {
   return isDeadRow(decodeRow(fromLatin1(bytes)), unseenColumns(plan), atUs);

@@ -94,6 +94,13 @@ export class PartitionTruth {
     return undefined;
   }
 
+  /** The newest row of a key before a version, if the view as it is now has it. */
+  standingBefore(viewId: string, key: string, version: number): Moment | undefined {
+    const view = this.views.get(viewId);
+    const before = view?.keys.get(key)?.moments.findLast((moment) => moment.version < version);
+    return before?.life === (view?.livesFrom.length ?? 0) - 1 ? before : undefined;
+  }
+
   /** The view's life at a position; -1 before the first. */
   lifeAt(viewId: string, position: number): number {
     return this.views.get(viewId)?.livesFrom.findLastIndex((from) => from <= position) ?? -1;

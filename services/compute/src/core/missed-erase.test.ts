@@ -118,6 +118,34 @@ async function makeRig(of: Log = log): Promise<ShardRig> {
   return rig;
 }
 
+/** A node of one shard, with its store and its checkpoints in a directory. */
+function startHost(root: string, of: Log) {
+  const storage = testStorage(root, systemClock, { format: ENGINE_FORMAT });
+  const host = new ShardHost({
+    log: of,
+    ...storage,
+    createFold: createEngineFold,
+    createDigest: ENGINE_FORMAT.createDigest,
+    clock: systemClock,
+    logger: silentLogger,
+    yieldNow: () => turn(),
+    limits: { ...RIG_LIMITS, commitIntervalMs: 20 },
+    pages: new Gate(2),
+  });
+  const stop = new AbortController();
+  const running = host.run([0], stop.signal);
+  const folded = async (): Promise<void> => {
+    const { partitions } = await log.describe();
+    while ((host.shard(0)?.position ?? 0) < (partitions[0]?.end ?? 0)) await turn();
+  };
+  const stopped = (): Promise<void> => {
+    stop.abort();
+    return running;
+  };
+  const row = (name: string): unknown => host.shard(0)?.row(V1, keyString(keyOf(name)));
+  return { host, conditions: storage.conditions, folded, stopped, row };
+}
+
 /** A key that was erased has a row still, of nothing, while its state is there. */
 const hasRow = ({ shard }: ShardRig, viewId = V1): boolean =>
   Buffer.from(shard.row(viewId, keyString(keyOf(MARKER)))?.bytes ?? []).includes('SECRET');
@@ -136,32 +164,7 @@ describe('a node that was away while an entity was erased', () => {
         .map(({ parentPath, name }) => join(parentPath, name))
         .filter((at) => readFileSync(at).includes(text));
     };
-    const started = () => {
-      const storage = testStorage(root, systemClock, { format: ENGINE_FORMAT });
-      const host = new ShardHost({
-        log,
-        ...storage,
-        createFold: createEngineFold,
-        createDigest: ENGINE_FORMAT.createDigest,
-        clock: systemClock,
-        logger: silentLogger,
-        yieldNow: () => turn(),
-        limits: { ...RIG_LIMITS, commitIntervalMs: 20 },
-        pages: new Gate(2),
-      });
-      const stop = new AbortController();
-      const running = host.run([0], stop.signal);
-      const folded = async (): Promise<void> => {
-        const { partitions } = await log.describe();
-        while ((host.shard(0)?.position ?? 0) < (partitions[0]?.end ?? 0)) await turn();
-      };
-      const stopped = (): Promise<void> => {
-        stop.abort();
-        return running;
-      };
-      const row = (name: string): unknown => host.shard(0)?.row(V1, keyString(keyOf(name)));
-      return { host, conditions: storage.conditions, folded, stopped, row };
-    };
+    const started = () => startHost(root, log);
     try {
       const before = started();
       await log.append(0, [...others(1), event(MARKER, `${MARKER}-1`)]);
@@ -239,6 +242,33 @@ describe('a node that was away while an entity was erased', () => {
     await expect(rig.crash(), 'its loops have ended').rejects.toBeInstanceOf(MissedErase);
     await storage.close();
   });
+
+  it('forgets a checkpoint from behind the record, too, that has a build which had read the entity’s rows', async () => {
+    const root = mkdtempSync(join(tmpdir(), 'freshet-missed-'));
+    const held = new HeldLog(log);
+    try {
+      const before = startHost(root, held);
+      await log.append(0, [...others(1), event(MARKER, 'SECRET'), ...others(2)]);
+      await before.folded();
+      held.below = 20;
+      await log.append(0, [encodeRecord({ case: 'definitions', value: definitions(2, [FIRST, SECOND]) })]);
+      while (before.host.shard(0)?.fold.builds()[0]?.position !== 20) await turn();
+      const offset = await appendErase();
+      await before.folded();
+      await before.host.takeCheckpoint(0);
+      await before.stopped();
+      await completeErase(offset);
+
+      held.below = undefined;
+      const after = startHost(root, held);
+      while (after.host.shard(0)?.views.complete.has(viewHex(2)) !== true) await turn();
+      expect(after.host.repairs(0)).toBe(1);
+      expect(after.row(MARKER)).toBeUndefined();
+      await after.stopped();
+    } finally {
+      rmSync(root, { recursive: true });
+    }
+  });
 });
 
 it('a replica that was away drops the entity, also where the fold of who it follows never had it', async () => {
@@ -272,6 +302,34 @@ it('a replica that was away drops the entity, also where the fold of who it foll
     await fresh.open();
     await fresh.settled();
   }
+});
+
+it('a pass for who was told less than the filler is not begun again and again while the last commit is before it', async () => {
+  const before = await makeRig();
+  await log.append(0, [...others(1), event(MARKER, 'SECRET')]);
+  await before.settled();
+  const away = new ModelReplica();
+  const first = before.subscribe(away);
+  await catchUp(before, first, away, 1);
+  await first.close();
+  const offset = await appendErase();
+  await completeErase(offset);
+
+  const held = new HeldLog(log);
+  held.below = offset;
+  const fresh = await makeRig(held);
+  while (fresh.shard.position < offset) await turn();
+  await fresh.commit();
+  await fresh.crash();
+  held.below = undefined;
+  await fresh.open();
+  await fresh.settled();
+  expect(fresh.shard.committed?.position).toBe(offset);
+  const subscription = fresh.subscribe(away);
+  await catchUp(fresh, subscription, away, 1);
+  expect(away.passes).toBe(2);
+  expect(hasRow(fresh)).toBe(false);
+  await subscription.close();
 });
 
 /** A log of which a reading from its beginning can be held up. */

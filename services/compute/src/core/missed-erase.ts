@@ -22,10 +22,11 @@ import type { LogEntry } from '@freshet/log/log.ts';
 
 /** The state is to be removed, not put aside; it was begun anew, or can be, when it is made without the entity. */
 export class MissedErase extends FreshetError {
-  /** The offset of the Erase record that was. */
-  readonly offset: number;
+  /** What may hold the entity: checkpoints up to this position. */
+  readonly heldUpTo: number;
 
-  constructor(shard: number, offset: number) {
+  /** `offset`: of the Erase record that was. */
+  constructor(shard: number, offset: number, heldUpTo = offset) {
     super(
       'WRONG_LOG',
       `shard ${shard} was away while an entity was erased by record ${offset}, and may hold it still`,
@@ -33,7 +34,7 @@ export class MissedErase extends FreshetError {
         remedy: 'nothing needs to be done: its state is removed, and folded anew from the log',
       },
     );
-    this.offset = offset;
+    this.heldUpTo = heldUpTo;
   }
 }
 
@@ -68,21 +69,22 @@ export class EraseWatch {
 
   /** Looks at records that are to be folded next. Throws MissedErase. */
   look(entries: readonly LogEntry[]): void {
-    this.#erasedBelow = Math.max(this.#erasedBelow, this.#check(entries, this.#begunAt ?? 0));
+    this.#erasedBelow = Math.max(this.#erasedBelow, this.#check(entries, this.#begunAt ?? 0, false));
   }
 
   /** Looks at records that a build is to fold next which was begun when the partition ended there. Throws MissedErase. */
   lookForBuild(entries: readonly LogEntry[], begunAt: number): void {
-    this.#check(entries, Math.max(this.#begunAt ?? 0, begunAt));
+    this.#check(entries, Math.max(this.#begunAt ?? 0, begunAt), true);
   }
 
   /** The position behind the newest Erase record that is gone; 0: there is none. */
-  #check(entries: readonly LogEntry[], begunAt: number): number {
+  #check(entries: readonly LogEntry[], begunAt: number, isBuild: boolean): number {
     let below = 0;
     for (const { record, offset } of entries) {
       const gone = rowsGoneAt(record);
       if (gone === undefined) continue;
-      if (begunAt <= gone) throw new MissedErase(this.#shard, offset);
+      // A checkpoint from behind the record has the build too, with what that had read by then.
+      if (begunAt <= gone) throw new MissedErase(this.#shard, offset, isBuild ? Infinity : offset);
       below = offset + 1;
     }
     return below;

@@ -263,7 +263,8 @@ export class ShardFollower {
     if (this.#round !== undefined) return undefined;
     const { committed } = this.#shard;
     const stored = committed?.instances.some((i) => i.instance === pass.instance && i.complete);
-    if (committed === undefined || !stored) {
+    // From a commit that the changes do not go on from, it would have to begin again when it ends.
+    if (committed === undefined || !stored || committed.position < this.#shard.erasedBelow) {
       this.#shard.askCommit();
       return undefined;
     }

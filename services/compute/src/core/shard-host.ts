@@ -295,10 +295,10 @@ export class ShardHost implements ShardSource, NodeUpkeep {
   }
 
   /** Nothing of what may hold the entity stays: neither the store nor a checkpoint that the next life would begin with. */
-  async #removeErased({ checkpoints }: Kept, { offset }: MissedErase, aside: string): Promise<void> {
+  async #removeErased({ checkpoints }: Kept, { heldUpTo }: MissedErase, aside: string): Promise<void> {
     await this.#options.removeAside(aside);
     for (const info of [...(checkpoints?.list ?? [])]) {
-      if (info.position <= offset) await checkpoints?.forget(info);
+      if (info.position <= heldUpTo) await checkpoints?.forget(info);
     }
   }
 

@@ -219,9 +219,14 @@ export class Shard {
     return least;
   }
 
+  /** Who was told less than this gets a pass (missed-erase.ts); so does who had one of a commit from before. */
+  get erasedBelow(): number {
+    return this.#erases.marks.erasedBelow;
+  }
+
   /** The changes of the stretch that a position is in, or undefined when neither tail nor journal have (all of) it. */
   changesAt(position: number): Changes | undefined {
-    if (position < this.#erases.marks.erasedBelow) return undefined;
+    if (position < this.erasedBelow) return undefined;
     const inTail = this.#tail.find(position);
     if (inTail !== undefined) return inTail;
     const slot = this.options.storage.journal.find(position);
