@@ -229,6 +229,8 @@ export class ChangeStream {
     this.#routes = [...this.#routes, ...routes];
     for (const { fromLsn } of routes) this.#adoptedLsn = laterLsn(this.#adoptedLsn, fromLsn);
     for (const { route, floor } of routes) this.#floors.set(route.number, floor);
+    // What was found of a life before says nothing of this one.
+    for (const { route } of routes) this.#untold.delete(route.number);
     this.#seedHolds(routes);
     // A relation is described once a stream: those that came are bound anew, and what was bound stays as it is.
     for (const { relation, bound } of this.#relations.values()) bound.push(...bindingsOf(routes, relation));

@@ -252,6 +252,8 @@ export class BesideBuilds {
 
   async #bring(stage: Stage, states: readonly RouteState[], { signal, until }: Signals): Promise<void> {
     const { snapshots, store, stages, pace, clock, logger } = this.#options;
+    // What a step before this had on its way: what was decided of its rows is known only then (earlier-lives.ts).
+    await this.#paced.drained(until);
     if (!this.#appended.has(stage.name)) {
       const { wanted, definitions } = this.#work;
       this.#workSinceUs = undefined;

@@ -1,6 +1,6 @@
 /**
  * Gathers, of the quarantine and the log, what was decided of rows that may come again (core/earlier-decisions.ts). Owns
- * nothing that lasts. To be asked while nothing of the source is on its way to either.
+ * nothing that lasts. To be asked while nothing of the routes is on its way to either.
  */
 import { EarlierDecisions } from '../core/earlier-decisions.ts';
 import type { RowPlace } from '../core/quarantine.ts';

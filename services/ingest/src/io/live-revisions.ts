@@ -127,12 +127,12 @@ export class LiveRevisions {
 
   async #revise(wanted: Wanted, session: DatabaseSession): Promise<void> {
     const { parts, builds, releases, workOf } = this.#options;
-    const { store, options, pace } = parts;
+    const { store, options } = parts;
     const { clock, logger, slotName } = options;
     const { examined, tables } = await preflight({ wanted: wanted.routes, state: store.state, session, clock, logger });
     const settle = this.#settling(wanted, examined, await session.published(slotName));
     const { state: settled } = settle(store.state);
-    const found = readiness(examined, settled, (route) => pace.waits(route, clock.monotonicUs()));
+    const found = this.#readiness(examined, settled);
     if (wanted === this.#wanted && isSameProgress(settled, store.state)) {
       // Nothing has moved, so the publications are no evidence of anything.
       const { published, refused } = await publish({ wanted: found.ready, tables, slotName, session });
@@ -147,11 +147,18 @@ export class LiveRevisions {
     } finally {
       releases.resume();
     }
-    const { published, refused } = await publish({ wanted: found.ready, tables, slotName, session });
-    this.#ready = this.#admit(found, refused);
+    // Again: what was lost now may have to wait before it begins anew.
+    const after = this.#readiness(examined, store.state);
+    const { published, refused } = await publish({ wanted: after.ready, tables, slotName, session });
+    this.#ready = this.#admit(after, refused);
     builds.goOn(workOf({ ...wanted, routes: this.#ready }, { tables, published }));
     const routes = this.#ready.map(({ route }) => route);
     logger.info('what is captured changed, and the stream went on', { routes });
+  }
+
+  #readiness(examined: readonly Examined[], state: SourceState): Readiness {
+    const { options, pace } = this.#options.parts;
+    return readiness(examined, state, (route) => pace.waits(route, options.clock.monotonicUs()));
   }
 
   /** The routes that are ready but for those whose table may not be published; tells which wait. */

@@ -8,7 +8,7 @@
  * noted: what its snapshot and its catch-up brought is of other commits than the stream's.
  *
  * Bounded: `NOTES_MAX` notes, the older of them further apart; one place a lane, partition and route. Read once: later only
- * what was appended since.
+ * what was appended since, and may come again.
  */
 import { fromBinary } from '@bufbuild/protobuf';
 import { LogRecordSchema } from '@freshet/gen/freshet/log/v1/log_pb.ts';
@@ -65,11 +65,14 @@ export class LogTail {
     return found?.ends;
   }
 
-  /** Reads what was appended of routes since the last call; first, from the positions on. Nothing of them may be on its way. */
+  /**
+   * Reads what was appended of routes from the positions on, and since the last call: what is before either cannot come again, or
+   * is known. Nothing of the routes that are asked for may be on its way.
+   */
   async read(routes: ReadonlySet<number>, from: readonly number[]): Promise<void> {
     const { partitions } = await this.#log.describe();
     for (const [partition, { start, end }] of partitions.entries()) {
-      const next = Math.max(start, this.#next[partition] ?? from[partition] ?? start);
+      const next = Math.max(start, from[partition] ?? start, this.#next[partition] ?? start);
       if (next < end) await this.#readPartition(partition, next, end, routes);
       this.#next[partition] = end;
     }

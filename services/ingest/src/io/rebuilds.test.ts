@@ -155,4 +155,17 @@ describe('what is lost each time that it is read anew', () => {
     expect(capture.conditions.list()).toEqual([]);
     await stop(capture);
   });
+
+  it('a table that is replaced again and again: waits ever longer, and is read anew once its time has come', async () => {
+    const capture = await start(['events', 'items']);
+    for (let i = 0; i < 4; i++) {
+      database.recreateTable('items');
+      await minutes(1);
+    }
+    await minutes(30);
+    expect(capture.source.status().routes).toEqual([1, 2]);
+    await expectWhole(capture, ['events', 'items']);
+    expect(capture.conditions.list().filter(({ id }) => id.includes('waiting'))).toEqual([]);
+    await stop(capture);
+  });
 });
