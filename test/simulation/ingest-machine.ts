@@ -21,6 +21,7 @@ import type { AskGenerations } from '../../services/ingest/src/rpc/request-gener
 import type { Life } from './machine.ts';
 import type { SimPostgres } from './sim-postgres.ts';
 import { RENAMED } from './sim-tables.ts';
+import type { TrimCheck } from './trim-check.ts';
 
 const DIRECTORY = '/ingest';
 /** Where the log lies. */
@@ -44,6 +45,10 @@ export interface IngestWorld {
   readonly anew: () => number;
   /** Whether somebody has what is held of tables released. */
   readonly releases: () => boolean;
+  /** Who is promised which records, over all lives. */
+  readonly trimCheck: TrimCheck;
+  /** Called with what is wrong about a trim. */
+  readonly onWrongTrim: (what: string) => void;
   /** Called with each log that is open, for whoever knows the truth. */
   readonly onLog: (log: SegmentLog) => void;
 }
@@ -115,11 +120,14 @@ export async function runIngest(life: Life, world: IngestWorld): Promise<void> {
     nodeTimeoutUs: Number.MAX_SAFE_INTEGER,
   });
   const keeper = createRetentionKeeper({
-    log,
+    log: world.trimCheck.watchTrims(log, world.onWrongTrim),
     limits: { ageUs: world.trims ? RETAIN_US : undefined, bytes: undefined },
     clock,
     logger,
-    allowedBelow: (partition) => checkpoints.allowedBelow(partition),
+    allowedBelow: (partition) => {
+      world.trimCheck.noteDecision(partition);
+      return checkpoints.allowedBelow(partition);
+    },
   });
   const ask: AskGenerations = (who, wanted) =>
     requests.ask(who, wanted, (route) =>
@@ -132,7 +140,8 @@ export async function runIngest(life: Life, world: IngestWorld): Promise<void> {
     clock,
     logger,
   });
-  const service: SimLogService = { log, ask, noteCheckpoints: noteCheckpoints(log, checkpoints) };
+  const note = world.trimCheck.watchNotes(noteCheckpoints(log, checkpoints));
+  const service: SimLogService = { log, ask, noteCheckpoints: note };
   world.network.listen('ingest', clock, service);
   const keep = async (): Promise<void> => {
     for (;;) {

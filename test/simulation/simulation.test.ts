@@ -16,7 +16,7 @@ import { World } from './world.ts';
 const SEEDS = Math.round(60 * Number(process.env['FRESHET_FUZZ_RUNS'] ?? '1'));
 const FIRST = Number(process.env['FRESHET_FUZZ_SEED'] ?? Date.now() % 1_000_000);
 /** Caught within a few seeds, so that CI sees the simulator catch something. */
-const QUICK = ['pass-skips-changes', 'gap-is-an-end', 'snapshot-and-stream'];
+const QUICK = ['pass-skips-changes', 'gap-is-an-end', 'snapshot-and-stream', 'trim-too-far'];
 
 describe('the simulation', () => {
   it(`L1 L2 F1 F3 R1 R2 R3 I1: ${SEEDS} seeds from ${FIRST} on are never wrong and come to rest`, async () => {

@@ -31,6 +31,7 @@ import { MACHINES, type Machine, type Plan } from './plan.ts';
 import { ReplicaCheck } from './replica-check.ts';
 import { definitionsOf, FIRST_DRAWN, totalsOf } from './shop.ts';
 import { SimPostgres } from './sim-postgres.ts';
+import { TrimCheck } from './trim-check.ts';
 import type { PartitionTruth } from './truth.ts';
 
 const START_US = 1_750_000_000_000_000;
@@ -79,6 +80,7 @@ export class World {
   readonly random: Random;
   readonly seen = new Map<string, number>();
   readonly #histories: readonly PartitionHistories[];
+  readonly #trimCheck = new TrimCheck();
   /** Whether the log's disk lied or was damaged: then, and only then, the log may have lost what it acknowledged. */
   #logMayLose = false;
   #definitions: DefinitionSet | undefined;
@@ -297,6 +299,9 @@ export class World {
           ...{ network, postgres, partitions, trims, definitions, resync: this.#resync },
           anew: () => this.#anew,
           releases: () => this.#releases,
+          trimCheck: this.#trimCheck,
+          // A disk that lost what it acknowledged may have lost who was promised what.
+          onWrongTrim: (wrong) => void (this.#logMayLose || this.#fail(wrong)),
           onLog: (log) => this.#tap(log),
         });
       case 'compute-a':

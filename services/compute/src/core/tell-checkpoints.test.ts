@@ -53,3 +53,28 @@ it('L2: a checkpoint that is further than its shard does not count: it may be of
     { shard: 1, position: 0 },
   ]);
 });
+
+it('L2: a node is known soon after it knows its log, whatever it folds by then', async () => {
+  const host = hostOf([9], [[]]);
+  const [shard] = host.shards as unknown as { logId: string }[];
+  if (shard !== undefined) shard.logId = '';
+  const stop = new AbortController();
+  const clock = new VirtualClock();
+  let toldAtUs: number | undefined;
+  const source = {
+    noteCheckpoints: (): Promise<void> => {
+      toldAtUs = clock.monotonicUs();
+      return Promise.resolve();
+    },
+  };
+  const telling = tellCheckpoints(host, {
+    ...{ source, node: 'n', taken: new Wake(), clock, signal: stop.signal, log: silentLogger },
+  });
+  await clock.advance(50_000);
+  if (shard !== undefined) shard.logId = LOG;
+  const knownAtUs = clock.monotonicUs();
+  await clock.advance(10_000_000);
+  stop.abort();
+  await telling;
+  expect((toldAtUs ?? Infinity) - knownAtUs).toBeLessThanOrEqual(200_000);
+});

@@ -27,6 +27,8 @@ export interface LogKeeper {
 
 const EVERY_MS = 60_000;
 const RETRY_MS = 5_000;
+/** Between looks whether a shard knows its log by now: the log is not kept for a node that it has not heard of. */
+const LOOK_MS = 100;
 
 /** Runs until the signal aborts. Never throws: who cannot be told keeps the log, and is told again. */
 export async function tellCheckpoints(
@@ -47,7 +49,7 @@ export async function tellCheckpoints(
       let waitMs = EVERY_MS;
       const logId = host.shards.find((shard) => shard.logId !== '')?.logId;
       try {
-        if (logId === undefined) waitMs = RETRY_MS;
+        if (logId === undefined) waitMs = LOOK_MS;
         else await source.noteCheckpoints(node, logId, neededBy(host, logId), signal);
       } catch (error) {
         if (signal.aborted) return;
