@@ -162,7 +162,7 @@ function expectedOf(
         ['n', BigInt(rows.length)],
         ['spent', spentOf(rows)],
         ['weight', weightOf(rows)],
-        ['low', quantities.length === 0 ? null : BigInt(Math.min(...quantities))],
+        ['low', lowest(quantities)],
         ['high', quantities.length === 0 ? null : BigInt(Math.max(...quantities))],
         ['middle', quantities.length === 0 ? null : sumOf(quantities) / quantities.length],
         ['spread', quantities.length < 2 ? null : varianceOf(quantities)],
@@ -183,6 +183,8 @@ function expectedOf(
       valuesMap([
         ['n', isStale(rows, atUs) ? null : BigInt(rows.length)],
         ['high', isStale(rows, atUs) ? null : highest(quantities)],
+        // Its window is over before the ttl.
+        ['low_4s', lowest(quantitiesOf(since(4_000_000)))],
       ]),
     ],
   ]);
@@ -225,6 +227,10 @@ function quantitiesOf(rows: readonly SimRow[]): number[] {
 
 function highest(values: readonly number[]): bigint | null {
   return values.length === 0 ? null : BigInt(Math.max(...values));
+}
+
+function lowest(values: readonly number[]): bigint | null {
+  return values.length === 0 ? null : BigInt(Math.min(...values));
 }
 
 function spentOf(rows: readonly SimRow[]): string | null {
