@@ -4,6 +4,7 @@
 
 // The quarantine: rows that must not reach a fold yet, and what becomes of them.
 // History: 2026-11-29 first version; ingest first, then the command. 2026-11-29 HeldTable.bytes; additive, any order.
+// 2026-11-29 releases of rows that were put aside alone; additive, ingest first, then the command.
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
@@ -14,7 +15,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file freshet/ingest/v1/quarantine.proto.
  */
 export const file_freshet_ingest_v1_quarantine: GenFile = /*@__PURE__*/
-  fileDesc("CiJmcmVzaGV0L2luZ2VzdC92MS9xdWFyYW50aW5lLnByb3RvEhFmcmVzaGV0LmluZ2VzdC52MSJrChVMaXN0UXVhcmFudGluZVJlcXVlc3QSGAoGc291cmNlGAEgASgJQgi6SAVyAxiAAhIbCgpwYWdlX3Rva2VuGAIgASgJQge6SARyAhhAEhsKCXBhZ2Vfc2l6ZRgDIAEoDUIIukgFKgMY6AcijgEKFkxpc3RRdWFyYW50aW5lUmVzcG9uc2USKgoEaGVsZBgBIAMoCzIcLmZyZXNoZXQuaW5nZXN0LnYxLkhlbGRUYWJsZRIvCgRyb3dzGAIgAygLMiEuZnJlc2hldC5pbmdlc3QudjEuUXVhcmFudGluZWRSb3cSFwoPbmV4dF9wYWdlX3Rva2VuGAMgASgJIqUBCglIZWxkVGFibGUSDgoGc291cmNlGAEgASgJEg0KBXRhYmxlGAIgASgJEg0KBXJvdXRlGAMgASgNEhEKCWtleXNfb25seRgEIAEoCBIMCgRyb3dzGAUgASgEEg4KBnJlYXNvbhgGIAEoCRIYChBjb250cmFjdF92ZXJzaW9uGAcgASgNEhAKCHNpbmNlX3VzGAggASgSEg0KBWJ5dGVzGAkgASgEItUBCg5RdWFyYW50aW5lZFJvdxIKCgJpZBgBIAEoCRIOCgZzb3VyY2UYAiABKAkSDQoFdGFibGUYAyABKAkSDgoGcmVhc29uGAQgASgJEg4KBmRldGFpbBgFIAEoCRIQCghwb3NpdGlvbhgGIAEoBBIZCgxjb21taXR0ZWRfdXMYByABKBJIAIgBARIRCglvcGVyYXRpb24YCCABKAkSGAoQY29udHJhY3RfdmVyc2lvbhgJIAEoDRINCgVob2xkcxgKIAEoCEIPCg1fY29tbWl0dGVkX3VzIi8KFVNob3dRdWFyYW50aW5lUmVxdWVzdBIWCgJpZBgBIAEoCUIKukgHcgUQARjIASJWChZTaG93UXVhcmFudGluZVJlc3BvbnNlEi4KA3JvdxgBIAEoCzIhLmZyZXNoZXQuaW5nZXN0LnYxLlF1YXJhbnRpbmVkUm93EgwKBGpzb24YAiABKAkiOQoLTmFtZU1hcHBpbmcSDgoGY29sdW1uGAEgASgJEg0KBWxhYmVsGAIgASgJEgsKA25vdxgDIAEoCSJzChhSZWxlYXNlUXVhcmFudGluZVJlcXVlc3QSGgoGc291cmNlGAEgASgJQgq6SAdyBRABGIACEjsKCG1hcHBpbmdzGAIgAygLMh4uZnJlc2hldC5pbmdlc3QudjEuTmFtZU1hcHBpbmdCCbpIBpIBAxDoByJpChlSZWxlYXNlUXVhcmFudGluZVJlc3BvbnNlEg0KBXJvdXRlGAEgASgNEhAKCHJlbGVhc2VkGAIgASgEEgwKBGhlbGQYAyABKAQSDwoHYmxvY2tlZBgEIAEoCRIMCgRkb25lGAUgASgIIloKGERpc2NhcmRRdWFyYW50aW5lUmVxdWVzdBIYCgZzb3VyY2UYASABKAlCCLpIBXIDGIACEhYKA2lkcxgCIAMoCUIJukgGkgEDEOgHEgwKBGtlZXAYAyABKAgiQQoZRGlzY2FyZFF1YXJhbnRpbmVSZXNwb25zZRIRCglkaXNjYXJkZWQYASABKAQSEQoJcmVhZF9hbmV3GAIgAygNMsMDChFRdWFyYW50aW5lU2VydmljZRJlCg5MaXN0UXVhcmFudGluZRIoLmZyZXNoZXQuaW5nZXN0LnYxLkxpc3RRdWFyYW50aW5lUmVxdWVzdBopLmZyZXNoZXQuaW5nZXN0LnYxLkxpc3RRdWFyYW50aW5lUmVzcG9uc2USZQoOU2hvd1F1YXJhbnRpbmUSKC5mcmVzaGV0LmluZ2VzdC52MS5TaG93UXVhcmFudGluZVJlcXVlc3QaKS5mcmVzaGV0LmluZ2VzdC52MS5TaG93UXVhcmFudGluZVJlc3BvbnNlEnAKEVJlbGVhc2VRdWFyYW50aW5lEisuZnJlc2hldC5pbmdlc3QudjEuUmVsZWFzZVF1YXJhbnRpbmVSZXF1ZXN0GiwuZnJlc2hldC5pbmdlc3QudjEuUmVsZWFzZVF1YXJhbnRpbmVSZXNwb25zZTABEm4KEURpc2NhcmRRdWFyYW50aW5lEisuZnJlc2hldC5pbmdlc3QudjEuRGlzY2FyZFF1YXJhbnRpbmVSZXF1ZXN0GiwuZnJlc2hldC5pbmdlc3QudjEuRGlzY2FyZFF1YXJhbnRpbmVSZXNwb25zZWIGcHJvdG8z", [file_buf_validate_validate]);
+  fileDesc("CiJmcmVzaGV0L2luZ2VzdC92MS9xdWFyYW50aW5lLnByb3RvEhFmcmVzaGV0LmluZ2VzdC52MSJrChVMaXN0UXVhcmFudGluZVJlcXVlc3QSGAoGc291cmNlGAEgASgJQgi6SAVyAxiAAhIbCgpwYWdlX3Rva2VuGAIgASgJQge6SARyAhhAEhsKCXBhZ2Vfc2l6ZRgDIAEoDUIIukgFKgMY6AcijgEKFkxpc3RRdWFyYW50aW5lUmVzcG9uc2USKgoEaGVsZBgBIAMoCzIcLmZyZXNoZXQuaW5nZXN0LnYxLkhlbGRUYWJsZRIvCgRyb3dzGAIgAygLMiEuZnJlc2hldC5pbmdlc3QudjEuUXVhcmFudGluZWRSb3cSFwoPbmV4dF9wYWdlX3Rva2VuGAMgASgJIqUBCglIZWxkVGFibGUSDgoGc291cmNlGAEgASgJEg0KBXRhYmxlGAIgASgJEg0KBXJvdXRlGAMgASgNEhEKCWtleXNfb25seRgEIAEoCBIMCgRyb3dzGAUgASgEEg4KBnJlYXNvbhgGIAEoCRIYChBjb250cmFjdF92ZXJzaW9uGAcgASgNEhAKCHNpbmNlX3VzGAggASgSEg0KBWJ5dGVzGAkgASgEItUBCg5RdWFyYW50aW5lZFJvdxIKCgJpZBgBIAEoCRIOCgZzb3VyY2UYAiABKAkSDQoFdGFibGUYAyABKAkSDgoGcmVhc29uGAQgASgJEg4KBmRldGFpbBgFIAEoCRIQCghwb3NpdGlvbhgGIAEoBBIZCgxjb21taXR0ZWRfdXMYByABKBJIAIgBARIRCglvcGVyYXRpb24YCCABKAkSGAoQY29udHJhY3RfdmVyc2lvbhgJIAEoDRINCgVob2xkcxgKIAEoCEIPCg1fY29tbWl0dGVkX3VzIi8KFVNob3dRdWFyYW50aW5lUmVxdWVzdBIWCgJpZBgBIAEoCUIKukgHcgUQARjIASJWChZTaG93UXVhcmFudGluZVJlc3BvbnNlEi4KA3JvdxgBIAEoCzIhLmZyZXNoZXQuaW5nZXN0LnYxLlF1YXJhbnRpbmVkUm93EgwKBGpzb24YAiABKAkiOQoLTmFtZU1hcHBpbmcSDgoGY29sdW1uGAEgASgJEg0KBWxhYmVsGAIgASgJEgsKA25vdxgDIAEoCSLPAQoYUmVsZWFzZVF1YXJhbnRpbmVSZXF1ZXN0EhoKBnNvdXJjZRgBIAEoCUIKukgHcgUQARiAAhI7CghtYXBwaW5ncxgCIAMoCzIeLmZyZXNoZXQuaW5nZXN0LnYxLk5hbWVNYXBwaW5nQgm6SAaSAQMQ6AcSFgoDaWRzGAMgAygJQgm6SAaSAQMQ6AcSGQoHcmVhc29ucxgEIAMoCUIIukgFkgECEGQSFAoMaWdub3JlX3J1bGVzGAUgASgIEhEKCXJlYWRfYW5ldxgGIAEoCCKaAQoZUmVsZWFzZVF1YXJhbnRpbmVSZXNwb25zZRINCgVyb3V0ZRgBIAEoDRIQCghyZWxlYXNlZBgCIAEoBBIMCgRoZWxkGAMgASgEEg8KB2Jsb2NrZWQYBCABKAkSDAoEZG9uZRgFIAEoCBIvCgVhbG9uZRgGIAEoCzIgLmZyZXNoZXQuaW5nZXN0LnYxLlJlbGVhc2VkQWxvbmUiTwoNUmVsZWFzZWRBbG9uZRIQCghyZWxlYXNlZBgBIAEoBBIMCgRsZWZ0GAIgASgEEgsKA3doeRgDIAEoCRIRCglyZWFkX2FuZXcYBCABKAgiWgoYRGlzY2FyZFF1YXJhbnRpbmVSZXF1ZXN0EhgKBnNvdXJjZRgBIAEoCUIIukgFcgMYgAISFgoDaWRzGAIgAygJQgm6SAaSAQMQ6AcSDAoEa2VlcBgDIAEoCCJBChlEaXNjYXJkUXVhcmFudGluZVJlc3BvbnNlEhEKCWRpc2NhcmRlZBgBIAEoBBIRCglyZWFkX2FuZXcYAiADKA0ywwMKEVF1YXJhbnRpbmVTZXJ2aWNlEmUKDkxpc3RRdWFyYW50aW5lEiguZnJlc2hldC5pbmdlc3QudjEuTGlzdFF1YXJhbnRpbmVSZXF1ZXN0GikuZnJlc2hldC5pbmdlc3QudjEuTGlzdFF1YXJhbnRpbmVSZXNwb25zZRJlCg5TaG93UXVhcmFudGluZRIoLmZyZXNoZXQuaW5nZXN0LnYxLlNob3dRdWFyYW50aW5lUmVxdWVzdBopLmZyZXNoZXQuaW5nZXN0LnYxLlNob3dRdWFyYW50aW5lUmVzcG9uc2UScAoRUmVsZWFzZVF1YXJhbnRpbmUSKy5mcmVzaGV0LmluZ2VzdC52MS5SZWxlYXNlUXVhcmFudGluZVJlcXVlc3QaLC5mcmVzaGV0LmluZ2VzdC52MS5SZWxlYXNlUXVhcmFudGluZVJlc3BvbnNlMAESbgoRRGlzY2FyZFF1YXJhbnRpbmUSKy5mcmVzaGV0LmluZ2VzdC52MS5EaXNjYXJkUXVhcmFudGluZVJlcXVlc3QaLC5mcmVzaGV0LmluZ2VzdC52MS5EaXNjYXJkUXVhcmFudGluZVJlc3BvbnNlYgZwcm90bzM", [file_buf_validate_validate]);
 
 /**
  * Asks for entries.
@@ -351,6 +352,34 @@ export type ReleaseQuarantineRequest = Message<"freshet.ingest.v1.ReleaseQuarant
    * @generated from field: repeated freshet.ingest.v1.NameMapping mappings = 2;
    */
   mappings: NameMapping[];
+
+  /**
+   * Only these rows, which were put aside alone; what is held stays.
+   *
+   * @generated from field: repeated string ids = 3;
+   */
+  ids: string[];
+
+  /**
+   * Likewise, by the reasons for which they were put aside.
+   *
+   * @generated from field: repeated string reasons = 4;
+   */
+  reasons: string[];
+
+  /**
+   * Rows that were put aside alone are asked neither value rules nor how far their event time is ahead.
+   *
+   * @generated from field: bool ignore_rules = 5;
+   */
+  ignoreRules: boolean;
+
+  /**
+   * Mutable sources with such rows: read the table anew, as they are not folded late.
+   *
+   * @generated from field: bool read_anew = 6;
+   */
+  readAnew: boolean;
 };
 
 /**
@@ -400,6 +429,13 @@ export type ReleaseQuarantineResponse = Message<"freshet.ingest.v1.ReleaseQuaran
    * @generated from field: bool done = 5;
    */
   done: boolean;
+
+  /**
+   * What became of rows that were put aside alone; unset while it is not known, and where none was meant.
+   *
+   * @generated from field: freshet.ingest.v1.ReleasedAlone alone = 6;
+   */
+  alone?: ReleasedAlone | undefined;
 };
 
 /**
@@ -408,6 +444,48 @@ export type ReleaseQuarantineResponse = Message<"freshet.ingest.v1.ReleaseQuaran
  */
 export const ReleaseQuarantineResponseSchema: GenMessage<ReleaseQuarantineResponse> = /*@__PURE__*/
   messageDesc(file_freshet_ingest_v1_quarantine, 8);
+
+/**
+ * Rows of a route that were put aside alone, once they were judged again.
+ *
+ * @generated from message freshet.ingest.v1.ReleasedAlone
+ */
+export type ReleasedAlone = Message<"freshet.ingest.v1.ReleasedAlone"> & {
+  /**
+   * How many were released.
+   *
+   * @generated from field: uint64 released = 1;
+   */
+  released: bigint;
+
+  /**
+   * How many stay.
+   *
+   * @generated from field: uint64 left = 2;
+   */
+  left: bigint;
+
+  /**
+   * Why the first of them does; empty: none does.
+   *
+   * @generated from field: string why = 3;
+   */
+  why: string;
+
+  /**
+   * Their table is read anew, which supersedes those that stay.
+   *
+   * @generated from field: bool read_anew = 4;
+   */
+  readAnew: boolean;
+};
+
+/**
+ * Describes the message freshet.ingest.v1.ReleasedAlone.
+ * Use `create(ReleasedAloneSchema)` to create a new message.
+ */
+export const ReleasedAloneSchema: GenMessage<ReleasedAlone> = /*@__PURE__*/
+  messageDesc(file_freshet_ingest_v1_quarantine, 9);
 
 /**
  * Asks to drop entries.
@@ -442,7 +520,7 @@ export type DiscardQuarantineRequest = Message<"freshet.ingest.v1.DiscardQuarant
  * Use `create(DiscardQuarantineRequestSchema)` to create a new message.
  */
 export const DiscardQuarantineRequestSchema: GenMessage<DiscardQuarantineRequest> = /*@__PURE__*/
-  messageDesc(file_freshet_ingest_v1_quarantine, 9);
+  messageDesc(file_freshet_ingest_v1_quarantine, 10);
 
 /**
  * What was dropped.
@@ -470,7 +548,7 @@ export type DiscardQuarantineResponse = Message<"freshet.ingest.v1.DiscardQuaran
  * Use `create(DiscardQuarantineResponseSchema)` to create a new message.
  */
 export const DiscardQuarantineResponseSchema: GenMessage<DiscardQuarantineResponse> = /*@__PURE__*/
-  messageDesc(file_freshet_ingest_v1_quarantine, 10);
+  messageDesc(file_freshet_ingest_v1_quarantine, 11);
 
 /**
  * Rows that were put aside.
@@ -500,7 +578,8 @@ export const QuarantineService: GenService<{
   },
   /**
    * Brings what is held of a source to its views, in order, as a lane of its own, and lets its rows flow; tells how far it is
-   * until nothing is held or a row may not be released. INVALID_REQUEST when no such source is captured now. Cancelled, it
+   * until nothing is held or a row may not be released. Rows that were put aside alone are judged again, and those that may
+   * pass now are brought as another lane; with ids or reasons, only those. INVALID_REQUEST when no such source is captured now. Cancelled, it
    * goes on.
    *
    * @generated from rpc freshet.ingest.v1.QuarantineService.ReleaseQuarantine
