@@ -7,6 +7,7 @@
 import type { Clock } from '@freshet/kit/clock.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
 import type { Logger } from '@freshet/kit/logger.ts';
+import type { AloneRows } from '../core/alone-index.ts';
 import type { LiveRoute } from '../core/change-stream.ts';
 import { type HeldRoute, isHeldOf } from '../core/held-index.ts';
 import type { Mapping } from '../core/hold.ts';
@@ -65,6 +66,10 @@ export class QuarantineDesk {
 
   held(source: string): readonly HeldRoute[] {
     return this.#options.quarantine.held.filter((route) => source === '' || route.source === source);
+  }
+
+  alone(source: string): readonly AloneRows[] {
+    return this.#options.quarantine.alone.filter((route) => source === '' || route.source === source);
   }
 
   /** Throws INVALID_REQUEST when the token leads nowhere any more. */
