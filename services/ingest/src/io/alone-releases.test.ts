@@ -18,7 +18,12 @@ import { VirtualClock } from '@freshet/testkit/virtual-clock.ts';
 import { describe, expect, it } from 'vitest';
 import { placeName, type QuarantineEntry } from '../core/quarantine.ts';
 import { foldLog } from '../testing/folded-log.ts';
-import { defineScripted, type ScriptedCapture, startScripted } from '../testing/scripted-capture.ts';
+import {
+  defineScripted,
+  type ScriptedCapture,
+  type ScriptedCaptureOptions,
+  startScripted,
+} from '../testing/scripted-capture.ts';
 import { ScriptedDatabase } from '../testing/scripted-database.ts';
 import { type AloneOutcome, QuarantineDesk, type ReleaseWish } from './quarantine-desk.ts';
 
@@ -35,6 +40,8 @@ class World {
   readonly random: Random;
   readonly database: ScriptedDatabase;
   disk: SimulatedDisk;
+  /** Bounds of the next start. */
+  limits: Pick<ScriptedCaptureOptions, 'inFlightBytesMax' | 'quarantineBytesMax'> = {};
   #next = 1;
 
   constructor(seed: string, disk: SimulatedDisk) {
@@ -79,7 +86,10 @@ class World {
 
   start(): Promise<ScriptedCapture> {
     const { database, disk: files, clock, random } = this;
-    return this.moving('opening', startScripted({ database, files, clock, random: () => random.real() }));
+    return this.moving(
+      'opening',
+      startScripted({ ...this.limits, database, files, clock, random: () => random.real() }),
+    );
   }
 
   async moving<T>(what: string, work: Promise<T>): Promise<T> {
@@ -98,9 +108,8 @@ class World {
     return this.moving('applying', capture.node.apply(this.define(generation, ruled)));
   }
 
-  /** What became of the rows that were put aside alone. */
-  async release(capture: ScriptedCapture, source: string, wish: ReleaseWish): Promise<AloneOutcome | undefined> {
-    const desk = new QuarantineDesk({
+  desk(capture: ScriptedCapture): QuarantineDesk {
+    return new QuarantineDesk({
       quarantine: capture.quarantine,
       releases: () => [capture.source.held],
       readAnew: (route, aboveGeneration, reason) =>
@@ -110,6 +119,11 @@ class World {
       clock: this.clock,
       logger: silentLogger,
     });
+  }
+
+  /** What became of the rows that were put aside alone. */
+  release(capture: ScriptedCapture, source: string, wish: ReleaseWish): Promise<AloneOutcome | undefined> {
+    const desk = this.desk(capture);
     const asked = async (): Promise<AloneOutcome | undefined> => {
       let last: AloneOutcome | undefined;
       for await (const { alone } of desk.release(source, wish, new AbortController().signal)) last = alone ?? last;
@@ -315,9 +329,36 @@ describe('rows that were put aside alone', () => {
     const releasing = world.release(capture, 'events', { ignoresRules: true });
     await world.clock.advance(10 * SECOND);
     expect(capture.quarantine.aloneOf(1, 1)).toMatchObject({ count: 3, releasing: 3 });
+    const ids = (await entriesOf(capture)).slice(0, 1).map(placeName);
+    await expect(world.desk(capture).discardEntries(ids)).rejects.toThrow(/is being released/);
     written.resolve();
     expect(await releasing).toMatchObject({ released: 3, left: 0 });
     expect(capture.quarantine.count).toBe(0);
+    await world.moving('reading', world.check(capture));
+    await world.moving('stopping', capture.stop());
+  });
+
+  it('C1: make room in a quarantine that is full of them, and what waited for it comes', async () => {
+    const world = new World('full', new SimulatedDisk());
+    const { clock } = world;
+    world.limits = { quarantineBytesMax: 8 * 1024, inFlightBytesMax: 4 * 1024 };
+    const capture = await world.start();
+    await world.apply(capture, 1n);
+    await clock.advance(3 * SECOND);
+    for (let i = 0; i < 60; i++) world.insert(1, AHEAD_US);
+    await clock.advance(5 * SECOND);
+    expect(capture.conditions.list()).toContainEqual(
+      expect.objectContaining({ id: 'source/shop/append', code: 'DISK_FULL' }),
+    );
+    await clock.advance(AHEAD_US);
+    const isWhole = (): boolean =>
+      capture.quarantine.count === 0 && capture.source.status().durableLsn === world.database.lsn;
+    for (let i = 0; i < 20 && !isWhole(); i++) {
+      await world.release(capture, 'events', { ignoresRules: true });
+      await clock.advance(3 * SECOND);
+    }
+    expect(isWhole()).toBe(true);
+    expect(capture.conditions.list()).toEqual([]);
     await world.moving('reading', world.check(capture));
     await world.moving('stopping', capture.stop());
   });

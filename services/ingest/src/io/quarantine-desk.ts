@@ -202,6 +202,12 @@ export class QuarantineDesk {
     for (const id of ids) {
       const entry = await this.show(id);
       const isGone = !releases().some((one) => one.has(entry));
+      if (entry.releasing !== undefined && !isGone && !releases().some((one) => one.isOver(entry))) {
+        throw new FreshetError('UNAVAILABLE', `the row of entry ${id} is being released, and may be in the log`, {
+          place: id,
+          remedy: 'Nothing: it goes by itself. See freshet status when it does not.',
+        });
+      }
       const done = releases().some(
         (one) => one.isOver(entry) || (one.routesOf(entry.source).length > 0 && one.acknowledgedLsn > entry.major),
       );
