@@ -195,9 +195,9 @@ async function releaseHeld({ process: clock, signal }: Life, world: IngestWorld,
   for (;;) {
     await clock.sleep(RELEASE_MS);
     if (!world.releases() || desk.held(RENAMED.table.table).length === 0) continue;
-    const mapping = { columns: { [RENAMED.column]: RENAMED.to }, labels: {} };
+    const wish = { mapping: { columns: { [RENAMED.column]: RENAMED.to }, labels: {} } };
     try {
-      for await (const { isDone } of desk.release(RENAMED.table.table, mapping, signal)) if (isDone) break;
+      for await (const { isDone } of desk.release(RENAMED.table.table, wish, signal)) if (isDone) break;
     } catch (error) {
       // Not streamed now: there is a next time.
       if (!isFreshetError(error)) throw error;

@@ -190,6 +190,7 @@ export async function startIngest(
         missing: node.databases.filter((name) => !sources.some((source) => source.name === name)).map(notConfigured),
         quarantined: quarantine.count,
         held: quarantine.held,
+        alone: quarantine.alone,
         conditions: conditions.list(),
         kept: keeper.state,
       })),

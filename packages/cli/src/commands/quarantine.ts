@@ -5,11 +5,11 @@
  */
 import { type MessageInitShape, toJson } from '@bufbuild/protobuf';
 import {
-  type HeldTable,
+  type ListQuarantineResponse,
   ListQuarantineResponseSchema,
   type NameMappingSchema,
-  type QuarantinedRow,
   QuarantineService,
+  type ReleaseQuarantineResponse,
 } from '@freshet/gen/freshet/ingest/v1/quarantine_pb.ts';
 import { RegistryService, Role } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
@@ -26,6 +26,14 @@ interface Shared {
   readonly registry: string;
   readonly json?: boolean;
 }
+
+type ReleaseOptions = Shared & {
+  readonly map: Mapping[];
+  readonly id: string[];
+  readonly reason: string[];
+  readonly ignoreRules?: boolean;
+  readonly readAnew?: boolean;
+};
 
 const DEADLINE_MS = 60_000;
 const DISCARD_ASK = { command: 'freshet.quarantine.discard', undone: 'nothing was dropped' };
@@ -58,7 +66,7 @@ export function addQuarantine(program: Command, terminal: Terminal): void {
         const request = { source: source ?? '', pageToken: options.after ?? '' };
         const page = await client.listQuarantine(request, { signal: terminal.signal });
         if (options.json === true) terminal.out(`${JSON.stringify(toJson(ListQuarantineResponseSchema, page))}\n`);
-        else terminal.out(listText(terminal, page.held, page.rows, page.nextPageToken));
+        else terminal.out(listText(terminal, page));
       }),
     );
   sub('show', 'one row with its values, and the table as it was described')
@@ -69,7 +77,7 @@ export function addQuarantine(program: Command, terminal: Terminal): void {
         terminal.out(`${options.json === true ? json : JSON.stringify(JSON.parse(json), undefined, 2)}\n`);
       }),
     );
-  sub('release', 'fold what is held of a source, in order, and let its rows flow')
+  sub('release', 'fold what was put aside of a source, where it may pass now, and let its rows flow')
     .argument('<source>', 'the source')
     .option(
       '--map <old=new>',
@@ -77,12 +85,16 @@ export function addQuarantine(program: Command, terminal: Terminal): void {
       collect,
       [],
     )
-    .action((source: string, options: Shared & { map: Mapping[] }) =>
+    .option('--id <id>', 'only this row, which holds nothing; may be repeated', add, [])
+    .option('--reason <reason>', 'only rows that were put aside alone for this reason; may be repeated', add, [])
+    .option('--ignore-rules', 'ask rows that were put aside alone neither value rules nor how far ahead their time is')
+    .option('--read-anew', 'of a mutable source with such rows: read the table anew, as they are not folded late')
+    .action((source: string, options: ReleaseOptions) =>
       withIngest(terminal, options, RELEASE_MS, (client) => release(terminal, client, source, options)),
     );
   sub('discard', 'drop what is held of a source, or single rows, for good')
     .argument('[source]', 'the source')
-    .option('--id <id>', 'a row by its id, instead; may be repeated', (id: string, ids: string[]) => [...ids, id], [])
+    .option('--id <id>', 'a row by its id, instead; may be repeated', add, [])
     .option('--keep', 'of a mutable source: do not read the table anew, though views then differ from it')
     .option('-y, --yes', 'do not ask')
     .action((source: string | undefined, options: Shared & { id: string[]; keep?: boolean; yes?: boolean }) =>
@@ -124,47 +136,86 @@ async function withIngest(
   }
 }
 
-async function release(
-  terminal: Terminal,
-  client: Client,
-  source: string,
-  { map, json }: Shared & { map: Mapping[] },
-): Promise<void> {
-  const blocked = new Map<number, string>();
+async function release(terminal: Terminal, client: Client, source: string, options: ReleaseOptions): Promise<void> {
+  const { map, id, reason, ignoreRules = false, readAnew = false, json } = options;
+  const request = { source, mappings: map, ids: id, reasons: reason, ignoreRules, readAnew };
+  let blocked: string | undefined;
+  const stay: string[] = [];
   let before = '';
-  for await (const progress of client.releaseQuarantine({ source, mappings: map }, { signal: terminal.signal })) {
-    const { route, released, held, done } = progress;
-    const line =
-      json === true
-        ? JSON.stringify({ route, released: Number(released), held: Number(held), blocked: progress.blocked, done })
-        : `route ${route}: ${countText(released)} released, ${countText(held)} held${done ? '; it flows' : ''}`;
+  let aloneCount = 0n;
+  for await (const progress of client.releaseQuarantine(request, { signal: terminal.signal })) {
+    const { alone } = progress;
+    const line = json === true ? progressJson(progress) : progressText(progress);
     if (line !== before) terminal.out(`${line}\n`);
     before = line;
-    if (progress.blocked !== '') blocked.set(route, progress.blocked);
+    if (progress.blocked !== '' && alone === undefined) blocked ??= progress.blocked;
+    aloneCount += (alone?.released ?? 0n) + (alone?.left ?? 0n);
+    if (alone !== undefined && alone.left > 0n && !alone.readAnew) stay.push(alone.why);
   }
-  const [first] = blocked.values();
-  if (first === undefined) return;
-  throw new FreshetError('CONTRACT_BROKEN', `a held row of ${source} may still not be read: ${first}`, {
+  if (blocked !== undefined) {
+    throw new FreshetError('CONTRACT_BROKEN', `a held row of ${source} may still not be read: ${blocked}`, {
+      place: `source ${source}`,
+      remedy: `Adapt the definitions, give --map, or drop the row: freshet quarantine list ${source}; freshet quarantine discard --id <id>`,
+    });
+  }
+  // Who asked for a whole source is told what stays, and that is no failure: it stays because of what it is.
+  if (id.length + reason.length === 0) return;
+  if (aloneCount === 0n) {
+    throw new FreshetError('INVALID_REQUEST', `no row of ${source} was put aside alone by that id or reason`, {
+      place: `source ${source}`,
+      remedy: `see freshet quarantine list ${source}; rows that are held are released together, without --id and --reason`,
+    });
+  }
+  if (stay[0] === undefined) return;
+  throw new FreshetError('CONTRACT_BROKEN', `rows of ${source} stay put aside; the first, because ${stay[0]}`, {
     place: `source ${source}`,
-    remedy: `Adapt the definitions, give --map, or drop the row: freshet quarantine list ${source}; freshet quarantine discard --id <id>`,
+    remedy:
+      'adapt the definitions, or give --ignore-rules for rules and times; or drop them: freshet quarantine discard --id <id>',
   });
+}
+
+function progressJson({ route, released, held, blocked, done, alone }: ReleaseQuarantineResponse): string {
+  const more = alone && {
+    alone: {
+      released: Number(alone.released),
+      left: Number(alone.left),
+      why: alone.why,
+      readAnew: alone.readAnew,
+    },
+  };
+  return JSON.stringify({ route, released: Number(released), held: Number(held), blocked, done, ...more });
+}
+
+function progressText({ route, released, held, done, alone }: ReleaseQuarantineResponse): string {
+  if (alone === undefined)
+    return `route ${route}: ${countText(released)} released, ${countText(held)} held${done ? '; it flows' : ''}`;
+  const anew = alone.readAnew ? '; the table is read anew' : '';
+  const why = alone.why === '' ? '' : `: ${alone.why}`;
+  return `route ${route}: put aside alone: ${countText(alone.released)} released, ${countText(alone.left)} stay${why}${anew}`;
 }
 
 function listText(
   terminal: Terminal,
-  held: readonly HeldTable[],
-  rows: readonly QuarantinedRow[],
-  next: string,
+  { held, alone, rows, nextPageToken: next }: Pick<ListQuarantineResponse, 'held' | 'alone' | 'rows' | 'nextPageToken'>,
 ): string {
   if (held.length === 0 && rows.length === 0) return 'The quarantine is empty.\n';
   const lines = held.map(
     (one) =>
       `${paint(terminal, 'yellow', 'held')} ${one.source} (${one.table}): ${countText(one.rows)} rows since ${timestampText(one.sinceUs)}: ${one.reason}\n`,
   );
+  for (const { source, route, rows: count } of alone) {
+    lines.push(
+      `${paint(terminal, 'yellow', 'aside')} ${source} (route ${route}): ${countText(count)} rows, each alone\n`,
+    );
+  }
   const columns = [{ head: 'id' }, { head: 'source' }, { head: 'operation' }, { head: 'reason' }, { head: 'detail' }];
   const cells = rows.map(({ id, source, operation, reason, detail }) => [id, source, operation, reason, detail]);
   const more = next === '' ? '' : `There are more: --after ${next}\n`;
   return `${lines.join('')}${table(terminal, columns, cells)}\n${more}`;
+}
+
+function add(one: string, others: string[]): string[] {
+  return [...others, one];
 }
 
 function collect(text: string, mappings: Mapping[]): Mapping[] {

@@ -35,7 +35,8 @@ describe('status', () => {
       problem crm: the slot is lost
         fix DROP the slot
       held orders (default/public.orders): 2 rows (1,234 B) under contract 3, since 90.0 s ago
-      12,345 records (999,999 B) since start, 2 quarantined
+      aside clicks (route 1): 3 rows were put aside alone (freshet quarantine list clicks)
+      12,345 records (999,999 B) since start, 5 quarantined
 
       compute HOST  compute-1
       SHARD  FOLDED  BEHIND  LOG TIME     GEN  KEYS  EXPIRED  CEL ERRORS  JOIN MISSES  FOLLOWERS  BUILDING

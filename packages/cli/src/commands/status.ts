@@ -221,9 +221,14 @@ function ingestText(terminal: Terminal, status: GetIngestStatusResponse, nowUs: 
       `${paint(terminal, 'yellow', 'held')} ${one.source} (${one.table}): ${countText(one.rows)} rows (${countText(one.bytes)} B) ` +
       `under contract ${one.contractVersion}, since ${agoText(one.sinceUs, nowUs)}${one.keysOnly ? ', of some keys only' : ''}\n`,
   );
+  const alone = status.alone.map(
+    ({ source, route, rows: count }) =>
+      `${paint(terminal, 'yellow', 'aside')} ${source} (route ${route}): ${countText(count)} rows were put aside alone ` +
+      `(freshet quarantine list ${source})\n`,
+  );
   const quarantined = status.quarantined === 0n ? '' : `, ${countText(status.quarantined)} quarantined`;
   const totals = `${countText(status.records)} records (${countText(status.bytes)} B) since start${quarantined}\n`;
-  return table(terminal, columns, rows) + problems.join('') + held.join('') + totals;
+  return table(terminal, columns, rows) + problems.join('') + held.join('') + alone.join('') + totals;
 }
 
 function computeText(terminal: Terminal, status: GetComputeStatusResponse, nowUs: number): string {

@@ -155,7 +155,7 @@ function judgeIngest(findings: Findings, place: string, status: GetIngestStatusR
   if (status.quarantined > 0n) {
     findings.warning({
       message: `${countText(status.quarantined)} records are in quarantine`,
-      remedy: 'each has its reason in quarantine.jsonl of the data directory of ingest',
+      remedy: 'each has its reason: freshet quarantine list; then release or discard them',
       place,
     });
   }

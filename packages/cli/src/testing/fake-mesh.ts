@@ -106,7 +106,8 @@ export async function startFakeMesh(over: FakeMeshOptions = {}): Promise<FakeMes
         definitionsGeneration: 3n,
         records: 12_345n,
         bytes: 999_999n,
-        quarantined: 2n,
+        quarantined: 5n,
+        alone: [{ source: 'clicks', route: 1, rows: 3n }],
         held: [
           {
             source: 'orders',

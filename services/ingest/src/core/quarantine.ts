@@ -73,6 +73,8 @@ export interface QuarantineEntry extends RowPlace {
   readonly held?: 'table' | 'key' | undefined;
   /** What is held of: the encoded entity keys of the row and of what it was before, in hex. */
   readonly keys?: readonly string[] | undefined;
+  /** The types of the columns, by the contract's order, where the table had others than the contract; else left out. */
+  readonly typeOids?: readonly number[] | undefined;
   /** Held rows: the table as the stream described it. Their values are by its columns' names. */
   readonly shape?: EntryShape | undefined;
   /** Held updates: what was told of the row before. */
@@ -81,6 +83,16 @@ export interface QuarantineEntry extends RowPlace {
   readonly truncates?: boolean | undefined;
   /** It passed when it came first, did not come to the log, and may not be read any more: it is not in its lane's order. */
   readonly late?: boolean | undefined;
+  /** It is released: what goes to the log, decided once and durably, so that whatever ends the release it is the same again. */
+  readonly releasing?: ReleasedRecord | undefined;
+}
+
+/** The record of a row that was put aside alone and is released. */
+export interface ReleasedRecord {
+  /** Undefined: of every partition, as a broadcast table's rows are. */
+  readonly partition?: number | undefined;
+  /** In base64. */
+  readonly record: string;
 }
 
 /** The name of a lane, under which the entries' order holds. */

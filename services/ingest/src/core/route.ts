@@ -54,6 +54,8 @@ export interface Route {
   /** What its rows' values must be; undefined: no rules. */
   readonly rules: RowRules | undefined;
   readonly parsers: readonly TextParser[];
+  /** The types of its columns in the table now, where the contract has others; undefined: as in the contract. */
+  readonly typeOids: readonly number[] | undefined;
   readonly types: readonly ValueType[];
   /** The indexes of the key's columns among the contract's. */
   readonly keyColumns: readonly number[];
@@ -140,6 +142,7 @@ export function prepareRoute(
     rules: readers.isEarlier ? RowRules.compileKnown(source.rules, contract) : RowRules.compile(source.rules, contract),
     types,
     parsers: contract.columns.map((column, i) => parserOf(must(types[i]), column.sourceTypeOid)),
+    typeOids: undefined,
     keyColumns,
     keyKinds: plan.entity?.key.map((column) => column.kind) ?? keyColumns.map((index) => must(types[index]).kind),
     broadcast,
@@ -157,10 +160,11 @@ export function prepareRoute(
 
 /** The route for rows whose columns, in the contract's order, are of these Postgres types; undefined: as in the contract. */
 export function withColumnTypes(route: Route, oids: readonly (number | undefined)[]): Route {
-  const parsers = route.contract.columns.map((column, i) =>
-    parserOf(must(route.types[i]), oids[i] ?? column.sourceTypeOid),
-  );
-  return { ...route, parsers };
+  const { columns } = route.contract;
+  const typeOids = columns.map((column, i) => oids[i] ?? column.sourceTypeOid);
+  const parsers = typeOids.map((oid, i) => parserOf(must(route.types[i]), oid));
+  const isOther = columns.some(({ sourceTypeOid }, i) => typeOids[i] !== sourceTypeOid);
+  return { ...route, parsers, typeOids: isOther ? typeOids : undefined };
 }
 
 /** Whether the route takes updates, deletes and truncations. */
@@ -393,6 +397,7 @@ function entryOf(route: Route, row: SourceRow, reason: QuarantineReason, detail:
     atUs: row.nowUs,
     committedUs: row.committedUs ?? null,
     values,
+    ...(route.typeOids === undefined ? {} : { typeOids: route.typeOids }),
   };
 }
 

@@ -47,6 +47,8 @@ export interface RouteState {
   readonly releaseLane?: number | undefined;
   /** Whether that release is under way: done again, it uses the same lane. */
   readonly releasing?: boolean | undefined;
+  /** The number of the newest release of rows that were put aside alone; undefined: there was none in this generation. */
+  readonly aloneRelease?: number | undefined;
   /** How the table's names are read as the contract's. */
   readonly mapping?: Mapping | undefined;
 }

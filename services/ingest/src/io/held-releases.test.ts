@@ -216,7 +216,8 @@ describe('a table that is held', () => {
     const { signal } = new AbortController();
     const asked = async (columns: Record<string, string>): Promise<unknown> => {
       let last: unknown;
-      for await (const progress of desk.release('events', { columns, labels: {} }, signal)) last = progress;
+      for await (const progress of desk.release('events', { mapping: { columns, labels: {} } }, signal))
+        last = progress;
       return last;
     };
     await world.apply(capture, 1n);

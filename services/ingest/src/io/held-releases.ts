@@ -13,9 +13,8 @@
  * releases of a generation share the lane: held rows are in the order of their commits, so a later one is always behind.
  *
  * Owns that order and the state of releases. Does not own what is held (core/hold.ts: what the file says), what a released row
- * is (core/release.ts), nor what is told of held tables (held-notices.ts).
- * Limit: `PASSES_MAX` routes bring rows at a time, each two of `BATCH_BYTES` in memory, beside what the pipeline may; policy:
- * waits; gauge: the pipeline's. A route that waits for its switch brings none, and holds up no other.
+ * is (core/release.ts), how rows are brought to the log (held-pass.ts), nor what is told of held tables (held-notices.ts).
+ * Limit: `PASSES_MAX` routes bring rows at a time; policy: waits; gauge: the pipeline's. A route that waits for its switch brings none, and holds up no other.
  */
 import type { Contract } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import { assert } from '@freshet/kit/assert.ts';
@@ -23,22 +22,21 @@ import type { Clock } from '@freshet/kit/clock.ts';
 import type { ConditionBoard } from '@freshet/kit/conditions.ts';
 import { FreshetError, isFreshetError } from '@freshet/kit/errors.ts';
 import type { Logger } from '@freshet/kit/logger.ts';
-import type { AppendPipeline } from '../core/append-pipeline.ts';
-import { Batch } from '../core/batch.ts';
-import type { ChangeStream, LiveRoute, ShownShape } from '../core/change-stream.ts';
+import type { LiveRoute, ShownShape } from '../core/change-stream.ts';
 import { type HeldRoute, isHeldOf } from '../core/held-index.ts';
 import { type Mapping, mappingProblem } from '../core/hold.ts';
 import { laterLsn } from '../core/lsn.ts';
 import { comparePlaces, type QuarantineEntry, type RowPlace } from '../core/quarantine.ts';
-import { type Blocked, RELEASE_LANE, releaseEntry } from '../core/release.ts';
-import { advanced, type RouteState, withHoles, withRoutes } from '../core/source-state.ts';
+import { type Blocked, RELEASE_LANE } from '../core/release.ts';
+import { advanced, type RouteState, withRoutes } from '../core/source-state.ts';
 import { tableName } from '../core/sql.ts';
+import { AloneReleases } from './alone-releases.ts';
 import { HeldNotices } from './held-notices.ts';
+import { HeldPass, type HeldStream, type StoppedAt } from './held-pass.ts';
 import type { QuarantineFile } from './quarantine-file.ts';
 import { RuleNotices } from './rule-notices.ts';
 import type { SourceStore } from './source-store.ts';
 
-const BATCH_BYTES = 256 * 1024;
 const PASSES_MAX = 4;
 /** How often it is looked whether something is held, or may go on. */
 const LOOK_MS = 500;
@@ -55,14 +53,6 @@ export interface HeldReleasesOptions {
   readonly onShape?: ((contract: Contract, lsn: bigint) => void) | undefined;
 }
 
-/** The stream beside which rows are released. */
-export interface HeldStream {
-  readonly stream: ChangeStream;
-  readonly pipeline: Pick<AppendPipeline, 'push' | 'drained' | 'until'>;
-  /** The position beyond which nothing may be acknowledged now; undefined: anything may. */
-  readonly holdAt: () => bigint | undefined;
-}
-
 /** How a release stands. */
 export interface ReleaseProgress {
   readonly route: number;
@@ -75,26 +65,9 @@ export interface ReleaseProgress {
   readonly isDone: boolean;
 }
 
-/** A row that was handled, and where to go on behind it. */
-interface Cursor {
-  place: RowPlace | undefined;
-  offset: number;
-  rewrites: number;
-}
-
-interface Running {
-  readonly live: LiveRoute;
-  readonly lane: number;
-  /** Discarded rather than brought to the log. */
-  readonly discards: boolean;
-  readonly cursor: Cursor;
-  count: number;
-  /** What of it is with the pipeline and not durable yet. */
-  bytes: number;
-  batches: number;
-}
-
 export class HeldReleases {
+  /** Rows that hold nothing, which are released when somebody asks for it. */
+  readonly alone: AloneReleases;
   readonly #options: HeldReleasesOptions;
   #beside: HeldStream | undefined;
   /** Routes of which somebody asked for a release, or a discard. */
@@ -110,6 +83,7 @@ export class HeldReleases {
 
   constructor(options: HeldReleasesOptions) {
     this.#options = options;
+    this.alone = new AloneReleases(options);
     this.#rules = new RuleNotices(options);
     this.#notices = new HeldNotices(options);
   }
@@ -205,16 +179,20 @@ export class HeldReleases {
     const failed = new AbortController();
     const until = AbortSignal.any([signal, failed.signal]);
     /** By route: one that waits, for a build or for room, holds up no other. */
-    const looks = new Map<number, Promise<void>>();
+    const looks = new Map<string, Promise<void>>();
+    const begin = (name: string, work: () => Promise<void>): void => {
+      if (looks.has(name)) return;
+      const look = work()
+        .catch((error: unknown) => failed.abort(error))
+        .finally(() => looks.delete(name));
+      looks.set(name, look);
+    };
     try {
       while (!until.aborted) {
         for (const live of beside.stream.routes) {
           const { number } = live.route;
-          if (looks.has(number)) continue;
-          const look = this.#look(live, beside, until)
-            .catch((error: unknown) => failed.abort(error))
-            .finally(() => looks.delete(number));
-          looks.set(number, look);
+          begin(`held/${number}`, () => this.#look(live, beside, until));
+          begin(`alone/${number}`, () => this.alone.look(live, beside, until));
         }
         this.#notices.forgetUnstreamed(beside.stream.routes);
         this.#notices.tellFull(this.#options.quarantine.isFull && beside.holdAt() !== undefined);
@@ -290,25 +268,37 @@ export class HeldReleases {
     const { released } = state;
     // What was released, and could not be taken out of the file, is not brought again.
     const place = released && { ...held.first, major: BigInt(released.major), minor: released.minor };
-    const cursor: Cursor = { place, offset: held.offset, rewrites: quarantine.rewrites };
-    const running: Running = { live, lane, cursor, count: 0, discards, bytes: 0, batches: 0 };
+    const onRow = (count: number): void => void this.#released.set(route, count);
+    const { store, clock } = this.#options;
+    const pass = new HeldPass({
+      quarantine,
+      store,
+      clock,
+      beside,
+      live,
+      lane,
+      discards,
+      place,
+      offset: held.offset,
+      onRow,
+    });
     logger.info('releasing held rows', { route, lane, rows: held.count });
     for (;;) {
-      const blocked = await this.#passBeside(running, beside, signal);
+      const blocked = await this.#passBeside(pass, signal);
       if (blocked !== undefined) {
-        await this.#stop(running, blocked, beside, signal);
+        await this.#stop(pass, blocked, signal);
         return;
       }
       // With room for more than what is held: else what comes could wait for room that the switch would make.
-      if (quarantine.isHalfFull) await this.#settle(running, beside, signal);
+      if (quarantine.isHalfFull) await this.#settle(pass, signal);
       const { promise, resolve, reject } = Promise.withResolvers<'switched' | 'later' | StoppedAt>();
-      this.#turns.set(route, () => this.#turn(running, beside, signal).then(resolve, reject));
+      this.#turns.set(route, () => this.#turn(pass, signal).then(resolve, reject));
       const ended = (): void => reject(signal.reason);
       signal.addEventListener('abort', ended, { once: true });
       try {
         const how = await promise;
         if (typeof how === 'object') {
-          await this.#stop(running, how, beside, signal);
+          await this.#stop(pass, how, signal);
           return;
         }
         if (how === 'switched') break;
@@ -317,22 +307,22 @@ export class HeldReleases {
       }
       await this.#options.clock.sleep(LOOK_MS, signal);
     }
-    await quarantine.remove(isHeldOf(route, live.route.generation, cursor.place));
+    await quarantine.remove(isHeldOf(route, live.route.generation, pass.place));
     this.#asked.delete(route);
     this.#notices.tell(route, undefined, undefined);
-    logger.info('held rows were released, and the table flows', { route, lane, rows: running.count });
+    logger.info('held rows were released, and the table flows', { route, lane, rows: pass.count });
   }
 
   /** The stream stands still: what is left goes to the log, all is made durable and saved, and rows flow. */
-  async #turn(running: Running, beside: HeldStream, signal: AbortSignal): Promise<'switched' | 'later' | StoppedAt> {
+  async #turn(pass: HeldPass, signal: AbortSignal): Promise<'switched' | 'later' | StoppedAt> {
     const { store } = this.#options;
-    const { stream, pipeline } = beside;
-    const { number: route } = running.live.route;
+    const { stream, pipeline } = pass.beside;
+    const { number: route } = pass.live.route;
     await pipeline.drained(signal);
-    const blocked = await this.#pass(running, beside, signal);
+    const blocked = await pass.goOn(signal);
     await pipeline.drained(signal);
     if (blocked !== undefined) return blocked;
-    const { place } = running.cursor;
+    const { place } = pass;
     assert(place !== undefined, 'a release of nothing');
     // What was sent again since the connection was made may not have come this far.
     const reached = laterLsn(store.state.acknowledgedLsn, stream.endLsn);
@@ -347,82 +337,23 @@ export class HeldReleases {
     return 'switched';
   }
 
-  /** As #pass, while the stream goes on; so many at a time. */
-  async #passBeside(running: Running, beside: HeldStream, signal: AbortSignal): Promise<StoppedAt | undefined> {
+  /** Goes on while the stream goes on; so many at a time. */
+  async #passBeside(pass: HeldPass, signal: AbortSignal): Promise<StoppedAt | undefined> {
     while (this.#passing >= PASSES_MAX) await this.#options.clock.sleep(LOOK_MS, signal);
     this.#passing += 1;
     try {
-      return await this.#pass(running, beside, signal);
+      return await pass.goOn(signal);
     } finally {
       this.#passing -= 1;
     }
   }
 
-  /** Brings what is held, from the cursor on, to the log; resolves at its end, or with the row that may not be released. */
-  async #pass(running: Running, beside: HeldStream, signal: AbortSignal): Promise<StoppedAt | undefined> {
-    const { quarantine } = this.#options;
-    for (;;) {
-      const blocked = await this.#passOnce(running, beside, signal);
-      // Rewritten while it was read: the end that was come to may not be the file's.
-      if (blocked !== undefined || running.cursor.rewrites === quarantine.rewrites) return blocked;
-    }
-  }
-
-  async #passOnce(running: Running, beside: HeldStream, signal: AbortSignal): Promise<StoppedAt | undefined> {
-    const { quarantine, clock } = this.#options;
-    const { live, cursor, lane } = running;
-    const isMine = isHeldOf(live.route.number, live.route.generation);
-    if (cursor.rewrites !== quarantine.rewrites) {
-      cursor.rewrites = quarantine.rewrites;
-      cursor.offset = quarantine.heldOf(live.route.number, live.route.generation)?.offset ?? 0;
-    }
-    const { stream } = beside;
-    let batch = new Batch();
-    for await (const { entry, next } of quarantine.entries(cursor.offset)) {
-      signal.throwIfAborted();
-      const isNew = cursor.place === undefined || comparePlaces(entry, cursor.place) > 0;
-      if (isMine(entry) && isNew) {
-        const unchanged = stream.unchanged.bind(stream);
-        const settings = { lane, nowUs: clock.nowUs(), unchanged, batch };
-        const why = running.discards ? undefined : releaseEntry(live, entry, settings);
-        if (why !== undefined) {
-          await this.#push(running, batch, beside);
-          return { ...why, place: placeOf(entry) };
-        }
-        cursor.place = placeOf(entry);
-        running.count += 1;
-        this.#released.set(live.route.number, running.count);
-      }
-      cursor.offset = next;
-      if (batch.bytes < BATCH_BYTES) continue;
-      await this.#push(running, batch, beside);
-      batch = new Batch();
-      // Not for room of the stream's: that may wait for the room in the file that this release makes.
-      await beside.pipeline.until(() => running.bytes < BATCH_BYTES, signal);
-    }
-    await this.#push(running, batch, beside);
-    return undefined;
-  }
-
-  async #push(running: Running, batch: Batch, { stream, pipeline }: HeldStream): Promise<void> {
-    // Before what lacks them is in the log, as in the stream.
-    if (stream.takeNewHoles()) await this.#options.store.update((state) => withHoles(state, stream.holes));
-    const { bytes } = batch;
-    running.bytes += bytes;
-    running.batches += 1;
-    batch.isApart = true;
-    pipeline.push(batch, () => {
-      running.bytes -= bytes;
-      running.batches -= 1;
-    });
-  }
-
   /** What was released before a row that may not be is done with; the row, and what is behind it, stay. */
-  async #stop(running: Running, at: StoppedAt, beside: HeldStream, signal: AbortSignal): Promise<void> {
+  async #stop(pass: HeldPass, at: StoppedAt, signal: AbortSignal): Promise<void> {
     const { logger } = this.#options;
-    const { live } = running;
+    const { live } = pass;
     const { number: route } = live.route;
-    await this.#settle(running, beside, signal);
+    await this.#settle(pass, signal);
     await this.#change(route, () => ({ releasing: false }));
     const { reason, detail } = at;
     this.#blocked.set(route, { place: at.place, version: live.route.contract.version, why: { reason, detail } });
@@ -431,13 +362,12 @@ export class HeldReleases {
   }
 
   /** What was released so far is done with, and taken out of the file. */
-  async #settle(running: Running, { pipeline }: HeldStream, signal: AbortSignal): Promise<void> {
+  async #settle(pass: HeldPass, signal: AbortSignal): Promise<void> {
     const { quarantine, store, clock } = this.#options;
-    const { live, cursor } = running;
-    const { place } = cursor;
+    const { live, place } = pass;
     if (place === undefined) return;
     const { number: route, generation } = live.route;
-    await pipeline.until(() => running.batches === 0, signal);
+    await pass.durable(signal);
     // Until no commit of theirs can come again: nothing would tell then that they were held. In a file that is full, the
     // commit of the newest may wait for the room that the others make.
     while (store.state.acknowledgedLsn <= place.major && !quarantine.isHalfFull) await clock.sleep(LOOK_MS, signal);
@@ -489,12 +419,6 @@ export class HeldReleases {
   }
 }
 
-type StoppedAt = Blocked & { readonly place: RowPlace };
-
 function releasedPlace({ major, minor }: Pick<RowPlace, 'major' | 'minor'>): RouteState['released'] {
   return { major: major.toString(), minor };
-}
-
-function placeOf({ route, generation, lane, major, minor, part }: QuarantineEntry): RowPlace {
-  return { route, generation, lane, major, minor, part };
 }

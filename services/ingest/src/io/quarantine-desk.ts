@@ -7,15 +7,18 @@
 import type { Clock } from '@freshet/kit/clock.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
 import type { Logger } from '@freshet/kit/logger.ts';
+import type { AloneRows } from '../core/alone-index.ts';
 import type { LiveRoute } from '../core/change-stream.ts';
 import { type HeldRoute, isHeldOf } from '../core/held-index.ts';
 import type { Mapping } from '../core/hold.ts';
 import { placeName, type QuarantineEntry } from '../core/quarantine.ts';
+import type { AloneRequest } from '../core/release-alone.ts';
 import { isMutable } from '../core/route.ts';
 import type { HeldReleases, ReleaseProgress } from './held-releases.ts';
 import type { QuarantineFile } from './quarantine-file.ts';
 
 const POLL_MS = 200;
+const NOTHING: ReadonlySet<string> = new Set();
 
 export interface QuarantineDeskOptions {
   readonly quarantine: QuarantineFile;
@@ -33,6 +36,27 @@ export interface EntryPage {
   readonly next: string;
 }
 
+/** What is asked of a release. */
+export interface ReleaseWish extends Partial<AloneRequest> {
+  readonly mapping?: Omit<Mapping, 'version'> | undefined;
+  /** Of mutable sources with rows that were put aside alone: read their table anew. */
+  readonly readAnew?: boolean | undefined;
+}
+
+/** What became of rows that were put aside alone. */
+export interface AloneOutcome {
+  readonly released: number;
+  readonly left: number;
+  /** Why the first of them stays; '': none does. */
+  readonly why: string;
+  readonly readAnew: boolean;
+}
+
+interface Found {
+  readonly releases: HeldReleases;
+  readonly live: LiveRoute;
+}
+
 export class QuarantineDesk {
   readonly #options: QuarantineDeskOptions;
 
@@ -42,6 +66,10 @@ export class QuarantineDesk {
 
   held(source: string): readonly HeldRoute[] {
     return this.#options.quarantine.held.filter((route) => source === '' || route.source === source);
+  }
+
+  alone(source: string): readonly AloneRows[] {
+    return this.#options.quarantine.alone.filter((route) => source === '' || route.source === source);
   }
 
   /** Throws INVALID_REQUEST when the token leads nowhere any more. */
@@ -69,14 +97,55 @@ export class QuarantineDesk {
     throw noEntry(id);
   }
 
-  /** Tells how far it is until nothing is held, or nothing more may be released. */
+  /**
+   * Releases what is held of a source, and what of it was put aside alone; the latter only when some of it is named by ids or
+   * reasons. Tells how far it is until nothing is held, or nothing more may be released. Mutable sources: what was put aside
+   * alone is not folded late; with `readAnew` their table is read anew instead.
+   */
   async *release(
     source: string,
+    { mapping, readAnew = false, ids = NOTHING, reasons = NOTHING, ignoresRules = false }: ReleaseWish,
+    signal: AbortSignal,
+  ): AsyncGenerator<ReleaseProgress & { readonly alone?: AloneOutcome }> {
+    const found = this.#routesOf(source);
+    const isSome = ids.size + reasons.size > 0;
+    if (isSome && mapping !== undefined) {
+      throw new FreshetError('INVALID_REQUEST', 'a mapping is of all that is held of a table, not of single rows', {
+        place: 'mappings',
+        remedy: 'release without --id and --reason, or without --map',
+      });
+    }
+    for (const { releases, live } of found) releases.alone.ask(live, { ids, reasons, ignoresRules });
+    if (!isSome) yield* this.#releaseHeld(source, found, mapping, signal);
+    for (const one of found) yield* this.#watchAlone(source, one, readAnew, signal);
+  }
+
+  async *#watchAlone(
+    source: string,
+    { releases, live }: Found,
+    readAnew: boolean,
+    signal: AbortSignal,
+  ): AsyncGenerator<ReleaseProgress & { readonly alone: AloneOutcome }> {
+    const { clock, logger } = this.#options;
+    const { number, generation } = live.route;
+    while (!releases.alone.progress(live).isDone) await clock.sleep(POLL_MS, signal);
+    const { released, left, why } = releases.alone.progress(live);
+    if (released === 0 && left === 0) return;
+    const anew = readAnew && left > 0 && isMutable(live.route);
+    if (anew) {
+      logger.info('a table is to be read anew, because somebody asked for it', { source, route: number });
+      await this.#options.readAnew(number, generation, `rows of source ${source} that were put aside are read anew`);
+    }
+    yield { ...releases.progress(live), alone: { released, left, why: why?.detail ?? '', readAnew: anew } };
+  }
+
+  async *#releaseHeld(
+    source: string,
+    found: readonly Found[],
     mapping: Omit<Mapping, 'version'> | undefined,
     signal: AbortSignal,
   ): AsyncGenerator<ReleaseProgress> {
     const { clock, logger } = this.#options;
-    const found = this.#routesOf(source);
     for (const { releases, live } of found) {
       const { number, contract } = live.route;
       logger.info('a release was asked for', { source, route: number, mapping });
@@ -133,6 +202,12 @@ export class QuarantineDesk {
     for (const id of ids) {
       const entry = await this.show(id);
       const isGone = !releases().some((one) => one.has(entry));
+      if (entry.releasing !== undefined && !isGone && !releases().some((one) => one.isOver(entry))) {
+        throw new FreshetError('UNAVAILABLE', `the row of entry ${id} is being released, and may be in the log`, {
+          place: id,
+          remedy: 'Nothing: it goes by itself. See freshet status when it does not.',
+        });
+      }
       const done = releases().some(
         (one) => one.isOver(entry) || (one.routesOf(entry.source).length > 0 && one.acknowledgedLsn > entry.major),
       );
@@ -163,13 +238,13 @@ export class QuarantineDesk {
     return discarded;
   }
 
-  #streamed(source: string): { readonly releases: HeldReleases; readonly live: LiveRoute }[] {
+  #streamed(source: string): Found[] {
     return this.#options
       .releases()
       .flatMap((releases) => releases.routesOf(source).map((live) => ({ releases, live })));
   }
 
-  #routesOf(source: string): { readonly releases: HeldReleases; readonly live: LiveRoute }[] {
+  #routesOf(source: string): Found[] {
     const found = this.#streamed(source);
     if (found.length > 0) return found;
     throw new FreshetError('INVALID_REQUEST', `no source ${source} is captured here now`, {

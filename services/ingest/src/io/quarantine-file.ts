@@ -15,6 +15,7 @@ import { dirname } from 'node:path';
 import { FreshetError } from '@freshet/kit/errors.ts';
 import type { DiskFile, FileSystem } from '@freshet/log/file-system.ts';
 import { isErrno } from '@freshet/log/file-system.ts';
+import { AloneIndex, type AloneRows } from '../core/alone-index.ts';
 import type { QuarantineWriter } from '../core/append-pipeline.ts';
 import { HeldIndex, type HeldRoute } from '../core/held-index.ts';
 import { comparePlaces, laneName, placeName, type QuarantineEntry, type RowPlace } from '../core/quarantine.ts';
@@ -29,8 +30,8 @@ interface Waiting {
   readonly lines: string;
   readonly count: number;
   readonly marks: ReadonlyMap<string, RowPlace>;
-  /** The held ones, with how far into the lines each begins, and how long it is, in bytes. */
-  readonly held: readonly { readonly entry: QuarantineEntry; readonly at: number; readonly size: number }[];
+  /** What the indexes are told, with how far into the lines each begins, and how long it is, in bytes. */
+  readonly indexed: readonly { readonly entry: QuarantineEntry; readonly at: number; readonly size: number }[];
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
 }
@@ -40,6 +41,7 @@ interface Survey {
   /** By lane, the newest entry of a row that was put aside alone. */
   readonly alone: Map<string, RowPlace>;
   readonly held: HeldIndex;
+  readonly aloneRows: AloneIndex;
   readonly count: number;
   /** Where the next line goes. */
   readonly end: number;
@@ -66,6 +68,7 @@ export class QuarantineFile implements QuarantineWriter {
   readonly #alone: Map<string, RowPlace>;
   readonly #bytesMax: number;
   #held: HeldIndex;
+  #aloneRows: AloneIndex;
   /** How often the file was rewritten: offsets of before are none of its. */
   #rewrites = 0;
   #count: number;
@@ -81,7 +84,7 @@ export class QuarantineFile implements QuarantineWriter {
     files: FileSystem,
     path: string,
     file: DiskFile,
-    { marks, alone, held, count, end }: Survey,
+    { marks, alone, held, aloneRows, count, end }: Survey,
     bytesMax: number,
     damage: QuarantineDamage | undefined,
   ) {
@@ -91,6 +94,7 @@ export class QuarantineFile implements QuarantineWriter {
     this.#durable = marks;
     this.#alone = alone;
     this.#held = held;
+    this.#aloneRows = aloneRows;
     this.#bytesMax = bytesMax;
     this.#marks = new Map(marks);
     this.#count = count;
@@ -112,10 +116,11 @@ export class QuarantineFile implements QuarantineWriter {
         const keptAt = await salvage(files, path, file);
         await file.close();
         const sound = await files.open(path, 'write');
-        const { count, end, held } = await surveyOf(sound);
+        const { count, end, held, aloneRows } = await surveyOf(sound);
         // Marks of before the damage: what comes again after a lost line is written again, rather than passed over.
         const damage = { lines: survey.damagedLines, keptAt };
-        return new QuarantineFile(files, path, sound, { ...survey, held, count, end }, bytesMax, damage);
+        const mended = { ...survey, held, aloneRows, count, end };
+        return new QuarantineFile(files, path, sound, mended, bytesMax, damage);
       } catch (error) {
         await file.close().catch(() => undefined);
         throw error;
@@ -133,7 +138,7 @@ export class QuarantineFile implements QuarantineWriter {
     let lines = '';
     let [count, bytes] = [0, 0];
     const marks = new Map<string, RowPlace>();
-    const held: { entry: QuarantineEntry; at: number; size: number }[] = [];
+    const indexed: { entry: QuarantineEntry; at: number; size: number }[] = [];
     for (const entry of entries) {
       const mark = this.#marks.get(laneName(entry));
       if (entry.late !== true) {
@@ -145,14 +150,14 @@ export class QuarantineFile implements QuarantineWriter {
       if (entry.held === undefined) this.#alone.set(laneName(entry), placeOf(entry));
       const line = lineOf(entry);
       const size = Buffer.byteLength(line);
-      if (entry.held !== undefined) held.push({ entry, at: bytes, size });
+      indexed.push({ entry, at: bytes, size });
       count += 1;
       lines += line;
       bytes += size;
     }
     // Also when nothing is new: what the entries repeat may still be on its way.
     await new Promise<void>((resolve, reject) => {
-      this.#waiting.push({ lines, count, marks, held, resolve, reject });
+      this.#waiting.push({ lines, count, marks, indexed, resolve, reject });
       this.#writing ??= this.#write();
     });
   }
@@ -196,6 +201,16 @@ export class QuarantineFile implements QuarantineWriter {
     return this.#held.all;
   }
 
+  /** What of a generation of a route was put aside alone, durably; undefined: nothing. */
+  aloneOf(route: number, generation: number): AloneRows | undefined {
+    return this.#aloneRows.of(route, generation);
+  }
+
+  /** All that was put aside alone. */
+  get alone(): readonly AloneRows[] {
+    return this.#aloneRows.all;
+  }
+
   /** Whether half of what the file may take is taken. */
   get isHalfFull(): boolean {
     return this.#end > this.#bytesMax / 2;
@@ -236,10 +251,19 @@ export class QuarantineFile implements QuarantineWriter {
    * waits; an entry that was taken out and comes again is passed over, as any other. Throws DATA_DAMAGED when a line was
    * damaged since the file was opened: whose it is cannot be told, and it is not to go without a word (C1).
    */
-  async remove(isUnwanted: (entry: QuarantineEntry) => boolean): Promise<number> {
+  remove(isUnwanted: (entry: QuarantineEntry) => boolean): Promise<number> {
+    return this.rewrite((entry) => (isUnwanted(entry) ? undefined : entry));
+  }
+
+  /**
+   * As remove, for entries that become others as well: `change` gives what stands for an entry, itself for one that stays as it
+   * is. Each is asked once, in order; nothing is changed when it throws. Resolves with how many went or are others. The limit of
+   * bytes is not asked: what becomes larger waits to go.
+   */
+  async rewrite(change: (entry: QuarantineEntry) => QuarantineEntry | undefined): Promise<number> {
     while (this.#writing !== undefined) await this.#writing;
     if (this.#failure !== undefined) throw this.#failure.error;
-    const rewriting = onDisk(this.#path, () => this.#without(isUnwanted));
+    const rewriting = onDisk(this.#path, () => this.#rewrite(change));
     this.#writing = rewriting.then(
       () => this.#write(),
       () => this.#write(),
@@ -247,29 +271,31 @@ export class QuarantineFile implements QuarantineWriter {
     return rewriting;
   }
 
-  async #without(isUnwanted: (entry: QuarantineEntry) => boolean): Promise<number> {
+  async #rewrite(change: (entry: QuarantineEntry) => QuarantineEntry | undefined): Promise<number> {
     const [files, path, file, oldEnd] = [this.#files, this.#path, this.#file, this.#end];
-    let removed = 0;
-    let end = 0;
+    let [changed, count, end] = [0, 0, 0];
     const held = new HeldIndex();
+    const aloneRows = new AloneIndex();
     async function* kept(): AsyncGenerator<Buffer> {
       for await (const { text, next } of linesOf(file)) {
         // What a failed write left.
         if (next > oldEnd) return;
         const entry = entryOf(text);
         if (entry === undefined) throw damagedLine(path, next);
-        if (isUnwanted(entry)) removed += 1;
-        else {
-          const line = Buffer.from(`${text}\n`);
-          held.add(entry, end, line.length);
-          end += line.length;
-          yield line;
-        }
+        const now = change(entry);
+        if (now !== entry) changed += 1;
+        if (now === undefined) continue;
+        const line = Buffer.from(now === entry ? `${text}\n` : lineOf(now));
+        held.add(now, end, line.length);
+        aloneRows.add(now);
+        count += 1;
+        end += line.length;
+        yield line;
       }
     }
     const draft = `${path}.new`;
     await copyWhole(files, draft, kept());
-    if (removed === 0) {
+    if (changed === 0) {
       await files.remove(draft);
       return 0;
     }
@@ -278,9 +304,10 @@ export class QuarantineFile implements QuarantineWriter {
     // At once: the old file has no name any more, and what would be written to it is lost.
     this.#file = next;
     this.#held = held;
+    this.#aloneRows = aloneRows;
     this.#rewrites += 1;
     this.#end = end;
-    this.#count -= removed;
+    this.#count = count;
     this.#torn = false;
     await file.close().catch(() => undefined);
     try {
@@ -289,7 +316,7 @@ export class QuarantineFile implements QuarantineWriter {
       this.#failure = { error: unknownContent(path, error) };
       throw this.#failure.error;
     }
-    return removed;
+    return changed;
   }
 
   async close(): Promise<void> {
@@ -307,9 +334,12 @@ export class QuarantineFile implements QuarantineWriter {
       let begins = this.#end;
       try {
         await this.#writeLines(Buffer.from(group.map(({ lines }) => lines).join('')));
-        for (const { lines, count, marks, held, resolve } of group) {
+        for (const { lines, count, marks, indexed, resolve } of group) {
           this.#count += count;
-          for (const { entry, at, size } of held) this.#held.add(entry, begins + at, size);
+          for (const { entry, at, size } of indexed) {
+            this.#held.add(entry, begins + at, size);
+            this.#aloneRows.add(entry);
+          }
           begins += Buffer.byteLength(lines);
           for (const [lane, place] of marks) this.#durable.set(lane, place);
           resolve();
@@ -371,11 +401,13 @@ async function surveyOf(file: DiskFile): Promise<Survey> {
   const marks = new Map<string, RowPlace>();
   const alone = new Map<string, RowPlace>();
   const held = new HeldIndex();
+  const aloneRows = new AloneIndex();
   let [count, end, damagedLines, begins] = [0, 0, 0, 0];
   for await (const { text, next } of linesOf(file)) {
     const entry = entryOf(text);
     if (entry !== undefined) {
       held.add(entry, begins, next - begins);
+      aloneRows.add(entry);
       if (damagedLines === 0) marks.set(laneName(entry), placeOf(entry));
       if (entry.held === undefined) alone.set(laneName(entry), placeOf(entry));
       count += 1;
@@ -386,7 +418,7 @@ async function surveyOf(file: DiskFile): Promise<Survey> {
     }
     begins = next;
   }
-  return { marks, alone, held, count, end, damagedLines };
+  return { marks, alone, held, aloneRows, count, end, damagedLines };
 }
 
 /** Keeps a copy of the file as it is, and then replaces it by its sound lines; resolves with where the copy is. */

@@ -47,6 +47,7 @@ interface StateJson {
     readonly released?: RouteState['released'];
     readonly releaseLane?: number | undefined;
     readonly releasing?: boolean | undefined;
+    readonly aloneRelease?: number | undefined;
     readonly mapping?: RouteState['mapping'];
   }[];
 }

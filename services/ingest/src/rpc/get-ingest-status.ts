@@ -12,10 +12,11 @@ import type { Condition } from '@freshet/gen/freshet/type/v1/condition_pb.ts';
 import type { FreshetError } from '@freshet/kit/errors.ts';
 import { toErrorDetail } from '@freshet/kit/grpc/error-mapping.ts';
 import type { KeptPartition, RetentionState } from '@freshet/log/retention-keeper.ts';
+import type { AloneRows } from '../core/alone-index.ts';
 import type { HeldRoute } from '../core/held-index.ts';
 import type { SnapshotReport } from '../core/snapshot-progress.ts';
 import type { SourceReport } from '../core/source-report.ts';
-import { heldTable } from './list-quarantine.ts';
+import { aloneRows, heldTable } from './list-quarantine.ts';
 
 export interface IngestReport {
   readonly logId: string;
@@ -26,6 +27,8 @@ export interface IngestReport {
   readonly quarantined: number;
   /** What is held of tables. */
   readonly held: readonly HeldRoute[];
+  /** What was put aside alone. */
+  readonly alone: readonly AloneRows[];
   /** What is not as it should be. */
   readonly conditions: readonly Condition[];
   /** The log's partitions, by number. */
@@ -37,7 +40,7 @@ export function getIngestStatus(
   report: () => IngestReport,
 ): (request: GetIngestStatusRequest) => Promise<MessageInitShape<typeof GetIngestStatusResponseSchema>> {
   return () => {
-    const { logId, definitionsGeneration, sources, missing, quarantined, held, conditions, kept } = report();
+    const { logId, definitionsGeneration, sources, missing, quarantined, held, alone, conditions, kept } = report();
     const sum = (count: (source: SourceReport) => number): bigint =>
       BigInt(sources.reduce((total, source) => total + count(source), 0));
     return Promise.resolve({
@@ -47,6 +50,7 @@ export function getIngestStatus(
       bytes: sum(({ recordBytes }) => recordBytes),
       quarantined: BigInt(quarantined),
       held: held.map(heldTable),
+      alone: aloneRows(alone),
       conditions: [...conditions],
       partitions: kept.partitions.map((partition) => partitionStatus(partition, kept)),
       sources: [

@@ -1,12 +1,14 @@
 /** QuarantineService.ListQuarantine: what is held, and entries a page at a time. */
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import type {
+  AloneRowsSchema,
   HeldTableSchema,
   ListQuarantineRequest,
   ListQuarantineResponseSchema,
   QuarantinedRowSchema,
 } from '@freshet/gen/freshet/ingest/v1/quarantine_pb.ts';
 import { Operation } from '@freshet/gen/freshet/log/v1/log_pb.ts';
+import type { AloneRows } from '../core/alone-index.ts';
 import type { HeldRoute } from '../core/held-index.ts';
 import { placeName, type QuarantineEntry } from '../core/quarantine.ts';
 
@@ -15,6 +17,7 @@ const PAGE = 100;
 /** Whoever has the entries: io/quarantine-desk.ts. */
 export interface QuarantineLister {
   held(source: string): readonly HeldRoute[];
+  alone(source: string): readonly AloneRows[];
   list(source: string, token: string, size: number): Promise<{ entries: readonly QuarantineEntry[]; next: string }>;
 }
 
@@ -26,10 +29,20 @@ export function listQuarantine(
     const held = pageToken === '' ? desk.held(source) : [];
     return {
       held: held.map(heldTable),
+      alone: pageToken === '' ? aloneRows(desk.alone(source)) : [],
       rows: entries.map(rowOf),
       nextPageToken: next,
     };
   };
+}
+
+/** What was put aside alone, by route. */
+export function aloneRows(alone: readonly AloneRows[]): MessageInitShape<typeof AloneRowsSchema>[] {
+  const routes = new Map<number, { source: string; route: number; rows: bigint }>();
+  for (const { route, source, count } of alone) {
+    routes.set(route, { source, route, rows: (routes.get(route)?.rows ?? 0n) + BigInt(count) });
+  }
+  return [...routes.values()].sort((a, b) => a.route - b.route);
 }
 
 /** What is held of a route. */

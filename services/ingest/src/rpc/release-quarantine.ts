@@ -1,4 +1,4 @@
-/** QuarantineService.ReleaseQuarantine: releases what is held of a source, telling how far it is. */
+/** QuarantineService.ReleaseQuarantine: releases what was put aside of a source, telling how far it is. */
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import type {
   NameMapping,
@@ -6,11 +6,12 @@ import type {
   ReleaseQuarantineResponseSchema,
 } from '@freshet/gen/freshet/ingest/v1/quarantine_pb.ts';
 import type { Mapping } from '../core/hold.ts';
+import type { AloneOutcome, ReleaseWish } from '../io/quarantine-desk.ts';
 
 export interface Releaser {
   release(
     source: string,
-    mapping: Omit<Mapping, 'version'> | undefined,
+    wish: ReleaseWish,
     signal: AbortSignal,
   ): AsyncIterable<{
     readonly route: number;
@@ -18,6 +19,7 @@ export interface Releaser {
     readonly held: number;
     readonly blocked: { readonly detail: string } | undefined;
     readonly isDone: boolean;
+    readonly alone?: AloneOutcome;
   }>;
 }
 
@@ -27,14 +29,24 @@ export function releaseQuarantine(
   request: ReleaseQuarantineRequest,
   context: { readonly signal: AbortSignal },
 ) => AsyncIterable<MessageInitShape<typeof ReleaseQuarantineResponseSchema>> {
-  return async function* ({ source, mappings }, { signal }) {
-    for await (const { route, released, held, blocked, isDone } of desk.release(source, mappingOf(mappings), signal)) {
+  return async function* ({ source, mappings, ids, reasons, ignoreRules, readAnew }, { signal }) {
+    const wish: ReleaseWish = {
+      mapping: mappingOf(mappings),
+      ids: new Set(ids),
+      reasons: new Set(reasons),
+      ignoresRules: ignoreRules,
+      readAnew,
+    };
+    for await (const { route, released, held, blocked, isDone, alone } of desk.release(source, wish, signal)) {
       yield {
         route,
         released: BigInt(released),
         held: BigInt(held),
         blocked: blocked?.detail ?? '',
         done: isDone,
+        ...(alone === undefined
+          ? {}
+          : { alone: { ...alone, released: BigInt(alone.released), left: BigInt(alone.left) } }),
       };
     }
   };

@@ -23,6 +23,10 @@ import type {
 } from '../core/source-database.ts';
 import { type PublishedTables, publishedKey, type SlotFacts } from '../core/source-state.ts';
 
+function oidOf(column: string): typeof INT8 | typeof TIMESTAMPTZ {
+  return column === 'at' ? TIMESTAMPTZ : INT8;
+}
+
 /** A row by column; every table has an "id", its primary key. */
 export type ScriptedRow = Readonly<Record<string, string | null>>;
 
@@ -44,6 +48,12 @@ interface Commit {
 }
 
 const INT8 = 20;
+const TIMESTAMPTZ = 1184;
+const BASES = {
+  [INT8]: { oid: INT8, name: 'int8', category: 'N', elementOid: 0, modifier: -1 },
+  [TIMESTAMPTZ]: { oid: TIMESTAMPTZ, name: 'timestamptz', category: 'D', elementOid: 0, modifier: -1 },
+};
+const TEXTS = { [INT8]: 'bigint', [TIMESTAMPTZ]: 'timestamp with time zone' };
 const MODES = { append: 1, mutable: 2 } as const;
 const COMMIT_BYTES = 8n;
 
@@ -300,11 +310,10 @@ export class ScriptedDatabase implements SourceDatabase {
     };
   }
 
-  /** The table as its catalog has it: every column is an int8, the replica identity is the whole row. */
+  /** The table as its catalog has it: a column named `at` is a timestamptz, others are int8; the replica identity is the whole row. */
   catalogTable(name: string): CatalogTable | undefined {
     const table = this.#tables.get(name);
     if (table === undefined) return undefined;
-    const base = { oid: INT8, name: 'int8', category: 'N', elementOid: 0, modifier: -1 };
     return {
       oid: table.oid,
       schema: 'public',
@@ -320,11 +329,11 @@ export class ScriptedDatabase implements SourceDatabase {
       columns: table.columns.map((column, i) => ({
         name: column,
         number: i + 1,
-        typeOid: INT8,
-        typeText: 'bigint',
+        typeOid: oidOf(column),
+        typeText: TEXTS[oidOf(column)],
         nullable: column !== 'id',
         generated: false,
-        base,
+        base: BASES[oidOf(column)],
         typeModifier: -1,
         defaultExpression: '',
         enumLabels: [],
@@ -340,7 +349,7 @@ export class ScriptedDatabase implements SourceDatabase {
       schema: 'public',
       table: name,
       replicaIdentity: 'f',
-      columns: columns.map((column) => ({ name: column, typeOid: INT8, typeModifier: -1, identity: true })),
+      columns: columns.map((column) => ({ name: column, typeOid: oidOf(column), typeModifier: -1, identity: true })),
     };
   }
 

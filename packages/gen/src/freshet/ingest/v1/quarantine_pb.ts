@@ -4,6 +4,7 @@
 
 // The quarantine: rows that must not reach a fold yet, and what becomes of them.
 // History: 2026-11-29 first version; ingest first, then the command. 2026-11-29 HeldTable.bytes; additive, any order.
+// 2026-11-29 releases of rows that were put aside alone; additive, ingest first, then the command.
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
@@ -14,7 +15,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file freshet/ingest/v1/quarantine.proto.
  */
 export const file_freshet_ingest_v1_quarantine: GenFile = /*@__PURE__*/
-  fileDesc("CiJmcmVzaGV0L2luZ2VzdC92MS9xdWFyYW50aW5lLnByb3RvEhFmcmVzaGV0LmluZ2VzdC52MSJrChVMaXN0UXVhcmFudGluZVJlcXVlc3QSGAoGc291cmNlGAEgASgJQgi6SAVyAxiAAhIbCgpwYWdlX3Rva2VuGAIgASgJQge6SARyAhhAEhsKCXBhZ2Vfc2l6ZRgDIAEoDUIIukgFKgMY6AcijgEKFkxpc3RRdWFyYW50aW5lUmVzcG9uc2USKgoEaGVsZBgBIAMoCzIcLmZyZXNoZXQuaW5nZXN0LnYxLkhlbGRUYWJsZRIvCgRyb3dzGAIgAygLMiEuZnJlc2hldC5pbmdlc3QudjEuUXVhcmFudGluZWRSb3cSFwoPbmV4dF9wYWdlX3Rva2VuGAMgASgJIqUBCglIZWxkVGFibGUSDgoGc291cmNlGAEgASgJEg0KBXRhYmxlGAIgASgJEg0KBXJvdXRlGAMgASgNEhEKCWtleXNfb25seRgEIAEoCBIMCgRyb3dzGAUgASgEEg4KBnJlYXNvbhgGIAEoCRIYChBjb250cmFjdF92ZXJzaW9uGAcgASgNEhAKCHNpbmNlX3VzGAggASgSEg0KBWJ5dGVzGAkgASgEItUBCg5RdWFyYW50aW5lZFJvdxIKCgJpZBgBIAEoCRIOCgZzb3VyY2UYAiABKAkSDQoFdGFibGUYAyABKAkSDgoGcmVhc29uGAQgASgJEg4KBmRldGFpbBgFIAEoCRIQCghwb3NpdGlvbhgGIAEoBBIZCgxjb21taXR0ZWRfdXMYByABKBJIAIgBARIRCglvcGVyYXRpb24YCCABKAkSGAoQY29udHJhY3RfdmVyc2lvbhgJIAEoDRINCgVob2xkcxgKIAEoCEIPCg1fY29tbWl0dGVkX3VzIi8KFVNob3dRdWFyYW50aW5lUmVxdWVzdBIWCgJpZBgBIAEoCUIKukgHcgUQARjIASJWChZTaG93UXVhcmFudGluZVJlc3BvbnNlEi4KA3JvdxgBIAEoCzIhLmZyZXNoZXQuaW5nZXN0LnYxLlF1YXJhbnRpbmVkUm93EgwKBGpzb24YAiABKAkiOQoLTmFtZU1hcHBpbmcSDgoGY29sdW1uGAEgASgJEg0KBWxhYmVsGAIgASgJEgsKA25vdxgDIAEoCSJzChhSZWxlYXNlUXVhcmFudGluZVJlcXVlc3QSGgoGc291cmNlGAEgASgJQgq6SAdyBRABGIACEjsKCG1hcHBpbmdzGAIgAygLMh4uZnJlc2hldC5pbmdlc3QudjEuTmFtZU1hcHBpbmdCCbpIBpIBAxDoByJpChlSZWxlYXNlUXVhcmFudGluZVJlc3BvbnNlEg0KBXJvdXRlGAEgASgNEhAKCHJlbGVhc2VkGAIgASgEEgwKBGhlbGQYAyABKAQSDwoHYmxvY2tlZBgEIAEoCRIMCgRkb25lGAUgASgIIloKGERpc2NhcmRRdWFyYW50aW5lUmVxdWVzdBIYCgZzb3VyY2UYASABKAlCCLpIBXIDGIACEhYKA2lkcxgCIAMoCUIJukgGkgEDEOgHEgwKBGtlZXAYAyABKAgiQQoZRGlzY2FyZFF1YXJhbnRpbmVSZXNwb25zZRIRCglkaXNjYXJkZWQYASABKAQSEQoJcmVhZF9hbmV3GAIgAygNMsMDChFRdWFyYW50aW5lU2VydmljZRJlCg5MaXN0UXVhcmFudGluZRIoLmZyZXNoZXQuaW5nZXN0LnYxLkxpc3RRdWFyYW50aW5lUmVxdWVzdBopLmZyZXNoZXQuaW5nZXN0LnYxLkxpc3RRdWFyYW50aW5lUmVzcG9uc2USZQoOU2hvd1F1YXJhbnRpbmUSKC5mcmVzaGV0LmluZ2VzdC52MS5TaG93UXVhcmFudGluZVJlcXVlc3QaKS5mcmVzaGV0LmluZ2VzdC52MS5TaG93UXVhcmFudGluZVJlc3BvbnNlEnAKEVJlbGVhc2VRdWFyYW50aW5lEisuZnJlc2hldC5pbmdlc3QudjEuUmVsZWFzZVF1YXJhbnRpbmVSZXF1ZXN0GiwuZnJlc2hldC5pbmdlc3QudjEuUmVsZWFzZVF1YXJhbnRpbmVSZXNwb25zZTABEm4KEURpc2NhcmRRdWFyYW50aW5lEisuZnJlc2hldC5pbmdlc3QudjEuRGlzY2FyZFF1YXJhbnRpbmVSZXF1ZXN0GiwuZnJlc2hldC5pbmdlc3QudjEuRGlzY2FyZFF1YXJhbnRpbmVSZXNwb25zZWIGcHJvdG8z", [file_buf_validate_validate]);
+  fileDesc("CiJmcmVzaGV0L2luZ2VzdC92MS9xdWFyYW50aW5lLnByb3RvEhFmcmVzaGV0LmluZ2VzdC52MSJrChVMaXN0UXVhcmFudGluZVJlcXVlc3QSGAoGc291cmNlGAEgASgJQgi6SAVyAxiAAhIbCgpwYWdlX3Rva2VuGAIgASgJQge6SARyAhhAEhsKCXBhZ2Vfc2l6ZRgDIAEoDUIIukgFKgMY6AciuwEKFkxpc3RRdWFyYW50aW5lUmVzcG9uc2USKgoEaGVsZBgBIAMoCzIcLmZyZXNoZXQuaW5nZXN0LnYxLkhlbGRUYWJsZRIvCgRyb3dzGAIgAygLMiEuZnJlc2hldC5pbmdlc3QudjEuUXVhcmFudGluZWRSb3cSFwoPbmV4dF9wYWdlX3Rva2VuGAMgASgJEisKBWFsb25lGAQgAygLMhwuZnJlc2hldC5pbmdlc3QudjEuQWxvbmVSb3dzIjgKCUFsb25lUm93cxIOCgZzb3VyY2UYASABKAkSDQoFcm91dGUYAiABKA0SDAoEcm93cxgDIAEoBCKlAQoJSGVsZFRhYmxlEg4KBnNvdXJjZRgBIAEoCRINCgV0YWJsZRgCIAEoCRINCgVyb3V0ZRgDIAEoDRIRCglrZXlzX29ubHkYBCABKAgSDAoEcm93cxgFIAEoBBIOCgZyZWFzb24YBiABKAkSGAoQY29udHJhY3RfdmVyc2lvbhgHIAEoDRIQCghzaW5jZV91cxgIIAEoEhINCgVieXRlcxgJIAEoBCLVAQoOUXVhcmFudGluZWRSb3cSCgoCaWQYASABKAkSDgoGc291cmNlGAIgASgJEg0KBXRhYmxlGAMgASgJEg4KBnJlYXNvbhgEIAEoCRIOCgZkZXRhaWwYBSABKAkSEAoIcG9zaXRpb24YBiABKAQSGQoMY29tbWl0dGVkX3VzGAcgASgSSACIAQESEQoJb3BlcmF0aW9uGAggASgJEhgKEGNvbnRyYWN0X3ZlcnNpb24YCSABKA0SDQoFaG9sZHMYCiABKAhCDwoNX2NvbW1pdHRlZF91cyIvChVTaG93UXVhcmFudGluZVJlcXVlc3QSFgoCaWQYASABKAlCCrpIB3IFEAEYyAEiVgoWU2hvd1F1YXJhbnRpbmVSZXNwb25zZRIuCgNyb3cYASABKAsyIS5mcmVzaGV0LmluZ2VzdC52MS5RdWFyYW50aW5lZFJvdxIMCgRqc29uGAIgASgJIjkKC05hbWVNYXBwaW5nEg4KBmNvbHVtbhgBIAEoCRINCgVsYWJlbBgCIAEoCRILCgNub3cYAyABKAkizwEKGFJlbGVhc2VRdWFyYW50aW5lUmVxdWVzdBIaCgZzb3VyY2UYASABKAlCCrpIB3IFEAEYgAISOwoIbWFwcGluZ3MYAiADKAsyHi5mcmVzaGV0LmluZ2VzdC52MS5OYW1lTWFwcGluZ0IJukgGkgEDEOgHEhYKA2lkcxgDIAMoCUIJukgGkgEDEOgHEhkKB3JlYXNvbnMYBCADKAlCCLpIBZIBAhBkEhQKDGlnbm9yZV9ydWxlcxgFIAEoCBIRCglyZWFkX2FuZXcYBiABKAgimgEKGVJlbGVhc2VRdWFyYW50aW5lUmVzcG9uc2USDQoFcm91dGUYASABKA0SEAoIcmVsZWFzZWQYAiABKAQSDAoEaGVsZBgDIAEoBBIPCgdibG9ja2VkGAQgASgJEgwKBGRvbmUYBSABKAgSLwoFYWxvbmUYBiABKAsyIC5mcmVzaGV0LmluZ2VzdC52MS5SZWxlYXNlZEFsb25lIk8KDVJlbGVhc2VkQWxvbmUSEAoIcmVsZWFzZWQYASABKAQSDAoEbGVmdBgCIAEoBBILCgN3aHkYAyABKAkSEQoJcmVhZF9hbmV3GAQgASgIIloKGERpc2NhcmRRdWFyYW50aW5lUmVxdWVzdBIYCgZzb3VyY2UYASABKAlCCLpIBXIDGIACEhYKA2lkcxgCIAMoCUIJukgGkgEDEOgHEgwKBGtlZXAYAyABKAgiQQoZRGlzY2FyZFF1YXJhbnRpbmVSZXNwb25zZRIRCglkaXNjYXJkZWQYASABKAQSEQoJcmVhZF9hbmV3GAIgAygNMsMDChFRdWFyYW50aW5lU2VydmljZRJlCg5MaXN0UXVhcmFudGluZRIoLmZyZXNoZXQuaW5nZXN0LnYxLkxpc3RRdWFyYW50aW5lUmVxdWVzdBopLmZyZXNoZXQuaW5nZXN0LnYxLkxpc3RRdWFyYW50aW5lUmVzcG9uc2USZQoOU2hvd1F1YXJhbnRpbmUSKC5mcmVzaGV0LmluZ2VzdC52MS5TaG93UXVhcmFudGluZVJlcXVlc3QaKS5mcmVzaGV0LmluZ2VzdC52MS5TaG93UXVhcmFudGluZVJlc3BvbnNlEnAKEVJlbGVhc2VRdWFyYW50aW5lEisuZnJlc2hldC5pbmdlc3QudjEuUmVsZWFzZVF1YXJhbnRpbmVSZXF1ZXN0GiwuZnJlc2hldC5pbmdlc3QudjEuUmVsZWFzZVF1YXJhbnRpbmVSZXNwb25zZTABEm4KEURpc2NhcmRRdWFyYW50aW5lEisuZnJlc2hldC5pbmdlc3QudjEuRGlzY2FyZFF1YXJhbnRpbmVSZXF1ZXN0GiwuZnJlc2hldC5pbmdlc3QudjEuRGlzY2FyZFF1YXJhbnRpbmVSZXNwb25zZWIGcHJvdG8z", [file_buf_validate_validate]);
 
 /**
  * Asks for entries.
@@ -77,6 +78,13 @@ export type ListQuarantineResponse = Message<"freshet.ingest.v1.ListQuarantineRe
    * @generated from field: string next_page_token = 3;
    */
   nextPageToken: string;
+
+  /**
+   * What was put aside alone, with the first page.
+   *
+   * @generated from field: repeated freshet.ingest.v1.AloneRows alone = 4;
+   */
+  alone: AloneRows[];
 };
 
 /**
@@ -85,6 +93,41 @@ export type ListQuarantineResponse = Message<"freshet.ingest.v1.ListQuarantineRe
  */
 export const ListQuarantineResponseSchema: GenMessage<ListQuarantineResponse> = /*@__PURE__*/
   messageDesc(file_freshet_ingest_v1_quarantine, 1);
+
+/**
+ * Rows of a route that were put aside alone: nothing waits for them.
+ *
+ * @generated from message freshet.ingest.v1.AloneRows
+ */
+export type AloneRows = Message<"freshet.ingest.v1.AloneRows"> & {
+  /**
+   * The source.
+   *
+   * @generated from field: string source = 1;
+   */
+  source: string;
+
+  /**
+   * The route.
+   *
+   * @generated from field: uint32 route = 2;
+   */
+  route: number;
+
+  /**
+   * How many there are, of all its generations.
+   *
+   * @generated from field: uint64 rows = 3;
+   */
+  rows: bigint;
+};
+
+/**
+ * Describes the message freshet.ingest.v1.AloneRows.
+ * Use `create(AloneRowsSchema)` to create a new message.
+ */
+export const AloneRowsSchema: GenMessage<AloneRows> = /*@__PURE__*/
+  messageDesc(file_freshet_ingest_v1_quarantine, 2);
 
 /**
  * A table of which rows are held.
@@ -161,7 +204,7 @@ export type HeldTable = Message<"freshet.ingest.v1.HeldTable"> & {
  * Use `create(HeldTableSchema)` to create a new message.
  */
 export const HeldTableSchema: GenMessage<HeldTable> = /*@__PURE__*/
-  messageDesc(file_freshet_ingest_v1_quarantine, 2);
+  messageDesc(file_freshet_ingest_v1_quarantine, 3);
 
 /**
  * A row that was put aside.
@@ -245,7 +288,7 @@ export type QuarantinedRow = Message<"freshet.ingest.v1.QuarantinedRow"> & {
  * Use `create(QuarantinedRowSchema)` to create a new message.
  */
 export const QuarantinedRowSchema: GenMessage<QuarantinedRow> = /*@__PURE__*/
-  messageDesc(file_freshet_ingest_v1_quarantine, 3);
+  messageDesc(file_freshet_ingest_v1_quarantine, 4);
 
 /**
  * Asks for an entry.
@@ -266,7 +309,7 @@ export type ShowQuarantineRequest = Message<"freshet.ingest.v1.ShowQuarantineReq
  * Use `create(ShowQuarantineRequestSchema)` to create a new message.
  */
 export const ShowQuarantineRequestSchema: GenMessage<ShowQuarantineRequest> = /*@__PURE__*/
-  messageDesc(file_freshet_ingest_v1_quarantine, 4);
+  messageDesc(file_freshet_ingest_v1_quarantine, 5);
 
 /**
  * An entry.
@@ -295,7 +338,7 @@ export type ShowQuarantineResponse = Message<"freshet.ingest.v1.ShowQuarantineRe
  * Use `create(ShowQuarantineResponseSchema)` to create a new message.
  */
 export const ShowQuarantineResponseSchema: GenMessage<ShowQuarantineResponse> = /*@__PURE__*/
-  messageDesc(file_freshet_ingest_v1_quarantine, 5);
+  messageDesc(file_freshet_ingest_v1_quarantine, 6);
 
 /**
  * A name of the contract's, and what it is in the table now.
@@ -330,7 +373,7 @@ export type NameMapping = Message<"freshet.ingest.v1.NameMapping"> & {
  * Use `create(NameMappingSchema)` to create a new message.
  */
 export const NameMappingSchema: GenMessage<NameMapping> = /*@__PURE__*/
-  messageDesc(file_freshet_ingest_v1_quarantine, 6);
+  messageDesc(file_freshet_ingest_v1_quarantine, 7);
 
 /**
  * Asks for a release.
@@ -351,6 +394,34 @@ export type ReleaseQuarantineRequest = Message<"freshet.ingest.v1.ReleaseQuarant
    * @generated from field: repeated freshet.ingest.v1.NameMapping mappings = 2;
    */
   mappings: NameMapping[];
+
+  /**
+   * Only these rows, which were put aside alone; what is held stays.
+   *
+   * @generated from field: repeated string ids = 3;
+   */
+  ids: string[];
+
+  /**
+   * Likewise, by the reasons for which they were put aside.
+   *
+   * @generated from field: repeated string reasons = 4;
+   */
+  reasons: string[];
+
+  /**
+   * Rows that were put aside alone are asked neither value rules nor how far their event time is ahead.
+   *
+   * @generated from field: bool ignore_rules = 5;
+   */
+  ignoreRules: boolean;
+
+  /**
+   * Mutable sources with such rows: read the table anew, as they are not folded late.
+   *
+   * @generated from field: bool read_anew = 6;
+   */
+  readAnew: boolean;
 };
 
 /**
@@ -358,7 +429,7 @@ export type ReleaseQuarantineRequest = Message<"freshet.ingest.v1.ReleaseQuarant
  * Use `create(ReleaseQuarantineRequestSchema)` to create a new message.
  */
 export const ReleaseQuarantineRequestSchema: GenMessage<ReleaseQuarantineRequest> = /*@__PURE__*/
-  messageDesc(file_freshet_ingest_v1_quarantine, 7);
+  messageDesc(file_freshet_ingest_v1_quarantine, 8);
 
 /**
  * How far a release is.
@@ -400,6 +471,13 @@ export type ReleaseQuarantineResponse = Message<"freshet.ingest.v1.ReleaseQuaran
    * @generated from field: bool done = 5;
    */
   done: boolean;
+
+  /**
+   * What became of rows that were put aside alone; unset while it is not known, and where none was meant.
+   *
+   * @generated from field: freshet.ingest.v1.ReleasedAlone alone = 6;
+   */
+  alone?: ReleasedAlone | undefined;
 };
 
 /**
@@ -407,7 +485,49 @@ export type ReleaseQuarantineResponse = Message<"freshet.ingest.v1.ReleaseQuaran
  * Use `create(ReleaseQuarantineResponseSchema)` to create a new message.
  */
 export const ReleaseQuarantineResponseSchema: GenMessage<ReleaseQuarantineResponse> = /*@__PURE__*/
-  messageDesc(file_freshet_ingest_v1_quarantine, 8);
+  messageDesc(file_freshet_ingest_v1_quarantine, 9);
+
+/**
+ * Rows of a route that were put aside alone, once they were judged again.
+ *
+ * @generated from message freshet.ingest.v1.ReleasedAlone
+ */
+export type ReleasedAlone = Message<"freshet.ingest.v1.ReleasedAlone"> & {
+  /**
+   * How many were released.
+   *
+   * @generated from field: uint64 released = 1;
+   */
+  released: bigint;
+
+  /**
+   * How many stay.
+   *
+   * @generated from field: uint64 left = 2;
+   */
+  left: bigint;
+
+  /**
+   * Why the first of them does; empty: none does.
+   *
+   * @generated from field: string why = 3;
+   */
+  why: string;
+
+  /**
+   * Their table is read anew, which supersedes those that stay.
+   *
+   * @generated from field: bool read_anew = 4;
+   */
+  readAnew: boolean;
+};
+
+/**
+ * Describes the message freshet.ingest.v1.ReleasedAlone.
+ * Use `create(ReleasedAloneSchema)` to create a new message.
+ */
+export const ReleasedAloneSchema: GenMessage<ReleasedAlone> = /*@__PURE__*/
+  messageDesc(file_freshet_ingest_v1_quarantine, 10);
 
 /**
  * Asks to drop entries.
@@ -442,7 +562,7 @@ export type DiscardQuarantineRequest = Message<"freshet.ingest.v1.DiscardQuarant
  * Use `create(DiscardQuarantineRequestSchema)` to create a new message.
  */
 export const DiscardQuarantineRequestSchema: GenMessage<DiscardQuarantineRequest> = /*@__PURE__*/
-  messageDesc(file_freshet_ingest_v1_quarantine, 9);
+  messageDesc(file_freshet_ingest_v1_quarantine, 11);
 
 /**
  * What was dropped.
@@ -470,7 +590,7 @@ export type DiscardQuarantineResponse = Message<"freshet.ingest.v1.DiscardQuaran
  * Use `create(DiscardQuarantineResponseSchema)` to create a new message.
  */
 export const DiscardQuarantineResponseSchema: GenMessage<DiscardQuarantineResponse> = /*@__PURE__*/
-  messageDesc(file_freshet_ingest_v1_quarantine, 10);
+  messageDesc(file_freshet_ingest_v1_quarantine, 12);
 
 /**
  * Rows that were put aside.
@@ -500,7 +620,8 @@ export const QuarantineService: GenService<{
   },
   /**
    * Brings what is held of a source to its views, in order, as a lane of its own, and lets its rows flow; tells how far it is
-   * until nothing is held or a row may not be released. INVALID_REQUEST when no such source is captured now. Cancelled, it
+   * until nothing is held or a row may not be released. Rows that were put aside alone are judged again, and those that may
+   * pass now are brought as another lane; with ids or reasons, only those. INVALID_REQUEST when no such source is captured now. Cancelled, it
    * goes on.
    *
    * @generated from rpc freshet.ingest.v1.QuarantineService.ReleaseQuarantine

@@ -129,13 +129,14 @@ export const LogRecordSchema: GenMessage<LogRecord> = /*@__PURE__*/
 export type Sequence = Message<"freshet.log.v1.Sequence"> & {
   /**
    * Postgres: the LSN of the commit record. Snapshot: the row's number, from 1. Kafka: the offset. Push: the producer's number.
+   * Released from quarantine where it was alone: the number of the release.
    *
    * @generated from field: uint64 major = 1;
    */
   major: bigint;
 
   /**
-   * Postgres: the row's index among its table's rows of the transaction. Else 0.
+   * Postgres: the row's index among its table's rows of the transaction. Released alone: the row's number. Else 0.
    *
    * @generated from field: uint64 minor = 2;
    */
@@ -178,7 +179,7 @@ export type Change = Message<"freshet.log.v1.Change"> & {
 
   /**
    * The ordered delivery that this came by, unique in the generation: 1 is the snapshot, 2 the replication slot,
-   * 3 what was held in quarantine and released.
+   * 3 what was held in quarantine and released, 4 what was put aside there alone and released.
    *
    * @generated from field: uint32 lane = 3;
    */
