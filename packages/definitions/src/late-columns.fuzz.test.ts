@@ -1,11 +1,16 @@
 /**
  * Goal: whatever becomes of a table, a view reads in each row that its route may have the column that it means, or has a route
- * whose rows have it. Method: random changes of a table, each followed by an apply of random views; each column is known by
+ * whose rows have it. Method: random changes of a table, each followed by an apply of random views over it and joined with it; each column is known by
  * what it truly is, and the engine is asked which one it reads in rows of each version that the route had.
  */
 import { create } from '@bufbuild/protobuf';
 import { ContractBook } from '@freshet/engine/fold/contract-book.ts';
-import { type Contract, ContractSchema, ReplicaIdentity } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import {
+  type Column,
+  type Contract,
+  ContractSchema,
+  ReplicaIdentity,
+} from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import { Kind } from '@freshet/gen/freshet/type/v1/value_pb.ts';
 import { must } from '@freshet/kit/assert.ts';
 import fc from 'fast-check';
@@ -96,24 +101,64 @@ function contractOf({ oid, isNumbered, columns }: Table): Contract {
   });
 }
 
-const HEAD =
-  'kind: Entity\nname: user\nkey: { user_id: int64 }\n---\nkind: Source\nname: orders\nmode: append\npostgres: { table: public.orders }\n';
+const HEAD = `kind: Entity
+name: user
+key: { user_id: int64 }
+---
+kind: Source
+name: orders
+mode: append
+postgres: { table: public.orders }
+---
+kind: Source
+name: views
+mode: append
+postgres: { table: public.views }
+`;
+const VIEWS = contractOf({ oid: 2, isNumbered: true, columns: [] });
 
-function resolve(read: readonly string[], table: Table, before: Resolution | undefined): Resolution {
-  const view = (of: string, feature: string): string =>
-    `---\nkind: FeatureView\nname: ${of}\nentity: user\nsource: orders\nfeatures:\n  f: { ${feature} }\n`;
-  const text = [HEAD, view('all', 'count: {}'), ...read.map((column) => view(`of_${column}`, `sum: ${column}`))].join(
-    '',
-  );
+interface Reads {
+  /** Columns of which a view has the sum. */
+  readonly reads: readonly string[];
+  /** Columns that a view of another table joins. */
+  readonly joins: readonly string[];
+}
+
+function resolve({ reads, joins }: Reads, table: Table, before: Resolution | undefined): Resolution {
+  const view = (of: string, rest: string, source = 'orders'): string =>
+    `---\nkind: FeatureView\nname: ${of}\nentity: user\nsource: ${source}\n${rest}\n`;
+  const join = (column: string): string =>
+    `join: [{ table: orders, on: { id: id }, columns: { j: ${column} } }]\nfeatures: { f: { sum: j } }`;
+  const has = (column: string): boolean => table.columns.some((each) => each.name === column);
+  const text = [
+    HEAD,
+    view('all', 'features: { f: { count: {} } }'),
+    ...reads.filter(has).map((column) => view(`of_${column}`, `features: { f: { sum: ${column} } }`)),
+    ...joins.filter(has).map((column) => view(`with_${column}`, join(column), 'views')),
+  ].join('');
   return resolveDefinitions({
     definitions: parseDefinitions([{ path: 'a.yaml', text }]),
-    contracts: new Map([['orders', contractOf(table)]]),
+    contracts: new Map([
+      ['orders', contractOf(table)],
+      ['views', VIEWS],
+    ]),
     previous: before?.resolved,
     highestRoute: before?.highestRoute,
   });
 }
 
-const steps = fc.array(fc.record({ step, reads: fc.subarray(NAMES) }), { minLength: 1, maxLength: 8 });
+/** What is read of the changed table, by which route. */
+function readOf({ resolved: { views } }: Resolution): { readonly route: number; readonly column: Column }[] {
+  return views.flatMap((view) => [
+    ...(view.source === 'orders' ? view.columns.map((column) => ({ route: view.route, column })) : []),
+    ...view.joins.flatMap(({ route, columns }) => columns.map(({ column }) => ({ route, column: must(column) }))),
+  ]);
+}
+
+const steps = fc.array(fc.record({ step, reads: fc.subarray(NAMES), joins: fc.subarray(NAMES) }), {
+  minLength: 1,
+  maxLength: 8,
+});
 
 it('a view reads the column that it means in all rows of its route', () => {
   let shared = 0;
@@ -127,12 +172,13 @@ it('a view reads the column that it means in all rows of its route', () => {
         isNumbered,
         columns: ['a', 'b'].map((of, at) => ({ name: of, kind: Kind.INT64, number: at + 3, is: at + 3 })),
       };
-      let before = resolve(['a'], table, undefined);
+      let before = resolve({ reads: ['a'], joins: ['b'] }, table, undefined);
       const book = new ContractBook();
       /** By version, what each name is in rows of it; a column that changed its name while nobody read it is in none. */
       const meant = new Map<number, Map<string, number>>();
       const note = ({ resolved }: Resolution): void => {
         for (const { route, source } of resolved.routes) {
+          if (source?.name !== 'orders') continue;
           const contract = must(source?.contract);
           book.add(route, contract);
           if (!meant.has(contract.version))
@@ -140,33 +186,28 @@ it('a view reads the column that it means in all rows of its route', () => {
         }
       };
       note(before);
-      for (const { step: one, reads } of all) {
-        const version = must(before.resolved.routes[0]?.source?.contract).version;
-        const read = new Set(before.resolved.views.flatMap(({ columns }) => columns.map((column) => column.name)));
+      for (const { step: one, ...wanted } of all) {
+        const routes = before.resolved.routes.filter(({ source }) => source?.name === 'orders');
+        const version = must(routes[0]?.source?.contract).version;
+        const read = new Set(readOf(before).map(({ column }) => column.name));
         const was = table;
         table = after(was, one, next);
         for (const { name: old, is } of was.columns) {
           const now = table.columns.find((column) => column.is === is)?.name;
           if (now !== old && !read.has(old)) meant.get(version)?.delete(old);
         }
-        before = resolve(
-          reads.filter((of) => table.columns.some((column) => column.name === of)),
-          table,
-          before,
-        );
+        before = resolve(wanted, table, before);
         note(before);
-        for (const view of before.resolved.views) {
-          for (const column of view.columns) {
-            const is = must(table.columns.find((each) => each.name === column.name)).is;
-            const versions = book.of(view.route);
-            for (const contract of versions) {
-              const at = book.position(view.route, contract, { name: column.name, type: must(column.type) });
-              const found = contract.columns[at]?.name ?? '';
-              expect(meant.get(contract.version)?.get(found), `${column.name} in version ${contract.version}`).toBe(is);
-            }
-            if (versions.length > 1) shared++;
-            if (view.route > 1) own++;
+        for (const { route, column } of readOf(before)) {
+          const is = must(table.columns.find((each) => each.name === column.name)).is;
+          const versions = book.of(route);
+          for (const contract of versions) {
+            const at = book.position(route, contract, { name: column.name, type: must(column.type) });
+            const found = contract.columns[at]?.name ?? '';
+            expect(meant.get(contract.version)?.get(found), `${column.name} in version ${contract.version}`).toBe(is);
           }
+          if (versions.length > 1) shared++;
+          else own++;
         }
       }
     }),

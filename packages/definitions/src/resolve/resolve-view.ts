@@ -87,7 +87,11 @@ export function resolveView(
   plan.route = number;
   if (lacking.length > 0) noteReadAnew(view, source, lacking, context);
   plan.joins.forEach((join, index) => {
-    join.route = routes.number(must(joinRoutes[index]));
+    const joined = must(joinRoutes[index]);
+    const columns = join.columns.flatMap(({ column }) => column ?? []);
+    const given = routes.numberOfJoin(joined, columns, number);
+    join.route = given.number;
+    if (given.lacking.length > 0) noteReadAnew(view, must(joined.source), given.lacking, context);
   });
   return plan;
 }

@@ -64,6 +64,12 @@ export interface Wanting {
   readonly columns: readonly Column[];
 }
 
+/** A route's number, and of a new one the columns for which there is none among those that are known. */
+export interface Given {
+  readonly number: number;
+  readonly lacking: readonly string[];
+}
+
 export class RouteTable {
   /** By identity, numbers ascending. */
   readonly #known = new Map<string, Known[]>();
@@ -91,19 +97,26 @@ export class RouteTable {
     return this.#highest;
   }
 
-  /** The number of a joined table's route; a new one for a route that is new. */
-  number(route: RouteParts): number {
-    const [first] = this.#knownOf(route);
-    return this.#take(route, first ?? this.#give(route));
-  }
-
   /**
    * The number of the route that a view folds: of one in force its own, else the first, whose rows have what it reads; or else
    * a new one, which is told with the columns that the others lack.
    */
-  numberOf(route: RouteParts, { viewId, columns }: Wanting): { number: number; lacking: readonly string[] } {
+  numberOf(route: RouteParts, { viewId, columns }: Wanting): Given {
+    return this.#firstWith(route, columns, this.#inForce.get(toHex(viewId)));
+  }
+
+  /** The number of the route of a table that a view of route `of` joins, likewise: a view joined with its own table has one. */
+  numberOfJoin(route: RouteParts, columns: readonly Column[], of: number): Given {
+    return this.#firstWith(route, columns, of);
+  }
+
+  /** The routes that were asked for, by number ascending. */
+  routes(): RoutePlan[] {
+    return [...this.#routes.values()].sort((a, b) => a.route - b.route);
+  }
+
+  #firstWith(route: RouteParts, columns: readonly Column[], mine: number | undefined): Given {
     const known = this.#knownOf(route);
-    const mine = this.#inForce.get(toHex(viewId));
     const lacking = new Set<string>();
     for (const one of [...known.filter(({ number }) => number === mine), ...known]) {
       const late = this.#lateOf(one, route);
@@ -112,11 +125,6 @@ export class RouteTable {
       for (const { name } of missing) lacking.add(name);
     }
     return { number: this.#take(route, this.#give(route)), lacking: [...lacking].sort() };
-  }
-
-  /** The routes that were asked for, by number ascending. */
-  routes(): RoutePlan[] {
-    return [...this.#routes.values()].sort((a, b) => a.route - b.route);
   }
 
   #knownOf(route: RouteParts): Known[] {
@@ -142,10 +150,9 @@ export class RouteTable {
     return number;
   }
 
-  /** What a broadcast table lacks is read anew by ingest, for all who join it. */
-  #lateOf({ plan }: Known, { source, entity }: RouteParts): readonly LateColumn[] {
+  #lateOf({ plan }: Known, { source }: RouteParts): readonly LateColumn[] {
     const [before, after] = [plan?.source?.contract, source?.contract];
-    if (plan === undefined || before === undefined || after === undefined || entity === undefined) return [];
+    if (plan === undefined || before === undefined || after === undefined) return [];
     if (before.version === after.version) return plan.lateColumns;
     const read = this.#read.get(plan.source?.name ?? '') ?? new Set();
     return lateColumns(plan.lateColumns, { before, after, read });
