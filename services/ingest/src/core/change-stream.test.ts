@@ -411,17 +411,6 @@ describe('ChangeStream', () => {
       expect(new Set(later.map(({ route }) => route))).toEqual(new Set([1, 2]));
     });
 
-    it('trusts a route that begins anew, whatever it was told of the one before', () => {
-      const stream = new ChangeStream([live(1, 0n, SourceMode.MUTABLE, ['user'])]);
-      stream.distrust(1, 'rows are told apart by another key');
-      const full = relation(undefined, 'f');
-      expect(feed(stream, begin(1n), full, insert(['a', '1', 'x']), commit(1n)).quarantine).toHaveLength(1);
-      stream.revise(() => undefined);
-      expect(stream.tryAdopt([live(1, 20n, SourceMode.MUTABLE, ['user'])])).toBe(true);
-      const batch = feed(stream, begin(20n), insert(['a', '2', 'y']), commit(20n));
-      expect([changes(batch).length, batch.quarantine]).toEqual([1, []]);
-    });
-
     it('C1: goes on holding what it holds, until that is released', () => {
       const stream = new ChangeStream([live(1, 0n)]);
       const broken = relation([['user', 25]]);

@@ -1,3 +1,7 @@
+/**
+ * Goal: a database that tells again what it told is known as the same, wherever it begins and whatever was acknowledged; one
+ * with other commits in their place is not. Method: generated histories into the pure trail and retelling.
+ */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { CommitTrail, type Landmark, Retelling } from './commit-trail.ts';

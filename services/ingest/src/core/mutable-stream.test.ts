@@ -1,6 +1,6 @@
 /**
- * Goal: changes of mutable sources say which row they are about, whichever replica identity tells it; a stream that no longer
- * does ends its route. Method: messages by hand into the pure change stream. Real histories: io/mutable.pg.test.ts.
+ * Goal: changes of mutable sources say which row they are about, whichever replica identity tells it; rows of a stream that
+ * no longer does are held. Method: messages by hand into the pure change stream. Real histories: io/mutable.pg.test.ts.
  */
 import { create, fromBinary } from '@bufbuild/protobuf';
 import { type Change, LogRecordSchema, Operation } from '@freshet/gen/freshet/log/v1/log_pb.ts';
@@ -217,5 +217,18 @@ describe('a stream that no longer tells which row it is about', () => {
       update([AT, '5', '2'], [AT, '5', '1'], true),
     );
     expect(changes).toMatchObject([{ row: key('5', '2'), old: key('5', '1') }]);
+  });
+
+  it('is trusted again once its route begins anew, whatever the catalog said of the one before', () => {
+    const stream = streamOf({ primaryKey: ['user'] });
+    stream.distrust(1, 'rows are told apart by another key');
+    const full = relation('f', ['at', 'user', 'id']);
+    const end: PgOutputMessage = { kind: 'commit', commitLsn: 1n, endLsn: 2n, commitTimeUs: NOW_US };
+    expect(told(stream, BEGIN, full, insert([AT, '5', '1']), end).aside).toEqual(['identity']);
+    const anew = stream.routes.map((route) => ({ ...route, fromLsn: 20n }));
+    stream.revise(() => undefined);
+    expect(stream.tryAdopt(anew)).toBe(true);
+    const { changes, aside } = told(stream, { ...BEGIN, commitLsn: 20n }, insert([AT, '5', '2']));
+    expect([changes.length, aside]).toEqual([1, []]);
   });
 });
