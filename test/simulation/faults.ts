@@ -108,6 +108,7 @@ type DiskAction = Extract<
       | 'clock'
       | 'checkpoint'
       | 'anew'
+      | 'erase'
       | 'database-away'
       | 'database-silent';
   }
@@ -181,6 +182,9 @@ function actOnDisk(world: World, action: DiskAction): void {
     }
     case 'anew':
       world.readAnew();
+      return;
+    case 'erase':
+      world.erase(action.user);
       return;
     case 'checkpoint':
       world.askCheckpoint(action.machine);

@@ -55,6 +55,29 @@ export class PartitionHistories {
     }
   }
 
+  /** Reads again what the log still has of what is known: nothing of it may be another record (L1), fillers neither. */
+  async readAgain(log: SegmentLog, onWrong: (what: string) => void): Promise<void> {
+    const { truth } = this;
+    if (truth === undefined || this.isAsking) return;
+    const { end } = truth;
+    const start = log.segments(this.partition)[0]?.firstOffset ?? end;
+    if (start >= end) return;
+    try {
+      for await (const { entries } of log.read(this.partition, start, new AbortController().signal)) {
+        if (truth !== this.truth) return;
+        for (const entry of entries) {
+          if (entry.offset >= end) return;
+          const wrong = truth.take(entry);
+          if (wrong !== undefined) onWrong(`partition ${this.partition}: ${wrong}`);
+        }
+        if ((entries.at(-1)?.offset ?? end) >= end - 1) return;
+      }
+    } catch (error) {
+      // Trimmed meanwhile, or damaged, or the process is gone.
+      if (!isFreshetError(error)) throw error;
+    }
+  }
+
   /** Finds the log's history, or notes a new one; resolves with where the log ended when it was opened. */
   async #take(log: SegmentLog, mayFork: () => boolean, onWrong: (what: string) => void): Promise<number> {
     const { partitions } = await log.describe();

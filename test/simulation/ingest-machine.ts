@@ -9,7 +9,9 @@ import { createLogScrubber } from '@freshet/log/scrubber.ts';
 import { openSegmentLog, type SegmentLog } from '@freshet/log/segment-log.ts';
 import { startTicker } from '@freshet/log/ticker.ts';
 import type { Network } from '@freshet/testkit/simulation/network.ts';
+import { captured } from '../../services/ingest/src/io/captured.ts';
 import { CheckpointFile } from '../../services/ingest/src/io/checkpoint-file.ts';
+import { Eraser } from '../../services/ingest/src/io/eraser.ts';
 import { GenerationRequests } from '../../services/ingest/src/io/generation-requests.ts';
 import { IngestNode } from '../../services/ingest/src/io/ingest-node.ts';
 import { PostgresSource } from '../../services/ingest/src/io/postgres-source.ts';
@@ -18,6 +20,7 @@ import { QuarantineFile } from '../../services/ingest/src/io/quarantine-file.ts'
 import { keepOnce } from '../../services/ingest/src/io/retention.ts';
 import { noteCheckpoints } from '../../services/ingest/src/rpc/note-checkpoints.ts';
 import type { AskGenerations } from '../../services/ingest/src/rpc/request-generations.ts';
+import { type Erasures, keepErasing } from './erasures.ts';
 import type { Life } from './machine.ts';
 import type { SimPostgres } from './sim-postgres.ts';
 import { RENAMED } from './sim-tables.ts';
@@ -32,7 +35,7 @@ const RETAIN_US = 2_000_000;
 const RETAIN_EVERY_MS = 1_500;
 const SCRUB_MS = 3_000;
 
-export interface IngestWorld {
+export interface IngestWorld extends Erasures {
   readonly network: Network;
   readonly postgres: SimPostgres;
   readonly partitions: number;
@@ -133,6 +136,14 @@ export async function runIngest(life: Life, world: IngestWorld): Promise<void> {
     requests.ask(who, wanted, (route) =>
       node.databaseOf(route) === undefined ? undefined : source.newestGeneration(route),
     );
+  const database = world.postgres.connection(clock);
+  const eraser = new Eraser({
+    ...{ directory: DIRECTORY, files, log, quarantine, clock, yieldNow: clock.yieldNow },
+    holders: (shard) => checkpoints.nodes.flatMap(({ nodeId, offsets }) => (offsets.has(shard) ? [nodeId] : [])),
+    captured: (_, until) => captured({ database, status: () => source.status(), clock }, until),
+    definitions: () => node.definitions,
+    makeSalt: () => Uint8Array.from({ length: 16 }, () => life.random.between(0, 255)),
+  });
   const desk = new QuarantineDesk({
     quarantine,
     releases: () => [source.held],
@@ -156,6 +167,7 @@ export async function runIngest(life: Life, world: IngestWorld): Promise<void> {
     keep(),
     askAnew(life, world, ask),
     releaseHeld(life, world, desk),
+    keepErasing(life, world, log, eraser),
   ]);
 }
 

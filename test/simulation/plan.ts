@@ -56,6 +56,8 @@ export type Action =
   | { readonly kind: 'clock'; readonly machine: Machine; readonly jumpUs: number }
   | { readonly kind: 'checkpoint'; readonly machine: Machine }
   | { readonly kind: 'anew' }
+  /** The user's rows are deleted from the database, and the entity is erased. Nobody writes rows of it from then on. */
+  | { readonly kind: 'erase'; readonly user: number }
   /** The database is put back to what it was so long ago. */
   | { readonly kind: 'rewind'; readonly byUs: number; readonly keepsSlots: boolean }
   | { readonly kind: 'drop-slot' }
@@ -101,6 +103,7 @@ export function makePlan(seed: number): Plan {
   const trims = random.oneIn(2);
   actions.push(...definitions(random.branch('definitions'), durationUs));
   actions.push(...renames(random.branch('renames'), durationUs));
+  actions.push(...erasures(random.branch('erasures'), durationUs, users + 1));
   actions.sort((a, b) => a.atUs - b.atUs);
   const partitions = random.pick([1, 2, 3]);
   return { seed, partitions, durationUs, users, trims, lingers: random.branch('lingers').oneIn(30), actions };
@@ -130,6 +133,20 @@ function renames(random: Random, durationUs: number): TimedAction[] {
       { atUs: atUs + afterUs, action: { kind: 'release' as const } },
     ];
   }).flat();
+}
+
+/** Somebody who has rows for a while, and whom the mesh is to forget then. */
+function erasures(random: Random, durationUs: number, user: number): TimedAction[] {
+  if (!random.oneIn(5)) return [];
+  const eraseUs = random.between(2 * SECOND, durationUs);
+  const rows = Array.from({ length: random.between(1, 12) }, () => ({
+    atUs: random.between(0, eraseUs - 1),
+    action: {
+      kind: 'commit' as const,
+      rows: [{ user, amount: random.between(1, 1000), lateUs: random.oneIn(4) ? random.between(0, 30) * SECOND : 0 }],
+    },
+  }));
+  return [...rows, { atUs: eraseUs, action: { kind: 'erase', user } }];
 }
 
 /** What makes the history that was captured no more the database's. */

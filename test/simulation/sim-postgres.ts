@@ -53,6 +53,7 @@ export class SimPostgres {
   #rows = 0;
   #isAway = false;
   isSilent = false;
+  readonly #forgotten = new Set<number>();
   /** When a column got its other name, and when it got its own again, in turns. */
   readonly #renames: number[] = [];
 
@@ -94,6 +95,14 @@ export class SimPostgres {
       user: Number(text(row, 'user_id')),
       amount: Number(text(row, 'amount')),
     }));
+  }
+
+  /** Deletes all rows of a user from the append table, of which deletes are not published; also whenever they come back. */
+  forget(user: number): void {
+    this.#forgotten.add(user);
+    for (const row of [...this.#live.rows(ACTIVITY).values()]) {
+      if (Number(text(row, 'user_id')) === user) this.#live.apply({ kind: 'delete', table: ACTIVITY, old: row });
+    }
   }
 
   /** Where the next commit will be. */
@@ -156,6 +165,7 @@ export class SimPostgres {
     this.#live = new LiveTables();
     this.#joined.clear();
     for (const { changes, commitLsn } of kept) for (const change of changes) this.#apply(change, commitLsn);
+    for (const user of this.#forgotten) this.forget(user);
     this.#nextLsn = kept.at(-1)?.endLsn ?? FIRST_LSN;
     const ids = [ACTIVITY, ORDERS].flatMap((table) => [...this.#live.rows(table).keys()].map(Number));
     this.#rows = Math.max(0, ...ids);

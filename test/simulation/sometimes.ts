@@ -27,6 +27,7 @@ const KINDS = [
     'clock',
     'checkpoint',
     'anew',
+    'erase',
     'database-away',
     'database-silent',
     'rewind',
@@ -92,6 +93,7 @@ export const RECOVERIES: readonly RegExp[] = [
   /^ingest info: releasing held rows/,
   /^ingest info: held rows were released, and the table flows/,
   /^ingest warn: held rows were superseded/,
+  /^an erase was done: records became fillers/,
   // Too rare to be asked of a few seeds.
   /^did: drop-slot$/,
   /^a rewind lost commits/,

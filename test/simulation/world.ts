@@ -19,6 +19,7 @@ import type { NodeUpkeep } from '../../services/compute/src/core/node-upkeep.ts'
 import { runCompute } from './compute-machine.ts';
 import { DefinitionCheck, unsettledDefinitions } from './definition-check.ts';
 import { runEdge } from './edge-machine.ts';
+import { rowOfUser } from './erasures.ts';
 import { act } from './faults.ts';
 import { PartitionHistories } from './histories.ts';
 import { LOG_DIRECTORY, runIngest } from './ingest-machine.ts';
@@ -27,7 +28,6 @@ import { type Life, SimMachine } from './machine.ts';
 import { forbidEscapes } from './no-escape.ts';
 import { type OrdersTruth, unsettledOrders } from './orders.ts';
 import { MACHINES, type Machine, type Plan } from './plan.ts';
-
 import { ReplicaCheck } from './replica-check.ts';
 import { definitionsOf, FIRST_DRAWN, totalsOf } from './shop.ts';
 import { SimPostgres } from './sim-postgres.ts';
@@ -90,6 +90,8 @@ export class World {
   readonly #sets = new Map<bigint, DefinitionSet>();
   #anew = 0;
   #releases = false;
+  /** By user, whether ingest has done its part. */
+  readonly #erasures = new Map<number, boolean>();
   readonly #hosts = new Map<Machine, NodeUpkeep>();
   readonly #replicas = new Map<Machine, Watched>();
   readonly #clocksUs = new Map<Machine, number>();
@@ -139,6 +141,12 @@ export class World {
   /** The source is to be read anew, as a new generation of its route. */
   readAnew(): void {
     this.#anew += 1;
+  }
+
+  /** A user's rows are deleted from the database, and somebody has the mesh forget the user. */
+  erase(user: number): void {
+    this.postgres.forget(user);
+    this.#erasures.set(user, false);
   }
 
   /** What is held of a table is released from now on, whenever there is something. */
@@ -263,6 +271,8 @@ export class World {
       if (watched === undefined) return `${name} has no replica`;
       const why = watched.check.unsettled(watched.replica, truths, totals, this.#definitions, this.plan.trims);
       if (why !== undefined) return `${name}: ${why}`;
+      const kept = this.#keptOfErased(watched.replica);
+      if (kept !== undefined) return `${name}: ${kept}`;
       const orders = unsettledOrders(watched.replica, this.#ordersTruth(truths));
       if (orders !== undefined) return `${name}: ${orders}`;
       // Of a log that was trimmed a new view may be impossible to build.
@@ -270,6 +280,16 @@ export class World {
       const rows = this.postgres.rows();
       const wrong = unsettledDefinitions(watched.replica, this.#set, rows, this.plan.partitions);
       if (wrong !== undefined) return `${name}: ${wrong}`;
+    }
+    return undefined;
+  }
+
+  /** Whether a replica still has something of somebody who was erased, in words. */
+  #keptOfErased(replica: Replica): string | undefined {
+    for (const [user, isDone] of this.#erasures) {
+      if (!isDone) return `user ${user} is not erased yet`;
+      const kept = rowOfUser(replica, user, this.plan.partitions, this.scheduler.nowUs);
+      if (kept !== undefined) return `view ${kept} has a row of user ${user}, who was erased`;
     }
     return undefined;
   }
@@ -299,6 +319,13 @@ export class World {
           ...{ network, postgres, partitions, trims, definitions, resync: this.#resync },
           anew: () => this.#anew,
           releases: () => this.#releases,
+          erasures: () => [...this.#erasures].flatMap(([user, isDone]) => (isDone ? [] : user)),
+          onErased: (user, records, log) => {
+            this.#erasures.set(user, true);
+            this.note(`an erase was done: ${records > 0 ? 'records became fillers' : 'nothing was there'}`);
+            const onWrong = (wrong: string): void => void (this.#logMayLose || this.#fail(wrong));
+            for (const partition of this.#histories) void partition.readAgain(log, onWrong);
+          },
           trimCheck: this.#trimCheck,
           // A disk that lost what it acknowledged may have lost who was promised what.
           onWrongTrim: (wrong) => void (this.#logMayLose || this.#fail(wrong)),
