@@ -112,8 +112,10 @@ export class HeldReleases {
 
   /** Whether rows are held of a route that do not tell which row they are about. */
   isUntold(route: number): boolean {
-    if (this.#blocked.get(route)?.why.reason === 'identity') return true;
     const { generation = 0 } = this.#stateOf(route);
+    const blocked = this.#blocked.get(route);
+    // Of a generation before, it is over with that.
+    if (blocked?.place.generation === generation && blocked.why.reason === 'identity') return true;
     return this.#options.quarantine.heldOf(route, generation)?.reason === 'identity';
   }
 

@@ -168,4 +168,23 @@ describe('what is lost each time that it is read anew', () => {
     expect(capture.conditions.list().filter(({ id }) => id.includes('waiting'))).toEqual([]);
     await stop(capture);
   });
+
+  it('a table in order again, of which a release stopped at such rows: begins anew once', async () => {
+    const capture = await start(['items']);
+    database.disagrees = true;
+    database.breakStreams();
+    commit();
+    await clock.advance(4 * SECOND);
+    await capture.source.held.ask(1, 'release');
+    await clock.advance(2 * SECOND);
+    expect(capture.quarantine.heldOf(1, 1)?.reason).toBe('identity');
+    const { snapshots } = database;
+    database.disagrees = false;
+    await minutes(10);
+    expect(database.snapshots).toBe(snapshots + 1);
+    expect(capture.source.status().routes).toEqual([1]);
+    await expectWhole(capture, ['items']);
+    expect(capture.quarantine.count).toBe(0);
+    await stop(capture);
+  });
 });
