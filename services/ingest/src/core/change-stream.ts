@@ -258,7 +258,7 @@ export class ChangeStream {
         this.#transaction = { commitLsn: message.commitLsn, commitTimeUs: message.commitTimeUs, rows: new Map() };
         return;
       case 'commit':
-        this.trail.came(message.endLsn, message.commitTimeUs);
+        this.trail.came({ commitLsn: message.commitLsn, endLsn: message.endLsn, atUs: message.commitTimeUs });
         this.#transaction = undefined;
         this.#batch.position = message.endLsn;
         this.#endLsn = message.endLsn;

@@ -4,9 +4,10 @@
  */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { CommitTrail, type Landmark, Retelling } from './commit-trail.ts';
+import { CommitTrail, type Known, type Landmark, Retelling } from './commit-trail.ts';
 
 interface Told {
+  readonly commitLsn: bigint;
   readonly endLsn: bigint;
   readonly atUs: number;
 }
@@ -17,13 +18,13 @@ const commitsFrom = (fromLsn: bigint, firstUs: number, max = 12): fc.Arbitrary<T
     let endLsn = fromLsn;
     return gaps.map((gap, i) => {
       endLsn += BigInt(gap);
-      return { endLsn, atUs: firstUs + i };
+      return { commitLsn: endLsn - 1n, endLsn, atUs: firstUs + i };
     });
   });
 
 /** Where another history shows when a database tells again what ended after `fromLsn`, and that nothing else is before `endLsn`. */
-function strayOf(landmark: Landmark, history: readonly Told[], fromLsn: bigint, endLsn: bigint): bigint | undefined {
-  const retelling = new Retelling(landmark, fromLsn);
+function strayOf(known: Known, history: readonly Told[], fromLsn: bigint, endLsn: bigint): bigint | undefined {
+  const retelling = new Retelling(known, fromLsn);
   for (const commit of history) if (commit.endLsn > fromLsn) retelling.commit(commit);
   retelling.passed(endLsn);
   expect(retelling.isOver).toBe(true);
@@ -33,7 +34,7 @@ function strayOf(landmark: Landmark, history: readonly Told[], fromLsn: bigint, 
 /** The landmark after acknowledging positions, some of which are no commit's end. */
 function landmarkOf(history: readonly Told[], acknowledged: readonly bigint[], from: bigint): Landmark {
   const trail = new CommitTrail();
-  for (const { endLsn, atUs } of history) trail.came(endLsn, atUs);
+  for (const commit of history) trail.came(commit);
   let landmark: Landmark = { endLsn: 0n, atUs: 0, untilLsn: from };
   let at = from;
   for (const lsn of acknowledged) {
@@ -57,7 +58,7 @@ describe('a history that is told again', () => {
           return at;
         });
         const landmark = landmarkOf(history, acknowledged, FROM);
-        expect(strayOf(landmark, history, FROM + BigInt(back), END)).toBeUndefined();
+        expect(strayOf({ landmark }, history, FROM + BigInt(back), END)).toBeUndefined();
       }),
     );
   });
@@ -73,16 +74,41 @@ describe('a history that is told again', () => {
         // Put back to where the two part, with a slot that says no more than that.
         const fromLsn = partedLsn - BigInt(back) < FROM ? FROM : partedLsn - BigInt(back);
         const firstOther = partedLsn + 1n;
-        const other = [...same, { endLsn: firstOther, atUs: 1_000 }];
+        const other = [...same, { commitLsn: partedLsn, endLsn: firstOther, atUs: 1_000 }];
         const parts = firstOther <= acknowledged;
-        expect(strayOf(landmark, other, fromLsn, END) !== undefined).toBe(parts);
+        expect(strayOf({ landmark }, other, fromLsn, END) !== undefined).toBe(parts);
+      }),
+    );
+  });
+
+  it('F2: is known by the newest commit in the log, which may be behind what is acknowledged', () => {
+    fc.assert(
+      fc.property(commitsFrom(FROM, 1), fc.nat(12), fc.nat(2), (history, kept, how) => {
+        const logged = history.at(-1);
+        fc.pre(logged !== undefined && kept < history.length);
+        const landmark = { endLsn: 0n, atUs: 0, untilLsn: FROM };
+        const same = history.slice(0, kept);
+        const at = same.at(-1)?.endLsn ?? FROM;
+        const others: Told[][] = [
+          [],
+          [{ commitLsn: logged.commitLsn, endLsn: logged.endLsn, atUs: 1_000 }],
+          [{ commitLsn: at, endLsn: END, atUs: 1_000 }],
+        ];
+        const other = [...same, ...(others[how] ?? [])];
+        expect(strayOf({ landmark, logged }, history, FROM, END)).toBeUndefined();
+        expect(strayOf({ landmark, logged }, other, FROM, END)).toBeDefined();
+        // What the slot says was acknowledged is not told again.
+        expect(new Retelling({ landmark, logged }, logged.endLsn).isOver).toBe(true);
+        const ended = new Retelling({ landmark, logged }, FROM);
+        ended.ends(at);
+        expect(ended.strayLsn).toBe(at);
       }),
     );
   });
 
   it('forgets the oldest of very many commits, and is as sure of the newest', () => {
     const trail = new CommitTrail();
-    for (let i = 1; i <= 200_000; i++) trail.came(BigInt(i), i);
+    for (let i = 1; i <= 200_000; i++) trail.came({ commitLsn: BigInt(i - 1), endLsn: BigInt(i), atUs: i });
     const before = { endLsn: 0n, atUs: 0, untilLsn: 0n };
     expect(trail.landmark(before, 0n, 10n)).toEqual(before);
     expect(trail.landmark(before, 10n, 199_999n)).toEqual({ endLsn: 199_999n, atUs: 199_999, untilLsn: 199_999n });
@@ -92,6 +118,6 @@ describe('a history that is told again', () => {
       atUs: 200_000,
       untilLsn: 200_000n,
     });
-    expect(trail.take()).toEqual([{ endLsn: 200_000n, atUs: 200_000 }]);
+    expect(trail.take()).toEqual([{ commitLsn: 199_999n, endLsn: 200_000n, atUs: 200_000 }]);
   });
 });

@@ -5,7 +5,8 @@
  * The landmark is the newest commit up to the acknowledged position, by its end and its time. A database that was never put
  * back tells it again, at the same place, and no commit between it and that position; one that was put back tells others in
  * their place. What is told again begins where the database's slot says that it was acknowledged, which a crash sets back and
- * so does a copy: it is compared only then.
+ * so does a copy: it is compared only then. Behind the acknowledged position the log may have more, and would take other rows of
+ * the same places for those: its newest commit must be told again, too.
  */
 
 export interface Landmark {
@@ -17,9 +18,14 @@ export interface Landmark {
   readonly untilLsn: bigint;
 }
 
-interface Ended {
-  readonly endLsn: bigint;
+/** The newest commit of which the log has rows. */
+export interface LoggedCommit {
+  readonly commitLsn: bigint;
   readonly atUs: number;
+}
+
+interface Ended extends LoggedCommit {
+  readonly endLsn: bigint;
 }
 
 /** Commits that are remembered at most; the oldest are forgotten. */
@@ -31,8 +37,8 @@ export class CommitTrail {
   /** The end of the newest commit that is forgotten. */
   #forgottenLsn = 0n;
 
-  came(endLsn: bigint, atUs: number): void {
-    this.#commits.push({ endLsn, atUs });
+  came(commit: Ended): void {
+    this.#commits.push(commit);
     if (this.#commits.length > COMMITS_MAX) this.#forget(COMMITS_MAX / 2);
   }
 
@@ -49,7 +55,7 @@ export class CommitTrail {
     if (lsn <= acknowledgedLsn) return before;
     this.#forget(this.#countUpTo(acknowledgedLsn));
     const last = this.#commits[this.#countUpTo(lsn) - 1];
-    if (last !== undefined) return { ...last, untilLsn: lsn };
+    if (last !== undefined) return { endLsn: last.endLsn, atUs: last.atUs, untilLsn: lsn };
     const isWhole = before?.untilLsn === acknowledgedLsn && this.#forgottenLsn <= acknowledgedLsn;
     return isWhole ? { ...before, untilLsn: lsn } : before;
   }
@@ -64,39 +70,58 @@ export class CommitTrail {
   }
 }
 
-/** Compares what a database tells again with a landmark. */
+/** What a database is known again by. */
+export interface Known {
+  readonly landmark?: Landmark | undefined;
+  readonly logged?: LoggedCommit | undefined;
+}
+
+/** Compares what a database tells again with what it is known by. */
 export class Retelling {
-  readonly #landmark: Landmark;
   readonly #fromLsn: bigint;
+  /** What is still to be met; undefined: nothing. */
+  #landmark: Landmark | undefined;
+  #logged: LoggedCommit | undefined;
   #isMet = false;
   #strayLsn: bigint | undefined;
-  #isOver = false;
 
-  /** `fromLsn`: every commit that ended after it is told. */
-  constructor(landmark: Landmark, fromLsn: bigint) {
-    this.#landmark = landmark;
+  /** `fromLsn`: every commit that ended after it is told, and what is known of before it is not. */
+  constructor({ landmark, logged }: Known, fromLsn: bigint) {
     this.#fromLsn = fromLsn;
+    this.#landmark = landmark !== undefined && landmark.untilLsn > fromLsn ? landmark : undefined;
+    this.#logged = logged !== undefined && logged.commitLsn >= fromLsn ? logged : undefined;
   }
 
   /** The next commit, in order. */
-  commit({ endLsn, atUs }: Ended): void {
+  commit({ commitLsn, endLsn, atUs }: Ended): void {
+    if (this.isOver) return;
+    if (this.#logged !== undefined && commitLsn >= this.#logged.commitLsn) {
+      const isMet = commitLsn === this.#logged.commitLsn && atUs === this.#logged.atUs;
+      this.#logged = undefined;
+      if (!isMet) this.#stray(commitLsn);
+    }
+    if (this.#landmark === undefined || endLsn < this.#landmark.endLsn) return;
     const { endLsn: metLsn, atUs: metUs, untilLsn } = this.#landmark;
-    if (this.#isOver || endLsn < metLsn) return;
     if (endLsn === metLsn && atUs === metUs) this.#isMet = true;
     else if (endLsn <= untilLsn) this.#stray(endLsn);
-    else this.passed(endLsn);
+    else this.#passedLandmark();
   }
 
-  /** All commits up to a position were told. */
+  /** All commits up to a position were told, or there are none. */
   passed(lsn: bigint): void {
-    if (this.#isOver || lsn < this.#landmark.untilLsn) return;
-    if (!this.#isMet && this.#landmark.endLsn > this.#fromLsn) this.#stray(this.#landmark.endLsn);
-    this.#isOver = true;
+    if (this.isOver) return;
+    if (this.#logged !== undefined && lsn > this.#logged.commitLsn) this.#stray(this.#logged.commitLsn);
+    if (this.#landmark !== undefined && lsn >= this.#landmark.untilLsn) this.#passedLandmark();
+  }
+
+  /** The database's log ends here: what is behind it is not told any more. */
+  ends(lsn: bigint): void {
+    if (!this.isOver && this.#logged !== undefined && lsn <= this.#logged.commitLsn) this.#stray(lsn);
   }
 
   /** Whether it is known. */
   get isOver(): boolean {
-    return this.#isOver;
+    return this.#strayLsn !== undefined || (this.#landmark === undefined && this.#logged === undefined);
   }
 
   /** Where another history shows; undefined: it is the same, as far as was told. */
@@ -104,8 +129,13 @@ export class Retelling {
     return this.#strayLsn;
   }
 
+  #passedLandmark(): void {
+    const { endLsn = 0n } = this.#landmark ?? {};
+    if (!this.#isMet && endLsn > this.#fromLsn) this.#stray(endLsn);
+    this.#landmark = undefined;
+  }
+
   #stray(lsn: bigint): void {
-    this.#strayLsn = lsn;
-    this.#isOver = true;
+    this.#strayLsn ??= lsn;
   }
 }

@@ -13,6 +13,7 @@
 import { fromBinary } from '@bufbuild/protobuf';
 import { LogRecordSchema } from '@freshet/gen/freshet/log/v1/log_pb.ts';
 import type { Log } from '@freshet/log/log.ts';
+import type { LoggedCommit } from '../core/commit-trail.ts';
 import { laterLsn } from '../core/lsn.ts';
 import { comparePlaces, type RowPlace } from '../core/quarantine.ts';
 import { SLOT_LANE } from '../core/route.ts';
@@ -26,12 +27,17 @@ interface Note {
   readonly ends: readonly number[];
 }
 
-interface LaneMarks {
-  readonly generation: number;
-  readonly newest: Map<number, RowPlace>;
+/** A row's place, and when its commit was; undefined: the record does not tell any more. */
+interface Placed extends RowPlace {
+  readonly atUs: number | undefined;
 }
 
-const NOTHING: ReadonlyMap<number, RowPlace> = new Map();
+interface LaneMarks {
+  readonly generation: number;
+  readonly newest: Map<number, Placed>;
+}
+
+const NOTHING: ReadonlyMap<number, Placed> = new Map();
 
 export class LogTail {
   readonly #log: Pick<Log, 'describe' | 'read'>;
@@ -80,6 +86,21 @@ export class LogTail {
 
   /** By partition, the newest record of a lane. */
   newestOf(route: number, generation: number, lane: number): ReadonlyMap<number, RowPlace> {
+    return this.#placed(route, generation, lane);
+  }
+
+  /** The newest commit of which the stream's rows are in the log; undefined: of none, as far as was read. */
+  newestCommit(routes: readonly { readonly route: number; readonly generation: number }[]): LoggedCommit | undefined {
+    let newest: LoggedCommit | undefined;
+    for (const { route, generation } of routes) {
+      for (const { major, atUs } of this.#placed(route, generation, SLOT_LANE).values()) {
+        if (atUs !== undefined && major > (newest?.commitLsn ?? -1n)) newest = { commitLsn: major, atUs };
+      }
+    }
+    return newest;
+  }
+
+  #placed(route: number, generation: number, lane: number): ReadonlyMap<number, Placed> {
     const marks = this.#lanes.get(`${route}/${lane}`);
     return marks?.generation === generation ? marks.newest : NOTHING;
   }
@@ -96,7 +117,7 @@ export class LogTail {
     ended.abort();
   }
 
-  #take(partition: number, place: RowPlace): void {
+  #take(partition: number, place: Placed): void {
     if (place.lane === SLOT_LANE) this.#reachedLsn = laterLsn(this.#reachedLsn, place.major);
     const name = `${place.route}/${place.lane}`;
     const marks = this.#lanes.get(name);
@@ -111,10 +132,12 @@ export class LogTail {
 }
 
 /** The place of a record, also of one that was erased; undefined: it has none. */
-function placeOf(bytes: Uint8Array): RowPlace | undefined {
+function placeOf(bytes: Uint8Array): Placed | undefined {
   const { kind } = fromBinary(LogRecordSchema, bytes);
   const placed = kind.case === 'table' ? kind.value.change : kind.value;
   if (placed === undefined || !('sequence' in placed) || placed.sequence === undefined) return undefined;
   const { route, generation, lane, sequence } = placed;
-  return { route, generation, lane, major: sequence.major, minor: Number(sequence.minor), part: sequence.part };
+  const { major, minor, part } = sequence;
+  const atUs = 'knownAtUs' in placed && placed.knownAtUs !== undefined ? Number(placed.knownAtUs) : undefined;
+  return { route, generation, lane, major, minor: Number(minor), part, atUs };
 }

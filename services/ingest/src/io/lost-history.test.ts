@@ -150,6 +150,23 @@ describe('a lost history', () => {
     await stop(capture);
   });
 
+  it('F2: put back, and written on, while less was acknowledged than the log has', async () => {
+    const capture = await start();
+    const putBack = database.copy();
+    insert(10);
+    // In the log, and not acknowledged yet.
+    await clock.advance(SECOND / 10);
+    const capturedLsn = database.lsn;
+    expect(capture.source.status().durableLsn).toBe(capturedLsn);
+    putBack();
+    next = 100;
+    while (database.lsn <= capturedLsn) insert(3);
+    await clock.advance(30 * SECOND);
+    expect(await generations(capture)).toEqual([2, 2]);
+    await expectWhole(capture);
+    await stop(capture);
+  });
+
   it('F2: a database that crashed tells again what its slot forgot, and nothing is read anew', async () => {
     const capture = await start();
     database.checkpoint();

@@ -1,7 +1,7 @@
 /**
  * Asks a database to tell again what it told since its slot was last written down, and compares (core/commit-trail.ts): on a
- * copy of the slot, which moves nothing. Asked only when the slot says less than was acknowledged: after a crash of the
- * database, or when it was put back. What it costs is what was committed in between, without any of it being kept.
+ * copy of the slot, which moves nothing. Asked only when the slot says less than was acknowledged or than the log has: after a
+ * crash of the database or of ours, or when it was put back. What it costs is what was committed in between, without any of it being kept.
  */
 import type { Clock } from '@freshet/kit/clock.ts';
 import type { BatchTaker } from '../core/append-pipeline.ts';
@@ -10,7 +10,8 @@ import { Retelling } from '../core/commit-trail.ts';
 import { type LostHistory, lostCommits } from '../core/lost-history.ts';
 import { Replication } from '../core/replication.ts';
 import type { SourceDatabase } from '../core/source-database.ts';
-import type { SourceState, WorldFacts } from '../core/source-state.ts';
+import type { WorldFacts } from '../core/source-state.ts';
+import type { SourceStore } from './source-store.ts';
 
 /** Nothing is kept of what is told again. */
 const NOWHERE: BatchTaker = {
@@ -22,16 +23,38 @@ const NOWHERE: BatchTaker = {
 /** Whether other commits are where the captured ones were; undefined: not, or nothing is told again. */
 export async function lostByRetelling(
   database: Pick<SourceDatabase, 'openCopy'>,
-  state: SourceState,
+  store: Pick<SourceStore, 'state' | 'logged'>,
   world: WorldFacts,
   { clock, signal }: { readonly clock: Clock; readonly signal: AbortSignal },
 ): Promise<LostHistory | undefined> {
-  const { landmark } = state;
-  const { slot, slotName } = world;
-  if (state.slot !== 'made' || landmark === undefined || slot === undefined) return undefined;
-  if (slot.confirmedLsn >= landmark.untilLsn) return undefined;
-  const fromLsn = slot.confirmedLsn;
-  const retelling = new Retelling(landmark, fromLsn);
+  const { state } = store;
+  const { slot, slotName, endLsn } = world;
+  if (state.slot !== 'made' || slot === undefined) return undefined;
+  const logged = (await store.logged()).newestCommit(state.routes);
+  const retelling = new Retelling({ landmark: state.landmark, logged }, slot.confirmedLsn);
+  if (endLsn !== undefined) retelling.ends(endLsn);
+  if (!retelling.isOver) await retell(database, { slotName, fromLsn: slot.confirmedLsn, retelling, clock, signal });
+  signal.throwIfAborted();
+  return retelling.strayLsn === undefined ? undefined : lostCommits(state, world, retelling.strayLsn);
+}
+
+/** Has it told again until it is known. */
+async function retell(
+  database: Pick<SourceDatabase, 'openCopy'>,
+  {
+    slotName,
+    fromLsn,
+    retelling,
+    clock,
+    signal,
+  }: {
+    readonly slotName: string;
+    readonly fromLsn: bigint;
+    readonly retelling: Retelling;
+    readonly clock: Clock;
+    readonly signal: AbortSignal;
+  },
+): Promise<void> {
   const stream = new ChangeStream([]);
   const connection = await database.openCopy(slotName, signal);
   try {
@@ -53,6 +76,4 @@ export async function lostByRetelling(
   } finally {
     await connection.close();
   }
-  signal.throwIfAborted();
-  return retelling.strayLsn === undefined ? undefined : lostCommits(state, world, retelling.strayLsn);
 }

@@ -75,7 +75,7 @@ export class SourcePreparation {
         stages: stageFacts(staged),
       };
       const lost =
-        lostHistory(store.state, world) ?? (await lostByRetelling(database, store.state, world, { clock, signal }));
+        lostHistory(store.state, world) ?? (await lostByRetelling(database, store, world, { clock, signal }));
       if (lost !== undefined) {
         await this.#meetLoss(lost, slot !== undefined, session);
         continue;

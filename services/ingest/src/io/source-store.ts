@@ -107,7 +107,7 @@ export class SourceStore {
   }
 
   /** By partition, the newest record in the log of a lane, for those that may come again. Nothing may be on its way there. */
-  async logged(): Promise<Pick<LogTail, 'newestOf'>> {
+  async logged(): Promise<Pick<LogTail, 'newestOf' | 'newestCommit'>> {
     const { routes, tailFrom } = this.#state;
     await this.#tail.read(new Set(routes.map(({ route }) => route)), tailFrom);
     return this.#tail;
