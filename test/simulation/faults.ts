@@ -1,5 +1,6 @@
 /** What each action of a plan does to the world. Owns nothing: a table of hands. */
 import { must } from '@freshet/kit/assert.ts';
+import { HEALTHY } from '@freshet/testkit/simulation/network.ts';
 import type { Action } from './plan.ts';
 import type { World } from './world.ts';
 
@@ -74,10 +75,10 @@ export function act(world: World, action: Action): void {
       return;
     case 'lag': {
       const link = world.network.link(...action.link);
-      const before = link.delayUs;
       link.delayUs = [action.us / 2, action.us];
       later(action.forUs, () => {
-        link.delayUs = before;
+        // Not what it was before: that may be another lag, which is over by then, and nobody would end it again.
+        link.delayUs = HEALTHY.delayUs;
       });
       return;
     }

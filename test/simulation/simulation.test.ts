@@ -18,6 +18,14 @@ const FIRST = Number(process.env['FRESHET_FUZZ_SEED'] ?? Date.now() % 1_000_000)
 /** Caught within a few seeds, so that CI sees the simulator catch something. */
 const QUICK = ['pass-skips-changes', 'gap-is-an-end', 'snapshot-and-stream', 'trim-too-far'];
 
+const COMPUTES = ['compute-a', 'compute-b'] as const;
+
+/** A world of one partition to which nothing happens, and which is looked at for longer. */
+function resting(): World {
+  const actions: TimedAction[] = [{ atUs: 0, action: { kind: 'define', set: 0 } }];
+  return new World({ ...makePlan(1), durationUs: 4_000_000, partitions: 1, trims: false, lingers: true, actions });
+}
+
 describe('the simulation', () => {
   it(`L1 L2 F1 F3 R1 R2 R3 I1: ${SEEDS} seeds from ${FIRST} on are never wrong and come to rest`, async () => {
     const seen = new Set<string>();
@@ -66,6 +74,24 @@ describe('the simulation', () => {
     const { wrong, seen } = await new World({ ...makePlan(1), actions }).run();
     expect(wrong).toBeUndefined();
     expect([...seen.keys()].some((what) => what.startsWith('ingest error: public.orders broke'))).toBe(true);
+  }, 60_000);
+
+  it('takes a tick that is on its way when it looks last for none of a replica that fell behind', async () => {
+    const world = resting();
+    // A tick a second takes most of it: whoever looks once finds the log ahead of the replica nearly always.
+    const delayUs = [800_000, 800_000] as const;
+    world.scheduler.after(20_000_000, () => {
+      for (const compute of COMPUTES) Object.assign(world.network.link('edge-2', compute), { delayUs });
+    });
+    expect((await world.run()).wrong).toBeUndefined();
+  }, 60_000);
+
+  it('finds a replica that fell behind after all was at rest', async () => {
+    const world = resting();
+    world.scheduler.after(20_000_000, () => {
+      for (const compute of COMPUTES) world.network.link('edge-2', compute).cut = true;
+    });
+    expect((await world.run()).wrong).toMatch(/was at rest, and is no more: edge-2: shard 0 is at \d+$/);
   }, 60_000);
 
   it('replays a seed to the last event', async () => {

@@ -46,6 +46,8 @@ const REMEDIES = [
 ] as const;
 /** How long somebody looks on after all is at rest, in a run that lingers, microseconds. */
 const LINGER_US = 90_000_000;
+/** How long somebody goes on looking then: the log ticks once in that time, and a tick is not everywhere at once. */
+const TICK_US = 1_000_000;
 /** More events than this in one run are a loop that never waits. */
 const STEPS_MAX = 3_000_000;
 /** How an edge says that its disk damaged rows. */
@@ -243,7 +245,12 @@ export class World {
   /** Looks on until what is dead was swept away, on both sides: what is served stays what it was. */
   async #linger(): Promise<void> {
     await this.scheduler.runUntil(this.scheduler.nowUs + LINGER_US, () => this.#isRunaway());
-    const why = this.#unsettled();
+    const untilUs = this.scheduler.nowUs + TICK_US;
+    let why = this.#unsettled();
+    while (why !== undefined && this.#wrong === undefined && this.scheduler.nowUs < untilUs) {
+      await this.scheduler.runUntil(this.scheduler.nowUs + CHECK_US, () => this.#isRunaway());
+      why = this.#unsettled();
+    }
     if (this.#wrong === undefined && why !== undefined) this.#fail(`was at rest, and is no more: ${why}`);
   }
 

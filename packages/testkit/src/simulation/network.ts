@@ -27,7 +27,14 @@ export interface Link {
   loseOneIn: number;
 }
 
-const HEALTHY: Link = { cut: false, delayUs: [50, 400], duplicateOneIn: 0, reorderOneIn: 0, loseOneIn: 0 };
+/** A link that nothing is done to. */
+export const HEALTHY: Readonly<Link> = {
+  cut: false,
+  delayUs: [50, 400],
+  duplicateOneIn: 0,
+  reorderOneIn: 0,
+  loseOneIn: 0,
+};
 /** Messages of a stream on their way. */
 const WINDOW = 4;
 /** How often a full stream asks for room before it takes it easier. */
