@@ -6,7 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { must } from '@freshet/kit/assert.ts';
 import fc from 'fast-check';
 import { expect } from 'vitest';
-import { FRAME_LIMITS } from '../core/shard.ts';
+import { FRAME_LIMITS } from '../core/shard-limits.ts';
 import { ModelReplica, type ModelRow } from './model-replica.ts';
 import { type RigOptions, ShardRig, type Subscription, wholeViews } from './shard-rig.ts';
 

@@ -55,18 +55,9 @@ function live(
   };
 }
 
-const begin = (lsn: bigint): PgOutputMessage => ({
-  kind: 'begin',
-  commitLsn: lsn,
-  commitTimeUs: NOW_US - 1000,
-  xid: 1,
-});
-const commit = (lsn: bigint): PgOutputMessage => ({
-  kind: 'commit',
-  commitLsn: lsn,
-  endLsn: lsn + 8n,
-  commitTimeUs: NOW_US - 1000,
-});
+const commitTimeUs = NOW_US - 1000;
+const begin = (lsn: bigint): PgOutputMessage => ({ kind: 'begin', commitLsn: lsn, commitTimeUs, xid: 1 });
+const commit = (lsn: bigint): PgOutputMessage => ({ kind: 'commit', commitLsn: lsn, endLsn: lsn + 8n, commitTimeUs });
 const insert = (row: Tuple): PgOutputMessage => ({ kind: 'insert', relationId: 7, row });
 
 function relation(

@@ -8,9 +8,11 @@
  * Only rows of append sources: each is an event of its own, whenever it comes. A row of a mutable source is an image that may be
  * older than one that was folded since, or of a row that is gone; nobody here could tell, so it is never folded late (C1).
  */
+
 import type { Operation } from '@freshet/gen/freshet/log/v1/log_pb.ts';
 import type { Column, Contract } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import type { LiveRoute } from './change-stream.ts';
+import type { Mapping } from './hold.ts';
 import type { QuarantineEntry, ReleasedRecord } from './quarantine.ts';
 import type { Blocked } from './release.ts';
 import { isMutable, type Route, routeRow, withColumnTypes } from './route.ts';
@@ -26,6 +28,22 @@ export interface AloneRequest {
   readonly ids: ReadonlySet<string>;
   /** Asks neither value rules nor how far an event time may be ahead. */
   readonly ignoresRules: boolean;
+}
+
+/** What is asked of a release. */
+export interface ReleaseWish extends Partial<AloneRequest> {
+  readonly mapping?: Omit<Mapping, 'version'> | undefined;
+  /** Of mutable sources with rows that were put aside alone: read their table anew. */
+  readonly readAnew?: boolean | undefined;
+}
+
+/** What became of rows that were put aside alone. */
+export interface AloneOutcome {
+  readonly released: number;
+  readonly left: number;
+  /** Why the first of them stays; '': none does. */
+  readonly why: string;
+  readonly readAnew: boolean;
 }
 
 export interface AlonePlace {

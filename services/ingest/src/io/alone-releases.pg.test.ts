@@ -12,6 +12,7 @@ import { silentLogger } from '@freshet/kit/logger.ts';
 import { createMemoryLog } from '@freshet/log/memory-log.ts';
 import { type RunningPostgres, startPostgres } from '@freshet/testkit/postgres/embedded-postgres.ts';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import type { AloneOutcome, ReleaseWish } from '../core/release-alone.ts';
 import {
   changesOf,
   createDatabase,
@@ -22,7 +23,7 @@ import {
   temporaryDirectory,
   valuesOf,
 } from '../testing/capture.ts';
-import { type AloneOutcome, QuarantineDesk, type ReleaseWish } from './quarantine-desk.ts';
+import { QuarantineDesk } from './quarantine-desk.ts';
 
 let server: RunningPostgres;
 let database: TestDatabase;

@@ -17,6 +17,7 @@ import { diskFailure, SimulatedDisk } from '@freshet/testkit/simulation/simulate
 import { VirtualClock } from '@freshet/testkit/virtual-clock.ts';
 import { describe, expect, it } from 'vitest';
 import { placeName, type QuarantineEntry } from '../core/quarantine.ts';
+import type { AloneOutcome, ReleaseWish } from '../core/release-alone.ts';
 import { foldLog } from '../testing/folded-log.ts';
 import {
   defineScripted,
@@ -25,7 +26,7 @@ import {
   startScripted,
 } from '../testing/scripted-capture.ts';
 import { ScriptedDatabase } from '../testing/scripted-database.ts';
-import { type AloneOutcome, QuarantineDesk, type ReleaseWish } from './quarantine-desk.ts';
+import { QuarantineDesk } from './quarantine-desk.ts';
 
 const TABLES = [
   { table: 'events', mode: 1 },

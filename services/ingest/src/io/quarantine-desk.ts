@@ -12,7 +12,7 @@ import type { LiveRoute } from '../core/change-stream.ts';
 import { type HeldRoute, isHeldOf } from '../core/held-index.ts';
 import type { Mapping } from '../core/hold.ts';
 import { placeName, type QuarantineEntry } from '../core/quarantine.ts';
-import type { AloneRequest } from '../core/release-alone.ts';
+import type { AloneOutcome, ReleaseWish } from '../core/release-alone.ts';
 import { isMutable } from '../core/route.ts';
 import type { HeldReleases, ReleaseProgress } from './held-releases.ts';
 import type { QuarantineFile } from './quarantine-file.ts';
@@ -34,22 +34,6 @@ export interface EntryPage {
   readonly entries: readonly QuarantineEntry[];
   /** Empty: there is no other page. */
   readonly next: string;
-}
-
-/** What is asked of a release. */
-export interface ReleaseWish extends Partial<AloneRequest> {
-  readonly mapping?: Omit<Mapping, 'version'> | undefined;
-  /** Of mutable sources with rows that were put aside alone: read their table anew. */
-  readonly readAnew?: boolean | undefined;
-}
-
-/** What became of rows that were put aside alone. */
-export interface AloneOutcome {
-  readonly released: number;
-  readonly left: number;
-  /** Why the first of them stays; '': none does. */
-  readonly why: string;
-  readonly readAnew: boolean;
 }
 
 interface Found {

@@ -6,7 +6,7 @@ import type {
   ReleaseQuarantineResponseSchema,
 } from '@freshet/gen/freshet/ingest/v1/quarantine_pb.ts';
 import type { Mapping } from '../core/hold.ts';
-import type { AloneOutcome, ReleaseWish } from '../io/quarantine-desk.ts';
+import type { AloneOutcome, ReleaseWish } from '../core/release-alone.ts';
 
 export interface Releaser {
   release(
