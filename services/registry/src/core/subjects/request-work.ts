@@ -10,7 +10,7 @@
  * takes. Pure.
  */
 import { type Incompatibility, InvalidSchema, SCHEMA_LIMITS, type SchemaLimits } from '@freshet/schemas/schema.ts';
-import { refuse } from './errors.ts';
+import { refuse, SchemaApiError } from './errors.ts';
 import { asRefusal } from './schema-reader.ts';
 import {
   charactersOf,
@@ -31,6 +31,9 @@ const SMALL_LIMITS: SchemaLimits = { ...SCHEMA_LIMITS, stepsMax: 10_000 };
 const AT_ONCE_US_MAX = 10_000;
 /** A piece counts for this long at least, so that no request has pieces without end. */
 const PIECE_US_MIN = 500;
+
+/** What a request may wait for threads in all, over its pieces: each may find as many others before it. */
+const WAITING_US_MAX = 30_000_000;
 
 export interface RequestWorkOptions {
   readonly engines: Engines;
@@ -62,6 +65,7 @@ export class RequestWork {
   /** Sources by number: they are long, and each is part of many keys. */
   readonly #numbers = new Map<string, number>();
   #tookUs = 0;
+  #waitedUs = 0;
   #atOnceUs = 0;
 
   constructor(options: RequestWorkOptions) {
@@ -137,11 +141,14 @@ export class RequestWork {
 
   async #elsewhere(work: SchemaWork): Promise<Outcome> {
     this.#requireTime();
+    if (this.#waitedUs >= WAITING_US_MAX)
+      throw new SchemaApiError(50302, 'the registry is busy with large schemas; try again later');
     const msLeft = Math.max(1, this.#options.judgingMs - Math.floor(this.#tookUs / 1_000));
     const startUs = this.#options.clock.monotonicUs();
     try {
       const { result, tookMs } = await this.#options.workers.run(work, msLeft);
       this.#tookUs += Math.max(PIECE_US_MIN, tookMs * 1_000);
+      this.#waitedUs += Math.max(0, this.#options.clock.monotonicUs() - startUs - tookMs * 1_000);
       return { result };
     } catch (error) {
       if (!(error instanceof InvalidSchema)) throw error;
