@@ -167,6 +167,26 @@ describe('a lost history', () => {
     await stop(capture);
   });
 
+  it('F2: put back and failed over, after the log was read for what may come again: is read anew once', async () => {
+    const capture = await start();
+    const putBack = database.copy();
+    insert(100);
+    await clock.advance(SECOND / 10);
+    // The log is read, for what may come again.
+    database.breakStreams();
+    await clock.advance(3 * SECOND);
+    putBack();
+    database.timeline = 2;
+    next = 200;
+    insert(3);
+    await clock.advance(60 * SECOND);
+    expect(await generations(capture)).toEqual([2, 2]);
+    insert(3);
+    await clock.advance(10 * SECOND);
+    await expectWhole(capture);
+    await stop(capture);
+  });
+
   it('F2: a database that crashed tells again what its slot forgot, and nothing is read anew', async () => {
     const capture = await start();
     database.checkpoint();

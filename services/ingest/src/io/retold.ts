@@ -30,7 +30,9 @@ export async function lostByRetelling(
   const { state } = store;
   const { slot, slotName, endLsn } = world;
   if (state.slot !== 'made' || slot === undefined) return undefined;
-  const logged = (await store.logged()).newestCommit(state.routes);
+  // A route that has ended, as all have when the source starts over, may have rows of a history that is known to be lost.
+  const live = state.routes.filter(({ phase }) => phase === 'live');
+  const logged = (await store.logged()).newestCommit(live);
   const retelling = new Retelling({ landmark: state.landmark, logged }, slot.confirmedLsn);
   if (endLsn !== undefined) retelling.ends(endLsn);
   if (!retelling.isOver) await retell(database, { slotName, fromLsn: slot.confirmedLsn, retelling, clock, signal });
