@@ -35,6 +35,15 @@ export class ReplicaCheck {
   /** Rows that were dead at a time that has been: they are dead for good. */
   readonly #dead = new WeakSet<Moment>();
   rowsChecked = 0;
+  readonly #erased: ReadonlySet<string>;
+
+  /**
+   * `erased`: keys of those who are being erased. Who folds the log anew while some of their records are fillers by now has rows of
+   * theirs that never were; nobody is to read them any more, and in the end there are none (erasures.ts).
+   */
+  constructor(erased: ReadonlySet<string> = new Set()) {
+    this.#erased = erased;
+  }
 
   /** What was seen since the last call that must be seen sometimes. */
   takeSights(): string[] {
@@ -135,6 +144,7 @@ export class ReplicaCheck {
     if (life < 0) return undefined;
     const through = `complete through ${throughUs}`;
     for (const [key, { rowKey, moments }] of view.keys) {
+      if (this.#erased.has(key)) continue;
       const row = rows.get(rowKey);
       const version = row === undefined || row.bytes === '' ? undefined : row.version;
       const newest = moments.at(-1) as Moment;
@@ -172,6 +182,7 @@ export class ReplicaCheck {
     truth: PartitionTruth,
   ): string | undefined {
     for (const [rowKey, { version, bytes }] of rows) {
+      if (this.#erased.has(rowKeyText(rowKey))) continue;
       const before = shown.get(rowKey);
       if (before !== undefined && version < before.version)
         return `R2: ${hexOf(rowKey)} went from version ${before.version} back to ${version}`;

@@ -8,6 +8,7 @@
  * Owns the verdict: never wrong, whatever happens (unbounded faults); and when all faults have ended, everything committed
  * is served within a bounded time (bounded faults converge). Runs production code; only disk, network, clock and database are simulated.
  */
+
 import { setImmediate as turn } from 'node:timers/promises';
 import type { DefinitionSet } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import type { SegmentLog } from '@freshet/log/segment-log.ts';
@@ -15,6 +16,7 @@ import type { Replica } from '@freshet/replica/replica.ts';
 import { Network } from '@freshet/testkit/simulation/network.ts';
 import { Random } from '@freshet/testkit/simulation/random.ts';
 import { Scheduler } from '@freshet/testkit/simulation/scheduler.ts';
+import { int64KeyString } from '@freshet/values/key.ts';
 import type { NodeUpkeep } from '../../services/compute/src/core/node-upkeep.ts';
 import { runCompute } from './compute-machine.ts';
 import { DefinitionCheck, unsettledDefinitions } from './definition-check.ts';
@@ -94,6 +96,7 @@ export class World {
   #releases = false;
   /** By user, whether ingest has done its part. */
   readonly #erasures = new Map<number, boolean>();
+  readonly #erasedKeys = new Set<string>();
   readonly #hosts = new Map<Machine, NodeUpkeep>();
   readonly #replicas = new Map<Machine, Watched>();
   readonly #clocksUs = new Map<Machine, number>();
@@ -149,6 +152,7 @@ export class World {
   erase(user: number): void {
     this.postgres.forget(user);
     this.#erasures.set(user, false);
+    this.#erasedKeys.add(int64KeyString(BigInt(user)));
   }
 
   /** What is held of a table is released from now on, whenever there is something. */
@@ -349,7 +353,11 @@ export class World {
         const upstreams = ['compute-a', 'compute-b'];
         this.#replicas.delete(name);
         const onReplica = (replica: Replica): void => {
-          this.#replicas.set(name, { replica, check: new ReplicaCheck(), definitions: new DefinitionCheck() });
+          this.#replicas.set(name, {
+            replica,
+            check: new ReplicaCheck(this.#erasedKeys),
+            definitions: new DefinitionCheck(),
+          });
         };
         return runEdge(life, { network, partitions, upstreams, definitions, onReplica });
       }
