@@ -1,3 +1,7 @@
+/**
+ * Goal: a request neither works nor waits without end, however many pieces it has. Method: threads that are only counted, and a
+ * clock of the test's.
+ */
 import { describe, expect, it } from 'vitest';
 import { RequestWork, WorkNeeded } from './request-work.ts';
 import type { Engines, ParsedCache, SchemaWork, SchemaWorkers } from './schema-work.ts';
