@@ -64,9 +64,11 @@ export class ShardViews {
     return this.#building;
   }
 
-  /** Takes note of records that were folded. */
-  noteFolded(entries: readonly LogEntry[]): void {
-    for (const { record } of entries) if (!LEAVES_VIEWS_ALONE.has(record[0])) this.#mayChange = true;
+  /** Takes note of records that were folded; true when one of them may begin, drop or complete a view. */
+  noteFolded(entries: readonly LogEntry[]): boolean {
+    const may = entries.some(({ record }) => !LEAVES_VIEWS_ALONE.has(record[0]));
+    this.#mayChange ||= may;
+    return may;
   }
 
   /** Looks at the fold again; true when anything changed. */

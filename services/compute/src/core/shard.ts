@@ -304,7 +304,8 @@ export class Shard {
   foldEntries(entries: readonly LogEntry[]): void {
     this.#erases.look(entries);
     this.#fold.fold(entries);
-    this.views.noteFolded(entries);
+    // A view that was incomplete may have something to be built of now, and is incomplete as before.
+    if (this.views.noteFolded(entries)) this.buildWanted.set();
   }
 
   foldBuild(viewId: string, entries: readonly LogEntry[]): void {
