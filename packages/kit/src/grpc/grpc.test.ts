@@ -30,6 +30,33 @@ async function host(
   return { client, address };
 }
 
+describe('calls that share a connection', () => {
+  it('come to their turn when the earlier streams have more to say than it takes', async () => {
+    const frames = new Uint8Array(128 * 1024);
+    const { client } = await host({
+      describeLog: async () => ({ partitions: [{ end: 5n }] }),
+      async *readLog(_, { signal }) {
+        while (!signal.aborted) yield { frames };
+      },
+    });
+    const ended = new AbortController();
+    closers.push(() => ended.abort());
+    const taken = new Array<number>(8).fill(0);
+    const all = taken.map(async (_, i) => {
+      for await (const _answer of client.readLog({ partition: i }, { signal: ended.signal })) {
+        taken[i] = (taken[i] ?? 0) + 1;
+        // One that went before the others for as long as it has something to say never lets this happen.
+        if (taken.every((count) => count >= 20)) return;
+      }
+    });
+    await Promise.race(all);
+    expect((await client.describeLog({})).partitions[0]?.end).toBe(5n);
+    ended.abort();
+    await Promise.allSettled(all);
+    expect(Math.max(...taken)).toBeLessThan(20 * Math.min(...taken));
+  });
+});
+
 describe('unary calls', () => {
   it('carry messages both ways', async () => {
     const { client } = await host({
