@@ -22,13 +22,16 @@ it('R4: passes over what was appended since the last look and cannot come again'
     minFreeBytes: 0,
   });
   const froms: number[] = [];
-  const tail = new LogTail({
-    describe: () => log.describe(),
-    read: (partition, from, signal) => {
-      froms.push(from);
-      return log.read(partition, from, signal);
+  const tail = new LogTail(
+    {
+      describe: () => log.describe(),
+      read: (partition, from, signal) => {
+        froms.push(from);
+        return log.read(partition, from, signal);
+      },
     },
-  });
+    new VirtualClock(),
+  );
   const commit = async (major: number): Promise<void> => {
     const change = { route: 1, generation: 1, lane: 1, sequence: { major: BigInt(major), minor: 0n, part: 0 } };
     const record = create(LogRecordSchema, { kind: { case: 'change', value: change } });

@@ -10,26 +10,23 @@
  * Bounded: `NOTES_MAX` notes, the older of them further apart; one place a lane, partition and route. Read once: later only
  * what was appended since, and may come again.
  */
-import { fromBinary } from '@bufbuild/protobuf';
-import { LogRecordSchema } from '@freshet/gen/freshet/log/v1/log_pb.ts';
+import type { Clock } from '@freshet/kit/clock.ts';
 import type { Log } from '@freshet/log/log.ts';
 import type { LoggedCommit } from '../core/commit-trail.ts';
 import { laterLsn } from '../core/lsn.ts';
 import { comparePlaces, type RowPlace } from '../core/quarantine.ts';
+import { type Placed, placeOf } from '../core/record-place.ts';
 import { SLOT_LANE } from '../core/route.ts';
 
 const NOTES_MAX = 16;
+/** Between one piece of the log and the next. */
+const REST_MS_MIN = 1;
 
 interface Note {
   /** The newest commit of which anything was read. */
   readonly reachedLsn: bigint;
   /** Where each partition ended before that. */
   readonly ends: readonly number[];
-}
-
-/** A row's place, and when its commit was; undefined: the record does not tell any more. */
-interface Placed extends RowPlace {
-  readonly atUs: number | undefined;
 }
 
 interface LaneMarks {
@@ -41,6 +38,7 @@ const NOTHING: ReadonlyMap<number, Placed> = new Map();
 
 export class LogTail {
   readonly #log: Pick<Log, 'describe' | 'read'>;
+  readonly #clock: Clock;
   #notes: Note[] = [];
   /** The newest commit of which anything was ever read, as far as it is known. */
   #reachedLsn = 0n;
@@ -48,8 +46,9 @@ export class LogTail {
   readonly #next: number[] = [];
   readonly #lanes = new Map<string, LaneMarks>();
 
-  constructor(log: Pick<Log, 'describe' | 'read'>) {
+  constructor(log: Pick<Log, 'describe' | 'read'>, clock: Clock) {
     this.#log = log;
+    this.#clock = clock;
   }
 
   /** Notes a moment. `ends` are of before anything was read beyond the commit, now; in lives before more may have been. */
@@ -107,12 +106,16 @@ export class LogTail {
 
   async #readPartition(partition: number, from: number, end: number, routes: ReadonlySet<number>): Promise<void> {
     const ended = new AbortController();
+    let sinceUs = this.#clock.monotonicUs();
     for await (const { entries } of this.#log.read(partition, from, ended.signal)) {
       for (const { offset, record } of entries) {
         const place = offset < end ? placeOf(record) : undefined;
         if (place !== undefined && routes.has(place.route)) this.#take(partition, place);
       }
       if ((entries.at(-1)?.offset ?? 0) >= end - 1) break;
+      // A live stream may go on beside this: it has as much time as this takes.
+      await this.#clock.sleep(Math.max(REST_MS_MIN, (this.#clock.monotonicUs() - sinceUs) / 1000));
+      sinceUs = this.#clock.monotonicUs();
     }
     ended.abort();
   }
@@ -129,15 +132,4 @@ export class LogTail {
     const mark = marks.newest.get(partition);
     if (mark === undefined || comparePlaces(place, mark) > 0) marks.newest.set(partition, place);
   }
-}
-
-/** The place of a record, also of one that was erased; undefined: it has none. */
-function placeOf(bytes: Uint8Array): Placed | undefined {
-  const { kind } = fromBinary(LogRecordSchema, bytes);
-  const placed = kind.case === 'table' ? kind.value.change : kind.value;
-  if (placed === undefined || !('sequence' in placed) || placed.sequence === undefined) return undefined;
-  const { route, generation, lane, sequence } = placed;
-  const { major, minor, part } = sequence;
-  const atUs = 'knownAtUs' in placed && placed.knownAtUs !== undefined ? Number(placed.knownAtUs) : undefined;
-  return { route, generation, lane, major, minor: Number(minor), part, atUs };
 }

@@ -53,9 +53,9 @@ export class SourceStore {
 
   constructor(options: SourceStoreOptions) {
     this.#options = options;
-    const { files, directory, log } = options;
+    const { files, directory, log, clock } = options;
     this.#witness = new LogWitness(log);
-    this.#tail = new LogTail(log);
+    this.#tail = new LogTail(log, clock);
     this.#file = new StateFile(files, join(directory, 'state.json'), log.logId);
     this.#mark = new ResyncMark(files, join(directory, 'resync.json'));
   }
