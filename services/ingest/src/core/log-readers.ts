@@ -16,7 +16,7 @@ export interface OpenRead {
   follows: boolean;
 }
 
-/** At most so many records a partition lie between a reader that follows and the end, for it to be with it. */
+/** At most so many records lie between a reader and the end of its partition, for it to have been at the end. */
 export const RECORDS_BEHIND_MAX = 256;
 
 export class LogReaders {
@@ -39,10 +39,8 @@ export class LogReaders {
     this.#reads.delete(read);
   }
 
-  /** The readers that follow and are behind, by where the partitions end. */
+  /** The readers that follow and have not taken all before these offsets, by partition. */
   behind(ends: readonly number[]): readonly OpenRead[] {
-    return [...this.#reads].filter(
-      ({ follows, partition, taken }) => follows && (ends[partition] ?? 0) - taken > RECORDS_BEHIND_MAX,
-    );
+    return [...this.#reads].filter(({ follows, partition, taken }) => follows && taken < (ends[partition] ?? 0));
   }
 }

@@ -11,7 +11,7 @@ import type { LogReaders } from '../core/log-readers.ts';
 
 const LOOK_MS = 2;
 const WAIT_MS_MAX = 2_000;
-/** For readers that move, but never come to the end, as live rows come as fast: what waits is slow then, and not at a stand. */
+/** For readers that move, but have very much to take: what waits is slow then, and not at a stand. */
 const WAIT_MS_MAX_ALL = 10_000;
 
 export interface ReaderPaceOptions {
@@ -20,13 +20,17 @@ export interface ReaderPaceOptions {
   readonly clock: Clock;
 }
 
-/** Resolves when every reader that follows the log is with it, or has taken nothing for long. Throws the signal's reason. */
+/**
+ * Resolves when every reader that follows the log has taken what is in it now, or has taken nothing for long. What comes meanwhile
+ * is not waited for: live rows may come as fast as they are taken. Throws the signal's reason.
+ */
 export async function readersCaughtUp({ readers, log, clock }: ReaderPaceOptions, signal: AbortSignal): Promise<void> {
   const taken = new Map<object, number>();
   const sinceUs = clock.monotonicUs();
   let movedUs = sinceUs;
+  const ends = endsOf((await log.describe()).partitions);
   for (;;) {
-    const behind = readers.behind(endsOf((await log.describe()).partitions));
+    const behind = readers.behind(ends);
     if (behind.length === 0) return;
     const nowUs = clock.monotonicUs();
     if (behind.some((read) => taken.get(read) !== read.taken)) movedUs = nowUs;

@@ -33,7 +33,7 @@ export interface SnapshotAppend {
 }
 
 /** Rows of a piece are made to records some at a time: live rows wait a millisecond or two for these. */
-const SLICE_ROWS = 512;
+const SLICE_ROWS = 128;
 
 interface Slice {
   readonly rows: readonly (readonly (string | null)[])[];

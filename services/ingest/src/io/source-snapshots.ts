@@ -61,12 +61,16 @@ export class SourceSnapshots {
     return this.#progress.report;
   }
 
-  /** Reads the routes' tables to a stage; resolves, when it is durable, with what the routes are then. */
+  /**
+   * Reads the routes' tables to a stage; resolves, when it is durable, with what the routes are then. `pace` is waited for
+   * between some rows and the next; left out: no wait.
+   */
   async take(
     routes: readonly RouteGeneration[],
     tables: readonly TableToStage[],
     published: PublishedTables,
     signal: AbortSignal,
+    pace?: () => Promise<void>,
   ): Promise<RouteState[]> {
     const { database, slotName, stages, logger } = this.#options;
     const keys = new Set(routes.map(({ plan }) => tableKey(tableOf(plan))));
@@ -85,7 +89,8 @@ export class SourceSnapshots {
     const stage = await database
       .snapshot(slotName, signal, async (reader, fromLsn) => {
         progress.expect(await rowsAbout(reader, staged));
-        return stages.write(name, fromLsn, staged, reader, (rows) => progress.add(rows));
+        const paced = pace === undefined ? reader : { copy: (table: TableToStage) => pacing(reader.copy(table), pace) };
+        return stages.write(name, fromLsn, staged, paced, (rows) => progress.add(rows));
       })
       .finally(() => progress.end());
     return routes.map(
@@ -161,6 +166,13 @@ export class SourceSnapshots {
     } finally {
       progress.end();
     }
+  }
+}
+
+async function* pacing(pieces: AsyncIterable<Uint8Array>, pace: () => Promise<void>): AsyncGenerator<Uint8Array> {
+  for await (const piece of pieces) {
+    yield piece;
+    await pace();
   }
 }
 
