@@ -17,6 +17,7 @@ import { createMemoryLog, type MemoryLog } from '@freshet/log/memory-log.ts';
 import { levelStores } from '@freshet/store/level-store.ts';
 import { shardBudget } from '../services/compute/src/core/budget.ts';
 import { Gate } from '../services/compute/src/core/gate.ts';
+import { PassPace } from '../services/compute/src/core/pass-pace.ts';
 import { ShardHost } from '../services/compute/src/core/shard-host.ts';
 import { FRAME_LIMITS } from '../services/compute/src/core/shard-limits.ts';
 import { verifyCheckpoint } from '../services/compute/src/io/checkpoint-file.ts';
@@ -129,6 +130,7 @@ function start(dataDir: string, log: MemoryLog): { host: ShardHost; stop: () => 
     logger: silentLogger,
     yieldNow,
     pages: new Gate(2),
+    passPace: new PassPace(),
     limits: {
       ...shardBudget(bytes, 1),
       commitIntervalMs: 1000,

@@ -12,6 +12,7 @@ import { nodeFileSystem } from '@freshet/log/file-system.ts';
 import { createMemoryLog, type MemoryLog } from '@freshet/log/memory-log.ts';
 import { levelStores } from '@freshet/store/level-store.ts';
 import { Gate } from '../services/compute/src/core/gate.ts';
+import { PassPace } from '../services/compute/src/core/pass-pace.ts';
 import { ShardHost } from '../services/compute/src/core/shard-host.ts';
 import { FRAME_LIMITS } from '../services/compute/src/core/shard-limits.ts';
 import { createEngineFold, ENGINE_FORMAT } from '../services/compute/src/io/engine.ts';
@@ -56,6 +57,7 @@ export async function startComputeNode(shards: number, logNowUs: () => number): 
     logger: silentLogger,
     yieldNow,
     pages: new Gate(2),
+    passPace: new PassPace(),
     limits: {
       cacheBytes: (512 * 2 ** 20) / shards,
       commitBytes: 16 * 2 ** 20,

@@ -17,6 +17,7 @@ import { silentLogger } from '@freshet/kit/logger.ts';
 import { openSegmentLog } from '@freshet/log/segment-log.ts';
 import { levelStores } from '@freshet/store/level-store.ts';
 import { Gate } from '../services/compute/src/core/gate.ts';
+import { PassPace } from '../services/compute/src/core/pass-pace.ts';
 import { runLoops } from '../services/compute/src/core/run-loops.ts';
 import { Shard } from '../services/compute/src/core/shard.ts';
 import { FRAME_LIMITS } from '../services/compute/src/core/shard-limits.ts';
@@ -110,6 +111,7 @@ export async function foldFromLog(
     logger: silentLogger,
     yieldNow,
     pages: new Gate(2),
+    passPace: new PassPace(),
     limits: {
       cacheBytes: 512 * 2 ** 20,
       commitBytes: 16 * 2 ** 20,

@@ -6,6 +6,7 @@ import { shardBudget } from '../../services/compute/src/core/budget.ts';
 import type { Fold } from '../../services/compute/src/core/fold-port.ts';
 import { Gate } from '../../services/compute/src/core/gate.ts';
 import type { NodeUpkeep } from '../../services/compute/src/core/node-upkeep.ts';
+import { PassPace } from '../../services/compute/src/core/pass-pace.ts';
 import { ShardHost } from '../../services/compute/src/core/shard-host.ts';
 import { FRAME_LIMITS } from '../../services/compute/src/core/shard-limits.ts';
 import { tellCheckpoints } from '../../services/compute/src/core/tell-checkpoints.ts';
@@ -63,6 +64,7 @@ export async function runCompute(life: Life, world: ComputeWorld): Promise<void>
     yieldNow,
     random: () => life.random.real(),
     pages: new Gate(2),
+    passPace: new PassPace(),
     limits: {
       ...shardBudget(64 * 1024 * 1024, partitions),
       cacheBytes: CACHE_BYTES,

@@ -26,6 +26,7 @@ import { type ComputeConfig, OPTIONS } from './config.ts';
 import { askGenerations } from './core/ask-generations.ts';
 import { shardBudget } from './core/budget.ts';
 import { Gate } from './core/gate.ts';
+import { PassPace } from './core/pass-pace.ts';
 import { ShardHost, type ShardHostOptions } from './core/shard-host.ts';
 import { FRAME_LIMITS } from './core/shard-limits.ts';
 import { tellCheckpoints } from './core/tell-checkpoints.ts';
@@ -169,6 +170,7 @@ function hostOptions(
     logger: log,
     yieldNow,
     pages: new Gate(2),
+    passPace: new PassPace(),
     limits: {
       ...budget,
       commitIntervalMs: config.commitInterval,

@@ -22,6 +22,7 @@ import { RIG_LIMITS } from '../testing/shard-rig.ts';
 import { testStorage } from '../testing/test-storage.ts';
 import { askGenerations } from './ask-generations.ts';
 import { Gate } from './gate.ts';
+import { PassPace } from './pass-pace.ts';
 import { ShardHost } from './shard-host.ts';
 
 let clock: VirtualClock;
@@ -64,6 +65,7 @@ function start(disk: MemoryDisk): ShardHost {
     yieldNow: () => turn(),
     limits: RIG_LIMITS,
     pages: new Gate(2),
+    passPace: new PassPace(),
   });
   const controller = new AbortController();
   const { signal } = controller;

@@ -32,6 +32,7 @@ import { RIG_LIMITS } from '../testing/shard-rig.ts';
 import { SteppedLog } from '../testing/stepped-log.ts';
 import { testStorage } from '../testing/test-storage.ts';
 import { Gate } from './gate.ts';
+import { PassPace } from './pass-pace.ts';
 import { ShardHost } from './shard-host.ts';
 
 const DATA = '/data';
@@ -135,6 +136,7 @@ class Machine {
       yieldNow: () => turn(),
       limits: { ...RIG_LIMITS, cacheBytes: 0 },
       pages: new Gate(2),
+      passPace: new PassPace(),
     });
   }
 

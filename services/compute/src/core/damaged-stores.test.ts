@@ -28,6 +28,7 @@ import { RIG_LIMITS } from '../testing/shard-rig.ts';
 import { SteppedLog } from '../testing/stepped-log.ts';
 import { testStorage } from '../testing/test-storage.ts';
 import { Gate } from './gate.ts';
+import { PassPace } from './pass-pace.ts';
 import { ShardHost } from './shard-host.ts';
 
 const RUNS = Math.round(200 * Number(process.env['FRESHET_FUZZ_RUNS'] ?? '1'));
@@ -62,6 +63,7 @@ function start(dataDir: string): Node {
     yieldNow: () => turn(),
     limits: { ...RIG_LIMITS, cacheBytes: 0 },
     pages: new Gate(2),
+    passPace: new PassPace(),
   });
   const controller = new AbortController();
   const run = host.run([0], controller.signal);

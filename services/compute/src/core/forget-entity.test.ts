@@ -31,6 +31,7 @@ import { createEngineFold, ENGINE_FORMAT } from '../io/engine.ts';
 import { RIG_LIMITS } from '../testing/shard-rig.ts';
 import { testStorage } from '../testing/test-storage.ts';
 import { Gate } from './gate.ts';
+import { PassPace } from './pass-pace.ts';
 import { ShardHost } from './shard-host.ts';
 
 const MARKER = 'QZXWVKJHGFQPLMNB';
@@ -83,6 +84,7 @@ function hostOf(): ShardHost {
     yieldNow: () => turn(),
     limits: { ...RIG_LIMITS, commitIntervalMs: 20, cacheBytes: 2_000 },
     pages: new Gate(2),
+    passPace: new PassPace(),
   });
 }
 

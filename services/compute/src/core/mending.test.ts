@@ -29,6 +29,7 @@ import {
 import { RIG_LIMITS } from '../testing/shard-rig.ts';
 import { testStorage } from '../testing/test-storage.ts';
 import { Gate } from './gate.ts';
+import { PassPace } from './pass-pace.ts';
 import { ShardHost, type ShardHostOptions } from './shard-host.ts';
 import type { UpkeepLimits } from './shard-upkeep.ts';
 
@@ -81,6 +82,7 @@ function start(log: LogReader, upkeep: Partial<UpkeepLimits> = {}, other: Partia
     yieldNow: () => turn(),
     limits: RIG_LIMITS,
     pages: new Gate(2),
+    passPace: new PassPace(),
     ...other,
   });
   const controller = new AbortController();

@@ -36,6 +36,7 @@ import { RIG_LIMITS, ShardRig } from '../testing/shard-rig.ts';
 import { testStorage } from '../testing/test-storage.ts';
 import { Gate } from './gate.ts';
 import { MissedErase } from './missed-erase.ts';
+import { PassPace } from './pass-pace.ts';
 import { ShardHost } from './shard-host.ts';
 
 const MARKER = 'QZXWVKJHGFQPLMNB';
@@ -131,6 +132,7 @@ function startHost(root: string, of: Log) {
     yieldNow: () => turn(),
     limits: { ...RIG_LIMITS, commitIntervalMs: 20 },
     pages: new Gate(2),
+    passPace: new PassPace(),
   });
   const stop = new AbortController();
   const running = host.run([0], stop.signal);

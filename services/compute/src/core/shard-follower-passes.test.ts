@@ -13,6 +13,7 @@ import { ModelReplica } from '../testing/model-replica.ts';
 import { type ShardRig, type Subscription, wholeViews } from '../testing/shard-rig.ts';
 import type { EncodedRow } from './fold-port.ts';
 import type { JournalIndex } from './journal-index.ts';
+import { PassPace } from './pass-pace.ts';
 
 const V0 = viewId(0);
 
@@ -133,6 +134,37 @@ describe('a pass of a slow subscriber', () => {
     expect(replica.present(V0).size).toBe(KEYS);
     await subscription.close();
   });
+});
+
+it('R4: a pass of a new view rests between changes of those that the subscriber has', async () => {
+  const passPace = new PassPace();
+  const rig = await rigWithView({ passPace });
+  await append(rig, inserts(40));
+  const replica = new ModelReplica();
+  const subscription = rig.subscribe(replica);
+  await catchUp(rig, subscription, replica, 1);
+  const { clock } = rig;
+  const nowUs = clock.monotonicUs();
+  passPace.worked(nowUs - 10_000, nowUs);
+  await append(rig, [
+    definitionsRecord(2, [
+      { n: 0, route: 0 },
+      { n: 1, route: 0 },
+    ]),
+  ]);
+  await rig.commit();
+  for (let i = 0; i < 10; i++) {
+    await append(rig, [insert(i)]);
+    const frame = await subscription.next();
+    expect(frame.pass).toBeUndefined();
+    replica.apply(frame);
+  }
+  expect(replica.present(V0).get(int64KeyString(9n))?.version).toBe(rig.shard.version(V0, int64KeyString(9n)));
+  await rig.clock.advance(Math.ceil(passPace.freeAtUs) - clock.monotonicUs());
+  await catchUp(rig, subscription, replica, 2);
+  expect(replica.passes).toBe(2);
+  expect(replica.present(viewId(1)).size).toBe(40);
+  await subscription.close();
 });
 
 describe('frames', () => {

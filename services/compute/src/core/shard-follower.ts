@@ -36,6 +36,9 @@ export interface FollowOptions {
 /** A frame without rows is sent when log time moved so far, microseconds: once per tick. */
 const EMPTY_FRAME_US = 500_000;
 
+/** Rows of a page that comes between changes: what a live row may find in front of it. */
+const ROWS_BESIDE = 100;
+
 /** A view on its way to the subscriber. */
 interface Pass {
   readonly viewId: string;
@@ -123,10 +126,29 @@ export class ShardFollower {
     return behind ? `it is at ${this.#shard.position}, behind ${position}` : 'the cursor is being checked';
   }
 
-  /** When a frame that waits for coalescing may be sent, in monotonic microseconds; undefined when none waits. */
+  /** When a frame that waits for coalescing, or for its turn as a page, may be sent, in monotonic microseconds; undefined when none waits. */
   get waitsUntilUs(): number | undefined {
-    const behind = this.#phase === 'following' && this.#live.position < this.#shard.position;
-    return behind && !this.#lost && this.#round === undefined ? this.#nextLiveUs : undefined;
+    if (this.#phase !== 'following') return undefined;
+    const behind = this.#live.position < this.#shard.position;
+    const liveUs = behind && !this.#lost && this.#round === undefined ? this.#nextLiveUs : Number.POSITIVE_INFINITY;
+    const pageUs = this.#passes[0]?.asOf === undefined ? Number.POSITIVE_INFINITY : this.#pageFromUs;
+    const untilUs = Math.min(liveUs, pageUs);
+    return untilUs === Number.POSITIVE_INFINITY ? undefined : untilUs;
+  }
+
+  /** The subscriber has other views whose changes it is told of: pages come between these. */
+  get #isBeside(): boolean {
+    return !this.#frozen && this.#whole.size > 0;
+  }
+
+  get #pageRowsMax(): number {
+    const { pageRows } = this.#shard.options.limits.frame;
+    return this.#isBeside ? Math.min(ROWS_BESIDE, pageRows) : pageRows;
+  }
+
+  /** When the next page may be made, monotonic microseconds. */
+  get #pageFromUs(): number {
+    return this.#isBeside ? this.#shard.options.passPace.freeAtUs : Number.NEGATIVE_INFINITY;
   }
 
   /** The position from which on the journal must stay for this subscriber's catch-up. */
@@ -147,7 +169,7 @@ export class ShardFollower {
     if (this.#retracting) return this.#finish(new FrameBuilder());
     const live = this.#liveIsDue(nowUs);
     // Pages and changes take turns: neither keeps the other waiting.
-    const pass = live && !this.#lastWasLive ? undefined : this.#runnablePass();
+    const pass = live && !this.#lastWasLive ? undefined : this.#runnablePass(nowUs);
     this.#lastWasLive = pass === undefined;
     if (pass !== undefined) return this.#page(pass);
     return live ? this.#changes(nowUs) : this.#closing();
@@ -248,7 +270,7 @@ export class ShardFollower {
     for (const [viewId, { instance }] of complete) {
       if (!this.#wants(viewId) || this.#whole.has(viewId)) continue;
       if (this.#passes.some((pass) => pass.viewId === viewId)) continue;
-      const { pageRows } = this.#shard.options.limits.frame;
+      const pageRows = this.#pageRowsMax;
       this.#passes.push({ viewId, instance, asOf: undefined, afterKey: undefined, pageRows });
     }
   }
@@ -256,7 +278,8 @@ export class ShardFollower {
   // Passes.
 
   /** The pass that a page can be made of now. Begins the next pass when that can be. */
-  #runnablePass(): Pass | undefined {
+  #runnablePass(nowUs: number): Pass | undefined {
+    if (nowUs < this.#pageFromUs) return undefined;
     const pass = this.#passes[0];
     if (pass === undefined || pass.asOf !== undefined) return pass;
     // It begins between two rounds of changes, so that the round after it starts at the pass's commit.
@@ -277,11 +300,14 @@ export class ShardFollower {
   async #page(pass: Pass): Promise<Frame | 'busy'> {
     assert(pass.asOf !== undefined, 'the pass has begun');
     const { viewId, instance, afterKey, asOf, pageRows } = pass;
+    const { clock, passPace } = this.#shard.options;
+    const begunUs = clock.monotonicUs();
     const page = await this.#shard.pages.take({ viewId, instance, afterKey, asOf, rows: pageRows });
+    passPace.worked(begunUs, clock.monotonicUs());
     // Dropped while the page was read.
     const view = this.#shard.views.complete.get(viewId);
     if (page === undefined || view?.instance !== instance) return 'busy';
-    const most = this.#shard.options.limits.frame.pageRows;
+    const most = this.#pageRowsMax;
     pass.pageRows = page.isCut ? page.rows.length + 1 : Math.min(most, pageRows * 2);
     const frame = new FrameBuilder();
     for (const row of page.rows) frame.add(viewId, row);

@@ -27,6 +27,7 @@ import {
 import { RIG_LIMITS } from '../testing/shard-rig.ts';
 import { testStorage } from '../testing/test-storage.ts';
 import { Gate } from './gate.ts';
+import { PassPace } from './pass-pace.ts';
 import { ShardHost } from './shard-host.ts';
 
 let root: string;
@@ -58,6 +59,7 @@ function hostOf(log: LogReader): ShardHost {
     yieldNow: () => turn(),
     limits: RIG_LIMITS,
     pages: new Gate(2),
+    passPace: new PassPace(),
   });
 }
 

@@ -20,6 +20,7 @@ import type { LogEntry, LogReader } from '@freshet/log/log.ts';
 import type { ChangedKeys, CreateFold, EncodedRow, Fold, StateDigest } from './fold-port.ts';
 import type { Gate } from './gate.ts';
 import { EraseWatch } from './missed-erase.ts';
+import type { PassPace } from './pass-pace.ts';
 import { PassPages } from './pass-pages.ts';
 import { readHead } from './read-head.ts';
 import { RowCache } from './row-cache.ts';
@@ -58,6 +59,8 @@ export interface ShardOptions {
   readonly waitForDisk?: ((error: FreshetError, signal: AbortSignal) => Promise<void>) | undefined;
   /** Bounds how many pages of passes are made at once in the process, so that many passes leave time to fold. */
   readonly pages: Gate;
+  /** When pages may come between changes, for all shards of the process. */
+  readonly passPace: PassPace;
 }
 
 /** Between looks whether the journal has a newer entry, milliseconds. */

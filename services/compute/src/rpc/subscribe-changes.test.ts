@@ -20,6 +20,7 @@ import { VirtualClock } from '@freshet/testkit/virtual-clock.ts';
 import { int64KeyString, keyBytes } from '@freshet/values/key.ts';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Gate } from '../core/gate.ts';
+import { PassPace } from '../core/pass-pace.ts';
 import { ShardHost } from '../core/shard-host.ts';
 import {
   changeRecord,
@@ -80,6 +81,7 @@ async function startNode(log: LogReader, name: string): Promise<Node> {
     yieldNow: () => turn(),
     limits: RIG_LIMITS,
     pages: new Gate(2),
+    passPace: new PassPace(),
   });
   const stopped = new AbortController();
   const run = host.run(SHARDS, stopped.signal);

@@ -21,6 +21,7 @@ import { levelStores } from '@freshet/store/level-store.ts';
 import { VirtualClock } from '@freshet/testkit/virtual-clock.ts';
 import type { CreateFold, StateDigest } from '../core/fold-port.ts';
 import { Gate } from '../core/gate.ts';
+import { PassPace } from '../core/pass-pace.ts';
 import { runLoops } from '../core/run-loops.ts';
 import { Shard } from '../core/shard.ts';
 import { FRAME_LIMITS, type ShardLimits } from '../core/shard-limits.ts';
@@ -37,6 +38,8 @@ export interface RigOptions {
   readonly log?: Log | undefined;
   readonly stores?: Stores | undefined;
   readonly versionOf?: ((state: Uint8Array) => number) | undefined;
+  /** Left out: pages never rest, as nobody moves the clock for them. */
+  readonly passPace?: PassPace | undefined;
 }
 
 export const RIG_LIMITS: ShardLimits = {
@@ -140,6 +143,7 @@ export class ShardRig {
       logger: silentLogger,
       yieldNow: () => turn(),
       pages: new Gate(2),
+      passPace: this.options.passPace ?? new PassPace(1),
       limits: { ...RIG_LIMITS, ...this.options.limits },
     });
     const stop = new AbortController();
