@@ -9,7 +9,7 @@ import type { NodeUpkeep } from '../../services/compute/src/core/node-upkeep.ts'
 import { PassPace } from '../../services/compute/src/core/pass-pace.ts';
 import { ShardHost } from '../../services/compute/src/core/shard-host.ts';
 import { FRAME_LIMITS } from '../../services/compute/src/core/shard-limits.ts';
-import { tellCheckpoints } from '../../services/compute/src/core/tell-checkpoints.ts';
+import { CheckpointTeller } from '../../services/compute/src/core/tell-checkpoints.ts';
 import { Wake } from '../../services/compute/src/core/wake.ts';
 import { createEngineFold, ENGINE_FORMAT } from '../../services/compute/src/io/engine.ts';
 import { nodeStorage } from '../../services/compute/src/io/node-storage.ts';
@@ -46,6 +46,7 @@ export async function runCompute(life: Life, world: ComputeWorld): Promise<void>
   await files.makeDirectory(DIRECTORY);
   const source = new SimLogReader(clock, network, 'ingest');
   const taken = new Wake();
+  const teller: CheckpointTeller = new CheckpointTeller({ host: () => host, source, node: address, clock, log: logger });
   const host = new ShardHost({
     log: source,
     ...nodeStorage({ stores, files, dataDir: DIRECTORY, clock, yieldNow, format: ENGINE_FORMAT, checkpointsKept: 2 }),
@@ -77,10 +78,11 @@ export async function runCompute(life: Life, world: ComputeWorld): Promise<void>
       sweep: SWEEP,
     },
     onCheckpoint: () => taken.set(),
+    beforeReading: (logId, stop) => teller.beforeReading(logId, stop),
   });
   world.onHost(host);
   network.listen(address, clock, computeHandlers(host, { clock, yieldNow, partitions, upkeep: host }));
-  void tellCheckpoints(host, { source, node: address, taken, clock, signal, log: logger });
+  void teller.run(taken, signal);
   void askGenerations(host, { asker: source, node: address, clock, signal, log: logger });
   await host.run(numbers, signal);
 }

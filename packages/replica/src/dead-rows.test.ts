@@ -220,6 +220,34 @@ describe('confirming an erase', () => {
     expect(waiting.rows.size).toBe(0);
   });
 
+  it('leaves nothing on the disk of a generation that is read no more', async () => {
+    const directory = join(root, 'retired');
+    const store = await ReplicaStore.open({ stores: levelStores, directory, onDamage: () => undefined });
+    const state = await store.load();
+    const clock = systemClock;
+    const conditions = new ConditionBoard({ clock, log: silentLogger });
+    // Nothing is written by itself.
+    const pace = { flushIntervalMs: 3_600_000, scrubIntervalMs: 0, scrubBytesPerS: 1 };
+    const disk = new DiskKeeper({ store, state, clock, log: silentLogger, conditions, ...pace });
+    state.learnShardCount(1);
+    state.define(definitions(1, [countView(1)]));
+    applyTo(state, frame(0, 0, [[MARKER, 1, 7]], true));
+    applyTo(state, frame(0, 9, []));
+    await disk.flush();
+    const { served } = state.shards.get(0)!;
+    served.table(viewId(1)).generation = 1;
+    const successor = new ViewTable(viewId(1), 99);
+    successor.put(rowKeyOf(encodeKey([Kind.STRING], ['other'])), 7, textOf(rowBytes(7, 1)));
+    Object.assign(successor, { generation: 2, whole: true, completeThroughUs: 9 });
+    served.adopt(successor);
+    const place = { state, dead: new DeadRows(state), disk, clock };
+    const answer = await confirmErased(place, { logId, shard: 0, offset: 6, entityKey }, AbortSignal.timeout(5_000));
+    expect(answer).toMatchObject({ rowsDropped: 0, rowsLeft: 0 });
+    expect(filesWith(directory, MARKER)).toEqual([]);
+    await disk.close();
+    await store.close();
+  });
+
   it('waits until it is past the record and at rest; then no file has a byte of the entity', async () => {
     const directory = join(root, 'confirm');
     const store = await ReplicaStore.open({ stores: levelStores, directory, onDamage: () => undefined });

@@ -76,8 +76,11 @@ export class DiskKeeper {
   rewrite(keys: () => readonly Uint8Array[]): Promise<void> {
     const { store, state } = this.#options;
     return this.#alone(async () => {
+      const before = keys();
       await store.flush(state, () => this.#relieve());
-      await store.compact(keys());
+      // Tables that others took the place of on the disk only now.
+      if (state.discardedTables.length > 0) await store.flush(state, () => this.#relieve());
+      await store.compact([...before, ...keys()]);
     });
   }
 

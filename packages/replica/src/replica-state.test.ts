@@ -317,6 +317,22 @@ describe('a shard that was lost while older definitions are served', () => {
 });
 
 describe('R4: what is discarded', () => {
+  it('rows of a view that definitions dropped go, also when something else was on its way as upstream dropped it', () => {
+    const { state, models } = serving([1, 2]);
+    const [model] = models as [ModelShard];
+    const { served } = state.shards.get(0)!;
+    const old = served.tables.get(viewId(2));
+    state.define(definitions(2, [countView(1)]));
+    const at = model.end;
+    model.views = [1];
+    feed(state, model.passOf(1, at, model.cursor(at), at, 1));
+    expect(served.tables.get(viewId(2)), 'a pass is under way').toBe(old);
+    model.records.push({ view: 1, key: keysOf(0, SHARDS, 1)[0]!, drops: false });
+    feed(state, model.live(at, model.end));
+    expect(served.tables.has(viewId(2))).toBe(false);
+    expect(state.discardedTables).toContain(old?.number);
+  });
+
   it('half a copy leaves nothing behind, however often its stream ends', () => {
     const state = new ReplicaState();
     state.learnShardCount(SHARDS);

@@ -209,8 +209,9 @@ export class ReplicaState {
     const applied = copy.apply(frame);
     if (applied.outcome === 'refused') return applied;
     const { changed, rest } = applied;
-    if (rest !== undefined) return { outcome: 'applied', rest: this.#settleAfter(rest) };
+    if (rest !== undefined) return { outcome: 'applied', rest: this.#settleAfter(rest, copy) };
     if (changed) this.#becameOther();
+    else this.#dropUnnamed(copy);
     return { outcome: 'applied', rest: undefined };
   }
 
@@ -227,8 +228,18 @@ export class ReplicaState {
     return served.logId === logId ? 'has another history of the log' : 'has another log';
   }
 
-  *#settleAfter(rest: Generator<void, boolean>): Generator<void, void> {
+  *#settleAfter(rest: Generator<void, boolean>, copy: ShardCopy): Generator<void, void> {
     if (yield* rest) this.#becameOther();
+    else this.#dropUnnamed(copy);
+  }
+
+  /** Lets go of tables that nobody names any more; not while something is on its way, so it is looked again then. */
+  #dropUnnamed(copy: ShardCopy): void {
+    if (copy.replaced.length === 0 && !copy.hasUnnamed) return;
+    const named = new Set(this.sets.flatMap(({ views }) => views.map(({ viewId }) => toHex(viewId))));
+    const dropped = copy.dropTables((id) => named.has(id), this.knownGeneration);
+    for (const { number } of [...copy.replaced, ...dropped]) this.discardedTables.push(number);
+    copy.replaced = [];
   }
 
   /** What is whole is another than before: so is what is to be said on the disk to be served. */
@@ -311,12 +322,7 @@ export class ReplicaState {
       this.sets = needed;
       this.setsDirty = true;
     }
-    const named = new Set(this.sets.flatMap((set) => set.views.map((view) => toHex(view.viewId))));
-    for (const copy of this.copies()) {
-      const dropped = copy.dropTables((id) => named.has(id), this.knownGeneration);
-      for (const { number } of [...copy.replaced, ...dropped]) this.discardedTables.push(number);
-      copy.replaced = [];
-    }
+    for (const copy of this.copies()) this.#dropUnnamed(copy);
   }
 
   #takeOver(current: Catalog): void {

@@ -99,6 +99,11 @@ export class ShardCopy {
     return [...this.tables].flatMap(([id, { whole }]) => (whole && !this.#views.has(id) ? [id] : []));
   }
 
+  /** Whether there is a table of a view that upstream does not name. */
+  get hasUnnamed(): boolean {
+    return this.tables.size > this.#views.size;
+  }
+
   /** Takes the cursor as it was on disk. */
   restore(cursor: ShardCursor, completeThroughUs: number): void {
     this.cursor = cursor;

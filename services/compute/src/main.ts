@@ -29,7 +29,7 @@ import { Gate } from './core/gate.ts';
 import { PassPace } from './core/pass-pace.ts';
 import { ShardHost, type ShardHostOptions } from './core/shard-host.ts';
 import { FRAME_LIMITS } from './core/shard-limits.ts';
-import { tellCheckpoints } from './core/tell-checkpoints.ts';
+import { CheckpointTeller } from './core/tell-checkpoints.ts';
 import { Wake } from './core/wake.ts';
 import { createEngineFold, ENGINE_FORMAT } from './io/engine.ts';
 import { LogSource } from './io/log-source.ts';
@@ -60,7 +60,12 @@ export async function startCompute(config: ComputeConfig, context: ServiceContex
   const options = hostOptions(config, numbers.length, source, clock, context);
   const watching = watchOpenFiles({ conditions: options.conditions, clock, signal });
   context.onStop('watching open files', () => watching);
-  const host = new ShardHost({ ...options, onCheckpoint: () => checkpointTaken.set() });
+  const teller: CheckpointTeller = new CheckpointTeller({ host: () => host, source, node, clock, log });
+  const host = new ShardHost({
+    ...options,
+    onCheckpoint: () => checkpointTaken.set(),
+    beforeReading: (logId, stop) => teller.beforeReading(logId, stop),
+  });
   const handlers = computeHandlers(host, { clock, yieldNow, partitions, upkeep: host });
   const server = createGrpcServer({ log }).add(ComputeService, handlers);
 
@@ -73,7 +78,7 @@ export async function startCompute(config: ComputeConfig, context: ServiceContex
   const self = { nodeId: node, role: Role.COMPUTE, address: config.advertise ?? address, partitions };
   const { conditions } = options;
   void registry?.announce(() => ({ ...self, shards: host.shards.map(({ shard }) => shard) }), { conditions });
-  void tellCheckpoints(host, { source, node, taken: checkpointTaken, clock, signal, log });
+  void teller.run(checkpointTaken, signal);
   void askGenerations(host, { asker: source, node, clock, signal, log });
   log.info('compute is up', { address, node, shards: numbers.length });
   return { address };

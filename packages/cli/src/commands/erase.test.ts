@@ -23,6 +23,7 @@ let registry: string;
 let asked: string[];
 let places: ErasePlace[];
 let replicaIsUp: boolean;
+let setAside: string[];
 const nodes: MessageInitShape<typeof NodeSchema>[] = [];
 
 async function host(add: (server: GrpcServer) => GrpcServer): Promise<string> {
@@ -48,6 +49,7 @@ beforeEach(async () => {
   asked = [];
   places = [];
   replicaIsUp = false;
+  setAside = [];
   let completedAtUs: bigint | undefined;
   const ingest = await host((server) =>
     server.add(IngestService, {
@@ -68,7 +70,7 @@ beforeEach(async () => {
     server.add(ComputeService, {
       forgetEntity: async ({ shard, offset }) => {
         asked.push(`compute ${shard} ${offset}`);
-        return { position: 50n, checkpoint: 50n, checkpointsRemoved: 2 };
+        return { position: 50n, checkpoint: 50n, checkpointsRemoved: 2, setAside };
       },
     }),
   );
@@ -119,6 +121,18 @@ it('leaves open what it cannot reach, and goes on by the receipt until every pla
   expect(receipt.places.every(({ done }) => done)).toBe(true);
   expect(again.out).not.toContain('entityKey');
   for (const { out, err } of [first, again]) expect(out + err).not.toContain(SECRET);
+});
+
+it('waits for what was set aside until it is gone, be it by hand', async () => {
+  replicaIsUp = true;
+  setAside = ['/data/shards/3.aside-0001'];
+  const first = await erase('stock', SECRET, '7', '--id', 'e1');
+  expect(first.code).toBe(1);
+  expect(first.out).toMatch(/open +set-aside +1 +compute c1 \/data/);
+  setAside = [];
+  const again = await erase('--receipt', 'e1');
+  expect(again.out).toMatch(/done +set-aside +1 +compute c1 \/data\S+ +it is no longer there/);
+  expect(again.code).toBe(0);
 });
 
 it('waits for a shard that nobody folds, and for a node that is gone until it is left out by hand', async () => {

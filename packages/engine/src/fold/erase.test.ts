@@ -117,6 +117,29 @@ describe('an Erase record', () => {
     expect([count(fold, V1), count(fold, V1, 2)]).toEqual([1n, 1n]);
   });
 
+  it('leaves nothing of the key in a view that is being built, whether it had read rows of it or not', () => {
+    const log = new Script()
+      .add(begin(1, 1))
+      .add(snapshotEnd(1, 1))
+      .change({ sequence: 1 })
+      .change({ sequence: 2, user: 2 });
+    log.add(erase(1)).add(erase(3)).change({ sequence: 3, user: 2 }).add(define(1, COUNTS));
+    // Committed in between, once the build has read rows of the key, and all at once.
+    for (const cut of [3, log.entries.length]) {
+      const cold = new MemoryCold();
+      const fold = newFold(cold);
+      fold.fold(log.entries);
+      for (const entries of [log.entries.slice(0, cut), log.entries.slice(cut)]) {
+        if (entries.length > 0) fold.foldBuild(V1, entries);
+        cold.put(fold.takeCommit().puts);
+        fold.evict();
+      }
+      expect([...fold.keys(V1)]).toEqual([userKey(2)]);
+      expect(fold.row(V1, userKey(1))).toBeUndefined();
+      expect(count(fold, V1, 2)).toBe(2n);
+    }
+  });
+
   it('F1: means views by the name that their entity has in the definitions in force, before and after a restart alike', () => {
     // Of another name, and of its own: a view's id says neither.
     const named = (plan: ViewPlan, name: string): ViewPlan =>

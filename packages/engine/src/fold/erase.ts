@@ -6,9 +6,10 @@
  * the key's row too. Does not own what emptying a
  * state is (view-instance.ts), nor the log's and the disk's part (docs/rfd/0003-erase.md).
  *
- * Invariant F1: every instance that is meant has a row at the record's version afterwards, also where the key had none: a
- * fold of a log from which the key's records are gone then tells the same keys as one that had folded them, and whoever
- * follows it drops what it had.
+ * Invariant F1: every instance that is meant and fed live has a row at the record's version afterwards, also where the key had
+ * none: a fold of a log from which the key's records are gone then tells the same keys as one that had folded them, and
+ * whoever follows it drops what it had. In one that is being built nothing is left of the key: who comes to follow it gets
+ * all of its rows, and who was asked to forget the key before it was begun need not be asked again.
  */
 import { fromBinary } from '@bufbuild/protobuf';
 import { LogRecordSchema } from '@freshet/gen/freshet/log/v1/log_pb.ts';
@@ -48,6 +49,7 @@ export function eraseIn(
   for (const instance of instances) {
     const { route, viewId } = instance.view;
     if (!named.has(viewId) && !routes.includes(route)) continue;
-    instance.erase(key, entry.offset, entry.logTimeUs);
+    if (instance.build === undefined) instance.erase(key, entry.offset, entry.logTimeUs);
+    else instance.eraseUntold(key, entry.offset);
   }
 }

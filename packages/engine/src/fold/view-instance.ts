@@ -216,6 +216,15 @@ export class ViewInstance {
     this.#emit(state);
   }
 
+  /** As erase(), while nobody follows the view: the key is one never seen. */
+  eraseUntold(key: string, offset: number): void {
+    this.mutable?.tree.erase(key, offset);
+    const state = this.cache.peek(key);
+    if (state === undefined) return;
+    this.cache.expect([]);
+    this.cache.remove(key, state.storedVersion);
+  }
+
   /** Gives up all that is in memory: the instance is over. */
   close(): void {
     this.cache.close();

@@ -26,6 +26,7 @@ export async function runLive(shard: Shard, signal: AbortSignal): Promise<void> 
       shard.checkLog(logId, partitions[shard.shard]);
       await shard.checkHistory(signal);
       shard.options.onHealthy?.();
+      await shard.options.beforeReading?.(logId, signal);
       for await (const batch of log.read(shard.shard, shard.position, signal)) {
         healthy();
         shard.options.onLogDamage?.(undefined);

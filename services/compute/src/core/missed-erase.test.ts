@@ -3,7 +3,7 @@
  * nor from a checkpoint, a replica not from its rows, a build not from what it had read. And nobody is made anew without a
  * reason. Method: the real engine on a segment log, whose records are erased while somebody is away, as ingest does it.
  */
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
@@ -179,6 +179,8 @@ describe('a node that was away while an entity was erased', () => {
       expect(filesWith(MARKER).length).toBeGreaterThan(1);
       await completeErase(await appendErase());
 
+      const aside = join(root, 'shards', '0.aside-0001');
+      mkdirSync(aside);
       const after = started();
       await after.folded();
       expect(after.row(MARKER)).toBeUndefined();
@@ -187,6 +189,7 @@ describe('a node that was away while an entity was erased', () => {
       expect(mended?.message).toMatch(
         /an entity was erased by record 15, and may hold it still; the store was removed/,
       );
+      expect(mended?.message).toContain(`remove ${aside}`);
       await after.host.takeCheckpoint(0);
       expect(filesWith(MARKER)).toEqual([]);
       await after.stopped();

@@ -28,7 +28,7 @@ import { RIG_LIMITS } from '../testing/shard-rig.ts';
 import { testStorage } from '../testing/test-storage.ts';
 import { Gate } from './gate.ts';
 import { PassPace } from './pass-pace.ts';
-import { ShardHost } from './shard-host.ts';
+import { ShardHost, type ShardHostOptions } from './shard-host.ts';
 
 let root: string;
 let aside: string[];
@@ -42,11 +42,12 @@ afterEach(async () => {
   await rm(root, { recursive: true, force: true });
 });
 
-function hostOf(log: LogReader): ShardHost {
+function hostOf(log: LogReader, more: Partial<ShardHostOptions> = {}): ShardHost {
   const storage = testStorage(root, systemClock);
   return new ShardHost({
     log,
     ...storage,
+    ...more,
     setAside: async (shard) => {
       const where = await storage.setAside(shard);
       aside.push(where);
@@ -121,6 +122,31 @@ describe('ShardHost', () => {
     const other = await filledLog('22'.repeat(16), [3, 4]);
     expect(await running(other, 3, (host) => keysOf(host, [1, 2, 3, 4]))).toEqual([3, 4]);
     expect(aside).toHaveLength(2);
+  });
+
+  it('L2: folds nothing of a log before its keeper was told, at each reading', async () => {
+    const log = await filledLog('11'.repeat(16), [1, 2]);
+    const told: string[] = [];
+    const answered = Promise.withResolvers<void>();
+    const beforeReading = (logId: string): Promise<void> => {
+      told.push(logId);
+      return answered.promise;
+    };
+    const host = hostOf(log, { beforeReading });
+    const stop = new AbortController();
+    const run = host.run([0, 1], stop.signal);
+    try {
+      while (told.length < 2) await turn();
+      // A turn is enough for a batch: an unheld shard would be at its end by now.
+      for (let i = 0; i < 50; i++) await turn();
+      expect(host.shards.map(({ position }) => position)).toEqual([0, 0]);
+      answered.resolve();
+      while (host.shards.some(({ position }) => position < 3)) await turn();
+      expect(told).toEqual([log.logId, log.logId]);
+    } finally {
+      stop.abort();
+      await run;
+    }
   });
 
   it('F3: puts state aside that is ahead of a log that lost records', async () => {

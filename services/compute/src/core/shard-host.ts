@@ -250,7 +250,7 @@ export class ShardHost implements ShardSource, NodeUpkeep {
 
   /** What is to be done about a life's end; returns how long to wait before the next, in milliseconds. */
   async #judge(number: number, kept: Kept, error: FreshetError): Promise<number> {
-    const { conditions, clock, setAside } = this.#options;
+    const { conditions, clock, setAside, asides } = this.#options;
     const id = `shard/${number}/down`;
     const place = error.place === '' ? `shard ${number}` : error.place;
     const { code, message, remedy } = error;
@@ -269,6 +269,9 @@ export class ShardHost implements ShardSource, NodeUpkeep {
       if (isMissed) {
         await this.#removeErased(kept, error, aside);
         where = 'the store was removed';
+        // Not removed unasked: somebody may want to look at it.
+        const others = await asides(number);
+        if (others.length > 0) where += `; what was put aside before may hold it too, remove ${others.join(', ')}`;
       }
     } catch (cause) {
       conditions.raise(id, {

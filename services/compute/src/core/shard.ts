@@ -46,6 +46,8 @@ export interface ShardOptions {
   /** A number in [0, 1), for the jitter of retries; by default one that cannot be repeated. */
   readonly random?: (() => number) | undefined;
   readonly limits: ShardLimits;
+  /** Awaited before each reading of the live records, with the log's id in hex (tell-checkpoints.ts). */
+  readonly beforeReading?: ((logId: string, signal: AbortSignal) => Promise<void>) | undefined;
   /** Told when the log was found to be the one that the shard folds, and to reach back to it. */
   readonly onHealthy?: (() => void) | undefined;
   /** Told of damage in the log, which is for the log's operator to mend, and with undefined that records were read. */

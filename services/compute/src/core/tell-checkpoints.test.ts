@@ -1,15 +1,17 @@
 /**
  * Goal: L2, what is told of checkpoints never lets the log go that a shard needs.
- * Method: a host of two shards made up, told once.
+ * Method: a host of two shards made up, and a keeper that answers by hand; that a shard's reading waits for it is in
+ * shard-host.test.ts, with a real host.
  */
+import { FreshetError } from '@freshet/kit/errors.ts';
 import { silentLogger } from '@freshet/kit/logger.ts';
 import { VirtualClock } from '@freshet/testkit/virtual-clock.ts';
-import { expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import type { CheckpointInfo } from './checkpoint.ts';
 import type { NodeUpkeep } from './node-upkeep.ts';
 import type { Shard } from './shard.ts';
 import type { ShardSource } from './shard-source.ts';
-import { type NeededFrom, tellCheckpoints } from './tell-checkpoints.ts';
+import { CheckpointTeller, type LogKeeper, type NeededFrom } from './tell-checkpoints.ts';
 import { Wake } from './wake.ts';
 
 const LOG = '11'.repeat(16);
@@ -25,6 +27,10 @@ function hostOf(positions: readonly number[], checkpoints: readonly (readonly nu
   } as unknown as NodeUpkeep & ShardSource;
 }
 
+function tellerOf(host: NodeUpkeep & ShardSource, source: LogKeeper, clock = new VirtualClock()): CheckpointTeller {
+  return new CheckpointTeller({ host: () => host, source, node: 'n', clock, log: silentLogger });
+}
+
 async function told(host: NodeUpkeep & ShardSource): Promise<readonly NeededFrom[]> {
   const stop = new AbortController();
   let needed: readonly NeededFrom[] = [];
@@ -35,8 +41,7 @@ async function told(host: NodeUpkeep & ShardSource): Promise<readonly NeededFrom
       return Promise.resolve();
     },
   };
-  const clock = new VirtualClock();
-  await tellCheckpoints(host, { source, node: 'n', taken: new Wake(), clock, signal: stop.signal, log: silentLogger });
+  await tellerOf(host, source).run(new Wake(), stop.signal);
   return needed;
 }
 
@@ -67,9 +72,7 @@ it('L2: a node is known soon after it knows its log, whatever it folds by then',
       return Promise.resolve();
     },
   };
-  const telling = tellCheckpoints(host, {
-    ...{ source, node: 'n', taken: new Wake(), clock, signal: stop.signal, log: silentLogger },
-  });
+  const telling = tellerOf(host, source, clock).run(new Wake(), stop.signal);
   await clock.advance(50_000);
   if (shard !== undefined) shard.logId = LOG;
   const knownAtUs = clock.monotonicUs();
@@ -77,4 +80,38 @@ it('L2: a node is known soon after it knows its log, whatever it folds by then',
   stop.abort();
   await telling;
   expect((toldAtUs ?? Infinity) - knownAtUs).toBeLessThanOrEqual(200_000);
+});
+
+describe('before a partition is read', () => {
+  it('L2: shards that begin together tell together, and each waits for the answer', async () => {
+    let calls = 0;
+    const answered = Promise.withResolvers<void>();
+    const source = {
+      noteCheckpoints: (): Promise<void> => {
+        calls += 1;
+        return answered.promise;
+      },
+    };
+    const teller = tellerOf(hostOf([9, 9], [[8], []]), source);
+    const { signal } = new AbortController();
+    let ready = 0;
+    const both = [1, 2].map(() => teller.beforeReading(LOG, signal).then(() => ready++));
+    for (let i = 0; i < 10; i++) await Promise.resolve();
+    expect([calls, ready]).toEqual([1, 0]);
+    answered.resolve();
+    await Promise.all(both);
+    await teller.beforeReading(LOG, signal);
+    expect([calls, ready]).toEqual([2, 2]);
+  });
+
+  it('a keeper that answers and takes no word holds up no reading; one that cannot be reached does', async () => {
+    let code: 'DISK_FULL' | 'UNAVAILABLE' = 'DISK_FULL';
+    const source = { noteCheckpoints: () => Promise.reject(new FreshetError(code, 'not now')) };
+    const teller = tellerOf(hostOf([9], [[8]]), source);
+    const { signal } = new AbortController();
+    await teller.beforeReading(LOG, signal);
+    code = 'UNAVAILABLE';
+    await expect(teller.beforeReading(LOG, signal)).rejects.toMatchObject({ code });
+    await expect(teller.beforeReading(LOG, AbortSignal.abort(new Error('stopping')))).rejects.toThrow('stopping');
+  });
 });

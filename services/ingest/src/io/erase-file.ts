@@ -20,6 +20,8 @@ export interface StoredErase {
   readonly appendFrom: number | undefined;
   /** Where the partition ended when the entity's records were out of it, the first time; undefined before. */
   readonly rowsGoneAt?: number | undefined;
+  /** Every place was done, and the Erase record is going, or gone: nobody is to be asked for anything any more. */
+  readonly isEnding?: boolean | undefined;
 }
 
 export class EraseFiles {
@@ -41,10 +43,11 @@ export class EraseFiles {
       const json = openSealedJson(bytes, path, REMEDY) as {
         appendFrom?: number;
         rowsGoneAt?: number;
+        isEnding?: boolean;
         erase: JsonObject;
       };
-      const { appendFrom, rowsGoneAt } = json;
-      return { state: fromJson(EraseStateSchema, json.erase), appendFrom, rowsGoneAt };
+      const { appendFrom, rowsGoneAt, isEnding } = json;
+      return { state: fromJson(EraseStateSchema, json.erase), appendFrom, rowsGoneAt, isEnding };
     });
   }
 

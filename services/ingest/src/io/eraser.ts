@@ -17,7 +17,7 @@ import type { DefinitionSet } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { must } from '@freshet/kit/assert.ts';
 import type { Clock } from '@freshet/kit/clock.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
-import { fromHex } from '@freshet/kit/hex.ts';
+import { fromHex, toHex } from '@freshet/kit/hex.ts';
 import type { FileSystem } from '@freshet/log/file-system.ts';
 import type { Log, LogEraser } from '@freshet/log/log.ts';
 import { encodeRecord } from '@freshet/log/record-writer.ts';
@@ -77,6 +77,8 @@ export class Eraser {
       const stored = (await this.#files.load(wish.eraseId)) ?? (await this.#begin(wish, signal));
       const { state } = stored;
       checkSame(state, wish);
+      this.#checkLog(state);
+      if (stored.isEnding === true) await this.#end(stored);
       if (state.completedAtUs === undefined) yield* this.#steps(stored, wish, signal);
       else yield { step: 'quarantine', erase: state };
     } finally {
@@ -88,8 +90,14 @@ export class Eraser {
   async note(eraseId: string, places: readonly ErasePlace[], complete: boolean): Promise<EraseState> {
     const leave = await this.#enter();
     try {
-      const { state, appendFrom, rowsGoneAt } = await this.#known(eraseId);
+      const stored = await this.#known(eraseId);
+      const { state, appendFrom, rowsGoneAt } = stored;
       if (state.completedAtUs !== undefined) return state;
+      this.#checkLog(state);
+      if (stored.isEnding === true) {
+        await this.#end(stored);
+        return state;
+      }
       putTold(state, places);
       putHolders(state, this.#options.holders(state.partition));
       if (complete) {
@@ -99,7 +107,9 @@ export class Eraser {
             remedy: 'ask for it again until every place is done',
           });
         }
-        await this.#complete(state, rowsGoneAt);
+        await this.#files.save({ state, appendFrom, rowsGoneAt, isEnding: true });
+        await this.#end(stored);
+        return state;
       }
       await this.#files.save({ state, appendFrom, rowsGoneAt });
       return state;
@@ -282,6 +292,28 @@ export class Eraser {
 
   async #endOf(partition: number): Promise<number> {
     return must((await this.#options.log.describe()).partitions[partition]).end;
+  }
+
+  /**
+   * A log that was made anew has none of the erase's records at its offsets, and what lies there now may be the entity's
+   * of after the erase.
+   */
+  #checkLog({ eraseId, logId, completedAtUs }: EraseState): void {
+    const { log } = this.#options;
+    if (completedAtUs !== undefined || toHex(logId) === log.logId) return;
+    throw new FreshetError('WRONG_LOG', `erase ${eraseId} was begun in log ${toHex(logId)}; this is ${log.logId}`, {
+      place: 'erase_id',
+      remedy: 'that log is no more: ask for the erase again, with another id, for what nodes still have of it',
+    });
+  }
+
+  /**
+   * The last step. It is durable by now that it is under way: whoever asked others once more for what they have done, when
+   * the record is gone, would be told that there is no such erase.
+   */
+  async #end({ state, rowsGoneAt }: StoredErase): Promise<void> {
+    await this.#complete(state, rowsGoneAt);
+    await this.#files.save({ state, appendFrom: undefined, rowsGoneAt });
   }
 
   /**
