@@ -69,6 +69,40 @@ describe('RegistryLink', () => {
     expect(generations).toEqual([7n, 7n]);
   });
 
+  it('tells as it leaves what it was telling, and what was counted since', async () => {
+    const heard: { leaving: boolean; number: bigint; reads: bigint[] }[] = [];
+    server = createGrpcServer({ log: silentLogger }).add(RegistryService, {
+      announceNode: async ({ leaving, readsNumber, reads }, { signal }) => {
+        heard.push({ leaving, number: readsNumber, reads: reads.map((one) => one.reads) });
+        // The first one has no answer: it is told again.
+        if (!leaving) await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }));
+        return { leaseUs: 150_000n };
+      },
+    });
+    const { address } = await server.listen('127.0.0.1:0');
+    const stop = new AbortController();
+    const link = new RegistryLink({ registry: address, signal: stop.signal, clock: systemClock, log: silentLogger });
+    // What is counted: 1 read before the first announcement, 2 behind it.
+    const counted = [[{ service: 's', reader: 'r', reads: 1n }], [{ service: 's', reader: 'r', reads: 2n }]];
+    let number = 1n;
+    const reports = {
+      next: () => ({ number, reads: counted[Number(number) - 1] ?? [] }),
+      told: (told: bigint) => {
+        if (told === number) number += 1n;
+      },
+    };
+    const node = () => ({ nodeId: 'n', role: Role.SERVE, address: 'a:1' });
+    const announcing = link.announce(node, { reports });
+    await expect.poll(() => heard.length).toBe(1);
+    stop.abort();
+    await announcing;
+    expect(heard).toEqual([
+      { leaving: false, number: 1n, reads: [1n] },
+      { leaving: true, number: 1n, reads: [1n] },
+      { leaving: true, number: 2n, reads: [2n] },
+    ]);
+  });
+
   it('says that the registry gives no answer for as long as it gives none', async () => {
     let isWell = false;
     server = createGrpcServer({ log: silentLogger }).add(RegistryService, {

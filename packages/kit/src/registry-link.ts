@@ -19,6 +19,8 @@ import { retry } from './retry.ts';
 import { RUNTIME, VERSION } from './version.ts';
 
 const LEAVING_MS = 500;
+/** With the report that was under way, and with the one behind it. */
+const LEAVING_CALLS_MAX = 2;
 /** How long an announcement may take at first, and at least; in between a third of the lease, which must not end by one. */
 const ANNOUNCING_MS = 3_000;
 const ANNOUNCING_LEAST_MS = 500;
@@ -94,11 +96,31 @@ export class RegistryLink {
           await clock.sleep(Math.max(50, thirdMs), signal);
         }
       });
-      // A registry that is gone cannot be told; the lease ends by itself.
-      const last = { node: node(), leaving: true, run: this.#run, ...reported(reports?.next()) };
-      await client.announceNode(last, { deadlineMs: LEAVING_MS }).catch(() => undefined);
+      await this.#leave(client, node, reports);
     } finally {
       client.close();
+    }
+  }
+
+  /**
+   * Says that the node leaves. A report that was not told yet goes first; what was counted since goes with a second call. A
+   * registry that is gone cannot be told; the lease ends by itself.
+   */
+  async #leave(
+    client: GrpcClient<typeof RegistryService>,
+    node: () => MessageInitShape<typeof NodeSchema>,
+    reports: ReadReports | undefined,
+  ): Promise<void> {
+    for (let call = 1; call <= LEAVING_CALLS_MAX; call++) {
+      const report = reports?.next();
+      if (call > 1 && (report === undefined || report.reads.length === 0)) return;
+      const last = { node: node(), leaving: true, run: this.#run, ...reported(report) };
+      try {
+        await client.announceNode(last, { deadlineMs: LEAVING_MS });
+      } catch {
+        return;
+      }
+      if (report !== undefined) reports?.told(report.number);
     }
   }
 

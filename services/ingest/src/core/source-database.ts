@@ -104,7 +104,10 @@ export interface TableToStage extends PublishedTable {
 export interface SnapshotReader {
   /** How many rows the table has, about; undefined: the database does not say. For people only. */
   rowsAbout(table: TableToStage): Promise<number | undefined>;
-  /** The table's rows as COPY writes them in text, some bytes at a time; pulled, so that a slow disk holds it back. */
+  /**
+   * The table's rows as COPY writes them in text, some bytes at a time; pulled, so that a slow disk holds it back. Throws
+   * SOURCE_UNREACHABLE behind the last one when the table was rewritten meanwhile, so that rows may be missing.
+   */
   copy(table: TableToStage): AsyncIterable<Uint8Array>;
 }
 

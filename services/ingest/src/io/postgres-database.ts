@@ -22,6 +22,7 @@ import { fromPgError } from './pg/pg-error.ts';
 import { PgReplicationStream } from './pg/replication-stream.ts';
 import { ensurePublications, publicationNames, readPublished, tableReference } from './publications.ts';
 import { createSlot, withSnapshot } from './slot.ts';
+import { requireSameFile } from './table-fills.ts';
 
 export interface PostgresDatabaseOptions {
   /** The database's name in definitions. */
@@ -132,9 +133,10 @@ function readerOn(connection: PgConnection): SnapshotReader {
       const about = /\brows=(\d+)/.exec(rows[0]?.[0] ?? '')?.[1];
       return about === undefined ? undefined : Number(about);
     },
-    copy: (table) => {
+    copy: async function* (table) {
       const columns = table.columns.map(quoteIdentifier).join(', ');
-      return connection.copyOut(`COPY (SELECT ${columns} FROM ${tableReference(table)}) TO STDOUT`);
+      yield* connection.copyOut(`COPY (SELECT ${columns} FROM ${tableReference(table)}) TO STDOUT`);
+      await requireSameFile(connection, table);
     },
   };
 }

@@ -69,6 +69,25 @@ it('adds each report once, also when it comes again behind a restart, and starts
   expect(again.names).toEqual(['', 'model']);
 });
 
+it('adds each report once of two nodes that have one id, in whatever order they tell', async () => {
+  let book = await open();
+  for (const [number, run] of [
+    [1n, 'a'],
+    [1n, 'b'],
+    // The answers were lost.
+    [1n, 'a'],
+    [1n, 'b'],
+    [2n, 'b'],
+    [1n, 'a'],
+  ] as const)
+    book.note(report(number, [['s', 'model', 1n]], run));
+  expect(sums(book, 's')).toEqual(['model 3']);
+  await book.settle();
+  book = await open();
+  for (const run of ['a', 'b']) book.note(report(1n, [['s', 'model', 1n]], run));
+  expect(sums(book, 's')).toEqual(['model 3']);
+});
+
 it('saves now and then, at the end, and tries again what it could not', async () => {
   const book = await open();
   book.note(report(1n, [['s', 'a', 1n]]));

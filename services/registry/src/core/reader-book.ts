@@ -1,13 +1,13 @@
 /**
  * Who reads which service, as serve nodes tell with their announcements: the end of the lineage.
  *
- * Owns the counts and their bounds, and that a report is added once: it has a number, and one that comes again under it was
- * added. Kept over restarts, but not synced with each report: a registry that is killed loses what came since the last save,
+ * Owns the counts and their bounds, and that a report is added once: a run of a node numbers its own, and one that comes
+ * again under its number was added, whatever others of the node's id told in between. Kept over restarts, but not synced with each report: a registry that is killed loses what came since the last save,
  * `SAVE_US` at most. Does not own who a reader is: programs name themselves, and nobody checks it.
  *
  * Limits: `READERS_MAX` pairs of service and reader, policy: a new one counts as OTHER of its service, of as
  * many services again; a pair that did not read
- * for `FORGET_US` is forgotten; `NODES_MAX` nodes' last reports, policy: the one that told longest ago is forgotten.
+ * for `FORGET_US` is forgotten; the last reports of `RUNS_MAX` runs, policy: the one that told longest ago is forgotten.
  */
 import { create } from '@bufbuild/protobuf';
 import type { ServiceReads } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
@@ -30,7 +30,7 @@ export interface ReaderStore {
 /** Readers that are not counted by themselves; serve nodes say so too. */
 export const OTHER_READERS = '(other)';
 const READERS_MAX = 2_000;
-const NODES_MAX = 10_000;
+const RUNS_MAX = 10_000;
 const FORGET_US = 90n * 86_400_000_000n;
 const SAVE_US = 10_000_000;
 
@@ -48,11 +48,20 @@ export interface ReadReport {
   readonly reads: readonly ServiceReads[];
 }
 
+/** The newest report of a run of a node. */
+type Told = Omit<ReadReport, 'reads'>;
+
+/** Two nodes may have one id, for a while or by mistake: their runs do not. */
+function runKey({ nodeId, run }: Pick<Told, 'nodeId' | 'run'>): string {
+  return JSON.stringify([nodeId, run]);
+}
+
 export class ReaderBook {
   readonly #options: ReaderBookOptions;
   readonly #readers = new Map<string, Map<string, StoredReader>>();
   #pairs = 0;
-  readonly #told = new Map<string, { readonly run: string; readonly number: bigint }>();
+  /** By runKey(). */
+  readonly #told = new Map<string, Told>();
   #isDirty = false;
   #savedUs: number;
   #saving: Promise<void> | undefined;
@@ -61,7 +70,8 @@ export class ReaderBook {
     this.#options = options;
     this.#savedUs = options.clock.monotonicUs();
     for (const reader of stored?.readers ?? []) this.#put(reader);
-    for (const { nodeId, run, number } of stored?.told ?? []) this.#told.set(nodeId, { run, number });
+    for (const { nodeId, run, number } of stored?.told ?? [])
+      this.#told.set(runKey({ nodeId, run }), { nodeId, run, number });
   }
 
   /** Who read is no reason not to start: what cannot be read is told, and counted anew. */
@@ -75,12 +85,12 @@ export class ReaderBook {
 
   /** Adds a report, unless it was added. */
   note({ nodeId, run, number, reads }: ReadReport): void {
-    const before = this.#told.get(nodeId);
-    if (number === 0n || (before?.run === run && before.number >= number)) return;
+    const key = runKey({ nodeId, run });
+    if (number === 0n || (this.#told.get(key)?.number ?? 0n) >= number) return;
     // The newest last, so that the first is the one that told longest ago.
-    this.#told.delete(nodeId);
-    this.#told.set(nodeId, { run, number });
-    if (this.#told.size > NODES_MAX) for (const first of this.#told.keys()) if (this.#told.delete(first)) break;
+    this.#told.delete(key);
+    this.#told.set(key, { nodeId, run, number });
+    if (this.#told.size > RUNS_MAX) for (const first of this.#told.keys()) if (this.#told.delete(first)) break;
     for (const { service, reader, reads: count, lastUs } of reads) this.#add(service, reader, count, lastUs);
     this.#isDirty ||= reads.length > 0;
     if (this.#isDirty && this.#options.clock.monotonicUs() - this.#savedUs >= SAVE_US) this.#save();
@@ -152,7 +162,7 @@ export class ReaderBook {
     this.#isDirty = false;
     this.#savedUs = this.#options.clock.monotonicUs();
     const readers = [...this.#readers.values()].flatMap((of) => [...of.values()]);
-    const told = [...this.#told].map(([nodeId, one]) => ({ nodeId, ...one }));
+    const told = [...this.#told.values()];
     this.#saving = this.#options.store
       .saveReaders(create(StoredReadersSchema, { readers, told }))
       .catch((error: unknown) => {

@@ -2,12 +2,15 @@
  * Threads that read and judge schemas, so that what takes long keeps nobody else waiting.
  *
  *     run ──▶ queue (bounded; full: 50302) ──▶ a thread, one piece at a time ──▶ result
- *                                                   └─ too long, too much memory: the thread is ended, 42209
+ *                                                   ├─ too long, too much memory: the thread is ended, 42209
+ *                                                   └─ it died, or does not come up: 50302
  *
  * Owns the threads and their queue. Does not own what a thread does (schema-worker.ts). Threads are started when they are
- * needed first, and again after one was ended. Invariants: no piece runs for longer than it was given; each run() settles.
+ * needed first, and again after one was ended. When one does not come up and none is up, what waits is refused at once: it
+ * would wait for as long again, each piece behind the other; the next run() tries anew. Invariants: no piece runs for
+ * longer than it was given; each run() settles; nothing that a thread does, or fails to, throws at anybody but its run().
  */
-import { Worker } from 'node:worker_threads';
+import { Worker, type WorkerOptions } from 'node:worker_threads';
 import type { Clock } from '@freshet/kit/clock.ts';
 import type { OneofRule } from '@freshet/schemas/protobuf/compare-oneofs.ts';
 import { InvalidSchema } from '@freshet/schemas/schema.ts';
@@ -33,12 +36,18 @@ export interface SchemaWorkersOptions extends WorkerSetup {
   readonly waitingMax?: number | undefined;
   /** What a thread may hold, in MiB. */
   readonly heapMbMax?: number | undefined;
+  /** How long a thread may take to come up. */
+  readonly startMsMax?: number | undefined;
+  /** Starts a thread that runs schema-worker.ts; tests have others. May throw. */
+  readonly open?: ((script: URL, options: WorkerOptions) => Worker) | undefined;
 }
 
 const WAITING_MAX = 16;
 const SCRIPT = new URL('../schema-worker.ts', import.meta.url);
 /** What was read of two schemas of a megabyte, and of the cached ones, is a tenth of this. */
 const HEAP_MB_MAX = 512;
+/** It takes half a second where nothing else is at work. */
+const START_MS_MAX = 20_000;
 
 interface Done {
   readonly result: WorkResults[SchemaWork['kind']];
@@ -56,7 +65,7 @@ interface Thread {
   readonly worker: Worker;
   isReady: boolean;
   job: Job | undefined;
-  /** Ends the wait for the job's time. */
+  /** Ends the wait for the job's time, or before that for the thread to come up. */
   timer: AbortController | undefined;
 }
 
@@ -97,18 +106,27 @@ export class SchemaThreads implements SchemaWorkers {
       const idle = [...this.#threads].find((thread) => thread.job === undefined);
       if (idle === undefined && this.#threads.size >= this.#options.threads) return;
       const thread = idle ?? this.#start();
+      if (thread === undefined) return;
       thread.job = this.#waiting.shift();
       if (thread.isReady) this.#send(thread);
     }
   }
 
-  #start(): Thread {
-    const { oneofRule, heapMbMax = HEAP_MB_MAX } = this.#options;
-    const worker = new Worker(SCRIPT, {
-      name: 'schemas',
-      workerData: { oneofRule } satisfies WorkerSetup,
-      resourceLimits: { maxOldGenerationSizeMb: heapMbMax },
-    });
+  /** Undefined: none can be had, and whoever could only have waited for it has been refused. */
+  #start(): Thread | undefined {
+    const { oneofRule, heapMbMax = HEAP_MB_MAX, startMsMax = START_MS_MAX } = this.#options;
+    const { open = (script, options) => new Worker(script, options) } = this.#options;
+    let worker: Worker;
+    try {
+      worker = open(SCRIPT, {
+        name: 'schemas',
+        workerData: { oneofRule } satisfies WorkerSetup,
+        resourceLimits: { maxOldGenerationSizeMb: heapMbMax },
+      });
+    } catch (error) {
+      this.#refuseWaiting(unavailable('no thread for large schemas can be started', error));
+      return undefined;
+    }
     // close() ends it; a process that ends in another way must not wait for it.
     worker.unref();
     const thread: Thread = { worker, isReady: false, job: undefined, timer: undefined };
@@ -116,34 +134,45 @@ export class SchemaThreads implements SchemaWorkers {
     worker.on('message', (message: WorkerMessage) => this.#onMessage(thread, message));
     worker.on('error', (error: Error & { readonly code?: string }) => {
       const isMemory = error.code === 'ERR_WORKER_OUT_OF_MEMORY';
-      const refusal = isMemory ? refuse.tooLarge('Reading and comparing the schemas takes too much memory') : error;
+      const refusal = isMemory
+        ? refuse.tooLarge('Reading and comparing the schemas takes too much memory')
+        : unavailable('the thread for large schemas failed', error);
       void this.#end(thread, refusal);
     });
-    worker.on('exit', (code) => void this.#end(thread, new Error(`a thread for schemas ended with code ${code}`)));
+    worker.on('exit', (code) => void this.#end(thread, unavailable(`the thread for large schemas ended (${code})`)));
+    this.#limit(thread, startMsMax, () => unavailable(`no thread for large schemas came up in ${startMsMax} ms`));
     return thread;
   }
 
   #send(thread: Thread): void {
     const { job } = thread;
     if (job === undefined) return;
+    thread.worker.postMessage(job.work);
+    this.#limit(thread, job.msMax, () =>
+      refuse.tooLarge('Reading and comparing the schemas takes longer than a request may take'),
+    );
+  }
+
+  /** Ends the thread after this long, unless its timer was stopped; it has one at a time. */
+  #limit(thread: Thread, ms: number, why: () => Error): void {
     const timer = new AbortController();
     thread.timer = timer;
-    thread.worker.postMessage(job.work);
-    this.#options.clock.sleep(job.msMax, timer.signal).then(
-      () =>
-        this.#end(thread, refuse.tooLarge('Reading and comparing the schemas takes longer than a request may take')),
+    this.#options.clock.sleep(ms, timer.signal).then(
+      () => this.#end(thread, why()),
       () => undefined,
     );
   }
 
   #onMessage(thread: Thread, message: WorkerMessage): void {
+    // What was on its way when the thread was ended: its piece has its answer.
+    if (!this.#threads.has(thread)) return;
+    thread.timer?.abort();
     if (message.kind === 'READY') {
       thread.isReady = true;
       this.#send(thread);
       return;
     }
     const { job } = thread;
-    thread.timer?.abort();
     thread.job = undefined;
     switch (message.kind) {
       case 'DONE':
@@ -165,7 +194,19 @@ export class SchemaThreads implements SchemaWorkers {
     thread.timer?.abort();
     thread.job?.reject(error);
     const ended = thread.worker.terminate();
+    if (!thread.isReady) this.#refuseWaiting(error);
     if (!this.#isClosed) this.#assign();
     await ended;
   }
+
+  /** A thread did not come up: what waits is refused, unless one is up that comes to it. */
+  #refuseWaiting(error: Error): void {
+    if ([...this.#threads].some(({ isReady }) => isReady)) return;
+    for (const { reject } of this.#waiting.splice(0)) reject(error);
+  }
+}
+
+/** Has a cause, so that it is in the log as well. */
+function unavailable(why: string, cause: unknown = new Error(why)): SchemaApiError {
+  return new SchemaApiError(50302, `${why}; try again later`, { cause });
 }

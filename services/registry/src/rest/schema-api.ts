@@ -105,7 +105,9 @@ function send(response: ServerResponse, status: number, type: string, text: stri
 
 function asSchemaApiError(error: unknown, log: Logger): SchemaApiError {
   if (error instanceof SchemaApiError) {
-    if (error.status === 500) log.error('the Schema Registry could not store', { error: error.cause ?? error });
+    // What others wait for is no fault, and clients hear of it; a disk or a thread that fails is somebody's to mend.
+    if (error.status >= 500 && error.cause !== undefined)
+      log.error('the Schema Registry could not do what it was asked', { error: error.cause });
     return error;
   }
   log.error('a call of the Schema Registry failed', { error });

@@ -288,6 +288,13 @@ describe('settings', () => {
       metadata: { properties: { a: '2', c: '2' } },
     });
     expect(reply.body.metadata).toEqual({ properties: { a: '2', b: '1', c: '3' } });
+    const rule = (name: string, mode: string) => ({ name, mode, kind: 'CONDITION', type: 'CEL' });
+    const rules = (...domainRules: object[]) => ({ domainRules });
+    for (const wrong of [{ domainRules: 'x' }, rules({ mode: 'WRITE' }), rules(rule('a', 'UPGRADE'))])
+      expect((await tell('PUT /config/s', { overrideRuleSet: wrong })).slice(0, 2)).toEqual([422, 42210]);
+    await api.call('PUT /config/s', { defaultRuleSet: rules(rule('a', 'READ'), rule('b', 'READ')) });
+    const ruled = await api.call('POST /subjects/s/versions', { schema: '"int"', ruleSet: rules(rule('a', 'WRITE')) });
+    expect(ruled.body.ruleSet).toEqual(rules(rule('b', 'READ'), rule('a', 'WRITE')));
   });
 
   it('of modes: who may register, delete and import', async () => {

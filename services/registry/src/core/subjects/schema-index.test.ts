@@ -44,3 +44,27 @@ it('falls back to an id that is still there when the others went for good, and t
   expect(idOf(kept('a', 7), kept('b', 5), gone('a'), gone('b'))).toBeUndefined();
   expect(idOf(kept('a', 7), gone('a'), kept('a', 7))).toBe(7);
 });
+
+it('takes no second schema under an id, and is then as it was', () => {
+  const other = { schemaType: 'AVRO', schema: '"long"', references: [] } as const;
+  const wrong: StoredRecord = {
+    kind: 'SCHEMA',
+    subject: 'a',
+    version: 1,
+    row: { ...row('a', 5), entity: other, guid: guidOf(other), fingerprint: fingerprintOf(other) },
+  };
+  const index = new SchemaIndex();
+  for (const record of [kept('a', 7), kept('b', 5)]) index.apply(record);
+  const state = () => [
+    index.rowsOf('a'),
+    index.rowsById('.', 5),
+    index.rowsById('.', 7),
+    index.rowsByGuid(guidOf(entity)),
+  ];
+  const before = structuredClone([...state(), index.rows, index.characters]);
+  expect(() => index.apply(wrong)).toThrow('an id stands for one schema');
+  expect([...state(), index.rows, index.characters]).toEqual(before);
+  // Its last row is gone: whoever imports may say what it stands for.
+  for (const record of [gone('b'), wrong]) index.apply(record);
+  expect(index.entityOf('.', 5)?.entity).toEqual(other);
+});

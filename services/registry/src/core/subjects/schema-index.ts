@@ -2,8 +2,9 @@
  * All that the Schema Registry holds, in memory, by every way that the API asks for it.
  *
  * Owns the indexes and keeps them equal to the records that were applied. Does not decide what may happen
- * (subject-registry.ts) and writes nothing. Invariants: an id of a context stands for one entity for ever; `idMax` only
- * grows; a row is in every index or in none. Pure.
+ * (subject-registry.ts) and writes nothing. Invariants: an id of a context stands for one entity for as long as any row has
+ * it, and `idMax` only grows, so that no id is counted out twice (an import may give one again, to whatever it says, once its
+ * last row is gone for good); a row is in every index or in none, also when a record is refused. Pure.
  */
 import { assert } from '@freshet/kit/assert.ts';
 import type { JsonObject, Row, SchemaEntity } from './entity.ts';
@@ -16,7 +17,7 @@ interface ContextIndex {
   isListed: boolean;
   readonly byId: Map<number, Set<Row>>;
   /** The ids that were given to an entity: one, but imports may give more. */
-  readonly idsOf: Map<string, readonly number[]>;
+  readonly idsOf: Map<string, Set<number>>;
 }
 
 export class SchemaIndex {
@@ -94,8 +95,10 @@ export class SchemaIndex {
 
   /** The id that an entity has in a context: the least, for the order in which records are read says nothing. */
   idOf(context: string, fingerprint: string): number | undefined {
-    const ids = this.#contexts.get(context)?.idsOf.get(fingerprint);
-    return ids === undefined ? undefined : Math.min(...ids);
+    let least: number | undefined;
+    for (const id of this.#contexts.get(context)?.idsOf.get(fingerprint) ?? [])
+      if (least === undefined || id < least) least = id;
+    return least;
   }
 
   idMax(context: string): number {
@@ -155,6 +158,7 @@ export class SchemaIndex {
     const rows = this.#subjects.get(subject) ?? [];
     const at = rows.findIndex((other) => other.version === version);
     const before = at < 0 ? undefined : rows[at];
+    if (row !== undefined) this.#requireSameEntity(row, before);
     if (before !== undefined) this.#forget(before);
     let kept: Row | undefined;
     if (row !== undefined) kept = this.#remember(row);
@@ -169,16 +173,26 @@ export class SchemaIndex {
     }
   }
 
+  /** Before anything is changed: a row that may not be is in no index, and the one that it was to replace is in each. */
+  #requireSameEntity({ subject, id, fingerprint }: Row, replaced: Row | undefined): void {
+    for (const other of this.rowsById(parseSubject(subject).context, id)) {
+      if (other === replaced) continue;
+      assert(other.fingerprint === fingerprint, 'an id stands for one schema');
+      return;
+    }
+  }
+
   /** The row as it is kept: entities of one id are one object. */
   #remember(row: Row): Row {
     const context = this.#context(parseSubject(row.subject).context);
     const known: Row | undefined = context.byId.get(row.id)?.values().next().value;
-    assert(known === undefined || known.fingerprint === row.fingerprint, 'an id stands for one schema');
     const entity: SchemaEntity = known?.entity ?? row.entity;
     const kept: Row = known === undefined ? row : { ...row, entity, guid: known.guid, fingerprint: known.fingerprint };
     add(context.byId, kept.id, kept);
-    if (known === undefined)
-      context.idsOf.set(kept.fingerprint, [...(context.idsOf.get(kept.fingerprint) ?? []), kept.id]);
+    if (known === undefined) {
+      const ids = context.idsOf.get(kept.fingerprint) ?? new Set();
+      context.idsOf.set(kept.fingerprint, ids.add(kept.id));
+    }
     context.idMax = Math.max(context.idMax, kept.id);
     context.isListed = true;
     add(this.#byGuid, kept.guid, kept);
@@ -195,9 +209,8 @@ export class SchemaIndex {
     this.characters -= lengthOf(row.extra);
     if (!context.byId.has(row.id)) {
       this.characters -= lengthOfEntity(row.entity);
-      const left = context.idsOf.get(row.fingerprint)?.filter((id) => id !== row.id) ?? [];
-      if (left.length > 0) context.idsOf.set(row.fingerprint, left);
-      else context.idsOf.delete(row.fingerprint);
+      const ids = context.idsOf.get(row.fingerprint);
+      if (ids?.delete(row.id) === true && ids.size === 0) context.idsOf.delete(row.fingerprint);
     }
     remove(this.#byGuid, row.guid, row);
     for (const key of referencesOf(row)) remove(this.#referrers, key, row);

@@ -35,7 +35,7 @@ export function levelOf(config: Config | undefined): Level {
   return (config?.['compatibilityLevel'] as Level | undefined) ?? DEFAULT_LEVEL;
 }
 
-/** Reads the body of PUT /config. Throws 42203 for a level that there is not, 400 for another wrong value. */
+/** Reads the body of PUT /config. Throws 42203 for a level that there is not, 42210 for no rule set, 400 for another wrong value. */
 export function readConfigUpdate(body: JsonObject): JsonObject {
   const update: Record<string, Json> = {};
   for (const [key, value] of Object.entries(body)) {
@@ -59,6 +59,7 @@ function checkSetting(key: string, value: Json): void {
   if (/^(default|override)(Metadata|RuleSet)$/.test(key) && !isObject(value))
     throw refuse.badRequest(`${key} must be an object`);
   if (/Metadata$/.test(key) && isObject(value)) checkMetadata(value);
+  if (/^(default|override)RuleSet$/.test(key) && isObject(value)) checkRuleSet(value);
 }
 
 /** A config after an update. */

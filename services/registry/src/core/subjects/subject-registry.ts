@@ -6,7 +6,8 @@
  *
  * Owns the order of mutations and the rules for ids, versions, deletes, settings. Does not own HTTP (rest/), how schemas
  * are judged (@freshet/schemas) or bytes at rest (SchemaStore). Invariants: nothing is answered or visible before it is
- * durable; an id is given once, for one entity, for ever; nothing that is referenced goes.
+ * durable; an id is counted out once, for one entity, for ever (an import says itself what an id stands for that no row
+ * has); nothing that is referenced goes.
  */
 import type { Clock } from '@freshet/kit/clock.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';

@@ -1,0 +1,26 @@
+/** Whether a table that was read under a snapshot is in the file that the snapshot knows. Judges nothing else. */
+import { FreshetError } from '@freshet/kit/errors.ts';
+import type { PublishedTable } from '../core/source-database.ts';
+import { quoteIdentifier, quoteLiteral, tableName } from '../core/sql.ts';
+import type { PgConnection } from './pg/pg-connection.ts';
+
+/**
+ * Throws SOURCE_UNREACHABLE, as another try helps, when a table that was read in this transaction is in another file than when
+ * the transaction's snapshot was made: ALTER TABLE, TRUNCATE and VACUUM FULL put rows into a new file, and to a snapshot of before
+ * a file that ALTER TABLE or TRUNCATE made is empty. To be asked once the table was read, which keeps others from rewriting it.
+ */
+export async function requireSameFile(connection: PgConnection, { schema, table }: PublishedTable): Promise<void> {
+  const oid = `${quoteLiteral(`${quoteIdentifier(schema)}.${quoteIdentifier(table)}`)}::regclass`;
+  // pg_class as the snapshot has it, beside the function; partitions that came since have no rows of before.
+  const { rows } = await connection.query(`
+    SELECT count(*) FILTER (WHERE c.oid = ${oid}) = 1
+           AND bool_and(c.relfilenode = 0 OR c.relfilenode = pg_relation_filenode(c.oid))
+      FROM pg_class c WHERE c.oid = ${oid} OR c.oid IN (SELECT relid FROM pg_partition_tree(${oid}))`);
+  if (rows[0]?.[0] === 't') return;
+  const name = tableName(schema, table);
+  throw new FreshetError(
+    'SOURCE_UNREACHABLE',
+    `${name} was rewritten or replaced after its snapshot was made, which cannot see its rows any more`,
+    { remedy: 'Nothing: the snapshot is taken again.', place: name },
+  );
+}
