@@ -856,6 +856,8 @@ export const ComputeService: GenService<{
   /**
    * Streams everything that changed after the cursors, then what changes, until the caller cancels. A shard that stops
    * does not end the stream (see unavailable); a shard that this node does not run at all fails the call.
+   * A caller with several streams on one connection sends `priority: u=3, i` with each (RFC 9218): else an earlier one may
+   * go before the others for as long as it has anything to say.
    *
    * @generated from rpc freshet.compute.v1.ComputeService.SubscribeChanges
    */

@@ -992,6 +992,7 @@ export const LogService: GenService<{
   },
   /**
    * Streams a partition's durable records from an offset on, then follows its tail until the caller cancels.
+   * A caller with several on one connection sends `priority: u=3, i`, as for ComputeService.SubscribeChanges.
    *
    * @generated from rpc freshet.log.v1.LogService.ReadLog
    */
