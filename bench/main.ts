@@ -70,7 +70,7 @@ const BENCHES: Readonly<
   },
   'new-view': { about: 'a view that is new over ten million logged events, until it is complete', run: benchNewView },
   'schema-compatibility': {
-    about: 'parsing and judging Avro and Protobuf schemas of a thousand fields, Avro against avsc',
+    about: 'parsing and judging Avro, Protobuf and JSON schemas of a thousand fields',
     run: benchSchemaCompatibility,
   },
   registry: {

@@ -1,10 +1,12 @@
 /**
- * What judging a pair of schemas of a thousand fields costs: Avro (nested records, unions, enums) and Protobuf (messages,
- * maps, a oneof); parsing one text, and judging a pair that was parsed. The pair differs by one added field, so that
- * nothing ends early. There is no baseline: no other package judges a pair and says where it does not fit.
+ * What judging a pair of schemas of a thousand fields costs: Avro (nested records, unions, enums), Protobuf (messages, maps, a
+ * oneof) and JSON Schema (every second property an object of two); parsing one text, and judging a pair that was parsed. The
+ * pair differs by one added field, in JSON Schema by half of all limits, so that nothing ends early. There is no baseline: no other package judges a pair and says where it does not fit.
  */
 
 import { avroEngine } from '@freshet/schemas/avro/avro-engine.ts';
+import { jsonEngine } from '@freshet/schemas/json/json-engine.ts';
+import { wideJsonSchemas } from '@freshet/schemas/json/wide-schemas.testing.ts';
 import { protobufEngine } from '@freshet/schemas/protobuf/protobuf-engine.ts';
 import type { ParsedSchema, SchemaEngine } from '@freshet/schemas/schema.ts';
 import type { BenchResult } from './main.ts';
@@ -17,6 +19,7 @@ const TIMES = 20;
 export async function benchSchemaCompatibility(runs: number): Promise<BenchResult> {
   const avro = { old: avroText(false), now: avroText(true) };
   const protobuf = { old: protoText(false), now: protoText(true) };
+  const json = wideJsonSchemas(FIELDS);
   return {
     fields: FIELDS,
     avro_characters: avro.now.length,
@@ -25,6 +28,9 @@ export async function benchSchemaCompatibility(runs: number): Promise<BenchResul
     protobuf_characters: protobuf.now.length,
     protobuf_parse_ms: measure(runs, () => void protobufEngine.parse(protobuf.now, [])),
     protobuf_judge_ms: measureJudging(protobufEngine, protobuf, runs),
+    json_characters: json.now.length,
+    json_parse_ms: measure(runs, () => void jsonEngine.parse(json.now, [])),
+    json_judge_ms: measureJudging(jsonEngine, json, runs),
   };
 }
 

@@ -66,6 +66,7 @@ export class SimDatabase implements SourceDatabase {
       factors: new Map(catalog.map((row) => [text(row, 'sku'), text(row, 'factor')])),
     };
     const reader = {
+      fills: async () => new Map(),
       rowsAbout: ({ table }: TableToStage): Promise<number | undefined> => Promise.resolve(rows.get(table)?.length),
       async *copy({ table, columns }: TableToStage): AsyncGenerator<Uint8Array> {
         const own = must(rows.get(table), 'a table that there is');
@@ -154,6 +155,7 @@ export class SimDatabase implements SourceDatabase {
               safeWalBytes: undefined,
             };
       },
+      fills: async () => new Map(),
       dropSlot: async (name) => {
         await reach();
         postgres.slots.delete(name);

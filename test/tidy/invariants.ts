@@ -49,6 +49,5 @@ export const INVARIANTS: readonly Invariant[] = [
   {
     id: 'C1',
     text: 'A contract-breaking row never reaches a fold; it is in quarantine, in order, and can be replayed.',
-    later: 'A breaking change of shape halts its source yet; quarantine by contract comes with the registry.',
   },
 ];

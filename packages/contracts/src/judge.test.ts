@@ -210,4 +210,14 @@ describe('gateVerdict', () => {
     expect(gateVerdict(judgement, ChangePolicy.UNSPECIFIED)).toBe(evolve);
     expect(gateVerdict(judgement, ChangePolicy.NOTIFY)).toBe(notify);
   });
+
+  it('says that nothing is held for what the stream does not tell, under whatever policy', () => {
+    const hints = { rewritten: new Set(['amount']) };
+    for (const policy of [ChangePolicy.STRICT, ChangePolicy.EVOLVE, ChangePolicy.NOTIFY]) {
+      expect(gateVerdict(judgeChange(contract(), contract(), USAGE, hints), policy)).toBe('pass_with_note');
+      expect(gateVerdict(judgeChange(contract(), contract(), USAGE, { rewritten: new Set(['unread']) }), policy)).toBe(
+        'pass',
+      );
+    }
+  });
 });

@@ -27,10 +27,17 @@ export interface RowShape {
    * server did not send them, and those that were gone or of another type for a while. Whoever reads them needs another generation (I2).
    */
   readonly holes?: readonly string[] | undefined;
+  /** Columns whose values were computed anew in the table since (table-fill.ts): those that the log has are of before. */
+  readonly rewritten?: readonly string[] | undefined;
 }
 
 /** That of an append source, of which only holes are known. */
 export const NO_SHAPE: RowShape = { unique: false, identity: [], columns: [] };
+
+/** Whether the route is of a mutable source. */
+export function isMutableSource({ source }: RoutePlan): boolean {
+  return source?.mode === SourceMode.MUTABLE;
+}
 
 /** The shape of a route's rows; undefined for an append source, whose rows never change. */
 export function shapeOf({ source }: RoutePlan): RowShape | undefined {
@@ -62,6 +69,7 @@ export function shapeChange(
     const was = types.get(name);
     if (was === undefined) return `column ${name} is new, and rows that were there before may have a value in it`;
     if (was !== type) return `column ${name} is ${type} now, and was ${was}`;
+    if (began.rewritten?.includes(name)) return `values of column ${name} were computed anew`;
     if (began.holes?.includes(name)) return `values of column ${name} were not captured while nobody read it`;
   }
   return undefined;

@@ -18,6 +18,7 @@ import type { CatalogTable } from './contract.ts';
 import type { PgOutputMessage } from './pgoutput/messages.ts';
 import type { ServerFacts } from './preflight.ts';
 import type { PublishedTables, SlotFacts } from './source-state.ts';
+import type { TableFill } from './table-fill.ts';
 
 /** A database that is captured. Each call makes connections of its own; the signal ends whatever is under way. */
 export interface SourceDatabase {
@@ -62,6 +63,8 @@ export interface DatabaseSession {
   table(schema: string, table: string): Promise<CatalogTable | undefined>;
   /** The slot of that name; undefined when there is none. */
   slot(name: string): Promise<SlotFacts | undefined>;
+  /** By oid, which filling of each of these tables is there, of those that there are. */
+  fills(oids: readonly number[]): Promise<ReadonlyMap<number, TableFill>>;
   /** Drops the slot of that name, if there is one. */
   dropSlot(name: string): Promise<void>;
   /** Which tables the slot's publications hold. */
@@ -109,6 +112,8 @@ export interface SnapshotReader {
    * SOURCE_UNREACHABLE behind the last one when the table was rewritten meanwhile, so that rows may be missing.
    */
   copy(table: TableToStage): AsyncIterable<Uint8Array>;
+  /** By oid, which filling of tables that were copied the rows are of. */
+  fills(oids: readonly number[]): Promise<ReadonlyMap<number, TableFill>>;
 }
 
 export type StreamMessage =

@@ -24,6 +24,7 @@ import { checkOwnSlot, lostHistory } from './lost-history.ts';
 import { earlierLsn, laterLsn } from './lsn.ts';
 import { NO_SHAPE, type RowShape } from './row-shape.ts';
 import { tableName } from './sql.ts';
+import type { TableFill } from './table-fill.ts';
 
 export interface RouteState {
   readonly route: number;
@@ -41,6 +42,10 @@ export interface RouteState {
   readonly contractLsn: bigint;
   /** The shape that rows of a mutable source had when the generation began; of an append source only what its rows lack. */
   readonly shape?: RowShape | undefined;
+  /** Which filling of its table the rows are of, as it was seen last; undefined: it was not seen yet. */
+  readonly fill?: TableFill | undefined;
+  /** Of an append source: the newest computing anew of columns in the table; undefined: none that is known. */
+  readonly rewritten?: { readonly atUs: number; readonly columns: readonly string[] } | undefined;
   /** Held rows up to this place were released or discarded, and are in the quarantine only until it is rewritten. */
   readonly released?: { readonly major: string; readonly minor: number } | undefined;
   /** The lane of releases of held rows; undefined: there was none. */

@@ -138,7 +138,7 @@ export class LiveCapture {
       }
     } finally {
       await this.#pipelines.retire();
-      for (const what of ['state', 'keys'] as const) board.note(what, undefined);
+      for (const what of ['state', 'keys', 'values'] as const) board.note(what, undefined);
       await connection.close();
     }
   }
@@ -181,12 +181,12 @@ export class LiveCapture {
   #tableWatch(revisions: LiveRevisions, stream: ChangeStream, streaming: ReplicationStream): TableWatch {
     const { options, store, held, board } = this.#parts;
     const { database, slotName, clock, tableCheckMs } = options;
-    const at = { slotName, store, held, stream, note: board.note.bind(board) };
+    const at = { slotName, store, held, stream, clock, note: board.note.bind(board) };
     return {
       look: (signal) =>
         database.look(signal, async (session) => {
           try {
-            await lookAtSource(revisions.wanted.routes, { ...at, session });
+            await lookAtSource(revisions.wanted, { ...at, session });
           } catch (error) {
             if (!isFreshetError(error, 'SOURCE_NOT_READY')) throw error;
             // Its route begins anew or waits; the others have no part in it.

@@ -22,7 +22,7 @@ import { fromPgError } from './pg/pg-error.ts';
 import { PgReplicationStream } from './pg/replication-stream.ts';
 import { ensurePublications, publicationNames, readPublished, tableReference } from './publications.ts';
 import { createSlot, withSnapshot } from './slot.ts';
-import { requireSameFile } from './table-fills.ts';
+import { readFills, requireSameFile } from './table-fills.ts';
 
 export interface PostgresDatabaseOptions {
   /** The database's name in definitions. */
@@ -115,6 +115,7 @@ function sessionOn(connection: PgConnection, logger: Logger): DatabaseSession {
       version ??= (await readServer(connection)).version;
       return readSlot(connection, name, version);
     },
+    fills: (oids) => readFills(connection, oids),
     dropSlot: async (name) => {
       await connection.query(
         `SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = ${quoteLiteral(name)}`,
@@ -138,5 +139,6 @@ function readerOn(connection: PgConnection): SnapshotReader {
       yield* connection.copyOut(`COPY (SELECT ${columns} FROM ${tableReference(table)}) TO STDOUT`);
       await requireSameFile(connection, table);
     },
+    fills: (oids) => readFills(connection, oids),
   };
 }

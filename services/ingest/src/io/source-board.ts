@@ -7,7 +7,7 @@ import type { ConditionBoard } from '@freshet/kit/conditions.ts';
 import type { FreshetError } from '@freshet/kit/errors.ts';
 
 /** What may be amiss beside the phase. */
-export type Beside = 'append' | 'state' | 'stage' | 'slot' | 'build' | 'change' | 'keys';
+export type Beside = 'append' | 'state' | 'stage' | 'slot' | 'build' | 'change' | 'keys' | 'values';
 
 export class SourceBoard {
   readonly #id: string;

@@ -1,26 +1,32 @@
 /**
  * One look at a database that is streamed, for what its stream does not tell: the danger that its slot is in, tables that are
- * others now, keys that changed. Owns no state; how often is table-watch.ts.
+ * others now, keys that changed, values that were computed anew. Owns no state; how often is table-watch.ts.
  */
-import type { RoutePlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
+import type { Clock } from '@freshet/kit/clock.ts';
 import type { FreshetError } from '@freshet/kit/errors.ts';
 import { slotDanger } from '../core/slot-danger.ts';
 import { checkTables } from '../core/source-state.ts';
+import { lookAtFills } from './fill-look.ts';
 import { type KeyLook, lookAtKeys } from './key-look.ts';
+import type { Wanted } from './source-parts.ts';
 import type { SourceStore } from './source-store.ts';
 
 export interface SourceLook extends KeyLook {
   readonly slotName: string;
-  readonly store: Pick<SourceStore, 'state' | 'noteHistory'>;
+  readonly store: Pick<SourceStore, 'state' | 'noteHistory' | 'update'>;
   /** Told what is wrong, and undefined when it is not any more. */
-  readonly note: (what: 'slot' | 'keys', why: FreshetError | undefined) => void;
+  readonly note: (what: 'slot' | 'keys' | 'values', why: FreshetError | undefined) => void;
+  readonly clock: Pick<Clock, 'nowUs'>;
 }
 
-/** Throws SOURCE_NOT_READY when a table is another one, IdentityRestored when a route is to begin anew. */
-export async function lookAtSource(wanted: readonly RoutePlan[], at: SourceLook): Promise<void> {
-  const { session, slotName, store, note } = at;
+/**
+ * Throws SOURCE_NOT_READY when a table is another one or has other values, IdentityRestored when a route is to begin anew.
+ */
+export async function lookAtSource(wanted: Wanted, at: SourceLook): Promise<void> {
+  const { session, slotName, store, note, clock } = at;
   note('slot', slotDanger(slotName, await session.slot(slotName)));
   store.noteHistory();
-  checkTables(store.state, await session.published(slotName), wanted);
-  note('keys', await lookAtKeys(wanted, at));
+  checkTables(store.state, await session.published(slotName), wanted.routes);
+  note('keys', await lookAtKeys(wanted.routes, at));
+  note('values', await lookAtFills(wanted, { session, store, nowUs: clock.nowUs() }));
 }

@@ -86,11 +86,13 @@ export class SourceSnapshots {
     });
     const progress = this.#progress;
     progress.begin('reading');
-    const stage = await database
+    const oids = routes.map(({ plan }) => publishedOid(published, plan));
+    const [stage, fills] = await database
       .snapshot(slotName, signal, async (reader, fromLsn) => {
         progress.expect(await rowsAbout(reader, staged));
         const paced = pace === undefined ? reader : { copy: (table: TableToStage) => pacing(reader.copy(table), pace) };
-        return stages.write(name, fromLsn, staged, paced, (rows) => progress.add(rows));
+        const written = await stages.write(name, fromLsn, staged, paced, (rows) => progress.add(rows));
+        return [written, await reader.fills(oids)] as const;
       })
       .finally(() => progress.end());
     return routes.map(
@@ -104,6 +106,7 @@ export class SourceSnapshots {
         contractVersion: plan.source?.contract?.version ?? 0,
         contractLsn: stage.fromLsn,
         shape: shapeOf(plan),
+        fill: fills.get(publishedOid(published, plan)),
       }),
     );
   }

@@ -44,6 +44,8 @@ interface StateJson {
     readonly contractVersion?: number;
     readonly contractLsn?: string;
     readonly shape?: RouteState['shape'];
+    readonly fill?: RouteState['fill'];
+    readonly rewritten?: RouteState['rewritten'];
     readonly released?: RouteState['released'];
     readonly releaseLane?: number | undefined;
     readonly releasing?: boolean | undefined;

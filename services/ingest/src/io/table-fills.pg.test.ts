@@ -1,32 +1,54 @@
 /**
- * Goal: a snapshot never misses the rows of a table that was rewritten under it. Method: a real Postgres; what changes a
- * table's file, between a snapshot and the reading of its rows.
+ * Goal: what ALTER TABLE does to rows without telling of any is noticed: a snapshot never misses the rows of a table that was
+ * rewritten under it, and values that were computed anew within their type are read anew where features are of rows as they
+ * are, told where they are of rows as they were inserted; once each, and not for a rewrite that left them as they were.
+ * Method: a real Postgres; ALTER TABLE … USING, and what else changes a table's file or a column's row in the catalog, while
+ * it is captured, while ingest is down, and between a snapshot and the reading of its rows.
  */
+import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import { systemClock } from '@freshet/kit/clock.ts';
 import { silentLogger } from '@freshet/kit/logger.ts';
+import { createMemoryLog, type MemoryLog } from '@freshet/log/memory-log.ts';
 import { type RunningPostgres, startPostgres } from '@freshet/testkit/postgres/embedded-postgres.ts';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { createDatabase, type TestDatabase } from '../testing/capture.ts';
+import {
+  type Capture,
+  changesOf,
+  createDatabase,
+  define,
+  startCapture,
+  type TestDatabase,
+  temporaryDirectory,
+  valuesOf,
+} from '../testing/capture.ts';
+import { liveImages } from '../testing/live-images.ts';
 import { parseConnectionUrl } from './pg/connection-url.ts';
 import { PostgresDatabase } from './postgres-database.ts';
 
+const patient = { timeout: 30_000, interval: 30 };
 const USING = 'ALTER TABLE prices ALTER amount TYPE numeric(10, 2) USING amount * 100';
 
 let server: RunningPostgres;
 let database: TestDatabase;
+let directory: { path: string; remove(): void };
+let captures: Capture[] = [];
 beforeAll(async () => {
   server = await startPostgres();
 });
 afterAll(() => server.stop());
 beforeEach(async () => {
   database = await createDatabase(server.url);
+  directory = temporaryDirectory();
+  captures = [];
   await database.sql.unsafe(`
     CREATE TABLE prices (id int8 PRIMARY KEY, user_id int8, amount numeric(10, 2), unread text);
     ALTER TABLE prices REPLICA IDENTITY FULL;
     INSERT INTO prices SELECT n, n % 3, n, 'u' FROM generate_series(1, 20) n`);
 });
 afterEach(async () => {
+  await Promise.all(captures.map((one) => one.stop().catch(() => {})));
   await database.drop();
+  directory.remove();
 });
 
 describe('a snapshot', () => {
@@ -76,3 +98,120 @@ describe('a snapshot', () => {
     );
   });
 });
+
+async function capture(log: MemoryLog): Promise<Capture> {
+  const started = await startCapture({ url: database.url, directory: directory.path, log });
+  captures.push(started);
+  return started;
+}
+const definitions = (mode: SourceMode, generation = 1n) =>
+  define(database.url, generation, [{ route: 1, table: 'prices', key: 'user_id', mode, reads: ['amount'] }]);
+const COLUMNS = ['id', 'user_id', 'amount', 'unread'] as const;
+/** The rows of the table as the model writes them. */
+const rowsOf = async (): Promise<string[]> => {
+  const texts = COLUMNS.map((column) => `coalesce(${column}::text, 'null') AS ${column}`);
+  const rows = await database.sql.unsafe(`SELECT ${texts.join(', ')} FROM prices`);
+  return rows.map((row) => JSON.stringify(COLUMNS.map((column) => String(row[column])))).sort();
+};
+
+describe('a mutable source', () => {
+  const imagesOf = (log: MemoryLog) => liveImages(log, 1, COLUMNS.length);
+  const expectSame = async (log: MemoryLog): Promise<void> => {
+    const rows = await rowsOf();
+    await expect.poll(async () => (await imagesOf(log)).images, patient).toEqual(rows);
+  };
+  const generationOf = async (log: MemoryLog): Promise<number> => (await imagesOf(log)).generation;
+
+  it('F2: is read anew when values that are read were computed anew within their type, once, also behind a restart', async () => {
+    const log = createMemoryLog({ partitions: 3, clock: systemClock });
+    let { node } = await capture(log);
+    await node.apply(await definitions(SourceMode.MUTABLE));
+    await expectSame(log);
+    await database.sql.unsafe(USING);
+    await expectSame(log);
+    await database.sql`UPDATE prices SET amount = amount + 1 WHERE id < 5`;
+    await database.sql`DELETE FROM prices WHERE id > 15`;
+    await expectSame(log);
+    expect(await generationOf(log)).toBe(2);
+    await captures[0]?.stop();
+    await database.sql.unsafe(USING);
+    ({ node } = await capture(log));
+    await node.apply(await definitions(SourceMode.MUTABLE));
+    await expectSame(log);
+    expect(await generationOf(log)).toBe(3);
+  }, 120_000);
+
+  it('F2: is not read anew for what leaves values as they are, nor for a column that nobody reads until somebody does', async () => {
+    const log = createMemoryLog({ partitions: 3, clock: systemClock });
+    const { node, source } = await capture(log);
+    await node.apply(await definitions(SourceMode.MUTABLE));
+    await expectSame(log);
+    const { sql } = database;
+    /** A look has been since, and what was committed is in the log. */
+    const looked = async (): Promise<void> => {
+      await sql`UPDATE prices SET user_id = user_id + 1 WHERE id = 1`;
+      await expectSame(log);
+      await systemClock.sleep(600);
+    };
+    for (const statement of [
+      'VACUUM FULL prices',
+      'ALTER TABLE prices ALTER amount SET STATISTICS 50',
+      'ALTER TABLE prices ALTER amount SET NOT NULL',
+      'CLUSTER prices USING prices_pkey',
+      'ALTER TABLE prices ADD later float8 DEFAULT random()',
+      'TRUNCATE prices; INSERT INTO prices VALUES (1, 1, 1)',
+      "ALTER TABLE prices ALTER unread TYPE text USING 'x' || unread",
+    ]) {
+      await sql.unsafe(statement);
+      await looked();
+      expect(await generationOf(log), statement).toBe(1);
+    }
+    expect(source.status().problem).toBeUndefined();
+    const all = await define(database.url, 2n, [
+      { route: 1, table: 'prices', key: 'user_id', mode: SourceMode.MUTABLE, reads: ['amount', 'unread'] },
+    ]);
+    await node.apply(all);
+    await expect.poll(() => generationOf(log), patient).toBe(2);
+    await expectSame(log);
+  }, 120_000);
+
+  it('F2: that breaks its contract is held as ever, and read anew when another one is accepted', async () => {
+    const log = createMemoryLog({ partitions: 3, clock: systemClock });
+    const { node, quarantine } = await capture(log);
+    await node.apply(await definitions(SourceMode.MUTABLE));
+    await expectSame(log);
+    const before = await rowsOf();
+    await database.sql.unsafe('ALTER TABLE prices ALTER amount TYPE numeric(8, 1) USING amount * 100');
+    await database.sql`INSERT INTO prices VALUES (50, 1, 7)`;
+    await expect.poll(() => quarantine.count, patient).toBe(1);
+    await systemClock.sleep(600);
+    expect(await imagesOf(log)).toMatchObject({ generation: 1, images: before });
+    await node.apply(await definitions(SourceMode.MUTABLE, 2n));
+    await expectSame(log);
+    expect(await generationOf(log)).toBe(2);
+    await expect.poll(() => quarantine.count, patient).toBe(0);
+  }, 120_000);
+});
+
+it('tells of an append source that values were computed anew; its rows count as they were inserted', async () => {
+  const log = createMemoryLog({ partitions: 3, clock: systemClock });
+  const { node, conditions } = await capture(log);
+  const told = () => conditions.list().filter(({ id }) => id === 'source/shop/values');
+  await node.apply(await definitions(SourceMode.APPEND));
+  const amounts = async (): Promise<unknown[]> =>
+    (await changesOf(log)).map((change) => String(valuesOf(change)[2])).sort((a, b) => Number(a) - Number(b));
+  await expect.poll(async () => (await amounts()).length, patient).toBe(20);
+  const before = await amounts();
+  await database.sql.unsafe('VACUUM FULL prices');
+  await database.sql`INSERT INTO prices VALUES (50, 1, 5000)`;
+  await expect.poll(async () => (await amounts()).length, patient).toBe(21);
+  await systemClock.sleep(600);
+  expect(told()).toEqual([]);
+  await database.sql.unsafe(USING);
+  await expect
+    .poll(told, patient)
+    .toMatchObject([{ message: expect.stringMatching(/public\.prices \(amount\)/) as string }]);
+  await database.sql`INSERT INTO prices VALUES (51, 1, 6000)`;
+  await expect.poll(async () => (await amounts()).length, patient).toBe(22);
+  expect((await amounts()).slice(0, 20)).toEqual(before);
+}, 120_000);

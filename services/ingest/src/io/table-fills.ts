@@ -1,8 +1,36 @@
-/** Whether a table that was read under a snapshot is in the file that the snapshot knows. Judges nothing else. */
+/**
+ * Reads which filling of tables is there (core/table-fill.ts), and whether a table that was read under a snapshot is in the
+ * file that the snapshot knows. Judges nothing else.
+ */
 import { FreshetError } from '@freshet/kit/errors.ts';
 import type { PublishedTable } from '../core/source-database.ts';
 import { quoteIdentifier, quoteLiteral, tableName } from '../core/sql.ts';
+import type { TableFill } from '../core/table-fill.ts';
 import type { PgConnection } from './pg/pg-connection.ts';
+
+/** By functions, which see the newest catalog, under whatever snapshot they are called. */
+const FILE = `CASE WHEN c.relkind = 'p'
+    THEN (SELECT md5(string_agg(pg_relation_filenode(t.relid)::text, ',' ORDER BY t.relid)) FROM pg_partition_tree(c.oid) t WHERE t.isleaf)
+    ELSE pg_relation_filenode(c.oid)::text END`;
+
+/** By oid, the filling of each table that is there. */
+export async function readFills(
+  connection: PgConnection,
+  oids: readonly number[],
+): Promise<ReadonlyMap<number, TableFill>> {
+  if (oids.length === 0) return new Map();
+  const { rows } = await connection.query(`
+    SELECT c.oid, ${FILE},
+           (SELECT json_agg(json_build_array(a.attnum, a.attname, a.xmin::text) ORDER BY a.attnum)
+              FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)
+      FROM pg_class c WHERE c.oid IN (${oids.join(', ')})`);
+  return new Map(
+    rows.map(([oid, file, columns]): [number, TableFill] => [
+      Number(oid),
+      { file: file ?? '', columns: JSON.parse(columns ?? '[]') as TableFill['columns'] },
+    ]),
+  );
+}
 
 /**
  * Throws SOURCE_UNREACHABLE, as another try helps, when a table that was read in this transaction is in another file than when

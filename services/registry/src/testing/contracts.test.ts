@@ -113,6 +113,20 @@ it('judges a change by DDL, by the live table and by a given contract alike, and
   expect(contracts).toMatchObject([{ contract: { version: 1 }, generation: 1n }]);
 });
 
+it('a USING that leaves the type as it is breaks who reads the column, and no stream holds it', async () => {
+  const ddl = 'ALTER TABLE clicks ALTER kind TYPE varchar(20) USING upper(kind)';
+  expect(await registry.contracts.checkContract({ change: { case: 'ddl', value: ddl } })).toMatchObject({
+    judgements: [
+      {
+        verdict: ContractVerdict.BREAKING,
+        gate: ContractGate.PASS_WITH_NOTE,
+        changes: [{ kind: 'values_rewritten', column: 'kind', consumers: [{ view: 'a', features: ['a:n'] }] }],
+      },
+    ],
+    notUnderstood: [],
+  });
+});
+
 it('what nobody reads breaks nobody; what is not understood is told; sources that are not there are refused', async () => {
   const check = (value: string, sources: string[] = []) =>
     registry.contracts.checkContract({ change: { case: 'ddl', value }, sources });

@@ -1,0 +1,122 @@
+/**
+ * Looks whether values that were captured are still those of their tables (core/table-fill.ts), and has it remembered. Of a
+ * mutable source the route begins anew, as its features are of the rows as they are. Rows of an append source stay as they were
+ * inserted: what their columns mean may be another thing from now on, which is told for a day. Owns no state.
+ *
+ * A table that does not keep the contract in force is left alone: its rows are held (core/shape-gate.ts), and are read anew by
+ * whatever contract is accepted.
+ */
+import { ChangePolicy } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import type { RoutePlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
+import { FreshetError } from '@freshet/kit/errors.ts';
+import { findContract } from '../core/contract.ts';
+import { isMutableSource, NO_SHAPE, readColumns } from '../core/row-shape.ts';
+import type { DatabaseSession } from '../core/source-database.ts';
+import { type RouteState, withRoutes } from '../core/source-state.ts';
+import { tableName } from '../core/sql.ts';
+import { isSameFill, relationOf, rewrittenColumns } from '../core/table-fill.ts';
+import type { Wanted } from './source-parts.ts';
+import { tableOf } from './source-preflight.ts';
+import type { SourceStore } from './source-store.ts';
+
+/** How long it is told. */
+const TOLD_US = 86_400_000_000;
+
+export interface FillLook {
+  readonly session: DatabaseSession;
+  readonly store: Pick<SourceStore, 'state' | 'update'>;
+  /** Microseconds since the Unix epoch. */
+  readonly nowUs: number;
+}
+
+/**
+ * What to tell of append sources; undefined: nothing. Throws SOURCE_NOT_READY when a route of a mutable one is to begin anew,
+ * once that is in the state.
+ */
+export async function lookAtFills(wanted: Wanted, look: FillLook): Promise<FreshetError | undefined> {
+  const { session, store, nowUs } = look;
+  const plans = new Map(wanted.routes.map((plan) => [plan.route, plan]));
+  const live = store.state.routes.filter(({ route, phase }) => phase === 'live' && plans.has(route));
+  const fills = await session.fills(live.map(({ tableOid }) => tableOid));
+  const changed = new Map<number, RouteState>();
+  const anew: string[] = [];
+  for (const route of live) {
+    const plan = plans.get(route.route);
+    const now = fills.get(route.tableOid);
+    if (plan === undefined || now === undefined || (route.fill !== undefined && isSameFill(route.fill, now))) continue;
+    const columns = route.fill === undefined ? [] : rewrittenColumns(route.fill, now);
+    const isMutable = isMutableSource(plan);
+    const isNews = columns.length > 0 && (await keepsContract(plan, wanted, session));
+    // Another contract for it is another generation of a mutable source; an append source's says what became of its rows.
+    if (columns.length > 0 && !isNews && isMutable) continue;
+    const { schema, table } = tableOf(plan);
+    if (isNews && isMutable) anew.push(`${tableName(schema, table)} (${columns.join(', ')})`);
+    changed.set(route.route, { ...route, fill: now, ...(isNews && rewritten(route, { columns, isMutable, nowUs })) });
+  }
+  if (changed.size > 0)
+    await store.update((state) =>
+      withRoutes(
+        state,
+        state.routes.flatMap((one) => merged(one, changed)),
+      ),
+    );
+  if (anew.length > 0)
+    throw new FreshetError('SOURCE_NOT_READY', `values of ${anew.join(', ')} were computed anew`, {
+      remedy: 'Nothing: it is read anew, as a new generation.',
+    });
+  return noticeOf(wanted, look);
+}
+
+async function keepsContract(plan: RoutePlan, { definitions }: Wanted, session: DatabaseSession): Promise<boolean> {
+  const { schema, table } = tableOf(plan);
+  const facts = await session.table(schema, table);
+  const contract = plan.source?.contract;
+  if (facts === undefined || contract === undefined) return false;
+  const policy = plan.source?.policy ?? ChangePolicy.EVOLVE;
+  return 'under' in findContract([{ contract, policy, read: readColumns(plan, definitions) }], relationOf(facts));
+}
+
+function rewritten(
+  { shape = NO_SHAPE, rewritten: told }: RouteState,
+  {
+    columns,
+    isMutable,
+    nowUs,
+  }: { readonly columns: readonly string[]; readonly isMutable: boolean; readonly nowUs: number },
+): Partial<RouteState> {
+  if (isMutable) return { shape: { ...shape, rewritten: [...new Set([...(shape.rewritten ?? []), ...columns])] } };
+  const before = told !== undefined && nowUs - told.atUs <= TOLD_US ? told.columns : [];
+  return { rewritten: { atUs: nowUs, columns: [...new Set([...before, ...columns])] } };
+}
+
+/** What was found, of the generation that it was found of; whatever else became of the route meanwhile stays. */
+function merged(route: RouteState, changed: ReadonlyMap<number, RouteState>): RouteState[] {
+  const found = changed.get(route.route);
+  if (found === undefined || found.generation !== route.generation || found.tableOid !== route.tableOid) return [];
+  const { fill, rewritten: told } = found;
+  const columns = found.shape?.rewritten;
+  const shape = columns === undefined ? route.shape : { ...(route.shape ?? NO_SHAPE), rewritten: columns };
+  return [{ ...route, fill, ...(shape && { shape }), ...(told && { rewritten: told }) }];
+}
+
+function noticeOf({ routes }: Wanted, { store, nowUs }: FillLook): FreshetError | undefined {
+  const plans = new Map(routes.map((plan) => [plan.route, plan]));
+  for (const { route, rewritten: told } of store.state.routes) {
+    const plan = plans.get(route);
+    if (plan === undefined || told === undefined || nowUs - told.atUs > TOLD_US) continue;
+    const { schema, table, database } = tableOf(plan);
+    const name = tableName(schema, table);
+    return new FreshetError(
+      'CONTRACT_BROKEN',
+      `values of ${name} (${told.columns.join(', ')}) were computed anew by an ALTER TABLE; rows of before count as they ` +
+        'were inserted, and rows since as they come',
+      {
+        remedy:
+          `If old and new values do not belong together, start ingest with --resync ${database}=<a word not used before>: ` +
+          'tables are then read anew, with the values that they have now. This notice goes after a day.',
+        place: name,
+      },
+    );
+  }
+  return undefined;
+}
