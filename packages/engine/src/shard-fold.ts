@@ -79,6 +79,8 @@ export interface FoldStats {
   readonly unknownContracts: number;
   readonly joinMisses: number;
   readonly cacheBytes: number;
+  /** The part of it that is known of contributions (contributions/partials-share.ts). */
+  readonly partialBytes: number;
 }
 
 export class ShardFold {
@@ -105,7 +107,7 @@ export class ShardFold {
   }) {
     this.#cold = options.cold;
     this.#cacheBytes = options.cacheBytes;
-    this.#force = new Force(options.cold);
+    this.#force = new Force(options.cold, options.cacheBytes);
     if (options.meta === undefined) {
       this.#force.origin = options.origin ?? 0;
       this.#position = this.#force.origin;
@@ -333,6 +335,7 @@ export class ShardFold {
       mutable === undefined ? [cache] : [cache, mutable.tree.nodes],
     );
     for (const cache of [...caches, ...this.#force.tableRows()]) cache.settle();
+    this.#force.use.partials.evict(this.#cacheBytes);
     for (const cache of [...caches, ...this.#force.tableRows()]) cache.evict(this.#cacheBytes);
   }
 
@@ -373,7 +376,8 @@ export class ShardFold {
   stats(): FoldStats {
     let keys = 0;
     for (const { cache } of this.#force.instances()) keys += cache.keys;
-    return { keys, ...this.#force.counters, cacheBytes: this.#force.use.bytes };
+    const { bytes, partials } = this.#force.use;
+    return { keys, ...this.#force.counters, cacheBytes: bytes, partialBytes: partials.bytes };
   }
 
   #complete(viewId: string): ViewInstance | undefined {

@@ -16,8 +16,10 @@ import { isHeld } from '../state/reach.ts';
 import type { RunnableView } from '../state/view-plan.ts';
 import { encodeContribution, endOf, type RowKey, readEventTime, readInputs, readOffset } from './contribution.ts';
 import { type Bound, FIRST_BOUND, isBefore, Leaf } from './leaf.ts';
+import { newestOf, refoldLeaf } from './leaf-partials.ts';
 import type { Node, NodeCache } from './node-cache.ts';
-import { newestOf, Partials, type Refold, refoldLeaf } from './partials.ts';
+import { Partials, type Refold } from './partials.ts';
+import type { Fits } from './partials-share.ts';
 
 /** A leaf with more contributions, or more bytes, is cut in two. */
 export const LEAF_MAX = 64;
@@ -85,7 +87,10 @@ export class ContributionTree {
     const root = this.nodes.root(entityKey);
     if (root === undefined) return;
     if (root.bounds === undefined) refoldLeaf(this.#view, root.leaf, wanted, cells);
-    else this.#ask(root, root.bounds, (partials, leafAt) => partials.refold(wanted, cells, leafAt, logTimeUs));
+    else
+      this.#ask(root, root.bounds, (partials, leafAt, fits) => {
+        partials.refold(wanted, cells, leafAt, logTimeUs, fits);
+      });
   }
 
   /**
@@ -133,19 +138,22 @@ export class ContributionTree {
   #ask<T>(
     root: Node,
     bounds: readonly Bound[],
-    question: (partials: Partials, leafAt: (index: number) => Leaf) => T,
+    question: (partials: Partials, leafAt: (index: number) => Leaf, fits: Fits) => T,
   ): T {
-    root.partials ??= new Partials(this.#view, bounds.length);
-    const answer = question(root.partials, (index) => this.nodes.peekLeaf(root.entityKey, must(bounds[index])).leaf);
-    this.nodes.resized(root);
-    return answer;
+    const { nodes } = this;
+    const leafAt = (index: number): Leaf => nodes.peekLeaf(root.entityKey, must(bounds[index])).leaf;
+    return nodes.partials.ask(
+      root,
+      () => new Partials(this.#view, bounds.length),
+      (partials, fits) => question(partials, leafAt, fits),
+    );
   }
 
   /** A leaf changed. */
   #forget(root: Node, index: number): void {
     if (root.partials === undefined) return;
     root.partials.forget(index);
-    this.nodes.resized(root);
+    this.nodes.partials.resized(root);
   }
 
   #isHeld(bytes: Uint8Array, at: number, logTimeUs: number): boolean {
@@ -191,9 +199,8 @@ export class ContributionTree {
       root.bounds = [FIRST_BOUND, bound];
     } else {
       root.bounds.splice(index + 1, 0, bound);
-      this.#forget(root, index);
       root.partials?.insert(index + 1);
-      nodes.resized(root);
+      this.#forget(root, index);
       nodes.changed(node, offset);
     }
     nodes.changed(root, offset);
@@ -220,7 +227,7 @@ export class ContributionTree {
     if (bounds.length === 1) {
       root.leaf = left.leaf;
       root.bounds = undefined;
-      root.partials = undefined;
+      nodes.partials.release(root);
       nodes.remove(left, offset);
       if (root.leaf.count === 0) {
         nodes.remove(root, offset);

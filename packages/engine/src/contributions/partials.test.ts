@@ -39,7 +39,7 @@ function askedBytes(partials: Partials, leaves: readonly Leaf[], pane: number): 
     for (const fold of features) {
       const { width, numeric } = fold.accumulator;
       const wanted = [{ group, pane: window.kind === 'lifetime' ? 0 : pane, fold, at: 0 }];
-      partials.refold(wanted, zeroCells(width, numeric), leafAt, START_US);
+      partials.refold(wanted, zeroCells(width, numeric), leafAt, START_US, () => true);
     }
   }
   partials.newest(leafAt);
@@ -75,7 +75,11 @@ it('R4: take what partials of the leaves as they are take, whatever came and wen
           leaves[index] = leafOf(now);
           partials.forget(index);
         }
-        const fresh = new Partials(VIEW, leaves.length);
+        const spans = partials.spanLengths;
+        expect(spans.reduce((sum, length) => sum + length, 0)).toBe(leaves.length);
+        if (leaves.length > 0) expect(Math.min(...spans)).toBeGreaterThan(0);
+        expect(Math.max(...spans)).toBeLessThanOrEqual(1.5 * SPAN);
+        const fresh = new Partials(VIEW, leaves.length, spans);
         expect(askedBytes(partials, leaves, pane)).toBe(askedBytes(fresh, leaves, pane));
       }
     }),

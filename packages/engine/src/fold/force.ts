@@ -36,7 +36,7 @@ import { ContractBook } from './contract-book.ts';
 import { eraseIn, readErasure } from './erase.ts';
 import { LiveTables, readyRoutes } from './live-tables.ts';
 import { RouteProgress } from './route-progress.ts';
-import type { CacheUse } from './state-cache.ts';
+import { type CacheUse, noUse } from './state-cache.ts';
 import type { TableRows } from './table-rows.ts';
 import { type Build, type FoldCounters, ViewInstance } from './view-instance.ts';
 import { WatchedCold } from './watched-cold.ts';
@@ -55,7 +55,7 @@ export class Force {
   /** What takes the place of a present instance that stands still, by view id in hex. */
   readonly successors = new Map<string, ViewInstance>();
   readonly counters: FoldCounters = { expiredEvents: 0, expressionErrors: 0, unknownContracts: 0, joinMisses: 0 };
-  readonly use: CacheUse = { bytes: 0, dirtyBytes: 0 };
+  readonly use: CacheUse;
   /** The tables that views in force join. */
   readonly tables: LiveTables;
   readonly #cold: WatchedCold;
@@ -63,7 +63,8 @@ export class Force {
   /** The instances that the live fold feeds: those not being built. */
   #liveByRoute = new Map<number, ViewInstance[]>();
 
-  constructor(cold: ColdState) {
+  constructor(cold: ColdState, cacheBytes: number) {
+    this.use = noUse(cacheBytes);
     this.#cold = new WatchedCold(cold);
     this.tables = new LiveTables({ cold: this.#cold, use: this.use });
   }
