@@ -28,6 +28,8 @@ const LEAF_BYTES_MAX = 65_536;
 const SPARSE_MAX = 16;
 const MERGED_MAX = 48;
 const MERGED_BYTES_MAX = 32_768;
+/** Leaves that are read at a time before a change is folded: about 5 ms. */
+const LEARNT_AT_ONCE = 512;
 
 /** An image that was folded. One object is reused. */
 export interface Image {
@@ -40,6 +42,8 @@ export interface Image {
 export class ContributionTree {
   readonly #view: RunnableView;
   readonly nodes: NodeCache;
+  /** The key of which leaves are read before a change is folded, and how often that was done for it. */
+  readonly #learning = { entityKey: '', times: 0 };
 
   constructor(view: RunnableView, nodes: NodeCache) {
     this.#view = view;
@@ -80,6 +84,30 @@ export class ContributionTree {
   }
 
   /**
+   * Whether a change of the key can be folded without reading very many leaves for it. Where it cannot, reads some of them: after
+   * that somebody else should have a turn before it is asked again. Says yes in the end, also where memory keeps nothing of what is
+   * read.
+   */
+  prepare(entityKey: string, logTimeUs: number): boolean {
+    const root = this.nodes.root(entityKey);
+    const bounds = root?.bounds;
+    const { unknownMax } = this.nodes.partials;
+    if (root === undefined || bounds === undefined || bounds.length <= unknownMax) return true;
+    const learning = this.#learning;
+    if (learning.entityKey !== entityKey) learning.times = 0;
+    learning.entityKey = entityKey;
+    // Once begun, it is gone on with, so that little is left for the change.
+    const left = learning.times === 0 ? unknownMax : Math.min(unknownMax, LEARNT_AT_ONCE);
+    if ((root.partials?.unknown ?? bounds.length) <= left || learning.times * LEARNT_AT_ONCE > 2 * bounds.length) {
+      learning.times = 0;
+      return true;
+    }
+    learning.times++;
+    this.#ask(root, bounds, (partials, leafAt, fits) => partials.learn(LEARNT_AT_ONCE, leafAt, logTimeUs, fits));
+    return false;
+  }
+
+  /**
    * Adds to each accumulator, which is zero and of a pane in reach at the log time, what the key's contributions make of it.
    * Of a key with many leaves only those that changed since the last call are looked into (partials.ts).
    */
@@ -102,7 +130,9 @@ export class ContributionTree {
     if (root === undefined) return NO_EVENT_TIME;
     const { bounds, leaf } = root;
     const newest =
-      bounds === undefined ? newestOf(leaf) : this.#ask(root, bounds, (partials, leafAt) => partials.newest(leafAt));
+      bounds === undefined
+        ? newestOf(leaf)
+        : this.#ask(root, bounds, (partials, leafAt, fits) => partials.newest(leafAt, logTimeUs, fits));
     // Whether one counts is decided by its time alone, and the newest counts for longest.
     return isHeld(this.#view.reach, newest, logTimeUs) ? newest : NO_EVENT_TIME;
   }

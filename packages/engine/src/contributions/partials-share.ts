@@ -22,6 +22,8 @@ const SHARE = 1 / 4;
  * loading as many bytes of states, so they are kept longer than these.
  */
 const KEPT_EVICTIONS = 16;
+/** Leaves that a question may have to read at once: with some 10 µs each, less than a tenth of a second. */
+const UNKNOWN_MAX = 8_192;
 
 /** Who has partials: the root of a key. */
 export interface PartialsOwner {
@@ -38,6 +40,8 @@ interface Held {
 export type Fits = () => boolean;
 
 export class PartialsShare {
+  /** How many leaves may have to be read when a change is folded; of a key of which more are not known they are read before. */
+  readonly unknownMax: number;
   readonly #use: { bytes: number };
   readonly #limitBytes: number;
   /** Those that know something of single leaves; the one that was asked longest ago first. */
@@ -48,7 +52,8 @@ export class PartialsShare {
   #evictions = 0;
 
   /** `use` is what all caches of the shard use together, `cacheBytes` the budget for that. */
-  constructor(use: { bytes: number }, cacheBytes: number) {
+  constructor(use: { bytes: number }, cacheBytes: number, unknownMax = UNKNOWN_MAX) {
+    this.unknownMax = unknownMax;
     this.#use = use;
     this.#limitBytes = cacheBytes * SHARE;
   }

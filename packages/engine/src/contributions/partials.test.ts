@@ -32,17 +32,19 @@ function leafOf(texts: readonly string[]): Leaf {
   return leaf;
 }
 
-/** What they take once they were asked about two features, one of them in a pane that is told, and the newest. */
-function askedBytes(partials: Partials, leaves: readonly Leaf[], pane: number): number {
+/** What they take once they were asked about two features, one of them in two panes, the first of which is told, and the newest. */
+function askedBytes(partials: Partials, leaves: readonly Leaf[], first: number): number {
   const leafAt = (index: number): Leaf => leaves[index]!;
-  for (const [group, { window, features }] of VIEW.groups.entries()) {
-    for (const fold of features) {
-      const { width, numeric } = fold.accumulator;
-      const wanted = [{ group, pane: window.kind === 'lifetime' ? 0 : pane, fold, at: 0 }];
-      partials.refold(wanted, zeroCells(width, numeric), leafAt, START_US, () => true);
+  for (const pane of [first, PANE + 5]) {
+    for (const [group, { window, features }] of VIEW.groups.entries()) {
+      for (const fold of features) {
+        const { width, numeric } = fold.accumulator;
+        const wanted = [{ group, pane: window.kind === 'lifetime' ? 0 : pane, fold, at: 0 }];
+        partials.refold(wanted, zeroCells(width, numeric), leafAt, START_US, () => true);
+      }
     }
   }
-  partials.newest(leafAt);
+  partials.newest(leafAt, START_US, () => true);
   return partials.sizeBytes;
 }
 

@@ -4,7 +4,7 @@
  *
  *     leaf  leaf  leaf …     a pane's accumulators, for each pane that any of its contributions is in
  *     └──── span ────┘ …     of about SPAN leaves together: for each feature the pane that was asked for last; and all panes, once
- *                            there is no memory for those of each leaf
+ *                            it is asked for another, or there is no memory for those of each leaf
  *
  * Owns them for one key, and how much memory they take. Does not own leaves (contribution-tree.ts), what one
  * makes (leaf-partials.ts), nor when an accumulator has
@@ -27,6 +27,8 @@ import type { Fits } from './partials-share.ts';
 export const SPAN = 64;
 /** A span of more leaves is cut in two. */
 const SPAN_MAX = 96;
+/** With 50 panes a span takes a quarter of a millisecond; a question is to hold nobody up. */
+const MERGED_AT_ONCE = 32;
 /** One of no more goes into its neighbour, if that makes no more than SPAN_MAX: always, when it is empty. */
 const SPARSE_MAX = 16;
 
@@ -52,13 +54,14 @@ interface Part {
 
 /** Some leaves that stand together, and what is known of each. */
 interface Span {
-  /** The partials of each (leaf-partials.ts), as far as they are known. */
+  /** The partials of each leaf that is known (leaf-partials.ts); or of none, where `all` is known. */
   readonly leaves: (Cells | undefined)[];
+  /** Of each leaf; undefined: it is not known. */
   readonly leavesNewestUs: (number | undefined)[];
   newestUs: number | undefined;
   /** Of all its leaves, by the feature's index in the view. */
   readonly parts: Map<number, Part>;
-  /** All panes of all its leaves, in place of those of each. */
+  /** All panes of all its leaves. */
   all: Cells | undefined;
   /** What parts and `all` take. */
   partBytes: number;
@@ -70,9 +73,14 @@ type LeafAt = (index: number) => Leaf;
 export class Partials {
   readonly #view: RunnableView;
   readonly #spans: Span[];
+  readonly #hasCells: boolean;
   #leaves: number;
+  /** Leaves that are not known. */
+  #unknown: number;
   #cellBytes = 0;
   #partBytes = 0;
+  /** Spans of which the question under way may merge all panes. */
+  #mayMerge = 0;
   /** The leaf's place in the span that #spanAt found. */
   #within = 0;
 
@@ -81,6 +89,13 @@ export class Partials {
     this.#view = view;
     this.#spans = spans.map(emptySpan);
     this.#leaves = leaves;
+    this.#unknown = leaves;
+    this.#hasCells = view.partialStrides.some((stride) => stride > 0);
+  }
+
+  /** How many leaves have to be read before every question can be answered. */
+  get unknown(): number {
+    return this.#unknown;
   }
 
   /** An estimate of the memory that they take. */
@@ -106,8 +121,7 @@ export class Partials {
   /** The leaf changed. */
   forget(index: number): void {
     const span = this.#spans[this.#spanAt(index)] as Span;
-    this.#forgetCells(span, this.#within);
-    span.leavesNewestUs[this.#within] = undefined;
+    this.#forgetLeaf(span, this.#within);
     this.#forgetParts(span);
   }
 
@@ -117,10 +131,11 @@ export class Partials {
     const s = index === 0 ? 0 : this.#spanAt(index - 1);
     const within = index === 0 ? 0 : this.#within + 1;
     const span = this.#spans[s] as Span;
+    this.#forgetParts(span);
     span.leaves.splice(within, 0, undefined);
     span.leavesNewestUs.splice(within, 0, undefined);
     this.#leaves++;
-    this.#forgetParts(span);
+    this.#unknown++;
     if (span.leaves.length <= SPAN_MAX) return;
     const upper = emptySpan(0);
     upper.leaves.push(...span.leaves.splice(SPAN_MAX / 2));
@@ -131,21 +146,35 @@ export class Partials {
   /** The leaf at the index is gone. */
   remove(index: number): void {
     const s = this.#spanAt(index);
+    const within = this.#within;
     const span = this.#spans[s] as Span;
-    this.#forgetCells(span, this.#within);
-    span.leaves.splice(this.#within, 1);
-    span.leavesNewestUs.splice(this.#within, 1);
-    this.#leaves--;
+    this.#forgetLeaf(span, within);
     this.#forgetParts(span);
+    span.leaves.splice(within, 1);
+    span.leavesNewestUs.splice(within, 1);
+    this.#leaves--;
+    this.#unknown--;
     if (span.leaves.length > SPARSE_MAX) return;
     const left = this.#spans[s === 0 ? 0 : s - 1] as Span;
     const right = this.#spans[s === 0 ? 1 : s];
     if (right === undefined || left.leaves.length + right.leaves.length > SPAN_MAX) return;
-    left.leaves.push(...right.leaves);
-    left.leavesNewestUs.push(...right.leavesNewestUs);
     this.#forgetParts(left);
     this.#forgetParts(right);
+    left.leaves.push(...right.leaves);
+    left.leavesNewestUs.push(...right.leavesNewestUs);
     this.#spans.splice(s === 0 ? 1 : s, 1);
+  }
+
+  /** Reads up to so many leaves that are not known, and those of the last span to its end. */
+  learn(most: number, leafAt: LeafAt, logTimeUs: number, fits: Fits): void {
+    const enough = this.#unknown - most;
+    for (let s = 0, first = 0; s < this.#spans.length && this.#unknown > enough; s++) {
+      const span = this.#spans[s] as Span;
+      const knownBytes = this.#cellBytes;
+      for (let i = 0; i < span.leaves.length; i++) this.#learn(span, i, first, leafAt, logTimeUs);
+      first += span.leaves.length;
+      this.#keep(span, knownBytes, fits);
+    }
   }
 
   /**
@@ -153,6 +182,7 @@ export class Partials {
    * learnt of the leaves of a span may be kept.
    */
   refold(wanted: readonly Refold[], cells: Cells, leafAt: LeafAt, logTimeUs: number, fits: Fits): void {
+    this.#mayMerge = MERGED_AT_ONCE;
     for (let s = 0, first = 0; s < this.#spans.length; s++) {
       const span = this.#spans[s] as Span;
       const knownBytes = this.#cellBytes;
@@ -162,20 +192,38 @@ export class Partials {
         if (part.cells[0] !== 0) one.fold.accumulator.merge(cells, one.at, part.cells, 0);
       }
       first += span.leaves.length;
-      if (this.#cellBytes !== knownBytes && !fits()) this.#forgetLeavesOf(span);
+      this.#keep(span, knownBytes, fits);
     }
   }
 
   /** The newest event time of all contributions; NO_EVENT_TIME when none has one. */
-  newest(leafAt: LeafAt): number {
+  newest(leafAt: LeafAt, logTimeUs: number, fits: Fits): number {
     let newest = NO_EVENT_TIME;
-    let first = 0;
-    for (const span of this.#spans) {
-      span.newestUs ??= newestOfSpan(span, first, leafAt);
+    for (let s = 0, first = 0; s < this.#spans.length; s++) {
+      const span = this.#spans[s] as Span;
+      if (span.newestUs === undefined) {
+        const knownBytes = this.#cellBytes;
+        span.newestUs = this.#newestOf(span, first, leafAt, logTimeUs);
+        this.#keep(span, knownBytes, fits);
+      }
       newest = Math.max(newest, span.newestUs);
       first += span.leaves.length;
     }
     return newest;
+  }
+
+  #newestOf(span: Span, first: number, leafAt: LeafAt, logTimeUs: number): number {
+    let newest = NO_EVENT_TIME;
+    for (let i = 0; i < span.leaves.length; i++) {
+      this.#learn(span, i, first, leafAt, logTimeUs);
+      newest = Math.max(newest, span.leavesNewestUs[i] as number);
+    }
+    return newest;
+  }
+
+  /** Of what was learnt of a span, single leaves stay known by themselves only if there is memory for that. */
+  #keep(span: Span, knownBytes: number, fits: Fits): void {
+    if (this.#cellBytes !== knownBytes && !fits()) this.#forgetLeavesOf(span);
   }
 
   #partOf(span: Span, first: number, { group, pane, fold }: Refold, leafAt: LeafAt, logTimeUs: number): Part {
@@ -189,8 +237,13 @@ export class Partials {
         fold.accumulator.merge(part.cells, 0, cells, at + fold.partial);
       }
     };
+    // Asked about one pane after another, it is asked about yet another one soon.
+    if (known !== undefined && this.#mayMerge > 0 && this.#mergeAll(span)) this.#mayMerge--;
     if (span.all !== undefined) merge(span.all);
-    else for (let i = 0; i < span.leaves.length; i++) merge(this.#leaf(span, i, first, leafAt, logTimeUs));
+    for (let i = 0; span.all === undefined && i < span.leaves.length; i++) {
+      this.#learn(span, i, first, leafAt, logTimeUs);
+      merge(span.leaves[i] as Cells);
+    }
     span.parts.set(fold.feature, part);
     this.#grow(span, PART_BYTES + sizeOf(part.cells) - (known === undefined ? 0 : PART_BYTES + sizeOf(known.cells)));
     return part;
@@ -215,13 +268,16 @@ export class Partials {
     return -1;
   }
 
-  #leaf(span: Span, within: number, first: number, leafAt: LeafAt, logTimeUs: number): Cells {
-    const known = span.leaves[within];
-    if (known !== undefined) return known;
-    const cells = foldLeaf(this.#view, leafAt(first + within), logTimeUs);
+  /** Reads a leaf that is not known. */
+  #learn(span: Span, within: number, first: number, leafAt: LeafAt, logTimeUs: number): void {
+    if (span.leavesNewestUs[within] !== undefined) return;
+    const leaf = leafAt(first + within);
+    span.leavesNewestUs[within] = newestOf(leaf);
+    this.#unknown--;
+    if (!this.#hasCells) return;
+    const cells = foldLeaf(this.#view, leaf, logTimeUs);
     span.leaves[within] = cells;
     this.#cellBytes += sizeOf(cells);
-    return cells;
   }
 
   /** The span that a leaf is in. There are few beside the leaves, and each of them is asked for at every question. */
@@ -238,17 +294,31 @@ export class Partials {
   }
 
   #forgetLeavesOf(span: Span): void {
-    const { leaves } = span;
-    if (span.all === undefined && isKnown(leaves)) {
-      span.all = mergeLeaves(this.#view, leaves);
-      this.#grow(span, sizeOf(span.all));
+    this.#mergeAll(span);
+    for (let i = 0; i < span.leaves.length; i++) {
+      if (span.all !== undefined) this.#forgetCells(span, i);
+      // What is known of some of them only is not worth keeping.
+      else if (span.leaves[i] !== undefined) this.#forgetLeaf(span, i);
     }
-    for (let i = 0; i < leaves.length; i++) this.#forgetCells(span, i);
+  }
+
+  /** All panes of a span of which each leaf is known. */
+  #mergeAll(span: Span): boolean {
+    if (span.all !== undefined || !isKnown(span.leaves)) return false;
+    span.all = mergeLeaves(this.#view, span.leaves);
+    this.#grow(span, sizeOf(span.all));
+    return true;
   }
 
   #grow(span: Span, bytes: number): void {
     span.partBytes += bytes;
     this.#partBytes += bytes;
+  }
+
+  #forgetLeaf(span: Span, within: number): void {
+    if (span.leavesNewestUs[within] !== undefined) this.#unknown++;
+    span.leavesNewestUs[within] = undefined;
+    this.#forgetCells(span, within);
   }
 
   #forgetCells(span: Span, within: number): void {
@@ -257,7 +327,11 @@ export class Partials {
     span.leaves[within] = undefined;
   }
 
+  /** What leaves make together is of no use any more; nor are those of which nothing else is known. */
   #forgetParts(span: Span): void {
+    for (let i = 0; span.all !== undefined && i < span.leaves.length; i++) {
+      if (span.leaves[i] === undefined) this.#forgetLeaf(span, i);
+    }
     span.newestUs = undefined;
     span.parts.clear();
     span.all = undefined;
@@ -282,13 +356,4 @@ function isKnown(leaves: readonly (Cells | undefined)[]): leaves is readonly Cel
 
 function evenly(leaves: number): number[] {
   return Array.from({ length: Math.ceil(leaves / SPAN) }, (_, s) => Math.min(SPAN, leaves - s * SPAN));
-}
-
-function newestOfSpan({ leavesNewestUs }: Span, first: number, leafAt: LeafAt): number {
-  let newest = NO_EVENT_TIME;
-  for (let i = 0; i < leavesNewestUs.length; i++) {
-    leavesNewestUs[i] ??= newestOf(leafAt(first + i));
-    newest = Math.max(newest, leavesNewestUs[i] as number);
-  }
-  return newest;
 }

@@ -24,9 +24,9 @@ export interface CacheUse {
 }
 
 /** Nothing, of the bytes that there are. */
-export function noUse(cacheBytes: number): CacheUse {
+export function noUse(cacheBytes: number, unknownMax?: number): CacheUse {
   const bytes = { bytes: 0, dirtyBytes: 0 };
-  return Object.assign(bytes, { partials: new PartialsShare(bytes, cacheBytes) });
+  return Object.assign(bytes, { partials: new PartialsShare(bytes, cacheBytes, unknownMax) });
 }
 
 /** Roughly, what encoding makes of the memory that a state takes. */

@@ -117,9 +117,18 @@ async function feed(shard: Shard, entries: readonly LogEntry[], signal: AbortSig
   const first = entries[0]?.offset ?? 0;
   // Where the live fold is, a build is complete, even if this reading is ahead of it.
   const end = Math.min(first + entries.length, shard.position);
-  for (const { viewId, position, broken } of shard.fold.builds()) {
-    if (broken === undefined && position >= first && position < end)
-      shard.foldBuild(viewId, entries.slice(position - first, end - first));
+  /** Where among the records a build is that needs some of them. */
+  const placeOf = (viewId: string): number | undefined => {
+    const build = shard.fold.builds().find((one) => one.viewId === viewId);
+    if (build === undefined || build.broken !== undefined || signal.aborted) return undefined;
+    return build.position >= first && build.position < end ? build.position - first : undefined;
+  };
+  for (const { viewId } of shard.fold.builds()) {
+    for (let place = placeOf(viewId); place !== undefined; place = placeOf(viewId)) {
+      shard.foldBuild(viewId, entries.slice(place, end - first));
+      // It stopped before a record that needs more than a slice (Fold.foldSome): the others have their turn first.
+      if (placeOf(viewId) !== undefined) await shard.options.yieldNow();
+    }
   }
   shard.publish();
   await shard.waitForRoom(signal);

@@ -85,7 +85,7 @@ export class CountingFold implements Fold {
     return keys * 100;
   }
 
-  fold(entries: readonly LogEntry[]): void {
+  foldSome(entries: readonly LogEntry[]): number {
     for (const entry of entries) {
       assert(entry.offset === this.position, 'F3: offset gap');
       this.position += 1;
@@ -95,6 +95,7 @@ export class CountingFold implements Fold {
       if (kind.case === 'definitions') this.#define(kind.value);
       else this.#apply(entry, undefined);
     }
+    return entries.length;
   }
 
   takeDirty(): Map<string, Set<string>> {
