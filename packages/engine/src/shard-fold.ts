@@ -243,6 +243,12 @@ export class ShardFold {
     }
   }
 
+  /** Nothing is left of what a build has folded, and it begins anew; nothing happens to a view that is not being built. */
+  restartBuild(viewId: string): void {
+    const instance = this.#force.views.get(viewId);
+    if (instance !== undefined) this.#force.restartBuild(instance);
+  }
+
   /** The ids of the views that are complete, in hex, ascending. */
   completeViews(): string[] {
     return [...this.#force.views]

@@ -167,6 +167,7 @@ export class Force {
       } catch (error) {
         if (!isFreshetError(error) || error === this.#cold.failure) throw error;
         build.broken = `record ${entry.offset}: ${error.message}`;
+        this.#emptyBuild(must(this.views.get(instance.view.viewId)), build);
         return;
       }
       build.position = readOn ?? entry.offset + 1;
@@ -178,6 +179,16 @@ export class Force {
     built.build = undefined;
     built.completeAt = this.#isAwaitingSnapshot(built.view.route) ? undefined : livePosition;
     this.#indexRoutes();
+  }
+
+  /** A build of which the log no longer has the rest begins anew, with nothing. */
+  restartBuild(instance: ViewInstance): void {
+    const { build, view } = instance;
+    if (build === undefined || build.broken !== undefined) return;
+    const { route, tables } = build;
+    const position = tables?.position ?? must(this.routes.get(route.route)).beginOffset;
+    if (build.position === position) return;
+    this.#emptyBuild(instance, { position, route: new RouteProgress(view.plan.route), tables });
   }
 
   /** Everything as a commit had it. */
@@ -258,6 +269,20 @@ export class Force {
     fresh.build = build;
     const isSuccessor = this.successors.get(view.viewId) === instance;
     (isSuccessor ? this.successors : this.views).set(view.viewId, fresh);
+    this.#indexRoutes();
+  }
+
+  /**
+   * A fresh instance stands in the place of one whose build cannot go on: somebody who is erased meanwhile would stay in what that
+   * had folded, as a build learns of it where it comes to the record.
+   */
+  #emptyBuild(instance: ViewInstance, { tables, ...build }: Build): void {
+    const { view } = instance;
+    instance.close();
+    const fresh = this.#begin(view);
+    const storage = { cold: this.#cold, use: this.use };
+    fresh.build = { ...build, tables: tables?.restarted(fresh.number, tables.eventsFrom, storage) };
+    this.views.set(view.viewId, fresh);
     this.#indexRoutes();
   }
 

@@ -23,6 +23,7 @@ export async function runBuilds(shard: Shard, signal: AbortSignal): Promise<void
   try {
     while (!signal.aborted) {
       const trimmed = await beyondReach(shard, signal);
+      for (const viewId of trimmed) shard.restartBuild(viewId);
       const broken = new Map(shard.fold.builds().flatMap(({ viewId, broken: why }) => (why ? [[viewId, why]] : [])));
       const lost = new Set([...trimmed, ...broken.keys()]);
       shard.lostBuilds = [...lost];

@@ -92,6 +92,8 @@ export interface Fold {
   builds(): readonly Build[];
   /** Feeds a build the records from its position on, as many as foldSome() would; at the fold's position the view is complete. */
   foldBuild(viewId: string, entries: readonly LogEntry[]): void;
+  /** A build begins anew, and keeps nothing of what it had folded. */
+  restartBuild(viewId: string): void;
   /** Views in force and complete: hex ids, ascending. */
   completeViews(): readonly string[];
   /** The position since which a view is complete without a break; undefined when it is not. */

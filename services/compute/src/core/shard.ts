@@ -315,6 +315,12 @@ export class Shard {
     this.#changed = true;
   }
 
+  /** A build of which the log no longer has the rest: who is erased meanwhile would stay in what it had folded. */
+  restartBuild(viewId: string): void {
+    this.#fold.restartBuild(viewId);
+    this.#changed = true;
+  }
+
   /** Tells followers what was folded since the last call. */
   publish(): void {
     const moved = this.#fold.position > this.#tail.end;

@@ -136,6 +136,15 @@ export class CountingFold implements Fold {
     view.completeAt = this.position;
   }
 
+  restartBuild(viewId: string): void {
+    const view = this.#views.get(viewId);
+    if (view?.building === undefined || view.building === 0) return;
+    // A name that no generation of definitions gives.
+    const instance = viewId + (2 ** 31 + this.position).toString(16);
+    this.#views.set(viewId, { ...view, instance, building: 0 });
+    for (const kept of [this.#cache, this.#unwritten]) kept.delete(view.instance);
+  }
+
   completeViews(): string[] {
     return [...this.#views].flatMap(([viewId, view]) => (view.building === undefined ? [viewId] : [])).sort();
   }
