@@ -342,6 +342,25 @@ describe('contributions', () => {
     expect(rig.refold('l', 0, START_US)).toBe(`text ${rows - 100}`);
   });
 
+  it('are looked for once by a change of a key that has none, and found once there are', () => {
+    const rig = new Rig(LIVING);
+    rig.restart();
+    for (let i = 0; i < 3; i++) {
+      expect(rig.tree.prepare(KEY, START_US)).toBe(true);
+      expect(rig.takeOut(rowKey('a'), i)).toBeUndefined();
+    }
+    expect(rig.cold.loads).toBe(1);
+    rig.put(rowKey('a'), START_US, 7);
+    expect(rig.takeOut(rowKey('a'), 8)).toBe(7);
+    // Also when the store heard of it and it went from memory.
+    rig.commit(0);
+    rig.put(rowKey('a'), START_US, 9);
+    rig.commit(0);
+    rig.commit(0);
+    expect(rig.bytes).toBe(0);
+    expect(rig.takeOut(rowKey('a'), 10)).toBe(9);
+  });
+
   it('are one entry a key while it has few rows, and cut in two beyond the limit', () => {
     const rig = new Rig(LIVING);
     for (let i = 0; i < LEAF_MAX; i++) rig.put(rowKey(`row ${i}`), START_US, i);

@@ -64,6 +64,8 @@ export class NodeCache {
   /** By key in the store. */
   readonly #leaves = new Map<string, Node>();
   #isPartial: boolean;
+  /** The key that was found last to have nothing, in the store either: one change asks for it several times. */
+  #missing: string | undefined;
   #dirty: Node[] = [];
   #taken: Node[] = [];
   #hands: (MapIterator<[string, Node]> | undefined)[] = [undefined, undefined];
@@ -91,8 +93,10 @@ export class NodeCache {
       held.recent = true;
       return held.gone ? undefined : held;
     }
+    if (entityKey === this.#missing) return undefined;
     const node = this.#load(entityKey, undefined);
-    if (node !== undefined) this.#hold(node);
+    if (node === undefined) this.#missing = entityKey;
+    else this.#hold(node);
     return node;
   }
 
@@ -118,6 +122,7 @@ export class NodeCache {
 
   /** A node that is not there yet, empty; call changed() after filling it. */
   create(entityKey: string, bound: Bound | undefined): Node {
+    this.#missing = undefined;
     const held = bound === undefined ? this.#roots.get(entityKey) : this.#leaves.get(leafKey(entityKey, bound));
     if (held === undefined) {
       const node = new Node(entityKey, bound);
