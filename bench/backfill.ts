@@ -59,8 +59,9 @@ export async function benchBackfill(runs: number): Promise<BenchResult> {
   const bare = await startBareReplication(under.database.url, 'activity');
   const load = startCommitLoad(under.database.url);
   load.stdout.resume();
+  const over = new AbortController();
   try {
-    await untilServed(under.sql, under.mesh.addresses, new AbortController().signal);
+    await untilServed(under.sql, under.mesh.addresses, over.signal);
     let user = 1_000_000n;
     const probing = async (isOver?: () => boolean): Promise<Sample[]> => {
       user += 1n;
@@ -76,15 +77,17 @@ export async function benchBackfill(runs: number): Promise<BenchResult> {
     let servedAt: number | undefined;
     let failure: unknown;
     const args = [LAUNCHER, 'apply', file, '--yes', '--registry', under.mesh.addresses.registry];
-    const reading = untilReading(under.mesh.addresses.ingest).then(() => {
+    const reading = untilReading(under.mesh.addresses.ingest, over.signal).then(() => {
       readFrom = performance.now();
     });
+    // Nobody waits for it when the apply fails.
+    reading.catch(() => undefined);
     const applied = promisify(execFile)(process.execPath, args).then(async () => {
       await reading;
       // A first generation is served while its rows come in.
-      await untilLive(under.mesh.addresses.ingest, 2);
+      await untilLive(under.mesh.addresses.ingest, 2, over.signal);
       liveAt = performance.now();
-      await untilServed(under.sql, under.mesh.addresses, new AbortController().signal);
+      await untilServed(under.sql, under.mesh.addresses, over.signal);
       servedAt = performance.now();
     });
     applied.catch((error: unknown) => {
@@ -114,6 +117,7 @@ export async function benchBackfill(runs: number): Promise<BenchResult> {
       read_ratio_p99: round(at(read, 0.99) / at(quiet, 0.99), 2),
     };
   } finally {
+    over.abort();
     load.kill();
     await bare.close();
     await under.close();
@@ -137,22 +141,25 @@ function told(name: string, samples: readonly Sample[]): BenchResult {
 }
 
 /** Waits until a snapshot is being taken. */
-function untilReading(ingest: string): Promise<void> {
-  return untilIngest(ingest, (sources) => sources.some(({ state }) => state === SourceState.SNAPSHOT));
+function untilReading(ingest: string, signal: AbortSignal): Promise<void> {
+  return untilIngest(ingest, (sources) => sources.some(({ state }) => state === SourceState.SNAPSHOT), signal);
 }
 
 /** Waits until so many routes are live: their snapshots are in the log. */
-function untilLive(ingest: string, routes: number): Promise<void> {
-  return untilIngest(ingest, (sources) => sources.reduce((sum, source) => sum + source.routes.length, 0) >= routes);
+function untilLive(ingest: string, routes: number, signal: AbortSignal): Promise<void> {
+  const count = (sources: GetIngestStatusResponse['sources']): number =>
+    sources.reduce((sum, source) => sum + source.routes.length, 0);
+  return untilIngest(ingest, (sources) => count(sources) >= routes, signal);
 }
 
 async function untilIngest(
   ingest: string,
   holds: (sources: GetIngestStatusResponse['sources']) => boolean,
+  signal: AbortSignal,
 ): Promise<void> {
   const node = createGrpcClient(IngestService, ingest);
   try {
-    while (!holds((await node.getIngestStatus({})).sources)) await delay(50);
+    while (!holds((await node.getIngestStatus({}, { signal })).sources)) await delay(50, undefined, { signal });
   } finally {
     node.close();
   }

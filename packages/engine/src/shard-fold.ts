@@ -79,6 +79,8 @@ export interface FoldStats {
   readonly unknownContracts: number;
   readonly joinMisses: number;
   readonly cacheBytes: number;
+  /** The part of it that is known of contributions (contributions/partials-share.ts). */
+  readonly partialBytes: number;
 }
 
 export class ShardFold {
@@ -102,10 +104,12 @@ export class ShardFold {
     readonly cacheBytes: number;
     readonly meta?: Uint8Array | undefined;
     readonly origin?: number | undefined;
+    /** Leaves of contributions that may be read for one record (contributions/partials-share.ts). For tests. */
+    readonly unknownMax?: number | undefined;
   }) {
     this.#cold = options.cold;
     this.#cacheBytes = options.cacheBytes;
-    this.#force = new Force(options.cold);
+    this.#force = new Force(options.cold, options.cacheBytes, options.unknownMax);
     if (options.meta === undefined) {
       this.#force.origin = options.origin ?? 0;
       this.#position = this.#force.origin;
@@ -147,14 +151,26 @@ export class ShardFold {
     return this.#broken;
   }
 
-  /** Folds the next records. Throws DATA_DAMAGED on one that cannot be read; the fold is then of no more use. */
+  /** Folds the next records. Throws as foldSome. */
   fold(entries: readonly FoldEntry[]): void {
+    let folded = this.foldSome(entries);
+    while (folded < entries.length) folded += this.foldSome(entries.slice(folded));
+  }
+
+  /**
+   * Folds the next records up to one that needs what millions of a key's rows make (contributions/partials.ts) and does not find it in memory:
+   * reads a part of it, a few milliseconds, and leaves the record. How many were folded; also none is progress. Whoever has
+   * others to think of gives them a turn before the rest. Throws DATA_DAMAGED on one that cannot be read; the fold is then of no more
+   * use.
+   */
+  foldSome(entries: readonly FoldEntry[]): number {
     if (this.#broken !== undefined) throw this.#broken;
-    for (const entry of entries) {
+    for (let i = 0; i < entries.length; i++) {
+      const entry = entries[i] as FoldEntry;
       assert(entry.offset === this.#position, `F3: offset ${entry.offset} after ${this.#position - 1}`);
       assert(entry.logTimeUs >= this.#logTimeUs, `F3: log time goes back at offset ${entry.offset}`);
       try {
-        this.#force.fold(entry);
+        if (!this.#force.fold(entry)) return i;
       } catch (error) {
         this.#broken = error;
         throw error;
@@ -163,6 +179,7 @@ export class ShardFold {
       this.#logTimeUs = entry.logTimeUs;
       this.#recordCrc = entry.crc;
     }
+    return entries.length;
   }
 
   /** The rows that changed since the last call, of views that were complete when they did. */
@@ -210,9 +227,9 @@ export class ShardFold {
   }
 
   /**
-   * Feeds a build from its position on. When it has reached the fold's position the view joins the live fold; entries
-   * from there on are not folded, and a view that is not being built (any more) folds nothing. Throws what the cold store
-   * fails with; the fold is then of no more use.
+   * Feeds a build from its position on; may stop within the entries as foldSome() does. When it has reached the fold's position
+   * the view joins the live fold; entries from there on are not folded, and a view that is not being built (any more) folds
+   * nothing. Throws what the cold store fails with; the fold is then of no more use.
    */
   foldBuild(viewId: string, entries: readonly FoldEntry[]): void {
     const instance = this.#force.views.get(viewId);
@@ -224,6 +241,12 @@ export class ShardFold {
       this.#broken = error;
       throw error;
     }
+  }
+
+  /** Nothing is left of what a build has folded, and it begins anew; nothing happens to a view that is not being built. */
+  restartBuild(viewId: string): void {
+    const instance = this.#force.views.get(viewId);
+    if (instance !== undefined) this.#force.restartBuild(instance);
   }
 
   /** The ids of the views that are complete, in hex, ascending. */
@@ -333,6 +356,7 @@ export class ShardFold {
       mutable === undefined ? [cache] : [cache, mutable.tree.nodes],
     );
     for (const cache of [...caches, ...this.#force.tableRows()]) cache.settle();
+    this.#force.use.partials.evict(this.#cacheBytes);
     for (const cache of [...caches, ...this.#force.tableRows()]) cache.evict(this.#cacheBytes);
   }
 
@@ -373,7 +397,8 @@ export class ShardFold {
   stats(): FoldStats {
     let keys = 0;
     for (const { cache } of this.#force.instances()) keys += cache.keys;
-    return { keys, ...this.#force.counters, cacheBytes: this.#force.use.bytes };
+    const { bytes, partials } = this.#force.use;
+    return { keys, ...this.#force.counters, cacheBytes: bytes, partialBytes: partials.bytes };
   }
 
   #complete(viewId: string): ViewInstance | undefined {

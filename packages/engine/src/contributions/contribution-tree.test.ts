@@ -8,6 +8,7 @@ import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { ABSENT, NO_EVENT_TIME, type Result } from '../aggregates/aggregate.ts';
+import { type CacheUse, noUse } from '../fold/state-cache.ts';
 import { ByteWriter } from '../state/byte-writer.ts';
 import { zeroCells } from '../state/cells.ts';
 import { isHeld } from '../state/reach.ts';
@@ -54,12 +55,14 @@ class Rig {
   cold = new MemoryCold();
   readonly #view: typeof LIVING;
   #nodes!: NodeCache;
-  #use = { bytes: 0, dirtyBytes: 0 };
+  readonly #partialBytes: number;
+  #use!: CacheUse;
   tree!: ContributionTree;
   readonly #writer = new ByteWriter();
 
-  constructor(plan: typeof LIVING) {
+  constructor(plan: typeof LIVING, partialBytes = 1e9) {
     this.#view = plan;
+    this.#partialBytes = partialBytes;
     this.restart(false);
   }
 
@@ -68,7 +71,7 @@ class Rig {
   }
 
   restart(isPartial = true): void {
-    this.#use = { bytes: 0, dirtyBytes: 0 };
+    this.#use = noUse(4 * this.#partialBytes);
     this.#nodes = new NodeCache(NAME, this.cold, this.#use, isPartial);
     this.tree = new ContributionTree(this.#view, this.#nodes);
   }
@@ -81,6 +84,12 @@ class Rig {
     });
     this.#nodes.settle();
     this.#nodes.evict(limitBytes);
+  }
+
+  /** As when memory is short for long. */
+  forgetPartials(): void {
+    for (let i = 0; i < 20; i++) this.#use.partials.evict(0);
+    expect(this.#use.partials.bytes).toBe(0);
   }
 
   put(row: RowKey, eventTimeUs: number, offset: number, logTimeUs = START_US, n: number | null = offset): void {
@@ -252,51 +261,60 @@ describe('contributions', () => {
     }
   });
 
-  it('F1: are folded again as a plain list would be, whenever one leaf changed, came or went', () => {
-    const rig = new Rig(LIVING);
-    let seed = 5;
-    const random = (below: number): number => {
-      seed = (Math.imul(seed, 1_664_525) + 1_013_904_223) >>> 0;
-      return Math.floor((seed / 2 ** 32) * below);
-    };
-    // By event time, of which no two have the same.
-    const held: Held[] = [];
-    let offset = 10;
-    const put = (): void => {
-      const one = { name: `row ${offset}`, offset: offset++, eventTimeUs: START_US + random(2 ** 32) };
-      const at = held.findIndex(({ eventTimeUs }) => eventTimeUs > one.eventTimeUs);
-      held.splice(at < 0 ? held.length : at, 0, one);
-      rig.put(rowKey(one.name), one.eventTimeUs, one.offset);
-    };
-    // Mostly the newest, so that one leaf after the other is asked for what it has.
-    const take = (): void => {
-      const [one] = held.splice(random(4) === 0 ? random(held.length) : held.length - 1, 1);
-      if (one !== undefined) expect(rig.takeOut(rowKey(one.name), offset++)).toBe(one.offset);
-    };
-    const check = (): void => {
-      const newest = held.at(-1);
-      expect(rig.refold('l', 0, START_US)).toBe(newest === undefined ? ABSENT : `text ${newest.offset}`);
-      expect(rig.tree.newest(KEY, START_US)).toBe(newest?.eventTimeUs ?? NO_EVENT_TIME);
-    };
-    // Up to about 130 leaves, which are more than two spans, up and down some more, and down to nothing.
-    for (const [until, puts] of [
-      [6_000, 1],
-      [4_000, 0.3],
-      [6_000, 0.7],
-      [0, 0.1],
-    ] as const) {
-      while (held.length !== until) {
-        if (random(100) < puts * 100) put();
-        else take();
-        if (held.length > 3_000 || offset % 5 === 0) check();
-        if (offset % 2_000 === 0) rig.commit(offset % 4_000 === 0 ? 0 : 1e9);
+  it.each([
+    [1e9, Number.POSITIVE_INFINITY],
+    [1e9, 70],
+    [8_000, 500],
+  ])(
+    'F1: are folded again as a plain list would be, whatever changed (%d bytes of partials, let go every %d)',
+    (partialBytes, every) => {
+      const rig = new Rig(LIVING, partialBytes);
+      let seed = 5;
+      const random = (below: number): number => {
+        seed = (Math.imul(seed, 1_664_525) + 1_013_904_223) >>> 0;
+        return Math.floor((seed / 2 ** 32) * below);
+      };
+      // By event time, of which no two have the same.
+      const held: Held[] = [];
+      let offset = 10;
+      const put = (): void => {
+        const one = { name: `row ${offset}`, offset: offset++, eventTimeUs: START_US + random(2 ** 32) };
+        const at = held.findIndex(({ eventTimeUs }) => eventTimeUs > one.eventTimeUs);
+        held.splice(at < 0 ? held.length : at, 0, one);
+        rig.put(rowKey(one.name), one.eventTimeUs, one.offset);
+      };
+      // Mostly the newest, so that one leaf after the other is asked for what it has.
+      const take = (): void => {
+        const [one] = held.splice(random(4) === 0 ? random(held.length) : held.length - 1, 1);
+        if (one !== undefined) expect(rig.takeOut(rowKey(one.name), offset++)).toBe(one.offset);
+      };
+      const check = (): void => {
+        const newest = held.at(-1);
+        expect(rig.refold('l', 0, START_US)).toBe(newest === undefined ? ABSENT : `text ${newest.offset}`);
+        expect(rig.tree.newest(KEY, START_US)).toBe(newest?.eventTimeUs ?? NO_EVENT_TIME);
+      };
+      // Up to about 130 leaves, which are more than two spans, up and down some more, and down to nothing.
+      for (const [until, puts] of [
+        [6_000, 1],
+        [4_000, 0.3],
+        [6_000, 0.7],
+        [0, 0.1],
+      ] as const) {
+        while (held.length !== until) {
+          if (random(100) < puts * 100) put();
+          else take();
+          // Where little is kept, each look reads many leaves.
+          if (offset % (partialBytes < 1e6 ? 25 : 5) === 0 || (partialBytes === 1e9 && held.length > 3_000)) check();
+          if (offset % every === 0) rig.forgetPartials();
+          if (offset % 2_000 === 0) rig.commit(offset % 4_000 === 0 ? 0 : 1e9);
+        }
+        rig.commit(0);
+        if (until === 4_000) rig.restart();
       }
-      rig.commit(0);
-      if (until === 4_000) rig.restart();
-    }
-    expect(held).toEqual([]);
-    expect([rig.stored(), rig.bytes]).toEqual([[], 0]);
-  });
+      expect(held).toEqual([]);
+      expect([rig.stored(), rig.bytes]).toEqual([[], 0]);
+    },
+  );
 
   it('R4: are folded again without going through all, however many there are, and what that takes is counted', () => {
     const rig = new Rig(LIVING);
@@ -322,6 +340,25 @@ describe('contributions', () => {
     rig.commit(0);
     expect(rig.bytes).toBe(0);
     expect(rig.refold('l', 0, START_US)).toBe(`text ${rows - 100}`);
+  });
+
+  it('are looked for once by a change of a key that has none, and found once there are', () => {
+    const rig = new Rig(LIVING);
+    rig.restart();
+    for (let i = 0; i < 3; i++) {
+      expect(rig.tree.prepare(KEY, START_US)).toBe(true);
+      expect(rig.takeOut(rowKey('a'), i)).toBeUndefined();
+    }
+    expect(rig.cold.loads).toBe(1);
+    rig.put(rowKey('a'), START_US, 7);
+    expect(rig.takeOut(rowKey('a'), 8)).toBe(7);
+    // Also when the store heard of it and it went from memory.
+    rig.commit(0);
+    rig.put(rowKey('a'), START_US, 9);
+    rig.commit(0);
+    rig.commit(0);
+    expect(rig.bytes).toBe(0);
+    expect(rig.takeOut(rowKey('a'), 10)).toBe(9);
   });
 
   it('are one entry a key while it has few rows, and cut in two beyond the limit', () => {

@@ -16,8 +16,10 @@ import { isHeld } from '../state/reach.ts';
 import type { RunnableView } from '../state/view-plan.ts';
 import { encodeContribution, endOf, type RowKey, readEventTime, readInputs, readOffset } from './contribution.ts';
 import { type Bound, FIRST_BOUND, isBefore, Leaf } from './leaf.ts';
+import { newestOf, refoldLeaf } from './leaf-partials.ts';
 import type { Node, NodeCache } from './node-cache.ts';
-import { newestOf, Partials, type Refold, refoldLeaf } from './partials.ts';
+import { Partials, type Refold } from './partials.ts';
+import type { Fits } from './partials-share.ts';
 
 /** A leaf with more contributions, or more bytes, is cut in two. */
 export const LEAF_MAX = 64;
@@ -26,6 +28,8 @@ const LEAF_BYTES_MAX = 65_536;
 const SPARSE_MAX = 16;
 const MERGED_MAX = 48;
 const MERGED_BYTES_MAX = 32_768;
+/** Leaves that are read at a time before a change is folded: about 5 ms. */
+const LEARNT_AT_ONCE = 512;
 
 /** An image that was folded. One object is reused. */
 export interface Image {
@@ -38,6 +42,8 @@ export interface Image {
 export class ContributionTree {
   readonly #view: RunnableView;
   readonly nodes: NodeCache;
+  /** The key of which leaves are read before a change is folded, and how often that was done for it. */
+  readonly #learning = { entityKey: '', times: 0 };
 
   constructor(view: RunnableView, nodes: NodeCache) {
     this.#view = view;
@@ -78,6 +84,30 @@ export class ContributionTree {
   }
 
   /**
+   * Whether a change of the key can be folded without reading very many leaves for it. Where it cannot, reads some of them: after
+   * that somebody else should have a turn before it is asked again. Says yes in the end, also where memory keeps nothing of what is
+   * read.
+   */
+  prepare(entityKey: string, logTimeUs: number): boolean {
+    const root = this.nodes.root(entityKey);
+    const bounds = root?.bounds;
+    const { unknownMax } = this.nodes.partials;
+    if (root === undefined || bounds === undefined || bounds.length <= unknownMax) return true;
+    const learning = this.#learning;
+    if (learning.entityKey !== entityKey) learning.times = 0;
+    learning.entityKey = entityKey;
+    // Once begun, it is gone on with, so that little is left for the change.
+    const left = learning.times === 0 ? unknownMax : Math.min(unknownMax, LEARNT_AT_ONCE);
+    if ((root.partials?.unknown ?? bounds.length) <= left || learning.times * LEARNT_AT_ONCE > 2 * bounds.length) {
+      learning.times = 0;
+      return true;
+    }
+    learning.times++;
+    this.#ask(root, bounds, (partials, leafAt, fits) => partials.learn(LEARNT_AT_ONCE, leafAt, logTimeUs, fits));
+    return false;
+  }
+
+  /**
    * Adds to each accumulator, which is zero and of a pane in reach at the log time, what the key's contributions make of it.
    * Of a key with many leaves only those that changed since the last call are looked into (partials.ts).
    */
@@ -85,7 +115,10 @@ export class ContributionTree {
     const root = this.nodes.root(entityKey);
     if (root === undefined) return;
     if (root.bounds === undefined) refoldLeaf(this.#view, root.leaf, wanted, cells);
-    else this.#ask(root, root.bounds, (partials, leafAt) => partials.refold(wanted, cells, leafAt, logTimeUs));
+    else
+      this.#ask(root, root.bounds, (partials, leafAt, fits) => {
+        partials.refold(wanted, cells, leafAt, logTimeUs, fits);
+      });
   }
 
   /**
@@ -97,7 +130,9 @@ export class ContributionTree {
     if (root === undefined) return NO_EVENT_TIME;
     const { bounds, leaf } = root;
     const newest =
-      bounds === undefined ? newestOf(leaf) : this.#ask(root, bounds, (partials, leafAt) => partials.newest(leafAt));
+      bounds === undefined
+        ? newestOf(leaf)
+        : this.#ask(root, bounds, (partials, leafAt, fits) => partials.newest(leafAt, logTimeUs, fits));
     // Whether one counts is decided by its time alone, and the newest counts for longest.
     return isHeld(this.#view.reach, newest, logTimeUs) ? newest : NO_EVENT_TIME;
   }
@@ -133,19 +168,22 @@ export class ContributionTree {
   #ask<T>(
     root: Node,
     bounds: readonly Bound[],
-    question: (partials: Partials, leafAt: (index: number) => Leaf) => T,
+    question: (partials: Partials, leafAt: (index: number) => Leaf, fits: Fits) => T,
   ): T {
-    root.partials ??= new Partials(this.#view, bounds.length);
-    const answer = question(root.partials, (index) => this.nodes.peekLeaf(root.entityKey, must(bounds[index])).leaf);
-    this.nodes.resized(root);
-    return answer;
+    const { nodes } = this;
+    const leafAt = (index: number): Leaf => nodes.peekLeaf(root.entityKey, must(bounds[index])).leaf;
+    return nodes.partials.ask(
+      root,
+      () => new Partials(this.#view, bounds.length),
+      (partials, fits) => question(partials, leafAt, fits),
+    );
   }
 
   /** A leaf changed. */
   #forget(root: Node, index: number): void {
     if (root.partials === undefined) return;
     root.partials.forget(index);
-    this.nodes.resized(root);
+    this.nodes.partials.resized(root);
   }
 
   #isHeld(bytes: Uint8Array, at: number, logTimeUs: number): boolean {
@@ -191,9 +229,8 @@ export class ContributionTree {
       root.bounds = [FIRST_BOUND, bound];
     } else {
       root.bounds.splice(index + 1, 0, bound);
-      this.#forget(root, index);
       root.partials?.insert(index + 1);
-      nodes.resized(root);
+      this.#forget(root, index);
       nodes.changed(node, offset);
     }
     nodes.changed(root, offset);
@@ -220,7 +257,7 @@ export class ContributionTree {
     if (bounds.length === 1) {
       root.leaf = left.leaf;
       root.bounds = undefined;
-      root.partials = undefined;
+      nodes.partials.release(root);
       nodes.remove(left, offset);
       if (root.leaf.count === 0) {
         nodes.remove(root, offset);

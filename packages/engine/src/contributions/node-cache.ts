@@ -16,6 +16,7 @@ import { NOT_STORED, Stage } from '../state/key-state.ts';
 import { type Bound, Leaf } from './leaf.ts';
 import { type DecodedNode, decodeNode, encodeDirectory, encodeLeaf, leafKey, rootKey } from './node-codec.ts';
 import type { Partials } from './partials.ts';
+import type { PartialsShare } from './partials-share.ts';
 
 /** Measured with 100,000 keys of one row: the objects, the key, its place in the map. */
 const NODE_BYTES = 430;
@@ -31,7 +32,7 @@ export class Node {
   leaf = new Leaf();
   /** A directory's: where each leaf begins, ascending. */
   bounds: Bound[] | undefined;
-  /** A directory's: what was asked of its leaves. Only in memory; call resized() when it grew or shrank. */
+  /** A directory's: what was asked of its leaves. Only in memory, and counted by itself (partials-share.ts). */
   partials: Partials | undefined;
   /** The offset of the last record that changed it. */
   version = 0;
@@ -63,6 +64,8 @@ export class NodeCache {
   /** By key in the store. */
   readonly #leaves = new Map<string, Node>();
   #isPartial: boolean;
+  /** The key that was found last to have nothing, in the store either: one change asks for it several times. */
+  #missing: string | undefined;
   #dirty: Node[] = [];
   #taken: Node[] = [];
   #hands: (MapIterator<[string, Node]> | undefined)[] = [undefined, undefined];
@@ -78,6 +81,11 @@ export class NodeCache {
     return this.#isPartial;
   }
 
+  /** What directories may keep beside their leaves. */
+  get partials(): PartialsShare {
+    return this.#use.partials;
+  }
+
   /** The root of a key, if it has any contribution. */
   root(entityKey: string): Node | undefined {
     const held = this.#roots.get(entityKey);
@@ -85,8 +93,10 @@ export class NodeCache {
       held.recent = true;
       return held.gone ? undefined : held;
     }
+    if (entityKey === this.#missing) return undefined;
     const node = this.#load(entityKey, undefined);
-    if (node !== undefined) this.#hold(node);
+    if (node === undefined) this.#missing = entityKey;
+    else this.#hold(node);
     return node;
   }
 
@@ -112,6 +122,7 @@ export class NodeCache {
 
   /** A node that is not there yet, empty; call changed() after filling it. */
   create(entityKey: string, bound: Bound | undefined): Node {
+    this.#missing = undefined;
     const held = bound === undefined ? this.#roots.get(entityKey) : this.#leaves.get(leafKey(entityKey, bound));
     if (held === undefined) {
       const node = new Node(entityKey, bound);
@@ -140,19 +151,12 @@ export class NodeCache {
     this.#dirty.push(node);
   }
 
-  /** What the node has in memory only has another size. */
-  resized(node: Node): void {
-    const sizeBytes = sizeOf(node);
-    this.#use.bytes += sizeBytes - node.sizeBytes;
-    node.sizeBytes = sizeBytes;
-  }
-
   /** The node has nothing any more. */
   remove(node: Node, version: number): void {
     node.gone = true;
     node.leaf = new Leaf();
     node.bounds = undefined;
-    node.partials = undefined;
+    this.partials.release(node);
     this.changed(node, version);
   }
 
@@ -211,7 +215,7 @@ export class NodeCache {
 
   close(): void {
     for (const nodes of [this.#roots, this.#leaves]) {
-      for (const node of nodes.values()) this.#use.bytes -= node.sizeBytes;
+      for (const node of nodes.values()) this.#release(node);
       nodes.clear();
     }
     this.#dirty = [];
@@ -250,7 +254,12 @@ export class NodeCache {
   #drop(node: Node): void {
     if (node.bound === undefined) this.#roots.delete(node.entityKey);
     else this.#leaves.delete(node.key);
+    this.#release(node);
+  }
+
+  #release(node: Node): void {
     this.#use.bytes -= node.sizeBytes;
+    this.partials.release(node);
   }
 
   #load(entityKey: string, bound: Bound | undefined): Node | undefined {
@@ -267,7 +276,6 @@ export class NodeCache {
   }
 }
 
-function sizeOf({ entityKey, leaf, bounds, partials }: Node): number {
-  const directoryBytes = BOUND_BYTES * (bounds?.length ?? 0) + (partials?.sizeBytes ?? 0);
-  return NODE_BYTES + 2 * entityKey.length + leaf.bytes.length + directoryBytes;
+function sizeOf({ entityKey, leaf, bounds }: Node): number {
+  return NODE_BYTES + 2 * entityKey.length + leaf.bytes.length + BOUND_BYTES * (bounds?.length ?? 0);
 }

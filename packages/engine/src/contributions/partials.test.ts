@@ -32,17 +32,19 @@ function leafOf(texts: readonly string[]): Leaf {
   return leaf;
 }
 
-/** What they take once they were asked about two features, one of them in a pane that is told, and the newest. */
-function askedBytes(partials: Partials, leaves: readonly Leaf[], pane: number): number {
+/** What they take once they were asked about two features, one of them in two panes, the first of which is told, and the newest. */
+function askedBytes(partials: Partials, leaves: readonly Leaf[], first: number): number {
   const leafAt = (index: number): Leaf => leaves[index]!;
-  for (const [group, { window, features }] of VIEW.groups.entries()) {
-    for (const fold of features) {
-      const { width, numeric } = fold.accumulator;
-      const wanted = [{ group, pane: window.kind === 'lifetime' ? 0 : pane, fold, at: 0 }];
-      partials.refold(wanted, zeroCells(width, numeric), leafAt, START_US);
+  for (const pane of [first, PANE + 5]) {
+    for (const [group, { window, features }] of VIEW.groups.entries()) {
+      for (const fold of features) {
+        const { width, numeric } = fold.accumulator;
+        const wanted = [{ group, pane: window.kind === 'lifetime' ? 0 : pane, fold, at: 0 }];
+        partials.refold(wanted, zeroCells(width, numeric), leafAt, START_US, () => true);
+      }
     }
   }
-  partials.newest(leafAt);
+  partials.newest(leafAt, START_US, () => true);
   return partials.sizeBytes;
 }
 
@@ -75,7 +77,11 @@ it('R4: take what partials of the leaves as they are take, whatever came and wen
           leaves[index] = leafOf(now);
           partials.forget(index);
         }
-        const fresh = new Partials(VIEW, leaves.length);
+        const spans = partials.spanLengths;
+        expect(spans.reduce((sum, length) => sum + length, 0)).toBe(leaves.length);
+        if (leaves.length > 0) expect(Math.min(...spans)).toBeGreaterThan(0);
+        expect(Math.max(...spans)).toBeLessThanOrEqual(1.5 * SPAN);
+        const fresh = new Partials(VIEW, leaves.length, spans);
         expect(askedBytes(partials, leaves, pane)).toBe(askedBytes(fresh, leaves, pane));
       }
     }),

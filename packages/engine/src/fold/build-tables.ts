@@ -58,7 +58,7 @@ export class BuildTables implements JoinedTables {
   }
 
   /** The same again, for an instance that takes the place of one which was not done: its events begin anew. */
-  restarted(instance: number, eventsFrom: number, storage: TableStorage): BuildTables {
+  restarted(instance: number, eventsFrom: number | undefined, storage: TableStorage): BuildTables {
     const tables = new BuildTables(eventsFrom);
     for (const [route, { begin }] of this.#tables) {
       const table = new Table(route, instance + 1, storage);

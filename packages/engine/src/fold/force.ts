@@ -36,7 +36,7 @@ import { ContractBook } from './contract-book.ts';
 import { eraseIn, readErasure } from './erase.ts';
 import { LiveTables, readyRoutes } from './live-tables.ts';
 import { RouteProgress } from './route-progress.ts';
-import type { CacheUse } from './state-cache.ts';
+import { type CacheUse, noUse } from './state-cache.ts';
 import type { TableRows } from './table-rows.ts';
 import { type Build, type FoldCounters, ViewInstance } from './view-instance.ts';
 import { WatchedCold } from './watched-cold.ts';
@@ -55,7 +55,7 @@ export class Force {
   /** What takes the place of a present instance that stands still, by view id in hex. */
   readonly successors = new Map<string, ViewInstance>();
   readonly counters: FoldCounters = { expiredEvents: 0, expressionErrors: 0, unknownContracts: 0, joinMisses: 0 };
-  readonly use: CacheUse = { bytes: 0, dirtyBytes: 0 };
+  readonly use: CacheUse;
   /** The tables that views in force join. */
   readonly tables: LiveTables;
   readonly #cold: WatchedCold;
@@ -63,7 +63,8 @@ export class Force {
   /** The instances that the live fold feeds: those not being built. */
   #liveByRoute = new Map<number, ViewInstance[]>();
 
-  constructor(cold: ColdState) {
+  constructor(cold: ColdState, cacheBytes: number, unknownMax?: number) {
+    this.use = noUse(cacheBytes, unknownMax);
     this.#cold = new WatchedCold(cold);
     this.tables = new LiveTables({ cold: this.#cold, use: this.use });
   }
@@ -84,34 +85,39 @@ export class Force {
     for (const { build } of this.instances()) for (const table of build?.tables?.all() ?? []) yield* table.rows();
   }
 
-  /** Takes one record of the live fold into account. */
-  fold(entry: FoldEntry): void {
+  /**
+   * Takes one record of the live fold into account. False: it has not, and somebody else should have a turn before it is given
+   * the record again (ContributionTree.prepare).
+   */
+  fold(entry: FoldEntry): boolean {
     const record = this.#record;
     record.load(entry.record);
     switch (record.kind) {
       case RecordKind.CHANGE:
       case RecordKind.TRUNCATE: {
+        const instances = this.#liveByRoute.get(record.route) ?? [];
+        if (!this.#prepare(instances, entry)) return false;
         const route = this.routes.get(record.route);
-        if (route === undefined || !route.accept(record)) return;
-        this.#foldChange(this.#liveByRoute.get(record.route) ?? [], entry);
+        if (route === undefined || !route.accept(record)) return true;
+        this.#foldChange(instances, entry);
         // Behind the views: a table joined with itself is joined as it was before the change.
         this.tables.apply(record, entry.offset);
-        return;
+        return true;
       }
       case RecordKind.TABLE:
         if (this.routes.get(record.route)?.accept(record) === true) this.tables.apply(record, entry.offset);
-        return;
+        return true;
       case RecordKind.ROUTE_BEGIN:
         this.#beginRoute(record.route, record.generation, entry);
-        return;
+        return true;
       case RecordKind.SNAPSHOT_END:
         this.#endSnapshot(record.route, record.generation, entry.offset);
-        return;
+        return true;
       case RecordKind.DEFINITIONS: {
         // A copy: what protobuf-es decodes refers to the bytes, and the record is only lent.
         const { kind } = fromBinary(LogRecordSchema, entry.record.slice());
         if (kind.case === 'definitions') this.#define(kind.value);
-        return;
+        return true;
       }
       case RecordKind.ERASE: {
         const erasure = readErasure(entry);
@@ -119,20 +125,31 @@ export class Force {
         const fed = [...this.instances()].filter(({ build, awaitsTables }) => build === undefined && !awaitsTables);
         eraseIn(fed, this.definitions, erasure, entry);
         this.tables.erase(erasure);
-        return;
+        return true;
       }
       case RecordKind.ERASED:
         // F3: what was erased still counts as delivered.
         this.routes.get(record.route)?.accept(record);
-        return;
+        return true;
       default:
-      // Ticks only carry log time.
+        // Ticks only carry log time.
+        return true;
     }
+  }
+
+  #prepare(instances: readonly ViewInstance[], { logTimeUs }: FoldEntry): boolean {
+    const record = this.#record;
+    if (record.kind !== RecordKind.CHANGE) return true;
+    for (let i = 0; i < instances.length; i++) {
+      if ((instances[i] as ViewInstance).mutable?.prepare(record, logTimeUs) === false) return false;
+    }
+    return true;
   }
 
   /**
    * Feeds a build, as far as the live fold is; when it has caught up the view joins the live fold. One that breaks at a
-   * record stays where it is, until the view goes or its route begins anew. Throws what the cold store fails with.
+   * record stays where it is, until the view goes or its route begins anew. Also stays before a record that somebody else should
+   * have a turn before (fold()). Throws what the cold store fails with.
    */
   foldBuild(instance: ViewInstance, entries: readonly FoldEntry[], livePosition: number): void {
     const { build } = instance;
@@ -143,10 +160,14 @@ export class Force {
       let readOn: number | undefined;
       try {
         // A truncation puts a fresh instance into its place, with the same build.
-        readOn = this.#foldShadow(must(this.views.get(instance.view.viewId)), build, entry);
+        const now = must(this.views.get(instance.view.viewId));
+        this.#record.load(entry.record);
+        if (this.#record.route === build.route.route && !this.#prepare([now], entry)) return;
+        readOn = this.#foldShadow(now, build, entry);
       } catch (error) {
         if (!isFreshetError(error) || error === this.#cold.failure) throw error;
         build.broken = `record ${entry.offset}: ${error.message}`;
+        this.#emptyBuild(must(this.views.get(instance.view.viewId)), build);
         return;
       }
       build.position = readOn ?? entry.offset + 1;
@@ -158,6 +179,16 @@ export class Force {
     built.build = undefined;
     built.completeAt = this.#isAwaitingSnapshot(built.view.route) ? undefined : livePosition;
     this.#indexRoutes();
+  }
+
+  /** A build of which the log no longer has the rest begins anew, with nothing. */
+  restartBuild(instance: ViewInstance): void {
+    const { build, view } = instance;
+    if (build === undefined || build.broken !== undefined) return;
+    const { route, tables } = build;
+    const position = tables?.position ?? must(this.routes.get(route.route)).beginOffset;
+    if (build.position === position) return;
+    this.#emptyBuild(instance, { position, route: new RouteProgress(view.plan.route), tables });
   }
 
   /** Everything as a commit had it. */
@@ -189,10 +220,9 @@ export class Force {
     this.#indexRoutes();
   }
 
-  /** Returns where to read on, when that is not at the next record. */
+  /** Folds the record that the reader stands at. Returns where to read on, when that is not at the next record. */
   #foldShadow(instance: ViewInstance, { route, tables }: Build, entry: FoldEntry): number | undefined {
     const record = this.#record;
-    record.load(entry.record);
     if (record.kind === RecordKind.ERASE) {
       const erasure = readErasure(entry);
       if (tables?.folds(entry.offset) !== false) eraseIn([instance], this.definitions, erasure, entry);
@@ -239,6 +269,20 @@ export class Force {
     fresh.build = build;
     const isSuccessor = this.successors.get(view.viewId) === instance;
     (isSuccessor ? this.successors : this.views).set(view.viewId, fresh);
+    this.#indexRoutes();
+  }
+
+  /**
+   * A fresh instance stands in the place of one whose build cannot go on: somebody who is erased meanwhile would stay in what that
+   * had folded, as a build learns of it where it comes to the record.
+   */
+  #emptyBuild(instance: ViewInstance, { tables, ...build }: Build): void {
+    const { view } = instance;
+    instance.close();
+    const fresh = this.#begin(view);
+    const storage = { cold: this.#cold, use: this.use };
+    fresh.build = { ...build, tables: tables?.restarted(fresh.number, tables.eventsFrom, storage) };
+    this.views.set(view.viewId, fresh);
     this.#indexRoutes();
   }
 

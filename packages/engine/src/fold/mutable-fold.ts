@@ -48,6 +48,13 @@ export class MutableFold {
     this.#removed = { row: target.row.map(() => null), eventTimeUs: NO_EVENT_TIME, offset: 0 };
   }
 
+  /** Whether the change that the reader stands at can be folded at once; else it has come nearer to that (ContributionTree.prepare). */
+  prepare({ operation, key }: RecordReader, logTimeUs: number): boolean {
+    // What is only put in is not asked about.
+    if (operation !== Operation.UPDATE && operation !== Operation.DELETE) return true;
+    return this.tree.prepare(key, logTimeUs);
+  }
+
   /**
    * Folds the change that the reader stands at; `holds` says that there is a new image, in the target's row, which
    * fulfils `where`. The state that changed, if one did.

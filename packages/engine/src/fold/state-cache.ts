@@ -7,6 +7,7 @@
  * Invariant R4: evict() brings memory under the budget as far as states that are dirty, or in a commit that is not
  * durable, allow. Invariant F1: whether a state is held or not never shows in a value.
  */
+import { PartialsShare } from '../contributions/partials-share.ts';
 import type { ColdState } from '../shard-fold.ts';
 import type { ByteWriter } from '../state/byte-writer.ts';
 import { emptyKeyState, isClear, KeyState, NOT_STORED, Stage, sizeOfEncoded } from '../state/key-state.ts';
@@ -18,6 +19,14 @@ export interface CacheUse {
   bytes: number;
   /** Of what the next commit would encode; close() leaves it too high until that commit. */
   dirtyBytes: number;
+  /** The part of `bytes` that is known of contributions, and can be known again. */
+  readonly partials: PartialsShare;
+}
+
+/** Nothing, of the bytes that there are. */
+export function noUse(cacheBytes: number, unknownMax?: number): CacheUse {
+  const bytes = { bytes: 0, dirtyBytes: 0 };
+  return Object.assign(bytes, { partials: new PartialsShare(bytes, cacheBytes, unknownMax) });
 }
 
 /** Roughly, what encoding makes of the memory that a state takes. */

@@ -3,7 +3,8 @@
  *
  * Of a shard's share, at most at once:
  *
- *     1/2    key state in memory; what is dirty of it cannot be dropped until it is committed
+ *     1/2    key state in memory; what is dirty of it cannot be dropped until it is committed. A quarter of it at most is what is
+ *            known of the rows of keys that have very many (packages/engine/src/contributions/partials-share.ts)
  *     3/16   a commit: four times commitBytes, as encoded state, as sealed copies, and as the store's batch
  *     1/16   the newest changes, kept for followers
  *     1/16   encoded rows, kept for several followers

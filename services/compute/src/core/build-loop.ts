@@ -23,6 +23,7 @@ export async function runBuilds(shard: Shard, signal: AbortSignal): Promise<void
   try {
     while (!signal.aborted) {
       const trimmed = await beyondReach(shard, signal);
+      for (const viewId of trimmed) shard.restartBuild(viewId);
       const broken = new Map(shard.fold.builds().flatMap(({ viewId, broken: why }) => (why ? [[viewId, why]] : [])));
       const lost = new Set([...trimmed, ...broken.keys()]);
       shard.lostBuilds = [...lost];
@@ -117,9 +118,18 @@ async function feed(shard: Shard, entries: readonly LogEntry[], signal: AbortSig
   const first = entries[0]?.offset ?? 0;
   // Where the live fold is, a build is complete, even if this reading is ahead of it.
   const end = Math.min(first + entries.length, shard.position);
-  for (const { viewId, position, broken } of shard.fold.builds()) {
-    if (broken === undefined && position >= first && position < end)
-      shard.foldBuild(viewId, entries.slice(position - first, end - first));
+  /** Where among the records a build is that needs some of them. */
+  const placeOf = (viewId: string): number | undefined => {
+    const build = shard.fold.builds().find((one) => one.viewId === viewId);
+    if (build === undefined || build.broken !== undefined || signal.aborted) return undefined;
+    return build.position >= first && build.position < end ? build.position - first : undefined;
+  };
+  for (const { viewId } of shard.fold.builds()) {
+    for (let place = placeOf(viewId); place !== undefined; place = placeOf(viewId)) {
+      shard.foldBuild(viewId, entries.slice(place, end - first));
+      // It stopped before a record that needs more than a slice (Fold.foldSome): the others have their turn first.
+      if (placeOf(viewId) !== undefined) await shard.options.yieldNow();
+    }
   }
   shard.publish();
   await shard.waitForRoom(signal);

@@ -76,8 +76,11 @@ export interface Fold {
   readonly dirtyBytes: number;
   /** What a record failed with, if one did: nothing may be folded or kept any more. */
   readonly broken?: unknown;
-  /** Folds the next records of the partition; asserts that they are (F3). */
-  fold(entries: readonly LogEntry[]): void;
+  /**
+   * Folds the next records of the partition; asserts that they are (F3). How many: it stops before one for which it has to read very much, and
+   * reads a part of that at each call, so that others can have a turn in between. None is progress too.
+   */
+  foldSome(entries: readonly LogEntry[]): number;
   /** Rows of complete views that changed since it was last asked. */
   takeDirty(): ChangedKeys;
   /** The row now; undefined when the view is not complete or the key has no state. */
@@ -87,8 +90,10 @@ export interface Fold {
   /** The row that follows from a committed state; touches nothing. */
   rowFromState(viewId: string, key: string, state: Uint8Array): EncodedRow | undefined;
   builds(): readonly Build[];
-  /** Feeds a build the records from its position on; at the fold's position the view is complete. */
+  /** Feeds a build the records from its position on, as many as foldSome() would; at the fold's position the view is complete. */
   foldBuild(viewId: string, entries: readonly LogEntry[]): void;
+  /** A build begins anew, and keeps nothing of what it had folded. */
+  restartBuild(viewId: string): void;
   /** Views in force and complete: hex ids, ascending. */
   completeViews(): readonly string[];
   /** The position since which a view is complete without a break; undefined when it is not. */

@@ -150,6 +150,35 @@ it('leaves nothing of the entity in any file, and everybody else as they were', 
   expect(filesWith(`${MARKER}-`)).toEqual([]);
 }, 30_000);
 
+it('does not wait for a build that cannot go on, in which nothing of the entity is', async () => {
+  await log.append(0, [
+    encodeRecord({ case: 'definitions', value: definitions(1, [TEXTS]) }),
+    encodeRecord({ case: 'routeBegin', value: { route: 1, generation: 1 } }),
+    encodeRecord({ case: 'snapshotEnd', value: { route: 1, generation: 1 } }),
+    event(MARKER, MARKER),
+  ]);
+  const host = hostOf();
+  const running = host.run([0], stop.signal);
+  await folded(host);
+  await log.trim(0, 3);
+  const later = view([feature('last', 'last', 's', LIFETIME)], { id: 2 });
+  await log.append(0, [encodeRecord({ case: 'definitions', value: definitions(2, [TEXTS, later]) })]);
+  while (host.shard(0)?.lostBuilds.length !== 1) await turn();
+  const { firstOffset: offset } = await log.append(0, [
+    encodeRecord({ case: 'erase', value: { entity: 'user', entityKey: keyOf(MARKER), routes: [1], eraseId: 'e' } }),
+  ]);
+  const ticking = setInterval(() => void log.append(0, [encodeTick()]).catch(() => undefined), 50);
+  try {
+    const request = { logId: log.logId, shard: 0, offset, key: keyString(keyOf(MARKER)), setAside: true };
+    expect(await host.forget(request, stop.signal)).toMatchObject({ laterViews: [] });
+    expect(filesWith(MARKER)).toEqual([]);
+  } finally {
+    clearInterval(ticking);
+  }
+  stop.abort();
+  await running;
+}, 30_000);
+
 it('touches nothing for an entity that was not erased there', async () => {
   const { firstOffset } = await log.append(0, [
     encodeRecord({ case: 'definitions', value: definitions(1, [TEXTS]) }),

@@ -89,7 +89,10 @@ export async function forgetEntity(
   };
 }
 
-/** A build that has not come to the record yet would leave the key an empty state when it does. */
-function isBuildingBelow(shard: Shard, offset: number): boolean {
-  return shard.fold.builds().some(({ position }) => position <= offset);
+/**
+ * A build that has not come to the record yet would leave the key an empty state when it does. One that cannot go on holds
+ * nothing, and would not come to it before its route begins anew.
+ */
+function isBuildingBelow({ fold, lostBuilds }: Shard, offset: number): boolean {
+  return fold.builds().some(({ viewId, position }) => position <= offset && !lostBuilds.includes(viewId));
 }

@@ -61,11 +61,13 @@ async function foldBatch(shard: Shard, entries: readonly LogEntry[], signal: Abo
     const begunUs = clock.monotonicUs();
     const limit = Math.min(entries.length, from + SLICE_RECORDS);
     let to = from;
+    let isHeldUp = false;
     do {
       const step = Math.min(limit, to + STEP_RECORDS);
-      shard.foldEntries(step - to === entries.length ? entries : entries.slice(to, step));
-      to = step;
-    } while (to < limit && clock.monotonicUs() - begunUs < SLICE_US);
+      to += shard.foldEntries(step - to === entries.length ? entries : entries.slice(to, step));
+      // The next record needs more than a slice: the others have their turn first.
+      isHeldUp = to < step;
+    } while (!isHeldUp && to < limit && clock.monotonicUs() - begunUs < SLICE_US);
     shard.publish();
     await shard.waitForRoom(signal);
     // Followers, other shards and commits get a turn between slices of a long batch.

@@ -28,6 +28,8 @@ import type { ShardUpkeep } from './shard-upkeep.ts';
 export interface ShardHostOptions extends Omit<ShardLifeOptions, 'checkpoints'> {
   /** Puts a shard's storage out of the way; says where it is. */
   readonly setAside: (shard: number) => Promise<string>;
+  /** Removes a shard's storage; once begun it is removed, whatever happens in between, before it is opened again. */
+  readonly discard: (shard: number) => Promise<void>;
   readonly openCheckpoints: (shard: number) => Promise<ShardCheckpoints>;
   /** Rewrites a shard's closed store: nothing else is left of these states than what was last committed. */
   readonly compact: (shard: number, states: readonly StateName[]) => Promise<void>;
@@ -250,7 +252,7 @@ export class ShardHost implements ShardSource, NodeUpkeep {
 
   /** What is to be done about a life's end; returns how long to wait before the next, in milliseconds. */
   async #judge(number: number, kept: Kept, error: FreshetError): Promise<number> {
-    const { conditions, clock, setAside, asides } = this.#options;
+    const { conditions, clock, setAside, asides, discard } = this.#options;
     const id = `shard/${number}/down`;
     const place = error.place === '' ? `shard ${number}` : error.place;
     const { code, message, remedy } = error;
@@ -264,15 +266,14 @@ export class ShardHost implements ShardSource, NodeUpkeep {
     const isMissed = error instanceof MissedErase;
     let where: string;
     try {
-      const aside = await setAside(number);
-      where = `the store was put aside to ${aside}`;
       if (isMissed) {
-        await this.#removeErased(kept, error, aside);
+        await discard(number);
+        await this.#forgetErased(kept, error);
         where = 'the store was removed';
         // Not removed unasked: somebody may want to look at it.
         const others = await asides(number);
         if (others.length > 0) where += `; what was put aside before may hold it too, remove ${others.join(', ')}`;
-      }
+      } else where = `the store was put aside to ${await setAside(number)}`;
     } catch (cause) {
       conditions.raise(id, {
         code: 'DISK_FAILED',
@@ -297,9 +298,8 @@ export class ShardHost implements ShardSource, NodeUpkeep {
     return waitMs;
   }
 
-  /** Nothing of what may hold the entity stays: neither the store nor a checkpoint that the next life would begin with. */
-  async #removeErased({ checkpoints }: Kept, { heldUpTo }: MissedErase, aside: string): Promise<void> {
-    await this.#options.removeAside(aside);
+  /** No checkpoint that may hold the entity stays either. A life that began with one would come to the same record and be ended. */
+  async #forgetErased({ checkpoints }: Kept, { heldUpTo }: MissedErase): Promise<void> {
     for (const info of [...(checkpoints?.list ?? [])]) {
       if (info.position <= heldUpTo) await checkpoints?.forget(info);
     }

@@ -305,17 +305,24 @@ export class Shard {
     this.#logEnd = end;
   }
 
-  /** Folds records without telling anybody yet. */
-  foldEntries(entries: readonly LogEntry[]): void {
+  /** Folds records without telling anybody yet; how many, as Fold.foldSome. */
+  foldEntries(entries: readonly LogEntry[]): number {
     this.#erases.look(entries);
-    this.#fold.fold(entries);
+    const count = this.#fold.foldSome(entries);
     // A view that was incomplete may have something to be built of now, and is incomplete as before.
-    if (this.views.noteFolded(entries)) this.buildWanted.set();
+    if (this.views.noteFolded(count === entries.length ? entries : entries.slice(0, count))) this.buildWanted.set();
+    return count;
   }
 
   foldBuild(viewId: string, entries: readonly LogEntry[]): void {
     this.#erases.lookForBuild(entries, this.views.begunAt(viewId));
     this.#fold.foldBuild(viewId, entries);
+    this.#changed = true;
+  }
+
+  /** A build of which the log no longer has the rest: who is erased meanwhile would stay in what it had folded. */
+  restartBuild(viewId: string): void {
+    this.#fold.restartBuild(viewId);
     this.#changed = true;
   }
 

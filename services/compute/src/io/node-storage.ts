@@ -3,11 +3,12 @@
  *
  *     shards/3/                    the store of shard 3
  *     shards/3.aside-0001/         one that was put out of the way
+ *     shards/3.discarding          the names of what lies put aside and stays; the rest is to go
  *     checkpoints/shard-3/         its checkpoints
  *
  * Owns these places. Does not own what is in them (shard-store.ts, checkpoint-directory.ts).
  */
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import type { Clock } from '@freshet/kit/clock.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
 import type { FileSystem } from '@freshet/log/file-system.ts';
@@ -38,7 +39,7 @@ const PROBE_BYTES = 64 * 1024;
 
 export type NodeStorage = Pick<
   ShardHostOptions,
-  'openStorage' | 'setAside' | 'openCheckpoints' | 'checkDisk' | 'compact' | 'asides' | 'removeAside'
+  'openStorage' | 'setAside' | 'discard' | 'openCheckpoints' | 'checkDisk' | 'compact' | 'asides' | 'removeAside'
 >;
 
 export function shardDirectory(dataDir: string, shard: number): string {
@@ -52,8 +53,12 @@ export function checkpointDirectory(dataDir: string, shard: number): string {
 export function nodeStorage(options: NodeStorageOptions): NodeStorage {
   const { stores, files, dataDir } = options;
   return {
-    openStorage: (shard) => ShardStore.open(storeOptions(options, shard)),
+    openStorage: async (shard) => {
+      await endDiscarding(files, dataDir, shard);
+      return ShardStore.open(storeOptions(options, shard));
+    },
     setAside: (shard) => stores.setAside(shardDirectory(dataDir, shard)),
+    discard: (shard) => discard(options, shard),
     openCheckpoints: (shard) => CheckpointDirectory.open(checkpointOptions(options, shard)),
     checkDisk: () => checkDisk(files, dataDir),
     compact: (shard, states) => {
@@ -68,16 +73,67 @@ export function nodeStorage(options: NodeStorageOptions): NodeStorage {
 
 /** What lies there of a shard that was put aside because it was damaged, or of another log: paths. */
 async function asidesOf(files: FileSystem, dataDir: string, shard: number): Promise<string[]> {
-  const found: string[] = [];
-  const look = async (directory: string, isAside: (name: string) => boolean): Promise<void> => {
-    if ((await files.stat(directory))?.kind !== 'directory') return;
-    for (const { name } of await files.list(directory)) if (isAside(name)) found.push(join(directory, name));
-  };
-  await onDisk(dataDir, async () => {
-    await look(join(dataDir, 'shards'), (name) => name.startsWith(`${shard}.aside-`));
-    await look(checkpointDirectory(dataDir, shard), (name) => name.endsWith('.damaged'));
+  const isDamaged = (name: string): boolean => name.endsWith('.damaged');
+  const checkpoints = await namesIn(files, checkpointDirectory(dataDir, shard), isDamaged);
+  return [...(await storesAside(files, dataDir, shard)), ...checkpoints];
+}
+
+function storesAside(files: FileSystem, dataDir: string, shard: number): Promise<string[]> {
+  return namesIn(files, join(dataDir, 'shards'), (name) => name.startsWith(`${shard}.aside-`));
+}
+
+function namesIn(files: FileSystem, directory: string, is: (name: string) => boolean): Promise<string[]> {
+  return onDisk(directory, async () => {
+    if ((await files.stat(directory))?.kind !== 'directory') return [];
+    return (await files.list(directory)).flatMap(({ name }) => (is(name) ? [join(directory, name)] : []));
   });
-  return found;
+}
+
+/**
+ * A directory cannot be removed in one step, and what is left of a half removed store would be opened. So what lies aside and
+ * stays is written down first, then the store is put aside, and what is not written down goes: now, or before the next opening.
+ */
+async function discard({ files, stores, dataDir }: NodeStorageOptions, shard: number): Promise<void> {
+  const kept = await storesAside(files, dataDir, shard);
+  const path = discardingPath(dataDir, shard);
+  await onDisk(path, async () => {
+    await files.makeDirectory(dirname(path));
+    const file = await files.open(`${path}.new`, 'overwrite');
+    try {
+      await file.write([Buffer.from(JSON.stringify(kept.map((each) => basename(each))))], 0);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await files.rename(`${path}.new`, path);
+    await files.syncDirectory(dirname(path));
+  });
+  await stores.setAside(shardDirectory(dataDir, shard));
+  await endDiscarding(files, dataDir, shard);
+}
+
+async function endDiscarding(files: FileSystem, dataDir: string, shard: number): Promise<void> {
+  const path = discardingPath(dataDir, shard);
+  await onDisk(path, async () => {
+    const size = (await files.stat(path))?.size;
+    if (size === undefined) return;
+    const text = Buffer.alloc(size);
+    const file = await files.open(path, 'read');
+    try {
+      await file.read(text, 0);
+    } finally {
+      await file.close();
+    }
+    const kept = new Set(JSON.parse(text.toString()) as string[]);
+    for (const each of await storesAside(files, dataDir, shard)) {
+      if (!kept.has(basename(each))) await files.removeDirectory(each);
+    }
+    await files.remove(path);
+  });
+}
+
+function discardingPath(dataDir: string, shard: number): string {
+  return join(dataDir, 'shards', `${shard}.discarding`);
 }
 
 export function checkpointOptions(options: NodeStorageOptions, shard: number): CheckpointDirectoryOptions {

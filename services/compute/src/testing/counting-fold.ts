@@ -85,7 +85,7 @@ export class CountingFold implements Fold {
     return keys * 100;
   }
 
-  fold(entries: readonly LogEntry[]): void {
+  foldSome(entries: readonly LogEntry[]): number {
     for (const entry of entries) {
       assert(entry.offset === this.position, 'F3: offset gap');
       this.position += 1;
@@ -95,6 +95,7 @@ export class CountingFold implements Fold {
       if (kind.case === 'definitions') this.#define(kind.value);
       else this.#apply(entry, undefined);
     }
+    return entries.length;
   }
 
   takeDirty(): Map<string, Set<string>> {
@@ -133,6 +134,15 @@ export class CountingFold implements Fold {
     if (view.building !== this.position) return;
     view.building = undefined;
     view.completeAt = this.position;
+  }
+
+  restartBuild(viewId: string): void {
+    const view = this.#views.get(viewId);
+    if (view?.building === undefined || view.building === 0) return;
+    // A name that no generation of definitions gives.
+    const instance = viewId + (2 ** 31 + this.position).toString(16);
+    this.#views.set(viewId, { ...view, instance, building: 0 });
+    for (const kept of [this.#cache, this.#unwritten]) kept.delete(view.instance);
   }
 
   completeViews(): string[] {

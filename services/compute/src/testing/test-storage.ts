@@ -31,6 +31,7 @@ export function testStorage(
   ShardHostOptions,
   | 'openStorage'
   | 'setAside'
+  | 'discard'
   | 'openCheckpoints'
   | 'checkDisk'
   | 'compact'

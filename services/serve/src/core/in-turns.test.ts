@@ -7,12 +7,13 @@ import { describe, expect, it } from 'vitest';
 import { Turns, UNDER_WAY_MAX, WAITING_MAX } from './in-turns.ts';
 import { handClock } from './source.testing.ts';
 
-/** Turns of one part each: the clock goes on by more than a turn whenever it is looked at. */
-function rig() {
+/** Turns of one part each: the clock goes on by more than a turn whenever it is looked at, or as it is told. */
+function rig({ lookUs = 5000 } = {}) {
   const clock = handClock(1);
+  const look = { us: lookUs };
   const yields: (() => void)[] = [];
   const turns = new Turns({
-    clock: { ...clock, monotonicUs: () => (clock.us += 5000) },
+    clock: { ...clock, monotonicUs: () => (clock.us += look.us) },
     yieldNow: () => new Promise<void>((resolve) => yields.push(resolve)),
   });
   const freed: number[] = [];
@@ -37,7 +38,7 @@ function rig() {
       for (const turn of yields.splice(0)) turn();
     }
   };
-  return { start, goOn, freed };
+  return { start, goOn, freed, turns, look };
 }
 
 describe('work in turns', () => {
@@ -52,6 +53,29 @@ describe('work in turns', () => {
     const more = start(1000);
     await goOn();
     expect(await more).toBe(1000);
+  });
+
+  it('R4: costs those under way less than a turn when it is refused, and is answered when it is small', async () => {
+    const { start, goOn, turns, look } = rig();
+    const all = Array.from({ length: UNDER_WAY_MAX + WAITING_MAX }, (_, id) => start(id));
+    look.us = 50;
+    let parts = 0;
+    function* large(): Generator<undefined, undefined> {
+      for (;;) {
+        parts++;
+        yield;
+      }
+    }
+    await expect(turns.run(large(), undefined)).rejects.toMatchObject({ code: 'UNAVAILABLE' });
+    expect(parts).toBeLessThan(6);
+    function* small(): Generator<undefined, string> {
+      yield;
+      return 'small';
+    }
+    expect(turns.run(small(), undefined)).toBe('small');
+    look.us = 5000;
+    await goOn();
+    await Promise.all(all);
   });
 
   it('R4: gives its place among those that wait back when its caller leaves, at once', async () => {

@@ -12,6 +12,11 @@ import { FreshetError } from '@freshet/kit/errors.ts';
 
 /** How long a call works before others have their turn, microseconds. A small call takes some 50. */
 const TURN_US = 1000;
+/**
+ * How long while there is room for no other large call: a small one is done by then, and a large one, which is refused at the end of
+ * its first turn, has not cost those that are under way as much as a turn of theirs.
+ */
+const CROWDED_TURN_US = 200;
 export const UNDER_WAY_MAX = 4;
 /** A request has a mebibyte at most, and a turn reads about as much: all together hold some 128 MiB. */
 export const WAITING_MAX = 64;
@@ -39,7 +44,8 @@ export class Turns {
    * signal; UNAVAILABLE when too many wait already.
    */
   run<T>(work: Generator<undefined, T>, call: { readonly signal: AbortSignal } | undefined): T | Promise<T> {
-    const done = this.#turn(work);
+    const isCrowded = this.#waiting.size >= WAITING_MAX;
+    const done = this.#turn(work, isCrowded ? CROWDED_TURN_US : TURN_US);
     return done === undefined ? this.#goOn(work, call?.signal) : done.value;
   }
 
@@ -98,12 +104,12 @@ export class Turns {
   }
 
   /** Works until it is done, which it returns, or its turn is over. */
-  #turn<T>(work: Generator<undefined, T>): { readonly value: T } | undefined {
+  #turn<T>(work: Generator<undefined, T>, turnUs = TURN_US): { readonly value: T } | undefined {
     const startUs = this.#clock.monotonicUs();
     for (;;) {
       const part = work.next();
       if (part.done === true) return part;
-      if (this.#clock.monotonicUs() - startUs >= TURN_US) return undefined;
+      if (this.#clock.monotonicUs() - startUs >= turnUs) return undefined;
     }
   }
 }
