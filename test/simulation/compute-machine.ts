@@ -7,7 +7,6 @@ import { askGenerations } from '../../services/compute/src/core/ask-generations.
 import { shardBudget } from '../../services/compute/src/core/budget.ts';
 import type { Fold } from '../../services/compute/src/core/fold-port.ts';
 import { Gate } from '../../services/compute/src/core/gate.ts';
-import type { NodeUpkeep } from '../../services/compute/src/core/node-upkeep.ts';
 import { PassPace } from '../../services/compute/src/core/pass-pace.ts';
 import { ShardHost } from '../../services/compute/src/core/shard-host.ts';
 import { FRAME_LIMITS } from '../../services/compute/src/core/shard-limits.ts';

@@ -94,18 +94,16 @@ export class ReplicaCheck {
 
   /**
    * What is not served yet, in words; undefined: everything. By the truth's records, and by the database's own rows, which
-   * know nothing of a log. `mayBePending`: new views may be impossible to build, because the log was trimmed.
+   * know nothing of a log.
    */
   unsettled(
     replica: Replica,
     truths: readonly PartitionTruth[],
     totals: ReadonlyMap<number, Total>,
     definitions: DefinitionSet | undefined,
-    mayBePending: boolean,
   ): string | undefined {
     const { catalog } = replica;
-    if (!mayBePending && catalog.generation !== definitions?.generation)
-      return `serves generation ${catalog.generation}`;
+    if (catalog.generation !== definitions?.generation) return `serves generation ${catalog.generation}`;
     const behind = replica.shards().find(({ shard, position }) => position < (truths[shard]?.end ?? 0));
     if (behind !== undefined) return `shard ${behind.shard} is at ${behind.position}`;
     const view = catalog.views.get('totals');

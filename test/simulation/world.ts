@@ -31,7 +31,7 @@ import { LOG_DIRECTORY, runIngest } from './ingest-machine.ts';
 import { isLossTold } from './loss-told.ts';
 import { type Life, SimMachine } from './machine.ts';
 import { forbidEscapes } from './no-escape.ts';
-import { type OrdersTruth, unsettledOrders } from './orders.ts';
+import { type OrdersTruth, orderRows, unsettledOrders } from './orders.ts';
 import { COMPUTES, type EraseAction, MACHINES, type Machine, type Plan } from './plan.ts';
 import { ReplicaCheck } from './replica-check.ts';
 import { definitionsOf, FIRST_DRAWN, totalsOf } from './shop.ts';
@@ -328,16 +328,16 @@ export class World {
     for (const name of ['edge-1', 'edge-2'] as const) {
       const watched = this.#replicas.get(name);
       if (watched === undefined) return `${name} has no replica`;
-      const why = watched.check.unsettled(watched.replica, truths, totals, this.#definitions, this.plan.trims);
+      const why = watched.check.unsettled(watched.replica, truths, totals, this.#definitions);
       if (why !== undefined) return `${name}: ${why}`;
       const kept = this.#erasures.unsettled(watched.replica, this.scheduler.nowUs);
       if (kept !== undefined) return `${name}: ${kept}`;
       const orders = unsettledOrders(watched.replica, this.#ordersTruth(truths));
       if (orders !== undefined) return `${name}: ${orders}`;
-      // Of a log that was trimmed a new view may be impossible to build.
-      if (this.#set < FIRST_DRAWN || this.plan.trims) continue;
+      if (this.#set < FIRST_DRAWN) continue;
       const rows = this.postgres.rows();
-      const wrong = unsettledDefinitions(watched.replica, this.#set, rows, this.plan.partitions);
+      const now = { rows, orders: orderRows(this.postgres.live) };
+      const wrong = unsettledDefinitions(watched.replica, this.#set, now, this.plan.partitions);
       if (wrong !== undefined) return `${name}: ${wrong}`;
     }
     return undefined;
