@@ -18,7 +18,7 @@ import type { Replica } from '@freshet/replica/replica.ts';
 import { rowKeyOfText } from '@freshet/replica/row-key.ts';
 import { int64KeyString } from '@freshet/values/key.ts';
 import { partitionOfKeyString } from '@freshet/values/partition.ts';
-import { expectedOf, type ShopRow } from './drawn-definitions.ts';
+import { expectedOf, type OrderRow, type ShopRow } from './drawn-definitions.ts';
 
 /** What one replica's process offered, while it lives. */
 export class DefinitionCheck {
@@ -121,10 +121,10 @@ export function disturbed(fold: ShardFold, before: RowsBefore): string | undefin
 export function unsettledDefinitions(
   { catalog }: Replica,
   number: number,
-  rows: readonly ShopRow[],
+  { rows, orders }: { readonly rows: readonly ShopRow[]; readonly orders: readonly OrderRow[] },
   partitions: number,
 ): string | undefined {
-  for (const [user, values] of expectedOf(number, rows)) {
+  for (const [user, values] of expectedOf(number, rows, orders)) {
     const key = int64KeyString(BigInt(user));
     for (const [name, expected] of values) {
       const [viewName, featureName] = name.split(':') as [string, string];

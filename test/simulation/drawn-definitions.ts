@@ -4,7 +4,8 @@
  *
  * Few names, each with many meanings: an answer that took one column from the definitions before and one from those after
  * has the names of either. A number is one set of definitions for ever, so that going back to it is going back to the
- * files that were applied before. The view `totals` is in all of them, as it is.
+ * files that were applied before. The view `totals` is in all of them, as it is. One view may be over the mutable table, joined
+ * with the catalog or not.
  */
 import { Random } from '@freshet/testkit/simulation/random.ts';
 
@@ -13,13 +14,22 @@ export interface ShopRow {
   readonly amount: number;
 }
 
+/** A row of the mutable table, as it is now. */
+export interface OrderRow {
+  readonly user: number;
+  readonly qty: number | null;
+}
+
 interface DrawnFeature {
   readonly name: string;
   /** As YAML: an aggregate, its input, its window. */
   readonly text: string;
   /** Over all rows that the view takes, in no order; undefined where the value depends on times. */
-  readonly expected: ((amounts: readonly number[]) => bigint | number | null) | undefined;
+  readonly expected: Expected | undefined;
 }
+
+/** A null among the values is a row without one: only count(*) counts it. */
+type Expected = (values: readonly number[], rows: number) => bigint | number | null;
 
 interface DrawnView {
   readonly name: string;
@@ -28,17 +38,26 @@ interface DrawnView {
   readonly features: readonly DrawnFeature[];
 }
 
+/** A view over the mutable table. */
+interface DrawnOrders {
+  /** Whether rows are joined with the catalog. */
+  readonly joins: boolean;
+  readonly features: readonly DrawnFeature[];
+}
+
 interface DrawnDefinitions {
   readonly views: readonly DrawnView[];
+  readonly orders: DrawnOrders | undefined;
   readonly services: readonly { readonly name: string; readonly features: readonly string[] }[];
 }
 
 const VIEW_NAMES = ['recent', 'minutes', 'extra'] as const;
+const ORDERS_NAME = 'stock';
 const FEATURE_NAMES = ['a', 'b', 'c'] as const;
 
 /** A null is a value that is ABSENT. */
 const MEANINGS: readonly Omit<DrawnFeature, 'name'>[] = [
-  { text: 'count: {}', expected: (amounts) => BigInt(amounts.length) },
+  { text: 'count: {}', expected: (_, rows) => BigInt(rows) },
   { text: 'sum: amount', expected: (amounts) => (amounts.length === 0 ? null : BigInt(sumOf(amounts))) },
   { text: 'max: amount', expected: (amounts) => (amounts.length === 0 ? null : BigInt(Math.max(...amounts))) },
   { text: 'min: amount', expected: (amounts) => (amounts.length === 0 ? null : BigInt(Math.min(...amounts))) },
@@ -48,6 +67,12 @@ const MEANINGS: readonly Omit<DrawnFeature, 'name'>[] = [
   { text: 'count: {}, rolling: 10s', expected: undefined },
   { text: 'sum: amount, tumbling: 5s', expected: undefined },
 ];
+
+/** Of `qty`, which may be null; that of joined columns is compared with the fold (truth.ts). */
+const ORDER_MEANINGS: readonly Omit<DrawnFeature, 'name'>[] = MEANINGS.map(({ text, expected }) => ({
+  text: text.replace('amount', 'qty'),
+  expected,
+}));
 
 function sumOf(amounts: readonly number[]): number {
   return amounts.reduce((sum, amount) => sum + amount, 0);
@@ -77,7 +102,21 @@ function drawn(number: number): DrawnDefinitions {
   // Services that come and go, over some of the views.
   const some = views.filter(() => !random.oneIn(3)).map(({ name }) => `${name}:a`);
   const services = some.length === 0 ? [all] : [all, { name: 'some', features: [...some, 'totals:n'] }];
-  return { views, services };
+  const orders = drawnOrders(random.branch('orders'));
+  if (orders !== undefined) services.push({ name: 'stock', features: [`${ORDERS_NAME}:*`] });
+  return { views, orders, services };
+}
+
+function drawnOrders(random: Random): DrawnOrders | undefined {
+  if (random.oneIn(3)) return undefined;
+  const joins = random.oneIn(2);
+  const features = FEATURE_NAMES.slice(0, random.between(1, 3)).map((name) => ({
+    name,
+    ...random.pick(ORDER_MEANINGS),
+  }));
+  // Beside the others, so that no two views compute the same: those of every set have no such feature.
+  const more = { name: 'd', text: joins ? 'mean: factor' : 'sum: qty, rolling: 7s', expected: undefined };
+  return { joins, features: [...features, more] };
 }
 
 function isAlike(a: DrawnView, b: DrawnView): boolean {
@@ -87,18 +126,14 @@ function isAlike(a: DrawnView, b: DrawnView): boolean {
 
 /** Views and services of the number's definitions as YAML, beside the view `totals`. */
 export function drawnDefinitions(number: number): { readonly views: readonly string[]; readonly services: string } {
-  const { views, services } = drawn(number);
+  const { views, orders, services } = drawn(number);
   return {
-    views: views.map(
-      ({ name, above, features }) => `
-kind: FeatureView
-name: ${name}
-entity: user
-source: activity
-${above === undefined ? '' : `where: amount > ${above}\n`}features:
-${features.map((feature) => `  ${feature.name}: { ${feature.text} }`).join('\n')}
-`,
-    ),
+    views: [
+      ...views.map(({ name, above, features }) =>
+        viewText(name, 'activity', above === undefined ? '' : `where: amount > ${above}\n`, features),
+      ),
+      ...(orders === undefined ? [] : [viewText(ORDERS_NAME, 'orders', orders.joins ? JOIN : '', orders.features)]),
+    ],
     services: services
       .map(
         ({ name, features }) => `
@@ -111,23 +146,53 @@ features: [${features.map((feature) => `"${feature}"`).join(', ')}]
   };
 }
 
+const JOIN = 'join:\n  - { table: catalog, on: { sku: sku }, columns: { factor: factor } }\n';
+
+function viewText(name: string, source: string, clause: string, features: readonly DrawnFeature[]): string {
+  return `
+kind: FeatureView
+name: ${name}
+entity: user
+source: ${source}
+${clause}features:
+${features.map((feature) => `  ${feature.name}: { ${feature.text} }`).join('\n')}
+`;
+}
+
 /** What the lifetime features of a number's definitions are for each user, by "view:feature". */
 export function expectedOf(
   number: number,
   rows: readonly ShopRow[],
+  orders: readonly OrderRow[],
 ): ReadonlyMap<number, ReadonlyMap<string, bigint | number | null>> {
-  const { views } = drawn(number);
+  const { views, orders: ordersView } = drawn(number);
   const byUser = Map.groupBy(rows, ({ user }) => user);
+  const ordersByUser = Map.groupBy(orders, ({ user }) => user);
+  const users = new Set([...byUser.keys(), ...ordersByUser.keys()]);
   return new Map(
-    [...byUser].map(([user, own]) => {
+    [...users].map((user) => {
       const values = new Map<string, bigint | number | null>();
+      const amounts = (byUser.get(user) ?? []).map(({ amount }) => amount);
       for (const { name, above, features } of views) {
-        const taken = own.map(({ amount }) => amount).filter((amount) => above === undefined || amount > above);
-        for (const feature of features) {
-          if (feature.expected !== undefined) values.set(`${name}:${feature.name}`, feature.expected(taken));
-        }
+        const taken = amounts.filter((amount) => above === undefined || amount > above);
+        put(values, name, features, taken, taken.length);
       }
+      const own = ordersByUser.get(user) ?? [];
+      const quantities = own.flatMap(({ qty }) => qty ?? []);
+      if (ordersView !== undefined) put(values, ORDERS_NAME, ordersView.features, quantities, own.length);
       return [user, values];
     }),
   );
+}
+
+function put(
+  into: Map<string, bigint | number | null>,
+  view: string,
+  features: readonly DrawnFeature[],
+  values: readonly number[],
+  rows: number,
+): void {
+  for (const { name, expected } of features) {
+    if (expected !== undefined) into.set(`${view}:${name}`, expected(values, rows));
+  }
 }

@@ -15,6 +15,7 @@ import { compareScalar } from '@freshet/values/compare.ts';
 import { int64KeyString } from '@freshet/values/key.ts';
 import { partitionOfKeyString } from '@freshet/values/partition.ts';
 import { centsOf, centsText } from './changes.ts';
+import type { OrderRow } from './drawn-definitions.ts';
 import type { Joined } from './sim-postgres.ts';
 import { instantOf, type LiveTables, ORDERS, type SimRow, text } from './sim-tables.ts';
 
@@ -138,6 +139,14 @@ export function unsettledOrders({ catalog }: Replica, truth: OrdersTruth): strin
     }
   }
   return undefined;
+}
+
+/** The rows as they are, for views that are drawn. */
+export function orderRows(live: LiveTables): OrderRow[] {
+  return [...live.rows(ORDERS).values()].map((row) => ({
+    user: Number(text(row, 'user_id')),
+    qty: row['qty'] === null ? null : Number(row['qty']),
+  }));
 }
 
 function valuesMap(values: readonly (readonly [feature: string, value: Value])[]): ReadonlyMap<string, Value> {

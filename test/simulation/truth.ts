@@ -37,6 +37,8 @@ export interface ViewTruth {
   readonly keys: Map<string, KeyTruth>;
 }
 
+const READINGS_MAX = 2;
+
 export class PartitionTruth {
   readonly #fold = new ShardFold({ cold: { load: () => undefined }, cacheBytes: Number.MAX_SAFE_INTEGER });
   readonly entries: FoldEntry[] = [];
@@ -123,7 +125,7 @@ export class PartitionTruth {
     const before = new Map(this.#fold.completeViews().map((id) => [id, this.#fold.completeAt(id)]));
     this.#fold.fold([entry]);
     const wrong = rows === undefined ? undefined : disturbed(this.#fold, rows);
-    for (const { viewId, position } of this.#fold.builds()) this.#fold.foldBuild(viewId, this.entries.slice(position));
+    this.#build();
     for (const viewId of this.#fold.completeViews()) {
       const at = this.#fold.completeAt(viewId);
       if (before.get(viewId) === at) continue;
@@ -134,6 +136,15 @@ export class PartitionTruth {
       for (const key of keys) this.#note(viewId, key, entry.logTimeUs);
     }
     return wrong;
+  }
+
+  /** Reads the log for the views that are being built. One that joins may read it twice, the rows once it knows the tables. */
+  #build(): void {
+    for (let readings = 0; readings < READINGS_MAX; readings++) {
+      const builds = this.#fold.builds();
+      if (builds.length === 0) return;
+      for (const { viewId, position } of builds) this.#fold.foldBuild(viewId, this.entries.slice(position));
+    }
   }
 
   #note(viewId: string, key: string, logTimeUs: number): void {

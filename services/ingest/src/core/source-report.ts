@@ -9,6 +9,8 @@ export interface SourceReport {
   readonly phase: SourcePhase;
   readonly routes: readonly number[];
   readonly durableLsn: bigint;
+  /** What was committed before comes no more, whoever crashes. */
+  readonly acknowledgedLsn: bigint;
   readonly serverLsn: bigint;
   readonly commits: number;
   readonly rows: number;

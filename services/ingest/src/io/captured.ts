@@ -1,5 +1,6 @@
 /**
- * Waits until all that a database has committed is in the log: for whoever must not have it come behind something.
+ * Waits until all that a database has committed is in the log, and acknowledged: for whoever must not have it come behind
+ * something. What is in the log alone is sent again after a crash, and comes to the log again, behind what is there by then.
  *
  * Owns the waiting. What was captured is the source's to say; where the database's log ends, the database's.
  */
@@ -15,21 +16,21 @@ const POLL_MS = 50;
 
 export interface CapturedOptions {
   readonly database: Pick<SourceDatabase, 'identify'>;
-  readonly status: () => Pick<SourceReport, 'database' | 'phase' | 'durableLsn'>;
+  readonly status: () => Pick<SourceReport, 'database' | 'phase' | 'acknowledgedLsn'>;
   readonly clock: Clock;
 }
 
 /**
- * Resolves when all that was committed when it was called is in the log. Throws UNAVAILABLE when the source does not follow,
+ * Resolves when all that was committed when it was called is in the log and comes no more. Throws UNAVAILABLE when the source does not follow,
  * or is too far behind; why the database cannot be asked; and the signal's reason.
  */
 export async function captured({ database, status, clock }: CapturedOptions, signal: AbortSignal): Promise<void> {
   const { endLsn } = await database.identify(signal);
   const untilUs = clock.monotonicUs() + CAPTURED_MS_MAX * 1000;
   for (;;) {
-    const { database: name, phase, durableLsn } = status();
+    const { database: name, phase, acknowledgedLsn } = status();
     const isFollowing = phase === SourcePhase.STREAMING && endLsn !== undefined;
-    if (isFollowing && durableLsn >= endLsn) return;
+    if (isFollowing && acknowledgedLsn >= endLsn) return;
     if (!isFollowing || clock.monotonicUs() >= untilUs) {
       throw new FreshetError(
         'UNAVAILABLE',

@@ -303,7 +303,7 @@ describe('erasing at ingest', () => {
 
   it('waits for what the databases of its routes have committed, and is not begun without that', async () => {
     const clock = new VirtualClock();
-    let status = { database: 'default', phase: SourcePhase.HALTED as SourcePhase, durableLsn: 5n };
+    let status = { database: 'default', phase: SourcePhase.HALTED as SourcePhase, acknowledgedLsn: 5n };
     const database = { identify: async () => ({ systemId: 's', timeline: 1, endLsn: 9n }) };
     const asked: string[] = [];
     const node = await open(new SimulatedDisk(), {
@@ -316,16 +316,16 @@ describe('erasing at ingest', () => {
     await expect(erase(node)).rejects.toMatchObject({ code: 'UNAVAILABLE', place: 'database default' });
     await expect(node.eraser.get('e1')).rejects.toMatchObject({ place: 'erase_id' });
     // While rows are read for other routes it follows commits; those rows would come behind the erase all the same.
-    status = { ...status, phase: SourcePhase.SNAPSHOT, durableLsn: 9n };
+    status = { ...status, phase: SourcePhase.SNAPSHOT, acknowledgedLsn: 9n };
     await expect(erase(node)).rejects.toMatchObject({ code: 'UNAVAILABLE', place: 'database default' });
-    status = { ...status, phase: SourcePhase.STREAMING, durableLsn: 5n };
+    status = { ...status, phase: SourcePhase.STREAMING, acknowledgedLsn: 5n };
     const late = erase(node).catch((error: unknown) => error);
     await clock.advance(31_000_000);
     expect(await late).toMatchObject({ code: 'UNAVAILABLE' });
     const erasing = erase(node);
     await clock.advance(1_000_000);
     await node.log.append(PARTITION, [change(1, MARKER, 7)]);
-    status = { ...status, durableLsn: 9n };
+    status = { ...status, acknowledgedLsn: 9n };
     await clock.advance(1_000_000);
     expect((await erasing).offset).toBe(25n);
     expect((await recordsOf(node.log)).filter((kind) => kind.startsWith('change 1 7'))).toEqual([]);
