@@ -185,6 +185,12 @@ export const BROKEN_BUILDS: readonly BrokenBuild[] = [
     ],
   },
   {
+    name: 'read-before-told',
+    about: 'a shard reads the log before anybody knows what it needs of it (L2)',
+    file: 'services/compute/src/core/live-loop.ts',
+    changes: [{ find: '      await shard.options.beforeReading?.(logId, signal);\n', replace: '' }],
+  },
+  {
     name: 'trim-by-furthest',
     about: 'the log is trimmed as far as the node allows that is furthest (L2)',
     file: 'services/ingest/src/core/checkpoint-book.ts',
@@ -339,6 +345,74 @@ export const BROKEN_BUILDS: readonly BrokenBuild[] = [
     about: 'an Erase record leaves the state of its key as it is (F1)',
     file: 'packages/engine/src/fold/force.ts',
     changes: [{ find: '        eraseIn(fed, this.definitions, erasure, entry);\n', replace: '        void fed;\n' }],
+  },
+  {
+    name: 'erase-untold',
+    about: 'the row that an Erase record leaves is told to nobody who follows (R1)',
+    file: 'packages/engine/src/fold/view-instance.ts',
+    changes: [
+      {
+        find: '    this.#emit(state);\n  }\n\n  /** As erase(), while',
+        replace: '  }\n\n  /** As erase(), while',
+      },
+    ],
+  },
+  {
+    name: 'keep-checkpoints',
+    about: 'the checkpoints from before an erase stay (docs/rfd/0003-erase.md)',
+    file: 'services/compute/src/core/forget-entity.ts',
+    changes: [
+      {
+        find: 'await place.checkpoints.removeOthers(info);',
+        replace: 'place.checkpoints.list.length - [info].length;',
+      },
+    ],
+  },
+  {
+    name: 'ignore-missed-erase',
+    about: 'state from before an erase goes on behind it, without the record (F1)',
+    file: 'services/compute/src/core/missed-erase.ts',
+    changes: [{ find: '      if (begunAt <= gone) throw', replace: '      if (begunAt < 0) throw' }],
+  },
+  {
+    name: 'forget-keeps-journal',
+    about: 'the journal that names an erased key stays',
+    file: 'services/compute/src/core/shard.ts',
+    changes: [
+      {
+        find: '    this.#forgottenThrough = Math.max(this.#forgottenThrough, through);',
+        replace: '    this.#forgottenThrough = Math.min(this.#forgottenThrough, through);',
+      },
+      { find: 'while ((storage.journal.slots[0]?.from ?? Infinity) <= through) {', replace: 'while (through < 0) {' },
+    ],
+  },
+  {
+    name: 'ending-is-forgotten',
+    about: 'ingest does not know after a crash that an erase was at its last step',
+    file: 'services/ingest/src/io/eraser.ts',
+    changes: [{ find: 'rowsGoneAt, isEnding: true });', replace: 'rowsGoneAt });' }],
+  },
+  {
+    name: 'complete-without-asking',
+    about: 'a receipt is complete though compute nodes with state were not reached (F1)',
+    file: 'services/ingest/src/core/erase-receipt.ts',
+    changes: [
+      {
+        find: '    if (state.places.some((one) => one.place === place)) continue;',
+        replace: '    if (state.places.some((one) => one.place !== place)) continue;',
+      },
+    ],
+  },
+  {
+    name: 'confirm-unwritten',
+    about: 'a replica confirms an erase that its disk does not have yet',
+    file: 'packages/replica/src/disk-keeper.ts',
+    changes: [
+      {
+        find: '      const before = keys();\n      await store.flush(state, () => this.#relieve());\n',
+        replace: '      const before = keys();\n',
+      },
+    ],
   },
   {
     name: 'filler-is-another',

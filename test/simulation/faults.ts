@@ -185,7 +185,7 @@ function actOnDisk(world: World, action: DiskAction): void {
       world.readAnew();
       return;
     case 'erase':
-      world.erase(action.user);
+      world.erase(action);
       return;
     case 'checkpoint':
       world.askCheckpoint(action.machine);

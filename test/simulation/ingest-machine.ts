@@ -1,5 +1,6 @@
 /** Ingest in a simulation: the production capture, log and reading of the log, wired as services/ingest/src/main.ts does. */
 
+import type { EraseState } from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
 import type { DefinitionSet } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { ConditionBoard } from '@freshet/kit/conditions.ts';
 import { isFreshetError } from '@freshet/kit/errors.ts';
@@ -20,7 +21,6 @@ import { QuarantineFile } from '../../services/ingest/src/io/quarantine-file.ts'
 import { keepOnce } from '../../services/ingest/src/io/retention.ts';
 import { noteCheckpoints } from '../../services/ingest/src/rpc/note-checkpoints.ts';
 import type { AskGenerations } from '../../services/ingest/src/rpc/request-generations.ts';
-import { type Erasures, keepErasing } from './erasures.ts';
 import type { Life } from './machine.ts';
 import type { SimPostgres } from './sim-postgres.ts';
 import { RENAMED } from './sim-tables.ts';
@@ -35,7 +35,7 @@ const RETAIN_US = 2_000_000;
 const RETAIN_EVERY_MS = 1_500;
 const SCRUB_MS = 3_000;
 
-export interface IngestWorld extends Erasures {
+export interface IngestWorld {
   readonly network: Network;
   readonly postgres: SimPostgres;
   readonly partitions: number;
@@ -54,6 +54,8 @@ export interface IngestWorld extends Erasures {
   readonly onWrongTrim: (what: string) => void;
   /** Called with each log that is open, for whoever knows the truth. */
   readonly onLog: (log: SegmentLog) => void;
+  /** Called when records of somebody are out of the log and the quarantine, and when a receipt is complete. */
+  readonly onErased: (erase: EraseState, log: SegmentLog) => void;
 }
 
 /** How often the node asks for definitions, milliseconds. */
@@ -152,7 +154,7 @@ export async function runIngest(life: Life, world: IngestWorld): Promise<void> {
     logger,
   });
   const note = world.trimCheck.watchNotes(noteCheckpoints(log, checkpoints));
-  const service: SimLogService = { log, ask, noteCheckpoints: note };
+  const service: SimIngestService = { log, ask, noteCheckpoints: note, eraser: watchErases(eraser, log, world) };
   world.network.listen('ingest', clock, service);
   const keep = async (): Promise<void> => {
     for (;;) {
@@ -167,15 +169,31 @@ export async function runIngest(life: Life, world: IngestWorld): Promise<void> {
     keep(),
     askAnew(life, world, ask),
     releaseHeld(life, world, desk),
-    keepErasing(life, world, log, eraser),
   ]);
 }
 
 /** What ingest offers at its address. */
-export interface SimLogService {
+export interface SimIngestService {
   readonly log: Log;
   readonly ask: AskGenerations;
   readonly noteCheckpoints: ReturnType<typeof noteCheckpoints>;
+  readonly eraser: Pick<Eraser, 'erase' | 'note'>;
+}
+
+function watchErases(eraser: Eraser, log: SegmentLog, { onErased }: IngestWorld): SimIngestService['eraser'] {
+  return {
+    async *erase(wish, signal) {
+      for await (const step of eraser.erase(wish, signal)) {
+        if (step.step === 'quarantine') onErased(step.erase, log);
+        yield step;
+      }
+    },
+    note: async (...told) => {
+      const erase = await eraser.note(...told);
+      if (erase.completedAtUs !== undefined) onErased(erase, log);
+      return erase;
+    },
+  };
 }
 
 async function followDefinitions({ process: clock }: Life, world: IngestWorld, node: IngestNode): Promise<void> {

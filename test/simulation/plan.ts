@@ -10,6 +10,7 @@ import { type Dml, drawDml } from './changes.ts';
 /** Machines: each has a disk, a clock, and one process at a time. */
 export const MACHINES = ['ingest', 'compute-a', 'compute-b', 'edge-1', 'edge-2'] as const;
 export type Machine = (typeof MACHINES)[number];
+export const COMPUTES = ['compute-a', 'compute-b'] as const;
 
 /** Pairs that talk to each other. */
 const LINKS: readonly (readonly [Machine, Machine])[] = [
@@ -56,8 +57,7 @@ export type Action =
   | { readonly kind: 'clock'; readonly machine: Machine; readonly jumpUs: number }
   | { readonly kind: 'checkpoint'; readonly machine: Machine }
   | { readonly kind: 'anew' }
-  /** The user's rows are deleted from the database, and the entity is erased. Nobody writes rows of it from then on. */
-  | { readonly kind: 'erase'; readonly user: number }
+  | EraseAction
   /** The database is put back to what it was so long ago. */
   | { readonly kind: 'rewind'; readonly byUs: number; readonly keepsSlots: boolean }
   | { readonly kind: 'drop-slot' }
@@ -67,6 +67,21 @@ export type Action =
   | { readonly kind: 'release' }
   | { readonly kind: 'database-away'; readonly forUs: number }
   | { readonly kind: 'database-silent'; readonly forUs: number };
+
+/** The steps of an erase that the one who asks for it takes. */
+export type EraseStep = 'begin' | 'forget' | 'confirm' | 'note' | 'complete';
+
+/** The user's rows are deleted from the database, and the entity is erased. */
+export interface EraseAction {
+  readonly kind: 'erase';
+  readonly user: number;
+  /** What the user writes once the Erase record is in the log; nothing else is written of it from then on. */
+  readonly again: readonly { readonly amount: number; readonly afterUs: number }[];
+  /** Whether compute nodes that are away are left out of the receipt. */
+  readonly leavesOut: boolean;
+  /** Machines that die at a step, once. */
+  readonly strikes: readonly { readonly step: EraseStep; readonly machine: Machine; readonly afterUs: number }[];
+}
 
 export interface TimedAction {
   /** Since the beginning, microseconds. */
@@ -103,10 +118,15 @@ export function makePlan(seed: number): Plan {
   const trims = random.oneIn(2);
   actions.push(...definitions(random.branch('definitions'), durationUs));
   actions.push(...renames(random.branch('renames'), durationUs));
-  actions.push(...erasures(random.branch('erasures'), durationUs, users + 1));
+  const erased = erasures(random.branch('erasures'), durationUs, ERASED_FROM + users);
+  actions.push(...erased);
   actions.sort((a, b) => a.atUs - b.atUs);
   const partitions = random.pick([1, 2, 3]);
-  return { seed, partitions, durationUs, users, trims, lingers: random.branch('lingers').oneIn(30), actions };
+  const lingering = random.branch('lingers');
+  // Behind a disk that broke, more may come to light at any time, and nobody is there to look after it.
+  const isSound = !actions.some(({ action }) => action.kind === 'lie' || action.kind === 'flip-file');
+  const lingers = lingering.oneIn(30) || (erased.length > 0 && isSound && lingering.oneIn(4));
+  return { seed, partitions, durationUs, users, trims, lingers, actions };
 }
 
 /** Transactions of the mutable tables, and now and then of all. */
@@ -135,7 +155,10 @@ function renames(random: Random, durationUs: number): TimedAction[] {
   }).flat();
 }
 
-/** Somebody who has rows for a while, and whom the mesh is to forget then. */
+/** Who is to be erased is numbered from here on: seven bytes of the key that nothing else has. */
+const ERASED_FROM = 5_512_873_329_871_000;
+
+/** Somebody who has rows for a while, and whom the mesh is to forget then; he may write again after that. */
 function erasures(random: Random, durationUs: number, user: number): TimedAction[] {
   if (!random.oneIn(5)) return [];
   const eraseUs = random.between(2 * SECOND, durationUs);
@@ -146,7 +169,42 @@ function erasures(random: Random, durationUs: number, user: number): TimedAction
       rows: [{ user, amount: random.between(1, 1000), lateUs: random.oneIn(4) ? random.between(0, 30) * SECOND : 0 }],
     },
   }));
-  return [...rows, { atUs: eraseUs, action: { kind: 'erase', user } }];
+  return [...rows, ...ahead(random.branch('ahead'), eraseUs, user), ...erasure(random.branch('erase'), eraseUs, user)];
+}
+
+/** A row that leads every clock, and lies in quarantine until it is erased. */
+function ahead(random: Random, eraseUs: number, user: number): TimedAction[] {
+  if (random.oneIn(2)) return [];
+  const rows = [{ user, amount: 1, lateUs: -3_600 * SECOND }];
+  return [{ atUs: random.between(0, eraseUs - 1), action: { kind: 'commit', rows } }];
+}
+
+/** Whose a step of an erase is. */
+const DOERS: Readonly<Record<EraseStep, readonly Machine[]>> = {
+  begin: ['ingest'],
+  forget: COMPUTES,
+  confirm: ['edge-1', 'edge-2'],
+  note: ['ingest'],
+  complete: ['ingest'],
+};
+
+/** The erase, with who is away meanwhile, or dies at one of its steps. */
+function erasure(random: Random, eraseUs: number, user: number): TimedAction[] {
+  const again = Array.from({ length: random.pick([0, 0, 1, 4]) }, () => ({
+    amount: random.between(1, 1000),
+    afterUs: random.between(0, 3 * SECOND),
+  }));
+  const strikes = Array.from({ length: random.pick([0, 0, 1, 3]) }, () => {
+    const step = random.pick(['begin', 'forget', 'confirm', 'note', 'complete'] as const);
+    const machine = random.pick(random.oneIn(3) ? MACHINES : DOERS[step]);
+    return { step, machine, afterUs: random.between(0, 20_000) };
+  });
+  const erase = { kind: 'erase' as const, user, again, leavesOut: random.oneIn(2), strikes };
+  const actions: TimedAction[] = [{ atUs: eraseUs, action: erase }];
+  if (!random.oneIn(3)) return actions;
+  const machine = random.pick(['compute-a', 'compute-b', 'edge-1', 'edge-2'] as const);
+  const forUs = random.pick([SECOND, 8 * SECOND, 20 * SECOND]);
+  return [{ atUs: eraseUs - random.between(0, SECOND), action: { kind: 'kill', machine, forUs } }, ...actions];
 }
 
 /** What makes the history that was captured no more the database's. */

@@ -35,14 +35,15 @@ export class ReplicaCheck {
   /** Rows that were dead at a time that has been: they are dead for good. */
   readonly #dead = new WeakSet<Moment>();
   rowsChecked = 0;
-  readonly #erased: ReadonlySet<string>;
+  readonly #erasedUpTo: ReadonlyMap<string, number>;
 
   /**
-   * `erased`: keys of those who are being erased. Who folds the log anew while some of their records are fillers by now has rows of
-   * theirs that never were; nobody is to read them any more, and in the end there are none (erasures.ts).
+   * `erasedUpTo`: keys of those who are erased, and the version of their erase; Infinity while it is not known. Who folds the
+   * log anew while some of their records are fillers by now has rows of theirs from before that never were; nobody is to read
+   * them any more, and in the end there are none (erasures.ts). What came after is like everybody's.
    */
-  constructor(erased: ReadonlySet<string> = new Set()) {
-    this.#erased = erased;
+  constructor(erasedUpTo: ReadonlyMap<string, number> = new Map()) {
+    this.#erasedUpTo = erasedUpTo;
   }
 
   /** What was seen since the last call that must be seen sometimes. */
@@ -144,13 +145,14 @@ export class ReplicaCheck {
     if (life < 0) return undefined;
     const through = `complete through ${throughUs}`;
     for (const [key, { rowKey, moments }] of view.keys) {
-      if (this.#erased.has(key)) continue;
+      const erasedUpTo = this.#erasedUpTo.get(key) ?? -1;
       const row = rows.get(rowKey);
       const version = row === undefined || row.bytes === '' ? undefined : row.version;
       const newest = moments.at(-1) as Moment;
       // The newest there is, of this life: no question is left.
       if (version === newest.version && newest.life >= life) continue;
       const due = moments.findLast((moment) => moment.logTimeUs < throughUs && moment.life >= life);
+      if ((due?.version ?? -1) <= erasedUpTo && erasedUpTo >= 0) continue;
       if (due !== undefined && (version ?? -1) < due.version) {
         // A replica that is further than it says may be in a later life of the view, which begins without the row.
         if (version === undefined && due.life < view.livesFrom.length - 1) continue;
@@ -182,7 +184,7 @@ export class ReplicaCheck {
     truth: PartitionTruth,
   ): string | undefined {
     for (const [rowKey, { version, bytes }] of rows) {
-      if (this.#erased.has(rowKeyText(rowKey))) continue;
+      if (version <= (this.#erasedUpTo.get(rowKeyText(rowKey)) ?? -1)) continue;
       const before = shown.get(rowKey);
       if (before !== undefined && version < before.version)
         return `R2: ${hexOf(rowKey)} went from version ${before.version} back to ${version}`;

@@ -10,24 +10,27 @@ import type { FrameBatch, LogBatch, LogDescription, LogReader } from '@freshet/l
 import type { Network } from '@freshet/testkit/simulation/network.ts';
 import type { SimProcess } from '@freshet/testkit/simulation/sim-process.ts';
 import type { LogKeeper, NeededFrom } from '../../services/compute/src/core/tell-checkpoints.ts';
-import type { SimLogService } from './ingest-machine.ts';
+import type { SimIngestService } from './ingest-machine.ts';
 
 export class SimLogReader implements LogReader, LogKeeper, GenerationAsker {
   readonly #process: SimProcess;
   readonly #network: Network;
   readonly #address: string;
+  readonly #onReading: () => void;
 
-  constructor(process: SimProcess, network: Network, address: string) {
+  /** `onReading` is called for whoever takes more than the first of what he reads. */
+  constructor(process: SimProcess, network: Network, address: string, onReading: () => void) {
     this.#process = process;
     this.#network = network;
     this.#address = address;
+    this.#onReading = onReading;
   }
 
   describe(): Promise<LogDescription> {
     return this.#network.call(
       this.#process,
       this.#address,
-      ({ log }: SimLogService) => log.describe(),
+      ({ log }: SimIngestService) => log.describe(),
       structuredClone,
     );
   }
@@ -38,7 +41,7 @@ export class SimLogReader implements LogReader, LogKeeper, GenerationAsker {
     await this.#network.call(
       this.#process,
       this.#address,
-      async (service: SimLogService) => void (await service.noteCheckpoints(request)),
+      async (service: SimIngestService) => void (await service.noteCheckpoints(request)),
       () => undefined,
     );
   }
@@ -51,7 +54,7 @@ export class SimLogReader implements LogReader, LogKeeper, GenerationAsker {
     return this.#network.call(
       this.#process,
       this.#address,
-      ({ ask }: SimLogService) => ask(node, wanted),
+      ({ ask }: SimIngestService) => ask(node, wanted),
       structuredClone,
     );
   }
@@ -60,12 +63,15 @@ export class SimLogReader implements LogReader, LogKeeper, GenerationAsker {
     const frames = this.#network.stream(
       this.#process,
       this.#address,
-      ({ log }: SimLogService, server) => log.readFrames(partition, from, server),
+      ({ log }: SimIngestService, server) => log.readFrames(partition, from, server),
       (batch) => ({ ...batch, frames: Uint8Array.from(batch.frames) }),
       signal,
     );
     try {
-      yield* decodeFrames(contiguous(frames, partition, from), `from ${this.#address}`);
+      for await (const batch of decodeFrames(contiguous(frames, partition, from), `from ${this.#address}`)) {
+        yield batch;
+        this.#onReading();
+      }
     } catch (error) {
       if (!signal.aborted) throw error;
     }

@@ -6,6 +6,7 @@
  * be away (connections break, and are refused), or silent (nothing comes, nothing breaks); it may lose its slot, or be put
  * back to an earlier point, as point-in-time recovery does: on a new timeline, without what was committed since.
  */
+import { must } from '@freshet/kit/assert.ts';
 import type { Scheduler } from '@freshet/testkit/simulation/scheduler.ts';
 import type { SimProcess } from '@freshet/testkit/simulation/sim-process.ts';
 import type { SourceDatabase } from '../../services/ingest/src/core/source-database.ts';
@@ -53,7 +54,8 @@ export class SimPostgres {
   #rows = 0;
   #isAway = false;
   isSilent = false;
-  readonly #forgotten = new Set<number>();
+  /** Whose rows of before which time are deleted, also when they come back, oldest first. */
+  readonly #forgotten: { readonly user: number; readonly atUs: number }[] = [];
   /** When a column got its other name, and when it got its own again, in turns. */
   readonly #renames: number[] = [];
 
@@ -97,9 +99,13 @@ export class SimPostgres {
     }));
   }
 
-  /** Deletes all rows of a user from the append table, of which deletes are not published; also whenever they come back. */
+  /** Deletes all rows of a user from the append table, of which deletes are not published; also when these come back. */
   forget(user: number): void {
-    this.#forgotten.add(user);
+    this.#forgotten.push({ user, atUs: this.scheduler.nowUs });
+    this.#deleteRowsOf(user);
+  }
+
+  #deleteRowsOf(user: number): void {
     for (const row of [...this.#live.rows(ACTIVITY).values()]) {
       if (Number(text(row, 'user_id')) === user) this.#live.apply({ kind: 'delete', table: ACTIVITY, old: row });
     }
@@ -164,8 +170,12 @@ export class SimPostgres {
     if (this.isRenamed && (this.#renames.at(-1) ?? 0) > toUs) this.rename(false);
     this.#live = new LiveTables();
     this.#joined.clear();
-    for (const { changes, commitLsn } of kept) for (const change of changes) this.#apply(change, commitLsn);
-    for (const user of this.#forgotten) this.forget(user);
+    const forgotten = [...this.#forgotten];
+    for (const { changes, commitLsn, commitTimeUs } of kept) {
+      while ((forgotten[0]?.atUs ?? Infinity) < commitTimeUs) this.#deleteRowsOf(must(forgotten.shift()).user);
+      for (const change of changes) this.#apply(change, commitLsn);
+    }
+    for (const { user } of forgotten) this.#deleteRowsOf(user);
     this.#nextLsn = kept.at(-1)?.endLsn ?? FIRST_LSN;
     const ids = [ACTIVITY, ORDERS].flatMap((table) => [...this.#live.rows(table).keys()].map(Number));
     this.#rows = Math.max(0, ...ids);

@@ -8,10 +8,10 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { BROKEN_BUILDS } from './broken-builds.ts';
-import { makePlan, type TimedAction } from './plan.ts';
+import { type EraseAction, makePlan, type TimedAction } from './plan.ts';
 import { shrink } from './shrink.ts';
 import { FAULTS, unseen } from './sometimes.ts';
-import { World } from './world.ts';
+import { type Verdict, World } from './world.ts';
 
 const SEEDS = Math.round(60 * Number(process.env['FRESHET_FUZZ_RUNS'] ?? '1'));
 const FIRST = Number(process.env['FRESHET_FUZZ_SEED'] ?? Date.now() % 1_000_000);
@@ -24,6 +24,24 @@ const COMPUTES = ['compute-a', 'compute-b'] as const;
 function resting(): World {
   const actions: TimedAction[] = [{ atUs: 0, action: { kind: 'define', set: 0 } }];
   return new World({ ...makePlan(1), durationUs: 4_000_000, partitions: 1, trims: false, lingers: true, actions });
+}
+
+/** A world of one partition in which somebody who has some rows is erased. */
+function erasing(plan: Partial<EraseAction>, more: readonly TimedAction[] = []): Promise<Verdict> {
+  const user = 5_512_873_329_871_001;
+  const rows = [1, 2, 3].map((second) => ({
+    atUs: second * 1_000_000,
+    action: { kind: 'commit' as const, rows: [1, user].map((one) => ({ user: one, amount: second, lateUs: 0 })) },
+  }));
+  const erase: EraseAction = { kind: 'erase', user, again: [], leavesOut: false, strikes: [], ...plan };
+  const actions = [
+    { atUs: 0, action: { kind: 'define' as const, set: 0 } },
+    ...rows,
+    ...more,
+    { atUs: 6_000_000, action: erase },
+  ];
+  const about = { durationUs: 20_000_000, partitions: 1, trims: false, lingers: true };
+  return new World({ ...makePlan(1), ...about, actions }).run();
 }
 
 describe('the simulation', () => {
@@ -93,6 +111,29 @@ describe('the simulation', () => {
     });
     expect((await world.run()).wrong).toMatch(/was at rest, and is no more: edge-2: shard 0 is at \d+$/);
   }, 60_000);
+
+  it('F1: an erase leaves nothing anywhere, also at a node that was left out of it and comes back', async () => {
+    const { wrong, seen } = await erasing({ leavesOut: true }, [
+      { atUs: 5_000_000, action: { kind: 'kill', machine: 'compute-b', forUs: 14_000_000 } },
+    ]);
+    expect(wrong).toBeUndefined();
+    expect(seen.get('an erase left out who was away')).toBe(1);
+    expect([...seen.keys()].some((what) => /shard 0 was away while an entity was erased/.test(what))).toBe(true);
+  }, 60_000);
+
+  it('F1: who writes again after his erase has what he wrote since, and nothing else', async () => {
+    const { wrong, seen } = await erasing({ again: [{ amount: 5, afterUs: 0 }] });
+    expect(wrong).toBeUndefined();
+    expect(seen.get('an entity writes again after its erase')).toBe(1);
+  }, 60_000);
+
+  it('ends an erase that a crash of ingest met at its last step, wherever that was', async () => {
+    for (let afterUs = 1_000; afterUs <= 15_000; afterUs += 1_000) {
+      const strikes = [{ step: 'complete' as const, machine: 'ingest' as const, afterUs }];
+      const { wrong } = await erasing({ strikes });
+      expect(wrong, `killed after ${afterUs} us`).toBeUndefined();
+    }
+  }, 120_000);
 
   it('replays a seed to the last event', async () => {
     const [once, again] = [await new World(makePlan(FIRST)).run(), await new World(makePlan(FIRST)).run()];

@@ -94,6 +94,10 @@ export const RECOVERIES: readonly RegExp[] = [
   /^ingest info: held rows were released, and the table flows/,
   /^ingest warn: held rows were superseded/,
   /^an erase was done: records became fillers/,
+  /^an entity writes again after its erase/,
+  /^a machine died at a step of an erase/,
+  /^an erase left out who was away/,
+  /^compute info: shard \d+ was away while an entity was erased/,
   // Too rare to be asked of a few seeds.
   /^did: drop-slot$/,
   /^a rewind lost commits/,

@@ -46,6 +46,11 @@ export class TrimCheck {
     };
   }
 
+  /** Whether a node ever told what it needs: it has to before it reads. */
+  isKnown(node: string): boolean {
+    return this.#nodes.has(node);
+  }
+
   /** To be called when it is decided how far a partition is trimmed. */
   noteDecision(partition: number): void {
     this.#limits.set(partition, this.#limit(partition));

@@ -10,18 +10,21 @@
  */
 
 import { setImmediate as turn } from 'node:timers/promises';
+import { Role } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
 import type { DefinitionSet } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import type { SegmentLog } from '@freshet/log/segment-log.ts';
 import type { Replica } from '@freshet/replica/replica.ts';
 import { Network } from '@freshet/testkit/simulation/network.ts';
 import { Random } from '@freshet/testkit/simulation/random.ts';
 import { Scheduler } from '@freshet/testkit/simulation/scheduler.ts';
-import { int64KeyString } from '@freshet/values/key.ts';
-import type { NodeUpkeep } from '../../services/compute/src/core/node-upkeep.ts';
+import { SimProcess } from '@freshet/testkit/simulation/sim-process.ts';
+import type { ErasingNode } from '../../packages/cli/src/commands/erase-mesh.ts';
+import type { ShardHost } from '../../services/compute/src/core/shard-host.ts';
 import { runCompute } from './compute-machine.ts';
 import { DefinitionCheck, unsettledDefinitions } from './definition-check.ts';
 import { runEdge } from './edge-machine.ts';
-import { rowOfUser } from './erasures.ts';
+import { EraseOperator } from './erase-operator.ts';
+import { Erasures } from './erasures.ts';
 import { act } from './faults.ts';
 import { PartitionHistories } from './histories.ts';
 import { LOG_DIRECTORY, runIngest } from './ingest-machine.ts';
@@ -29,7 +32,7 @@ import { isLossTold } from './loss-told.ts';
 import { type Life, SimMachine } from './machine.ts';
 import { forbidEscapes } from './no-escape.ts';
 import { type OrdersTruth, unsettledOrders } from './orders.ts';
-import { MACHINES, type Machine, type Plan } from './plan.ts';
+import { COMPUTES, type EraseAction, MACHINES, type Machine, type Plan } from './plan.ts';
 import { ReplicaCheck } from './replica-check.ts';
 import { definitionsOf, FIRST_DRAWN, totalsOf } from './shop.ts';
 import { SimPostgres } from './sim-postgres.ts';
@@ -50,6 +53,8 @@ const REMEDIES = [
 const LINGER_US = 90_000_000;
 /** How long somebody goes on looking then: the log ticks once in that time, and a tick is not everywhere at once. */
 const TICK_US = 1_000_000;
+/** A database that is away is written to somewhat later, microseconds. */
+const WRITE_AGAIN_US = 300_000;
 /** More events than this in one run are a loop that never waits. */
 const STEPS_MAX = 3_000_000;
 /** How an edge says that its disk damaged rows. */
@@ -94,10 +99,9 @@ export class World {
   readonly #sets = new Map<bigint, DefinitionSet>();
   #anew = 0;
   #releases = false;
-  /** By user, whether ingest has done its part. */
-  readonly #erasures = new Map<number, boolean>();
-  readonly #erasedKeys = new Set<string>();
-  readonly #hosts = new Map<Machine, NodeUpkeep>();
+  readonly #erasures: Erasures;
+  readonly #operator: SimProcess;
+  readonly #hosts = new Map<Machine, ShardHost>();
   readonly #replicas = new Map<Machine, Watched>();
   readonly #clocksUs = new Map<Machine, number>();
   /** Machines whose process found rows damaged on its disk. */
@@ -114,6 +118,21 @@ export class World {
     this.random = new Random(`world/${plan.seed}`);
     this.network = new Network(this.scheduler, this.random.branch('network'));
     this.postgres = new SimPostgres(this.scheduler);
+    const machineClock = { skewUs: 0 };
+    const random = this.random.branch('operator process');
+    this.#operator = new SimProcess({ name: 'operator', scheduler: this.scheduler, random, machineClock });
+    this.#erasures = new Erasures({
+      partitions: plan.partitions,
+      machine: (name) => this.machine(name),
+      hosts: () => [...this.#hosts].filter(([name]) => this.machine(name).process !== undefined),
+      note: (what) => this.note(what),
+      fail: (what) => this.#fail(what),
+      isBroken: () => this.#isBroken,
+      logMayLose: () => this.#logMayLose,
+      after: (delayUs, run) => this.scheduler.after(delayUs, run),
+      write: (user, amount) => this.#write(user, amount),
+      forget: (user) => this.postgres.forget(user),
+    });
     this.#histories = Array.from({ length: plan.partitions }, (_, number) => new PartitionHistories(number));
     for (const name of MACHINES) {
       this.machines.set(
@@ -149,10 +168,37 @@ export class World {
   }
 
   /** A user's rows are deleted from the database, and somebody has the mesh forget the user. */
-  erase(user: number): void {
-    this.postgres.forget(user);
-    this.#erasures.set(user, false);
-    this.#erasedKeys.add(int64KeyString(BigInt(user)));
+  erase(action: EraseAction): void {
+    this.#erasures.begin(action);
+    if (this.#erasures.all.length > 1) return;
+    const operator = new EraseOperator(this.#operator, this.random.branch('operator'), {
+      network: this.network,
+      nodes: () => this.#nodes(),
+      away: () => COMPUTES.filter((name) => this.machine(name).process === undefined),
+      logMayLose: () => this.#logMayLose,
+      onStep: (erasure, step) => this.#erasures.onStep(erasure, step),
+      onState: (erasure, state) => this.#erasures.onState(erasure, state),
+      onAnew: (erasure) => this.#erasures.onAnew(erasure),
+      onFault: (error) => this.#fail(`whoever erases met a broken promise: ${describe(error)}`),
+    });
+    void operator.run(this.#erasures.all);
+  }
+
+  /** The nodes that the registry knows of now. */
+  #nodes(): ErasingNode[] {
+    const running = MACHINES.filter((name) => name !== 'ingest' && this.machine(name).process !== undefined);
+    return running.map((name) => {
+      const host = this.#hosts.get(name);
+      const about = { nodeId: name, address: name };
+      if (name.startsWith('edge')) return { ...about, role: Role.SERVE, shards: [] };
+      return { ...about, role: Role.COMPUTE, shards: host?.shards.map(({ shard }) => shard) ?? [] };
+    });
+  }
+
+  /** A row of a user is written as soon as the database is there. */
+  #write(user: number, amount: number): void {
+    if (this.postgres.isAway) this.scheduler.after(WRITE_AGAIN_US, () => this.#write(user, amount));
+    else this.postgres.commit([{ user, amount, lateUs: 0 }]);
   }
 
   /** What is held of a table is released from now on, whenever there is something. */
@@ -208,6 +254,7 @@ export class World {
       return this.#verdict();
     } finally {
       for (const machine of this.machines.values()) machine.bury();
+      this.#operator.kill();
       await turn();
       allowEscapes();
       process.off('unhandledRejection', unhandled);
@@ -255,6 +302,7 @@ export class World {
       await this.scheduler.runUntil(this.scheduler.nowUs + CHECK_US, () => this.#isRunaway());
       why = this.#unsettled();
     }
+    why ??= this.#isBroken ? undefined : this.#erasures.left();
     if (this.#wrong === undefined && why !== undefined) this.#fail(`was at rest, and is no more: ${why}`);
   }
 
@@ -267,7 +315,7 @@ export class World {
     if (kind === 'new log') {
       for (const path of ingest.files.paths()) if (path.startsWith(LOG_DIRECTORY)) ingest.files.takeAway(path);
       // A shard that was made anew too often waits long: its process is started again.
-      for (const name of ['compute-a', 'compute-b'] as const) this.machine(name).kill();
+      for (const name of COMPUTES) this.machine(name).kill();
     }
     for (const machine of this.machines.values()) machine.start();
   }
@@ -282,7 +330,7 @@ export class World {
       if (watched === undefined) return `${name} has no replica`;
       const why = watched.check.unsettled(watched.replica, truths, totals, this.#definitions, this.plan.trims);
       if (why !== undefined) return `${name}: ${why}`;
-      const kept = this.#keptOfErased(watched.replica);
+      const kept = this.#erasures.unsettled(watched.replica, this.scheduler.nowUs);
       if (kept !== undefined) return `${name}: ${kept}`;
       const orders = unsettledOrders(watched.replica, this.#ordersTruth(truths));
       if (orders !== undefined) return `${name}: ${orders}`;
@@ -291,16 +339,6 @@ export class World {
       const rows = this.postgres.rows();
       const wrong = unsettledDefinitions(watched.replica, this.#set, rows, this.plan.partitions);
       if (wrong !== undefined) return `${name}: ${wrong}`;
-    }
-    return undefined;
-  }
-
-  /** Whether a replica still has something of somebody who was erased, in words. */
-  #keptOfErased(replica: Replica): string | undefined {
-    for (const [user, isDone] of this.#erasures) {
-      if (!isDone) return `user ${user} is not erased yet`;
-      const kept = rowOfUser(replica, user, this.plan.partitions, this.scheduler.nowUs);
-      if (kept !== undefined) return `view ${kept} has a row of user ${user}, who was erased`;
     }
     return undefined;
   }
@@ -330,10 +368,8 @@ export class World {
           ...{ network, postgres, partitions, trims, definitions, resync: this.#resync },
           anew: () => this.#anew,
           releases: () => this.#releases,
-          erasures: () => [...this.#erasures].flatMap(([user, isDone]) => (isDone ? [] : user)),
-          onErased: (user, records, log) => {
-            this.#erasures.set(user, true);
-            this.note(`an erase was done: ${records > 0 ? 'records became fillers' : 'nothing was there'}`);
+          onErased: (erase, log) => {
+            if (erase.completedAtUs !== undefined) this.#erasures.saidComplete(erase);
             const onWrong = (wrong: string): void => void (this.#logMayLose || this.#fail(wrong));
             for (const partition of this.#histories) void partition.readAgain(log, onWrong);
           },
@@ -348,18 +384,28 @@ export class World {
           ...{ network, partitions, address: name },
           onHost: (host) => this.#hosts.set(name, host),
           onSwept: () => this.note('compute: freed what says nothing any more'),
+          onReading: () => {
+            if (!this.#trimCheck.isKnown(name)) this.#fail(`L2: ${name} reads the log, and told nobody what it needs`);
+          },
+          onForgotten: ({ entityKey, setAside }, { viewsWithLaterRows = [] }) =>
+            this.#erasures.saidClean(name, entityKey, viewsWithLaterRows.length > 0, setAside),
         });
       default: {
-        const upstreams = ['compute-a', 'compute-b'];
+        const upstreams = COMPUTES;
         this.#replicas.delete(name);
         const onReplica = (replica: Replica): void => {
           this.#replicas.set(name, {
             replica,
-            check: new ReplicaCheck(this.#erasedKeys),
+            check: new ReplicaCheck(this.#erasures.erasedUpTo),
             definitions: new DefinitionCheck(),
           });
         };
-        return runEdge(life, { network, partitions, upstreams, definitions, onReplica });
+        return runEdge(life, {
+          ...{ network, partitions, address: name, upstreams, definitions, onReplica },
+          onConfirmed: ({ entityKey, setAside }, { rowsLeft, laterRows }) => {
+            if (rowsLeft === 0) this.#erasures.saidClean(name, entityKey, laterRows > 0, setAside);
+          },
+        });
       }
     }
   }
@@ -382,7 +428,8 @@ export class World {
         const { switches, waits } = definitions;
         const wrong =
           check.check(replica, this.#histories, this.#furthestClockUs(name)) ??
-          definitions.check(replica, this.#sets, this.#lostRows.has(name));
+          definitions.check(replica, this.#sets, this.#lostRows.has(name)) ??
+          this.#erasures.served(replica, this.scheduler.nowUs);
         for (const what of check.takeSights()) this.note(`edge: ${what}`);
         if (definitions.switches > switches) this.note('edge: a service went over to newer definitions');
         if (definitions.waits > waits) this.note('edge: a service waits, served by older definitions');

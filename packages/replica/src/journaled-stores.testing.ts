@@ -18,8 +18,8 @@ export class JournaledStores implements Stores {
     return journaled(await this.disk.open(directory, options), this);
   }
 
-  compact(): Promise<void> {
-    return this.disk.compact();
+  compact(directory: string, options: StoreOptions): Promise<void> {
+    return this.disk.compact(directory, options);
   }
 
   setAside(directory: string): Promise<string> {

@@ -102,8 +102,21 @@ export class MemoryDisk implements Stores {
     return store;
   }
 
-  /** Keeps nothing that was deleted or replaced. */
-  async compact(): Promise<void> {}
+  /** As LevelDB's: what there is is written anew, and durable; of what was deleted or replaced no file is left. */
+  async compact(directory: string, options: StoreOptions): Promise<void> {
+    const life = this.#life;
+    await this.#before({ directory, kind: 'write' });
+    await this.#before({ directory, kind: 'sync' });
+    this.#alive(life);
+    const files = this.#stores.get(directory);
+    assert(files?.lockedBy === undefined, 'only a closed store is rewritten');
+    if (files?.fault !== undefined && options.salvage !== true) throw damaged(options, directory, files.fault);
+    if (files === undefined || this.lies) return;
+    files.durable.clear();
+    for (const [key, value] of files.now) files.durable.set(key, value);
+    files.unsynced = [];
+    files.replaced.clear();
+  }
 
   async setAside(directory: string): Promise<string> {
     const life = this.#life;
@@ -142,6 +155,27 @@ export class MemoryDisk implements Stores {
       files.order = undefined;
     }
     return lost;
+  }
+
+  /** Removes a closed store: one that was set aside. */
+  async remove(directory: string): Promise<void> {
+    const life = this.#life;
+    await this.#before({ directory, kind: 'clear' });
+    this.#alive(life);
+    assert(this.#stores.get(directory)?.lockedBy === undefined, 'only a closed store is removed');
+    this.#stores.delete(directory);
+  }
+
+  /** Whether a store has the text, a character per byte, in a key or a value: now, or when the power goes. */
+  holds(directory: string, text: string): boolean {
+    const files = this.#stores.get(directory);
+    if (files === undefined) return false;
+    const batches = [files.now, files.durable, ...files.unsynced];
+    for (const batch of batches) {
+      for (const [key, value] of batch)
+        if (key.includes(text) || value?.includes(text, 0, 'latin1') === true) return true;
+    }
+    return false;
   }
 
   /** The stores there are. */
