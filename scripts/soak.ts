@@ -42,9 +42,14 @@ const CAMPAIGNS: Readonly<Record<string, Campaign>> = {
     env: { FRESHET_FUZZ_RUNS: '35' },
   },
   damage: {
-    about: '2,000 damaged stores and logs: the right answer, or damage that is told',
+    about: '2,000 each of LevelDBs, shards and replicas, and 4,000 logs, damaged: the right answer, or damage that is told',
     project: 'unit',
-    files: ['packages/store', 'packages/log', 'packages/replica', 'services/compute/src/io'],
+    files: [
+      'packages/store/src/level-store.test.ts',
+      'packages/log/src/damage.test.ts',
+      'packages/replica/src/replica-damage.test.ts',
+      'services/compute/src/core/damaged-stores.test.ts',
+    ],
     env: { FRESHET_FUZZ_RUNS: '10' },
   },
   'registry-fuzz': {

@@ -214,7 +214,9 @@ export class ShardRig {
 }
 
 /** Frames as they are on the other side of the wire. */
-async function* asReceived(frames: AsyncIterable<SubscribeChangesResponse>): AsyncGenerator<SubscribeChangesResponse> {
+export async function* asReceived(
+  frames: AsyncIterable<SubscribeChangesResponse>,
+): AsyncGenerator<SubscribeChangesResponse> {
   const schema = SubscribeChangesResponseSchema;
   for await (const frame of frames) yield fromBinary(schema, toBinary(schema, frame));
 }

@@ -7,18 +7,21 @@ export function crcOf(offset: number): number {
 }
 
 export class SteppedLog implements LogReader {
-  readonly logId: string;
+  readonly logId = '0f'.repeat(16);
   readonly #entries: readonly LogEntry[];
   readonly #waiting = new Set<() => void>();
   #end = 0;
   /** The first record that is still there. */
   start = 0;
 
-  constructor(records: readonly Uint8Array[], logId = '0f'.repeat(16)) {
-    this.logId = logId;
+  /** A record's log time is a millisecond after that of the one before, unless it is told by offset. */
+  constructor(
+    records: readonly Uint8Array[],
+    timeUsOf: (offset: number) => number = (offset) => 1_700_000_000_000_000 + offset * 1_000,
+  ) {
     this.#entries = records.map((record, offset) => ({
       offset,
-      logTimeUs: 1_700_000_000_000_000 + offset * 1_000,
+      logTimeUs: timeUsOf(offset),
       record,
       crc: crcOf(offset),
     }));
