@@ -171,7 +171,7 @@ class Examination {
       else findings.note({ message: 'no mesh runs; start it by freshet up', place: registry });
       return findings.list;
     }
-    this.#clocks.push(this.#mesh.registryClock);
+    this.#clocks.push(...this.#mesh.clocks);
     return judgeServices(this.#mesh.mesh, { nowUs: clock.nowUs(), version: VERSION, runtime: RUNTIME });
   }
 

@@ -88,6 +88,8 @@ export interface FakeMeshOptions {
   /** How far the first source's initial rows are. */
   snapshot?: () => MessageInitShape<typeof SnapshotProgressSchema>;
   withoutNodes?: boolean;
+  /** What ingest's clock shows; 0: it does not tell. */
+  ingestNowUs?: bigint;
 }
 
 /** Nodes that answer with stated messages, on free ports, known to a registry of their own. */
@@ -103,6 +105,7 @@ export async function startFakeMesh(over: FakeMeshOptions = {}): Promise<FakeMes
   const ingest = await host((server) =>
     server.add(IngestService, {
       getIngestStatus: async () => ({
+        nowUs: over.ingestNowUs ?? 0n,
         definitionsGeneration: 3n,
         records: 12_345n,
         bytes: 999_999n,
