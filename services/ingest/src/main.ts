@@ -177,8 +177,8 @@ export async function startIngest(
     })
     .add(IngestService, {
       describeTables: describeTables((questions, s) => describeTablesOf(databases, questions, s)),
-      diagnoseSources: diagnoseSources((patienceMs, s) =>
-        diagnoseDatabases(databasesToDiagnose(config), { patienceMs, clock, signal: s }),
+      diagnoseSources: diagnoseSources(({ patienceMs, tables }, s) =>
+        diagnoseDatabases(databasesToDiagnose(config, tables), { patienceMs, clock, signal: s }),
       ),
       eraseEntity: eraseEntity(eraser),
       noteErased: noteErased(eraser),

@@ -3,9 +3,11 @@ import { ComputeService } from '@freshet/gen/freshet/compute/v1/compute_pb.ts';
 import { IngestService } from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
 import { type Node, RegistryService, Role } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
 import { ServeService } from '@freshet/gen/freshet/serve/v1/serve_pb.ts';
+import type { PostgresTable } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import type { Clock } from '@freshet/kit/clock.ts';
 import { createGrpcClient } from '@freshet/kit/grpc/client.ts';
 import { toFreshetError } from '@freshet/kit/grpc/error-mapping.ts';
+import { tablesOf } from '../definitions.ts';
 import { isHealthy } from '../mesh/health.ts';
 import { liveNodes } from '../mesh-nodes.ts';
 import type { OtherClock } from './judge-clocks.ts';
@@ -18,6 +20,8 @@ export interface GatheredMesh {
   readonly mesh: MeshFacts;
   /** The registry's, and that of each node which told it. */
   readonly clocks: readonly OtherClock[];
+  /** The tables that the definitions in force name, each once; undefined: none were applied yet. */
+  readonly tables: readonly PostgresTable[] | undefined;
 }
 
 interface AskedNode {
@@ -32,10 +36,12 @@ export async function gatherMesh(registry: string, clock: Clock, signal: AbortSi
     const began = readingOf(clock);
     const status = await client.getRegistryStatus({}, { signal });
     const registryClock = otherClock(`registry ${registry}`, status.nowUs, began, clock);
+    const { definitions } = await client.getDefinitions({}, { signal });
     const nodes = await Promise.all((await liveNodes(client, signal)).map((node) => askNode(node, clock, signal)));
     return {
       mesh: { registryAddress: registry, registry: status, nodes: nodes.map(({ facts }) => facts) },
       clocks: [registryClock, ...nodes.map(({ clock: other }) => other)].filter((other) => other !== undefined),
+      tables: definitions === undefined ? undefined : tablesOf(definitions),
     };
   } finally {
     client.close();
