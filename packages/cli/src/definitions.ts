@@ -12,6 +12,7 @@ import type {
   PlannedChange,
   RegistryService,
 } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
+import type { PostgresTable } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
 import type { GrpcClient } from '@freshet/kit/grpc/client.ts';
 
@@ -57,6 +58,12 @@ async function definitionFiles(path: string): Promise<string[]> {
     });
   }
   return files.map((name) => join(path, name));
+}
+
+/** The tables that they name, each once. */
+export function tablesOf({ sources }: Definitions): PostgresTable[] {
+  const named = sources.flatMap(({ origin }) => (origin.case === 'postgres' ? [origin.value] : []));
+  return [...new Map(named.map((one) => [JSON.stringify([one.database, one.schema, one.table]), one])).values()];
 }
 
 export async function plan(

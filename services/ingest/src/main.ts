@@ -177,23 +177,26 @@ export async function startIngest(
     })
     .add(IngestService, {
       describeTables: describeTables((questions, s) => describeTablesOf(databases, questions, s)),
-      diagnoseSources: diagnoseSources((patienceMs, s) =>
-        diagnoseDatabases(databasesToDiagnose(config), { patienceMs, clock, signal: s }),
+      diagnoseSources: diagnoseSources(({ patienceMs, tables }, s) =>
+        diagnoseDatabases(databasesToDiagnose(config, tables), { patienceMs, clock, signal: s }),
       ),
       eraseEntity: eraseEntity(eraser),
       noteErased: noteErased(eraser),
       getErase: getErase(eraser),
-      getIngestStatus: getIngestStatus(() => ({
-        logId: log.logId,
-        definitionsGeneration: node.writtenGeneration,
-        sources: sources.map((source) => source.status()),
-        missing: node.databases.filter((name) => !sources.some((source) => source.name === name)).map(notConfigured),
-        quarantined: quarantine.count,
-        held: quarantine.held,
-        alone: quarantine.alone,
-        conditions: conditions.list(),
-        kept: keeper.state,
-      })),
+      getIngestStatus: getIngestStatus(
+        () => ({
+          logId: log.logId,
+          definitionsGeneration: node.writtenGeneration,
+          sources: sources.map((source) => source.status()),
+          missing: node.databases.filter((name) => !sources.some((source) => source.name === name)).map(notConfigured),
+          quarantined: quarantine.count,
+          held: quarantine.held,
+          alone: quarantine.alone,
+          conditions: conditions.list(),
+          kept: keeper.state,
+        }),
+        clock,
+      ),
     });
   const { address } = await server.listen(config.listen);
 

@@ -326,7 +326,8 @@ describe('serve', () => {
     );
     const node = await serve('--registry', registry.address);
     await until(async () => {
-      const { knownGeneration, shards } = await clientOf(node.address).getServeStatus({});
+      const { knownGeneration, shards, nowUs } = await clientOf(node.address).getServeStatus({});
+      expect(nowUs).toBeGreaterThan(0n);
       expect({ knownGeneration, shards: shards.length }).toEqual({ knownGeneration: 1n, shards: SHARDS });
     });
     await expect(counts(node.address)).rejects.toMatchObject({ code: 'UNAVAILABLE' });

@@ -71,7 +71,7 @@ export async function startServe(
   const errors = new OnDemandErrorCounts();
   const readers = new ReaderCounts();
   const features = createFeatureHandler(replica, { clock, yieldNow: turn, errors, readers });
-  const handlers = serveHandlers(replica, features, errors, asidesIn(nodeFileSystem, config.dataDir));
+  const handlers = serveHandlers(replica, features, errors, asidesIn(nodeFileSystem, config.dataDir), clock);
   const server = createGrpcServer({ log, maxReceiveBytes: RECEIVE_BYTES_MAX })
     .add(ServeService, handlers)
     .addRawUnary(ServeService, 'getFeatures', features);

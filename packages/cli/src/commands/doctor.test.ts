@@ -11,7 +11,7 @@ import { systemClock } from '@freshet/kit/clock.ts';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { examine } from '../doctor/examine.ts';
 import type { Finding } from '../doctor/finding.ts';
-import { runFreshet as freshet, startFakeMesh } from '../testing/fake-mesh.ts';
+import { runFreshet as freshet, NOW_US, startFakeMesh } from '../testing/fake-mesh.ts';
 
 let directory: string;
 const open: (() => unknown)[] = [];
@@ -54,12 +54,37 @@ describe('doctor', () => {
     expect(code).toBe(1);
     expect(problem).toBeGreaterThan(0);
     expect(found(findings, 'services')).toContain('problem: database crm is not captured: the slot is lost');
-    expect(found(findings, 'databases')).toEqual(['problem: app@db:5432/shop cannot be looked at: nobody answers']);
+    // Asked of the tables that the definitions in force name, each once.
+    expect(found(findings, 'databases')).toEqual([
+      'problem: user app may not replicate',
+      expect.stringMatching(/^note: slot freshet_crm is not made yet/),
+      'problem: user app may not read public.clicks',
+      'problem: app@db:5432/shop cannot be looked at: nobody answers',
+    ]);
     const { out } = await freshet(['doctor', '--registry', mesh.registry]);
     expect(out).toMatch(
       /problem {2}database crm is not captured: the slot is lost {2}ingest \S+\n {11}fix DROP the slot\n/,
     );
     expect(out).toMatch(/\n\d+ problems, \d+ warnings, \d+ notes; \d+ ok\n$/);
+  });
+
+  it('compares the clock of every node that tells it with that of this machine', async () => {
+    const mesh = await startFakeMesh({
+      ingestNowUs: BigInt(NOW_US + 6_000_000),
+      shards: () => ({ nowUs: BigInt(NOW_US - 2_000_000) }),
+    });
+    open.push(() => mesh.close());
+    const findings = await examine({
+      file: undefined,
+      registry: mesh.registry,
+      env: {},
+      clock: { ...systemClock, nowUs: () => NOW_US, monotonicUs: () => 0 },
+      signal: new AbortController().signal,
+    });
+    expect(found(findings, 'clocks')).toEqual([
+      expect.stringMatching(/^warning: the clock of compute \S+ is 2\.0 s behind that of this machine$/),
+      expect.stringMatching(/^problem: the clock of ingest \S+ is 6\.0 s ahead of that of this machine$/),
+    ]);
   });
 
   it('of a mesh that does not run looks at the machine, and at the databases by itself', async () => {

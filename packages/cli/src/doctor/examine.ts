@@ -9,11 +9,12 @@ import { constants } from 'node:fs';
 import { access, stat } from 'node:fs/promises';
 import { userInfo } from 'node:os';
 import type { DatabaseDiagnosis } from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
+import type { PostgresTable } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import type { Clock } from '@freshet/kit/clock.ts';
 import { FreshetError, isFreshetError } from '@freshet/kit/errors.ts';
 import { toFreshetError } from '@freshet/kit/grpc/error-mapping.ts';
 import { RUNTIME, VERSION } from '@freshet/kit/version.ts';
-import { readDefinitionFiles } from '../definitions.ts';
+import { readDefinitionFiles, tablesOf } from '../definitions.ts';
 import { type MeshConfig, readMeshConfig } from '../mesh/mesh-config.ts';
 import { type Area, type Finding, Findings } from './finding.ts';
 import { askIngest, lookAtDatabases } from './gather-databases.ts';
@@ -58,6 +59,8 @@ class Examination {
   #processes: ProcessesFacts | undefined;
   #mesh: GatheredMesh | undefined;
   readonly #clocks: OtherClock[] = [];
+  /** Those that the definitions name: the ones in force, or, where none are known to be, those of the configuration. */
+  #tables: readonly PostgresTable[] = [];
 
   constructor(options: ExamineOptions) {
     this.#options = options;
@@ -126,7 +129,10 @@ class Examination {
       definitions.length === 0
         ? undefined
         : await readDefinitionFiles(definitions).then(
-            () => undefined,
+            (read) => {
+              this.#tables = tablesOf(read);
+              return undefined;
+            },
             (error: unknown) => toFreshetError(error),
           );
     const urlFiles = await Promise.all(
@@ -171,7 +177,8 @@ class Examination {
       else findings.note({ message: 'no mesh runs; start it by freshet up', place: registry });
       return findings.list;
     }
-    this.#clocks.push(this.#mesh.registryClock);
+    this.#clocks.push(...this.#mesh.clocks);
+    this.#tables = this.#mesh.tables ?? this.#tables;
     return judgeServices(this.#mesh.mesh, { nowUs: clock.nowUs(), version: VERSION, runtime: RUNTIME });
   }
 
@@ -199,13 +206,13 @@ class Examination {
     const config = this.#config;
     if (ingest !== undefined) {
       try {
-        return { databases: await askIngest(ingest, signal), against: 'ingest' };
+        return { databases: await askIngest(ingest, this.#tables, signal), against: 'ingest' };
       } catch (error) {
         if (config === undefined || signal.aborted) throw error;
       }
     }
     if (config === undefined) return { databases: [], against: '' };
-    return { databases: await lookAtDatabases(config, { env, signal }), against: 'this machine' };
+    return { databases: await lookAtDatabases(config, this.#tables, { env, signal }), against: 'this machine' };
   }
 }
 

@@ -4,15 +4,18 @@
  * started with the databases of the configuration. Judges nothing.
  */
 import { spawn } from 'node:child_process';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fromJson } from '@bufbuild/protobuf';
+import { create, fromJson, toJsonString } from '@bufbuild/protobuf';
 import {
   type DatabaseDiagnosis,
+  type DiagnoseSourcesRequest,
+  DiagnoseSourcesRequestSchema,
   DiagnoseSourcesResponseSchema,
   IngestService,
 } from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
+import type { PostgresTable } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
 import { createGrpcClient } from '@freshet/kit/grpc/client.ts';
 import { DIAGNOSE_PROGRAM } from '../mesh/layout.ts';
@@ -25,14 +28,22 @@ const DATABASE_MS = 5_000;
 const AROUND_MS = 5_000;
 const OUTPUT_BYTES_MAX = 16 * 1024 * 1024;
 
-/** Asks a running ingest node. */
-export async function askIngest(address: string, signal: AbortSignal): Promise<DatabaseDiagnosis[]> {
+/** Asks a running ingest node, also of the tables that definitions name. */
+export async function askIngest(
+  address: string,
+  tables: readonly PostgresTable[],
+  signal: AbortSignal,
+): Promise<DatabaseDiagnosis[]> {
   const client = createGrpcClient(IngestService, address, { deadlineMs: DATABASE_MS + AROUND_MS });
   try {
-    return (await client.diagnoseSources({ patienceMs: DATABASE_MS }, { signal })).databases;
+    return (await client.diagnoseSources(requestOf(tables), { signal })).databases;
   } finally {
     client.close();
   }
+}
+
+function requestOf(tables: readonly PostgresTable[]): DiagnoseSourcesRequest {
+  return create(DiagnoseSourcesRequestSchema, { patienceMs: DATABASE_MS, tables: [...tables] });
 }
 
 export interface LookOptions {
@@ -42,17 +53,23 @@ export interface LookOptions {
 }
 
 /** Looks at the databases of a configuration without any process of its mesh. Throws what keeps ingest from looking. */
-export async function lookAtDatabases(config: MeshConfig, { env, signal }: LookOptions): Promise<DatabaseDiagnosis[]> {
+export async function lookAtDatabases(
+  config: MeshConfig,
+  tables: readonly PostgresTable[],
+  { env, signal }: LookOptions,
+): Promise<DatabaseDiagnosis[]> {
   if (Object.keys(config.postgres).length === 0) return [];
   // URLs may hold passwords, and arguments are there for everybody to see.
   const directory = await mkdtemp(join(tmpdir(), 'freshet-doctor-'));
   try {
     const files = await writeUrlFiles(config.postgres, directory);
+    const request = join(directory, 'request.json');
+    await writeFile(request, toJsonString(DiagnoseSourcesRequestSchema, requestOf(tables)));
     const slotName = config.options.ingest['slot-name'];
     const args = [
       ...Object.entries(files).map(([name, file]) => `--postgres=${name}=@${file}`),
       ...(typeof slotName === 'string' ? [`--slot-name=${slotName}`] : []),
-      `--patience=${DATABASE_MS}ms`,
+      `--request=${request}`,
       '--log-level=error',
     ];
     const limit = AbortSignal.any([signal, AbortSignal.timeout(DATABASE_MS + AROUND_MS)]);

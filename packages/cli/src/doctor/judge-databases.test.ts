@@ -6,6 +6,7 @@
 import { create, type MessageInitShape } from '@bufbuild/protobuf';
 import {
   DatabaseDiagnosisSchema,
+  type NamedTableDiagnosisSchema,
   type ServerDiagnosisSchema,
   type SlotDiagnosisSchema,
 } from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
@@ -40,9 +41,10 @@ interface Change {
   readonly slot?: MessageInitShape<typeof SlotDiagnosisSchema> | null;
   readonly table?: { mutable: boolean; replicaIdentity: ReplicaIdentity; identified: boolean } | null;
   readonly ingestRuns?: boolean;
+  readonly named?: MessageInitShape<typeof NamedTableDiagnosisSchema>[];
 }
 
-function judged({ server, slot, table, ingestRuns = true }: Change): string[] {
+function judged({ server, slot, table, ingestRuns = true, named = [] }: Change): string[] {
   const identity = table ?? { mutable: true, replicaIdentity: ReplicaIdentity.DEFAULT, identified: true };
   const diagnosis = create(DatabaseDiagnosisSchema, {
     database: 'default',
@@ -51,6 +53,7 @@ function judged({ server, slot, table, ingestRuns = true }: Change): string[] {
     server: { ...SERVER, ...server },
     ...(slot === null ? {} : { slot: { ...SLOT, ...slot } }),
     tables: table === null ? [] : [{ schema: 'public', table: 'Orders', ...identity }],
+    named,
   });
   return judgeDatabases([diagnosis], { nowUs: 10 * 3_600_000_000, ingestRuns })
     .filter(({ level }) => level !== 'ok')
@@ -78,13 +81,29 @@ it.each<[Change['server'], RegExp]>([
 it('finds that slots or senders run out, counting the ones that are still to be made', () => {
   const full = { replicationSlots: 10, walSenders: 10 };
   expect(judged({ server: full })).toEqual([
-    expect.stringMatching(/^note: 10 of 10 replication slots/),
-    expect.stringMatching(/^note: 10 of 10 WAL senders/),
+    expect.stringMatching(
+      /^warning: 10 of 10 replication slots are in use, none is left: no table can be read.*max_replication_slots = 12;/,
+    ),
+    expect.stringMatching(
+      /^warning: 10 of 10 WAL senders are in use, none is left: a stream that is cut off cannot come back.*max_wal_senders = 12;/,
+    ),
   ]);
   expect(judged({ server: full, slot: null, table: null })).toEqual([
-    expect.stringMatching(/^problem: all 10 replication slots are in use.*max_replication_slots = 13;/),
-    expect.stringMatching(/^problem: all 10 WAL senders.*max_wal_senders = 13;/),
+    expect.stringMatching(
+      /^problem: 10 of 10 replication slots are in use, and 2 more are needed .*max_replication_slots = 14;/,
+    ),
+    expect.stringMatching(/^problem: 10 of 10 WAL senders are in use, and one more is needed .*max_wal_senders = 13;/),
     expect.stringMatching(/^note: slot freshet_default is not made yet/),
+  ]);
+  // Beside ours, one is needed for as long as initial rows are read.
+  expect(judged({ server: { replicationSlots: 9, walSenders: 9 }, slot: null, table: null })).toEqual([
+    expect.stringMatching(/^problem: 9 of 10 replication slots are in use, and 2 more are needed /),
+    expect.stringMatching(/^warning: 9 of 10 WAL senders are in use, the stream takes the last: /),
+    expect.stringMatching(/^note: slot freshet_default is not made yet/),
+  ]);
+  expect(judged({ server: { replicationSlots: 8, walSenders: 8 }, slot: null, table: null })).toHaveLength(1);
+  expect(judged({ server: { walSendersMax: 0, walSenders: 0 } })).toEqual([
+    expect.stringMatching(/^problem: max_wal_senders is 0 → /),
   ]);
 });
 
@@ -119,6 +138,23 @@ it('finds published tables whose updates fail', () => {
   expect(judged({ table: null })).toEqual([expect.stringMatching(/^note: no table is published/)]);
   // Where only inserts are published nothing fails.
   expect(judged({ table: { ...none, mutable: false } })).toEqual([]);
+});
+
+it('finds tables of definitions that may not be read, each with its SQL, and says when all may be', () => {
+  const grant = 'GRANT SELECT ON public.users TO freshet;';
+  const barred = (table: string) => ({
+    schema: 'public',
+    table,
+    problems: [{ code: 'SOURCE_NOT_READY', message: `user freshet may not read public.${table}`, remedy: grant }],
+  });
+  const well = { schema: 'public', table: 'orders', problems: [] };
+  expect(judged({ named: [well, barred('users')] })).toEqual([
+    `problem: user freshet may not read public.users → ${grant}`,
+  ]);
+  expect(judged({ named: [well] })).toEqual([]);
+  const many = judged({ named: Array.from({ length: 25 }, (_, i) => barred(`t${i}`)) });
+  expect(many).toHaveLength(21);
+  expect(many.at(-1)).toMatch(/^problem: … and 5 more/);
 });
 
 it('a database that cannot be looked at is a problem, with the reason and the remedy of who tried', () => {

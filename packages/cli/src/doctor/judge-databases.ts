@@ -1,9 +1,10 @@
 /**
- * Judges what databases offer and how their slots stand. Pure. The facts are ingest's (DiagnoseSources); what a table
- * needs beside its identity is judged at each plan, which knows the definitions.
+ * Judges what databases offer, how their slots stand, and whether the tables of definitions may be read. Pure. The facts
+ * are ingest's (DiagnoseSources); what else a table needs (event time, key) is judged at each plan.
  */
 import type {
   DatabaseDiagnosis,
+  NamedTableDiagnosis,
   PublishedTableDiagnosis,
   ServerDiagnosis,
   SlotDiagnosis,
@@ -32,7 +33,7 @@ export function judgeDatabases(databases: readonly DatabaseDiagnosis[], context:
 }
 
 function judgeDatabase(findings: Findings, diagnosis: DatabaseDiagnosis, context: DatabasesContext): void {
-  const { database, target, failure, server, slot, tables } = diagnosis;
+  const { database, target, failure, server, slot, tables, named } = diagnosis;
   const place = `database ${database}`;
   if (failure !== undefined || server === undefined) {
     findings.problem({
@@ -49,6 +50,7 @@ function judgeDatabase(findings: Findings, diagnosis: DatabaseDiagnosis, context
   }
   judgeSlot(findings, diagnosis, context, place);
   judgeTables(findings, tables, slot !== undefined, place);
+  judgeNamed(findings, named, place);
 }
 
 function judgeServer(findings: Findings, server: ServerDiagnosis, slotNeeded: boolean, place: string): void {
@@ -91,7 +93,10 @@ function judgeServer(findings: Findings, server: ServerDiagnosis, slotNeeded: bo
   judgeFree(findings, place, 'replication slots', 'max_replication_slots', {
     used: server.replicationSlots,
     max: server.replicationSlotsMax,
-    wanted: slotNeeded ? 1 : 0,
+    // Ours, and one for as long as initial rows are read.
+    wanted: slotNeeded ? 2 : 0,
+    lasting: slotNeeded ? 1 : 0,
+    hinders: 'no table can be read for the first time or anew, which takes one for a while',
     look: 'SELECT slot_name, active FROM pg_replication_slots;',
   });
   judgeFree(findings, place, 'WAL senders', 'max_wal_senders', {
@@ -99,6 +104,9 @@ function judgeServer(findings: Findings, server: ServerDiagnosis, slotNeeded: bo
     max: server.walSendersMax,
     // A reader that runs has its own already.
     wanted: slotNeeded ? 1 : 0,
+    lasting: slotNeeded ? 1 : 0,
+    hinders:
+      'a stream that is cut off cannot come back before the server has noticed, and no table can be read for the first time or anew',
     look: 'SELECT application_name, client_addr FROM pg_stat_replication;',
   });
   if (server.slotWalKeepBytes < 0n) {
@@ -114,21 +122,26 @@ function judgeServer(findings: Findings, server: ServerDiagnosis, slotNeeded: bo
 interface Supply {
   readonly used: number;
   readonly max: number;
+  /** How many more are needed to capture anything. */
   readonly wanted: number;
+  /** How many of them are kept. */
+  readonly lasting: number;
+  /** What cannot be while none is left. */
+  readonly hinders: string;
   /** SQL that shows who uses them. */
   readonly look: string;
 }
 
 function judgeFree(findings: Findings, place: string, what: string, setting: string, supply: Supply): void {
-  const { used, max, wanted, look } = supply;
+  const { used, max, wanted, lasting, hinders, look } = supply;
+  const remedy = `ALTER SYSTEM SET ${setting} = ${Math.max(10, used + wanted + 2)}; -- then restart Postgres. Or end one that nobody needs: ${look}`;
   if (max === 0 || used + wanted > max) {
-    findings.problem({
-      message: `all ${max} ${what} are in use, and one more is needed`,
-      remedy: `ALTER SYSTEM SET ${setting} = ${Math.max(10, used + wanted + 2)}; -- then restart Postgres. Or end one that nobody needs: ${look}`,
-      place,
-    });
-  } else if (used + wanted === max) {
-    findings.note({ message: `${used + wanted} of ${max} ${what} are in use: none is left`, remedy: look, place });
+    const needed = wanted === 1 ? 'one more is needed' : `${wanted} more are needed`;
+    const message = max === 0 ? `${setting} is 0` : `${used} of ${max} ${what} are in use, and ${needed}`;
+    findings.problem({ message, remedy, place });
+  } else if (used + lasting === max) {
+    const last = lasting === 0 ? 'none is left' : 'the stream takes the last';
+    findings.warning({ message: `${used} of ${max} ${what} are in use, ${last}: ${hinders}`, remedy, place });
   }
 }
 
@@ -250,6 +263,18 @@ function judgeTables(
     findings.note({ message: 'no table is published: nothing is captured', place });
   }
   if (tables.length > 0 && bad.length === 0) findings.ok(`${tables.length} tables are published`, place);
+}
+
+/** Tables of definitions that cannot be read: what ingest's preflight would say of them, with its SQL. */
+function judgeNamed(findings: Findings, named: readonly NamedTableDiagnosis[], place: string): void {
+  const problems = named.flatMap((table) => table.problems);
+  for (const { message, remedy } of problems.slice(0, TABLES_SHOWN_MAX)) findings.problem({ message, remedy, place });
+  if (problems.length > TABLES_SHOWN_MAX) {
+    findings.problem({ message: `… and ${problems.length - TABLES_SHOWN_MAX} more of tables of definitions`, place });
+  }
+  if (named.length > 0 && problems.length === 0) {
+    findings.ok(`${named.length} tables that definitions name may be read`, place);
+  }
 }
 
 /** "18.4" */

@@ -157,6 +157,31 @@ describe('clocks', () => {
       expect.stringMatching(/^warning: this machine's clock was set by -2\.0 s/),
     ]);
   });
+
+  it('of two nodes are compared as well where ours lies between them', () => {
+    const apart = (serve: number, compute: number, uncertainUs = 0): string[] =>
+      bad(
+        judgeClocks({
+          steppedUs: 0,
+          watchedUs: 1_000_000,
+          others: [
+            { whose: 'serve b', against: 'this machine', aheadUs: serve, uncertainUs },
+            { whose: 'database a', against: 'ingest', aheadUs: 0, uncertainUs: 0 },
+            { whose: 'compute c', against: 'this machine', aheadUs: compute, uncertainUs },
+          ],
+        }),
+      );
+    expect(apart(3_000_000, -1_900_000)).toEqual([
+      expect.stringMatching(/^warning: the clock of serve b is 3\.0 s ahead of that of this machine/),
+      expect.stringMatching(/^warning: the clock of compute c is 1\.9 s behind that of this machine/),
+    ]);
+    expect(apart(3_000_000, -3_000_000)).toContainEqual(
+      expect.stringMatching(/^problem: the clock of serve b is 6\.0 s ahead of that of compute c/),
+    );
+    expect(apart(3_000_000, -3_000_000, 600_000)).not.toContainEqual(expect.stringMatching(/^problem/));
+    // One that is too far from ours is told once.
+    expect(apart(6_000_000, 0)).toEqual([expect.stringMatching(/^problem: .*serve b is 6\.0 s ahead/)]);
+  });
 });
 
 describe('the configuration', () => {

@@ -81,6 +81,20 @@ export const PLAN: MessageInitShape<typeof PlanDefinitionsResponseSchema> = {
   notes: ['Source clicks has no event time.'],
 };
 
+const CLICKS = { database: 'crm', schema: 'public', table: 'clicks' };
+/** What ingest says of a table that it may not read. */
+const BARRED = { message: 'user app may not read public.clicks', remedy: 'GRANT SELECT ON public.clicks TO app;' };
+/** A server that is well, less a role that may replicate. */
+const DIAGNOSED = {
+  version: 180_004,
+  walLevel: 'logical',
+  replicationSlotsMax: 10,
+  walSendersMax: 10,
+  slotWalKeepBytes: 1n,
+  mayCreate: true,
+  user: 'app',
+};
+
 export interface FakeMeshOptions {
   plan?: MessageInitShape<typeof PlanDefinitionsResponseSchema>;
   serve?: Handlers<typeof ServeService>;
@@ -88,6 +102,8 @@ export interface FakeMeshOptions {
   /** How far the first source's initial rows are. */
   snapshot?: () => MessageInitShape<typeof SnapshotProgressSchema>;
   withoutNodes?: boolean;
+  /** What ingest's clock shows; 0: it does not tell. */
+  ingestNowUs?: bigint;
 }
 
 /** Nodes that answer with stated messages, on free ports, known to a registry of their own. */
@@ -103,6 +119,7 @@ export async function startFakeMesh(over: FakeMeshOptions = {}): Promise<FakeMes
   const ingest = await host((server) =>
     server.add(IngestService, {
       getIngestStatus: async () => ({
+        nowUs: over.ingestNowUs ?? 0n,
         definitionsGeneration: 3n,
         records: 12_345n,
         bytes: 999_999n,
@@ -138,8 +155,16 @@ export async function startFakeMesh(over: FakeMeshOptions = {}): Promise<FakeMes
           },
         ],
       }),
-      diagnoseSources: async () => ({
-        databases: [{ database: 'default', target: 'app@db:5432/shop', failure: { message: 'nobody answers' } }],
+      diagnoseSources: async ({ tables }) => ({
+        databases: [
+          {
+            database: 'crm',
+            slotName: 'freshet_crm',
+            server: DIAGNOSED,
+            named: tables.map(({ schema, table }) => ({ schema, table, problems: [BARRED] })),
+          },
+          { database: 'default', target: 'app@db:5432/shop', failure: { message: 'nobody answers' } },
+        ],
       }),
     }),
   );
@@ -215,6 +240,9 @@ export async function startFakeMesh(over: FakeMeshOptions = {}): Promise<FakeMes
         return { generation: 3n };
       },
       getDefinitions: async () => ({
+        definitions: {
+          sources: ['clicks', 'views'].map((name) => ({ name, origin: { case: 'postgres' as const, value: CLICKS } })),
+        },
         resolved: {
           generation: 3n,
           services: [{ name: 'recommendations' }],

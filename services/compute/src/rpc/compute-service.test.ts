@@ -105,7 +105,8 @@ describe('GetComputeStatus', () => {
   });
 
   it('F1: says where the shards are, with a digest when asked', async () => {
-    const { shards } = await client.getComputeStatus({});
+    const { shards, nowUs } = await client.getComputeStatus({});
+    expect(nowUs).toBe(BigInt(rig.clock.nowUs()));
     expect(shards).toHaveLength(1);
     expect(shards[0]).toMatchObject({ shard: 0, position: 2n, logEnd: 2n, definitionsGeneration: 1n, followers: 0 });
     expect(shards[0]?.digest).toHaveLength(0);

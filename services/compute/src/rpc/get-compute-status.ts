@@ -11,7 +11,7 @@ import type { ComputeHandlers, HandlerOptions } from './handlers.ts';
 
 export function getComputeStatus(
   running: ShardSource,
-  { upkeep, partitions }: HandlerOptions,
+  { clock, upkeep, partitions }: HandlerOptions,
 ): ComputeHandlers['getComputeStatus'] {
   return async (request) => {
     const shards: MessageInitShape<typeof ShardStatusSchema>[] = [];
@@ -24,7 +24,7 @@ export function getComputeStatus(
       ...running.shards.flatMap(leftOut),
       ...running.shards.flatMap(beganLate),
     ];
-    return { shards, partitions, conditions };
+    return { shards, partitions, conditions, nowUs: BigInt(clock.nowUs()) };
   };
 }
 

@@ -67,8 +67,11 @@ export interface TableQuestion {
   readonly table: string;
 }
 
+/** What decides whether a table can be read at all. */
+export type TableAccess = Pick<CatalogTable, 'kind' | 'persistence' | 'maySelect' | 'owner' | 'rowSecurity'>;
+
 /** What is wrong with a table, whatever is asked of its key; undefined: it is not there, or not to be seen. */
-export function tableFindings(question: TableQuestion, table: CatalogTable | undefined, user: string): FreshetError[] {
+export function tableFindings(question: TableQuestion, table: TableAccess | undefined, user: string): FreshetError[] {
   const name = tableName(question.schema, question.table);
   const findings: FreshetError[] = [];
   const add = (message: string, remedy: string): void => {

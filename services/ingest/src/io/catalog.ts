@@ -5,7 +5,7 @@
 import { must } from '@freshet/kit/assert.ts';
 import type { CatalogColumn, CatalogDomain, CatalogTable } from '../core/contract.ts';
 import { parseLsn } from '../core/lsn.ts';
-import type { ServerFacts } from '../core/preflight.ts';
+import type { ServerFacts, TableAccess, TableQuestion } from '../core/preflight.ts';
 import type { SlotFacts } from '../core/source-state.ts';
 import { quoteLiteral } from '../core/sql.ts';
 import type { PgConnection } from './pg/pg-connection.ts';
@@ -82,6 +82,33 @@ export async function readRowsEstimate(
   return count === null || count === undefined ? undefined : BigInt(count);
 }
 
+/** Whether each of the tables can be read, by one query, in order; undefined where there is none of that name. */
+export async function readAccess(
+  connection: PgConnection,
+  tables: readonly TableQuestion[],
+): Promise<(TableAccess | undefined)[]> {
+  const asked = JSON.stringify(tables.map(({ schema, table }) => ({ schema, table })));
+  const { rows } = await connection.query(`
+    SELECT c.relkind, c.relpersistence, ${MAY_SELECT}, pg_get_userbyid(c.relowner), row_security_active(c.oid)
+      FROM jsonb_array_elements(${quoteLiteral(asked)}::jsonb) WITH ORDINALITY a (asked, place)
+      LEFT JOIN pg_namespace n ON n.nspname = a.asked->>'schema'
+      LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = a.asked->>'table'
+     ORDER BY a.place`);
+  return rows.map(([kind, persistence, maySelect, owner, rowSecurity]) =>
+    kind === null || kind === undefined
+      ? undefined
+      : {
+          kind,
+          persistence: persistence ?? '',
+          maySelect: maySelect === 't',
+          owner: owner ?? '',
+          rowSecurity: rowSecurity === 't',
+        },
+  );
+}
+
+const MAY_SELECT = `has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')`;
+
 /** A table as the catalog has it; undefined when there is none of that name. */
 export async function readTable(
   connection: PgConnection,
@@ -90,7 +117,7 @@ export async function readTable(
 ): Promise<CatalogTable | undefined> {
   const { rows } = await connection.query(`
     SELECT c.oid, c.relkind, c.relpersistence, c.relreplident,
-           has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'), pg_get_userbyid(c.relowner),
+           ${MAY_SELECT}, pg_get_userbyid(c.relowner),
            ${indexColumns('indisprimary')}, ${indexColumns('indisreplident')}, row_security_active(c.oid)
       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
      WHERE n.nspname = ${quoteLiteral(schema)} AND c.relname = ${quoteLiteral(table)}`);

@@ -10,7 +10,9 @@ import { ReplicaIdentity } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import { must } from '@freshet/kit/assert.ts';
 import { systemClock } from '@freshet/kit/clock.ts';
 import { type RunningPostgres, startPostgres } from '@freshet/testkit/postgres/embedded-postgres.ts';
+import postgres from 'postgres';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
+import type { TableQuestion } from '../core/preflight.ts';
 import { createDatabase, SLOT, type TestDatabase } from '../testing/capture.ts';
 import { diagnoseDatabases } from './diagnose.ts';
 import { parseConnectionUrl } from './pg/connection-url.ts';
@@ -26,8 +28,13 @@ beforeEach(async () => {
 });
 afterEach(() => database.drop());
 
-async function diagnose(url: string = database.url, patienceMs = 5_000): Promise<DatabaseDiagnosis> {
-  const [diagnosis] = await diagnoseDatabases([{ name: 'shop', target: parseConnectionUrl(url), slotName: SLOT }], {
+async function diagnose(
+  url: string = database.url,
+  patienceMs = 5_000,
+  tables: readonly TableQuestion[] = [],
+): Promise<DatabaseDiagnosis> {
+  const asked = { name: 'shop', target: parseConnectionUrl(url), slotName: SLOT, tables };
+  const [diagnosis] = await diagnoseDatabases([asked], {
     patienceMs,
     clock: systemClock,
     signal: new AbortController().signal,
@@ -69,6 +76,58 @@ it('tells what a user may not do', async () => {
     expect(diagnosis.server).toMatchObject({ mayReplicate: false, mayCreate: false, user: `${name}_weak` });
   } finally {
     await sql.unsafe(`DROP ROLE ${name}_weak`);
+  }
+});
+
+it('tells of the tables that definitions name whether they may be read, with the SQL that makes it so', async () => {
+  const { sql, name } = database;
+  const user = `${name}_weak`;
+  await sql.unsafe(`CREATE ROLE ${user} LOGIN PASSWORD 'x'`);
+  try {
+    await sql.unsafe(`
+      CREATE TABLE mine (id int8); GRANT SELECT ON mine TO ${user};
+      CREATE TABLE other (id int8);
+      CREATE VIEW seen AS SELECT 1 AS id; GRANT SELECT ON seen TO ${user};
+      CREATE SCHEMA "in side"; CREATE TABLE "in side"."It's" (id int8); GRANT SELECT ON "in side"."It's" TO ${user};
+      CREATE TABLE masked (id int8); ALTER TABLE masked ENABLE ROW LEVEL SECURITY; GRANT SELECT ON masked TO ${user}`);
+    const url = new URL(database.url);
+    url.username = user;
+    url.password = 'x';
+    const tables = [
+      ...['other', 'mine', 'absent', 'seen', 'masked'].map((table) => ({ schema: 'public', table })),
+      { schema: 'in side', table: "It's" },
+      { schema: 'nowhere', table: 'mine' },
+    ];
+    const { named } = await diagnose(url.href, undefined, tables);
+    expect(named.map(({ schema, table }) => ({ schema, table }))).toEqual(tables);
+    const told = named.map(({ problems }) => problems.map(({ message, remedy }) => `${message} → ${remedy}`));
+    expect(told).toEqual([
+      [`user ${user} may not read public.other → GRANT SELECT ON public.other TO "${user}";`],
+      [],
+      [expect.stringMatching(/^there is no table public\.absent/)],
+      [expect.stringMatching(/^public\.seen is a view/)],
+      [expect.stringMatching(/^row-level security hides rows of public\.masked/)],
+      [expect.stringContaining(`→ GRANT USAGE ON SCHEMA "in side" TO "${user}"; GRANT SELECT ON "in side"."It's" TO`)],
+      [expect.stringMatching(/^there is no table nowhere\.mine/)],
+    ]);
+    // What it says is what is missing.
+    await sql.unsafe(
+      told
+        .flat()
+        .flatMap((text) => /→ (GRANT .*)$/.exec(text)?.[1] ?? [])
+        .join(' '),
+    );
+    const granted = await diagnose(url.href, undefined, tables);
+    expect(granted.named.map(({ problems }) => problems.length)).toEqual([0, 0, 1, 1, 1, 0, 1]);
+    const reader = postgres(url.href, { max: 1, onnotice: () => {} });
+    try {
+      expect(await reader`SELECT count(*) FROM other`).toHaveLength(1);
+      expect(await reader`SELECT count(*) FROM "in side"."It's"`).toHaveLength(1);
+    } finally {
+      await reader.end();
+    }
+  } finally {
+    await sql.unsafe(`DROP OWNED BY ${user}; DROP ROLE ${user}`);
   }
 });
 

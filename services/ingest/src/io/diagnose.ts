@@ -8,6 +8,7 @@
 import type { DescMessage, MessageInitShape } from '@bufbuild/protobuf';
 import type {
   DatabaseDiagnosisSchema,
+  NamedTableDiagnosisSchema,
   PublishedTableDiagnosisSchema,
   ServerDiagnosisSchema,
   SlotDiagnosisSchema,
@@ -17,7 +18,9 @@ import { must } from '@freshet/kit/assert.ts';
 import type { Clock } from '@freshet/kit/clock.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
 import { toErrorDetail, toFreshetError } from '@freshet/kit/grpc/error-mapping.ts';
+import { type TableQuestion, tableFindings } from '../core/preflight.ts';
 import { quoteLiteral } from '../core/sql.ts';
+import { readAccess } from './catalog.ts';
 import { type ConnectionTarget, describeTarget } from './pg/connection-url.ts';
 import { type PgConnection, withConnection } from './pg/pg-connection.ts';
 import { fromPgError } from './pg/pg-error.ts';
@@ -27,6 +30,8 @@ export interface DatabaseToDiagnose {
   readonly name: string;
   readonly target: ConnectionTarget;
   readonly slotName: string;
+  /** The tables of it that definitions name. */
+  readonly tables: readonly TableQuestion[];
 }
 
 export interface DiagnoseOptions {
@@ -59,7 +64,9 @@ async function diagnose(database: DatabaseToDiagnose, options: DiagnoseOptions):
       withConnection({ target, applicationName: 'freshet doctor' }, signal, async (connection) => {
         const server = await readServer(connection, options.clock);
         const slot = await readSlot(connection, slotName, must(server.version));
-        return { server, ...(slot && { slot }), tables: await readTables(connection, slotName) };
+        const tables = await readTables(connection, slotName);
+        const named = await readNamed(connection, database.tables, server.user ?? '');
+        return { server, ...(slot && { slot }), tables, named };
       }),
     );
     return { ...named, ...facts };
@@ -197,5 +204,20 @@ async function readTables(
     mutable: publication === names.mutable,
     replicaIdentity: IDENTITIES[identity ?? ''] ?? ReplicaIdentity.UNSPECIFIED,
     identified: identified === 't',
+  }));
+}
+
+async function readNamed(
+  connection: PgConnection,
+  tables: readonly TableQuestion[],
+  user: string,
+): Promise<Init<typeof NamedTableDiagnosisSchema>[]> {
+  const asked = tables.slice(0, TABLES_MAX);
+  if (asked.length === 0) return [];
+  const access = await readAccess(connection, asked);
+  return asked.map(({ schema, table }, i) => ({
+    schema,
+    table,
+    problems: tableFindings({ schema, table }, access[i], user).map(toErrorDetail),
   }));
 }

@@ -9,6 +9,7 @@ import {
   SourceState as State,
 } from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
 import type { Condition } from '@freshet/gen/freshet/type/v1/condition_pb.ts';
+import type { Clock } from '@freshet/kit/clock.ts';
 import type { FreshetError } from '@freshet/kit/errors.ts';
 import { toErrorDetail } from '@freshet/kit/grpc/error-mapping.ts';
 import type { KeptPartition, RetentionState } from '@freshet/log/retention-keeper.ts';
@@ -38,6 +39,7 @@ export interface IngestReport {
 /** The handler. */
 export function getIngestStatus(
   report: () => IngestReport,
+  clock: Clock,
 ): (request: GetIngestStatusRequest) => Promise<MessageInitShape<typeof GetIngestStatusResponseSchema>> {
   return () => {
     const { logId, definitionsGeneration, sources, missing, quarantined, held, alone, conditions, kept } = report();
@@ -45,6 +47,7 @@ export function getIngestStatus(
       BigInt(sources.reduce((total, source) => total + count(source), 0));
     return Promise.resolve({
       logId: Buffer.from(logId, 'hex'),
+      nowUs: BigInt(clock.nowUs()),
       definitionsGeneration,
       records: sum(({ records }) => records),
       bytes: sum(({ recordBytes }) => recordBytes),

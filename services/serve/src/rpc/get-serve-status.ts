@@ -2,11 +2,16 @@
 
 import { create } from '@bufbuild/protobuf';
 import { type GetServeStatusResponse, GetServeStatusResponseSchema } from '@freshet/gen/freshet/serve/v1/serve_pb.ts';
+import type { Clock } from '@freshet/kit/clock.ts';
 import { fromHex } from '@freshet/kit/hex.ts';
 import type { Replica } from '@freshet/replica/replica.ts';
 import type { OnDemandErrorCounts } from '../core/on-demand-errors.ts';
 
-export function getServeStatus(replica: Replica, errors: OnDemandErrorCounts): () => Promise<GetServeStatusResponse> {
+export function getServeStatus(
+  replica: Replica,
+  errors: OnDemandErrorCounts,
+  clock: Clock,
+): () => Promise<GetServeStatusResponse> {
   return async () =>
     create(GetServeStatusResponseSchema, {
       shards: replica.shards().map((shard) => ({
@@ -23,6 +28,7 @@ export function getServeStatus(replica: Replica, errors: OnDemandErrorCounts): (
         standstillUs: BigInt(Math.round(shard.standstillUs)),
         standing: shard.standing.map(fromHex),
       })),
+      nowUs: BigInt(clock.nowUs()),
       servingGeneration: replica.catalog.generation,
       knownGeneration: replica.knownGeneration,
       rows: BigInt(replica.rowCount),
