@@ -94,7 +94,7 @@ export class LogNode {
 
 /** Starts compute; the promise has where it listens, or why it does not. */
 export function startCompute(log: string, dataDir: string, listening: PromiseWithResolvers<string>): ChildProcess {
-  const args = ['--log', log, '--data-dir', dataDir, '--listen', '127.0.0.1:0'];
+  const args = ['--log', log, '--data-dir', dataDir, '--listen', '127.0.0.1:0', '--http-listen', '127.0.0.1:0'];
   // A service takes FRESHET_ variables for its own options, and refuses what it does not know.
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('FRESHET_')));
   const child = spawn(process.execPath, [COMPUTE, ...args], { stdio: ['ignore', 'inherit', 'pipe'], env });

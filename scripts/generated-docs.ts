@@ -1,10 +1,23 @@
 /** The pages of docs/ that are made from tables in the code, so that they cannot say anything else. */
+import { create } from '@bufbuild/protobuf';
+import { GetComputeStatusResponseSchema } from '@freshet/gen/freshet/compute/v1/compute_pb.ts';
+import { GetIngestStatusResponseSchema, IngestService } from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
+import { GetRegistryStatusResponseSchema } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
+import { GetServeStatusResponseSchema } from '@freshet/gen/freshet/serve/v1/serve_pb.ts';
 import { envOf, flagOf, type OptionTable } from '@freshet/kit/config.ts';
 import { ERROR_CODES } from '@freshet/kit/error-codes.ts';
+import { CallCounts } from '@freshet/kit/metrics/call-counts.ts';
+import { conditionMetrics } from '@freshet/kit/metrics/condition-metrics.ts';
+import type { MetricFamily } from '@freshet/kit/metrics/exposition.ts';
+import { watchProcess } from '@freshet/kit/metrics/process-metrics.ts';
 import { OPTIONS as COMPUTE } from '../services/compute/src/config.ts';
+import { computeMetrics } from '../services/compute/src/core/metrics.ts';
 import { OPTIONS as INGEST } from '../services/ingest/src/config.ts';
+import { ingestMetrics } from '../services/ingest/src/core/metrics.ts';
 import { OPTIONS as REGISTRY } from '../services/registry/src/config.ts';
+import { registryMetrics } from '../services/registry/src/core/metrics.ts';
 import { OPTIONS as SERVE } from '../services/serve/src/config.ts';
+import { serveMetrics } from '../services/serve/src/core/metrics.ts';
 import { INVARIANTS } from '../test/tidy/invariants.ts';
 
 export interface GeneratedDoc {
@@ -17,6 +30,7 @@ export function generatedDocs(): GeneratedDoc[] {
   return [
     { path: 'docs/errors.md', text: errorsPage() },
     { path: 'docs/invariants.md', text: invariantsPage() },
+    { path: 'docs/metrics.md', text: metricsPage() },
     { path: 'docs/options.md', text: optionsPage() },
   ];
 }
@@ -71,6 +85,63 @@ function optionsPage(): string {
     '`freshet up`, options stand below the name of the service, without the dashes; those by which its services find each',
     'other (`listen`, `http-listen`, `registry`, `log`, `partitions`, `postgres`) are told by `host:`, `ports:`, `partitions:`',
     'and `postgres:` at its top.',
+    '',
+    ...sections,
+  ].join('\n');
+}
+
+/** The metrics by service, each with one series at least where that can be, for the names of its labels. */
+function metricsByService(): Readonly<Record<string, readonly MetricFamily[]>> {
+  const conditions = [{ id: '', code: '' }];
+  const none = (): number => 0;
+  const calls = new CallCounts();
+  calls.of(IngestService.method.getIngestStatus).ok += 1;
+  const ingest = create(GetIngestStatusResponseSchema, {
+    conditions,
+    sources: [{ snapshot: {} }],
+    partitions: [{}],
+  });
+  const compute = create(GetComputeStatusResponseSchema, { conditions, shards: [{}] });
+  const serve = create(GetServeStatusResponseSchema, {
+    conditions,
+    shards: [{ completeThroughUs: 1n }],
+    onDemand: [{}],
+  });
+  const registry = create(GetRegistryStatusResponseSchema, { conditions });
+  const ofAll = [...conditionMetrics(ingest.conditions), calls.metrics(), ...watchProcess(AbortSignal.abort())()];
+  const names = new Set(ofAll.map(({ name }) => name));
+  const own = (all: readonly MetricFamily[]): MetricFamily[] => all.filter(({ name }) => !names.has(name));
+  const kept = { numbers: [0], repairs: none, restores: none, checkpoints: () => [], scrubbedAtUs: none };
+  return {
+    'Every service': ofAll,
+    ingest: own(ingestMetrics(ingest, { logDamage: 0, logScrubbedUs: undefined, quarantineDamage: 0 })),
+    compute: own(computeMetrics(compute, kept)),
+    serve: own(serveMetrics(serve, { damages: 0, heals: 0, bootstraps: 0 }, 0)),
+    registry: own(registryMetrics(registry)),
+  };
+}
+
+function metricsPage(): string {
+  const sections = Object.entries(metricsByService()).flatMap(([name, families]) => [
+    `## ${name}`,
+    '',
+    '| Metric | Type | Labels | What it is |',
+    '|---|---|---|---|',
+    ...families.map((family) => {
+      const labels = Object.keys(family.samples[0]?.labels ?? {}).map((label) => `\`${label}\``);
+      return `| \`${family.name}\` | ${family.type} | ${labels.join(', ')} | ${family.help} |`;
+    }),
+    '',
+  ]);
+  return [
+    '# Metrics',
+    '',
+    "<!-- Generated from the services' src/core/metrics.ts and packages/kit/src/metrics by npm run generate. -->",
+    '',
+    'Each service tells these at `GET /metrics` on its HTTP port (ingest 7411, compute 7412, serve 7413, registry 7414), in',
+    "Prometheus' text format, without credentials. A label is a shard, a partition, a database, a method, a condition or a name",
+    'in definitions, never a key of a row. A counter begins at 0 when the process starts; those that count "since the state was',
+    'made" are part of the state, outlive the process, and go back with it when it is restored.',
     '',
     ...sections,
   ].join('\n');

@@ -27,7 +27,7 @@ export function readOptions(args: readonly string[]): StorefrontOptions {
     .option('--json', 'unattended: end with one JSON line', false)
     .option('--postgres <url>', 'your own database instead of the embedded one')
     .option('--data-dir <directory>', 'where everything is kept; starting again resumes', '.freshet/storefront')
-    .addOption(new Option('--free-ports', 'any free ports instead of 7401 to 7404, 7413 and 7414').default(false))
+    .addOption(new Option('--free-ports', 'any free ports instead of 7401 to 7404 and 7411 to 7414').default(false))
     .option('--verbose', 'also print what the services log', false)
     .addHelpText(
       'after',

@@ -49,6 +49,7 @@ async function startSecond(directory: string): Promise<void> {
   writeFileSync(url, under.database.url, { mode: 0o600 });
   const options = {
     listen: `127.0.0.1:${must(port)}`,
+    'http-listen': '127.0.0.1:0',
     registry: under.mesh.addresses.registry,
     'data-dir': directory,
     partitions: '8',

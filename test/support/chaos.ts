@@ -127,6 +127,8 @@ class SecondCompute {
         join(directory, 'compute-2'),
         '--listen',
         '127.0.0.1:0',
+        '--http-listen',
+        '127.0.0.1:0',
         '--log-level',
         'error',
       ],

@@ -315,7 +315,8 @@ The configuration, with its defaults:
   data_dir: .freshet               everything that is kept; relative to the file
   partitions: 8                    fixed for the life of data_dir
   host: 127.0.0.1
-  ports: { registry: 7404, registry_http: 7414, ingest: 7401, compute: 7402, serve: 7403, serve_http: 7413 }
+  ports: { registry: 7404, registry_http: 7414, ingest: 7401, ingest_http: 7411,
+           compute: 7402, compute_http: 7412, serve: 7403, serve_http: 7413 }
                                    0: any free port
   postgres:                        required: databases by name, as a URL or { file: <a file that holds it> }
     default: postgres://app@localhost:5432/shop

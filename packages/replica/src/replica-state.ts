@@ -48,6 +48,14 @@ export interface DiscardedCopy {
 /** Which frames may bring rows: all, those of views that are served already, none. By the memory that there is. */
 export type Admission = 'all' | 'served' | 'none';
 
+/** What happened since the process started. */
+export interface StateCounts {
+  /** Shards that the disk had lost and that were whole again. */
+  heals: number;
+  /** Shards whose rows were begun from nothing: for the first time, or of another log or history. */
+  bootstraps: number;
+}
+
 /** What became of a frame. */
 export type FrameOutcome =
   /** Applied; `rest` is to be run to its end before the shard's next frame. */
@@ -72,6 +80,7 @@ export class ReplicaState {
   /** The definitions differ from the disk. */
   setsDirty = false;
   admission: Admission = 'all';
+  readonly counts: StateCounts = { heals: 0, bootstraps: 0 };
   #nextTable = 1;
   #nextCopy = 1;
 
@@ -283,12 +292,14 @@ export class ReplicaState {
     if (after !== 0) return undefined;
     if (served.logId === '' && this.#adopts(logId, shard)) {
       served.logId = logId;
+      this.counts.bootstraps += 1;
       return served;
     }
     // Another history begins with a page; a frame that ends a catch-up from 0 is one that we had before.
     if ((frame.cursor?.views.length ?? 0) > 0) return undefined;
     if (incoming !== undefined) this.#discard(incoming);
     shard.incoming = this.newCopy(frame.shard, logId);
+    this.counts.bootstraps += 1;
     return shard.incoming;
   }
 
@@ -365,6 +376,7 @@ export class ReplicaState {
     const number = shard.served.shard;
     for (const { tables } of viewsOf(this.catalog)) if (tables[number]?.completeThroughUs === NOT_READABLE_US) return;
     shard.lost = false;
+    this.counts.heals += 1;
     this.servedDirty = true;
   }
 

@@ -25,7 +25,7 @@ import type { ChangesClient } from './connections.ts';
 import { DeadRows } from './dead-rows.ts';
 import { DiskKeeper } from './disk-keeper.ts';
 import { Follower } from './follower.ts';
-import type { ReplicaState, Shard } from './replica-state.ts';
+import type { ReplicaState, Shard, StateCounts } from './replica-state.ts';
 import { ReplicaStore } from './replica-store.ts';
 import { type PendingGeneration, ReplicaWatch } from './replica-watch.ts';
 import { RowReader } from './row-reader.ts';
@@ -83,12 +83,19 @@ export interface ShardReport {
   readonly standing: readonly string[];
 }
 
+/** What happened since the process started. */
+export interface ReplicaCounts extends StateCounts {
+  /** How often the disk was found to have damaged the replica. */
+  damages: number;
+}
+
 const WATCH_MS = 500;
 
 interface Parts {
   readonly store: ReplicaStore;
   readonly state: ReplicaState;
   readonly conditions: ConditionBoard;
+  readonly damages: { count: number };
 }
 
 export class Replica {
@@ -104,12 +111,14 @@ export class Replica {
   readonly #watching: Promise<void>;
   readonly #dead: DeadRows;
   readonly #sweeping: Promise<void>;
+  readonly #damages: { readonly count: number };
 
-  private constructor(options: ReplicaOptions, { store, state, conditions }: Parts) {
+  private constructor(options: ReplicaOptions, { store, state, conditions, damages }: Parts) {
     const { clock, log } = options;
     this.#store = store;
     this.#state = state;
     this.#conditions = conditions;
+    this.#damages = damages;
     this.#clock = clock;
     this.reader = new RowReader(options.maxSteps);
     this.#disk = new DiskKeeper({
@@ -147,14 +156,16 @@ export class Replica {
     const { clock, log } = options;
     const conditions = options.conditions ?? new ConditionBoard({ clock, log });
     const directory = join(options.directory, 'replica');
+    const damages = { count: 0 };
     const onDamage = (message: string): void => {
+      damages.count += 1;
       log.warn('the disk has damaged the replica', { what: message });
       const remedy = 'nothing for now: it heals itself; look at the disk if it happens again';
       conditions.raise('replica/damage', { code: 'DATA_DAMAGED', message, remedy, place: directory });
     };
     const store = await ReplicaStore.open({ stores: options.stores ?? levelStores, directory, onDamage });
     try {
-      return new Replica(options, { store, state: await store.load(), conditions });
+      return new Replica(options, { store, state: await store.load(), conditions, damages });
     } catch (error) {
       await store.close();
       throw error;
@@ -187,6 +198,10 @@ export class Replica {
   /** Bytes of memory that rows take, about. */
   get rowBytes(): number {
     return this.#state.bytes;
+  }
+
+  get counts(): ReplicaCounts {
+    return { ...this.#state.counts, damages: this.#damages.count };
   }
 
   /** Takes newer definitions. */

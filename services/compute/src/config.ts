@@ -8,6 +8,12 @@ export const OPTIONS = {
     parse: parsers.address,
     fallback: '127.0.0.1:7402',
   },
+  httpListen: {
+    description: 'where GET /metrics is answered, over HTTP; port 0 takes any free one',
+    form: 'host:port',
+    parse: parsers.address,
+    fallback: '127.0.0.1:7412',
+  },
   advertise: {
     description: 'where other nodes reach this one, if not where it listens',
     form: 'host:port',

@@ -7,7 +7,8 @@
  *     registry ──▶ where the log is; ◀── which shards run here
  */
 import { setImmediate as yieldNow } from 'node:timers/promises';
-import { ComputeService } from '@freshet/gen/freshet/compute/v1/compute_pb.ts';
+import { create } from '@bufbuild/protobuf';
+import { ComputeService, GetComputeStatusResponseSchema } from '@freshet/gen/freshet/compute/v1/compute_pb.ts';
 import { type Node, Role } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
 import { type Clock, systemClock } from '@freshet/kit/clock.ts';
 import { ConditionBoard } from '@freshet/kit/conditions.ts';
@@ -16,6 +17,9 @@ import { createGrpcServer } from '@freshet/kit/grpc/server.ts';
 import { KnownNodes } from '@freshet/kit/known-nodes.ts';
 import type { ServiceContext } from '@freshet/kit/lifecycle.ts';
 import { runMain } from '@freshet/kit/main.ts';
+import { CallCounts } from '@freshet/kit/metrics/call-counts.ts';
+import type { MetricFamily } from '@freshet/kit/metrics/exposition.ts';
+import { listenForMetrics } from '@freshet/kit/metrics/metrics-path.ts';
 import { loadNodeId } from '@freshet/kit/node-id.ts';
 import { watchOpenFiles } from '@freshet/kit/open-files.ts';
 import { RegistryLink } from '@freshet/kit/registry-link.ts';
@@ -26,6 +30,7 @@ import { type ComputeConfig, OPTIONS } from './config.ts';
 import { askGenerations } from './core/ask-generations.ts';
 import { shardBudget } from './core/budget.ts';
 import { Gate } from './core/gate.ts';
+import { computeMetrics } from './core/metrics.ts';
 import { PassPace } from './core/pass-pace.ts';
 import { ShardHost, type ShardHostOptions } from './core/shard-host.ts';
 import { FRAME_LIMITS } from './core/shard-limits.ts';
@@ -35,10 +40,14 @@ import { createEngineFold, ENGINE_FORMAT } from './io/engine.ts';
 import { LogSource } from './io/log-source.ts';
 import { nodeStorage } from './io/node-storage.ts';
 import { loadPartitionCount, savePartitionCount } from './io/partition-count.ts';
+import { computeStatus } from './rpc/get-compute-status.ts';
 import { computeHandlers } from './rpc/handlers.ts';
 
 /** Brings compute up; resolves when all its shards can be followed. */
-export async function startCompute(config: ComputeConfig, context: ServiceContext): Promise<{ address: string }> {
+export async function startCompute(
+  config: ComputeConfig,
+  context: ServiceContext,
+): Promise<{ address: string; httpAddress: string }> {
   const { signal, log } = context;
   const clock = systemClock;
 
@@ -67,7 +76,11 @@ export async function startCompute(config: ComputeConfig, context: ServiceContex
     beforeReading: (logId, stop) => teller.beforeReading(logId, stop),
   });
   const handlers = computeHandlers(host, { clock, yieldNow, partitions, upkeep: host });
-  const server = createGrpcServer({ log }).add(ComputeService, handlers);
+  const calls = new CallCounts();
+  const server = createGrpcServer({ log, calls }).add(ComputeService, handlers);
+  // Before the shards are open: one that is being restored is told.
+  const told = { own: () => metricsOf(host, partitions), calls };
+  const httpAddress = await listenForMetrics(config.httpListen, told, context);
 
   const { running } = await openShards(host, numbers, signal);
   context.onStop('the shards', () => running);
@@ -75,13 +88,19 @@ export async function startCompute(config: ComputeConfig, context: ServiceContex
   context.onStop('the gRPC port', () => server.drain(1_000));
   server.setReady(true);
 
-  const self = { nodeId: node, role: Role.COMPUTE, address: config.advertise ?? address, partitions };
+  const self = { nodeId: node, role: Role.COMPUTE, address: config.advertise ?? address, httpAddress, partitions };
   const { conditions } = options;
   void registry?.announce(() => ({ ...self, shards: host.shards.map(({ shard }) => shard) }), { conditions });
   void teller.run(checkpointTaken, signal);
   void askGenerations(host, { asker: source, node, clock, signal, log });
-  log.info('compute is up', { address, node, shards: numbers.length });
-  return { address };
+  log.info('compute is up', { address, http: httpAddress, node, shards: numbers.length });
+  return { address, httpAddress };
+}
+
+/** What is told at /metrics. */
+async function metricsOf(host: ShardHost, partitions: number): Promise<MetricFamily[]> {
+  const status = await computeStatus(host, { upkeep: host, partitions, digests: false });
+  return computeMetrics(create(GetComputeStatusResponseSchema, status), host);
 }
 
 /** Points the source at the log: where --log says, or wherever the registry says. */

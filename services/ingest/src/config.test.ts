@@ -6,6 +6,7 @@ const MIB = 1024 ** 2;
 const WORKS: IngestConfig = {
   dataDir: '/d',
   listen: '127.0.0.1:1',
+  httpListen: '127.0.0.1:2',
   advertise: undefined,
   registry: undefined,
   partitions: 8,

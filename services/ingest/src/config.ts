@@ -68,6 +68,12 @@ export const OPTIONS = {
     parse: parsers.address,
     fallback: '127.0.0.1:7401',
   },
+  httpListen: {
+    description: 'where GET /metrics is answered, over HTTP; port 0 takes any free one',
+    form: 'host:port',
+    parse: parsers.address,
+    fallback: '127.0.0.1:7411',
+  },
   advertise: {
     description: 'where others reach this node, if not where it listens',
     form: 'host:port',

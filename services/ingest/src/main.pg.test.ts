@@ -49,6 +49,8 @@ function launch(port: number, ...more: readonly string[]): ChildProcess {
     directory.path,
     '--listen',
     `127.0.0.1:${port}`,
+    '--http-listen',
+    '127.0.0.1:0',
     '--partitions',
     String(PARTITIONS),
     ...more,

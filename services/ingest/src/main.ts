@@ -11,7 +11,8 @@
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { setImmediate as yieldNow } from 'node:timers/promises';
-import { IngestService } from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
+import { create, type MessageInitShape } from '@bufbuild/protobuf';
+import { GetIngestStatusResponseSchema, IngestService } from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
 import { QuarantineService } from '@freshet/gen/freshet/ingest/v1/quarantine_pb.ts';
 import { LogService } from '@freshet/gen/freshet/log/v1/log_pb.ts';
 import { Role } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
@@ -22,6 +23,9 @@ import { createGrpcServer } from '@freshet/kit/grpc/server.ts';
 import type { ServiceContext } from '@freshet/kit/lifecycle.ts';
 import type { Logger } from '@freshet/kit/logger.ts';
 import { runMain } from '@freshet/kit/main.ts';
+import { CallCounts } from '@freshet/kit/metrics/call-counts.ts';
+import type { MetricFamily } from '@freshet/kit/metrics/exposition.ts';
+import { listenForMetrics } from '@freshet/kit/metrics/metrics-path.ts';
 import { loadNodeId } from '@freshet/kit/node-id.ts';
 import { watchOpenFiles } from '@freshet/kit/open-files.ts';
 import { RegistryLink } from '@freshet/kit/registry-link.ts';
@@ -32,6 +36,7 @@ import { openSegmentLog, type SegmentLog } from '@freshet/log/segment-log.ts';
 import { startTicker } from '@freshet/log/ticker.ts';
 import { checkConfig, type IngestConfig, OPTIONS } from './config.ts';
 import { LogReaders } from './core/log-readers.ts';
+import { type FoundByReading, ingestMetrics } from './core/metrics.ts';
 import { databasesToDiagnose } from './diagnose.ts';
 import { captured } from './io/captured.ts';
 import { CheckpointFile } from './io/checkpoint-file.ts';
@@ -54,7 +59,7 @@ import { describeTables } from './rpc/describe-tables.ts';
 import { diagnoseSources } from './rpc/diagnose-sources.ts';
 import { discardQuarantine } from './rpc/discard-quarantine.ts';
 import { eraseEntity } from './rpc/erase-entity.ts';
-import { getIngestStatus } from './rpc/get-ingest-status.ts';
+import { ingestStatus } from './rpc/get-ingest-status.ts';
 import { listQuarantine } from './rpc/list-quarantine.ts';
 import { noteCheckpoints } from './rpc/note-checkpoints.ts';
 import { getErase, noteErased } from './rpc/note-erased.ts';
@@ -67,7 +72,7 @@ import { showQuarantine } from './rpc/show-quarantine.ts';
 export async function startIngest(
   config: IngestConfig,
   context: ServiceContext,
-): Promise<{ address: string; failed: Promise<never> }> {
+): Promise<{ address: string; httpAddress: string; failed: Promise<never> }> {
   const { signal, log: logger } = context;
   const clock = systemClock;
   checkConfig(config);
@@ -89,7 +94,8 @@ export async function startIngest(
   const { keeper, checkpoints } = await keepLog(config, log, shared);
   const keeping = runRetention({ keeper, checkpoints, conditions, clock }, signal);
   context.onStop('keeping the log', () => keeping);
-  const scrubbing = createLogScrubber({ log, clock, logger }).run(signal);
+  const scrubber = createLogScrubber({ log, clock, logger });
+  const scrubbing = scrubber.run(signal);
   context.onStop('scrubbing the log', () => scrubbing);
   const quarantine = await QuarantineFile.open(
     nodeFileSystem,
@@ -160,7 +166,20 @@ export async function startIngest(
     clock,
     logger,
   });
-  const server = createGrpcServer({ log: logger })
+  const status = (): MessageInitShape<typeof GetIngestStatusResponseSchema> =>
+    ingestStatus({
+      logId: log.logId,
+      definitionsGeneration: node.writtenGeneration,
+      sources: sources.map((source) => source.status()),
+      missing: node.databases.filter((name) => !sources.some((source) => source.name === name)).map(notConfigured),
+      quarantined: quarantine.count,
+      held: quarantine.held,
+      alone: quarantine.alone,
+      conditions: conditions.list(),
+      kept: keeper.state,
+    });
+  const calls = new CallCounts();
+  const server = createGrpcServer({ log: logger, calls })
     .add(QuarantineService, {
       listQuarantine: listQuarantine(desk),
       showQuarantine: showQuarantine(desk),
@@ -183,21 +202,16 @@ export async function startIngest(
       eraseEntity: eraseEntity(eraser),
       noteErased: noteErased(eraser),
       getErase: getErase(eraser),
-      getIngestStatus: getIngestStatus(
-        () => ({
-          logId: log.logId,
-          definitionsGeneration: node.writtenGeneration,
-          sources: sources.map((source) => source.status()),
-          missing: node.databases.filter((name) => !sources.some((source) => source.name === name)).map(notConfigured),
-          quarantined: quarantine.count,
-          held: quarantine.held,
-          alone: quarantine.alone,
-          conditions: conditions.list(),
-          kept: keeper.state,
-        }),
-        clock,
-      ),
+      getIngestStatus: () => Promise.resolve({ ...status(), nowUs: BigInt(clock.nowUs()) }),
     });
+  const found = (): FoundByReading => ({
+    logDamage: log.damage.length,
+    logScrubbedUs: scrubber.state.endedUs,
+    quarantineDamage: quarantine.damage?.lines ?? 0,
+  });
+  const own = (): Promise<MetricFamily[]> =>
+    Promise.resolve(ingestMetrics(create(GetIngestStatusResponseSchema, status()), found()));
+  const httpAddress = await listenForMetrics(config.httpListen, { own, calls }, context);
   const { address } = await server.listen(config.listen);
 
   const capturing = node.run(signal);
@@ -207,7 +221,8 @@ export async function startIngest(
   if (config.registry !== undefined) {
     const link = new RegistryLink({ registry: config.registry, signal, clock, log: logger });
     const nodeId = await loadNodeId(config.dataDir, 'ingest');
-    const self = { nodeId, role: Role.INGEST, address: config.advertise ?? address, partitions: log.partitionCount };
+    const place = { address: config.advertise ?? address, httpAddress };
+    const self = { nodeId, role: Role.INGEST, ...place, partitions: log.partitionCount };
     const followed = Promise.all([
       link.announce(() => self, { known: () => node.generation, conditions }),
       link.followDefinitions(
@@ -224,11 +239,12 @@ export async function startIngest(
   server.setReady(true);
   logger.info('ingest is up', {
     address,
+    http: httpAddress,
     logId: log.logId,
     partitions: log.partitionCount,
     generation: node.generation,
   });
-  return { address, failed };
+  return { address, httpAddress, failed };
 }
 
 /** Without a registry there is nobody to share databases with. */

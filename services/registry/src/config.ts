@@ -9,7 +9,7 @@ export const OPTIONS = {
     fallback: '127.0.0.1:7404',
   },
   httpListen: {
-    description: 'where Connect, JSON over HTTP and the Schema Registry API are served',
+    description: 'where Connect, JSON over HTTP and the Schema Registry API are served, and GET /metrics',
     form: 'host:port',
     parse: parsers.address,
     fallback: '127.0.0.1:7414',

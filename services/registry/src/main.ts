@@ -10,19 +10,24 @@
  */
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
+import { create } from '@bufbuild/protobuf';
 import { ContractService } from '@freshet/gen/freshet/registry/v1/contracts_pb.ts';
-import { RegistryService } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
+import { GetRegistryStatusResponseSchema, RegistryService } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
 import { systemClock } from '@freshet/kit/clock.ts';
 import { ConditionBoard } from '@freshet/kit/conditions.ts';
 import { createGrpcServer } from '@freshet/kit/grpc/server.ts';
 import { connectHandlers, createHttpHost } from '@freshet/kit/http/host.ts';
 import type { ServiceContext } from '@freshet/kit/lifecycle.ts';
 import { runMain } from '@freshet/kit/main.ts';
+import { CallCounts } from '@freshet/kit/metrics/call-counts.ts';
+import type { MetricFamily } from '@freshet/kit/metrics/exposition.ts';
+import { metricsPath } from '@freshet/kit/metrics/metrics-path.ts';
 import { watchOpenFiles } from '@freshet/kit/open-files.ts';
 import { levelStores } from '@freshet/store/level-store.ts';
 import { OPTIONS, type RegistryConfig } from './config.ts';
 import { ContractKeeper } from './core/contract-keeper.ts';
 import { DefinitionKeeper } from './core/definition-keeper.ts';
+import { registryMetrics } from './core/metrics.ts';
 import { ReaderBook } from './core/reader-book.ts';
 import { SourceClaims } from './core/source-claims.ts';
 import { SubjectRegistry } from './core/subjects/subject-registry.ts';
@@ -36,6 +41,7 @@ import { SchemaThreads } from './io/schema-workers.ts';
 import { PROFILES } from './rest/profiles.ts';
 import { createSchemaApi } from './rest/schema-api.ts';
 import { contractHandlers } from './rpc/contract-handlers.ts';
+import { registryStatus } from './rpc/get-registry-status.ts';
 import { registryHandlers } from './rpc/handlers.ts';
 
 /** Definitions of a large mesh are megabytes; its other requests are small. */
@@ -68,15 +74,21 @@ export async function startRegistry(
   const claims = await SourceClaims.open({ store, clock, isAlive: (nodeId) => topology.has(nodeId) });
 
   const handlers = registryHandlers({ keeper, topology, conditions, clock, claims, readers, history: store });
-  const server = createGrpcServer({ log, maxReceiveBytes: REQUEST_BYTES_MAX }).add(RegistryService, handlers);
+  const calls = new CallCounts();
+  const server = createGrpcServer({ log, calls, maxReceiveBytes: REQUEST_BYTES_MAX }).add(RegistryService, handlers);
   const contracts = contractHandlers(new ContractKeeper({ store, definitions: keeper, tables, clock }));
   server.add(ContractService, contracts);
+  const status = registryStatus({ keeper, topology, conditions, clock });
+  const own = (): Promise<MetricFamily[]> =>
+    Promise.resolve(registryMetrics(create(GetRegistryStatusResponseSchema, status())));
+  const metrics = metricsPath({ own, calls }, context);
   const http = createHttpHost({
     log,
-    extra: schemaApi,
+    // Without the credentials of the Schema Registry API: nothing is told of what is registered there.
+    extra: (request, response) => metrics(request, response) || schemaApi(request, response),
     routes: (router, stopping) => {
-      connectHandlers(router, RegistryService, handlers, log, stopping);
-      connectHandlers(router, ContractService, contracts, log, stopping);
+      connectHandlers(router, RegistryService, handlers, log, stopping, calls);
+      connectHandlers(router, ContractService, contracts, log, stopping, calls);
     },
     maxReceiveBytes: REQUEST_BYTES_MAX,
   });

@@ -9,7 +9,7 @@ export const OPTIONS = {
     fallback: '127.0.0.1:7403',
   },
   httpListen: {
-    description: 'where Connect and JSON over HTTP are served',
+    description: 'where Connect and JSON over HTTP are served, and GET /metrics',
     form: 'host:port',
     parse: parsers.address,
     fallback: '127.0.0.1:7413',

@@ -19,6 +19,9 @@ import { connectHandlers, createHttpHost } from '@freshet/kit/http/host.ts';
 import { KnownNodes } from '@freshet/kit/known-nodes.ts';
 import type { ServiceContext } from '@freshet/kit/lifecycle.ts';
 import { runMain } from '@freshet/kit/main.ts';
+import { CallCounts } from '@freshet/kit/metrics/call-counts.ts';
+import type { MetricFamily } from '@freshet/kit/metrics/exposition.ts';
+import { metricsPath } from '@freshet/kit/metrics/metrics-path.ts';
 import { loadNodeId } from '@freshet/kit/node-id.ts';
 import { watchOpenFiles } from '@freshet/kit/open-files.ts';
 import { RegistryLink } from '@freshet/kit/registry-link.ts';
@@ -27,10 +30,12 @@ import { followMesh, keepGoing } from '@freshet/replica/mesh-link.ts';
 import { Replica } from '@freshet/replica/replica.ts';
 import { OPTIONS, type ServeConfig } from './config.ts';
 import { createFeatureHandler } from './core/get-features.ts';
+import { serveMetrics } from './core/metrics.ts';
 import { OnDemandErrorCounts } from './core/on-demand-errors.ts';
 import { ReaderCounts } from './core/reader-counts.ts';
 import { Readiness } from './core/readiness.ts';
 import { asidesIn } from './io/asides.ts';
+import { getServeStatus } from './rpc/get-serve-status.ts';
 import { serveHandlers } from './rpc/handlers.ts';
 
 // Above the limit of a request (1 MiB), so that one that is too large is told so with its limit and remedy; what is
@@ -72,12 +77,16 @@ export async function startServe(
   const readers = new ReaderCounts();
   const features = createFeatureHandler(replica, { clock, yieldNow: turn, errors, readers });
   const handlers = serveHandlers(replica, features, errors, asidesIn(nodeFileSystem, config.dataDir), clock);
-  const server = createGrpcServer({ log, maxReceiveBytes: RECEIVE_BYTES_MAX })
+  const calls = new CallCounts();
+  const server = createGrpcServer({ log, calls, maxReceiveBytes: RECEIVE_BYTES_MAX })
     .add(ServeService, handlers)
     .addRawUnary(ServeService, 'getFeatures', features);
+  const status = getServeStatus(replica, errors, clock);
+  const own = async (): Promise<MetricFamily[]> => serveMetrics(await status(), replica.counts, clock.nowUs());
   const http = createHttpHost({
     log,
-    routes: (router, stopping) => connectHandlers(router, ServeService, handlers, log, stopping),
+    routes: (router, stopping) => connectHandlers(router, ServeService, handlers, log, stopping, calls),
+    extra: metricsPath({ own, calls }, context),
     maxReceiveBytes: RECEIVE_BYTES_MAX,
   });
   const { address: httpAddress } = await http.listen(config.httpListen);

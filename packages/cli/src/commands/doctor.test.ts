@@ -32,7 +32,11 @@ async function listen(): Promise<{ server: Server; port: number }> {
 
 function meshFile(ports: Readonly<Record<string, number>>, postgres = 'postgres://app@127.0.0.1:1/shop'): string {
   const path = join(directory, 'mesh.yaml');
-  const all = { registry: 0, registry_http: 0, ingest: 0, compute: 0, serve: 0, serve_http: 0, ...ports };
+  const all = {
+    ...{ registry: 0, registry_http: 0, ingest: 0, ingest_http: 0 },
+    ...{ compute: 0, compute_http: 0, serve: 0, serve_http: 0 },
+    ...ports,
+  };
   const text = `data_dir: data\npostgres:\n  shop: ${postgres}\nports: ${JSON.stringify(all)}\n`;
   writeFileSync(path, text, { mode: 0o600 });
   return path;

@@ -132,7 +132,9 @@ const ROLE_OF_PORT: Readonly<Record<(typeof PORT_NAMES)[number], Role>> = {
   registry: 'registry',
   registryHttp: 'registry',
   ingest: 'ingest',
+  ingestHttp: 'ingest',
   compute: 'compute',
+  computeHttp: 'compute',
   serve: 'serve',
   serveHttp: 'serve',
 };

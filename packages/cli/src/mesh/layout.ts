@@ -15,7 +15,9 @@ export interface Addresses {
   readonly registry: string;
   readonly registryHttp: string;
   readonly ingest: string;
+  readonly ingestHttp: string;
   readonly compute: string;
+  readonly computeHttp: string;
   readonly serve: string;
   readonly serveHttp: string;
 }
@@ -57,6 +59,7 @@ export function programs(
     }),
     program(config, 'ingest', at.ingest, {
       listen: at.ingest,
+      'http-listen': at.ingestHttp,
       registry: at.registry,
       'data-dir': data('ingest'),
       partitions: String(config.partitions),
@@ -64,6 +67,7 @@ export function programs(
     }),
     program(config, 'compute', at.compute, {
       listen: at.compute,
+      'http-listen': at.computeHttp,
       registry: at.registry,
       'data-dir': data('compute'),
       log: at.ingest,

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { FreshetError } from '@freshet/kit/errors.ts';
 import { describe, expect, it } from 'vitest';
-import { DEFAULT_PORTS, meshConfig, parseMeshConfig, readMeshConfig } from './mesh-config.ts';
+import { DEFAULT_PORTS, meshConfig, PORT_NAMES, parseMeshConfig, readMeshConfig } from './mesh-config.ts';
 
 function problems(text: string): [place: string, message: string, remedy: string][] {
   try {
@@ -100,7 +100,7 @@ compute: { log: "other:7401" }
 describe('meshConfig', () => {
   it('lets a program say only what it must', () => {
     const config = meshConfig({ dataDir: '/tmp/x', postgres: { default: 'postgres://x' }, ports: 'free' });
-    expect(Object.values(config.ports)).toEqual([0, 0, 0, 0, 0, 0]);
+    expect(Object.values(config.ports)).toEqual(PORT_NAMES.map(() => 0));
     expect(meshConfig({ dataDir: '/tmp/x', postgres: {}, ports: { serve: 1 } }).ports).toEqual({
       ...DEFAULT_PORTS,
       serve: 1,

@@ -4,7 +4,8 @@
  *     data_dir: .freshet                 # everything that is kept; relative to this file
  *     partitions: 8                      # fixed for the life of the data directory
  *     host: 127.0.0.1
- *     ports: { serve: 7403, serve_http: 7413, registry: 7404, registry_http: 7414, ingest: 7401, compute: 7402 }
+ *     ports: { serve: 7403, serve_http: 7413, registry: 7404, registry_http: 7414,
+ *              ingest: 7401, ingest_http: 7411, compute: 7402, compute_http: 7412 }
  *     postgres:
  *       default: postgres://app@localhost/shop        # or { file: ./secrets/shop-url }
  *     definitions: [features/]           # files or directories, put in force at each start
@@ -22,7 +23,16 @@ import { isMap, isScalar, isSeq, LineCounter, type Node, type Pair, parseDocumen
 export const ROLES = ['registry', 'ingest', 'compute', 'serve'] as const;
 export type Role = (typeof ROLES)[number];
 
-export const PORT_NAMES = ['registry', 'registryHttp', 'ingest', 'compute', 'serve', 'serveHttp'] as const;
+export const PORT_NAMES = [
+  'registry',
+  'registryHttp',
+  'ingest',
+  'ingestHttp',
+  'compute',
+  'computeHttp',
+  'serve',
+  'serveHttp',
+] as const;
 export type PortName = (typeof PORT_NAMES)[number];
 
 export interface MeshConfig {
@@ -46,7 +56,9 @@ export const DEFAULT_PORTS: Readonly<Record<PortName, number>> = {
   registry: 7404,
   registryHttp: 7414,
   ingest: 7401,
+  ingestHttp: 7411,
   compute: 7402,
+  computeHttp: 7412,
   serve: 7403,
   serveHttp: 7413,
 };

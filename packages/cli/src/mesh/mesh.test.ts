@@ -22,7 +22,7 @@ import { createLogger, silentLogger } from '@freshet/kit/logger.ts';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { isHealthy } from './health.ts';
 import { type Mesh, type MeshOptions, type Role, startMesh } from './mesh.ts';
-import { ROLES } from './mesh-config.ts';
+import { PORT_NAMES, ROLES } from './mesh-config.ts';
 import { processIdentity } from './process-identity.ts';
 
 const FAKE_SERVICE = fileURLToPath(new URL('../testing/fake-service.ts', import.meta.url));
@@ -144,7 +144,8 @@ describe('startMesh', () => {
     await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve));
     const address = other.address();
     const port = typeof address === 'object' ? (address?.port ?? 0) : 0;
-    const ports = { registry: port, registryHttp: 0, ingest: 0, compute: 0, serve: 0, serveHttp: 0 };
+    const free = Object.fromEntries(PORT_NAMES.map((name) => [name, 0]));
+    const ports = { ...free, registry: port };
     const config = { dataDir: join(directory, 'data'), postgres: {}, ports };
     await expect(start({}, { config })).rejects.toMatchObject({
       code: 'INVALID_CONFIG',

@@ -33,6 +33,7 @@ import { HealthImplementation } from 'grpc-health-check';
 import { assert, must } from '../assert.ts';
 import { FreshetError, isAbort } from '../errors.ts';
 import type { Logger } from '../logger.ts';
+import { CallCounts, type MethodCalls } from '../metrics/call-counts.ts';
 import { toFreshetError, toGrpcError } from './error-mapping.ts';
 import { addReflection } from './reflection.ts';
 import { validateRequest } from './validate.ts';
@@ -73,6 +74,8 @@ export interface GrpcServerOptions {
    * DNS finds nodes that were added since. Default 5 minutes.
    */
   readonly connectionAgeMs?: number | undefined;
+  /** Where calls are counted. */
+  readonly calls?: CallCounts | undefined;
 }
 
 const CONNECTION_AGE_MS = 300_000;
@@ -87,6 +90,7 @@ interface Cancellable {
 
 export class GrpcServer {
   readonly #log: Logger;
+  readonly #counts: CallCounts;
   readonly #server: Server;
   readonly #health = new HealthImplementation({ '': 'NOT_SERVING' });
   readonly #implementations = new Map<string, { desc: DescService; methods: Map<string, unknown> }>();
@@ -98,6 +102,7 @@ export class GrpcServer {
 
   constructor(options: GrpcServerOptions) {
     this.#log = options.log;
+    this.#counts = options.calls ?? new CallCounts();
     this.#server = new Server({
       'grpc.max_receive_message_length': options.maxReceiveBytes ?? 4 * 1024 * 1024,
       'grpc.max_send_message_length': 64 * 1024 * 1024,
@@ -124,7 +129,7 @@ export class GrpcServer {
         this.#set(
           service,
           method,
-          this.#unary(async (bytes, context) => {
+          this.#unary(method, async (bytes, context) => {
             const response = await unary(decode(method.input, bytes), context);
             return toBinary(method.output, create(method.output, response));
           }),
@@ -142,7 +147,8 @@ export class GrpcServer {
   }
 
   addRawUnary<S extends DescService>(service: S, method: keyof S['method'] & string, handler: RawUnaryHandler): this {
-    this.#set(service, must(service.method[method], `${service.typeName} has no ${method}`), this.#unary(handler));
+    const described = must(service.method[method], `${service.typeName} has no ${method}`);
+    this.#set(service, described, this.#unary(described, handler));
     return this;
   }
 
@@ -231,7 +237,8 @@ export class GrpcServer {
     };
   }
 
-  #unary(handler: RawUnaryHandler): handleUnaryCall<Buffer, Uint8Array> {
+  #unary(method: DescMethod, handler: RawUnaryHandler): handleUnaryCall<Buffer, Uint8Array> {
+    const counts = this.#counts.of(method);
     return (call, callback) => {
       // Its caller is gone, or its deadline passed while it was received: nobody hears the answer.
       if (call.cancelled) return;
@@ -239,17 +246,19 @@ export class GrpcServer {
       const lazy = new LazyContext(call, this.#calls);
       const fail = (thrown: unknown): void => {
         lazy.close();
-        callback(toGrpcError(this.#report(thrown)));
+        callback(toGrpcError(this.#report(thrown, counts)));
       };
       try {
         const answer = handler(call.request, lazy);
         if (!(answer instanceof Promise)) {
           lazy.close();
+          counts.ok += 1;
           callback(null, answer);
           return;
         }
         answer.then((bytes) => {
           lazy.close();
+          counts.ok += 1;
           callback(null, bytes);
         }, fail);
       } catch (thrown) {
@@ -262,6 +271,7 @@ export class GrpcServer {
     method: DescMethod,
     handler: (request: unknown, context: CallContext) => AsyncIterable<MessageInitShape<DescMessage>>,
   ): handleServerStreamingCall<Buffer, Uint8Array> {
+    const counts = this.#counts.of(method);
     return (call) => {
       const { context, close } = this.#open(call);
       const { signal } = context;
@@ -270,7 +280,7 @@ export class GrpcServer {
         if (ended) return;
         ended = true;
         const error = toFreshetError(signal.aborted && isAbort(thrown) ? signal.reason : thrown);
-        call.emit('error', toGrpcError(this.#report(error)));
+        call.emit('error', toGrpcError(this.#report(error, counts)));
       };
       // The caller is told at once, also when the handler does not look at its signal.
       signal.addEventListener('abort', () => fail(signal.reason), { once: true });
@@ -283,6 +293,7 @@ export class GrpcServer {
         .then(
           () => {
             ended = true;
+            counts.ok += 1;
           },
           (thrown: unknown) => fail(thrown),
         )
@@ -309,8 +320,9 @@ export class GrpcServer {
     call.end();
   }
 
-  #report(thrown: unknown): FreshetError {
+  #report(thrown: unknown, counts: MethodCalls): FreshetError {
     const error = toFreshetError(thrown);
+    counts.fail(error.code);
     if (error.code === 'INTERNAL') this.#log.error('a call failed', { error: error.cause ?? error });
     return error;
   }

@@ -23,6 +23,7 @@ import { toErrorDetail, toFreshetError } from '../grpc/error-mapping.ts';
 import type { CallContext, Handlers } from '../grpc/server.ts';
 import { validateRequest } from '../grpc/validate.ts';
 import type { Logger } from '../logger.ts';
+import { CallCounts, type MethodCalls } from '../metrics/call-counts.ts';
 
 export interface HttpHostOptions {
   readonly log: Logger;
@@ -67,26 +68,30 @@ export function createHttpHost(options: HttpHostOptions): HttpHost {
   };
 }
 
-/** Registers handlers written for the gRPC port with a Connect router; `stopping` ends their streams. */
+/** Registers handlers written for the gRPC port with a Connect router; `stopping` ends their streams, `counts` has their calls. */
 export function connectHandlers<S extends DescService>(
   router: ConnectRouter,
   service: S,
   handlers: Handlers<S>,
   log: Logger,
   stopping?: AbortSignal,
+  counts = new CallCounts(),
 ): void {
   const wrapped: Record<string, unknown> = {};
   for (const method of service.methods) {
     const handler = (handlers as Record<string, unknown>)[method.localName];
     if (handler === undefined) continue;
+    const calls = counts.of(method);
     if (method.methodKind === 'unary') {
       const unary = handler as (request: unknown, context: CallContext) => Promise<MessageInitShape<DescMessage>>;
       wrapped[method.localName] = async (request: MessageShape<DescMessage>, context: HandlerContext) => {
         try {
           validateRequest(method.input, request);
-          return create(method.output, await unary(request, callContext(context)));
+          const response = create(method.output, await unary(request, callContext(context)));
+          calls.ok += 1;
+          return response;
         } catch (thrown) {
-          throw toConnectError(thrown, log);
+          throw failed(thrown, log, calls);
         }
       };
     } else {
@@ -102,8 +107,9 @@ export function connectHandlers<S extends DescService>(
             yield create(method.output, response);
           // A handler that ends quietly by its signal has not ended by itself.
           stopping?.throwIfAborted();
+          calls.ok += 1;
         } catch (thrown) {
-          throw toConnectError(stopping?.aborted === true && isAbort(thrown) ? stopping.reason : thrown, log);
+          throw failed(stopping?.aborted === true && isAbort(thrown) ? stopping.reason : thrown, log, calls);
         }
       };
     }
@@ -138,6 +144,11 @@ function callContext(context: HandlerContext, stopping?: AbortSignal): CallConte
   const signal = stopping === undefined ? context.signal : AbortSignal.any([context.signal, stopping]);
   const header = (name: string): string => context.requestHeader.get(name) ?? '';
   return { signal, peer: header('x-forwarded-for') || 'http', header };
+}
+
+function failed(thrown: unknown, log: Logger, calls: MethodCalls): ConnectError {
+  calls.fail(toFreshetError(thrown).code);
+  return toConnectError(thrown, log);
 }
 
 export function toConnectError(thrown: unknown, log: Logger): ConnectError {

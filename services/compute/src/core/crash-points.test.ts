@@ -99,7 +99,7 @@ async function uncut({ records, timeUsOf, createFold, isDead }: History): Promis
   const cold = { load: () => undefined };
   const fold = createFold({ cold, cacheBytes: Number.MAX_SAFE_INTEGER, meta: undefined });
   for (const entry of entries) {
-    fold.fold([entry]);
+    while (fold.foldSome([entry]) === 0);
     for (const build of fold.builds()) fold.foldBuild(build.viewId, entries.slice(build.position, fold.position));
   }
   const rows = new Map<string, Map<string, string>>();

@@ -12,6 +12,8 @@ export interface NodeUpkeep {
   checkpoints(number: number): readonly CheckpointInfo[];
   /** How often a shard's store was put aside since the process started. */
   repairs(number: number): number;
+  /** How often a shard was restored from a checkpoint since the process started. */
+  restores(number: number): number;
   /** When a shard's store was last found whole, wall clock microseconds; 0: not since the process started. */
   scrubbedAtUs(number: number): number;
   /** Takes a checkpoint of a shard now. Throws UNAVAILABLE when it does not run, and what keeps it from being taken. */

@@ -66,6 +66,7 @@ interface Kept {
   pause: AbortController;
   rewriting: Rewriting | undefined;
   scrubbedAtUs: number;
+  restores: number;
   down: FreshetError | undefined;
   /** Tries since the log was found not to reach back. */
   halts: number;
@@ -124,6 +125,10 @@ export class ShardHost implements ShardSource, NodeUpkeep {
 
   repairs(number: number): number {
     return this.#kept.get(number)?.mends.total ?? 0;
+  }
+
+  restores(number: number): number {
+    return this.#kept.get(number)?.restores ?? 0;
   }
 
   scrubbedAtUs(number: number): number {
@@ -204,6 +209,7 @@ export class ShardHost implements ShardSource, NodeUpkeep {
         pause,
         rewriting: undefined,
         scrubbedAtUs: 0,
+        restores: 0,
         failures: 0,
         halts: 0,
       });
@@ -319,6 +325,9 @@ export class ShardHost implements ShardSource, NodeUpkeep {
       onRestoring: (why) => {
         kept.down = why;
         this.#onSettled(number);
+      },
+      onRestored: () => {
+        kept.restores += 1;
       },
       onRunning: (running) => {
         kept.running = running;

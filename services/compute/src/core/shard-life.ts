@@ -33,6 +33,7 @@ export interface ShardLifeOptions
 export interface LifeEvents {
   readonly onHealthy: () => void;
   readonly onRestoring: (why: FreshetError) => void;
+  readonly onRestored: () => void;
   readonly onRunning: (running: { readonly shard: Shard; readonly upkeep: ShardUpkeep } | undefined) => void;
   readonly onScrubbed: (atUs: number) => void;
 }
@@ -132,7 +133,7 @@ async function restoreNewest(
   signal: AbortSignal,
   options: ShardLifeOptions & LifeEvents,
 ): Promise<void> {
-  const { checkpoints, conditions, logger, clock, onRestoring } = options;
+  const { checkpoints, conditions, logger, clock, onRestoring, onRestored } = options;
   for (const info of [...checkpoints.list]) {
     if (!(await isOfLog(number, info, signal, options))) {
       logger.warn('a checkpoint is of another log or history, and is not restored', { shard: number, file: info.file });
@@ -147,6 +148,7 @@ async function restoreNewest(
       await checkpoints.restore(info, signal);
       const seconds = (clock.monotonicUs() - beganUs) / 1_000_000;
       logger.info('restored a shard', { shard: number, position: info.position, states: info.states, seconds });
+      onRestored();
       return;
     } catch (error) {
       if (!isFreshetError(error, 'DATA_DAMAGED') || checkpoints.list.includes(info)) throw error;

@@ -1,6 +1,10 @@
 /** GetComputeStatus: what the shards are doing. */
 import type { MessageInitShape } from '@bufbuild/protobuf';
-import type { ShardStatusSchema, ViewBuildSchema } from '@freshet/gen/freshet/compute/v1/compute_pb.ts';
+import type {
+  GetComputeStatusResponseSchema,
+  ShardStatusSchema,
+  ViewBuildSchema,
+} from '@freshet/gen/freshet/compute/v1/compute_pb.ts';
 import { type ConditionSchema, Severity } from '@freshet/gen/freshet/type/v1/condition_pb.ts';
 import { fromHex } from '@freshet/kit/hex.ts';
 import type { NodeUpkeep } from '../core/node-upkeep.ts';
@@ -13,19 +17,26 @@ export function getComputeStatus(
   running: ShardSource,
   { clock, upkeep, partitions }: HandlerOptions,
 ): ComputeHandlers['getComputeStatus'] {
-  return async (request) => {
-    const shards: MessageInitShape<typeof ShardStatusSchema>[] = [];
-    // One digest after the other: each reads all of a shard's state.
-    for (const shard of running.shards) {
-      shards.push(await statusOf(shard, request.digests, upkeep));
-    }
-    const conditions = [
-      ...(upkeep?.conditionList ?? []),
-      ...running.shards.flatMap(leftOut),
-      ...running.shards.flatMap(beganLate),
-    ];
-    return { shards, partitions, conditions, nowUs: BigInt(clock.nowUs()) };
-  };
+  return async ({ digests }) => ({
+    ...(await computeStatus(running, { upkeep, partitions, digests })),
+    nowUs: BigInt(clock.nowUs()),
+  });
+}
+
+/** The status of a node. */
+export async function computeStatus(
+  running: ShardSource,
+  { upkeep, partitions, digests }: Pick<HandlerOptions, 'upkeep' | 'partitions'> & { readonly digests: boolean },
+): Promise<MessageInitShape<typeof GetComputeStatusResponseSchema>> {
+  const shards: MessageInitShape<typeof ShardStatusSchema>[] = [];
+  // One digest after the other: each reads all of a shard's state.
+  for (const shard of running.shards) shards.push(await statusOf(shard, digests, upkeep));
+  const conditions = [
+    ...(upkeep?.conditionList ?? []),
+    ...running.shards.flatMap(leftOut),
+    ...running.shards.flatMap(beganLate),
+  ];
+  return { shards, partitions, conditions };
 }
 
 /** Rows left out are a condition for as long as the state lacks them. */

@@ -1,7 +1,6 @@
 /** IngestService.GetIngestStatus: what this node is doing. */
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import {
-  type GetIngestStatusRequest,
   type GetIngestStatusResponseSchema,
   type LogPartitionStatusSchema,
   type SnapshotProgressSchema,
@@ -9,7 +8,6 @@ import {
   SourceState as State,
 } from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
 import type { Condition } from '@freshet/gen/freshet/type/v1/condition_pb.ts';
-import type { Clock } from '@freshet/kit/clock.ts';
 import type { FreshetError } from '@freshet/kit/errors.ts';
 import { toErrorDetail } from '@freshet/kit/grpc/error-mapping.ts';
 import type { KeptPartition, RetentionState } from '@freshet/log/retention-keeper.ts';
@@ -36,48 +34,42 @@ export interface IngestReport {
   readonly kept: RetentionState;
 }
 
-/** The handler. */
-export function getIngestStatus(
-  report: () => IngestReport,
-  clock: Clock,
-): (request: GetIngestStatusRequest) => Promise<MessageInitShape<typeof GetIngestStatusResponseSchema>> {
-  return () => {
-    const { logId, definitionsGeneration, sources, missing, quarantined, held, alone, conditions, kept } = report();
-    const sum = (count: (source: SourceReport) => number): bigint =>
-      BigInt(sources.reduce((total, source) => total + count(source), 0));
-    return Promise.resolve({
-      logId: Buffer.from(logId, 'hex'),
-      nowUs: BigInt(clock.nowUs()),
-      definitionsGeneration,
-      records: sum(({ records }) => records),
-      bytes: sum(({ recordBytes }) => recordBytes),
-      quarantined: BigInt(quarantined),
-      held: held.map(heldTable),
-      alone: aloneRows(alone),
-      conditions: [...conditions],
-      partitions: kept.partitions.map((partition) => partitionStatus(partition, kept)),
-      sources: [
-        ...sources.map(
-          ({ database, phase, routes, durableLsn, serverLsn, commits, rows, unkeyed, problem, snapshot }) => ({
-            database,
-            state: phase,
-            routes: [...routes],
-            durableLsn,
-            serverLsn,
-            commits: BigInt(commits),
-            rows: BigInt(rows),
-            unkeyed: BigInt(unkeyed),
-            ...(problem === undefined ? {} : { problem: toErrorDetail(problem) }),
-            ...(snapshot === undefined ? {} : { snapshot: snapshotProgress(snapshot) }),
-          }),
-        ),
-        ...missing.map((problem) => ({
-          database: problem.place.replace(/^database /, ''),
-          state: State.HALTED,
-          problem: toErrorDetail(problem),
-        })),
-      ],
-    });
+/** The answer. */
+export function ingestStatus(report: IngestReport): MessageInitShape<typeof GetIngestStatusResponseSchema> {
+  const { logId, definitionsGeneration, sources, missing, quarantined, held, alone, conditions, kept } = report;
+  const sum = (count: (source: SourceReport) => number): bigint =>
+    BigInt(sources.reduce((total, source) => total + count(source), 0));
+  return {
+    logId: Buffer.from(logId, 'hex'),
+    definitionsGeneration,
+    records: sum(({ records }) => records),
+    bytes: sum(({ recordBytes }) => recordBytes),
+    quarantined: BigInt(quarantined),
+    held: held.map(heldTable),
+    alone: aloneRows(alone),
+    conditions: [...conditions],
+    partitions: kept.partitions.map((partition) => partitionStatus(partition, kept)),
+    sources: [
+      ...sources.map(
+        ({ database, phase, routes, durableLsn, serverLsn, commits, rows, unkeyed, problem, snapshot }) => ({
+          database,
+          state: phase,
+          routes: [...routes],
+          durableLsn,
+          serverLsn,
+          commits: BigInt(commits),
+          rows: BigInt(rows),
+          unkeyed: BigInt(unkeyed),
+          ...(problem === undefined ? {} : { problem: toErrorDetail(problem) }),
+          ...(snapshot === undefined ? {} : { snapshot: snapshotProgress(snapshot) }),
+        }),
+      ),
+      ...missing.map((problem) => ({
+        database: problem.place.replace(/^database /, ''),
+        state: State.HALTED,
+        problem: toErrorDetail(problem),
+      })),
+    ],
   };
 }
 

@@ -1,4 +1,6 @@
 /** GetRegistryStatus: what the registry is doing, and what is not as it should be. */
+import type { MessageInitShape } from '@bufbuild/protobuf';
+import type { GetRegistryStatusResponseSchema } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
 import type { Clock } from '@freshet/kit/clock.ts';
 import type { ConditionBoard } from '@freshet/kit/conditions.ts';
 import { RUNTIME, VERSION } from '@freshet/kit/version.ts';
@@ -14,8 +16,14 @@ export interface StatusParts {
 }
 
 export function getRegistryStatus(parts: StatusParts): RegistryHandlers['getRegistryStatus'] {
+  const status = registryStatus(parts);
+  return () => Promise.resolve(status());
+}
+
+/** Makes the status. */
+export function registryStatus(parts: StatusParts): () => MessageInitShape<typeof GetRegistryStatusResponseSchema> {
   const { keeper, topology, conditions, clock } = parts;
-  return async () => ({
+  return () => ({
     version: VERSION,
     runtime: RUNTIME,
     generation: keeper.generation,
