@@ -2,6 +2,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { type Program, programs } from '@freshet/cli/mesh/layout.ts';
 import { type Mesh, type MeshConfigInput, type MeshOptions, startMesh } from '@freshet/cli/mesh/mesh.ts';
 import { createFreshetClient, type FreshetClient } from '@freshet/client/freshet-client.ts';
 import { createLogger } from '@freshet/kit/logger.ts';
@@ -31,6 +32,8 @@ export interface MeshUnderTestOptions {
   /** Further options of a service, by flag. */
   readonly services?: MeshConfigInput['options'];
   readonly onLine?: MeshOptions['onLine'];
+  /** What ingest gets beside its other arguments, as it is when ingest is started or resumed: a caller changes it as people do. */
+  readonly ingestArguments?: readonly string[];
 }
 
 export async function startMeshUnderTest(options: MeshUnderTestOptions): Promise<MeshUnderTest> {
@@ -62,6 +65,7 @@ export async function startMeshUnderTest(options: MeshUnderTestOptions): Promise
       log: createLogger({ name: 'mesh', level: 'error' }),
       signal: controller.signal,
       onLine: options.onLine,
+      layout: (...of) => programs(...of).map((program) => withArguments(program, options.ingestArguments ?? [])),
     });
     closers.push(() => mesh.stop());
     await untilServing(mesh.addresses, controller.signal);
@@ -84,4 +88,15 @@ export async function startMeshUnderTest(options: MeshUnderTestOptions): Promise
     await close();
     throw error;
   }
+}
+
+/** Ingest with more arguments, read anew at each start. */
+function withArguments(program: Program, more: readonly string[]): Program {
+  if (program.role !== 'ingest') return program;
+  return {
+    ...program,
+    get args() {
+      return [...program.args, ...more];
+    },
+  };
 }

@@ -26,6 +26,11 @@ export interface OrderLoad {
   /** Resolves when no transaction is under way; none begins until go(). */
   hold(): Promise<void>;
   go(): void;
+  /**
+   * Leaves the joined tables alone from now on, or no longer; to be called while it is held. A generation that begins anew
+   * joins its rows with the tables as they then are, so what is joined at the time must be what is joined anyway.
+   */
+  leaveJoined(isLeft: boolean): void;
   stop(): Promise<void>;
 }
 
@@ -95,13 +100,32 @@ const STATEMENTS: readonly (readonly [name: string, times: number, statement: St
       `INSERT INTO catalog VALUES (${r.between(1, PRODUCTS)}, 'c', ${r.between(1, 9_999_999) / 100}) ON CONFLICT (product_id) DO UPDATE SET price = EXCLUDED.price`,
   ],
   ['unlist', 1, (r) => `DELETE FROM catalog WHERE product_id = ${r.between(1, PRODUCTS)}`],
+  [
+    'grade',
+    3,
+    (r) =>
+      `INSERT INTO profile VALUES (${user(r)}, ${r.between(-9, 99)}) ON CONFLICT (user_id) DO UPDATE SET grade = EXCLUDED.grade`,
+  ],
+  ['move profile', 1, (r) => `UPDATE profile SET user_id = ${user(r)} WHERE user_id = ${user(r)}`],
+  ['forget profile', 1, (r) => `DELETE FROM profile WHERE user_id = ${user(r)}`],
 ];
-const DRAWN = STATEMENTS.flatMap((one) => Array.from({ length: one[1] }, () => one));
-const TABLES = ['orders', 'order_lines', 'catalog'] as const;
+const JOINED = new Set(['price', 'unlist', 'grade', 'move profile', 'forget profile']);
+/** What is drawn from: everything, or only what leaves the joined tables alone. */
+interface Drawn {
+  readonly statements: typeof STATEMENTS;
+  readonly tables: readonly string[];
+}
+const often = (statements: typeof STATEMENTS): typeof STATEMENTS =>
+  statements.flatMap((one) => Array.from({ length: one[1] }, () => one));
+const ANY: Drawn = { statements: often(STATEMENTS), tables: ['orders', 'order_lines', 'catalog', 'profile'] };
+const NOT_JOINED: Drawn = {
+  statements: often(STATEMENTS.filter(([name]) => !JOINED.has(name))),
+  tables: ['orders', 'order_lines'],
+};
 
 /** About `rate` transactions a second of one to five statements each. */
 export function startOrderLoad(sql: Sql, rate: number, seed: number): OrderLoad {
-  const state = { commits: 0, failures: 0, stopped: false, held: false, busy: 0 };
+  const state = { commits: 0, failures: 0, stopped: false, held: false, busy: 0, drawn: ANY };
   const kinds = new Map<string, number>();
   const workers = Array.from({ length: WORKERS }, async (_, worker) => {
     const random = new Random(`orders/${seed}/${worker}`);
@@ -111,7 +135,7 @@ export function startOrderLoad(sql: Sql, rate: number, seed: number): OrderLoad 
         continue;
       }
       state.busy += 1;
-      const { text, names } = transaction(random);
+      const { text, names } = transaction(random, state.drawn);
       try {
         await sql.unsafe(text);
         state.commits += 1;
@@ -144,6 +168,9 @@ export function startOrderLoad(sql: Sql, rate: number, seed: number): OrderLoad 
     go: () => {
       state.held = false;
     },
+    leaveJoined: (isLeft) => {
+      state.drawn = isLeft ? NOT_JOINED : ANY;
+    },
     stop: async () => {
       state.stopped = true;
       await Promise.all(workers);
@@ -151,11 +178,11 @@ export function startOrderLoad(sql: Sql, rate: number, seed: number): OrderLoad 
   };
 }
 
-function transaction(random: Random): { text: string; names: string[] } {
+function transaction(random: Random, drawn: Drawn): { text: string; names: string[] } {
   const names: string[] = [];
   const texts: string[] = [];
   for (let left = random.between(1, 5); left > 0; left--) {
-    const [name, , statement] = random.pick(DRAWN);
+    const [name, , statement] = random.pick(drawn.statements);
     const text = statement(random);
     if (random.oneIn(8)) {
       const isUndone = random.oneIn(2);
@@ -170,7 +197,7 @@ function transaction(random: Random): { text: string; names: string[] } {
     }
   }
   if (random.oneIn(300)) {
-    const table = random.pick(TABLES);
+    const table = random.pick(drawn.tables);
     texts.splice(random.between(0, texts.length), 0, `TRUNCATE ${table}`);
     names.push(`truncate ${table}`);
   }

@@ -6,7 +6,8 @@
  *
  * `orders.paid` is the price at the time by the database's own word: a trigger reads it from the catalogue under a lock that
  * keeps every change of that product out until the order's commit. So orders and prices have one order, that of commits,
- * and the join by the log has to come to the same.
+ * and the join by the log has to come to the same. `orders.grade` is likewise what `profile`, a table under the entity's own
+ * key, said of the user at the time.
  */
 import { setTimeout as pause } from 'node:timers/promises';
 import type { FreshetClient } from '@freshet/client/freshet-client.ts';
@@ -17,14 +18,18 @@ export const USERS = 40;
 const USER_KEYS = Array.from({ length: USERS }, (_, i) => BigInt(i + 1));
 /** How many differences of one feature are told in full. */
 const SHOWN_MAX = 2;
+/** Notes may be long, and differ in how they begin. */
+const TOLD_CHARS = 60;
 /** Some 30 s. */
 const COMPLETE_TRIES = 1_500;
 
 export const SCHEMA = `
 CREATE TABLE catalog (product_id bigint PRIMARY KEY, category text, price numeric(12, 2));
+CREATE TABLE profile (user_id bigint PRIMARY KEY, grade bigint);
 CREATE TABLE orders (
   id bigint PRIMARY KEY, user_id bigint NOT NULL, product_id bigint, status text, amount numeric(12, 2),
-  weight float8, n bigint, note text, paid numeric(12, 2), at timestamptz NOT NULL
+  weight float8, n bigint, note text, paid numeric(12, 2), grade bigint,
+  at timestamptz NOT NULL
 );
 ALTER TABLE orders REPLICA IDENTITY FULL;
 ALTER TABLE orders ALTER COLUMN note SET STORAGE EXTERNAL;
@@ -32,24 +37,35 @@ CREATE TABLE order_lines (
   user_id bigint NOT NULL, line_no bigint NOT NULL, qty bigint, price numeric(12, 2), at timestamptz NOT NULL,
   PRIMARY KEY (user_id, line_no)
 );
-CREATE FUNCTION price_at_the_time() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION joined_at_the_time() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   NEW.paid := NULL;
   IF NEW.product_id IS NOT NULL THEN
-    PERFORM pg_advisory_xact_lock_shared(NEW.product_id);
+    PERFORM pg_advisory_xact_lock_shared(1, NEW.product_id::int);
     SELECT price INTO NEW.paid FROM catalog WHERE product_id = NEW.product_id;
   END IF;
+  NEW.grade := NULL;
+  PERFORM pg_advisory_xact_lock_shared(2, NEW.user_id::int);
+  SELECT grade INTO NEW.grade FROM profile WHERE user_id = NEW.user_id;
   RETURN NEW;
 END $$;
-CREATE FUNCTION one_at_a_time() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION product_alone() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-  IF TG_OP <> 'INSERT' THEN PERFORM pg_advisory_xact_lock(OLD.product_id); END IF;
+  IF TG_OP <> 'INSERT' THEN PERFORM pg_advisory_xact_lock(1, OLD.product_id::int); END IF;
   IF TG_OP = 'DELETE' THEN RETURN OLD; END IF;
-  PERFORM pg_advisory_xact_lock(NEW.product_id);
+  PERFORM pg_advisory_xact_lock(1, NEW.product_id::int);
   RETURN NEW;
 END $$;
-CREATE TRIGGER price BEFORE INSERT OR UPDATE ON orders FOR EACH ROW EXECUTE FUNCTION price_at_the_time();
-CREATE TRIGGER lock BEFORE INSERT OR UPDATE OR DELETE ON catalog FOR EACH ROW EXECUTE FUNCTION one_at_a_time();
+CREATE FUNCTION user_alone() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF TG_OP <> 'INSERT' THEN PERFORM pg_advisory_xact_lock(2, OLD.user_id::int); END IF;
+  IF TG_OP = 'DELETE' THEN RETURN OLD; END IF;
+  PERFORM pg_advisory_xact_lock(2, NEW.user_id::int);
+  RETURN NEW;
+END $$;
+CREATE TRIGGER joined BEFORE INSERT OR UPDATE ON orders FOR EACH ROW EXECUTE FUNCTION joined_at_the_time();
+CREATE TRIGGER lock BEFORE INSERT OR UPDATE OR DELETE ON catalog FOR EACH ROW EXECUTE FUNCTION product_alone();
+CREATE TRIGGER lock BEFORE INSERT OR UPDATE OR DELETE ON profile FOR EACH ROW EXECUTE FUNCTION user_alone();
 `;
 
 /** A window as a definition has it, and as a condition on the event's time in microseconds. */
@@ -128,7 +144,7 @@ const ORDER_AGGREGATES: readonly Aggregate[] = [
   ),
 ];
 
-interface View {
+export interface View {
   readonly name: string;
   readonly source: 'orders' | 'order_lines';
   readonly yaml: string;
@@ -137,6 +153,26 @@ interface View {
   readonly windows: readonly Window[];
   readonly aggregates: readonly Aggregate[];
 }
+
+const LINE_AGGREGATES: readonly Aggregate[] = [
+  COUNT,
+  plain('sum_qty', 'sum: qty', 'sum(qty)'),
+  plain('sum_price', 'sum: price', 'sum(price)'),
+  plain('max_price', 'max: price', 'max(price)'),
+  last('last_qty', 'qty'),
+];
+const CATALOG = '{ table: catalog, on: { product_id: product_id }, columns: { list_price: price } }';
+const PROFILE = '{ table: profile, on: { user_id: user_id }, columns: { user_grade: grade } }';
+const PRICES: readonly Aggregate[] = [
+  plain('priced', 'count: list_price', 'count(paid)'),
+  plain('sum_price', 'sum: list_price', 'sum(paid)'),
+  plain('max_price', 'max: list_price', 'max(paid)'),
+];
+const GRADES: readonly Aggregate[] = [
+  plain('graded', 'count: user_grade', 'count(grade)'),
+  plain('sum_grade', 'sum: user_grade', 'sum(grade)'),
+  plain('max_grade', 'max: user_grade', 'max(grade)'),
+];
 
 const VIEWS: readonly View[] = [
   {
@@ -158,14 +194,18 @@ const VIEWS: readonly View[] = [
   {
     name: 'orders_priced',
     source: 'orders',
-    yaml: 'join: [{ table: catalog, on: { product_id: product_id }, columns: { list_price: price } }]',
+    yaml: `join: [${CATALOG}]`,
     where: 'TRUE',
     windows: [LIFETIME, ROLLING],
-    aggregates: [
-      { ...plain('priced', 'count: list_price', 'count(paid)') },
-      { ...plain('sum_price', 'sum: list_price', 'sum(paid)') },
-      { ...plain('max_price', 'max: list_price', 'max(paid)') },
-    ],
+    aggregates: PRICES,
+  },
+  {
+    name: 'orders_graded',
+    source: 'orders',
+    yaml: `join: [${PROFILE}]`,
+    where: 'TRUE',
+    windows: [LIFETIME, ROLLING],
+    aggregates: GRADES,
   },
   {
     name: 'lines',
@@ -173,13 +213,7 @@ const VIEWS: readonly View[] = [
     yaml: '',
     where: 'TRUE',
     windows: [LIFETIME, ROLLING],
-    aggregates: [
-      COUNT,
-      plain('sum_qty', 'sum: qty', 'sum(qty)'),
-      plain('sum_price', 'sum: price', 'sum(price)'),
-      plain('max_price', 'max: price', 'max(price)'),
-      last('last_qty', 'qty'),
-    ],
+    aggregates: LINE_AGGREGATES,
   },
 ];
 
@@ -195,14 +229,47 @@ const featuresOf = ({ windows, aggregates }: View): { name: string; window: Wind
     aggregates.map((aggregate) => ({ name: `${aggregate.name}_${window.name}`, window, aggregate })),
   );
 
-/** The service is called user_profile, which is what the version watch reads. */
-export const DEFINITIONS = `
-kind: Entity
-name: user
-key: { user_id: int64 }
----${source('orders', true)}${source('order_lines', true)}${source('catalog', false)}
-${VIEWS.map(
-  (view) => `kind: FeatureView
+/** Views that come and go, each with two meanings under its name; by a service of their own. */
+export const DRAWN_VIEWS: readonly (readonly View[])[] = [
+  [
+    {
+      name: 'drawn_mutable',
+      source: 'orders',
+      yaml: `where: 'status == "open"'`,
+      where: `status = 'open'`,
+      windows: [LIFETIME, ROLLING],
+      aggregates: ORDER_AGGREGATES,
+    },
+    {
+      name: 'drawn_mutable',
+      source: 'order_lines',
+      yaml: 'where: qty != null && qty > 0',
+      where: 'qty > 0',
+      windows: [LIFETIME, TUMBLING],
+      aggregates: LINE_AGGREGATES,
+    },
+  ],
+  [
+    {
+      name: 'drawn_joined',
+      source: 'orders',
+      yaml: `join: [${CATALOG}]\nwhere: list_price != null && double(list_price) > 20000.0`,
+      where: 'paid > 20000',
+      windows: [LIFETIME, ROLLING],
+      aggregates: PRICES,
+    },
+    {
+      name: 'drawn_joined',
+      source: 'orders',
+      yaml: `join: [${CATALOG}, ${PROFILE}]`,
+      where: 'TRUE',
+      windows: [LIFETIME],
+      aggregates: [...PRICES, ...GRADES],
+    },
+  ],
+];
+
+const viewYaml = (view: View): string => `kind: FeatureView
 name: ${view.name}
 entity: user
 source: ${view.source}
@@ -211,25 +278,56 @@ features:
 ${featuresOf(view)
   .map(({ name, window, aggregate }) => `  ${name}: { ${aggregate.yaml}${window.yaml} }`)
   .join('\n')}
----`,
-).join('\n')}
-kind: FeatureService
-name: user_profile
-features: [${VIEWS.map(({ name }) => `"${name}:*"`).join(', ')}]
+---
+`;
+const serviceYaml = (name: string, views: readonly View[]): string => `kind: FeatureService
+name: ${name}
+features: [${views.map((view) => `"${view.name}:*"`).join(', ')}]
+---
 `;
 
-/**
- * What differs between the served features of every user and SQL over the rows as they are now, in words, at the one time
- * of the answer. Nothing may be committed meanwhile. The answer is the first that says of itself to be complete through the
- * given log time, microseconds: a view that was truncated or is built anew may be behind its shard.
- */
+/** The definitions with some of the drawn views. The service of the others is called user_profile, which the version watch reads. */
+export const definitionsWith = (drawn: readonly View[]): string => `
+kind: Entity
+name: user
+key: { user_id: int64 }
+---${source('orders', true)}${source('order_lines', true)}${source('catalog', false)}${source('profile', false)}
+${[...VIEWS, ...drawn].map(viewYaml).join('')}${serviceYaml('user_profile', VIEWS)}${drawn.length > 0 ? serviceYaml('drawn', drawn) : ''}`;
+
+export interface Verdict {
+  readonly told: string[];
+  readonly compared: number;
+}
+
+/** What differs in the features of the views that are always there and of some of the drawn ones. */
 export async function differences(
   sql: Sql,
   client: FreshetClient,
   throughUs: number,
-): Promise<{ told: string[]; compared: number }> {
+  drawn: readonly View[] = [],
+): Promise<Verdict> {
+  const always = await differencesOf('user_profile', VIEWS, sql, client, throughUs);
+  if (drawn.length === 0) return always;
+  const others = await differencesOf('drawn', drawn, sql, client, throughUs);
+  return { told: [...always.told, ...others.told], compared: always.compared + others.compared };
+}
+
+const short = (value: unknown): string => String(value).slice(0, TOLD_CHARS);
+
+/**
+ * What differs between a service's features of every user and SQL over the rows as they are now, in words, at the one time
+ * of the answer. Nothing may be committed meanwhile. The answer is the first that says of itself to be complete through the
+ * given log time, microseconds: a view that was truncated or is built anew may be behind its shard.
+ */
+async function differencesOf(
+  service: string,
+  views: readonly View[],
+  sql: Sql,
+  client: FreshetClient,
+  throughUs: number,
+): Promise<Verdict> {
   const read = (): ReturnType<FreshetClient['getFeatures']> =>
-    client.getFeatures({ service: 'user_profile', keys: { user_id: USER_KEYS }, deadlineMs: 10_000 });
+    client.getFeatures({ service, keys: { user_id: USER_KEYS }, deadlineMs: 10_000 });
   let answer = await read();
   for (let tries = 0; answer.completeThroughUs <= throughUs; tries++) {
     if (tries > COMPLETE_TRIES)
@@ -239,7 +337,7 @@ export async function differences(
   }
   const told: string[] = [];
   let compared = 0;
-  for (const view of VIEWS) {
+  for (const view of views) {
     const features = featuresOf(view);
     const columns = features.map(
       ({ window, aggregate }, i) =>
@@ -261,7 +359,7 @@ export async function differences(
         const got = values[user] ?? undefined;
         const isSame = typeof expected === 'number' ? Object.is(got, expected) : String(got) === String(expected);
         if (isSame || ++wrong > SHOWN_MAX) continue;
-        told.push(`${view.name}:${name} of user ${user + 1} is ${String(got)}, SQL says ${String(expected)}`);
+        told.push(`${view.name}:${name} of user ${user + 1} is ${short(got)}, SQL says ${short(expected)}`);
       }
       if (wrong > SHOWN_MAX) told.push(`${view.name}:${name}: ${wrong} users in all`);
     });

@@ -1,4 +1,4 @@
-/** Reads some rows' versions over and over and notes any that goes back within one life of the serve process. */
+/** Reads some rows' versions over and over and notes any that goes back, or is not answered, within one life of the serve process. */
 import { setTimeout as pause } from 'node:timers/promises';
 import { ServeService } from '@freshet/gen/freshet/serve/v1/serve_pb.ts';
 import { isFreshetError } from '@freshet/kit/errors.ts';
@@ -7,10 +7,13 @@ import type { MeshUnderTest } from './mesh-under-test.ts';
 
 export interface VersionWatch {
   readonly reads: number;
+  /** Reads that a serve process refused that had answered before and did not die of it, in words; being late is no refusal. */
+  readonly refused: readonly string[];
   /** Ends the watch; what went back, in words. */
   stop(): Promise<string[]>;
 }
 
+const DEATH_SHOWS_MS = 500;
 const USERS = Array.from({ length: 20 }, (_, i) => BigInt(i + 1));
 
 export interface VersionWatchOptions {
@@ -21,6 +24,7 @@ export interface VersionWatchOptions {
 export function watchVersions(under: MeshUnderTest, { rowsMayGo = false }: VersionWatchOptions = {}): VersionWatch {
   const client = createGrpcClient(ServeService, under.mesh.addresses.serve, { deadlineMs: 2_000 });
   const wentBack: string[] = [];
+  const refused: string[] = [];
   const state = { reads: 0, stopped: false };
   const run = (async () => {
     let life = -1;
@@ -50,8 +54,12 @@ export function watchVersions(under: MeshUnderTest, { rowsMayGo = false }: Versi
           }
         }
       } catch (error) {
-        // The node is down between two lives; that is what is being tested.
         if (!isFreshetError(error)) throw error;
+        // The node is down between two lives, which may show in the call before it shows in its number.
+        await pause(DEATH_SHOWS_MS);
+        const isAlive = before !== -1 && before === under.mesh.pid('serve');
+        if (isAlive && life === before && error.code !== 'DEADLINE_EXCEEDED')
+          refused.push(`${error.code}: ${error.message}`);
       }
       await pause(10);
     }
@@ -60,6 +68,7 @@ export function watchVersions(under: MeshUnderTest, { rowsMayGo = false }: Versi
     get reads() {
       return state.reads;
     },
+    refused,
     stop: async () => {
       state.stopped = true;
       await run;
