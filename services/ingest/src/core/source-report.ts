@@ -8,6 +8,8 @@ export interface SourceReport {
   readonly database: string;
   readonly phase: SourcePhase;
   readonly routes: readonly number[];
+  /** No commit before this comes again. */
+  readonly acknowledgedLsn: bigint;
   readonly durableLsn: bigint;
   readonly serverLsn: bigint;
   readonly commits: number;

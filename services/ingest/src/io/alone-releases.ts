@@ -31,6 +31,7 @@ import { isMutable, type Route, SLOT_LANE } from '../core/route.ts';
 import { withRoutes } from '../core/source-state.ts';
 import { BATCH_BYTES, type HeldStream } from './held-pass.ts';
 import type { QuarantineFile } from './quarantine-file.ts';
+import type { Loan } from './quarantine-loans.ts';
 import type { SourceStore } from './source-store.ts';
 
 const WAIT_MS = 500;
@@ -180,27 +181,40 @@ export class AloneReleases {
   async #bringOnce({ route }: LiveRoute, { pipeline }: HeldStream, signal: AbortSignal): Promise<void> {
     const { quarantine } = this.#options;
     const isMine = isAloneOf(route.number, route.generation);
+    const { rewrites } = quarantine;
     let bytes = 0;
-    const push = (batch: Batch): void => {
+    const push = (batch: Batch, loan: Loan): void => {
       const size = batch.bytes;
       bytes += size;
       batch.isApart = true;
-      pipeline.push(batch, () => {
+      const durable = (): void => {
         bytes -= size;
-      });
+        loan.end();
+      };
+      pipeline.push(batch, durable, () => loan.end());
     };
     let batch = new Batch();
-    for await (const { entry } of quarantine.entries()) {
-      signal.throwIfAborted();
-      if (entry.releasing === undefined || !isMine(entry)) continue;
-      addReleased(batch, entry.releasing, route.partitions);
-      if (batch.bytes < BATCH_BYTES) continue;
-      push(batch);
-      batch = new Batch();
-      // Not for room of the stream's: that may wait for the room in the file that this release makes.
-      await pipeline.until(() => bytes < BATCH_BYTES, signal);
+    let loan = quarantine.loans.begin();
+    try {
+      for await (const { entry } of quarantine.entries()) {
+        signal.throwIfAborted();
+        // This is of the file of before: what was erased since is in it, and must not come to the log.
+        if (rewrites !== quarantine.rewrites) break;
+        if (entry.releasing === undefined || !isMine(entry)) continue;
+        addReleased(batch, entry.releasing, route.partitions);
+        if (batch.bytes < BATCH_BYTES) continue;
+        push(batch, loan);
+        batch = new Batch();
+        loan = quarantine.loans.begin();
+        // Not for room of the stream's: that may wait for the room in the file that this release makes.
+        await pipeline.until(() => bytes < BATCH_BYTES, signal);
+      }
+      push(batch, loan);
+    } catch (error) {
+      // Of a batch that the pipeline has, the pipeline ends it.
+      loan.end();
+      throw error;
     }
-    push(batch);
     await pipeline.until(() => bytes === 0, signal);
   }
 

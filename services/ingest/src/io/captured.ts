@@ -1,5 +1,7 @@
 /**
- * Waits until all that a database has committed is in the log: for whoever must not have it come behind something.
+ * Waits until all that a database has committed is in the log or in the quarantine, and never comes again: for whoever must not
+ * have it come behind something. What is not acknowledged comes again after a stop, and what was taken out of the quarantine
+ * meanwhile would be a new row then.
  *
  * Owns the waiting. What was captured is the source's to say; where the database's log ends, the database's.
  */
@@ -15,21 +17,21 @@ const POLL_MS = 50;
 
 export interface CapturedOptions {
   readonly database: Pick<SourceDatabase, 'identify'>;
-  readonly status: () => Pick<SourceReport, 'database' | 'phase' | 'durableLsn'>;
+  readonly status: () => Pick<SourceReport, 'database' | 'phase' | 'acknowledgedLsn'>;
   readonly clock: Clock;
 }
 
 /**
- * Resolves when all that was committed when it was called is in the log. Throws UNAVAILABLE when the source does not follow,
+ * Resolves when all that was committed when it was called is acknowledged. Throws UNAVAILABLE when the source does not follow,
  * or is too far behind; why the database cannot be asked; and the signal's reason.
  */
 export async function captured({ database, status, clock }: CapturedOptions, signal: AbortSignal): Promise<void> {
   const { endLsn } = await database.identify(signal);
   const untilUs = clock.monotonicUs() + CAPTURED_MS_MAX * 1000;
   for (;;) {
-    const { database: name, phase, durableLsn } = status();
+    const { database: name, phase, acknowledgedLsn } = status();
     const isFollowing = phase === SourcePhase.STREAMING && endLsn !== undefined;
-    if (isFollowing && durableLsn >= endLsn) return;
+    if (isFollowing && acknowledgedLsn >= endLsn) return;
     if (!isFollowing || clock.monotonicUs() >= untilUs) {
       throw new FreshetError(
         'UNAVAILABLE',

@@ -286,7 +286,7 @@ describe('erasing at ingest', () => {
 
   it('waits for what the databases of its routes have committed, and is not begun without that', async () => {
     const clock = new VirtualClock();
-    let status = { database: 'default', phase: SourcePhase.HALTED as SourcePhase, durableLsn: 5n };
+    let status = { database: 'default', phase: SourcePhase.HALTED as SourcePhase, acknowledgedLsn: 5n };
     const database = { identify: async () => ({ systemId: 's', timeline: 1, endLsn: 9n }) };
     const asked: string[] = [];
     const node = await open(new SimulatedDisk(), {
@@ -299,20 +299,45 @@ describe('erasing at ingest', () => {
     await expect(erase(node)).rejects.toMatchObject({ code: 'UNAVAILABLE', place: 'database default' });
     await expect(node.eraser.get('e1')).rejects.toMatchObject({ place: 'erase_id' });
     // While rows are read for other routes it follows commits; those rows would come behind the erase all the same.
-    status = { ...status, phase: SourcePhase.SNAPSHOT, durableLsn: 9n };
+    status = { ...status, phase: SourcePhase.SNAPSHOT, acknowledgedLsn: 9n };
     await expect(erase(node)).rejects.toMatchObject({ code: 'UNAVAILABLE', place: 'database default' });
-    status = { ...status, phase: SourcePhase.STREAMING, durableLsn: 5n };
+    status = { ...status, phase: SourcePhase.STREAMING, acknowledgedLsn: 5n };
     const late = erase(node).catch((error: unknown) => error);
     await clock.advance(31_000_000);
     expect(await late).toMatchObject({ code: 'UNAVAILABLE' });
     const erasing = erase(node);
     await clock.advance(1_000_000);
     await node.log.append(PARTITION, [change(1, MARKER, 7)]);
-    status = { ...status, durableLsn: 9n };
+    status = { ...status, acknowledgedLsn: 9n };
     await clock.advance(1_000_000);
     expect((await erasing).offset).toBe(25n);
     expect((await recordsOf(node.log)).filter((kind) => kind.startsWith('change 1 7'))).toEqual([]);
     expect(new Set(asked)).toEqual(new Set(['default']));
+    await node.close();
+  });
+
+  it('is refused while rows are held of its routes whose key has another name in their table', async () => {
+    const node = await open(new SimulatedDisk());
+    await fill(node);
+    const columns = [['visitor', 25, -1, 0] as const];
+    const shape = { id: 7, schema: 'public', table: 'clicks', replicaIdentity: 'd', columns };
+    const held = { held: 'table', reason: 'shape', shape } as const;
+    await node.quarantine.append([
+      { ...quarantined(1, { visitor: MARKER }, 9n), ...held },
+      { ...quarantined(3, { visitor: MARKER }, 9n), ...held },
+    ]);
+    await expect(erase(node)).rejects.toMatchObject({
+      code: 'UNAVAILABLE',
+      message: expect.stringContaining('1 held rows do not tell whose they are') as string,
+      remedy: expect.stringContaining('freshet quarantine discard clicks') as string,
+    });
+    // Nothing of it is in the log, and it goes on once they are gone.
+    expect((await recordsOf(node.log)).filter((kind) => kind === 'erase')).toEqual([]);
+    await node.quarantine.remove(({ route, shape: of }) => route === 1 && of !== undefined);
+    expect((await erase(node)).places.find(({ kind }) => kind === 'quarantine')).toMatchObject({
+      done: true,
+      count: 1n,
+    });
     await node.close();
   });
 

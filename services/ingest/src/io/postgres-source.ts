@@ -134,6 +134,7 @@ export class PostgresSource {
       database: this.name,
       phase: phase === SourcePhase.STREAMING && isBuilding ? SourcePhase.SNAPSHOT : phase,
       routes: this.#store.state.routes.filter((route) => route.phase === 'live').map(({ route }) => route),
+      acknowledgedLsn: this.#store.state.acknowledgedLsn,
       durableLsn: laterLsn(this.#store.state.acknowledgedLsn, progress?.durableLsn ?? 0n),
       serverLsn: progress?.serverLsn ?? 0n,
       commits,

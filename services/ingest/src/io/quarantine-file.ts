@@ -13,14 +13,14 @@
  */
 import { dirname } from 'node:path';
 import { FreshetError } from '@freshet/kit/errors.ts';
-import type { DiskFile, FileSystem } from '@freshet/log/file-system.ts';
-import { isErrno } from '@freshet/log/file-system.ts';
+import { type DiskFile, type FileSystem, isErrno } from '@freshet/log/file-system.ts';
 import { AloneIndex, type AloneRows } from '../core/alone-index.ts';
 import type { QuarantineWriter } from '../core/append-pipeline.ts';
 import { HeldIndex, type HeldRoute } from '../core/held-index.ts';
 import { comparePlaces, laneName, placeName, type QuarantineEntry, type RowPlace } from '../core/quarantine.ts';
 import { onDisk } from './on-disk.ts';
 import { entryOf, lineOf, linesOf, piecesOf, placeOf, soundLines } from './quarantine-lines.ts';
+import { QuarantineLoans } from './quarantine-loans.ts';
 import { asidePath } from './set-aside.ts';
 
 /** The most that the file may take. Millions of rows: whoever has as many has something else to mend first. */
@@ -59,6 +59,8 @@ export interface QuarantineDamage {
 export class QuarantineFile implements QuarantineWriter {
   /** Damage that was found at open; undefined: none. */
   readonly damage: QuarantineDamage | undefined;
+  /** Rows of entries on their way to the log. */
+  readonly loans = new QuarantineLoans();
   readonly #files: FileSystem;
   readonly #path: string;
   #file: DiskFile;
@@ -71,6 +73,8 @@ export class QuarantineFile implements QuarantineWriter {
   #aloneRows: AloneIndex;
   /** How often the file was rewritten: offsets of before are none of its. */
   #rewrites = 0;
+  /** While the file gets another one's name: whoever opens it then may have either. */
+  #swapping: Promise<void> | undefined;
   #count: number;
   #end: number;
   /** A write failed, and may have left something after the end. */
@@ -228,13 +232,12 @@ export class QuarantineFile implements QuarantineWriter {
 
   /**
    * The entries from the line that begins at an offset on, each with the offset after it; those only that are durable at the
-   * call. Throws DATA_DAMAGED at a line that is not what was written.
+   * call. None when the file is rewritten before it is open, and the offset leads nowhere any more. Throws DATA_DAMAGED at a line that is not what was written.
    */
   async *entries(offset = 0): AsyncGenerator<{ readonly entry: QuarantineEntry; readonly next: number }> {
-    const end = this.#end;
-    if (offset >= end) return;
-    const file = await onDisk(this.#path, () => this.#files.open(this.#path, 'read'));
+    const { file, end, isOther } = await this.#openToRead();
     try {
+      if (offset >= end || (isOther && offset > 0)) return;
       for await (const { text, next } of linesOf(file, offset)) {
         if (next > end) return;
         const entry = entryOf(text);
@@ -242,6 +245,19 @@ export class QuarantineFile implements QuarantineWriter {
         yield { entry, next };
       }
     } finally {
+      await file.close();
+    }
+  }
+
+  /** The file with where it ends, both of one rewriting; and whether that is another one than at the call. */
+  async #openToRead(): Promise<{ file: DiskFile; end: number; isOther: boolean }> {
+    const asked = this.#rewrites;
+    for (;;) {
+      while (this.#swapping !== undefined) await this.#swapping;
+      const [rewrites, end] = [this.#rewrites, this.#end];
+      const file = await onDisk(this.#path, () => this.#files.open(this.#path, 'read'));
+      if (this.#swapping === undefined && rewrites === this.#rewrites)
+        return { file, end, isOther: rewrites !== asked };
       await file.close();
     }
   }
@@ -300,15 +316,22 @@ export class QuarantineFile implements QuarantineWriter {
       return 0;
     }
     const next = await files.open(draft, 'write');
-    await files.rename(draft, path);
-    // At once: the old file has no name any more, and what would be written to it is lost.
-    this.#file = next;
-    this.#held = held;
-    this.#aloneRows = aloneRows;
-    this.#rewrites += 1;
-    this.#end = end;
-    this.#count = count;
-    this.#torn = false;
+    const swapped = Promise.withResolvers<void>();
+    this.#swapping = swapped.promise;
+    try {
+      await files.rename(draft, path);
+      // At once: the old file has no name any more, and what would be written to it is lost.
+      this.#file = next;
+      this.#held = held;
+      this.#aloneRows = aloneRows;
+      this.#rewrites += 1;
+      this.#end = end;
+      this.#count = count;
+      this.#torn = false;
+    } finally {
+      this.#swapping = undefined;
+      swapped.resolve();
+    }
     await file.close().catch(() => undefined);
     try {
       await files.syncDirectory(dirname(path));
