@@ -5,6 +5,7 @@
  * comes out as a FreshetError that names where it is, never as PgError.
  */
 import type { Clock } from '@freshet/kit/clock.ts';
+import { isFreshetError } from '@freshet/kit/errors.ts';
 import type { Logger } from '@freshet/kit/logger.ts';
 import { parseLsn } from '../core/lsn.ts';
 import type {
@@ -17,9 +18,10 @@ import type {
 import { quoteIdentifier, quoteLiteral } from '../core/sql.ts';
 import { readServer, readSlot, readTable } from './catalog.ts';
 import { type ConnectionTarget, describeTarget } from './pg/connection-url.ts';
+import { PgPeekedStream } from './pg/peeked-stream.ts';
 import { type PgConnection, type PgConnectionOptions, withConnection } from './pg/pg-connection.ts';
-import { fromPgError } from './pg/pg-error.ts';
-import { PgReplicationStream } from './pg/replication-stream.ts';
+import { fromPgError, isPgError } from './pg/pg-error.ts';
+import { PgReplicationStream, type StreamOptions } from './pg/replication-stream.ts';
 import { ensurePublications, publicationNames, readPublished, tableReference } from './publications.ts';
 import { createSlot, withSnapshot } from './slot.ts';
 
@@ -84,12 +86,23 @@ export class PostgresDatabase implements SourceDatabase {
     return this.#open(slotName, 'copy', signal);
   }
 
+  async openRetelling(slotName: string, signal: AbortSignal): Promise<ReplicationStream> {
+    try {
+      return await this.openCopy(slotName, signal);
+    } catch (error) {
+      // All slots are in use. What is live has its own, and must not wait for another.
+      if (!isFreshetError(error) || !isPgError(error.cause, '53400')) throw error;
+      return this.#told(() => PgPeekedStream.open(this.#options, this.#streamOf(slotName), signal));
+    }
+  }
+
   #open(slotName: string, copy: 'copy' | undefined, signal: AbortSignal): Promise<ReplicationStream> {
+    return this.#told(() => PgReplicationStream.open(this.#options, { ...this.#streamOf(slotName), copy }, signal));
+  }
+
+  #streamOf(slotName: string): StreamOptions {
     const names = publicationNames(slotName);
-    const publications = [names.append, names.mutable];
-    return this.#told(() =>
-      PgReplicationStream.open(this.#options, { slotName, publications, place: this.place, copy }, signal),
-    );
+    return { slotName, publications: [names.append, names.mutable], place: this.place };
   }
 
   async #told<T>(work: () => Promise<T>): Promise<T> {

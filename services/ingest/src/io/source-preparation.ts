@@ -59,7 +59,7 @@ export class SourcePreparation {
     const { options, store, stages, snapshots, board, pace } = this.#parts;
     const { database, slotName, clock, logger } = options;
     await store.resync(session);
-    const { examined, tables } = await this.#examine(wanted, session);
+    const { examined, tables, noSlot } = await this.#examine(wanted, session);
     for (;;) {
       const { endLsn, ...identity } = await database.identify(signal);
       const staged = await stages.load();
@@ -82,7 +82,7 @@ export class SourcePreparation {
       }
       this.#suspected = undefined;
       const settled = this.#settle(wanted, await session.published(slotName));
-      const found = readiness(examined, settled, (route) => pace.waits(route, clock.monotonicUs()));
+      const found = readiness(examined, settled, (route) => pace.waits(route, clock.monotonicUs()) ?? noSlot);
       const unready = found.ready.length === 0 && settled.slot !== 'made' ? allWaiting(found) : undefined;
       // Refuses a slot that is not ours before anything is changed.
       const first = nextStep(settled, world, found.ready);
