@@ -78,6 +78,8 @@ export class HeldReleases {
   readonly #notices: HeldNotices;
   /** By route, what is to be done while the stream stands still. */
   readonly #turns = new Map<number, () => Promise<void>>();
+  /** What is done of it now: settles. */
+  #turning: Promise<void> = Promise.resolve();
   #passing = 0;
 
   constructor(options: HeldReleasesOptions) {
@@ -125,9 +127,11 @@ export class HeldReleases {
     if (beside.holdAt() !== undefined) return undefined;
     const turns = [...this.#turns.values()];
     this.#turns.clear();
-    return (async () => {
+    const turning = (async () => {
       for (const turn of turns) await turn();
     })();
+    this.#turning = turning.catch(() => undefined);
+    return turning;
   }
 
   /**
@@ -205,6 +209,8 @@ export class HeldReleases {
     } finally {
       failed.abort(new DOMException('the stream ended', 'AbortError'));
       await Promise.all(looks.values());
+      // One that was about to save a route's state does: whoever waits for us to stand still changes what it is about.
+      await this.#turning;
       this.#notices.tellFull(false);
       this.#beside = undefined;
       this.#turns.clear();
@@ -323,6 +329,8 @@ export class HeldReleases {
     const blocked = await pass.goOn(signal);
     await pipeline.drained(signal);
     if (blocked !== undefined) return blocked;
+    // Told to stand still while nothing had to be waited for: what is saved below may be of another generation by now.
+    signal.throwIfAborted();
     const { place } = pass;
     // Whatever was held was erased since it was looked at.
     const released = place === undefined ? {} : { released: releasedPlace(place) };
