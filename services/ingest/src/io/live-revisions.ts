@@ -22,7 +22,7 @@ import { type Examined, endedByFindings, type Readiness, readiness } from '../co
 import { type CapturedBy, isSameCapture } from '../core/same-capture.ts';
 import { endRoutes, type Settled, settleRoutes } from '../core/settle-routes.ts';
 import type { DatabaseSession } from '../core/source-database.ts';
-import { endUnwanted, type PublishedTables, type SourceState, withHoles } from '../core/source-state.ts';
+import { endUnwanted, generationOf, type PublishedTables, type SourceState, withHoles } from '../core/source-state.ts';
 import type { BesideBuilds, BuildWork, BuiltRoute } from './beside-builds.ts';
 import { revisedRoutes } from './live-routes.ts';
 import type { PausableWork } from './pausable-work.ts';
@@ -217,9 +217,10 @@ export class LiveRevisions {
     do {
       await store.update((state) => {
         const settled = settle(state);
+        const nowUs = options.clock.monotonicUs();
         for (const { route, why, isLoss } of settled.ended) {
           options.logger.warn('a route begins anew', { route, why });
-          if (isLoss) pace.lost(route, why, options.clock.monotonicUs());
+          if (isLoss) pace.lost(route, why, { nowUs, generation: generationOf(state, route) });
         }
         return settled.state;
       });

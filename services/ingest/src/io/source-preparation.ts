@@ -19,6 +19,7 @@ import { allWaiting, endedByFindings, type Readiness, readiness } from '../core/
 import { settleRoutes } from '../core/settle-routes.ts';
 import type { DatabaseSession, TableToStage } from '../core/source-database.ts';
 import {
+  generationOf,
   nextStep,
   type PublishedTables,
   type RouteState,
@@ -155,9 +156,10 @@ export class SourcePreparation {
       asked: (route) => requests?.of(route)?.above,
       nowUs: clock.nowUs(),
     });
+    const nowUs = clock.monotonicUs();
     for (const { route, why, isLoss } of ended) {
       logger.warn('a route begins anew', { route, why });
-      if (isLoss) pace.lost(route, why, clock.monotonicUs());
+      if (isLoss) pace.lost(route, why, { nowUs, generation: generationOf(store.state, route) });
     }
     return state;
   }
@@ -177,7 +179,7 @@ export class SourcePreparation {
       throw new FreshetError('SLOT_LOST', error.message, { remedy, place: error.place });
     }
     const nowUs = options.clock.monotonicUs();
-    if (!this.#isCounted) pace.lost('history', error.message, nowUs);
+    if (!this.#isCounted) pace.lost('history', error.message, { nowUs });
     this.#isCounted = true;
     const later = pace.waits('history', nowUs);
     if (later !== undefined) throw later;
