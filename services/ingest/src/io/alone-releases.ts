@@ -76,7 +76,7 @@ export class AloneReleases {
   /** Asks that rows of a route are judged again, and released if they may be. */
   ask(live: LiveRoute, request: AloneRequest): void {
     const { number, generation } = live.route;
-    if (this.#options.quarantine.aloneOf(number, generation) === undefined) {
+    if (!this.#options.quarantine.alone.some((rows) => rows.route === number && rows.generation <= generation)) {
       this.#progress.delete(number);
       return;
     }
@@ -150,6 +150,11 @@ export class AloneReleases {
     let [released, left, why]: [number, number, Blocked | undefined] = [0, 0, undefined];
     await quarantine.rewrite((entry) => {
       if (!isMeant(entry) || entry.releasing !== undefined) return entry;
+      if (entry.generation < live.route.generation) {
+        left += 1;
+        why ??= OF_BEFORE;
+        return entry;
+      }
       const mayCome = entry.lane === SLOT_LANE && entry.major >= acknowledgedLsn;
       const judged = mayCome
         ? MAY_COME
@@ -241,10 +246,21 @@ const MAY_COME: Blocked = {
     'its commit is not acknowledged yet, so that it may come again; ask again in a moment, or when the build is done',
 };
 
+const OF_BEFORE: Blocked = {
+  reason: 'behind',
+  detail:
+    'it came before its table was read anew, and what the table had of it is folded since; drop it by its id ' +
+    '(freshet quarantine list, discard --id)',
+};
+
+/** Those of generations before are told of, and stay. */
 function meant(route: Route, { reasons, ids }: AloneRequest): (entry: QuarantineEntry) => boolean {
-  const isMine = isAloneOf(route.number, route.generation);
   return (entry) =>
-    isMine(entry) && (reasons.size === 0 || reasons.has(entry.reason)) && (ids.size === 0 || ids.has(placeName(entry)));
+    entry.held === undefined &&
+    entry.route === route.number &&
+    entry.generation <= route.generation &&
+    (reasons.size === 0 || reasons.has(entry.reason)) &&
+    (ids.size === 0 || ids.has(placeName(entry)));
 }
 
 function addReleased(
