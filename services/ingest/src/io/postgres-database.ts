@@ -52,7 +52,13 @@ export class PostgresDatabase implements SourceDatabase {
   }
 
   look<T>(signal: AbortSignal, work: (session: DatabaseSession) => Promise<T>): Promise<T> {
-    return this.connect(signal, (connection) => work(sessionOn(connection, this.#logger)));
+    return this.connect(signal, async (connection) => {
+      // It is idle while what it found is acted on elsewhere, for as long as a copy of the slot tells or a slot is made.
+      await connection.query(
+        `SELECT set_config('idle_session_timeout', '0', false) WHERE current_setting('idle_session_timeout', true) IS NOT NULL`,
+      );
+      return work(sessionOn(connection, this.#logger));
+    });
   }
 
   identify(signal: AbortSignal): Promise<ClusterIdentity> {
