@@ -106,6 +106,10 @@ export class SimDatabase implements SourceDatabase {
     return new SimStream(this.#postgres, this.#process, { confirmedLsn: slot.confirmedLsn, stream: undefined });
   }
 
+  openRetelling(slotName: string, signal: AbortSignal): Promise<ReplicationStream> {
+    return this.openCopy(slotName, signal);
+  }
+
   /** A connection: it does not outlive the timeline that it was made on. */
   #connect(signal: AbortSignal): () => Promise<void> {
     const { timeline } = this.#postgres;

@@ -50,7 +50,8 @@ import { parseConnectionUrl } from './io/pg/connection-url.ts';
 import { PostgresDatabase } from './io/postgres-database.ts';
 import { PostgresSource } from './io/postgres-source.ts';
 import { QuarantineDesk } from './io/quarantine-desk.ts';
-import { QuarantineFile, quarantineDamaged } from './io/quarantine-file.ts';
+import { QuarantineFile } from './io/quarantine-file.ts';
+import { watchQuarantine } from './io/quarantine-watch.ts';
 import { runRetention } from './io/retention.ts';
 import { SourceClaimer } from './io/source-claimer.ts';
 import { describeTables as describeTablesOf } from './io/table-describer.ts';
@@ -97,13 +98,12 @@ export async function startIngest(
   const scrubber = createLogScrubber({ log, clock, logger });
   const scrubbing = scrubber.run(signal);
   context.onStop('scrubbing the log', () => scrubbing);
-  const quarantine = await QuarantineFile.open(
-    nodeFileSystem,
-    join(config.dataDir, 'quarantine.jsonl'),
-    config.quarantineBytesMax,
-  );
+  const quarantine = await QuarantineFile.open(nodeFileSystem, join(config.dataDir, 'quarantine.jsonl'), {
+    bytesMax: config.quarantineBytesMax,
+  });
   context.onStop('the quarantine', () => quarantine.close());
-  if (quarantine.damage !== undefined) conditions.raise('quarantine/damaged', quarantineDamaged(quarantine.damage));
+  const verifying = watchQuarantine(quarantine, shared, signal);
+  context.onStop('reading through the quarantine', () => verifying);
 
   const databases = config.postgres.map(
     ({ name, url }) =>

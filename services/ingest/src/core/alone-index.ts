@@ -18,7 +18,12 @@ export interface AloneRows {
 }
 
 export class AloneIndex {
-  readonly #routes = new Map<string, AloneRows>();
+  readonly #routes: Map<string, AloneRows>;
+
+  /** `routes`: what was indexed before. */
+  constructor(routes: readonly AloneRows[] = []) {
+    this.#routes = new Map(routes.map((rows) => [`${rows.route}/${rows.generation}`, rows]));
+  }
 
   add(entry: QuarantineEntry): void {
     if (entry.held !== undefined) return;

@@ -50,6 +50,32 @@ function batchOf(...partitions: readonly [partition: number, value: number][]): 
 }
 
 describe('AppendPipeline', () => {
+  it('tells what never becomes durable when nothing of it can come to the log any more, and nothing else', async () => {
+    const log = new HeldLog();
+    const pipeline = new AppendPipeline({ log, quarantine: noQuarantine, ...time, bytesMax: 1e9 });
+    const told: string[] = [];
+    const push = (name: string, batch: Batch): void =>
+      pipeline.push(
+        batch,
+        () => told.push(`${name} durable`),
+        () => told.push(`${name} dropped`),
+      );
+    push('first', batchOf([0, 1]));
+    push('second', batchOf([0, 2]));
+    push('empty', new Batch());
+    await settle();
+    log.waiting.shift()?.resolve();
+    await settle();
+    push('third', batchOf([0, 3]));
+    const retired = pipeline.retire();
+    await settle();
+    // The second is with the log, which may have it yet.
+    expect(told).toEqual(['empty durable', 'first durable']);
+    log.waiting.shift()?.resolve();
+    await retired;
+    expect(told).toEqual(['empty durable', 'first durable', 'second durable', 'third dropped']);
+  });
+
   it('I1: settles each batch once all of it is durable, with every partition in order, whatever the timing', async () => {
     const contents = fc.array(fc.array(fc.nat({ max: 2 }), { minLength: 1, maxLength: 4 }), { maxLength: 12 });
     await fc.assert(

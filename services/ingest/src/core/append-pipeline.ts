@@ -93,6 +93,8 @@ export class AppendPipeline implements BatchTaker {
   readonly #options: AppendPipelineOptions;
   readonly #queues = new Map<number, Queue>();
   readonly #asides: Aside[] = [];
+  /** Told at the end of what never becomes durable by this pipeline. */
+  readonly #dropped = new Set<() => void>();
   #puttingAside = false;
   /** Asides that were pushed, that are durable, and the newest that later records wait for: counted from the first. */
   #asidesPushed = 0;
@@ -122,8 +124,11 @@ export class AppendPipeline implements BatchTaker {
     return this.#bytes;
   }
 
-  /** Takes a batch; calls back once, when all of it is durable. Throws what an earlier append failed with. */
-  push(batch: Batch, durable: () => void): void {
+  /**
+   * Takes a batch; calls back once, when all of it is durable, or, when the pipeline was retired before, `dropped`: nothing more of
+   * it can come to the log then. Throws what an earlier append failed with.
+   */
+  push(batch: Batch, durable: () => void, dropped?: () => void): void {
     this.#throwIfOver();
     this.unkeyed += batch.unkeyed;
     let outstanding = batch.records.size + (batch.quarantine.length > 0 ? 1 : 0);
@@ -133,9 +138,11 @@ export class AppendPipeline implements BatchTaker {
     }
     const { bytes } = batch;
     this.#bytes += bytes;
+    if (dropped !== undefined) this.#dropped.add(dropped);
     const done = (): void => {
       outstanding -= 1;
       if (outstanding > 0) return;
+      if (dropped !== undefined) this.#dropped.delete(dropped);
       this.#bytes -= bytes;
       durable();
       this.#wake();
@@ -176,6 +183,9 @@ export class AppendPipeline implements BatchTaker {
     for (const { loads } of this.#queues.values()) loads.length = 0;
     this.#asides.length = 0;
     while (this.#inHand > 0) await this.#change();
+    const dropped = [...this.#dropped];
+    this.#dropped.clear();
+    for (const tell of dropped) tell();
     this.#wake();
   }
 
@@ -195,12 +205,14 @@ export class AppendPipeline implements BatchTaker {
       const loads = takeLoads(queue.loads, this.#asidesDone);
       if (loads.length === 0) break;
       const records = loads.length === 1 ? (loads[0] as Load).records : loads.flatMap((load) => load.records);
-      if (!(await this.#handOver(() => this.#options.log.append(partition, records)))) break;
-      this.records += records.length;
-      for (const load of loads) {
-        this.recordBytes += load.bytes;
-        load.done();
-      }
+      const settle = (): void => {
+        this.records += records.length;
+        for (const load of loads) {
+          this.recordBytes += load.bytes;
+          load.done();
+        }
+      };
+      if (!(await this.#handOver(() => this.#options.log.append(partition, records), settle))) break;
     }
     queue.busy = false;
   }
@@ -210,49 +222,56 @@ export class AppendPipeline implements BatchTaker {
     while (this.#asides.length > 0 && this.#failure === undefined) {
       const some = this.#asides.splice(0, ASIDE_BATCHES_MAX);
       const entries = some.flatMap((aside) => aside.entries);
-      if (!(await this.#handOver(() => this.#options.quarantine.append(entries)))) break;
-      this.#asidesDone += some.length;
-      for (const { done } of some) done();
+      const settle = (): void => {
+        this.#asidesDone += some.length;
+        for (const { done } of some) done();
+      };
+      if (!(await this.#handOver(() => this.#options.quarantine.append(entries), settle))) break;
       for (const [partition, queue] of this.#queues) if (!queue.busy) void this.#run(partition, queue);
     }
     this.#puttingAside = false;
   }
 
-  /** Whether it became durable; not when the pipeline failed or was retired before. */
-  async #handOver(append: () => Promise<unknown>): Promise<boolean> {
+  /**
+   * Whether it became durable; not when the pipeline failed or was retired before. `settle` is called when it did, and before it
+   * counts as no more in hand: whoever waits for that must find it settled.
+   */
+  async #handOver(append: () => Promise<unknown>, settle: () => void): Promise<boolean> {
     const { clock, random, logger } = this.#options;
     const { signal } = this.#retiring;
     let waits = false;
+    const attempt = async (): Promise<void> => {
+      try {
+        await append();
+      } catch (error) {
+        if (!waits && isFreshetError(error) && error.retryable) {
+          waits = true;
+          this.#waiting += 1;
+          this.#options.onWaiting?.(error);
+        }
+        throw error;
+      }
+    };
     this.#inHand += 1;
     try {
-      await retry(
-        async () => {
-          try {
-            await append();
-          } catch (error) {
-            if (!waits && isFreshetError(error) && error.retryable) {
-              waits = true;
-              this.#waiting += 1;
-              this.#options.onWaiting?.(error);
-            }
-            throw error;
-          }
-        },
-        {
-          what: 'appending',
-          signal,
-          clock,
-          random,
-          log: logger ?? silentLogger,
-          firstDelayMs: RETRY_FIRST_MS,
-          maxDelayMs: RETRY_MS_MAX,
-          retryable: (error) => error.retryable && this.#failure === undefined,
+      const isDurable = await retry(attempt, {
+        what: 'appending',
+        signal,
+        clock,
+        random,
+        log: logger ?? silentLogger,
+        firstDelayMs: RETRY_FIRST_MS,
+        maxDelayMs: RETRY_MS_MAX,
+        retryable: (error) => error.retryable && this.#failure === undefined,
+      }).then(
+        () => true,
+        (error: unknown) => {
+          if (!signal.aborted) this.#fail(error);
+          return false;
         },
       );
-      return true;
-    } catch (error) {
-      if (!signal.aborted) this.#fail(error);
-      return false;
+      if (isDurable) settle();
+      return isDurable;
     } finally {
       if (waits && --this.#waiting === 0) this.#options.onWaiting?.(undefined);
       this.#inHand -= 1;

@@ -140,6 +140,24 @@ export function quarantineMatcher(
   }
 }
 
+/**
+ * Tells held rows of the entity's routes that do not say whose they are: their table has another name for a column of the key, so
+ * that only a mapping would tell, which comes with their release.
+ */
+export function untoldMatcher(
+  definitions: DefinitionSet | undefined,
+  { routes }: EraseScope,
+): (entry: Pick<QuarantineEntry, 'route' | 'shape' | 'truncates'>) => boolean {
+  const columns = new Map(definitions?.routes.map(({ route, keyColumns }) => [route, keyColumns]));
+  const meant = new Set(routes);
+  return ({ route, shape, truncates }) => {
+    const keys = columns.get(route);
+    if (!meant.has(route) || keys === undefined || shape === undefined || truncates === true) return false;
+    const named = new Set(shape.columns.map(([name]) => name));
+    return keys.some((key) => !named.has(key));
+  };
+}
+
 function isSame(a: Uint8Array, b: Uint8Array): boolean {
   return Buffer.compare(a, b) === 0;
 }

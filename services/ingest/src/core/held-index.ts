@@ -30,7 +30,12 @@ export interface HeldRoute {
 }
 
 export class HeldIndex {
-  readonly #routes = new Map<string, HeldRoute>();
+  readonly #routes: Map<string, HeldRoute>;
+
+  /** `routes`: what was indexed before. */
+  constructor(routes: readonly HeldRoute[] = []) {
+    this.#routes = new Map(routes.map((route) => [nameOf(route), route]));
+  }
 
   /** Takes an entry that is at an offset of the file, so many bytes long; entries come in their order. */
   add(entry: QuarantineEntry, offset: number, bytes: number): void {

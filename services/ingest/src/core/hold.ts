@@ -22,6 +22,12 @@ export type HeldPlace = Pick<RowPlace, 'major' | 'minor'>;
 
 const KEYS_MAX = 10_000;
 
+/** What a hold holds, to be kept: the place from which on the table is held, and those from which on keys are. */
+export interface HeldPlaces {
+  readonly table: HeldPlace | undefined;
+  readonly keys: readonly (readonly [key: string, place: HeldPlace])[];
+}
+
 /**
  * What is held of a route, each from the place on of the first row that is: a row of before that comes again was not held,
  * and is not now.
@@ -33,6 +39,19 @@ export class Hold {
   constructor(of?: Hold) {
     this.#table = of === undefined ? undefined : of.#table;
     this.#keys = new Map(of === undefined ? [] : of.#keys);
+  }
+
+  /** A hold as it was kept. */
+  static restored({ table, keys }: HeldPlaces): Hold {
+    const hold = new Hold();
+    hold.#table = table;
+    for (const [key, place] of keys) hold.#keys.set(key, place);
+    return hold;
+  }
+
+  /** What is held, to be kept. */
+  get places(): HeldPlaces {
+    return { table: this.#table, keys: [...this.#keys] };
   }
 
   /** Whether rows of some key at the place are held. */

@@ -24,14 +24,15 @@ export interface ServerFacts {
   readonly mayReplicate: boolean;
   readonly inRecovery: boolean;
   readonly maxReplicationSlots: number;
+  /** Without temporary ones of our own: those pass, and are used one after the other. */
   readonly usedReplicationSlots: number;
   readonly maxWalSenders: number;
 }
 
 const VERSION_MIN = 140000;
 
-/** What is wrong with the server. `slotsNeeded`: how many more slots we are about to make. */
-export function serverFindings(server: ServerFacts, slotsNeeded: number): FreshetError[] {
+/** What is wrong with the server, whatever is captured of it. */
+export function serverFindings(server: ServerFacts): FreshetError[] {
   const findings: FreshetError[] = [];
   const add = (message: string, remedy: string): void => {
     findings.push(new FreshetError('SOURCE_NOT_READY', message, { remedy, place: `database ${server.database}` }));
@@ -48,18 +49,25 @@ export function serverFindings(server: ServerFacts, slotsNeeded: number): Freshe
   if (!server.mayReplicate && !server.superuser) {
     add(`user ${server.user} may not replicate`, `ALTER ROLE ${quoteIdentifier(server.user)} WITH REPLICATION;`);
   }
-  const free = server.maxReplicationSlots - server.usedReplicationSlots;
-  if (slotsNeeded > free) {
-    const wanted = server.usedReplicationSlots + slotsNeeded;
-    add(
-      `all ${server.maxReplicationSlots} replication slots are in use, and ${slotsNeeded} more are needed`,
-      `ALTER SYSTEM SET max_replication_slots = ${wanted}; -- then restart Postgres. Or drop one that nobody reads: SELECT slot_name, active FROM pg_replication_slots;`,
-    );
-  }
   if (server.maxWalSenders === 0) {
     add('max_wal_senders is 0', 'ALTER SYSTEM SET max_wal_senders = 10; -- then restart Postgres');
   }
   return findings;
+}
+
+/**
+ * Why so many slots cannot be made; undefined: they can. It is of what has not begun only: a stream has its slot already.
+ * `forWhat`: "to …".
+ */
+export function slotFinding(server: ServerFacts, slotsNeeded: number, forWhat: string): FreshetError | undefined {
+  const { maxReplicationSlots: max, usedReplicationSlots: used, database } = server;
+  if (slotsNeeded <= max - used) return undefined;
+  const more = slotsNeeded === 1 ? 'one more is' : `${slotsNeeded} more are`;
+  const message = `${used} of ${max} replication slots are in use, and ${more} needed ${forWhat}`;
+  return new FreshetError('SOURCE_NOT_READY', message, {
+    remedy: `ALTER SYSTEM SET max_replication_slots = ${used + slotsNeeded}; -- then restart Postgres. Or drop one that nobody reads: SELECT slot_name, active FROM pg_replication_slots;`,
+    place: `database ${database}`,
+  });
 }
 
 export interface TableQuestion {

@@ -1,7 +1,7 @@
 /**
  * Which routes can be captured as their tables are now, and why the others wait. One that is not ready holds up no other.
  *
- *     not begun   any finding, or it was lost too often (rebuild-pace.ts): it waits
+ *     not begun   any finding, it was lost too often (rebuild-pace.ts), or no slot is free to read its table: it waits
  *     appending   any finding: it ends, as it would only be done again, and waits
  *     live        its table tells no row from another at all, so that the source's own UPDATE and DELETE fail for as long as it
  *                 is published as a mutable one: it ends, and waits
@@ -36,7 +36,7 @@ export interface Readiness {
   readonly waiting: ReadonlyMap<number, FreshetError>;
 }
 
-/** Which routes are ready in a state that is settled; `paced`: why one is not to begin anew yet. */
+/** Which routes are ready in a state that is settled; `paced`: why one is not to begin yet, whatever its table is like. */
 export function readiness(
   examined: readonly Examined[],
   state: SourceState,

@@ -24,8 +24,15 @@ interface Kept {
   readonly count: number;
   readonly dueUs: number;
   readonly aliveUs: number | undefined;
+  /** Which generation of it was lost; undefined: it has none. */
+  readonly generation: number | undefined;
   /** Why it was lost. */
   readonly why: string;
+}
+
+export interface LostAt {
+  readonly nowUs: number;
+  readonly generation?: number | undefined;
 }
 
 export class RebuildPace {
@@ -37,14 +44,18 @@ export class RebuildPace {
     this.#random = random;
   }
 
-  /** It was lost, and is to be read anew when it is due. Times are of a clock that never goes back. */
-  lost(what: Rebuilt, why: string, nowUs: number): void {
+  /**
+   * It was lost, and is to be read anew when it is due. Times are of a clock that never goes back. A generation is lost once,
+   * however often that is found: what is to be saved of it may have to be tried again.
+   */
+  lost(what: Rebuilt, why: string, { nowUs, generation }: LostAt): void {
     const was = this.#kept.get(what);
+    if (was !== undefined && generation !== undefined && was.generation === generation) return;
     const hasLived = was?.aliveUs !== undefined && nowUs - was.aliveUs >= LIVED_US;
     const count = was === undefined || hasLived ? 1 : was.count + 1;
     const ceilingUs = count === 1 ? 0 : Math.min(MAX_US, FIRST_US * 2 ** Math.min(count - 2, 20));
     const dueUs = nowUs + ceilingUs / 2 + (this.#random() * ceilingUs) / 2;
-    this.#kept.set(what, { count, dueUs, aliveUs: undefined, why });
+    this.#kept.set(what, { count, dueUs, aliveUs: undefined, generation, why });
   }
 
   /** It was read, and lives from now on. */

@@ -43,6 +43,11 @@ export interface SourceDatabase {
    * with the connection. What the copy is told moves the slot nowhere.
    */
   openCopy(slotName: string, signal: AbortSignal): Promise<ReplicationStream>;
+  /**
+   * As openCopy, for whoever only compares the commits: transactions may come without their rows. Also where no slot is free
+   * for a copy.
+   */
+  openRetelling(slotName: string, signal: AbortSignal): Promise<ReplicationStream>;
 }
 
 export interface ClusterIdentity {

@@ -8,9 +8,9 @@ export interface SourceReport {
   readonly database: string;
   readonly phase: SourcePhase;
   readonly routes: readonly number[];
-  readonly durableLsn: bigint;
-  /** What was committed before comes no more, whoever crashes. */
+  /** No commit before this comes again. */
   readonly acknowledgedLsn: bigint;
+  readonly durableLsn: bigint;
   readonly serverLsn: bigint;
   readonly commits: number;
   readonly rows: number;

@@ -213,6 +213,11 @@ export function nextBuild(
   return undefined;
 }
 
+/** The newest generation of a route that was begun; 0: none. */
+export function generationOf({ routes }: SourceState, route: number): number {
+  return routes.find((known) => known.route === route)?.generation ?? 0;
+}
+
 /** The position that must not be acknowledged beyond: routes that are not live yet need the commits from there on. */
 export function heldAt({ routes }: SourceState): bigint | undefined {
   const held = routes.filter(({ phase }) => phase === 'appending').map(({ fromLsn }) => fromLsn);

@@ -155,11 +155,12 @@ class World {
     }
   }
 
-  /** That each row of the database is folded once or put aside, and no row is both. */
-  async check(capture: ScriptedCapture): Promise<void> {
+  /** That each row of the database is folded once or put aside, by the newest generation, and no row is both. */
+  async check(capture: ScriptedCapture, generation = 1): Promise<void> {
     const folded = await foldLog(capture.log);
     const found = [...(folded.get(1)?.rows.values() ?? [])].map(({ values, times }) => `${values[0]}: ${times}`);
-    for (const entry of await entriesOf(capture)) found.push(`${entry.values['id']}: 1`);
+    for (const entry of await entriesOf(capture))
+      if (entry.generation === generation) found.push(`${entry.values['id']}: 1`);
     const wanted = [...this.database.rows('events').keys()].map((id) => `${id}: 1`);
     expect(found.sort()).toEqual(wanted.sort());
   }
@@ -260,6 +261,28 @@ describe('rows that were put aside alone', () => {
     await world.clock.advance(3 * SECOND);
     expect(await world.release(capture, 'events', {})).toMatchObject({ released: 3, left: 0, why: '' });
     await world.moving('reading', world.check(capture));
+    await world.moving('stopping', capture.stop());
+  });
+
+  it('of a generation before stay when they are asked for, and it is said why', async () => {
+    const world = new World('read anew', new SimulatedDisk());
+    const { clock } = world;
+    const capture = await world.start();
+    await world.apply(capture, 1n);
+    await clock.advance(3 * SECOND);
+    const anew = [{ route: 1, aboveGeneration: 1, reason: 'the test wants it' }];
+    await capture.requests.ask('test', anew, (route) => capture.source.newestGeneration(route));
+    const isAnew = (): boolean => capture.quarantine.aloneOf(1, 2)?.count === 3;
+    for (let i = 0; i < 60 && !isAnew(); i++) await clock.advance(SECOND);
+    await clock.advance(5 * SECOND);
+    expect(await world.release(capture, 'events', { ignoresRules: true })).toMatchObject({
+      released: 3,
+      left: 3,
+      why: expect.stringContaining('before its table was read anew') as string,
+    });
+    expect(capture.quarantine.alone).toMatchObject([{ generation: 1, count: 3 }]);
+    expect(await world.release(capture, 'events', {})).toMatchObject({ released: 0, left: 3 });
+    await world.moving('reading', world.check(capture, 2));
     await world.moving('stopping', capture.stop());
   });
 

@@ -31,6 +31,7 @@ import { isMutable, type Route, SLOT_LANE } from '../core/route.ts';
 import { withRoutes } from '../core/source-state.ts';
 import { BATCH_BYTES, type HeldStream } from './held-pass.ts';
 import type { QuarantineFile } from './quarantine-file.ts';
+import type { Loan } from './quarantine-loans.ts';
 import type { SourceStore } from './source-store.ts';
 
 const WAIT_MS = 500;
@@ -75,7 +76,7 @@ export class AloneReleases {
   /** Asks that rows of a route are judged again, and released if they may be. */
   ask(live: LiveRoute, request: AloneRequest): void {
     const { number, generation } = live.route;
-    if (this.#options.quarantine.aloneOf(number, generation) === undefined) {
+    if (!this.#options.quarantine.alone.some((rows) => rows.route === number && rows.generation <= generation)) {
       this.#progress.delete(number);
       return;
     }
@@ -149,6 +150,11 @@ export class AloneReleases {
     let [released, left, why]: [number, number, Blocked | undefined] = [0, 0, undefined];
     await quarantine.rewrite((entry) => {
       if (!isMeant(entry) || entry.releasing !== undefined) return entry;
+      if (entry.generation < live.route.generation) {
+        left += 1;
+        why ??= OF_BEFORE;
+        return entry;
+      }
       const mayCome = entry.lane === SLOT_LANE && entry.major >= acknowledgedLsn;
       const judged = mayCome
         ? MAY_COME
@@ -180,27 +186,40 @@ export class AloneReleases {
   async #bringOnce({ route }: LiveRoute, { pipeline }: HeldStream, signal: AbortSignal): Promise<void> {
     const { quarantine } = this.#options;
     const isMine = isAloneOf(route.number, route.generation);
+    const { rewrites } = quarantine;
     let bytes = 0;
-    const push = (batch: Batch): void => {
+    const push = (batch: Batch, loan: Loan): void => {
       const size = batch.bytes;
       bytes += size;
       batch.isApart = true;
-      pipeline.push(batch, () => {
+      const durable = (): void => {
         bytes -= size;
-      });
+        loan.end();
+      };
+      pipeline.push(batch, durable, () => loan.end());
     };
     let batch = new Batch();
-    for await (const { entry } of quarantine.entries()) {
-      signal.throwIfAborted();
-      if (entry.releasing === undefined || !isMine(entry)) continue;
-      addReleased(batch, entry.releasing, route.partitions);
-      if (batch.bytes < BATCH_BYTES) continue;
-      push(batch);
-      batch = new Batch();
-      // Not for room of the stream's: that may wait for the room in the file that this release makes.
-      await pipeline.until(() => bytes < BATCH_BYTES, signal);
+    let loan = quarantine.loans.begin();
+    try {
+      for await (const { entry } of quarantine.entries()) {
+        signal.throwIfAborted();
+        // This is of the file of before: what was erased since is in it, and must not come to the log.
+        if (rewrites !== quarantine.rewrites) break;
+        if (entry.releasing === undefined || !isMine(entry)) continue;
+        addReleased(batch, entry.releasing, route.partitions);
+        if (batch.bytes < BATCH_BYTES) continue;
+        push(batch, loan);
+        batch = new Batch();
+        loan = quarantine.loans.begin();
+        // Not for room of the stream's: that may wait for the room in the file that this release makes.
+        await pipeline.until(() => bytes < BATCH_BYTES, signal);
+      }
+      push(batch, loan);
+    } catch (error) {
+      // Of a batch that the pipeline has, the pipeline ends it.
+      loan.end();
+      throw error;
     }
-    push(batch);
     await pipeline.until(() => bytes === 0, signal);
   }
 
@@ -227,10 +246,21 @@ const MAY_COME: Blocked = {
     'its commit is not acknowledged yet, so that it may come again; ask again in a moment, or when the build is done',
 };
 
+const OF_BEFORE: Blocked = {
+  reason: 'behind',
+  detail:
+    'it came before its table was read anew, and what the table had of it is folded since; drop it by its id ' +
+    '(freshet quarantine list, discard --id)',
+};
+
+/** Those of generations before are told of, and stay. */
 function meant(route: Route, { reasons, ids }: AloneRequest): (entry: QuarantineEntry) => boolean {
-  const isMine = isAloneOf(route.number, route.generation);
   return (entry) =>
-    isMine(entry) && (reasons.size === 0 || reasons.has(entry.reason)) && (ids.size === 0 || ids.has(placeName(entry)));
+    entry.held === undefined &&
+    entry.route === route.number &&
+    entry.generation <= route.generation &&
+    (reasons.size === 0 || reasons.has(entry.reason)) &&
+    (ids.size === 0 || ids.has(placeName(entry)));
 }
 
 function addReleased(

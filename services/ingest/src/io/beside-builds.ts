@@ -146,6 +146,11 @@ export class BesideBuilds {
     return this.#isBuilding;
   }
 
+  /** Whether a step of a route is under way. */
+  isAt(route: number): boolean {
+    return this.#step?.routes.some((built) => built.route === route) ?? false;
+  }
+
   /** The position beyond which nothing may be acknowledged now. */
   holdAt(): bigint | undefined {
     return earlierLsn(heldAt(this.#options.store.state), this.#pinned);

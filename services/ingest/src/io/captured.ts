@@ -1,6 +1,7 @@
 /**
- * Waits until all that a database has committed is in the log, and acknowledged: for whoever must not have it come behind
- * something. What is in the log alone is sent again after a crash, and comes to the log again, behind what is there by then.
+ * Waits until all that a database has committed is in the log or in the quarantine, and never comes again: for whoever must not
+ * have it come behind something. What is not acknowledged comes again after a stop, and what was taken out of the quarantine
+ * meanwhile would be a new row then.
  *
  * Owns the waiting. What was captured is the source's to say; where the database's log ends, the database's.
  */
@@ -21,7 +22,7 @@ export interface CapturedOptions {
 }
 
 /**
- * Resolves when all that was committed when it was called is in the log and comes no more. Throws UNAVAILABLE when the source does not follow,
+ * Resolves when all that was committed when it was called is acknowledged. Throws UNAVAILABLE when the source does not follow,
  * or is too far behind; why the database cannot be asked; and the signal's reason.
  */
 export async function captured({ database, status, clock }: CapturedOptions, signal: AbortSignal): Promise<void> {

@@ -21,7 +21,10 @@ export async function readServer(connection: PgConnection): Promise<ServerFacts 
            r.rolsuper,
            r.rolreplication OR EXISTS (SELECT FROM pg_roles m WHERE m.rolname = 'rds_replication' AND pg_has_role(m.oid, 'member')),
            pg_is_in_recovery(), current_setting('max_replication_slots'),
-           (SELECT count(*) FROM pg_replication_slots), current_setting('max_wal_senders'),
+           (SELECT count(*) FROM pg_replication_slots s
+             WHERE NOT s.temporary OR NOT EXISTS (SELECT FROM pg_stat_activity a
+               WHERE a.pid = s.active_pid AND a.application_name = current_setting('application_name'))),
+           current_setting('max_wal_senders'),
            (extract(epoch FROM clock_timestamp()) * 1000000)::int8
       FROM pg_roles r WHERE r.rolname = current_user`);
   const [version, walLevel, user, database, superuser, mayReplicate, inRecovery, slotsMax, slots, senders, now] = must(

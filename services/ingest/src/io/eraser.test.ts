@@ -333,6 +333,31 @@ describe('erasing at ingest', () => {
     await node.close();
   });
 
+  it('is refused while rows are held of its routes whose key has another name in their table', async () => {
+    const node = await open(new SimulatedDisk());
+    await fill(node);
+    const columns = [['visitor', 25, -1, 0] as const];
+    const shape = { id: 7, schema: 'public', table: 'clicks', replicaIdentity: 'd', columns };
+    const held = { held: 'table', reason: 'shape', shape } as const;
+    await node.quarantine.append([
+      { ...quarantined(1, { visitor: MARKER }, 9n), ...held },
+      { ...quarantined(3, { visitor: MARKER }, 9n), ...held },
+    ]);
+    await expect(erase(node)).rejects.toMatchObject({
+      code: 'UNAVAILABLE',
+      message: expect.stringContaining('1 held rows do not tell whose they are') as string,
+      remedy: expect.stringContaining('freshet quarantine discard clicks') as string,
+    });
+    // Nothing of it is in the log, and it goes on once they are gone.
+    expect((await recordsOf(node.log)).filter((kind) => kind === 'erase')).toEqual([]);
+    await node.quarantine.remove(({ route, shape: of }) => route === 1 && of !== undefined);
+    expect((await erase(node)).places.find(({ kind }) => kind === 'quarantine')).toMatchObject({
+      done: true,
+      count: 1n,
+    });
+    await node.close();
+  });
+
   it('refuses what cannot be right, with what to do', async () => {
     const disk = new SimulatedDisk();
     const node = await open(disk);

@@ -1,10 +1,13 @@
 /**
  * Erases entities at an ingest node, and keeps the receipts (docs/rfd/0003-erase.md).
  *
- *     noted, with the key ▶ Erase record appended ▶ records below it out of the log ▶ quarantine ▶ what was set aside
+ *     noted, with the key ▶ out of the quarantine, and nothing read there before is on its way ▶ Erase record appended
+ *         ▶ records below it out of the log ▶ what was set aside
  *         … other nodes, told by whoever asked (note) … ▶ complete: the Erase record out of the log, the key out of the note
  *
- * Owns that order; each step is durable before the next, and can be done again. One erase at a time. Does not own which
+ * Owns that order; each step is durable before the next, and can be done again. One erase at a time. The quarantine is before
+ * the record because what is released from there goes to the log: behind the record it would live again (docs/rfd/0003-erase.md).
+ * Does not own which
  * records are meant (core/erase-scope.ts), nor who may say
  * that a place is done (core/erase-receipt.ts).
  */
@@ -23,20 +26,37 @@ import type { Log, LogEraser } from '@freshet/log/log.ts';
 import { encodeRecord } from '@freshet/log/record-writer.ts';
 import { partitionOf } from '@freshet/values/partition.ts';
 import { openPlace, putHolders, putPlace, putTold } from '../core/erase-receipt.ts';
-import { databasesOf, eraseScope, keptOfEntity, quarantineMatcher, scopeOfBegun } from '../core/erase-scope.ts';
+import {
+  databasesOf,
+  eraseScope,
+  keptOfEntity,
+  quarantineMatcher,
+  scopeOfBegun,
+  untoldMatcher,
+} from '../core/erase-scope.ts';
 import type { QuarantineEntry } from '../core/quarantine.ts';
 import { EraseFiles, type StoredErase } from './erase-file.ts';
 import { onDisk } from './on-disk.ts';
+import type { QuarantineLoans } from './quarantine-loans.ts';
+
+/** How long rows that are on their way from the quarantine to the log may take. */
+const LOANS_MS_MAX = 30_000;
 
 export interface EraserOptions {
   /** The node's data directory. */
   readonly directory: string;
   readonly files: FileSystem;
   readonly log: Pick<Log, 'logId' | 'partitionCount' | 'append' | 'describe' | 'read'> & LogEraser;
-  readonly quarantine: { remove(isUnwanted: (entry: QuarantineEntry) => boolean): Promise<number> };
+  readonly quarantine: {
+    remove(isUnwanted: (entry: QuarantineEntry) => boolean): Promise<number>;
+    readonly loans: Pick<QuarantineLoans, 'over'>;
+  };
   /** The ids of the compute nodes that have state of a partition, as far as they have told. */
   readonly holders: (partition: number) => readonly string[];
-  /** Resolves when all that a database has committed until now is in the log. Throws UNAVAILABLE, and when it takes too long. */
+  /**
+   * Resolves when all that a database has committed until now is in the log or in the quarantine, and does not come again. Throws
+   * UNAVAILABLE, also when it takes too long.
+   */
   readonly captured: (database: string, signal: AbortSignal) => Promise<void>;
   /** Those in force here. */
   readonly definitions: () => DefinitionSet | undefined;
@@ -177,21 +197,22 @@ export class Eraser {
   }
 
   async *#steps(stored: StoredErase, { setAside }: EraseWish, signal: AbortSignal): AsyncGenerator<EraseStep> {
-    const { state } = stored;
-    if (stored.appendFrom !== undefined) {
-      await this.#append(state, stored.appendFrom, signal);
+    const { state, appendFrom } = stored;
+    const isOut = state.places.some(({ kind, done }) => kind === 'quarantine' && done);
+    if (appendFrom !== undefined || !isOut) await this.#eraseFromQuarantine(stored, signal);
+    yield { step: 'quarantine', erase: state };
+    if (appendFrom !== undefined) {
+      await this.#append(state, appendFrom, signal);
       await this.#files.save({ state, appendFrom: undefined });
     }
     yield { step: 'appended', erase: state };
     await this.#eraseFromLog(state, signal);
     const rowsGoneAt = stored.rowsGoneAt ?? (await this.#endOf(state.partition));
     await this.#files.save({ state, appendFrom: undefined, rowsGoneAt });
-    yield { step: 'log', erase: state };
-    await this.#eraseFromQuarantine(state);
     await this.#lookAside(state, setAside);
     putHolders(state, this.#options.holders(state.partition));
     await this.#files.save({ state, appendFrom: undefined, rowsGoneAt });
-    yield { step: 'quarantine', erase: state };
+    yield { step: 'log', erase: state };
   }
 
   /** Appends the Erase record, unless one of the id is there already: the process may have ended in between. */
@@ -247,17 +268,37 @@ export class Eraser {
     });
   }
 
-  async #eraseFromQuarantine(state: EraseState): Promise<void> {
+  /**
+   * Takes the entity out of the quarantine, and waits for what was read there before and goes to the log. Throws UNAVAILABLE when
+   * rows are held that do not tell whose they are, and when those on their way take too long.
+   */
+  async #eraseFromQuarantine(stored: StoredErase, signal: AbortSignal): Promise<void> {
+    const { state } = stored;
+    const { quarantine, clock } = this.#options;
     const definitions = this.#options.definitions();
     const scope = scopeOfBegun(definitions, state);
-    const isKnown = scope.key.length > 0;
+    if (scope.key.length === 0) throw unknownKeys(state);
     const matches = quarantineMatcher(definitions, scope, state.entityKey);
-    const removed = isKnown ? await this.#options.quarantine.remove(matches) : 0;
+    const isUntold = untoldMatcher(definitions, scope);
+    let untold: { source: string; rows: number } | undefined;
+    const removed = await quarantine.remove((entry) => {
+      if (matches(entry)) return true;
+      if (isUntold(entry)) untold = { source: entry.source, rows: (untold?.rows ?? 0) + 1 };
+      return false;
+    });
     const before = state.places.find(({ kind }) => kind === 'quarantine')?.count ?? 0n;
-    const detail = isKnown
-      ? 'entries whose key cannot be read are nobody’s, and stay'
-      : 'the definitions in force no longer say what keys of the entity are: put it in force again, and ask again';
-    putPlace(state, { kind: 'quarantine', place: 'ingest', done: isKnown, detail, count: before + BigInt(removed) });
+    const count = before + BigInt(removed);
+    const told = {
+      kind: 'quarantine',
+      place: 'ingest',
+      detail: 'entries whose key cannot be read are nobody’s, and stay',
+    };
+    putPlace(state, { ...told, done: false, count });
+    await this.#files.save(stored);
+    if (untold !== undefined) throw untoldRows(untold);
+    await overInTime(quarantine.loans, clock, signal);
+    putPlace(state, { ...told, done: true, count });
+    await this.#files.save(stored);
   }
 
   /** Names what was set aside here, or removes it. */
@@ -332,6 +373,44 @@ export class Eraser {
     state.completedAtUs = BigInt(Math.floor(this.#options.clock.nowUs()));
     state.entityKey = new Uint8Array(0);
   }
+}
+
+/** Waits until nothing is on loan that was before, for so long. */
+async function overInTime(loans: Pick<QuarantineLoans, 'over'>, clock: Clock, signal: AbortSignal): Promise<void> {
+  const late = new AbortController();
+  const done = new AbortController();
+  const timer = clock.sleep(LOANS_MS_MAX, AbortSignal.any([signal, done.signal])).then(
+    () => late.abort(new DOMException('rows on their way take too long', 'TimeoutError')),
+    () => undefined,
+  );
+  try {
+    await loans.over(AbortSignal.any([signal, late.signal]));
+  } catch (error) {
+    if (!late.signal.aborted || signal.aborted) throw error;
+    throw new FreshetError('UNAVAILABLE', 'rows that are released from the quarantine do not come to the log', {
+      place: 'the quarantine',
+      remedy: 'see freshet status for what the log waits for, and ask again: nothing of the erase is in the log yet',
+    });
+  } finally {
+    done.abort();
+    await timer;
+  }
+}
+
+function untoldRows({ source, rows }: { readonly source: string; readonly rows: number }): FreshetError {
+  return new FreshetError('UNAVAILABLE', `${rows} held rows do not tell whose they are: their key has another name`, {
+    place: `source ${source}`,
+    remedy:
+      `Release them (freshet quarantine release ${source} --map <the key's column>=<its name in the table>) or discard them ` +
+      `(freshet quarantine discard ${source}), and ask again: nothing of the erase is in the log yet.`,
+  });
+}
+
+function unknownKeys({ entity }: EraseState): FreshetError {
+  return new FreshetError('UNAVAILABLE', `the definitions in force do not say any more what keys of ${entity} are`, {
+    place: 'entity',
+    remedy: 'put the entity in force again, and ask again: until then its rows in the quarantine cannot be told',
+  });
 }
 
 function checkSame(state: EraseState, { eraseId, entity, entityKey }: EraseWish): void {

@@ -15,6 +15,7 @@ import { comparePlaces, type QuarantineEntry, type RowPlace } from '../core/quar
 import { type Blocked, releaseEntry } from '../core/release.ts';
 import { withHoles } from '../core/source-state.ts';
 import type { QuarantineFile } from './quarantine-file.ts';
+import type { Loan } from './quarantine-loans.ts';
 import type { SourceStore } from './source-store.ts';
 
 export const BATCH_BYTES = 256 * 1024;
@@ -111,33 +112,44 @@ export class HeldPass {
     }
     const { stream } = beside;
     let batch = new Batch();
-    for await (const { entry, next } of quarantine.entries(this.#offset)) {
-      signal.throwIfAborted();
-      const isNew = this.#place === undefined || comparePlaces(entry, this.#place) > 0;
-      if (isMine(entry) && isNew) {
-        const unchanged = stream.unchanged.bind(stream);
-        const settings = { lane, nowUs: clock.nowUs(), unchanged, batch };
-        const why = discards ? undefined : releaseEntry(live, entry, settings);
-        if (why !== undefined) {
-          await this.#push(batch);
-          return { ...why, place: placeOf(entry) };
+    let loan = quarantine.loans.begin();
+    try {
+      for await (const { entry, next } of quarantine.entries(this.#offset)) {
+        signal.throwIfAborted();
+        // This is of the file of before: what was erased since is in it, and must not come to the log.
+        if (this.#rewrites !== quarantine.rewrites) break;
+        const isNew = this.#place === undefined || comparePlaces(entry, this.#place) > 0;
+        if (isMine(entry) && isNew) {
+          const unchanged = stream.unchanged.bind(stream);
+          const settings = { lane, nowUs: clock.nowUs(), unchanged, batch };
+          const why = discards ? undefined : releaseEntry(live, entry, settings);
+          if (why !== undefined) {
+            await this.#push(batch, loan);
+            return { ...why, place: placeOf(entry) };
+          }
+          this.#place = placeOf(entry);
+          this.#count += 1;
+          onRow(this.#count);
         }
-        this.#place = placeOf(entry);
-        this.#count += 1;
-        onRow(this.#count);
+        this.#offset = next;
+        if (batch.bytes < BATCH_BYTES) continue;
+        await this.#push(batch, loan);
+        batch = new Batch();
+        loan = quarantine.loans.begin();
+        // Not for room of the stream's: that may wait for the room in the file that this release makes.
+        await beside.pipeline.until(() => this.#bytes < BATCH_BYTES, signal);
       }
-      this.#offset = next;
-      if (batch.bytes < BATCH_BYTES) continue;
-      await this.#push(batch);
-      batch = new Batch();
-      // Not for room of the stream's: that may wait for the room in the file that this release makes.
-      await beside.pipeline.until(() => this.#bytes < BATCH_BYTES, signal);
+      await this.#push(batch, loan);
+      return undefined;
+    } catch (error) {
+      // Of a batch that the pipeline has, the pipeline ends it.
+      loan.end();
+      throw error;
     }
-    await this.#push(batch);
-    return undefined;
   }
 
-  async #push(batch: Batch): Promise<void> {
+  /** Hands a batch over, and with it the loan of its rows. */
+  async #push(batch: Batch, loan: Loan): Promise<void> {
     const { stream, pipeline } = this.beside;
     // Before what lacks them is in the log, as in the stream.
     if (stream.takeNewHoles()) await this.#options.store.update((state) => withHoles(state, stream.holes));
@@ -145,10 +157,12 @@ export class HeldPass {
     this.#bytes += bytes;
     this.#batches += 1;
     batch.isApart = true;
-    pipeline.push(batch, () => {
+    const durable = (): void => {
       this.#bytes -= bytes;
       this.#batches -= 1;
-    });
+      loan.end();
+    };
+    pipeline.push(batch, durable, () => loan.end());
   }
 }
 

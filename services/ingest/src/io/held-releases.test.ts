@@ -202,6 +202,42 @@ describe('a table that is held', () => {
     await world.moving('stopping', capture.stop());
   });
 
+  it('C1: is not switched by a release that was told to stand still, when it is another generation already', async () => {
+    const world = new World('another generation', new SimulatedDisk());
+    const { clock } = world;
+    const capture = await world.start();
+    await world.apply(capture, 1n);
+    await clock.advance(3 * SECOND);
+    await world.traffic(3);
+    world.rename('amount');
+    await world.traffic(3);
+    await clock.advance(5 * SECOND);
+    const isAsked = Promise.withResolvers<void>();
+    let opens = 0;
+    world.disk.step = async ({ kind, path }) => {
+      // The first beside the stream, the second while it stands still.
+      if (kind === 'open' && path.endsWith('quarantine.jsonl') && ++opens === 2) await isAsked.promise;
+    };
+    await world.apply(capture, 2n);
+    for (let i = 0; i < 150 && opens < 2; i++) await clock.advance(100_000);
+    expect(opens).toBe(2);
+    const anew = [{ route: 1, aboveGeneration: 1, reason: 'the test wants it' }];
+    await capture.requests.ask('test', anew, (route) => capture.source.newestGeneration(route));
+    await clock.advance(10 * SECOND);
+    isAsked.resolve();
+    for (let i = 0; i < 60 && capture.quarantine.count > 0; i++) await clock.advance(SECOND);
+    await clock.advance(5 * SECOND);
+    const state = JSON.parse(Buffer.from(world.disk.content('/ingest/postgres/shop/state.json')).toString()) as {
+      routes: { route: number; generation: number; released?: unknown }[];
+    };
+    const [route] = state.routes.filter((one) => one.route === 1);
+    expect([route?.generation, route?.released]).toEqual([2, undefined]);
+    await world.traffic(3);
+    await clock.advance(5 * SECOND);
+    await world.moving('reading', world.check(capture));
+    await world.moving('stopping', capture.stop());
+  });
+
   it('is released under a mapping, which holds for what comes, or dropped', async () => {
     const world = new World('mapped', new SimulatedDisk());
     const { clock } = world;

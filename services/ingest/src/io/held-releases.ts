@@ -17,7 +17,6 @@
  * Limit: `PASSES_MAX` routes bring rows at a time; policy: waits; gauge: the pipeline's. A route that waits for its switch brings none, and holds up no other.
  */
 import type { Contract } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
-import { assert } from '@freshet/kit/assert.ts';
 import type { Clock } from '@freshet/kit/clock.ts';
 import type { ConditionBoard } from '@freshet/kit/conditions.ts';
 import { FreshetError, isFreshetError } from '@freshet/kit/errors.ts';
@@ -79,6 +78,8 @@ export class HeldReleases {
   readonly #notices: HeldNotices;
   /** By route, what is to be done while the stream stands still. */
   readonly #turns = new Map<number, () => Promise<void>>();
+  /** What is done of it now: settles. */
+  #turning: Promise<void> = Promise.resolve();
   #passing = 0;
 
   constructor(options: HeldReleasesOptions) {
@@ -126,9 +127,11 @@ export class HeldReleases {
     if (beside.holdAt() !== undefined) return undefined;
     const turns = [...this.#turns.values()];
     this.#turns.clear();
-    return (async () => {
+    const turning = (async () => {
       for (const turn of turns) await turn();
     })();
+    this.#turning = turning.catch(() => undefined);
+    return turning;
   }
 
   /**
@@ -206,6 +209,8 @@ export class HeldReleases {
     } finally {
       failed.abort(new DOMException('the stream ended', 'AbortError'));
       await Promise.all(looks.values());
+      // One that was about to save a route's state does: whoever waits for us to stand still changes what it is about.
+      await this.#turning;
       this.#notices.tellFull(false);
       this.#beside = undefined;
       this.#turns.clear();
@@ -309,7 +314,7 @@ export class HeldReleases {
       }
       await this.#options.clock.sleep(LOOK_MS, signal);
     }
-    await quarantine.remove(isHeldOf(route, live.route.generation, pass.place));
+    if (pass.place !== undefined) await quarantine.remove(isHeldOf(route, live.route.generation, pass.place));
     this.#asked.delete(route);
     this.#notices.tell(route, undefined, undefined);
     logger.info('held rows were released, and the table flows', { route, lane, rows: pass.count });
@@ -324,16 +329,16 @@ export class HeldReleases {
     const blocked = await pass.goOn(signal);
     await pipeline.drained(signal);
     if (blocked !== undefined) return blocked;
+    // Told to stand still while nothing had to be waited for: what is saved below may be of another generation by now.
+    signal.throwIfAborted();
     const { place } = pass;
-    assert(place !== undefined, 'a release of nothing');
+    // Whatever was held was erased since it was looked at.
+    const released = place === undefined ? {} : { released: releasedPlace(place) };
     // What was sent again since the connection was made may not have come this far.
     const reached = laterLsn(store.state.acknowledgedLsn, stream.endLsn);
-    if (reached <= place.major) return 'later';
+    if (place !== undefined && reached <= place.major) return 'later';
     await store.update((state) =>
-      this.#with(advanced(state, reached, stream), route, {
-        released: releasedPlace(place),
-        releasing: false,
-      }),
+      this.#with(advanced(state, reached, stream), route, { ...released, releasing: false }),
     );
     stream.letFlow(route);
     return 'switched';

@@ -22,7 +22,7 @@ import { type Examined, endedByFindings, type Readiness, readiness } from '../co
 import { type CapturedBy, isSameCapture } from '../core/same-capture.ts';
 import { endRoutes, type Settled, settleRoutes } from '../core/settle-routes.ts';
 import type { DatabaseSession } from '../core/source-database.ts';
-import { endUnwanted, type PublishedTables, type SourceState, withHoles } from '../core/source-state.ts';
+import { endUnwanted, generationOf, type PublishedTables, type SourceState, withHoles } from '../core/source-state.ts';
 import type { BesideBuilds, BuildWork, BuiltRoute } from './beside-builds.ts';
 import { revisedRoutes } from './live-routes.ts';
 import type { PausableWork } from './pausable-work.ts';
@@ -129,10 +129,11 @@ export class LiveRevisions {
     const { parts, builds, releases, workOf } = this.#options;
     const { store, options } = parts;
     const { clock, logger, slotName } = options;
-    const { examined, tables } = await preflight({ wanted: wanted.routes, state: store.state, session, clock, logger });
+    const looked = { wanted: wanted.routes, state: store.state, session, clock, logger };
+    const { examined, tables, noSlot } = await preflight(looked);
     const settle = this.#settling(wanted, examined, await session.published(slotName));
     const { state: settled } = settle(store.state);
-    const found = this.#readiness(examined, settled);
+    const found = this.#readiness(examined, settled, noSlot);
     if (wanted === this.#wanted && isSameProgress(settled, store.state)) {
       // Nothing has moved, so the publications are no evidence of anything.
       const { published, refused } = await publish({ wanted: found.ready, tables, slotName, session });
@@ -148,7 +149,7 @@ export class LiveRevisions {
       releases.resume();
     }
     // Again: what was lost now may have to wait before it begins anew.
-    const after = this.#readiness(examined, store.state);
+    const after = this.#readiness(examined, store.state, noSlot);
     const { published, refused } = await publish({ wanted: after.ready, tables, slotName, session });
     this.#ready = this.#admit(after, refused);
     builds.goOn(workOf({ ...wanted, routes: this.#ready }, { tables, published }));
@@ -156,9 +157,12 @@ export class LiveRevisions {
     logger.info('what is captured changed, and the stream went on', { routes });
   }
 
-  #readiness(examined: readonly Examined[], state: SourceState): Readiness {
-    const { options, pace } = this.#options.parts;
-    return readiness(examined, state, (route) => pace.waits(route, options.clock.monotonicUs()));
+  #readiness(examined: readonly Examined[], state: SourceState, noSlot: FreshetError | undefined): Readiness {
+    const { parts, builds } = this.#options;
+    const { options, pace } = parts;
+    // One that is at work has had its slot.
+    const unplaced = (route: number): FreshetError | undefined => (builds.isAt(route) ? undefined : noSlot);
+    return readiness(examined, state, (route) => pace.waits(route, options.clock.monotonicUs()) ?? unplaced(route));
   }
 
   /** The routes that are ready but for those whose table may not be published; tells which wait. */
@@ -213,9 +217,10 @@ export class LiveRevisions {
     do {
       await store.update((state) => {
         const settled = settle(state);
+        const nowUs = options.clock.monotonicUs();
         for (const { route, why, isLoss } of settled.ended) {
           options.logger.warn('a route begins anew', { route, why });
-          if (isLoss) pace.lost(route, why, options.clock.monotonicUs());
+          if (isLoss) pace.lost(route, why, { nowUs, generation: generationOf(state, route) });
         }
         return settled.state;
       });

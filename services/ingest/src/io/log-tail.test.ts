@@ -12,6 +12,17 @@ import { LogTail } from './log-tail.ts';
 
 const ROUTES = new Set([1]);
 
+it('R4: notes moments of the history that is captured after one with larger positions was lost', () => {
+  const unasked = { describe: () => Promise.reject(new Error('unasked')), read: () => [] as never };
+  const tail = new LogTail(unasked, new VirtualClock());
+  tail.note(1_000n, [10]);
+  tail.startOver();
+  tail.note(50n, [20]);
+  tail.note(60n, [30]);
+  // The newest note of before what is acknowledged: what comes again is behind it.
+  expect(tail.from(55n)).toEqual([20]);
+});
+
 it('R4: passes over what was appended since the last look and cannot come again', async () => {
   const files = new SimulatedDisk();
   const log = await openSegmentLog({

@@ -61,6 +61,13 @@ export class LogTail {
     this.#notes.push({ reachedLsn, ends });
   }
 
+  /** Forgets what was read of a history that is lost: positions of the one that is captured from now on may be smaller. */
+  startOver(): void {
+    this.#notes = [];
+    this.#reachedLsn = 0n;
+    this.#lanes.clear();
+  }
+
   /** Where what comes again begins once all before a position is acknowledged; undefined: where it began before. */
   from(acknowledgedLsn: bigint): readonly number[] | undefined {
     const index = this.#notes.findLastIndex(({ reachedLsn }) => reachedLsn < acknowledgedLsn);

@@ -5,6 +5,7 @@
  * comes out as a FreshetError that names where it is, never as PgError.
  */
 import type { Clock } from '@freshet/kit/clock.ts';
+import { isFreshetError } from '@freshet/kit/errors.ts';
 import type { Logger } from '@freshet/kit/logger.ts';
 import { parseLsn } from '../core/lsn.ts';
 import type {
@@ -17,9 +18,10 @@ import type {
 import { quoteIdentifier, quoteLiteral } from '../core/sql.ts';
 import { readServer, readSlot, readTable } from './catalog.ts';
 import { type ConnectionTarget, describeTarget } from './pg/connection-url.ts';
+import { PgPeekedStream } from './pg/peeked-stream.ts';
 import { type PgConnection, type PgConnectionOptions, withConnection } from './pg/pg-connection.ts';
-import { fromPgError } from './pg/pg-error.ts';
-import { PgReplicationStream } from './pg/replication-stream.ts';
+import { fromPgError, isPgError } from './pg/pg-error.ts';
+import { PgReplicationStream, type StreamOptions } from './pg/replication-stream.ts';
 import { ensurePublications, publicationNames, readPublished, tableReference } from './publications.ts';
 import { createSlot, withSnapshot } from './slot.ts';
 import { readFills, requireSameFile } from './table-fills.ts';
@@ -51,7 +53,13 @@ export class PostgresDatabase implements SourceDatabase {
   }
 
   look<T>(signal: AbortSignal, work: (session: DatabaseSession) => Promise<T>): Promise<T> {
-    return this.connect(signal, (connection) => work(sessionOn(connection, this.#logger)));
+    return this.connect(signal, async (connection) => {
+      // It is idle while what it found is acted on elsewhere, for as long as a copy of the slot tells or a slot is made.
+      await connection.query(
+        `SELECT set_config('idle_session_timeout', '0', false) WHERE current_setting('idle_session_timeout', true) IS NOT NULL`,
+      );
+      return work(sessionOn(connection, this.#logger));
+    });
   }
 
   identify(signal: AbortSignal): Promise<ClusterIdentity> {
@@ -85,12 +93,23 @@ export class PostgresDatabase implements SourceDatabase {
     return this.#open(slotName, 'copy', signal);
   }
 
+  async openRetelling(slotName: string, signal: AbortSignal): Promise<ReplicationStream> {
+    try {
+      return await this.openCopy(slotName, signal);
+    } catch (error) {
+      // All slots are in use. What is live has its own, and must not wait for another.
+      if (!isFreshetError(error) || !isPgError(error.cause, '53400')) throw error;
+      return this.#told(() => PgPeekedStream.open(this.#options, this.#streamOf(slotName), signal));
+    }
+  }
+
   #open(slotName: string, copy: 'copy' | undefined, signal: AbortSignal): Promise<ReplicationStream> {
+    return this.#told(() => PgReplicationStream.open(this.#options, { ...this.#streamOf(slotName), copy }, signal));
+  }
+
+  #streamOf(slotName: string): StreamOptions {
     const names = publicationNames(slotName);
-    const publications = [names.append, names.mutable];
-    return this.#told(() =>
-      PgReplicationStream.open(this.#options, { slotName, publications, place: this.place, copy }, signal),
-    );
+    return { slotName, publications: [names.append, names.mutable], place: this.place };
   }
 
   async #told<T>(work: () => Promise<T>): Promise<T> {

@@ -30,7 +30,7 @@ import { IdentityRestored } from '../core/relation-identity.ts';
 import { brokenRoute } from '../core/settle-routes.ts';
 import { SourcePipelines } from '../core/source-pipelines.ts';
 import type { SourceReport } from '../core/source-report.ts';
-import { endAsked, endUnwanted } from '../core/source-state.ts';
+import { endAsked, endUnwanted, generationOf } from '../core/source-state.ts';
 import { HeldReleases } from './held-releases.ts';
 import { LiveCapture } from './live-capture.ts';
 import { type PostgresSourceOptions, RECHECK_MS } from './postgres-source-options.ts';
@@ -149,7 +149,7 @@ export class PostgresSource {
 
   /** The newest generation of a route that was begun; 0: none, or not known yet. */
   newestGeneration(route: number): number {
-    return this.#store.state.routes.find((known) => known.route === route)?.generation ?? 0;
+    return generationOf(this.#store.state, route);
   }
 
   /**
@@ -179,7 +179,8 @@ export class PostgresSource {
         // Kept aside: once the signal is aborted, retry tells of nothing else.
         if (!isFreshetError(error) && !isAbort(error) && error !== until.reason) fault = error;
         if (error instanceof IdentityRestored) {
-          this.#pace.lost(error.route, error.message, clock.monotonicUs());
+          const generation = this.newestGeneration(error.route);
+          this.#pace.lost(error.route, error.message, { nowUs: clock.monotonicUs(), generation });
           await this.#store.end([brokenRoute(error)]);
         }
         if (isFreshetError(error) && error.retryable) this.#board.enter(SourcePhase.CONNECTING, error);

@@ -9,6 +9,7 @@ import type { DefinitionSet } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { must } from '@freshet/kit/assert.ts';
 import { systemClock } from '@freshet/kit/clock.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
+import { silentLogger } from '@freshet/kit/logger.ts';
 import { createMemoryLog } from '@freshet/log/memory-log.ts';
 import { type RunningPostgres, startPostgres } from '@freshet/testkit/postgres/embedded-postgres.ts';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -27,6 +28,7 @@ import {
 import { parseConnectionUrl } from './pg/connection-url.ts';
 import { withConnection } from './pg/pg-connection.ts';
 import { fromPgError } from './pg/pg-error.ts';
+import { PostgresDatabase } from './postgres-database.ts';
 import { describeTables, type TableAnswer } from './table-describer.ts';
 
 let server: RunningPostgres;
@@ -268,6 +270,21 @@ describe('privileges', () => {
     await capture.node.apply(definitions);
     await expect.poll(() => capture.source.status().problem?.code, patient).toBe('SOURCE_UNREACHABLE');
     expect(capture.source.status().phase).toBe(SourceState.CONNECTING);
+  });
+
+  it('keeps its session while it looks, whatever the server does with idle ones', async () => {
+    await database.sql.unsafe(`ALTER DATABASE ${database.name} SET idle_session_timeout = '20ms'`);
+    const shop = new PostgresDatabase({
+      name: 'shop',
+      target: parseConnectionUrl(database.url),
+      clock: systemClock,
+      logger: silentLogger,
+    });
+    const looking = shop.look(AbortSignal.timeout(10_000), async (session) => {
+      await systemClock.sleep(200);
+      return session.server();
+    });
+    expect(await looking).toMatchObject({ walLevel: 'logical' });
   });
 
   it('says that a password is wrong, without showing it', async () => {

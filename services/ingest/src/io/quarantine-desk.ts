@@ -60,18 +60,14 @@ export class QuarantineDesk {
   async list(source: string, token: string, size: number): Promise<EntryPage> {
     const { quarantine } = this.#options;
     const [rewrites = 0, offset = 0] = token === '' ? [quarantine.rewrites, 0] : token.split('.').map(Number);
-    if (rewrites !== quarantine.rewrites || !Number.isSafeInteger(offset)) {
-      throw new FreshetError('INVALID_REQUEST', 'the quarantine was rewritten since the last page', {
-        place: 'page_token',
-        remedy: 'list from the first page again',
-      });
-    }
+    if (rewrites !== quarantine.rewrites || !Number.isSafeInteger(offset)) throw rewritten();
     const entries: QuarantineEntry[] = [];
     for await (const { entry, next } of quarantine.entries(offset)) {
       if (source !== '' && entry.source !== source) continue;
       entries.push(entry);
       if (entries.length === size) return { entries, next: `${rewrites}.${next}` };
     }
+    if (offset > 0 && rewrites !== quarantine.rewrites) throw rewritten();
     return { entries, next: '' };
   }
 
@@ -236,6 +232,13 @@ export class QuarantineDesk {
       remedy: 'see freshet status: a source is captured when its database is streamed',
     });
   }
+}
+
+function rewritten(): FreshetError {
+  return new FreshetError('INVALID_REQUEST', 'the quarantine was rewritten since the last page', {
+    place: 'page_token',
+    remedy: 'list from the first page again',
+  });
 }
 
 function noEntry(id: string): FreshetError {

@@ -52,13 +52,13 @@ function majors(): string[] {
 
 describe('QuarantineFile', () => {
   it('C1, R4: takes no more than it may hold, throws nothing away, and goes on once there is room', async () => {
-    const small = await QuarantineFile.open(nodeFileSystem, path, 1_000);
+    const small = await QuarantineFile.open(nodeFileSystem, path, { bytesMax: 1_000 });
     await small.append([entry(1, 1n), entry(1, 2n)]);
     const full = small.append([entry(1, 3n), entry(1, 4n)]);
     await expect(full).rejects.toMatchObject({ code: 'DISK_FULL', retryable: true });
     expect([majors(), small.count]).toEqual([['1', '2'], 2]);
     await small.close();
-    const larger = await QuarantineFile.open(nodeFileSystem, path, 10_000);
+    const larger = await QuarantineFile.open(nodeFileSystem, path, { bytesMax: 10_000 });
     await larger.append([entry(1, 3n), entry(1, 4n)]);
     expect(majors()).toEqual(['1', '2', '3', '4']);
     await larger.close();
@@ -74,6 +74,21 @@ describe('QuarantineFile', () => {
     const again = await QuarantineFile.open(nodeFileSystem, path);
     expect([again.newestAlone(alone), again.newestOf(alone)]).toMatchObject([{ major: 5n }, { major: 6n }]);
     await again.close();
+  });
+
+  it('knows the newest that was put aside alone, also behind a late one', async () => {
+    const lane = { route: 1, generation: 1, lane: 2 };
+    const first = await QuarantineFile.open(nodeFileSystem, path);
+    await first.append([entry(2, 5n), { ...entry(2, 3n), late: true }]);
+    expect([first.newestAlone(lane)?.major, first.newestOf(lane)?.major]).toEqual([5n, 5n]);
+    await first.close();
+    const again = await QuarantineFile.open(nodeFileSystem, path);
+    expect([again.newestAlone(lane)?.major, again.newestOf(lane)?.major]).toEqual([5n, 5n]);
+    await again.close();
+    rmSync(`${path}.index`);
+    const whole = await QuarantineFile.open(nodeFileSystem, path);
+    expect([whole.newestAlone(lane)?.major, whole.newestOf(lane)?.major]).toEqual([5n, 5n]);
+    await whole.close();
   });
 
   it('tells how many rows are held of a route and how large they are, from the first write on and after a restart', async () => {
@@ -164,6 +179,8 @@ describe('QuarantineFile', () => {
     const second = bytes.indexOf(0x0a) + 20;
     bytes[second] = (bytes[second] ?? 0) ^ 1;
     writeFileSync(path, bytes);
+    // Of what an index tells of it is found later (quarantine-index.test.ts).
+    rmSync(`${path}.index`);
     const mended = await QuarantineFile.open(nodeFileSystem, path);
     expect(mended.damage).toEqual({ lines: 1, keptAt: `${path}.damaged-1` });
     expect(readFileSync(`${path}.damaged-1`)).toEqual(bytes);

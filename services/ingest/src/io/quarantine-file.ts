@@ -10,55 +10,72 @@
  *     a write that fails         what it left is cut off again, its entries are refused, later tries are taken
  *     as large as it may be      entries wait for room, and with them what they belong to: none is thrown away (C1)
  *     an fsync that fails        nothing is taken any more: what the file holds is not known until it is opened again
+ *
+ * A start reads what came since the index was written (quarantine-index.ts); what the index tells of is read through beside the
+ * work (verify), so that damage is found there too.
  */
 import { dirname } from 'node:path';
 import { FreshetError } from '@freshet/kit/errors.ts';
 import type { DiskFile, FileSystem } from '@freshet/log/file-system.ts';
-import { isErrno } from '@freshet/log/file-system.ts';
-import { AloneIndex, type AloneRows } from '../core/alone-index.ts';
+import type { AloneIndex, AloneRows } from '../core/alone-index.ts';
 import type { QuarantineWriter } from '../core/append-pipeline.ts';
-import { HeldIndex, type HeldRoute } from '../core/held-index.ts';
+import type { HeldIndex, HeldRoute } from '../core/held-index.ts';
 import { comparePlaces, laneName, placeName, type QuarantineEntry, type RowPlace } from '../core/quarantine.ts';
 import { onDisk } from './on-disk.ts';
-import { entryOf, lineOf, linesOf, piecesOf, placeOf, soundLines } from './quarantine-lines.ts';
-import { asidePath } from './set-aside.ts';
+import { damagedLine, full, type QuarantineDamage, unknownContent } from './quarantine-errors.ts';
+import { QuarantineIndex } from './quarantine-index.ts';
+import { crcOf, entryOf, isSound, lineOf, linesOf, placeOf, rawLinesOf } from './quarantine-lines.ts';
+import { QuarantineLoans } from './quarantine-loans.ts';
+import {
+  copyWhole,
+  type FoundAtOpen,
+  type LastLine,
+  type Marks,
+  mark,
+  markAlone,
+  openOrCreate,
+  Rewriting,
+  type Summary,
+  salvage,
+  surveyOf,
+} from './quarantine-survey.ts';
 
 /** The most that the file may take. Millions of rows: whoever has as many has something else to mend first. */
 const QUARANTINE_BYTES_MAX = 1024 ** 3;
+/** The index is written anew when so much came since: what a start may have to read. */
+const INDEX_EVERY_BYTES = 4 * 1024 * 1024;
 
 interface Waiting {
   readonly lines: string;
   readonly count: number;
   readonly marks: ReadonlyMap<string, RowPlace>;
   /** What the indexes are told, with how far into the lines each begins, and how long it is, in bytes. */
-  readonly indexed: readonly { readonly entry: QuarantineEntry; readonly at: number; readonly size: number }[];
+  readonly indexed: readonly Indexed[];
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
 }
 
-interface Survey {
-  readonly marks: Map<string, RowPlace>;
-  /** By lane, the newest entry of a row that was put aside alone. */
-  readonly alone: Map<string, RowPlace>;
-  readonly held: HeldIndex;
-  readonly aloneRows: AloneIndex;
-  readonly count: number;
-  /** Where the next line goes. */
-  readonly end: number;
-  /** Lines that are not what was written. */
-  readonly damagedLines: number;
+interface Indexed {
+  readonly entry: QuarantineEntry;
+  readonly at: number;
+  readonly size: number;
+  readonly crc: string;
 }
 
-/** What was found of damage when the quarantine was opened. */
-export interface QuarantineDamage {
-  readonly lines: number;
-  /** Where the file is kept as it was found. */
-  readonly keptAt: string;
+export interface QuarantineLimits {
+  /** The most that the file may take. */
+  readonly bytesMax?: number | undefined;
+  /** How much comes until the index is written anew. */
+  readonly indexEveryBytes?: number | undefined;
 }
 
 export class QuarantineFile implements QuarantineWriter {
   /** Damage that was found at open; undefined: none. */
   readonly damage: QuarantineDamage | undefined;
+  /** Why all of a file was read at open that an index should have told of; undefined: it did, or there was little. */
+  readonly readWhole: string | undefined;
+  /** Rows of entries on their way to the log. */
+  readonly loans = new QuarantineLoans();
   readonly #files: FileSystem;
   readonly #path: string;
   #file: DiskFile;
@@ -66,11 +83,20 @@ export class QuarantineFile implements QuarantineWriter {
   #durable: Map<string, RowPlace>;
   #marks: Map<string, RowPlace>;
   readonly #alone: Map<string, RowPlace>;
+  /** What the file itself has of both. */
+  #kept: Marks;
   readonly #bytesMax: number;
+  readonly #indexEveryBytes: number;
+  readonly #index: QuarantineIndex;
+  /** Where that begins which this process has read or written; before it an index told. */
+  readonly #unreadBytes: number;
+  #last: LastLine | undefined;
   #held: HeldIndex;
   #aloneRows: AloneIndex;
   /** How often the file was rewritten: offsets of before are none of its. */
   #rewrites = 0;
+  /** While the file gets another one's name: whoever opens it then may have either. */
+  #swapping: Promise<void> | undefined;
   #count: number;
   #end: number;
   /** A write failed, and may have left something after the end. */
@@ -81,50 +107,72 @@ export class QuarantineFile implements QuarantineWriter {
   #writing: Promise<void> | undefined;
 
   private constructor(
-    files: FileSystem,
-    path: string,
+    { files, path, index, bytesMax, indexEveryBytes }: Opening,
     file: DiskFile,
-    { marks, alone, held, aloneRows, count, end }: Survey,
-    bytesMax: number,
-    damage: QuarantineDamage | undefined,
+    { marks, alone, held, aloneRows, count, end, last }: Summary,
+    found: FoundAtOpen,
   ) {
     this.#files = files;
     this.#path = path;
+    this.#index = index;
     this.#file = file;
-    this.#durable = marks;
-    this.#alone = alone;
+    this.#durable = new Map(found.marks);
+    this.#alone = new Map(alone);
+    this.#kept = { marks: new Map(marks), alone: new Map(alone) };
     this.#held = held;
     this.#aloneRows = aloneRows;
     this.#bytesMax = bytesMax;
-    this.#marks = new Map(marks);
+    this.#indexEveryBytes = indexEveryBytes;
+    this.#marks = new Map(found.marks);
     this.#count = count;
     this.#end = end;
-    this.damage = damage;
+    this.#last = last;
+    this.#unreadBytes = found.unreadBytes;
+    this.damage = found.damage;
+    this.readWhole = found.readWhole;
   }
 
   /** Opens the file, or makes it. Throws what the disk refuses; damage is mended, and told in `damage`. */
-  static open(files: FileSystem, path: string, bytesMax: number = QUARANTINE_BYTES_MAX): Promise<QuarantineFile> {
+  static open(files: FileSystem, path: string, limits: QuarantineLimits = {}): Promise<QuarantineFile> {
+    const { bytesMax = QUARANTINE_BYTES_MAX, indexEveryBytes = INDEX_EVERY_BYTES } = limits;
+    const opening = { files, path, index: new QuarantineIndex(files, path), bytesMax, indexEveryBytes };
     return onDisk(path, async () => {
       await files.makeDirectory(dirname(path));
       const file = await openOrCreate(files, path);
       try {
-        const survey = await surveyOf(file);
-        if (survey.damagedLines === 0) {
-          if (survey.end < (await file.length())) await file.truncate(survey.end);
-          return new QuarantineFile(files, path, file, survey, bytesMax, undefined);
-        }
-        const keptAt = await salvage(files, path, file);
-        await file.close();
-        const sound = await files.open(path, 'write');
-        const { count, end, held, aloneRows } = await surveyOf(sound);
-        // Marks of before the damage: what comes again after a lost line is written again, rather than passed over.
-        const damage = { lines: survey.damagedLines, keptAt };
-        const mended = { ...survey, held, aloneRows, count, end };
-        return new QuarantineFile(files, path, sound, mended, bytesMax, damage);
+        const quarantine = await QuarantineFile.#opened(opening, file);
+        await quarantine.#indexIfDue();
+        return quarantine;
       } catch (error) {
         await file.close().catch(() => undefined);
         throw error;
       }
+    });
+  }
+
+  static async #opened(opening: Opening, file: DiskFile): Promise<QuarantineFile> {
+    const { files, path, index } = opening;
+    const { summary, why } = await index.load(file);
+    const survey = await surveyOf(file, summary);
+    if (survey.damagedLines === 0) {
+      if (survey.end < (await file.length())) await file.truncate(survey.end);
+      // A process that was killed may have left what it had not made durable, and now it counts.
+      if (survey.end > (summary?.end ?? 0)) await file.sync();
+      const isLong = summary === undefined && survey.end >= opening.indexEveryBytes;
+      const readWhole = why ?? (isLong ? 'there was none' : undefined);
+      return new QuarantineFile(opening, file, survey, { ...survey, readWhole, unreadBytes: summary?.end ?? 0 });
+    }
+    // It is about the file of before; and what it tells of may be damaged as well.
+    await index.remove();
+    const { marks, damagedLines: lines } = summary === undefined ? survey : await surveyOf(file);
+    const keptAt = await salvage(files, path, file);
+    await file.close();
+    const sound = await files.open(path, 'write');
+    // Marks of before the damage: what comes again after a lost line is written again, rather than passed over.
+    return new QuarantineFile(opening, sound, await surveyOf(sound), {
+      marks,
+      damage: { lines, keptAt },
+      unreadBytes: 0,
     });
   }
 
@@ -138,7 +186,7 @@ export class QuarantineFile implements QuarantineWriter {
     let lines = '';
     let [count, bytes] = [0, 0];
     const marks = new Map<string, RowPlace>();
-    const indexed: { entry: QuarantineEntry; at: number; size: number }[] = [];
+    const indexed: Indexed[] = [];
     for (const entry of entries) {
       const mark = this.#marks.get(laneName(entry));
       if (entry.late !== true) {
@@ -147,10 +195,10 @@ export class QuarantineFile implements QuarantineWriter {
         this.#marks.set(laneName(entry), placeOf(entry));
         marks.set(laneName(entry), placeOf(entry));
       }
-      if (entry.held === undefined) this.#alone.set(laneName(entry), placeOf(entry));
+      markAlone(this.#alone, entry);
       const line = lineOf(entry);
       const size = Buffer.byteLength(line);
-      indexed.push({ entry, at: bytes, size });
+      indexed.push({ entry, at: bytes, size, crc: crcOf(line) });
       count += 1;
       lines += line;
       bytes += size;
@@ -177,17 +225,15 @@ export class QuarantineFile implements QuarantineWriter {
     await this.#writing;
     const places = new Set<string>();
     if (this.#count === 0) return places;
-    await onDisk(this.#path, async () => {
-      const file = await this.#files.open(this.#path, 'read');
-      try {
-        for await (const { text } of linesOf(file)) {
-          const entry = entryOf(text);
-          if (entry !== undefined && wanted(entry)) places.add(placeName(entry));
-        }
-      } finally {
-        await file.close();
+    const { file } = await this.#openToRead();
+    try {
+      for await (const { text } of linesOf(file)) {
+        const entry = entryOf(text);
+        if (entry !== undefined && wanted(entry)) places.add(placeName(entry));
       }
-    });
+    } finally {
+      await file.close();
+    }
     return places;
   }
 
@@ -228,20 +274,60 @@ export class QuarantineFile implements QuarantineWriter {
 
   /**
    * The entries from the line that begins at an offset on, each with the offset after it; those only that are durable at the
-   * call. Throws DATA_DAMAGED at a line that is not what was written.
+   * call. None when the file is rewritten before it is open, and the offset leads nowhere any more. Throws DATA_DAMAGED at a
+   * line that is not what was written.
    */
   async *entries(offset = 0): AsyncGenerator<{ readonly entry: QuarantineEntry; readonly next: number }> {
-    const end = this.#end;
-    if (offset >= end) return;
-    const file = await onDisk(this.#path, () => this.#files.open(this.#path, 'read'));
+    const { file, end, isOther } = await this.#openToRead();
     try {
+      if (offset >= end || (isOther && offset > 0)) return;
       for await (const { text, next } of linesOf(file, offset)) {
         if (next > end) return;
         const entry = entryOf(text);
-        if (entry === undefined) throw damagedLine(this.#path, next);
+        if (entry === undefined) throw await this.#damagedAt(next);
         yield { entry, next };
       }
     } finally {
+      await file.close();
+    }
+  }
+
+  /**
+   * Reads through what was not read at the start, which an index told of. Resolves with DATA_DAMAGED when a line there is not what
+   * was written, and undefined when all is well, or the file was rewritten, which reads it too. Throws the signal's reason.
+   */
+  async verify(signal: AbortSignal): Promise<FreshetError | undefined> {
+    if (this.#unreadBytes === 0) return undefined;
+    const { file } = await this.#openToRead();
+    let begins = 0;
+    try {
+      for await (const { line, next } of rawLinesOf(file)) {
+        signal.throwIfAborted();
+        if (this.#rewrites > 0 || begins >= this.#unreadBytes) return undefined;
+        if (!isSound(line)) return await this.#damagedAt(next);
+        begins = next;
+      }
+      return undefined;
+    } finally {
+      await file.close();
+    }
+  }
+
+  /** A line is damaged that ends there: the next start reads the whole file, and mends it. */
+  async #damagedAt(next: number): Promise<FreshetError> {
+    await this.#index.distrust().catch(() => undefined);
+    return damagedLine(this.#path, next);
+  }
+
+  /** The file with where it ends, both of one rewriting; and whether that is another one than at the call. */
+  async #openToRead(): Promise<{ file: DiskFile; end: number; isOther: boolean }> {
+    const asked = this.#rewrites;
+    for (;;) {
+      while (this.#swapping !== undefined) await this.#swapping;
+      const [rewrites, end] = [this.#rewrites, this.#end];
+      const file = await onDisk(this.#path, () => this.#files.open(this.#path, 'read'));
+      if (this.#swapping === undefined && rewrites === this.#rewrites)
+        return { file, end, isOther: rewrites !== asked };
       await file.close();
     }
   }
@@ -273,42 +359,15 @@ export class QuarantineFile implements QuarantineWriter {
 
   async #rewrite(change: (entry: QuarantineEntry) => QuarantineEntry | undefined): Promise<number> {
     const [files, path, file, oldEnd] = [this.#files, this.#path, this.#file, this.#end];
-    let [changed, count, end] = [0, 0, 0];
-    const held = new HeldIndex();
-    const aloneRows = new AloneIndex();
-    async function* kept(): AsyncGenerator<Buffer> {
-      for await (const { text, next } of linesOf(file)) {
-        // What a failed write left.
-        if (next > oldEnd) return;
-        const entry = entryOf(text);
-        if (entry === undefined) throw damagedLine(path, next);
-        const now = change(entry);
-        if (now !== entry) changed += 1;
-        if (now === undefined) continue;
-        const line = Buffer.from(now === entry ? `${text}\n` : lineOf(now));
-        held.add(now, end, line.length);
-        aloneRows.add(now);
-        count += 1;
-        end += line.length;
-        yield line;
-      }
-    }
+    const rewriting = new Rewriting();
+    const bytes = rewriting.of(file, oldEnd, change, (at) => this.#damagedAt(at));
     const draft = `${path}.new`;
-    await copyWhole(files, draft, kept());
-    if (changed === 0) {
+    await copyWhole(files, draft, bytes);
+    if (rewriting.changed === 0) {
       await files.remove(draft);
       return 0;
     }
-    const next = await files.open(draft, 'write');
-    await files.rename(draft, path);
-    // At once: the old file has no name any more, and what would be written to it is lost.
-    this.#file = next;
-    this.#held = held;
-    this.#aloneRows = aloneRows;
-    this.#rewrites += 1;
-    this.#end = end;
-    this.#count = count;
-    this.#torn = false;
+    await this.#replace(draft, rewriting);
     await file.close().catch(() => undefined);
     try {
       await files.syncDirectory(dirname(path));
@@ -316,11 +375,43 @@ export class QuarantineFile implements QuarantineWriter {
       this.#failure = { error: unknownContent(path, error) };
       throw this.#failure.error;
     }
-    return changed;
+    await this.#saveIndex();
+    return rewriting.changed;
+  }
+
+  /** Gives the draft the file's name. */
+  async #replace(draft: string, { held, aloneRows, count, end, last, marks, alone }: Rewriting): Promise<void> {
+    const next = await this.#files.open(draft, 'write');
+    try {
+      // It is about the file of before.
+      await this.#index.remove();
+    } catch (error) {
+      await next.close().catch(() => undefined);
+      throw error;
+    }
+    const swapped = Promise.withResolvers<void>();
+    this.#swapping = swapped.promise;
+    try {
+      await this.#files.rename(draft, this.#path);
+      // At once: the old file has no name any more, and what would be written to it is lost.
+      this.#file = next;
+      this.#held = held;
+      this.#aloneRows = aloneRows;
+      this.#kept = { marks, alone };
+      this.#rewrites += 1;
+      this.#end = end;
+      this.#count = count;
+      this.#last = last;
+      this.#torn = false;
+    } finally {
+      this.#swapping = undefined;
+      swapped.resolve();
+    }
   }
 
   async close(): Promise<void> {
     await this.#writing;
+    if (this.#failure === undefined && this.#index.end < this.#end) await this.#saveIndex();
     this.#failure ??= { error: new FreshetError('CANCELLED', 'the quarantine is closed') };
     await this.#file.close();
   }
@@ -336,9 +427,11 @@ export class QuarantineFile implements QuarantineWriter {
         await this.#writeLines(Buffer.from(group.map(({ lines }) => lines).join('')));
         for (const { lines, count, marks, indexed, resolve } of group) {
           this.#count += count;
-          for (const { entry, at, size } of indexed) {
+          for (const { entry, at, size, crc } of indexed) {
             this.#held.add(entry, begins + at, size);
             this.#aloneRows.add(entry);
+            mark(this.#kept, entry);
+            this.#last = { at: begins + at, crc };
           }
           begins += Buffer.byteLength(lines);
           for (const [lane, place] of marks) this.#durable.set(lane, place);
@@ -349,8 +442,20 @@ export class QuarantineFile implements QuarantineWriter {
         this.#marks = new Map(this.#durable);
         for (const { reject } of [...group, ...this.#waiting.splice(0)]) reject(error);
       }
+      await this.#indexIfDue();
     }
     this.#writing = undefined;
+  }
+
+  async #indexIfDue(): Promise<void> {
+    if (this.#failure === undefined && this.#end - this.#index.end >= this.#indexEveryBytes) await this.#saveIndex();
+  }
+
+  /** Writes the index anew. A start can do without: what the disk refuses is tried again when more has come. */
+  async #saveIndex(): Promise<void> {
+    const { marks, alone } = this.#kept;
+    const [held, aloneRows, count, end, last] = [this.#held, this.#aloneRows, this.#count, this.#end, this.#last];
+    await this.#index.save({ marks, alone, held, aloneRows, count, end, last }).catch(() => undefined);
   }
 
   async #writeLines(bytes: Buffer): Promise<void> {
@@ -374,103 +479,11 @@ export class QuarantineFile implements QuarantineWriter {
   }
 }
 
-/** What to say of damage that was found. */
-export function quarantineDamaged({ lines, keptAt }: QuarantineDamage): FreshetError {
-  return new FreshetError('DATA_DAMAGED', `the quarantine was damaged: ${lines} of its lines cannot be read`, {
-    remedy:
-      'The file as it was found is kept beside it. Look there for rows that are missing, and at the disk; rows that were ' +
-      'being written when the machine lost power are among them, and come again by themselves.',
-    place: keptAt,
-  });
-}
-
-async function openOrCreate(files: FileSystem, path: string): Promise<DiskFile> {
-  try {
-    return await files.open(path, 'write');
-  } catch (error) {
-    if (!isErrno(error, 'ENOENT')) throw error;
-  }
-  const file = await files.open(path, 'create');
-  await files.syncDirectory(dirname(path));
-  return file;
-}
-
-/** Reads the whole file: what it holds, and how much of it is not what was written. */
-async function surveyOf(file: DiskFile): Promise<Survey> {
-  const size = await file.length();
-  const marks = new Map<string, RowPlace>();
-  const alone = new Map<string, RowPlace>();
-  const held = new HeldIndex();
-  const aloneRows = new AloneIndex();
-  let [count, end, damagedLines, begins] = [0, 0, 0, 0];
-  for await (const { text, next } of linesOf(file)) {
-    const entry = entryOf(text);
-    if (entry !== undefined) {
-      held.add(entry, begins, next - begins);
-      aloneRows.add(entry);
-      if (damagedLines === 0) marks.set(laneName(entry), placeOf(entry));
-      if (entry.held === undefined) alone.set(laneName(entry), placeOf(entry));
-      count += 1;
-      end = next;
-    } else if (next < size) {
-      // Only the line that was being written when the machine failed may be torn.
-      damagedLines += 1;
-    }
-    begins = next;
-  }
-  return { marks, alone, held, aloneRows, count, end, damagedLines };
-}
-
-/** Keeps a copy of the file as it is, and then replaces it by its sound lines; resolves with where the copy is. */
-async function salvage(files: FileSystem, path: string, file: DiskFile): Promise<string> {
-  const keptAt = await asidePath(files, path);
-  await copyWhole(files, keptAt, piecesOf(file));
-  const draft = `${path}.new`;
-  await copyWhole(files, draft, soundLines(file));
-  await files.rename(draft, path);
-  await files.syncDirectory(dirname(path));
-  return keptAt;
-}
-
-async function copyWhole(files: FileSystem, path: string, bytes: AsyncIterable<Uint8Array>): Promise<void> {
-  const copy = await files.open(path, 'overwrite');
-  try {
-    let position = 0;
-    for await (const piece of bytes) {
-      await copy.write([piece], position);
-      position += piece.length;
-    }
-    await copy.sync();
-  } finally {
-    await copy.close();
-  }
-  await files.syncDirectory(dirname(path));
-}
-
-function full(path: string, bytesMax: number): FreshetError {
-  return new FreshetError(
-    'DISK_FULL',
-    `the quarantine has ${Math.round(bytesMax / 1024 ** 2)} MiB, which is its limit`,
-    {
-      remedy:
-        'Capture waits, and loses nothing. Release or discard what is held, which makes room (freshet quarantine list, release, ' +
-        'discard). Do not move the file away while anything is held: what is in it would be forgotten.',
-      place: path,
-    },
-  );
-}
-
-function damagedLine(path: string, end: number): FreshetError {
-  return new FreshetError('DATA_DAMAGED', 'a line of the quarantine was damaged while ingest ran', {
-    remedy: 'Start ingest again, which puts the file aside and goes on with its sound lines; then ask again.',
-    place: `${path}, the line that ends at byte ${end}`,
-  });
-}
-
-function unknownContent(path: string, cause: unknown): FreshetError {
-  return new FreshetError('LOG_HALTED', 'the quarantine takes no more entries: a write to it failed half-way', {
-    remedy: 'look at the disk; the process starts again by itself, and what was not acknowledged is sent again',
-    place: path,
-    cause,
-  });
+/** What a file is opened with. */
+interface Opening {
+  readonly files: FileSystem;
+  readonly path: string;
+  readonly index: QuarantineIndex;
+  readonly bytesMax: number;
+  readonly indexEveryBytes: number;
 }

@@ -8,14 +8,18 @@ import type { QuarantineEntry, RowPlace } from '../core/quarantine.ts';
 import { LineSplitter } from '../core/types/copy-text.ts';
 
 const READ_BYTES = 64 * 1024;
+const SPACE = 0x20;
+const NEWLINE = Buffer.from('\n');
 
+/** The lines that are what was written, with their newlines. */
 export async function* soundLines(file: DiskFile): AsyncGenerator<Buffer> {
-  for await (const { text } of linesOf(file)) if (entryOf(text) !== undefined) yield Buffer.from(`${text}\n`);
+  for await (const { line } of rawLinesOf(file)) if (isSound(line)) yield Buffer.concat([line, NEWLINE]);
 }
 
-export async function* piecesOf(file: DiskFile, from = 0): AsyncGenerator<Buffer> {
-  for (let position = from; ; ) {
-    const piece = Buffer.alloc(READ_BYTES);
+/** The bytes from a position to another, or to the end. */
+export async function* piecesOf(file: DiskFile, from = 0, to = Number.POSITIVE_INFINITY): AsyncGenerator<Buffer> {
+  for (let position = from; position < to; ) {
+    const piece = Buffer.alloc(Math.min(READ_BYTES, to - position));
     const length = await file.read(piece, position);
     if (length === 0) return;
     yield piece.subarray(0, length);
@@ -25,14 +29,29 @@ export async function* piecesOf(file: DiskFile, from = 0): AsyncGenerator<Buffer
 
 /** The lines with the position after each, counted in bytes of the file, however damaged its text is. */
 export async function* linesOf(file: DiskFile, from = 0): AsyncGenerator<{ text: string; next: number }> {
+  for await (const { line, next } of rawLinesOf(file, from)) yield { text: line.toString('utf8'), next };
+}
+
+/** As linesOf, the bytes. */
+export async function* rawLinesOf(file: DiskFile, from = 0): AsyncGenerator<{ line: Buffer; next: number }> {
   const splitter = new LineSplitter();
   let next = from;
   for await (const piece of piecesOf(file, from)) {
     for (const line of splitter.pushBytes(piece)) {
       next += line.length + 1;
-      yield { text: line.toString('utf8'), next };
+      yield { line, next };
     }
   }
+}
+
+/** Whether a line is what was written, without its newline. */
+export function isSound(line: Buffer): boolean {
+  return line[8] === SPACE && crc32(line.subarray(9)) === Number.parseInt(crcOf(line), 16);
+}
+
+/** The checksum that a line says it has. */
+export function crcOf(line: Buffer | string): string {
+  return typeof line === 'string' ? line.slice(0, 8) : line.toString('latin1', 0, 8);
 }
 
 export function lineOf(entry: QuarantineEntry): string {

@@ -1,6 +1,6 @@
 /**
  * Asks a database to tell again what it told since its slot was last written down, and compares (core/commit-trail.ts): on a
- * copy of the slot, which moves nothing. Asked only when the slot says less than was acknowledged or than the log has: after a
+ * copy of the slot, or by looking into it where no slot is free for one, which moves nothing. Asked only when the slot says less than was acknowledged or than the log has: after a
  * crash of the database or of ours, or when it was put back. What it costs is what was committed in between, without any of it being kept.
  */
 import type { Clock } from '@freshet/kit/clock.ts';
@@ -22,7 +22,7 @@ const NOWHERE: BatchTaker = {
 
 /** Whether other commits are where the captured ones were; undefined: not, or nothing is told again. */
 export async function lostByRetelling(
-  database: Pick<SourceDatabase, 'openCopy'>,
+  database: Pick<SourceDatabase, 'openRetelling'>,
   store: Pick<SourceStore, 'state' | 'logged'>,
   world: WorldFacts,
   { clock, signal }: { readonly clock: Clock; readonly signal: AbortSignal },
@@ -42,7 +42,7 @@ export async function lostByRetelling(
 
 /** Has it told again until it is known. */
 async function retell(
-  database: Pick<SourceDatabase, 'openCopy'>,
+  database: Pick<SourceDatabase, 'openRetelling'>,
   {
     slotName,
     fromLsn,
@@ -58,7 +58,7 @@ async function retell(
   },
 ): Promise<void> {
   const stream = new ChangeStream([]);
-  const connection = await database.openCopy(slotName, signal);
+  const connection = await database.openRetelling(slotName, signal);
   try {
     const replication: Replication = new Replication({
       connection,

@@ -15,6 +15,7 @@ import {
   keyFinding,
   routeFindings,
   serverFindings,
+  slotFinding,
   tableFindings,
   throwFindings,
 } from '../core/preflight.ts';
@@ -30,6 +31,8 @@ export interface Preflight {
   readonly examined: readonly Examined[];
   /** The tables that are there. */
   readonly tables: readonly TableToStage[];
+  /** Why no table can be read for the first time now, which takes a slot for a while; undefined: any can. */
+  readonly noSlot: FreshetError | undefined;
 }
 
 /** Looks at the tables of the routes. Throws SOURCE_NOT_READY with what is wrong with the server, CLOCK_JUMP when the clocks are far apart. */
@@ -62,10 +65,14 @@ export async function preflight(options: {
     }
     examined.push({ plan, table: facts, findings, misshapen });
   }
-  const unready = serverFindings(server, wanted.length === 0 ? 0 : slotsNeeded(wanted, state));
+  const unready = serverFindings(server);
+  // The permanent slot, and for the first snapshot a temporary one. Where the first is there, what is live goes on.
+  const unmade = wanted.length > 0 && state.slot !== 'made' ? slotFinding(server, 2, 'to capture it') : undefined;
+  if (unmade !== undefined) unready.push(unmade);
   // All at once, so that a person needs one round.
   if (unready.length > 0) throwFindings([...unready, ...examined.flatMap(({ findings }) => findings)]);
-  return { examined, tables: [...tables.values()] };
+  const noSlot = slotFinding(server, 1, 'while a table is read for the first time');
+  return { examined, tables: [...tables.values()], noSlot };
 }
 
 function toStage(facts: CatalogTable): TableToStage {
@@ -115,12 +122,6 @@ export function checkShape(plan: RoutePlan, table: TableToStage): void {
   const contract = must(plan.source?.contract);
   const relation = { id: 0, schema: table.schema, table: table.table, replicaIdentity: 'd', columns };
   bindContract([{ contract }], relation, tableOf(plan).database);
-}
-
-/** The permanent slot, and for a snapshot a temporary one. */
-function slotsNeeded(wanted: readonly RoutePlan[], state: SourceState): number {
-  const live = new Set(state.routes.filter(({ phase }) => phase === 'live').map(({ route }) => route));
-  return (state.slot === 'made' ? 0 : 1) + (wanted.every(({ route }) => live.has(route)) ? 0 : 1);
 }
 
 /**

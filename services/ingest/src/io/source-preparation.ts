@@ -19,6 +19,7 @@ import { allWaiting, endedByFindings, type Readiness, readiness } from '../core/
 import { settleRoutes } from '../core/settle-routes.ts';
 import type { DatabaseSession, TableToStage } from '../core/source-database.ts';
 import {
+  generationOf,
   nextStep,
   type PublishedTables,
   type RouteState,
@@ -59,7 +60,7 @@ export class SourcePreparation {
     const { options, store, stages, snapshots, board, pace } = this.#parts;
     const { database, slotName, clock, logger } = options;
     await store.resync(session);
-    const { examined, tables } = await this.#examine(wanted, session);
+    const { examined, tables, noSlot } = await this.#examine(wanted, session);
     for (;;) {
       const { endLsn, ...identity } = await database.identify(signal);
       const staged = await stages.load();
@@ -82,7 +83,7 @@ export class SourcePreparation {
       }
       this.#suspected = undefined;
       const settled = this.#settle(wanted, await session.published(slotName));
-      const found = readiness(examined, settled, (route) => pace.waits(route, clock.monotonicUs()));
+      const found = readiness(examined, settled, (route) => pace.waits(route, clock.monotonicUs()) ?? noSlot);
       const unready = found.ready.length === 0 && settled.slot !== 'made' ? allWaiting(found) : undefined;
       // Refuses a slot that is not ours before anything is changed.
       const first = nextStep(settled, world, found.ready);
@@ -155,9 +156,10 @@ export class SourcePreparation {
       asked: (route) => requests?.of(route)?.above,
       nowUs: clock.nowUs(),
     });
+    const nowUs = clock.monotonicUs();
     for (const { route, why, isLoss } of ended) {
       logger.warn('a route begins anew', { route, why });
-      if (isLoss) pace.lost(route, why, clock.monotonicUs());
+      if (isLoss) pace.lost(route, why, { nowUs, generation: generationOf(store.state, route) });
     }
     return state;
   }
@@ -177,7 +179,7 @@ export class SourcePreparation {
       throw new FreshetError('SLOT_LOST', error.message, { remedy, place: error.place });
     }
     const nowUs = options.clock.monotonicUs();
-    if (!this.#isCounted) pace.lost('history', error.message, nowUs);
+    if (!this.#isCounted) pace.lost('history', error.message, { nowUs });
     this.#isCounted = true;
     const later = pace.waits('history', nowUs);
     if (later !== undefined) throw later;

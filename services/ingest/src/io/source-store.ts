@@ -160,5 +160,6 @@ export class SourceStore {
     logger.warn('starting over', { slot: slotName, ...('resync' in why ? why : { why: why.loss.what }) });
     await session?.dropSlot(slotName);
     await this.save(startedOver(this.#state, why));
+    this.#tail.startOver();
   }
 }

@@ -43,7 +43,7 @@ export async function describeTables(
       if (database === undefined) throw notConfigured(name);
       await database.connect(signal, async (connection) => {
         const server = await readServer(connection);
-        const problems = serverFindings(server, 0);
+        const problems = serverFindings(server);
         for (const question of asked) {
           const table = await readTable(connection, question.schema, question.table);
           answers.set(question, {

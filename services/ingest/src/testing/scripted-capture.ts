@@ -41,6 +41,7 @@ export interface ScriptedCaptureOptions {
   readonly partitions?: number | undefined;
   readonly inFlightBytesMax?: number | undefined;
   readonly quarantineBytesMax?: number | undefined;
+  readonly quarantineIndexEveryBytes?: number | undefined;
   /** How large a file of the log becomes. */
   readonly segmentBytes?: number | undefined;
   readonly resync?: string | undefined;
@@ -62,7 +63,10 @@ export async function startScripted(options: ScriptedCaptureOptions): Promise<Sc
     segmentBytes: options.segmentBytes,
   });
   const conditions = new ConditionBoard({ clock, log: logger });
-  const quarantine = await QuarantineFile.open(files, join(DIRECTORY, 'quarantine.jsonl'), options.quarantineBytesMax);
+  const quarantine = await QuarantineFile.open(files, join(DIRECTORY, 'quarantine.jsonl'), {
+    bytesMax: options.quarantineBytesMax,
+    indexEveryBytes: options.quarantineIndexEveryBytes,
+  });
   const path = join(DIRECTORY, 'generations.json');
   const requests = await GenerationRequests.open({ files, path, logId: log.logId, logger });
   const source = new PostgresSource({

@@ -222,6 +222,10 @@ export class ScriptedDatabase implements SourceDatabase {
     return this.#open(slotName, false);
   }
 
+  openRetelling(slotName: string): Promise<ReplicationStream> {
+    return this.openCopy(slotName);
+  }
+
   openCopy(slotName: string): Promise<ReplicationStream> {
     return this.#open(slotName, true);
   }

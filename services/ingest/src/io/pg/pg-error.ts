@@ -53,6 +53,8 @@ function remedyOf(error: PgError): string | undefined {
   if (isPgError(error, '28'))
     return 'Let pg_hba.conf admit this user from this host, for the database and for "replication".';
   if (isPgError(error, '3D000')) return 'Correct the database name in the URL.';
+  if (isPgError(error, '53400'))
+    return 'Raise the limit that it names; for replication slots: ALTER SYSTEM SET max_replication_slots = …; -- then restart Postgres. Or drop one that nobody reads: SELECT slot_name, active FROM pg_replication_slots;';
   if (isPgError(error, '53300'))
     return 'Raise max_connections or max_wal_senders, or end connections that nobody needs.';
   if (isPgError(error, '55006'))

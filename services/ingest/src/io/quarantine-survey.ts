@@ -1,0 +1,183 @@
+/**
+ * What the quarantine's file has, without its rows: what is asked of it all the time is answered of this. Made by reading the
+ * file, from its beginning or from where an index ends (quarantine-index.ts), and mending it where it is damaged. Owns neither.
+ */
+import { dirname } from 'node:path';
+import { type DiskFile, type FileSystem, isErrno } from '@freshet/log/file-system.ts';
+import { AloneIndex } from '../core/alone-index.ts';
+import { HeldIndex } from '../core/held-index.ts';
+import { comparePlaces, laneName, type QuarantineEntry, type RowPlace } from '../core/quarantine.ts';
+import type { QuarantineDamage } from './quarantine-errors.ts';
+import { crcOf, entryOf, lineOf, linesOf, piecesOf, placeOf, soundLines } from './quarantine-lines.ts';
+import { asidePath } from './set-aside.ts';
+
+/** A line by which a file is known again: where it begins, and its checksum. */
+export interface LastLine {
+  readonly at: number;
+  readonly crc: string;
+}
+
+/** All of a file up to a position. */
+export interface Summary {
+  /** By lane, the newest entry. */
+  readonly marks: ReadonlyMap<string, RowPlace>;
+  /** By lane, the newest entry of a row that was put aside alone. */
+  readonly alone: ReadonlyMap<string, RowPlace>;
+  readonly held: HeldIndex;
+  readonly aloneRows: AloneIndex;
+  readonly count: number;
+  /** Where the next line goes. */
+  readonly end: number;
+  /** Undefined: there is no line. */
+  readonly last: LastLine | undefined;
+}
+
+export interface Survey extends Summary {
+  /** Lines that are not what was written. */
+  readonly damagedLines: number;
+}
+
+/** What is known of a file beside what it has. */
+export interface FoundAtOpen {
+  /** By lane, the newest entry that what comes again is compared with. */
+  readonly marks: ReadonlyMap<string, RowPlace>;
+  readonly damage?: QuarantineDamage | undefined;
+  readonly readWhole?: string | undefined;
+  /** Where what was read begins. */
+  readonly unreadBytes: number;
+}
+
+/** Opens a file to write, or makes it. */
+export async function openOrCreate(files: FileSystem, path: string): Promise<DiskFile> {
+  try {
+    return await files.open(path, 'write');
+  } catch (error) {
+    if (!isErrno(error, 'ENOENT')) throw error;
+  }
+  const file = await files.open(path, 'create');
+  await files.syncDirectory(dirname(path));
+  return file;
+}
+
+/** Reads the file from where a summary of it ends, or whole: what it holds, and how much of it is not what was written. */
+export async function surveyOf(file: DiskFile, since?: Summary): Promise<Survey> {
+  const size = await file.length();
+  const marks = new Map(since?.marks);
+  const alone = new Map(since?.alone);
+  const held = since?.held ?? new HeldIndex();
+  const aloneRows = since?.aloneRows ?? new AloneIndex();
+  let { count, end, last }: Pick<Summary, 'count' | 'end' | 'last'> = since ?? { count: 0, end: 0, last: undefined };
+  let [damagedLines, begins] = [0, end];
+  for await (const { text, next } of linesOf(file, end)) {
+    const entry = entryOf(text);
+    if (entry !== undefined) {
+      held.add(entry, begins, next - begins);
+      aloneRows.add(entry);
+      if (damagedLines === 0) mark({ marks, alone }, entry);
+      else markAlone(alone, entry);
+      count += 1;
+      end = next;
+      last = { at: begins, crc: crcOf(text) };
+    } else if (next < size) {
+      // Only the line that was being written when the machine failed may be torn.
+      damagedLines += 1;
+    }
+    begins = next;
+  }
+  return { marks, alone, held, aloneRows, count, end, last, damagedLines };
+}
+
+/** By lane, the newest entries that a file has. */
+export interface Marks {
+  readonly marks: Map<string, RowPlace>;
+  readonly alone: Map<string, RowPlace>;
+}
+
+/** Takes the next entry of a file. One that is late is not in its lane's order, and says nothing of what was before. */
+export function mark({ marks, alone }: Marks, entry: QuarantineEntry): void {
+  if (entry.late !== true) marks.set(laneName(entry), placeOf(entry));
+  markAlone(alone, entry);
+}
+
+/** Takes the next entry, if it holds nothing. */
+export function markAlone(alone: Map<string, RowPlace>, entry: QuarantineEntry): void {
+  if (entry.held !== undefined) return;
+  const newest = alone.get(laneName(entry));
+  if (newest === undefined || comparePlaces(entry, newest) > 0) alone.set(laneName(entry), placeOf(entry));
+}
+
+/** Keeps a copy of the file as it is, and then replaces it by its sound lines; resolves with where the copy is. */
+export async function salvage(files: FileSystem, path: string, file: DiskFile): Promise<string> {
+  const keptAt = await asidePath(files, path);
+  await copyWhole(files, keptAt, piecesOf(file));
+  const draft = `${path}.new`;
+  await copyWhole(files, draft, soundLines(file));
+  await files.rename(draft, path);
+  await files.syncDirectory(dirname(path));
+  return keptAt;
+}
+
+/** Writes a file of these bytes, durably. */
+export async function copyWhole(files: FileSystem, path: string, bytes: AsyncIterable<Uint8Array>): Promise<void> {
+  const copy = await files.open(path, 'overwrite');
+  try {
+    let position = 0;
+    for await (const piece of bytes) {
+      await copy.write([piece], position);
+      position += piece.length;
+    }
+    await copy.sync();
+  } finally {
+    await copy.close();
+  }
+  await files.syncDirectory(dirname(path));
+}
+
+/** A file that is written anew, entry by entry: what it becomes. */
+export class Rewriting implements Summary {
+  readonly marks = new Map<string, RowPlace>();
+  readonly alone = new Map<string, RowPlace>();
+  readonly held = new HeldIndex();
+  readonly aloneRows = new AloneIndex();
+  count = 0;
+  end = 0;
+  last: LastLine | undefined;
+  /** How many entries went or are others. */
+  changed = 0;
+
+  /**
+   * The bytes of the file anew: `change` gives what stands for an entry. None before the first that is not the same, since mostly
+   * there is none. Throws what `damagedAt` gives for a line that is not what was written.
+   */
+  async *of(
+    file: DiskFile,
+    end: number,
+    change: (entry: QuarantineEntry) => QuarantineEntry | undefined,
+    damagedAt: (next: number) => Promise<Error>,
+  ): AsyncGenerator<Buffer> {
+    let same = 0;
+    for await (const { text, next } of linesOf(file)) {
+      // What a failed write left.
+      if (next > end) return;
+      const entry = entryOf(text);
+      if (entry === undefined) throw await damagedAt(next);
+      const now = change(entry);
+      if (now !== entry) this.changed += 1;
+      if (this.changed === 0) same = next;
+      if (this.changed === 1 && now !== entry) yield* piecesOf(file, 0, same);
+      if (now === undefined) continue;
+      const line = Buffer.from(now === entry ? `${text}\n` : lineOf(now));
+      this.#add(now, line);
+      if (this.changed > 0) yield line;
+    }
+  }
+
+  #add(entry: QuarantineEntry, line: Buffer): void {
+    this.held.add(entry, this.end, line.length);
+    this.aloneRows.add(entry);
+    mark(this, entry);
+    this.last = { at: this.end, crc: crcOf(line) };
+    this.count += 1;
+    this.end += line.length;
+  }
+}
