@@ -146,14 +146,15 @@ export class Erasures {
     }
   }
 
-  #placesWith(name: Machine, { marks }: Erasure): string[] {
+  /** `anywhere`: also what a store has deleted, and not rewritten. */
+  #placesWith(name: Machine, { marks }: Erasure, anywhere = true): string[] {
     const machine = this.#world.machine(name);
     if (this.#world.isBroken() || machine.lies) return [];
     const has = (bytes: Uint8Array): boolean => marks.some((mark) => Buffer.from(bytes).includes(mark, 0, 'latin1'));
     const { files, stores } = machine;
     return [
       ...files.paths().filter((path) => has(files.content(path))),
-      ...stores.directories.filter((directory) => marks.some((mark) => stores.holds(directory, mark))),
+      ...stores.directories.filter((directory) => marks.some((mark) => stores.holds(directory, mark, anywhere))),
     ];
   }
 
@@ -194,11 +195,14 @@ export class Erasures {
     return undefined;
   }
 
-  /** Where something is left of who never wrote again, when all that is dead was swept; in words. */
+  /**
+   * Where something is left of who never wrote again, when all that is dead was swept; in words. A node that was away was not
+   * asked to rewrite its store.
+   */
   left(): string | undefined {
     for (const erasure of this.all) {
       if (erasure.plan.again.length > 0) continue;
-      const all = MACHINES.flatMap((name) => this.#placesWith(name, erasure).map((place) => `${name} ${place}`));
+      const all = MACHINES.flatMap((name) => this.#placesWith(name, erasure, false).map((place) => `${name} ${place}`));
       const places = all.filter((place) => !ASIDE.test(place));
       if (places.length > 0) return `user ${erasure.plan.user}, who was erased, is in ${places.join(', ')}`;
     }

@@ -166,11 +166,11 @@ export class MemoryDisk implements Stores {
     this.#stores.delete(directory);
   }
 
-  /** Whether a store has the text, a character per byte, in a key or a value: now, or when the power goes. */
-  holds(directory: string, text: string): boolean {
+  /** Whether a store has the text, a character per byte, in a key or a value: now, or (`anywhere`) when the power goes. */
+  holds(directory: string, text: string, anywhere: boolean): boolean {
     const files = this.#stores.get(directory);
     if (files === undefined) return false;
-    const batches = [files.now, files.durable, ...files.unsynced];
+    const batches = anywhere ? [files.now, files.durable, ...files.unsynced] : [files.now];
     for (const batch of batches) {
       for (const [key, value] of batch)
         if (key.includes(text) || value?.includes(text, 0, 'latin1') === true) return true;

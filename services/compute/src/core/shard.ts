@@ -417,7 +417,9 @@ export class Shard {
    */
   async forget(key: string, through: number, signal: AbortSignal): Promise<readonly string[]> {
     const { storage, clock } = this.options;
-    const left = this.#fold.forget(key);
+    // A journal names no key that is gone by its commit. So the row that the erase left is committed first: else whoever
+    // resumes here, after a crash that comes before the next lines are done, would hear nothing of it and keep what he has.
+    const left = await this.#afterNextCommit(() => this.#fold.forget(key));
     this.#forgottenThrough = Math.max(this.#forgottenThrough, through);
     await this.#afterNextCommit(() => undefined);
     // The newest entry stays until there is a newer one: with the next tick at the latest.
