@@ -136,6 +136,7 @@ describe("a replica's disk", () => {
     expect(replica.shards()[0]).toMatchObject({ healing: false, position: 5 });
     expect(nodes.asked).toHaveLength(1);
     expect(disk.directories).toHaveLength(2);
+    expect(replica.counts).toEqual({ damages: 1, heals: 0, bootstraps: 1 });
     await stop(replica);
     const again = await start(false);
     expect(again.rowCount).toBe(5);
@@ -152,10 +153,13 @@ describe("a replica's disk", () => {
     const cutOff = await start(false);
     expect(cutOff.conditions.map(({ id }) => id)).toEqual(['replica/damage', 'replica/shard/0/healing']);
     expect(cutOff.shards()[0]).toMatchObject({ healing: true, position: 0 });
+    // The loss, and the store that was put aside for it.
+    expect(cutOff.counts).toMatchObject({ damages: 2, heals: 0 });
     await stop(cutOff);
     const healed = await start();
     expect(healed.shards()[0]).toMatchObject({ healing: false, position: 5 });
     expect(healed.conditions).toEqual([]);
+    expect(healed.counts).toMatchObject({ damages: 0, heals: 1 });
     await stop(healed);
   });
 });

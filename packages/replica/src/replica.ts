@@ -85,7 +85,7 @@ export interface ShardReport {
 
 /** What happened since the process started. */
 export interface ReplicaCounts extends StateCounts {
-  /** How often the disk was found to have damaged the replica. */
+  /** What the disk damaged, as it was told: each loss of rows, and each store that was put aside. */
   damages: number;
 }
 

@@ -157,6 +157,7 @@ describe('a shard whose store is damaged', () => {
     expect(lowest).toBeGreaterThanOrEqual(3);
     expect(conditionsOf(host)).toEqual(['shard/0/mended DATA_DAMAGED']);
     expect(host.repairs(1)).toBe(0);
+    expect([host.restores(0), host.restores(1)]).toEqual([1, 0]);
   });
 
   it('L2: is restored when a power cut left it behind its own checkpoint, up to which the log may be trimmed', async () => {

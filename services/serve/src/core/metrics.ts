@@ -54,7 +54,7 @@ export function serveMetrics(
     ),
     counter(
       'freshet_replica_damages_total',
-      "How often the replica's files were found damaged since the process started",
+      "What was found damaged of the replica's files since the process started: each loss of rows, and each store put aside",
       counts.damages,
     ),
     counter('freshet_replica_heals_total', 'How often a shard that the disk had lost was whole again', counts.heals),
