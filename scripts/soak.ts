@@ -24,7 +24,8 @@ const CAMPAIGNS: Readonly<Record<string, Campaign>> = {
     env: { FRESHET_CHAOS_ROUNDS: '300' },
   },
   mutable: {
-    about: '60 rounds of every kind of DML under SIGKILL and SIGSTOP; each ends equal to SQL over the rows as they are',
+    about:
+      '60 rounds of every kind of DML, new definitions and generations under SIGKILL and SIGSTOP; each ends equal to SQL',
     project: 'mesh',
     files: ['test/e2e/mutable.e2e.test.ts'],
     env: { FRESHET_MUTABLE_ROUNDS: '60' },

@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { untilServed } from '../../examples/storefront/quiesce.ts';
 import { stockShelves } from '../../examples/storefront/traffic.ts';
 import { verify } from '../../examples/storefront/verify.ts';
-import { runChaos } from '../support/chaos.ts';
+import { runChaos, VIOLENCE_KINDS } from '../support/chaos.ts';
 import { type MeshUnderTest, startMeshUnderTest } from '../support/mesh-under-test.ts';
 import { storefront } from '../support/storefront.ts';
 import { startStubbornLoad } from '../support/stubborn-load.ts';
@@ -27,7 +27,7 @@ describe('chaos', () => {
   it(`F3 L1 R1 R2 I1: ${ROUNDS} rounds of chaos (seed ${SEED}) leave every value equal to SQL`, async () => {
     const load = startStubbornLoad(under.sql, 200, SEED);
     const watch = watchVersions(under);
-    await runChaos(under, {
+    const done = await runChaos(under, {
       rounds: ROUNDS,
       seed: SEED,
       onRound: (round, what) => process.stdout.write(`round ${round + 1}: ${what}; ${load.commits} commits\n`),
@@ -36,6 +36,8 @@ describe('chaos', () => {
     await untilServed(under.sql, under.mesh.addresses, new AbortController().signal);
     const wentBack = await watch.stop();
     const verdict = await verify(under.sql, under.client);
+    process.stdout.write(`${[...done].map(([kind, times]) => `${kind} ${times}`).join(', ')}\n`);
+    if (ROUNDS >= VIOLENCE_KINDS.length) expect([...done.keys()].sort()).toEqual([...VIOLENCE_KINDS].sort());
     expect(verdict.differences).toEqual([]);
     expect(verdict).toMatchObject({ keysChecked: 1200, mismatches: 0 });
     expect(wentBack).toEqual([]);
