@@ -274,6 +274,7 @@ class MemoryStore implements KeyValueStore {
         }
         return some;
       },
+      confirm: () => Promise.resolve(),
       close: () => Promise.resolve(),
     };
   }
