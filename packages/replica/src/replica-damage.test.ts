@@ -7,10 +7,10 @@
 import { cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { assert } from '@freshet/kit/assert.ts';
+import { assert, must } from '@freshet/kit/assert.ts';
 import type { Stores } from '@freshet/store/key-value-store.ts';
 import { levelStores } from '@freshet/store/level-store.ts';
-import { assertFuzz } from '@freshet/testkit/differential/fuzz-options.ts';
+import { assertFuzz, fuzzParameters } from '@freshet/testkit/differential/fuzz-options.ts';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { DIRECTORY, World } from './replica-world.testing.ts';
@@ -100,31 +100,35 @@ async function harmed(directory: string, { what, file, at, length, bit }: Harm):
 }
 
 describe('a damaged store', () => {
-  it('R1, R3: is told and heals, or makes no difference', async () => {
-    const { place, world } = await aged();
-    const came = { told: 0, healing: 0, servedOn: 0, unharmed: 0 };
-    await assertFuzz(RUNS, fc.array(arbitraryHarm, { minLength: 1, maxLength: 2 }), async (harms) => {
-      const mine = join(root, `case-${cases++}`);
-      await cp(place, mine, { recursive: true });
-      for (const harm of harms) await harmed(join(mine, DIRECTORY), harm);
-      const again = new World(under(mine), world.upstreams);
-      try {
-        await again.start();
-        came.told += again.damage.length > 0 ? 1 : 0;
-        came.healing += again.state.healing.length > 0 ? 1 : 0;
-        came.servedOn += again.damage.length > 0 && again.state.catalog.services.size > 0 ? 1 : 0;
-        came.unharmed += again.damage.length === 0 ? 1 : 0;
-        again.settle();
-        await again.store.flush(again.state);
-        const wasTold = again.damage.splice(0).length > 0;
-        if (wasTold) await again.restart();
-        assert(again.damage.length === 0, `what was healed is damaged: ${again.damage.join('; ')}`);
-        assert(again.state.catalog.services.size > 0, 'what was healed is served');
-        await again.store.close();
-      } finally {
-        await rm(mine, { recursive: true, force: true });
-      }
-    });
-    for (const [what, times] of Object.entries(came)) expect(times, `sometimes: ${what}`).toBeGreaterThan(0);
-  }, 600_000);
+  it(
+    'R1, R3: is told and heals, or makes no difference',
+    async () => {
+      const { place, world } = await aged();
+      const came = { told: 0, healing: 0, servedOn: 0, unharmed: 0 };
+      await assertFuzz(RUNS, fc.array(arbitraryHarm, { minLength: 1, maxLength: 2 }), async (harms) => {
+        const mine = join(root, `case-${cases++}`);
+        await cp(place, mine, { recursive: true });
+        for (const harm of harms) await harmed(join(mine, DIRECTORY), harm);
+        const again = new World(under(mine), world.upstreams);
+        try {
+          await again.start();
+          came.told += again.damage.length > 0 ? 1 : 0;
+          came.healing += again.state.healing.length > 0 ? 1 : 0;
+          came.servedOn += again.damage.length > 0 && again.state.catalog.services.size > 0 ? 1 : 0;
+          came.unharmed += again.damage.length === 0 ? 1 : 0;
+          again.settle();
+          await again.store.flush(again.state);
+          const wasTold = again.damage.splice(0).length > 0;
+          if (wasTold) await again.restart();
+          assert(again.damage.length === 0, `what was healed is damaged: ${again.damage.join('; ')}`);
+          assert(again.state.catalog.services.size > 0, 'what was healed is served');
+          await again.store.close();
+        } finally {
+          await rm(mine, { recursive: true, force: true });
+        }
+      });
+      for (const [what, times] of Object.entries(came)) expect(times, `sometimes: ${what}`).toBeGreaterThan(0);
+    },
+    3_000 * must(fuzzParameters(RUNS).numRuns),
+  );
 });

@@ -31,6 +31,12 @@ export interface EntriesOptions {
 export interface Entries {
   /** Up to so many entries; none at the end. With onDamage fewer may come before the end, but never none. */
   next(count: number): Promise<readonly Entry[]>;
+  /**
+   * Throws when the disk refused something that lies within what was scanned so far, of which entries may be missing then. Who
+   * stops before the end asks before believing that nothing lies between two entries; the end itself is told only when
+   * all was read. There is no next() after it.
+   */
+  confirm(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -57,7 +63,7 @@ export interface KeyValueStore {
   get(key: Uint8Array): Promise<Buffer | undefined>;
   batch(): WriteBatch;
   entries(range: KeyRange, options?: EntriesOptions): Entries;
-  /** Up to `limit` keys of the range as they are now; their values are not looked at. */
+  /** The first `limit` keys of the range as they are now; their values are not looked at. */
   keys(range: KeyRange, limit: number): Promise<Buffer[]>;
   /** Deletes up to `limit` keys of a range, not all at once; resolves with how many there were. */
   clear(range: KeyRange, limit: number): Promise<number>;

@@ -8,7 +8,8 @@
  * damaged parts of its log in silence, and begins an empty database where the file that names its state is gone. So: the
  * files are scrubbed before it opens them, every value has a checksum, and files without a CURRENT are damage. After a
  * failed write its log may have a torn record in the middle, which recovery would skip with all that follows: the store
- * then takes no further writes.
+ * then takes no further writes. A scan goes on behind a table that cannot be opened, and LevelDB says so only at its end:
+ * what stops before asks (confirm).
  */
 import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
@@ -31,6 +32,7 @@ import { type FileFault, scrubDirectory } from './level-scrub.ts';
 import { type SealedEntry, sealEntry, sealUnder, unseal } from './sealed-value.ts';
 
 type Db = ClassicLevel<Buffer, Buffer>;
+type Snapshot = ReturnType<Db['snapshot']>;
 
 const MIB = 2 ** 20;
 const READ_AHEAD_BYTES = 64 * 1024;
@@ -250,19 +252,25 @@ class LevelStore implements KeyValueStore {
   }
 
   entries(range: KeyRange, options: EntriesOptions = {}): Entries {
+    const snapshot = this.#db.snapshot();
     const iterator = this.#db.iterator({
       ...bounds(range),
       highWaterMarkBytes: options.readAheadBytes ?? READ_AHEAD_BYTES,
       fillCache: false,
+      snapshot,
     });
+    let count = 0;
+    let last: Buffer | undefined;
     return {
-      next: async (count) => {
+      next: async (wanted) => {
         const found: Entry[] = [];
         while (found.length === 0) {
-          const some = await iterator.nextv(Math.min(count, CHUNK)).catch((error: unknown) => {
+          const some = await iterator.nextv(Math.min(wanted, CHUNK)).catch((error: unknown) => {
             throw this.#readFailure(error);
           });
           if (some.length === 0) break;
+          count += some.length;
+          last = some.at(-1)?.[0];
           for (const [key, sealed] of some) {
             const value = this.#scanned(key, sealed, options.onDamage);
             if (value !== undefined) found.push([key, value]);
@@ -270,16 +278,44 @@ class LevelStore implements KeyValueStore {
         }
         return found;
       },
-      close: () => iterator.close(),
+      confirm: () => this.#confirm(range, last, count, snapshot),
+      close: async () => {
+        await iterator.close();
+        await snapshot.close();
+      },
     };
   }
 
   async keys(range: KeyRange, limit: number): Promise<Buffer[]> {
+    const snapshot = this.#db.snapshot();
     try {
-      return await this.#db.keys({ ...bounds(range), limit, fillCache: false }).all();
+      const found = await this.#db.keys({ ...bounds(range), limit, fillCache: false, snapshot }).all();
+      if (found.length === limit) await this.#confirm(range, found.at(-1), limit, snapshot);
+      return found;
     } catch (error) {
       throw this.#readFailure(error);
+    } finally {
+      await snapshot.close();
     }
+  }
+
+  /** LevelDB tells what it could not read at the end of what it was asked for: so it is asked for what was found, and no more. */
+  async #confirm(range: KeyRange, last: Buffer | undefined, count: number, snapshot: Snapshot): Promise<void> {
+    if (last === undefined) return;
+    const keys = this.#db.keys({ ...bounds(range), lte: last, fillCache: false, snapshot });
+    let there = 0;
+    try {
+      for (let some = await keys.nextv(CHUNK); some.length > 0; some = await keys.nextv(CHUNK)) there += some.length;
+    } catch (error) {
+      throw this.#readFailure(error);
+    } finally {
+      await keys.close();
+    }
+    if (there === count) return;
+    throw new FreshetError('DISK_FAILED', `${this.#options.what} could not be read for a moment`, {
+      place: this.location,
+      remedy: 'nothing needs to be done: it is read again; if it says so often, look at open files and the kernel log',
+    });
   }
 
   async clear(range: KeyRange, limit: number): Promise<number> {

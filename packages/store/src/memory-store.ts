@@ -308,6 +308,7 @@ class MemoryStore implements KeyValueStore {
         }
         return some;
       },
+      confirm: () => Promise.resolve(),
       close: () => Promise.resolve(),
     };
   }

@@ -73,6 +73,13 @@ export function storeContractSuite(name: string, make: () => Promise<{ stores: S
       const seen = [...(await entries.next(10)), ...(await entries.next(10))];
       expect(seen.map(([, value]) => value.toString())).toEqual(['2', '3', '5', '4']);
       await entries.close();
+      const some = store.entries({ gte: key('a'), lt: key('é') });
+      await store.clear({ gte: key('b'), lt: key('c') }, 1);
+      expect((await some.next(3)).map(([name]) => name.toString())).toEqual(['a', 'b', 'c']);
+      await some.confirm();
+      await some.close();
+      expect((await store.keys({ gte: key('c'), lt: key('d') }, 2)).map(String)).toEqual(['c', 'c\0']);
+      await put(store, { b: 'again' });
       expect((await store.keys({ gte: key('b'), lt: key('d') }, 2)).map(String)).toEqual(['b', 'c']);
     });
 

@@ -13,6 +13,7 @@ import { must } from '@freshet/kit/assert.ts';
 import { systemClock } from '@freshet/kit/clock.ts';
 import { isFreshetError } from '@freshet/kit/errors.ts';
 import { silentLogger } from '@freshet/kit/logger.ts';
+import { fuzzParameters } from '@freshet/testkit/differential/fuzz-options.ts';
 import { Random } from '@freshet/testkit/simulation/random.ts';
 import { int64KeyString, keyBytes } from '@freshet/values/key.ts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -31,7 +32,7 @@ import { Gate } from './gate.ts';
 import { PassPace } from './pass-pace.ts';
 import { ShardHost } from './shard-host.ts';
 
-const RUNS = Math.round(200 * Number(process.env['FRESHET_FUZZ_RUNS'] ?? '1'));
+const RUNS = must(fuzzParameters(200).numRuns);
 const SEED = process.env['FRESHET_FUZZ_SEED'] ?? '20261123';
 const KEYS = 200;
 
@@ -162,42 +163,46 @@ afterAll(async () => {
 });
 
 describe('damaged files of a shard', () => {
-  it(`F1: never show as a wrong row, and are mended (${RUNS} stores)`, async () => {
-    let repaired = 0;
-    for (let run = 0; run < RUNS; run++) {
-      const by = new Random(`${SEED}/${run}`);
-      const dataDir = join(root, 'run');
-      await cp(join(root, 'whole'), dataDir, { recursive: true });
-      const did: string[] = [];
-      for (let places = by.between(1, 3); places > 0; places--) {
-        const directory = by.oneIn(6) ? checkpointDirectory(dataDir, 0) : shardDirectory(dataDir, 0);
-        const names = (await readdir(directory)).filter(
-          (name) => name !== 'owner' && name !== 'LOCK' && !name.startsWith('LOG'),
-        );
-        if (names.length > 0) did.push(await damage(join(directory, by.pick(names.sort())), by));
-      }
-      const where = `FRESHET_FUZZ_SEED=${SEED}, run ${run}: ${did.join(', ')}`;
-      const node = start(dataDir);
-      await settled(node, RECORDS.length);
-      const first = rowsOf(node.host);
-      if (first !== undefined) expect(first, where).toBe(expected.rows);
-      let digest: string | undefined;
-      for (let tries = 0; digest === undefined && tries < 10; tries++) {
+  it(
+    `F1: never show as a wrong row, and are mended (${RUNS} stores)`,
+    async () => {
+      let repaired = 0;
+      for (let run = 0; run < RUNS; run++) {
+        const by = new Random(`${SEED}/${run}`);
+        const dataDir = join(root, 'run');
+        await cp(join(root, 'whole'), dataDir, { recursive: true });
+        const did: string[] = [];
+        for (let places = by.between(1, 3); places > 0; places--) {
+          const directory = by.oneIn(6) ? checkpointDirectory(dataDir, 0) : shardDirectory(dataDir, 0);
+          const names = (await readdir(directory)).filter(
+            (name) => name !== 'owner' && name !== 'LOCK' && !name.startsWith('LOG'),
+          );
+          if (names.length > 0) did.push(await damage(join(directory, by.pick(names.sort())), by));
+        }
+        const where = `FRESHET_FUZZ_SEED=${SEED}, run ${run}: ${did.join(', ')}`;
+        const node = start(dataDir);
         await settled(node, RECORDS.length);
-        digest = await digestOf(node.host);
+        const first = rowsOf(node.host);
+        if (first !== undefined) expect(first, where).toBe(expected.rows);
+        let digest: string | undefined;
+        for (let tries = 0; digest === undefined && tries < 10; tries++) {
+          await settled(node, RECORDS.length);
+          digest = await digestOf(node.host);
+        }
+        expect(digest, where).toBe(expected.digest);
+        expect(rowsOf(node.host), where).toBe(expected.rows);
+        if (node.host.repairs(0) > 0) {
+          repaired += 1;
+          expect(
+            node.host.conditionList.map(({ id }) => id),
+            where,
+          ).toContain('shard/0/mended');
+        }
+        await node.stop();
+        await rm(dataDir, { recursive: true, force: true });
       }
-      expect(digest, where).toBe(expected.digest);
-      expect(rowsOf(node.host), where).toBe(expected.rows);
-      if (node.host.repairs(0) > 0) {
-        repaired += 1;
-        expect(
-          node.host.conditionList.map(({ id }) => id),
-          where,
-        ).toContain('shard/0/mended');
-      }
-      await node.stop();
-      await rm(dataDir, { recursive: true, force: true });
-    }
-    expect(repaired).toBeGreaterThan(RUNS / 4);
-  }, 600_000);
+      expect(repaired).toBeGreaterThan(RUNS / 4);
+    },
+    3_000 * RUNS,
+  );
 });

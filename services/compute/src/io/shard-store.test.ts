@@ -7,7 +7,8 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
-import { isFreshetError } from '@freshet/kit/errors.ts';
+import { FreshetError, isFreshetError } from '@freshet/kit/errors.ts';
+import type { Stores } from '@freshet/store/key-value-store.ts';
 import { levelStores } from '@freshet/store/level-store.ts';
 import { sealEntry } from '@freshet/store/sealed-value.ts';
 import { ClassicLevel } from 'classic-level';
@@ -171,6 +172,32 @@ describe('ShardStore', () => {
     const page = await store.page(A, undefined, { rows: 2_000, bytes: 50_000 });
     expect(page.entries.length).toBeLessThanOrEqual(250);
     expect(page.last).toBe(false);
+    await store.close();
+  });
+
+  it('R3: gives no page of which the disk refused a part', async () => {
+    // What LevelDB leaves out of a scan then is shown by packages/store's few-files.test.ts.
+    let isRefused = false;
+    const refused = (): Promise<never> =>
+      Promise.reject(new FreshetError('TOO_MANY_OPEN_FILES', 'no descriptor is left'));
+    const stores: Stores = {
+      ...levelStores,
+      open: async (...args) => {
+        const store = await levelStores.open(...args);
+        const entries = store.entries.bind(store);
+        store.entries = (...range) => {
+          const scan = entries(...range);
+          return isRefused ? { ...scan, confirm: refused } : scan;
+        };
+        return store;
+      },
+    };
+    const store = await ShardStore.open({ ...options, directory, stores });
+    await store.commit(commitAt(10), taken(['a', 'b', 'c'].map((key) => [A, key, 'state'] as const)), []);
+    const limits = { rows: 2, bytes: 50_000 };
+    expect((await store.page(A, undefined, limits)).entries.map(([key]) => key)).toEqual(['a', 'b']);
+    isRefused = true;
+    await expect(store.page(A, undefined, limits)).rejects.toMatchObject({ code: 'TOO_MANY_OPEN_FILES' });
     await store.close();
   });
 

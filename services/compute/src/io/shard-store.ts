@@ -185,6 +185,8 @@ export class ShardStore implements ShardStorage {
           bytes += state.length;
         }
       }
+      // A key that is not in a page is gone for whoever reads it.
+      await scan.confirm();
       return { entries, last: false };
     } finally {
       await scan.close();
