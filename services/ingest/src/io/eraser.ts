@@ -22,7 +22,7 @@ import type { FileSystem } from '@freshet/log/file-system.ts';
 import type { Log, LogEraser } from '@freshet/log/log.ts';
 import { encodeRecord } from '@freshet/log/record-writer.ts';
 import { partitionOf } from '@freshet/values/partition.ts';
-import { openPlace, putHolders, putPlace, putTold } from '../core/erase-receipt.ts';
+import { openPlace, putHolders, putNoStages, putPlace, putTold } from '../core/erase-receipt.ts';
 import { databasesOf, eraseScope, keptOfEntity, quarantineMatcher, scopeOfBegun } from '../core/erase-scope.ts';
 import type { QuarantineEntry } from '../core/quarantine.ts';
 import { EraseFiles, type StoredErase } from './erase-file.ts';
@@ -162,6 +162,7 @@ export class Eraser {
       views: [...scope.views],
     });
     state.keyHash = hashOf(state);
+    putNoStages(state);
     for (const other of scope.mentions) {
       putPlace(state, {
         kind: 'outside',
