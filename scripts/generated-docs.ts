@@ -1,4 +1,6 @@
 /** The pages of docs/ that are made from tables in the code, so that they cannot say anything else. */
+import { globSync, readFileSync } from 'node:fs';
+import { basename, join, sep } from 'node:path';
 import { create } from '@bufbuild/protobuf';
 import { GetComputeStatusResponseSchema } from '@freshet/gen/freshet/compute/v1/compute_pb.ts';
 import { GetIngestStatusResponseSchema, IngestService } from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
@@ -35,10 +37,29 @@ export function generatedDocs(): GeneratedDoc[] {
   ];
 }
 
+/** Which files of what runs assert an invariant by its id: `assert(…, 'F3: …')`. */
+function assertedInvariants(): Map<string, Set<string>> {
+  const found = new Map<string, Set<string>>();
+  const root = join(import.meta.dirname, '..');
+  const files = globSync('{packages,services}/*/src/**/*.ts', { cwd: root })
+    .map((path) => path.replaceAll(sep, '/'))
+    .filter((path) => !/\.(test|testing|program|bench)\.ts$|\/testing\/|^packages\/testkit\//.test(path))
+    .sort();
+  for (const path of files) {
+    const text = readFileSync(join(root, path), 'utf8');
+    for (const [, id = ''] of text.matchAll(/\bassert\([^;]*?['"`]([FLRIC]\d): /g)) {
+      found.set(id, (found.get(id) ?? new Set()).add(path));
+    }
+  }
+  return found;
+}
+
 function invariantsPage(): string {
-  const rows = INVARIANTS.map(
-    ({ id, text, later }) => `| ${id} | ${text} | ${later ?? 'by tests whose titles name it'} |`,
-  );
+  const asserted = assertedInvariants();
+  const rows = INVARIANTS.map(({ id, text }) => {
+    const files = [...(asserted.get(id) ?? [])].map((path) => `[${basename(path)}](../${path})`);
+    return `| ${id} | ${text} | ${files.join(', ')} |`;
+  });
   return [
     '# Invariants',
     '',
@@ -47,7 +68,10 @@ function invariantsPage(): string {
     'What must always hold. `test/tidy` fails when one has no test that names it, and when a test names one that is not here.',
     'To find the tests of one: `grep -rn "F1" --include=*.test.ts .`',
     '',
-    '| Id | What holds | Proven |',
+    'Where our own code could break one, and it can be seen at run time, an assertion names it too: the last column has the files.',
+    'What input or the world can break is checked as well, and is an [error](errors.md) instead.',
+    '',
+    '| Id | What holds | Asserted in |',
     '|---|---|---|',
     ...rows,
     '',

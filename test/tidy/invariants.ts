@@ -6,8 +6,6 @@
 export interface Invariant {
   readonly id: string;
   readonly text: string;
-  /** Set when nothing in the system can break it yet; says what will bring it. */
-  readonly later?: string;
 }
 
 export const INVARIANTS: readonly Invariant[] = [
@@ -33,7 +31,7 @@ export const INVARIANTS: readonly Invariant[] = [
   },
   {
     id: 'R1',
-    text: "A replica that is complete through X holds exactly compute's rows at X or newer versions of them; it resumes from its cursor and misses nothing.",
+    text: "A replica that is complete through X holds exactly compute's rows at X or newer versions of them; equal bytes at equal versions, also across a crash. It resumes from its cursor and misses nothing.",
   },
   {
     id: 'R2',

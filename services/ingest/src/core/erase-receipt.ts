@@ -9,8 +9,22 @@ import { clone, create } from '@bufbuild/protobuf';
 import { type ErasePlace, ErasePlaceSchema, type EraseState } from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
 
-/** What only ingest itself can tell of. */
+/** What only ingest itself can tell of, and has looked at before an erase is complete. */
 const OWN_KINDS: readonly string[] = ['log', 'quarantine'];
+
+/** Initial rows on their way to the log: no erase is begun while there are any, which its receipt says. */
+const STAGES = 'stages';
+
+/** Says that nothing was staged when the erase began. */
+export function putNoStages(state: EraseState): void {
+  putPlace(state, {
+    kind: STAGES,
+    place: 'ingest',
+    done: true,
+    detail: 'none: no initial rows were being read when it began; what is read later is what the database still has',
+    count: 0n,
+  });
+}
 
 /** Puts a place into the receipt, instead of what was there of it. */
 export function putPlace(state: EraseState, place: Omit<ErasePlace, '$typeName' | '$unknown'>): void {
@@ -22,7 +36,7 @@ export function putPlace(state: EraseState, place: Omit<ErasePlace, '$typeName' 
 
 /** Puts what others tell. Throws INVALID_REQUEST for what is not theirs to tell. */
 export function putTold(state: EraseState, places: readonly ErasePlace[]): void {
-  const own = places.find(({ kind }) => OWN_KINDS.includes(kind));
+  const own = places.find(({ kind }) => kind === STAGES || OWN_KINDS.includes(kind));
   if (own !== undefined) {
     throw new FreshetError('INVALID_REQUEST', `what is left in the ${own.kind} only ingest can say`, {
       place: 'places',

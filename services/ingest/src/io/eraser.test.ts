@@ -174,6 +174,7 @@ describe('erasing at ingest', () => {
     const places = Object.fromEntries(state.places.map((place) => [place.kind, place]));
     expect(places['log']).toMatchObject({ done: true, count: 12n });
     expect(places['quarantine']).toMatchObject({ done: true, count: 1n });
+    expect(places['stages']).toMatchObject({ done: true, count: 0n, detail: expect.stringMatching(/^none: /) });
     expect(places['outside']?.place).toBe('records of entity shop');
     expect(filesWith(disk, 'secret')).toEqual([]);
     for (const kept of ['SHOPVALUE', 'SHOPROW', 'NOBODYS', 'other']) expect(filesWith(disk, kept)).not.toEqual([]);

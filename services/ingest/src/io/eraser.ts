@@ -25,7 +25,7 @@ import type { FileSystem } from '@freshet/log/file-system.ts';
 import type { Log, LogEraser } from '@freshet/log/log.ts';
 import { encodeRecord } from '@freshet/log/record-writer.ts';
 import { partitionOf } from '@freshet/values/partition.ts';
-import { openPlace, putHolders, putPlace, putTold } from '../core/erase-receipt.ts';
+import { openPlace, putHolders, putNoStages, putPlace, putTold } from '../core/erase-receipt.ts';
 import {
   databasesOf,
   eraseScope,
@@ -182,6 +182,7 @@ export class Eraser {
       views: [...scope.views],
     });
     state.keyHash = hashOf(state);
+    putNoStages(state);
     for (const other of scope.mentions) {
       putPlace(state, {
         kind: 'outside',

@@ -226,7 +226,7 @@ export const EraseStateSchema: GenMessage<EraseState> = /*@__PURE__*/
  */
 export type ErasePlace = Message<"freshet.ingest.v1.ErasePlace"> & {
   /**
-   * What it is: "log", "quarantine", "set-aside", "shard", "replica", "outside".
+   * What it is: "stages", "log", "quarantine", "set-aside", "shard", "replica", "outside".
    *
    * @generated from field: string kind = 1;
    */
