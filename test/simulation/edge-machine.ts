@@ -36,6 +36,8 @@ export interface SimEdgeService {
 }
 
 const DEFINITIONS_MS = 300;
+/** Once or twice in a run. */
+const SCRUB_MS = 4_000;
 
 /** Runs until something ends it. */
 export async function runEdge(life: Life, world: EdgeWorld): Promise<void> {
@@ -49,6 +51,7 @@ export async function runEdge(life: Life, world: EdgeWorld): Promise<void> {
     yieldNow: clock.yieldNow,
     connect: (address) => changesClient(clock, world.network, address),
     flushIntervalMs: 100,
+    scrubIntervalMs: SCRUB_MS,
   });
   replica.learnShardCount(world.partitions);
   const shards = Array.from({ length: world.partitions }, (_, shard) => shard);

@@ -6,61 +6,67 @@ import type { World } from './world.ts';
 
 const INGEST_BEHIND_US_MAX = 4_000_000;
 
-/** Does it, and undoes it when its time is over. */
+/** Does it, notes that it had an effect, and undoes it when its time is over. */
 export function act(world: World, action: Action): void {
-  world.note(`did: ${action.kind}`);
+  if (take(world, action)) world.note(`did: ${action.kind}`);
+}
+
+/** Whether there was anything to do it to. */
+function take(world: World, action: Action): boolean {
   const later = (forUs: number, undo: () => void): void => world.scheduler.after(forUs, undo);
   switch (action.kind) {
     case 'commit':
-      if (!world.postgres.isAway) world.postgres.commit(action.rows);
-      return;
+      if (world.postgres.isAway) return false;
+      world.postgres.commit(action.rows);
+      return true;
     case 'change':
-      if (world.postgres.isAway) return;
+      if (world.postgres.isAway) return false;
       for (const what of world.postgres.commit(action.rows, action.statements)) world.note(`did: ${what}`);
-      return;
+      return true;
     case 'rewind': {
       const lost = world.postgres.rewind(world.scheduler.nowUs - action.byUs, action.keepsSlots);
       world.note(`a rewind lost ${lost === 0 ? 'nothing' : 'commits'}`);
-      return;
+      return true;
     }
     case 'drop-slot':
       world.postgres.dropSlots();
-      return;
+      return true;
     case 'rename':
       world.postgres.rename(true);
       later(action.forUs, () => world.postgres.rename(false));
-      return;
+      return true;
     case 'release':
       world.releaseHeld();
-      return;
+      return true;
     case 'rollback':
       world.postgres.rollback();
-      return;
+      return true;
     case 'define':
       world.define(action.set);
-      return;
+      return true;
     case 'kill':
       world.machine(action.machine).kill();
       later(action.forUs, () => world.machine(action.machine).start());
-      return;
+      return true;
     case 'power':
       world.powerOff(action.machine, action.keep);
       later(action.forUs, () => world.machine(action.machine).start());
-      return;
+      return true;
     case 'stop': {
       const { process } = world.machine(action.machine);
-      process?.stop();
-      later(action.forUs, () => process?.resume());
-      return;
+      if (process === undefined) return false;
+      process.stop();
+      later(action.forUs, () => process.resume());
+      return true;
     }
     case 'slow': {
       const { process } = world.machine(action.machine);
-      if (process === undefined) return;
+      if (process === undefined) return false;
       process.slowness = action.times;
       later(action.forUs, () => {
         process.slowness = 1;
       });
-      return;
+      return true;
     }
     case 'cut': {
       const link = world.network.link(...action.link);
@@ -68,11 +74,10 @@ export function act(world: World, action: Action): void {
       later(action.forUs, () => {
         link.cut = false;
       });
-      return;
+      return true;
     }
     case 'reset':
-      world.network.reset(...action.link);
-      return;
+      return world.network.reset(...action.link) > 0;
     case 'lag': {
       const link = world.network.link(...action.link);
       link.delayUs = [action.us / 2, action.us];
@@ -80,7 +85,7 @@ export function act(world: World, action: Action): void {
         // Not what it was before: that may be another lag, which is over by then, and nobody would end it again.
         link.delayUs = HEALTHY.delayUs;
       });
-      return;
+      return true;
     }
     case 'scramble': {
       const link = world.network.link(...action.link);
@@ -89,10 +94,10 @@ export function act(world: World, action: Action): void {
       later(action.forUs, () => {
         link[field] = 0;
       });
-      return;
+      return true;
     }
     default:
-      actOnDisk(world, action);
+      return takeOnDisk(world, action);
   }
 }
 
@@ -115,27 +120,26 @@ type DiskAction = Extract<
   }
 >;
 
-function actOnDisk(world: World, action: DiskAction): void {
+function takeOnDisk(world: World, action: DiskAction): boolean {
   const later = (forUs: number, undo: () => void): void => world.scheduler.after(forUs, undo);
   switch (action.kind) {
     case 'flip':
-      damageStore(world, action, (directory, key, stores) => {
+      return damageStore(world, action, (directory, key, stores) => {
         stores.damage(directory, key, (sealed) => {
           const at = Math.floor(action.where * 997) % Math.max(1, sealed.length);
           if (sealed.length > 0) sealed[at] = (sealed[at] ?? 0) ^ (1 << (at & 7));
           return sealed;
         });
       });
-      return;
     case 'flip-file': {
       const { files } = world.machine(action.machine);
       const paths = files.paths().filter((path) => files.content(path).length > 0);
       const path = paths[Math.floor(action.where * paths.length)];
-      if (path === undefined) return;
+      if (path === undefined) return false;
       const at = Math.floor(action.at * files.content(path).length);
       files.flip(path, at, 1 << (at & 7));
       world.breakDisk(action.machine, `flipped a bit of ${path.replaceAll(/\d+/g, 'N')}`);
-      return;
+      return true;
     }
     case 'lie': {
       const machine = world.machine(action.machine);
@@ -145,26 +149,26 @@ function actOnDisk(world: World, action: DiskAction): void {
         machine.lies = false;
         later(100_000, () => machine.start());
       });
-      return;
+      return true;
     }
     case 'lose-key': {
       // At rest: what a running process reads of a block that lost its keys, LevelDB does not tell it.
       const machine = world.machine(action.machine);
       machine.kill();
-      damageStore(world, action, (directory, key, stores) => {
+      const isDone = damageStore(world, action, (directory, key, stores) => {
         stores.lose(directory, key, action.machine.startsWith('compute') || action.where < 0.5);
       });
       later(100_000, () => machine.start());
-      return;
+      return isDone;
     }
     case 'old-row': {
       const machine = world.machine(action.machine);
       machine.kill();
-      damageStore(world, action, (directory, key, stores) => {
+      const isDone = damageStore(world, action, (directory, key, stores) => {
         stores.revert(directory, key);
       });
       later(100_000, () => machine.start());
-      return;
+      return isDone;
     }
     case 'full': {
       const machine = world.machine(action.machine);
@@ -172,31 +176,32 @@ function actOnDisk(world: World, action: DiskAction): void {
       later(action.forUs, () => {
         machine.isFull = false;
       });
-      return;
+      return true;
     }
     case 'clock': {
       const { clock } = world.machine(action.machine);
       const skewUs = clock.skewUs + action.jumpUs;
       // An ingest node whose clock is behind by more than max_skew puts every row in quarantine, as it should.
       clock.skewUs = action.machine === 'ingest' ? Math.max(-INGEST_BEHIND_US_MAX, skewUs) : skewUs;
-      return;
+      return true;
     }
     case 'anew':
       world.readAnew();
-      return;
+      return true;
     case 'erase':
       world.erase(action);
-      return;
+      return true;
     case 'checkpoint':
       world.askCheckpoint(action.machine);
-      return;
+      return true;
     case 'database-away':
       world.postgres.goAway();
       later(action.forUs, () => world.postgres.comeBack());
-      return;
+      return true;
     default:
       world.postgres.isSilent = true;
       later(action.forUs, () => world.postgres.comeBack());
+      return true;
   }
 }
 
@@ -204,11 +209,13 @@ function damageStore(
   world: World,
   { machine, where }: { readonly machine: Parameters<World['machine']>[0]; readonly where: number },
   damage: (directory: string, key: string, stores: ReturnType<World['machine']>['stores']) => void,
-): void {
+): boolean {
   const { stores } = world.machine(machine);
   const { directories } = stores;
-  if (directories.length === 0) return;
+  if (directories.length === 0) return false;
   const directory = must(directories[Math.floor(where * directories.length)]);
   const keys = stores.keysOf(directory);
-  if (keys.length > 0) damage(directory, must(keys[Math.floor(((where * 31) % 1) * keys.length)]), stores);
+  if (keys.length === 0) return false;
+  damage(directory, must(keys[Math.floor(((where * 31) % 1) * keys.length)]), stores);
+  return true;
 }

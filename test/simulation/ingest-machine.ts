@@ -74,6 +74,8 @@ export async function runIngest(life: Life, world: IngestWorld): Promise<void> {
     log: logger,
     segmentBytes: SEGMENT_BYTES,
     files,
+    // Without the reserve the disk itself refuses, and may take a write in part.
+    ...(life.random.branch('reserve').oneIn(2) ? { minFreeBytes: 0 } : {}),
     makeLogId: () => life.random.branch('log id').uint32().toString(16).padStart(32, '0'),
   });
   world.onLog(log);

@@ -38,6 +38,9 @@ export interface MachineOptions {
   readonly onFault: (machine: MachineName, error: unknown) => void;
 }
 
+/** Some batches of records. */
+const ROOM_BYTES_MAX = 4_000;
+
 export class SimMachine {
   readonly name: MachineName;
   readonly clock = { skewUs: 0 };
@@ -50,6 +53,8 @@ export class SimMachine {
   readonly #signals: AbortController[] = [];
   readonly #diskRandom: Random;
   #isFull = false;
+  /** What the disk holds at most, bytes: a full one may have some room, so that a write goes in part. */
+  #capacityBytes = Number.POSITIVE_INFINITY;
   #lies = false;
 
   constructor(options: MachineOptions) {
@@ -68,7 +73,9 @@ export class SimMachine {
   /** Whether the disks have no room. */
   set isFull(isFull: boolean) {
     this.#isFull = isFull;
-    this.files.capacityBytes = isFull ? 0 : Number.POSITIVE_INFINITY;
+    const room = this.#diskRandom.oneIn(2) ? 0 : this.#diskRandom.between(1, ROOM_BYTES_MAX);
+    this.#capacityBytes = isFull ? this.files.usedBytes + room : Number.POSITIVE_INFINITY;
+    this.files.capacityBytes = this.#capacityBytes;
   }
 
   /** Whether the disks say of every sync that all is well, and do nothing. */
@@ -149,7 +156,7 @@ export class SimMachine {
     files.step = async ({ kind }) => {
       await this.#process?.delay(10, kind === 'sync' || kind === 'syncDirectory' ? 3_000 : 200);
     };
-    files.capacityBytes = this.#isFull ? 0 : Number.POSITIVE_INFINITY;
+    files.capacityBytes = this.#capacityBytes;
     files.lies = this.#lies;
     return files;
   }

@@ -89,6 +89,7 @@ export const RECOVERIES: readonly RegExp[] = [
   /^edge warn: the wall clock jumped/,
   /^edge warn: \d+ view\(s\) wait for a new generation/,
   /^ingest warn: a route was asked to begin anew/,
+  /^compute info: asked for a route anew/,
   /^edge debug: a shard is no longer followed/,
   /^ingest info: releasing held rows/,
   /^ingest info: held rows were released, and the table flows/,

@@ -96,10 +96,12 @@ export class Network {
     for (const link of this.#links.values()) Object.assign(link, HEALTHY);
   }
 
-  /** Resets the connections between two names. */
-  reset(a: string, b: string): void {
+  /** Resets the connections between two names; how many there were. */
+  reset(a: string, b: string): number {
     const name = ends(a, b);
-    for (const connection of [...this.#open]) if (connection.ends === name) connection.reset();
+    const open = [...this.#open].filter((connection) => connection.ends === name);
+    for (const connection of open) connection.reset();
+    return open.length;
   }
 
   /** One call. `copy` is what the wire makes of an answer. */

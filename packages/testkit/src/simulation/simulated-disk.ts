@@ -320,6 +320,11 @@ export class SimulatedDisk implements FileSystem {
     return act();
   }
 
+  /** What files take now, bytes. */
+  get usedBytes(): number {
+    return this.#tree.bytes();
+  }
+
   #free(): number {
     return this.capacityBytes === Infinity ? Infinity : Math.max(0, this.capacityBytes - this.#tree.bytes());
   }
