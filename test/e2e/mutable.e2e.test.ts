@@ -100,11 +100,22 @@ async function compare(round: number): Promise<number> {
   let compared = 0;
   for (let look = 0; look < LOOKS; look++) {
     const verdict = await patiently(() => differences(under.sql, under.client, servedUs, views.inForce));
+    if (verdict.told.length > 0) await tellRows(verdict.told);
     expect(verdict.told, `round ${round + 1}, seed ${SEED}`).toEqual([]);
     compared += verdict.compared;
     await pause(random.between(0, 2_500));
   }
   return compared;
+}
+
+/** Writes the newest orders of the users of whom something differs: what is seldom seen again has to bring its evidence. */
+async function tellRows(told: readonly string[]): Promise<void> {
+  for (const user of new Set(told.flatMap((text) => /of user (\d+)/.exec(text)?.[1] ?? []))) {
+    const rows = await under.sql`
+      SELECT id, extract(epoch FROM at)::text AS at, status, paid, orders.grade, n, left(note, 10) AS note, length(note)
+      FROM orders WHERE user_id = ${user} ORDER BY orders.at DESC LIMIT 10`;
+    process.stdout.write(`user ${user}: ${JSON.stringify(rows)}\n`);
+  }
 }
 
 /** How many orders were joined with another price, and with another grade, than they would be now. */
