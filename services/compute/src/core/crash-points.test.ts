@@ -6,7 +6,7 @@
  * killed just before it, or the machine crashes, keeping some of what was not synced; the node is started again and the
  * history goes on. There are two histories: one of a fold of a few lines, with rows that go, and one of the
  * engine's fold, with contributions, joined tables, truncations, sweeps and an erase (../testing/engine-history.ts). Of the second
- * some I/Os are tried here. FRESHET_FUZZ_RUNS=10: all of them, and crashes with every number of kept batches.
+ * some of the I/Os that change something are tried here. FRESHET_FUZZ_RUNS=10: all of them, and crashes with every number of kept batches.
  */
 import { Operation } from '@freshet/gen/freshet/log/v1/log_pb.ts';
 import { must } from '@freshet/kit/assert.ts';
@@ -18,6 +18,7 @@ import { changeRecord, createCountingFold, definitionsRecord, tickRecord } from 
 import { ENGINE_HISTORY, freedBySweeps } from '../testing/engine-history.ts';
 import {
   damageAt,
+  type Ending,
   type History,
   type Keep,
   MORTAL_STORE,
@@ -28,8 +29,8 @@ import { SteppedLog } from '../testing/stepped-log.ts';
 import { COUNTING_FORMAT } from '../testing/test-storage.ts';
 
 const IS_LONG = Number(process.env['FRESHET_FUZZ_RUNS'] ?? '1') >= 10;
-/** Of the engine's history, so many I/Os are tried in each way unless all are. */
-const SAMPLE = 30;
+/** Of the engine's history every second I/O that changes something is tried, unless all are: one way the even ones, the other the odd. */
+const SHARE = 2;
 /** Keys of both histories are below. */
 const KEYS_MAX = 10;
 
@@ -116,21 +117,27 @@ async function uncut({ records, timeUsOf, createFold, isDead }: History): Promis
   return rows;
 }
 
-/** Lives once without dying, and once for every n-th I/O and way to die there; each way begins with another I/O. */
-async function dieAtEach(history: History, n: (ios: number) => number): Promise<{ ios: number; repairs: number }> {
+/** Lives once without dying, and once for each I/O, or some of those that change something, and each way to die there. */
+async function dieAtEach(history: History, isAll: boolean): Promise<{ ios: number; repairs: number }> {
   const undisturbed = new MortalMachine(history, -1, undefined);
   const expected = await undisturbed.live();
-  const { ios } = undisturbed;
+  const { ios, changing } = undisturbed;
   expect(expected.rows).toEqual(await uncut(history));
   expect(expected.rows.size).toBe(history.views);
   for (const rows of expected.rows.values()) expect(rows.size).toBeGreaterThan(1);
   for (const [way, keepOf] of deaths().entries()) {
-    for (let at = way % n(ios); at < ios; at += n(ios)) {
+    const points = isAll
+      ? Array.from({ length: ios }, (_, at) => at)
+      : changing.filter((_, i) => i % SHARE === way % SHARE);
+    for (const at of points) {
       const machine = new MortalMachine(history, at, keepOf(at));
       const found = await machine.live().catch((error: unknown) => error);
       const where = `way ${way} of dying at I/O ${at}`;
       expect(found instanceof Error ? `${where}: ${found.stack}` : '', where).toBe('');
-      expect({ ...(found as object), repairs: 0 }, where).toEqual({ ...expected, repairs: 0 });
+      const { repairs, ...ending } = found as Ending;
+      expect(ending, where).toEqual({ digest: expected.digest, rows: expected.rows });
+      // Power that goes may take the newest commits, and a store that is behind its checkpoint is made anew; a kill takes nothing.
+      if (keepOf(at) === undefined) expect(repairs, where).toBeLessThanOrEqual(expected.repairs);
       expect(machine.deaths, where).toBe(1);
     }
   }
@@ -139,13 +146,13 @@ async function dieAtEach(history: History, n: (ios: number) => number): Promise<
 
 describe('a node that dies', () => {
   it('F1, F3, R1: at any I/O, by itself or with its machine, goes on as if it had not', async () => {
-    const { ios, repairs } = await dieAtEach(COUNTING_HISTORY, () => 1);
+    const { ios, repairs } = await dieAtEach(COUNTING_HISTORY, true);
     expect(repairs).toBe(2);
     expect(ios).toBeGreaterThan(150);
   });
 
   it('F1, F3, R1: with the engine: contributions, joined tables, truncations, sweeps and erases come whole or not at all', async () => {
-    const { ios, repairs } = await dieAtEach(ENGINE_HISTORY, (all) => (IS_LONG ? 1 : Math.ceil(all / SAMPLE)));
+    const { ios, repairs } = await dieAtEach(ENGINE_HISTORY, IS_LONG);
     expect(repairs).toBe(2);
     expect(ios).toBeGreaterThan(300);
     expect(freedBySweeps()).toBeGreaterThan(0);

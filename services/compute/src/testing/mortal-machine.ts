@@ -13,7 +13,7 @@ import {
 } from '@freshet/gen/freshet/compute/v1/compute_pb.ts';
 import { assert, must } from '@freshet/kit/assert.ts';
 import { silentLogger } from '@freshet/kit/logger.ts';
-import { MemoryDisk } from '@freshet/store/memory-store.ts';
+import { MemoryDisk, type StoreStep } from '@freshet/store/memory-store.ts';
 import { Random } from '@freshet/testkit/simulation/random.ts';
 import { SimulatedDisk } from '@freshet/testkit/simulation/simulated-disk.ts';
 import { VirtualClock } from '@freshet/testkit/virtual-clock.ts';
@@ -73,6 +73,9 @@ export interface Ending {
   readonly repairs: number;
 }
 
+/** Steps of a store that change it, or what of it outlives a crash. */
+const CHANGES: ReadonlySet<StoreStep['kind']> = new Set(['open', 'write', 'sync', 'clear', 'aside']);
+
 /** How many of so many unsynced batches a crash of the machine keeps; undefined: the process is killed, and keeps all. */
 export type Keep = ((unsynced: number) => number) | undefined;
 
@@ -84,6 +87,8 @@ export class MortalMachine {
   readonly stores: MemoryDisk;
   files = new SimulatedDisk();
   ios = 0;
+  /** The numbers of those that change what is stored: a death at another one leaves what a death at the next of these does. */
+  readonly changing: number[] = [];
   deaths = 0;
   #isDead = false;
   #life = new AbortController();
@@ -97,8 +102,8 @@ export class MortalMachine {
     this.log = new SteppedLog(history.records, history.timeUsOf);
     this.#dieAt = dieAt;
     this.#keep = keep;
-    this.stores = new MemoryDisk({ before: () => this.#io() });
-    this.files.step = () => this.#io();
+    this.stores = new MemoryDisk({ before: ({ kind }) => this.#io(CHANGES.has(kind)) });
+    this.files.step = ({ changes }) => this.#io(changes);
   }
 
   /** Lives through the history; returns what there is at its end. */
@@ -249,8 +254,9 @@ export class MortalMachine {
     }
   }
 
-  async #io(): Promise<void> {
+  async #io(changes: boolean): Promise<void> {
     if (this.#isDead) throw new Error('dead');
+    if (changes) this.changing.push(this.ios);
     if (this.ios++ !== this.#dieAt) return;
     this.deaths += 1;
     this.#isDead = true;
@@ -263,7 +269,7 @@ export class MortalMachine {
       this.stores.crash(keep);
       this.files = this.files.powerCut(new Random(this.#dieAt));
     }
-    this.files.step = () => this.#io();
+    this.files.step = ({ changes }) => this.#io(changes);
     throw new Error('dead');
   }
 }
