@@ -7,7 +7,7 @@
 import { ConditionBoard } from '@freshet/kit/conditions.ts';
 import { silentLogger } from '@freshet/kit/logger.ts';
 import { Random } from '@freshet/testkit/simulation/random.ts';
-import { SimulatedDisk } from '@freshet/testkit/simulation/simulated-disk.ts';
+import { diskFailure, SimulatedDisk } from '@freshet/testkit/simulation/simulated-disk.ts';
 import { VirtualClock } from '@freshet/testkit/virtual-clock.ts';
 import { describe, expect, it } from 'vitest';
 import { placeName, type QuarantineEntry } from '../core/quarantine.ts';
@@ -190,6 +190,29 @@ describe('the index of the quarantine', () => {
     const at = killed.content(PATH).lastIndexOf(0x0a, killed.content(PATH).length - 2) - 20;
     killed.flip(PATH, at, 1);
     expect((await QuarantineFile.open(killed, PATH)).damage?.lines).toBe(2);
+  });
+
+  it('goes before the file is replaced, also when nobody knows whether it was written', async () => {
+    const disk = new SimulatedDisk();
+    const file = await QuarantineFile.open(disk, PATH, { indexEveryBytes: 1 });
+    let [isNamed, isToFail] = [false, false];
+    let isThereAtSwap: boolean | undefined;
+    disk.step = ({ kind, path }) => {
+      if (kind === 'rename' && path.startsWith(INDEX)) {
+        // The first gets its name, and then nothing more of the index comes to the disk.
+        if (isNamed) throw diskFailure('EIO', path);
+        isNamed = isToFail = true;
+      } else if (kind === 'syncDirectory' && isToFail) {
+        isToFail = false;
+        throw diskFailure('EIO', path);
+      } else if (kind === 'rename') isThereAtSwap = disk.paths().includes(INDEX);
+    };
+    await file.append([entry(1n), entry(2n, TABLE)]);
+    await file.append([]);
+    expect([isNamed, isToFail, disk.paths().includes(INDEX)]).toEqual([true, false, true]);
+    expect(await file.remove(({ major }) => major === 1n)).toBe(1);
+    expect(isThereAtSwap).toBe(false);
+    await file.close();
   });
 
   it('C1, I1: a power cut at any I/O loses nothing that was promised and doubles nothing', async () => {

@@ -75,6 +75,8 @@ export class QuarantineIndex {
   /** Replaces it; all that it tells of is durable. Throws what the disk refuses. */
   async save(summary: Summary): Promise<void> {
     if (this.#isDistrusted || summary.last === undefined) return;
+    // From here on there may be one, also when this fails half-way.
+    this.#end ??= 0;
     await replaceFile(this.#files, this.#path, sealJson(jsonOf(summary)));
     this.#end = summary.end;
     // Found while it was written.

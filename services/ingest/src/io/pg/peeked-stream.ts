@@ -20,7 +20,8 @@ const FRAMES = '66, 67';
 const SILENCE_MS_MAX = 600_000;
 
 export class PgPeekedStream implements ReplicationStream {
-  readonly senderTimeoutMs = 0;
+  /** No sender gives signs of life: whoever reads must not give up before the connection does. */
+  readonly senderTimeoutMs = SILENCE_MS_MAX;
   readonly #connection: PgConnection;
   readonly #options: StreamOptions;
   readonly #lines = new LineSplitter();

@@ -5,23 +5,36 @@
 import { createServer, type Server } from 'node:net';
 import { VirtualClock } from '@freshet/testkit/virtual-clock.ts';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { PgConnection } from './pg-connection.ts';
+import { ChangeStream } from '../../core/change-stream.ts';
+import { Replication } from '../../core/replication.ts';
+import { PgPeekedStream } from './peeked-stream.ts';
+import { PgConnection, type PgConnectionOptions } from './pg-connection.ts';
 
 let server: Server;
 let port: number;
 /** What the server answers to the first bytes; nothing: it is stopped from the beginning. */
 let greeting: Buffer;
+/** What it answers to the first command. */
+let answer: Buffer;
+
+const READY = Buffer.of(0x5a, 0, 0, 0, 5, 0x49);
+const ADMITTED = Buffer.concat([Buffer.of(0x52, 0, 0, 0, 8, 0, 0, 0, 0), READY]);
+/** A row of one column. */
+const ROW = Buffer.concat([Buffer.of(0x44, 0, 0, 0, 13, 0, 1, 0, 0, 0, 3), Buffer.from('0/9')]);
+const DONE = Buffer.concat([Buffer.of(0x43, 0, 0, 0, 13), Buffer.from('SELECT 1\0')]);
 
 beforeEach(async () => {
+  answer = Buffer.alloc(0);
   server = createServer((socket) => {
-    socket.on('error', () => {}).once('data', () => socket.write(greeting));
+    const answers = [greeting, answer];
+    socket.on('error', () => {}).on('data', () => socket.write(answers.shift() ?? Buffer.alloc(0)));
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   port = (server.address() as { port: number }).port;
 });
 afterEach(() => server.close());
 
-function open(clock: VirtualClock): Promise<PgConnection> {
+function optionsOf(clock: VirtualClock): PgConnectionOptions {
   const target = {
     host: '127.0.0.1',
     port,
@@ -31,8 +44,11 @@ function open(clock: VirtualClock): Promise<PgConnection> {
     sslMode: 'disable' as const,
     certificateAuthorities: undefined,
   };
-  const signal = new AbortController().signal;
-  return PgConnection.open({ target, clock, applicationName: 'test', silenceMsMax: 60_000 }, signal);
+  return { target, clock, applicationName: 'test', silenceMsMax: 60_000 };
+}
+
+function open(clock: VirtualClock): Promise<PgConnection> {
+  return PgConnection.open(optionsOf(clock), new AbortController().signal);
 }
 
 /** Real sockets need real turns of the event loop beside the clock's. */
@@ -41,7 +57,7 @@ async function pass(clock: VirtualClock, seconds: number): Promise<void> {
 }
 
 it('gives up a command after a minute without a byte', async () => {
-  greeting = Buffer.concat([Buffer.of(0x52, 0, 0, 0, 8, 0, 0, 0, 0), Buffer.of(0x5a, 0, 0, 0, 5, 0x49)]);
+  greeting = ADMITTED;
   const clock = new VirtualClock();
   const connection = await open(clock);
   let failure: unknown;
@@ -62,4 +78,32 @@ it('gives up connecting after a quarter of a minute', async () => {
   opening.catch(() => {});
   await pass(clock, 30);
   await expect(opening).rejects.toMatchObject({ code: 'SOURCE_UNREACHABLE' });
+});
+
+it('gives a server ten minutes to decode what a slot would tell again, whoever reads that', async () => {
+  greeting = ADMITTED;
+  answer = Buffer.concat([ROW, DONE, READY]);
+  const clock = new VirtualClock();
+  const { signal } = new AbortController();
+  const about = { slotName: 's', publications: ['p'], place: 'database shop' };
+  const connection = await PgPeekedStream.open(optionsOf(clock), about, signal);
+  let failure: unknown;
+  const telling = new Replication({
+    connection,
+    stream: new ChangeStream([]),
+    pipeline: { push: (_batch, settled) => settled(), room: async () => {}, drained: async () => {} },
+    acknowledgedLsn: 0n,
+    save: async () => {},
+    clock,
+    signal,
+  })
+    .run(() => {})
+    .catch((error: unknown) => {
+      failure = error;
+    });
+  await pass(clock, 570);
+  expect(failure).toBeUndefined();
+  await pass(clock, 60);
+  await telling;
+  expect(failure).toMatchObject({ code: 'SOURCE_UNREACHABLE' });
 });
