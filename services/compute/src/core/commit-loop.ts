@@ -6,6 +6,7 @@
  */
 import { isFreshetError } from '@freshet/kit/errors.ts';
 import type { Shard } from './shard.ts';
+import type { Commit } from './shard-storage.ts';
 
 const IDLE_INTERVALS = 10;
 
@@ -21,7 +22,6 @@ export async function runCommits(shard: Shard, signal: AbortSignal): Promise<voi
   const forget = shard.commitWanted.onAbort(signal);
   let intervals = 0;
   let clearing = storage.committed !== undefined;
-  let epoch = shard.views.epoch;
   try {
     while (!signal.aborted) {
       await shard.commitWanted.waitFor(limits.commitIntervalMs, clock);
@@ -30,17 +30,26 @@ export async function runCommits(shard: Shard, signal: AbortSignal): Promise<voi
       intervals += 1;
       if (signal.aborted || !shard.needsCommit(intervals >= IDLE_INTERVALS)) continue;
       intervals = 0;
-      clearing ||= epoch !== shard.views.epoch;
-      epoch = shard.views.epoch;
+      // Who asks while the commit is written may mean more than it drops.
+      const asked = shard.clearingAsked;
+      const before = storage.committed;
       await writing(shard, signal, () => shard.commit());
-      // What dropped views leave behind goes a piece at a time, so that commits stay short.
+      clearing ||= asked > shard.cleared || drops(before, storage.committed);
+      // What instances that are over leave behind goes a piece at a time, so that commits stay short.
       if (clearing) clearing = await writing(shard, signal, () => storage.clearDropped());
       if (clearing) shard.askCommit();
+      else shard.cleared = asked;
       await yieldNow();
     }
   } finally {
     forget();
   }
+}
+
+/** Whether a commit does not name an instance that the one before did; also where its view is there as before, and built anew. */
+function drops(before: Commit | undefined, next: Commit | undefined): boolean {
+  const named = new Set(next?.instances.map(({ instance }) => instance));
+  return before?.instances.some(({ instance }) => !named.has(instance)) === true;
 }
 
 /** Writes; when the disk does not take it, throws only once it may. */

@@ -21,7 +21,9 @@ import {
 import { Operation } from '@freshet/gen/freshet/log/v1/log_pb.ts';
 import { Kind } from '@freshet/gen/freshet/type/v1/value_pb.ts';
 import { systemClock } from '@freshet/kit/clock.ts';
+import { FreshetError } from '@freshet/kit/errors.ts';
 import { silentLogger } from '@freshet/kit/logger.ts';
+import type { LogReader } from '@freshet/log/log.ts';
 import { createMemoryLog, type MemoryLog } from '@freshet/log/memory-log.ts';
 import { encodeTick } from '@freshet/log/record-writer.ts';
 import { encodeKey, keyString } from '@freshet/values/key.ts';
@@ -73,9 +75,9 @@ function event(name: string, text: string): Uint8Array {
   });
 }
 
-function hostOf(): ShardHost {
+function hostOf(reader: LogReader = log): ShardHost {
   return new ShardHost({
-    log,
+    log: reader,
     ...testStorage(root, systemClock, { format: ENGINE_FORMAT }),
     createFold: createEngineFold,
     createDigest: ENGINE_FORMAT.createDigest,
@@ -163,6 +165,53 @@ it('does not wait for a build that cannot go on, in which nothing of the entity 
   await log.trim(0, 3);
   const later = view([feature('last', 'last', 's', LIFETIME)], { id: 2 });
   await log.append(0, [encodeRecord({ case: 'definitions', value: definitions(2, [TEXTS, later]) })]);
+  while (host.shard(0)?.lostBuilds.length !== 1) await turn();
+  const { firstOffset: offset } = await log.append(0, [
+    encodeRecord({ case: 'erase', value: { entity: 'user', entityKey: keyOf(MARKER), routes: [1], eraseId: 'e' } }),
+  ]);
+  const ticking = setInterval(() => void log.append(0, [encodeTick()]).catch(() => undefined), 50);
+  try {
+    const request = { logId: log.logId, shard: 0, offset, key: keyString(keyOf(MARKER)), setAside: true };
+    expect(await host.forget(request, stop.signal)).toMatchObject({ laterViews: [] });
+    expect(filesWith(MARKER)).toEqual([]);
+  } finally {
+    clearInterval(ticking);
+  }
+  stop.abort();
+  await running;
+}, 30_000);
+
+it('leaves nothing of the entity in what a build had stored that was given up', async () => {
+  await log.append(0, [
+    encodeRecord({ case: 'definitions', value: definitions(1, [TEXTS]) }),
+    encodeRecord({ case: 'routeBegin', value: { route: 1, generation: 1 } }),
+    encodeRecord({ case: 'snapshotEnd', value: { route: 1, generation: 1 } }),
+    event(MARKER, MARKER),
+    ...Array.from({ length: 10 }, (_, i) => event(`${OTHER}${i}`, OTHER)),
+  ]);
+  const trimmed = Promise.withResolvers<void>();
+  const host = hostOf({
+    describe: (signal) => log.describe(signal),
+    read: async function* (partition, from, signal) {
+      for await (const batch of log.read(partition, from, signal)) {
+        // The build's: it comes as far as the entity's row.
+        if (from !== 1) yield batch;
+        else {
+          yield { ...batch, entries: batch.entries.filter(({ offset }) => offset < 5) };
+          await trimmed.promise;
+          throw new FreshetError('OFFSET_OUT_OF_RANGE', 'the log was trimmed');
+        }
+      }
+    },
+  });
+  const running = host.run([0], stop.signal);
+  await folded(host);
+  const later = view([feature('last', 'last', 's', LIFETIME)], { id: 2 });
+  await log.append(0, [encodeRecord({ case: 'definitions', value: definitions(2, [TEXTS, later]) })]);
+  while (host.shard(0)?.fold.builds()[0]?.position !== 5) await turn();
+  await host.takeCheckpoint(0);
+  await log.trim(0, 10);
+  trimmed.resolve();
   while (host.shard(0)?.lostBuilds.length !== 1) await turn();
   const { firstOffset: offset } = await log.append(0, [
     encodeRecord({ case: 'erase', value: { entity: 'user', entityKey: keyOf(MARKER), routes: [1], eraseId: 'e' } }),

@@ -89,6 +89,10 @@ export class Shard {
   #commitAsked = false;
   /** Journal entries that begin at or before this offset are to go: they name a key that is to be forgotten. */
   #forgottenThrough = -1;
+  /** How often somebody asked that nothing stays in the store of what the next commit does not name, */
+  clearingAsked = 0;
+  /** and how many of these were done (commit-loop.ts). */
+  cleared = 0;
   /** Whether anything but log time moved since the last commit. */
   #changed = false;
   #commitWaiters: (() => void)[] = [];
@@ -411,9 +415,9 @@ export class Shard {
   }
 
   /**
-   * Takes out of the store what of a key says nothing any more, and the journal through an offset, which may name it.
-   * Resolves when that is durable, with the views in which the key has a state still. Followers that were told less than
-   * the offset get a pass.
+   * Takes out of the store what of a key says nothing any more, the journal through an offset, which may name it, and all
+   * that instances left which are over: the key may be in it. Resolves when that is durable, with the views in which the key
+   * has a state still. Followers that were told less than the offset get a pass.
    */
   async forget(key: string, through: number, signal: AbortSignal): Promise<readonly string[]> {
     const { storage, clock } = this.options;
@@ -421,10 +425,15 @@ export class Shard {
     // resumes here, after a crash that comes before the next lines are done, would hear nothing of it and keep what he has.
     const left = await this.#afterNextCommit(() => this.#fold.forget(key));
     this.#forgottenThrough = Math.max(this.#forgottenThrough, through);
+    const asked = ++this.clearingAsked;
     await this.#afterNextCommit(() => undefined);
     // The newest entry stays until there is a newer one: with the next tick at the latest.
     while ((storage.journal.slots[0]?.from ?? Infinity) <= through) {
       await clock.sleep(FORGET_POLL_MS, signal);
+      await this.#afterNextCommit(() => undefined);
+    }
+    while (this.cleared < asked) {
+      signal.throwIfAborted();
       await this.#afterNextCommit(() => undefined);
     }
     return left;
