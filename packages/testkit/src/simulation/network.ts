@@ -104,7 +104,7 @@ export class Network {
     return open.length;
   }
 
-  /** One call. `copy` is what the wire makes of an answer. */
+  /** One call. `copy` is what the wire makes of an answer. A server that dies is noticed at once, as by a stream. */
   async call<S, T>(
     client: SimProcess,
     address: string,
@@ -112,15 +112,17 @@ export class Network {
     copy: (answer: T) => T,
   ): Promise<T> {
     const { service, process } = await this.#reach<S>(client, address);
+    let forget = (): void => {};
     const answer = await new Promise<T>((resolve, reject) => {
       const timeout = setKeepalive(client, () => reject(unreachable(address)));
+      forget = process.onKill(() => client.after(POLL_US, () => reject(unreachable(address))));
       process.after(0, () => {
         run(service).then(
           (value) => this.#deliver(client, address, timeout, () => resolve(copy(value))),
           (error: unknown) => this.#deliver(client, address, timeout, () => reject(error as Error)),
         );
       });
-    });
+    }).finally(() => forget());
     return answer;
   }
 
