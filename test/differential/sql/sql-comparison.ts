@@ -9,7 +9,7 @@ import type { Scenario, ScenarioKey } from '@freshet/testkit/generate/scenario.t
 import { oracleValue } from '@freshet/testkit/oracle/oracle.ts';
 import { encodeKey } from '@freshet/values/key.ts';
 import fc from 'fast-check';
-import { type Statement, statements, tell } from './dml-history.ts';
+import { type DmlHistory, type KnownImage, type Statement, statements, tell } from './dml-history.ts';
 import { definitionsUnderTest, difference, exportStatements, type SqlEngine, viewQuery } from './sql-features.ts';
 
 export interface SqlRun {
@@ -35,10 +35,19 @@ export function sqlRuns(mode: 'append' | 'mutable'): fc.Arbitrary<SqlRun> {
 
 const USERS = [1n, 2n, 3n, 4n];
 
-/** Folds the history and asks; throws at the first value that is another one. Returns how many values were compared. */
-export async function compareWithSql(engine: SqlEngine, { mode, list, probes, cacheBytes }: SqlRun): Promise<number> {
+/**
+ * Folds the history and asks; throws at the first value that is another one. Returns how many values were compared. `imagesOf`:
+ * what SQL is told of the history; by default what the history says itself.
+ */
+export async function compareWithSql(
+  engine: SqlEngine,
+  { mode, list, probes, cacheBytes }: SqlRun,
+  imagesOf: (history: DmlHistory) => Promise<readonly KnownImage[]> | readonly KnownImage[] = ({ images }) => images,
+): Promise<number> {
   const definitions = definitionsUnderTest(mode);
-  const { records, images, cuts } = tell(list, definitions, mode);
+  const history = tell(list, definitions, mode);
+  const { records, cuts } = history;
+  const images = await imagesOf(history);
   const scenario: Scenario = {
     unitUs: 1,
     baseUs: 0,
@@ -47,7 +56,7 @@ export async function compareWithSql(engine: SqlEngine, { mode, list, probes, ca
     views: definitions.views,
     keys: new Map(),
   };
-  for (const statement of exportStatements({ records, images, cuts })) await engine.run(statement);
+  for (const statement of exportStatements(images)) await engine.run(statement);
   const subject = new EngineUnderTest(scenario, { cacheBytes });
   let compared = 0;
   for (const { at, afterS } of [...probes].sort((a, b) => a.at - b.at)) {

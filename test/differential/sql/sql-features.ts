@@ -16,7 +16,7 @@ import { Kind, ValueStatus } from '@freshet/gen/freshet/type/v1/value_pb.ts';
 import { must } from '@freshet/kit/assert.ts';
 import { decimalUnits, divideExact, roundToDouble } from '@freshet/testkit/oracle/exact.ts';
 import { floorTo, type OracleAnswer } from '@freshet/testkit/oracle/oracle.ts';
-import { COLUMNS, type DmlHistory, type KnownImage } from './dml-history.ts';
+import { COLUMNS, type KnownImage } from './dml-history.ts';
 
 /** Whoever runs the SQL. */
 export interface SqlEngine {
@@ -108,7 +108,7 @@ features: [${VIEWS.map(({ name }) => `"${name}:*"`).join(', ')}]
 const LITERALS = 500;
 
 /** Statements that make the table `images` and fill it. */
-export function exportStatements({ images }: DmlHistory): string[] {
+export function exportStatements(images: readonly KnownImage[]): string[] {
   const columns = COLUMNS.map(({ name, sql }) => `${name === 'at' ? 'event_us' : name} ${sql}`).join(', ');
   const statements = [
     'DROP TABLE IF EXISTS images',
