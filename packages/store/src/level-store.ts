@@ -38,6 +38,8 @@ const MIB = 2 ** 20;
 const READ_AHEAD_BYTES = 64 * 1024;
 /** Entries taken from LevelDB at once. */
 const CHUNK = 250;
+/** Keys that are only counted: a page's at once. */
+const COUNTED = 1_000;
 const NO_PAUSE = (): Promise<void> => Promise.resolve();
 
 export const levelStores: Stores = {
@@ -305,7 +307,9 @@ class LevelStore implements KeyValueStore {
     const keys = this.#db.keys({ ...bounds(range), lte: last, fillCache: false, snapshot });
     let there = 0;
     try {
-      for (let some = await keys.nextv(CHUNK); some.length > 0; some = await keys.nextv(CHUNK)) there += some.length;
+      for (let some = await keys.nextv(COUNTED); some.length > 0; some = await keys.nextv(COUNTED)) {
+        there += some.length;
+      }
     } catch (error) {
       throw this.#readFailure(error);
     } finally {
