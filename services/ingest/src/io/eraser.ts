@@ -7,9 +7,7 @@
  *
  * Owns that order; each step is durable before the next, and can be done again. One erase at a time. The quarantine is before
  * the record because what is released from there goes to the log: behind the record it would live again (docs/rfd/0003-erase.md).
- * Does not own which
- * records are meant (core/erase-scope.ts), nor who may say
- * that a place is done (core/erase-receipt.ts).
+ * Does not own which records are meant (core/erase-scope.ts), nor who may say that a place is done (core/erase-receipt.ts).
  */
 import { createHash } from 'node:crypto';
 import { basename, join } from 'node:path';

@@ -101,22 +101,25 @@ function merged(route: RouteState, changed: ReadonlyMap<number, RouteState>): Ro
 
 function noticeOf({ routes }: Wanted, { store, nowUs }: FillLook): FreshetError | undefined {
   const plans = new Map(routes.map((plan) => [plan.route, plan]));
+  /** By what is to be said of each: several routes may have one table. */
+  const found = new Map<string, ReturnType<typeof tableOf>>();
   for (const { route, rewritten: told } of store.state.routes) {
     const plan = plans.get(route);
     if (plan === undefined || told === undefined || nowUs - told.atUs > TOLD_US) continue;
-    const { schema, table, database } = tableOf(plan);
-    const name = tableName(schema, table);
-    return new FreshetError(
-      'CONTRACT_BROKEN',
-      `values of ${name} (${told.columns.join(', ')}) were computed anew by an ALTER TABLE; rows of before count as they ` +
-        'were inserted, and rows since as they come',
-      {
-        remedy:
-          `If old and new values do not belong together, start ingest with --resync ${database}=<a word not used before>: ` +
-          'tables are then read anew, with the values that they have now. This notice goes after a day.',
-        place: name,
-      },
-    );
+    const table = tableOf(plan);
+    found.set(`${tableName(table.schema, table.table)} (${told.columns.join(', ')})`, table);
   }
-  return undefined;
+  const [first] = found.values();
+  if (first === undefined) return undefined;
+  return new FreshetError(
+    'CONTRACT_BROKEN',
+    `values of ${[...found.keys()].join(', ')} were computed anew by an ALTER TABLE; rows of before count as they ` +
+      'were inserted, and rows since as they come',
+    {
+      remedy:
+        `If old and new values do not belong together, start ingest with --resync ${first.database}=<a word not used before>: ` +
+        'tables are then read anew, with the values that they have now. This notice goes after a day.',
+      place: tableName(first.schema, first.table),
+    },
+  );
 }

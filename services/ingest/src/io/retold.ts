@@ -1,7 +1,8 @@
 /**
  * Asks a database to tell again what it told since its slot was last written down, and compares (core/commit-trail.ts): on a
- * copy of the slot, or by looking into it where no slot is free for one, which moves nothing. Asked only when the slot says less than was acknowledged or than the log has: after a
- * crash of the database or of ours, or when it was put back. What it costs is what was committed in between, without any of it being kept.
+ * copy of the slot, or by looking into it where no slot is free for one, which moves nothing. Asked only when the slot says less
+ * than was acknowledged or than the log has: after a crash of the database or of ours, or when it was put back. What it costs is
+ * what was committed in between, without any of it being kept.
  */
 import type { Clock } from '@freshet/kit/clock.ts';
 import type { BatchTaker } from '../core/append-pipeline.ts';

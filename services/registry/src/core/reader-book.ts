@@ -2,7 +2,8 @@
  * Who reads which service, as serve nodes tell with their announcements: the end of the lineage.
  *
  * Owns the counts and their bounds, and that a report is added once: a run of a node numbers its own, and one that comes
- * again under its number was added, whatever others of the node's id told in between. Kept over restarts, but not synced with each report: a registry that is killed loses what came since the last save,
+ * again under its number was added, whatever others of the node's id told in between. Kept over restarts, but not synced with
+ * each report: a registry that is killed loses what came since the last save,
  * `SAVE_US` at most. Does not own who a reader is: programs name themselves, and nobody checks it.
  *
  * Limits: `READERS_MAX` pairs of service and reader, policy: a new one counts as OTHER of its service, of as

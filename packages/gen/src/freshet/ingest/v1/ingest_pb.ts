@@ -85,7 +85,7 @@ export const EraseEntityRequestSchema: GenMessage<EraseEntityRequest> = /*@__PUR
  */
 export type EraseEntityResponse = Message<"freshet.ingest.v1.EraseEntityResponse"> & {
   /**
-   * What was done, for whoever looks on: "appended", "quarantine", "log".
+   * What was done, for whoever looks on: "quarantine", "appended", "log".
    *
    * @generated from field: string step = 1;
    */
@@ -1299,10 +1299,12 @@ export const IngestService: GenService<{
     output: typeof DiagnoseSourcesResponseSchema;
   },
   /**
-   * Forgets an entity here: appends the Erase record, durably, and takes the entity out of the log's files below it and out
-   * of the quarantine. Tells each step when it is done, the last with everything. Asked again with the same id it goes on
-   * where it was, and changes nothing that is done. UNAVAILABLE while initial rows are being read: they would come behind
-   * the erase. INVALID_REQUEST when the definitions in force have no such entity.
+   * Forgets an entity here: takes it out of the quarantine, appends the Erase record, durably, and takes the entity out of the
+   * log's files below it. Tells each step when it is done, the last with everything. Asked again with the same id it goes on
+   * where it was, and changes nothing that is done. UNAVAILABLE while initial rows are being read, while what was committed
+   * before is not acknowledged, and while rows that may be the entity's are held without telling whose they are: they would come
+   * behind the erase. INVALID_REQUEST when the definitions in force have no such entity. WRONG_LOG when it was begun in a log
+   * that is no more.
    *
    * @generated from rpc freshet.ingest.v1.IngestService.EraseEntity
    */
