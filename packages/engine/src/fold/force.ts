@@ -60,6 +60,11 @@ export class Force {
   readonly tables: LiveTables;
   readonly #cold: WatchedCold;
   readonly #record = new RecordReader();
+  /** The instances that may fold the record at an offset, while another may not yet. */
+  #ready: { readonly offset: number; readonly instances: ReadonlySet<ViewInstance> } = {
+    offset: -1,
+    instances: new Set(),
+  };
   /** The instances that the live fold feeds: those not being built. */
   #liveByRoute = new Map<number, ViewInstance[]>();
 
@@ -137,11 +142,20 @@ export class Force {
     }
   }
 
-  #prepare(instances: readonly ViewInstance[], { logTimeUs }: FoldEntry): boolean {
+  /**
+   * Who was ready for the record is not asked again when another is not: what is read for one may drive out what was read for the
+   * others, and each would begin anew for as long as there is another.
+   */
+  #prepare(instances: readonly ViewInstance[], { offset, logTimeUs }: FoldEntry): boolean {
     const record = this.#record;
     if (record.kind !== RecordKind.CHANGE) return true;
+    const ready = this.#ready.offset === offset ? this.#ready.instances : undefined;
     for (let i = 0; i < instances.length; i++) {
-      if ((instances[i] as ViewInstance).mutable?.prepare(record, logTimeUs) === false) return false;
+      const instance = instances[i] as ViewInstance;
+      if (ready?.has(instance) === true || instance.mutable?.prepare(record, logTimeUs) !== false) continue;
+      // A build, which is asked by itself, has nothing to note.
+      if (i > 0) this.#ready = { offset, instances: new Set(instances.slice(0, i)) };
+      return false;
     }
     return true;
   }

@@ -127,6 +127,27 @@ describe('a key with very many rows', () => {
     expect(valuesOf(fold)).toEqual([BigInt(ROWS - 3), `text ${ROWS - 3}`]);
   });
 
+  it('R4: is read once for each view that it is in, also where memory keeps nothing of it', () => {
+    const plans = [1, 2, 3].map((id) => view([feature('max', 'max', 'n', LIFETIME)], { ...MUTABLE, id }));
+    const three = new Rows();
+    three.define(plans);
+    three.begin();
+    for (let i = 0; i < ROWS; i++) three.change(INSERT, i);
+    const stored = new MemoryCold();
+    const before = new ShardFold({ cold: stored, cacheBytes: 1e9 });
+    before.fold(three.log.entries);
+    const commit = before.takeCommit();
+    stored.put(commit.puts);
+    const from = three.log.entries.length;
+    three.change(DELETE, ROWS - 1);
+    // With room for the spans of one of them, so that each drives the others' out; and for nothing.
+    for (const cacheBytes of [100_000, 0]) {
+      const fold = new ShardFold({ cold: stored, cacheBytes, meta: commit.meta, unknownMax: 100 });
+      expect(foldInParts(fold, stored, three.log.entries.slice(from)).parts).toBeLessThanOrEqual(3 * 5);
+      for (const plan of plans) expect(valuesOf(fold, plan)).toEqual([BigInt(ROWS - 2)]);
+    }
+  });
+
   it('R4: is not asked about by what is only put in, nor where little is not known', () => {
     const fold = new ShardFold({ cold, cacheBytes: 1e9, meta, unknownMax: 100 });
     const more = new Rows(2 * ROWS);

@@ -167,6 +167,32 @@ it('R4: a pass of a new view rests between changes of those that the subscriber 
   await subscription.close();
 });
 
+it('R4: a pass that rests begins when it may, also while nothing else happens', async () => {
+  const passPace = new PassPace();
+  const rig = await rigWithView({ passPace });
+  await append(rig, inserts(40));
+  const replica = new ModelReplica();
+  const subscription = rig.subscribe(replica);
+  await catchUp(rig, subscription, replica, 1);
+  const nowUs = rig.clock.monotonicUs();
+  passPace.worked(nowUs - 10_000, nowUs);
+  await append(rig, [
+    definitionsRecord(2, [
+      { n: 0, route: 0 },
+      { n: 1, route: 0 },
+    ]),
+  ]);
+  await rig.commit();
+  for (let frame = await subscription.pull(); frame !== undefined; frame = await subscription.pull()) {
+    expect(frame.pass).toBeUndefined();
+    replica.apply(frame);
+  }
+  await rig.clock.advance(Math.ceil(passPace.freeAtUs) - rig.clock.monotonicUs());
+  const frame = await subscription.pull(10_000);
+  expect(frame?.pass?.last).toBe(true);
+  await subscription.close();
+});
+
 describe('frames', () => {
   const ROW_BYTES = 3_000;
   const LIMIT_BYTES = 10_000;

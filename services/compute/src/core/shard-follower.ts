@@ -277,24 +277,27 @@ export class ShardFollower {
 
   // Passes.
 
-  /** The pass that a page can be made of now. Begins the next pass when that can be. */
+  /** The pass that a page can be made of now. Begins the next pass when that can be, also while pages rest: it is waited for then. */
   #runnablePass(nowUs: number): Pass | undefined {
-    if (nowUs < this.#pageFromUs) return undefined;
     const pass = this.#passes[0];
-    if (pass === undefined || pass.asOf !== undefined) return pass;
-    // It begins between two rounds of changes, so that the round after it starts at the pass's commit.
-    if (this.#round !== undefined) return undefined;
+    if (pass === undefined || (pass.asOf === undefined && !this.#begin(pass))) return undefined;
+    return nowUs < this.#pageFromUs ? undefined : pass;
+  }
+
+  #begin(pass: Pass): boolean {
+    // Between two rounds of changes, so that the round after it starts at the pass's commit.
+    if (this.#round !== undefined) return false;
     const { committed } = this.#shard;
     const stored = committed?.instances.some((i) => i.instance === pass.instance && i.complete);
     // From a commit that the changes do not go on from, it would have to begin again when it ends.
     if (committed === undefined || !stored || committed.position < this.#shard.erasedBelow) {
       this.#shard.askCommit();
-      return undefined;
+      return false;
     }
     pass.asOf = committed.position;
     this.#followed.set(pass.viewId, pass.instance);
     if (committed.position < this.#live.position) this.#live = committed;
-    return pass;
+    return true;
   }
 
   async #page(pass: Pass): Promise<Frame | 'busy'> {

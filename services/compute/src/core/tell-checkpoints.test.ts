@@ -114,4 +114,22 @@ describe('before a partition is read', () => {
     await expect(teller.beforeReading(LOG, signal)).rejects.toMatchObject({ code });
     await expect(teller.beforeReading(LOG, AbortSignal.abort(new Error('stopping')))).rejects.toThrow('stopping');
   });
+
+  it('L2: no word has come to a keeper that did not answer in time, nor one that was broken off for another shard', async () => {
+    let end: (error: FreshetError) => void = () => undefined;
+    const source = { noteCheckpoints: () => new Promise<void>((_, reject) => (end = reject)) };
+    const teller = tellerOf(hostOf([9, 9], [[8], [8]]), source);
+    for (const code of ['DEADLINE_EXCEEDED', 'CANCELLED'] as const) {
+      const stop = new AbortController();
+      const both = [stop.signal, new AbortController().signal].map((signal) => teller.beforeReading(LOG, signal));
+      const outcomes = Promise.allSettled(both);
+      for (let i = 0; i < 10; i++) await Promise.resolve();
+      stop.abort(new Error('stopping'));
+      end(new FreshetError(code, 'not now'));
+      expect(await outcomes).toMatchObject([
+        { status: 'rejected', reason: { message: 'stopping' } },
+        { status: 'rejected', reason: { code: 'UNAVAILABLE' } },
+      ]);
+    }
+  });
 });

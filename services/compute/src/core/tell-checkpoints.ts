@@ -11,6 +11,7 @@
  * does not take the word (its disk is full, it trims nothing), holds up no reading, and is told again.
  */
 import type { Clock } from '@freshet/kit/clock.ts';
+import type { ErrorCode } from '@freshet/kit/error-codes.ts';
 import { FreshetError, isAbort, isFreshetError } from '@freshet/kit/errors.ts';
 import type { Logger } from '@freshet/kit/logger.ts';
 import { neededFrom } from './checkpoint.ts';
@@ -40,6 +41,8 @@ export interface TellerOptions {
 
 const EVERY_MS = 60_000;
 const RETRY_MS = 5_000;
+/** The word may have come to nobody. */
+const UNANSWERED: ReadonlySet<ErrorCode> = new Set(['UNAVAILABLE', 'DEADLINE_EXCEEDED', 'CANCELLED']);
 /** Between looks whether a shard knows its log by now: the log is not kept for a node that it has not heard of. */
 const LOOK_MS = 100;
 
@@ -63,7 +66,10 @@ export class CheckpointTeller {
     }
     const error = await telling;
     signal.throwIfAborted();
-    if (error?.code === 'UNAVAILABLE') throw error;
+    if (error === undefined || !UNANSWERED.has(error.code)) return;
+    // It may be another shard's end that it was broken off for: this one tries again, whatever the code.
+    const { message, remedy, place } = error;
+    throw new FreshetError('UNAVAILABLE', message, { remedy, place, cause: error });
   }
 
   /** Runs until the signal aborts. Never throws: who cannot be told keeps the log, and is told again. `taken`: a checkpoint was. */
