@@ -82,7 +82,11 @@ export class ReplicaCheck {
           first ??= wrong;
           if (wrong !== undefined) continue;
           // Only of the history that it is in: versions of one say nothing about those of another.
-          remember(shown, table.rows, (key, version) => truth.row(table.viewId, rowKeyText(key), version) !== undefined);
+          remember(
+            shown,
+            table.rows,
+            (key, version) => truth.row(table.viewId, rowKeyText(key), version) !== undefined,
+          );
           first = undefined;
           break;
         }
