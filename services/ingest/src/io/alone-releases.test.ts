@@ -282,6 +282,13 @@ describe('rows that were put aside alone', () => {
     });
     expect(capture.quarantine.alone).toMatchObject([{ generation: 1, count: 3 }]);
     expect(await world.release(capture, 'events', {})).toMatchObject({ released: 0, left: 3 });
+    // A release that was cut short by the new generation had noted what becomes of them.
+    const releasing = { partition: 0, record: 'AAAA' };
+    await world.moving(
+      'noting',
+      capture.quarantine.rewrite((entry) => ({ ...entry, releasing })),
+    );
+    expect(await world.release(capture, 'events', {})).toMatchObject({ released: 0, left: 3 });
     await world.moving('reading', world.check(capture, 2));
     await world.moving('stopping', capture.stop());
   });

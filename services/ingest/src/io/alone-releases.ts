@@ -149,12 +149,14 @@ export class AloneReleases {
     const nowUs = clock.nowUs();
     let [released, left, why]: [number, number, Blocked | undefined] = [0, 0, undefined];
     await quarantine.rewrite((entry) => {
-      if (!isMeant(entry) || entry.releasing !== undefined) return entry;
+      if (!isMeant(entry)) return entry;
+      // Also what a release had noted when the table was read anew: nobody brings it any more.
       if (entry.generation < live.route.generation) {
         left += 1;
         why ??= OF_BEFORE;
         return entry;
       }
+      if (entry.releasing !== undefined) return entry;
       const mayCome = entry.lane === SLOT_LANE && entry.major >= acknowledgedLsn;
       const judged = mayCome
         ? MAY_COME

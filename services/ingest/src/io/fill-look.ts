@@ -8,7 +8,7 @@
  */
 import { ChangePolicy } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import type { RoutePlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
-import { FreshetError } from '@freshet/kit/errors.ts';
+import { FreshetError, isFreshetError } from '@freshet/kit/errors.ts';
 import { findContract } from '../core/contract.ts';
 import { isMutableSource, NO_SHAPE, readColumns } from '../core/row-shape.ts';
 import type { DatabaseSession } from '../core/source-database.ts';
@@ -53,18 +53,28 @@ export async function lookAtFills(wanted: Wanted, look: FillLook): Promise<Fresh
     if (isNews && isMutable) anew.push(`${tableName(schema, table)} (${columns.join(', ')})`);
     changed.set(route.route, { ...route, fill: now, ...(isNews && rewritten(route, { columns, isMutable, nowUs })) });
   }
-  if (changed.size > 0)
+  if (changed.size > 0 && !(await isSaved(changed, store))) return noticeOf(wanted, look);
+  if (anew.length > 0)
+    throw new FreshetError('SOURCE_NOT_READY', `values of ${anew.join(', ')} were computed anew`, {
+      remedy: 'Nothing: it is read anew, as a new generation.',
+    });
+  return noticeOf(wanted, look);
+}
+
+/** Not when the disk takes nothing now, which whoever acknowledges tells: the next look finds it again, and the stream goes on. */
+async function isSaved(changed: ReadonlyMap<number, RouteState>, store: FillLook['store']): Promise<boolean> {
+  try {
     await store.update((state) =>
       withRoutes(
         state,
         state.routes.flatMap((one) => merged(one, changed)),
       ),
     );
-  if (anew.length > 0)
-    throw new FreshetError('SOURCE_NOT_READY', `values of ${anew.join(', ')} were computed anew`, {
-      remedy: 'Nothing: it is read anew, as a new generation.',
-    });
-  return noticeOf(wanted, look);
+    return true;
+  } catch (error) {
+    if (!isFreshetError(error) || !error.retryable) throw error;
+    return false;
+  }
 }
 
 async function keepsContract(plan: RoutePlan, { definitions }: Wanted, session: DatabaseSession): Promise<boolean> {
