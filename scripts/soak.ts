@@ -42,7 +42,8 @@ const CAMPAIGNS: Readonly<Record<string, Campaign>> = {
     env: { FRESHET_FUZZ_RUNS: '35' },
   },
   damage: {
-    about: '2,000 each of LevelDBs, shards and replicas, and 4,000 logs, damaged: the right answer, or damage that is told',
+    about:
+      '2,000 each of LevelDBs, shards and replicas, and 4,000 logs, damaged: the right answer, or damage that is told',
     project: 'unit',
     files: [
       'packages/store/src/level-store.test.ts',
