@@ -115,6 +115,34 @@ describe('before a partition is read', () => {
     await expect(teller.beforeReading(LOG, AbortSignal.abort(new Error('stopping')))).rejects.toThrow('stopping');
   });
 
+  it('L2: a word that is under way does not speak for a shard that lost its checkpoints since', async () => {
+    const told: (number | undefined)[] = [];
+    const answers: (() => void)[] = [];
+    const source: LogKeeper = {
+      noteCheckpoints: (_node, _log, needed) => {
+        told.push(needed[1]?.position);
+        return new Promise((resolve) => answers.push(resolve));
+      },
+    };
+    let host = hostOf([9, 9], [[8], [8]]);
+    const options = { source, node: 'n', clock: new VirtualClock(), log: silentLogger };
+    const teller = new CheckpointTeller({ host: () => host, ...options });
+    const { signal } = new AbortController();
+    const first = teller.beforeReading(LOG, signal);
+    for (let i = 0; i < 10; i++) await Promise.resolve();
+    host = hostOf([9, 0], [[8], []]);
+    let isReady = false;
+    const second = teller.beforeReading(LOG, signal).then(() => {
+      isReady = true;
+    });
+    answers[0]?.();
+    await first;
+    for (let i = 0; i < 10; i++) await Promise.resolve();
+    expect([told, isReady]).toEqual([[8, 0], false]);
+    answers[1]?.();
+    await second;
+  });
+
   it('L2: no word has come to a keeper that did not answer in time, nor one that was broken off for another shard', async () => {
     let end: (error: FreshetError) => void = () => undefined;
     const source = { noteCheckpoints: () => new Promise<void>((_, reject) => (end = reject)) };

@@ -48,8 +48,11 @@ const LOOK_MS = 100;
 
 export class CheckpointTeller {
   readonly #options: TellerOptions;
-  /** The word that is under way, by log: shards that begin to read together tell together. */
-  readonly #telling = new Map<string, Promise<FreshetError | undefined>>();
+  /**
+   * The word that is to come next, by log: shards that begin to read together tell together. One that is under way says what was
+   * needed when it was begun: a shard may have lost its checkpoints since.
+   */
+  readonly #next = new Map<string, Promise<FreshetError | undefined>>();
 
   #turn: Promise<unknown> = Promise.resolve();
 
@@ -59,10 +62,10 @@ export class CheckpointTeller {
 
   /** Tells, once, for a shard that is about to read that log. Throws UNAVAILABLE, and the signal's reason. */
   async beforeReading(logId: string, signal: AbortSignal): Promise<void> {
-    let telling = this.#telling.get(logId);
+    let telling = this.#next.get(logId);
     if (telling === undefined) {
-      telling = this.#tell(logId, signal).finally(() => this.#telling.delete(logId));
-      this.#telling.set(logId, telling);
+      telling = this.#tell(logId, signal, () => this.#next.delete(logId));
+      this.#next.set(logId, telling);
     }
     const error = await telling;
     signal.throwIfAborted();
@@ -89,8 +92,11 @@ export class CheckpointTeller {
   }
 
   /** One attempt, after the one before: an older word must not come behind a newer one. Why it was not taken, if it was not. */
-  #tell(logId: string, signal: AbortSignal): Promise<FreshetError | undefined> {
-    const turn = this.#turn.then(() => this.#tellNow(logId, signal));
+  #tell(logId: string, signal: AbortSignal, onBegun?: () => void): Promise<FreshetError | undefined> {
+    const turn = this.#turn.then(() => {
+      onBegun?.();
+      return this.#tellNow(logId, signal);
+    });
     this.#turn = turn.catch(() => undefined);
     return turn;
   }
