@@ -60,3 +60,46 @@ it('R4: passes over what was appended since the last look and cannot come again'
   expect(froms).toEqual([4, 90, 100]);
   await log.close();
 });
+
+it('L2: reads on behind what is trimmed while it looks, and takes no other gap for that', async () => {
+  const clock = new VirtualClock();
+  const log = await openSegmentLog({
+    directory: '/log',
+    partitions: 1,
+    clock,
+    files: new SimulatedDisk(),
+    minFreeBytes: 0,
+    segmentBytes: 200,
+  });
+  for (let major = 0; major < 60; major++) {
+    const change = { route: 1, generation: 1, lane: 1, sequence: { major: BigInt(major), minor: 0n, part: 0 } };
+    await log.append(0, [
+      toBinary(LogRecordSchema, create(LogRecordSchema, { kind: { case: 'change', value: change } })),
+    ]);
+  }
+  let isTrimming = true;
+  const tail = new LogTail(
+    {
+      describe: async () => {
+        const before = await log.describe();
+        if (isTrimming) await log.trim(0, 40);
+        return before;
+      },
+      read: (...place) => log.read(...place),
+    },
+    clock,
+  );
+  await tail.read(ROUTES, [0]);
+  expect((await log.describe()).partitions[0]?.start).toBeGreaterThan(0);
+  expect(tail.newestOf(1, 1, 1).get(0)?.major).toBe(59n);
+  isTrimming = false;
+  const beyond = new LogTail(
+    {
+      describe: async () => ({ ...(await log.describe()), partitions: [{ start: 70, end: 80 }] }),
+      read: log.read.bind(log),
+    },
+    clock,
+  );
+  await expect(beyond.read(ROUTES, [0])).rejects.toMatchObject({ code: 'OFFSET_OUT_OF_RANGE' });
+  await log.close();
+});

@@ -11,6 +11,7 @@
  * what was appended since, and may come again.
  */
 import type { Clock } from '@freshet/kit/clock.ts';
+import { isFreshetError } from '@freshet/kit/errors.ts';
 import type { Log } from '@freshet/log/log.ts';
 import type { LoggedCommit } from '../core/commit-trail.ts';
 import { laterLsn } from '../core/lsn.ts';
@@ -85,7 +86,7 @@ export class LogTail {
     const { partitions } = await this.#log.describe();
     for (const [partition, { start, end }] of partitions.entries()) {
       const next = Math.max(start, from[partition] ?? start, this.#next[partition] ?? start);
-      if (next < end) await this.#readPartition(partition, next, end, routes);
+      if (next < end) await this.#readUntrimmed(partition, next, end, routes);
       this.#next[partition] = end;
     }
   }
@@ -109,6 +110,20 @@ export class LogTail {
   #placed(route: number, generation: number, lane: number): ReadonlyMap<number, Placed> {
     const marks = this.#lanes.get(`${route}/${lane}`);
     return marks?.generation === generation ? marks.newest : NOTHING;
+  }
+
+  /** Reads on behind what is trimmed meanwhile: as if it had been before. */
+  async #readUntrimmed(partition: number, from: number, end: number, routes: ReadonlySet<number>): Promise<void> {
+    for (let next = from; next < end; ) {
+      try {
+        return await this.#readPartition(partition, next, end, routes);
+      } catch (error) {
+        if (!isFreshetError(error, 'OFFSET_OUT_OF_RANGE')) throw error;
+        const start = (await this.#log.describe()).partitions[partition]?.start ?? end;
+        if (start <= next) throw error;
+        next = start;
+      }
+    }
   }
 
   async #readPartition(partition: number, from: number, end: number, routes: ReadonlySet<number>): Promise<void> {
