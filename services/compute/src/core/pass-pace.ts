@@ -2,9 +2,10 @@
  * How often pages of a pass may be made for subscribers that have other views and are told of their changes: a pass of a new
  * view may take its time, and live rows of the others stand behind each page.
  *
- *     page, as long as it takes ──▶ rest, three times as long ──▶ page …      one after the other, for all shards together
+ *     page, as long as it takes ──▶ rest, three times as long ──▶ page …
  *
- * Owns when the next may begin. One for the process: its thread is what they share. Pure.
+ * Owns when the next may begin. One for the process: its thread is what they share. Subscriptions that wait for the same moment
+ * begin a page each, one after the other as their turns come; the rest is that of the last. Pure.
  */
 
 const SHARE = 0.25;
