@@ -9,6 +9,7 @@ import { execFile } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { isFreshetError } from '@freshet/kit/errors.ts';
+import { isErrno } from '@freshet/log/file-system.ts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { untilServed } from '../../examples/storefront/quiesce.ts';
 import { type MeshUnderTest, startMeshUnderTest } from '../support/mesh-under-test.ts';
@@ -97,11 +98,18 @@ function freshet(...args: string[]): Promise<{ code: number; out: string; err: s
   });
 }
 
+/** Of processes at work: a file that goes while it is looked for may have become another, so that all are looked at again. */
 function filesWith(text: string): string[] {
   const home = join(under.directory, 'mesh');
-  const files = readdirSync(home, { withFileTypes: true, recursive: true }).filter((entry) => entry.isFile());
-  const paths = files.map((entry) => join(entry.parentPath, entry.name));
-  return paths.filter((path) => readFileSync(path).includes(text)).map((path) => path.slice(home.length));
+  for (let looks = 1; ; looks++) {
+    try {
+      const files = readdirSync(home, { withFileTypes: true, recursive: true }).filter((entry) => entry.isFile());
+      const paths = files.map((entry) => join(entry.parentPath, entry.name));
+      return paths.filter((path) => readFileSync(path).includes(text)).map((path) => path.slice(home.length));
+    } catch (error) {
+      if (!isErrno(error, 'ENOENT') || looks === 100) throw error;
+    }
+  }
 }
 
 async function visits(visitor: string): Promise<{ total: unknown; last: unknown }> {
