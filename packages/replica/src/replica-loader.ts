@@ -132,7 +132,10 @@ class Loader {
   async #loadRecords(): Promise<ReadonlySet<number>> {
     const damaged = new Set<number>();
     const note = (key: Buffer): void => {
-      damaged.add(shardOfKey(key).shard);
+      const { shard, copy } = shardOfKey(key);
+      damaged.add(shard);
+      // Nobody else is to have the number: the key may be deleted late.
+      this.#state.reserveNumbers(0, copy);
       this.#keysToDelete.push(key);
     };
     for await (const records of scan(this.#store, SHARDS_RANGE, note)) {

@@ -3,7 +3,7 @@
  * Method: replicas written, then opened again as they are, with bytes changed, rows missing or rows that are old, and with
  * writes that fail, on a disk in memory.
  */
-import { isFreshetError } from '@freshet/kit/errors.ts';
+import { FreshetError, isFreshetError } from '@freshet/kit/errors.ts';
 import { MemoryDisk } from '@freshet/store/memory-store.ts';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { countView, definitions, keysOf, ModelShard, viewId } from './replica.testing.ts';
@@ -242,4 +242,32 @@ describe('a replica on disk', () => {
       }
     }
   });
+});
+
+it('removes what is nobody’s as soon as the disk takes writes, when it took none at the start', async () => {
+  let isFull = false;
+  disk = new MemoryDisk({
+    before: ({ kind }) =>
+      isFull && (kind === 'write' || kind === 'clear')
+        ? Promise.reject(new FreshetError('DISK_FULL', 'the disk is full'))
+        : Promise.resolve(),
+  });
+  await write(served);
+  // A row of a table that no record names, as a write leaves that did not come to its end.
+  const raw = await disk.open(DIRECTORY, { what: 'the replica', remedy: 'none' });
+  const batch = raw.batch();
+  batch.put(rowKey(77, 'somebody'), Buffer.from('a row of nobody'));
+  await batch.write({ sync: true });
+  await raw.close();
+  const before = rowKeys().length;
+  isFull = true;
+  const store = await open();
+  const state = await store.load();
+  await expect(store.flush(state)).rejects.toMatchObject({ code: 'DISK_FULL' });
+  expect(rowKeys()).toHaveLength(before);
+  isFull = false;
+  await store.flush(state);
+  expect(rowKeys()).toHaveLength(before - 1);
+  await store.close();
+  expect(damage).toEqual([]);
 });

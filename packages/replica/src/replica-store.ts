@@ -45,6 +45,14 @@ export interface ReplicaStoreOptions {
   readonly batchBytes?: number | undefined;
 }
 
+/** Keys and tables on the disk that are nobody's; their numbers are nobody else's either. */
+interface Useless {
+  readonly keys: readonly Buffer[];
+  readonly tables: readonly number[];
+}
+
+const NOTHING_USELESS: Useless = { keys: [], tables: [] };
+
 export class ReplicaStore {
   readonly #options: ReplicaStoreOptions;
   /** Undefined: it is to be opened. */
@@ -53,6 +61,8 @@ export class ReplicaStore {
   readonly #writers = new Map<ShardCopy, CopyWriter>();
   /** The copy whose write failed. */
   #doubtful: CopyWriter | undefined;
+  /** Found by load(), and not removed yet. */
+  #useless = NOTHING_USELESS;
 
   private constructor(options: ReplicaStoreOptions) {
     this.#options = options;
@@ -82,7 +92,7 @@ export class ReplicaStore {
       for (const loss of losses) this.#options.onDamage(loss);
       for (const [copy, record] of copies) this.#writer(copy).loaded(record);
       const { damage } = store;
-      if (damage === undefined) await this.#remove(store, keysToDelete, tablesToClear);
+      if (damage === undefined) await this.#removeAtLoad(store, { keys: keysToDelete, tables: tablesToClear });
       else await this.renew(state, damage.message);
       return state;
     } catch (error) {
@@ -93,17 +103,25 @@ export class ReplicaStore {
     }
   }
 
-  /** Leaves what load() found of no use; a disk that takes no writes is no reason not to serve. */
-  async #remove(store: KeyValueStore, keys: readonly Buffer[], tables: readonly number[]): Promise<void> {
+  /** A disk that takes no writes is no reason not to serve: what load() found of no use is removed when it does. */
+  async #removeAtLoad(store: KeyValueStore, useless: Useless): Promise<void> {
+    this.#useless = useless;
     try {
-      // Records first: rows that no record names are nobody's, but a record without its rows is a loss.
-      const batch = store.batch();
-      for (const key of keys) batch.delete(key);
-      if (keys.length > 0) await batch.write({ sync: false });
-      for (const table of tables) await clear(store, tableRange(table));
+      await this.#removeUseless(store);
     } catch {
       await this.#abandon();
     }
+  }
+
+  /** Throws what the disk says. */
+  async #removeUseless(store: KeyValueStore): Promise<void> {
+    const { keys, tables } = this.#useless;
+    // Records first: rows that no record names are nobody's, but a record without its rows is a loss.
+    const batch = store.batch();
+    for (const key of keys) batch.delete(key);
+    if (keys.length > 0) await batch.write({ sync: false });
+    for (const table of tables) await clear(store, tableRange(table));
+    this.#useless = NOTHING_USELESS;
   }
 
   /** Puts the store aside and begins an empty one; all of memory is to be written. */
@@ -145,6 +163,7 @@ export class ReplicaStore {
     const retiring = [...live].flatMap((copy) => copy.retiring.map((table) => ({ copy, table })));
     try {
       const store = must(this.#store, 'an open store');
+      await this.#removeUseless(store);
       for (const writer of copies) {
         this.#doubtful = writer;
         await writer.write(store, this.#options.batchBytes ?? BATCH_BYTES, onBatch);
@@ -225,6 +244,7 @@ export class ReplicaStore {
 
   #forgetAll(state: ReplicaState): void {
     this.#doubtful = undefined;
+    this.#useless = NOTHING_USELESS;
     for (const copy of state.copies()) this.#writer(copy).forget();
     state.servedDirty = true;
     state.setsDirty = true;
