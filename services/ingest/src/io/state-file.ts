@@ -66,7 +66,8 @@ export class StateFile {
   }
 
   /**
-   * The state as last saved. With another log than it was saved for, only the slot is still true: that log has no rows.
+   * The state as last saved. With another log than it was saved for, only the slot is still true: that log has no rows. Its
+   * routes begin in generations that none had before: rows that are held in quarantine are of those, and come again in a snapshot.
    * Throws DATA_DAMAGED, with the way out.
    */
   async load(): Promise<SourceState> {
@@ -74,19 +75,21 @@ export class StateFile {
     const bytes = await onDisk(path, () => readIfThere(this.#files, path));
     if (bytes === undefined) return EMPTY_STATE;
     const json = parse(bytes, path);
+    const isOurs = json.logId === this.#logId;
+    const floors = [json.generationFloor ?? 0, ...(isOurs ? [] : json.routes.map(({ generation }) => generation))];
     return {
       slot: json.slot,
       systemId: json.systemId,
       timeline: json.timeline ?? 0,
       resync: json.resync ?? '',
-      generationFloor: json.generationFloor ?? 0,
+      generationFloor: Math.max(...floors),
       acknowledgedLsn: lsn(json.acknowledgedLsn, path),
       ...(json.landmark === undefined ? {} : { landmark: readLandmark(json.landmark, path) }),
       ...(json.loss === undefined ? {} : { loss: readLoss(json.loss, path) }),
-      routes: json.logId === this.#logId ? json.routes.map((route) => readRoute(route, path)) : [],
-      logEnds: json.logId === this.#logId ? (json.logEnds ?? []) : [],
-      tailFrom: json.logId === this.#logId ? (json.tailFrom ?? []) : [],
-      logLost: json.logId === this.#logId ? (json.logLost ?? '') : '',
+      routes: isOurs ? json.routes.map((route) => readRoute(route, path)) : [],
+      logEnds: isOurs ? (json.logEnds ?? []) : [],
+      tailFrom: isOurs ? (json.tailFrom ?? []) : [],
+      logLost: isOurs ? (json.logLost ?? '') : '',
     };
   }
 
