@@ -27,6 +27,7 @@ describe('floorDiv', () => {
           expect(floorDiv(n, by)).toBe(Number(floor));
         },
       ),
+      { numRuns: 1_000 },
     );
   });
 
@@ -38,6 +39,7 @@ describe('floorDiv', () => {
     [9, 10, 0],
     [Number.MAX_SAFE_INTEGER, 3, 3_002_399_751_580_330],
     [Number.MIN_SAFE_INTEGER, 2, -4_503_599_627_370_496],
+    [Number.MIN_SAFE_INTEGER, 53, -169_947_155_749_831],
   ])('of %d by %d is %d', (a, b, expected) => {
     expect(floorDiv(a, b)).toBe(expected);
   });

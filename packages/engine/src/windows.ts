@@ -52,6 +52,8 @@ export function floorDiv(a: number, b: number): number {
   const quotient = Math.floor(a / b);
   const product = quotient * b;
   if (product > a) return quotient - 1;
+  // Rounded itself. A remainder is exact, and ten times as slow.
+  if (product < Number.MIN_SAFE_INTEGER) return (a - (a % b)) / b - 1;
   return a - product >= b ? quotient + 1 : quotient;
 }
 
