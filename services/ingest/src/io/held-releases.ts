@@ -298,6 +298,8 @@ export class HeldReleases {
       }
       // With room for more than what is held: else what comes could wait for room that the switch would make.
       if (quarantine.isHalfFull) await this.#settle(pass, signal);
+      // Nobody hears of an end that has been.
+      signal.throwIfAborted();
       const { promise, resolve, reject } = Promise.withResolvers<'switched' | 'later' | StoppedAt>();
       this.#turns.set(route, () => this.#turn(pass, signal).then(resolve, reject));
       const ended = (): void => reject(signal.reason);
