@@ -115,6 +115,7 @@ export class ReplicaStore {
 
   /** Throws what the disk says. */
   async #removeUseless(store: KeyValueStore): Promise<void> {
+    if (this.#useless === NOTHING_USELESS) return;
     const { keys, tables } = this.#useless;
     // Records first: rows that no record names are nobody's, but a record without its rows is a loss.
     const batch = store.batch();

@@ -9,7 +9,7 @@
  */
 
 const SHARE = 0.25;
-/** A page that took longer than a quarter of this waited for something else than the thread, microseconds. */
+/** No rest is longer, microseconds: a page that took a third of this or more waited for something else than the thread. */
 const REST_US_MAX = 100_000;
 
 export class PassPace {
