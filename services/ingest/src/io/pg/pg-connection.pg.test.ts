@@ -52,6 +52,29 @@ describe('queries', () => {
     await connection.close();
   });
 
+  it('are not cut off by limits of time that the database has for its sessions', async () => {
+    const database = await createDatabase(server.url);
+    const { name, sql } = database;
+    const limits = [
+      'statement_timeout',
+      'idle_in_transaction_session_timeout',
+      'idle_session_timeout',
+      'transaction_timeout',
+    ];
+    const [known] = await sql`SELECT count(*)::int AS n FROM pg_settings WHERE name IN ${sql(limits)}`;
+    // Else the newest of them would be tested by nobody.
+    expect(known?.['n']).toBe(limits.length);
+    for (const limit of limits) await sql.unsafe(`ALTER DATABASE "${name}" SET ${limit} = '200ms'`);
+    const connection = await open(database.url);
+    await systemClock.sleep(500);
+    await connection.query('BEGIN');
+    await connection.query('SELECT pg_sleep(0.5)');
+    await systemClock.sleep(500);
+    expect((await connection.query("SELECT 'there'")).rows).toEqual([['there']]);
+    await connection.close();
+    await database.drop();
+  });
+
   it('copy out without reading ahead, and end with the signal', async () => {
     const connection = await open(server.url);
     let bytes = 0;

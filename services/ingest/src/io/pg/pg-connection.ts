@@ -40,10 +40,14 @@ const SESSION: Readonly<Record<string, string>> = {
   // Ours are neither the statements that another session should wait long for nor the ones to be cut off.
   statement_timeout: '0',
   idle_in_transaction_session_timeout: '0',
+  idle_session_timeout: '0',
   lock_timeout: '15s',
   // A policy that would hide rows from a snapshot is an error instead.
   row_security: 'off',
 };
+
+/** As those above; a server refuses a session that names a setting it does not know. */
+const TRANSACTION_TIMEOUT_SINCE = 17;
 
 const CONNECT_MS_MAX = 15_000;
 const CLOSE_MS_MAX = 1_000;
@@ -119,6 +123,7 @@ export class PgConnection {
       const release = connection.destroyOn(limit);
       try {
         await connection.#start(options);
+        await connection.#unlimitTransactions();
         void connection.#watchSilence(options.silenceMsMax ?? SILENCE_MS_MAX);
         return connection;
       } catch (error) {
@@ -245,6 +250,12 @@ export class PgConnection {
     this.#failure ??= reason;
     this.#socket.destroy();
     this.#notify();
+  }
+
+  /** A snapshot is one transaction, as long as its tables are large. */
+  async #unlimitTransactions(): Promise<void> {
+    const version = Number.parseInt(this.parameters.get('server_version') ?? '', 10);
+    if (version >= TRANSACTION_TIMEOUT_SINCE) await this.query('SET transaction_timeout = 0');
   }
 
   #send(bytes: Buffer): void {
