@@ -12,6 +12,7 @@ import {
   type SchemaLimits,
 } from '../schema.ts';
 import type { AvroSchema } from './avro-schema.ts';
+import { changeAvroTags, findAvroTags } from './avro-tags.ts';
 import { findAvroIncompatibilities } from './compare-avro.ts';
 import { checkDefaults } from './default-value.ts';
 import { parseJsonText } from './json-text.ts';
@@ -48,6 +49,9 @@ export const avroEngine: SchemaEngine<AvroSchema> = {
   findIncompatibilities(reader, writer, options = {}) {
     return findAvroIncompatibilities(reader.root, writer.root, options.limits ?? SCHEMA_LIMITS);
   },
+
+  findTags: findAvroTags,
+  changeTags: (text, changes) => changeAvroTags(text, changes, SCHEMA_LIMITS),
 };
 
 interface Loading {

@@ -1,11 +1,13 @@
 /**
- * The `format` of a schema: what a client asks for beside the text as it is kept.
+ * What a client asks for beside the schema as it is kept: `format`, `referenceFormat`, `findTags`.
  *
  * Owns which formats there are: `serialized` gives a Protobuf schema as base64 of its FileDescriptorProto, where the
  * engine has it. Any other format gives the text as it is kept, as Confluent's registry does for one that it does not know.
+ * What no published text says of `referenceFormat` is refused: a client that asked would take the answer for what it meant.
  */
 import type { JsonObject, Row } from '../core/subjects/entity.ts';
-import { parseSubject } from '../core/subjects/names.ts';
+import { SchemaApiError } from '../core/subjects/errors.ts';
+import { parseSubject, qualified } from '../core/subjects/names.ts';
 import { sourceOf } from '../core/subjects/schema-reader.ts';
 import type { Call } from './router.ts';
 
@@ -23,4 +25,40 @@ export async function formatted(call: Call, row: Row, view: JsonObject): Promise
   const source = sourceOf(registry.index, parseSubject(row.subject).context, row.entity);
   const descriptor = await registry.look((work) => work.describe(source));
   return descriptor === undefined ? view : { ...view, schema: descriptor };
+}
+
+/** The view of a read by id or by version: in the formats that the query asks for, with the tags that it looks for. */
+export async function shown(call: Call, row: Row, view: JsonObject): Promise<JsonObject> {
+  const references = referencesOf(call, row);
+  const tags = await taggedPlaces(call, row);
+  const text = await formatted(call, row, view);
+  return {
+    ...text,
+    ...(references.length === 0 ? {} : { references }),
+    ...(tags.length === 0 ? {} : { schemaTags: tags }),
+  };
+}
+
+/** The references in the form that `referenceFormat` asks for. Throws 422 for one that there is not. */
+function referencesOf({ query }: Call, { subject, entity }: Row): readonly JsonObject[] {
+  const format = (query.get('referenceFormat') ?? '').toLowerCase();
+  if (format === '' || format === 'default') return entity.references.map((reference) => ({ ...reference }));
+  if (format !== 'qualified')
+    throw new SchemaApiError(
+      422,
+      'referenceFormat must be default or qualified; leave it out for the references as they are kept',
+    );
+  const { context } = parseSubject(subject);
+  return entity.references.map((each) => ({ ...each, subject: qualified(parseSubject(each.subject, context)) }));
+}
+
+/** What has one of the tags that `findTags` names, "*" for any; with all the tags that it has. */
+async function taggedPlaces({ query, registry }: Call, row: Row): Promise<readonly JsonObject[]> {
+  const wanted = new Set(query.getAll('findTags'));
+  if (wanted.size === 0) return [];
+  const source = sourceOf(registry.index, parseSubject(row.subject).context, row.entity);
+  const places = await registry.look((work) => work.findTags(source));
+  return places
+    .filter(({ tags }) => wanted.has('*') || tags.some((tag) => wanted.has(tag)))
+    .map(({ path, kind, tags }) => ({ schemaEntity: { entityPath: path, entityType: kind }, tags }));
 }

@@ -6,6 +6,7 @@
 import type { Incompatibility } from '@freshet/schemas/schema.ts';
 import type { Row, SchemaEntity } from './entity.ts';
 import { isObject } from './entity.ts';
+import { refuse } from './errors.ts';
 import type { RequestWork } from './request-work.ts';
 import type { SchemaIndex } from './schema-index.ts';
 import { sourceOf } from './schema-reader.ts';
@@ -34,9 +35,11 @@ export function comparedWith(rows: readonly Row[], entity: SchemaEntity, config:
 
 /**
  * Why the new schema does not fit the versions, in the API's form; stops at the first version that it does not fit.
- * Empty: it fits. Throws what reading throws, 42209 when judging takes more than the limits, and WorkNeeded.
+ * Empty: it fits. Throws what reading throws, 42203 for the policy LOGICAL, 42209 when judging takes more than the limits, and WorkNeeded.
  */
 export function findMessages(judgement: Judgement, now: SchemaSource, rows: readonly Row[]): string[] {
+  // A config that was kept before the policy was refused, or imported: nothing is judged by less than it asks for.
+  if (judgement.config?.['compatibilityPolicy'] === 'LOGICAL') throw refuse.noLogicalPolicy();
   const level = levelOf(judgement.config);
   if (level === 'NONE') return [];
   const first = firstUnfit(judgement, now, rows);

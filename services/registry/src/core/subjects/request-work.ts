@@ -10,6 +10,7 @@
  * takes. Pure.
  */
 import { type Incompatibility, InvalidSchema, SCHEMA_LIMITS, type SchemaLimits } from '@freshet/schemas/schema.ts';
+import type { TagChange, TaggedPlace } from '@freshet/schemas/tags.ts';
 import { refuse, SchemaApiError } from './errors.ts';
 import { asRefusal } from './schema-reader.ts';
 import {
@@ -80,6 +81,16 @@ export class RequestWork {
   /** The descriptor of a Protobuf schema. Throws 42201, 42209, WorkNeeded. */
   describe(source: SchemaSource): string | undefined {
     return this.#resultOf({ kind: 'DESCRIBE', source });
+  }
+
+  /** What has tags in a schema's text, and which. Throws 42201, 42209, WorkNeeded. */
+  findTags(source: SchemaSource): readonly TaggedPlace[] {
+    return this.#resultOf({ kind: 'FIND_TAGS', source });
+  }
+
+  /** A schema's text with its tags changed. Throws 42201 for a place that is not there, 42209, WorkNeeded. */
+  changeTags(source: SchemaSource, changes: readonly TagChange[]): string {
+    return this.#resultOf({ kind: 'CHANGE_TAGS', source, changes });
   }
 
   /**
@@ -164,6 +175,8 @@ export class RequestWork {
   }
 
   #keyOf(work: SchemaWork): string {
+    if (work.kind === 'CHANGE_TAGS')
+      return `${work.kind}:${this.#numberOf(work.source)}:${JSON.stringify(work.changes)}`;
     if (work.kind !== 'JUDGE') return `${work.kind}:${this.#numberOf(work.source)}`;
     const { now, old, policy, backward, forward } = work;
     return `JUDGE:${this.#numberOf(now)}:${this.#numberOf(old)}:${policy}:${backward}:${forward}`;

@@ -15,6 +15,7 @@ import type {
   SchemaLimits,
   SchemaType,
 } from '@freshet/schemas/schema.ts';
+import type { TagChange, TaggedPlace } from '@freshet/schemas/tags.ts';
 import { refuse } from './errors.ts';
 
 export type Engines = ReadonlyMap<SchemaType, SchemaEngine>;
@@ -48,6 +49,19 @@ export interface DescribeWork {
   readonly source: SchemaSource;
 }
 
+/** What has tags in the text, and which. */
+export interface FindTagsWork {
+  readonly kind: 'FIND_TAGS';
+  readonly source: SchemaSource;
+}
+
+/** The text with its tags changed. */
+export interface ChangeTagsWork {
+  readonly kind: 'CHANGE_TAGS';
+  readonly source: SchemaSource;
+  readonly changes: readonly TagChange[];
+}
+
 export interface JudgeWork {
   readonly kind: 'JUDGE';
   readonly now: SchemaSource;
@@ -58,12 +72,14 @@ export interface JudgeWork {
   readonly forward: boolean;
 }
 
-export type SchemaWork = ReadWork | DescribeWork | JudgeWork;
+export type SchemaWork = ReadWork | DescribeWork | FindTagsWork | ChangeTagsWork | JudgeWork;
 
 /** What a piece of work gives. */
 export interface WorkResults {
   readonly READ: SchemaTexts;
   readonly DESCRIBE: string | undefined;
+  readonly FIND_TAGS: readonly TaggedPlace[];
+  readonly CHANGE_TAGS: string;
   readonly JUDGE: readonly Incompatibility[];
 }
 
@@ -106,6 +122,10 @@ export function doWork(
       const parsed = cache.read(engines, work.source);
       return 'serialized' in parsed ? (parsed as WithDescriptor).serialized : undefined;
     }
+    case 'FIND_TAGS':
+      return engineOf(engines, work.source.type).findTags(cache.read(engines, work.source));
+    case 'CHANGE_TAGS':
+      return engineOf(engines, work.source.type).changeTags(work.source.text, work.changes);
     case 'JUDGE': {
       const { policy, backward, forward } = work;
       const now = cache.read(engines, work.now);
