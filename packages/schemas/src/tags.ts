@@ -23,6 +23,8 @@ export interface TaggedPlace extends TagPlace {
 export interface TagChange extends TagPlace {
   readonly add: readonly string[];
   readonly remove: readonly string[];
+  /** Whether nothing is wrong when there is no such place. */
+  readonly isOptional?: boolean | undefined;
 }
 
 /** The attribute of Avro and the keyword of JSON Schema that holds tags. */
@@ -66,8 +68,8 @@ export class TagChanges {
 
   /** Throws InvalidSchema for a place that there is not. */
   requireAllMet(): void {
-    for (const { path } of this.#open.values())
-      throw new InvalidSchema(`No matching path '${path.slice(0, 200)}' found in the schema`);
+    for (const { path, isOptional } of this.#open.values())
+      if (isOptional !== true) throw new InvalidSchema(`No matching path '${path.slice(0, 200)}' found in the schema`);
   }
 }
 

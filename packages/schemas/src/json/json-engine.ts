@@ -17,7 +17,7 @@ import { type Change, describeChange, isCompatibleChange } from './changes.ts';
 import { compareSchemas } from './diff/compare.ts';
 import { Comparison } from './diff/comparison.ts';
 import { changeJsonTags, findJsonTags } from './json-tags.ts';
-import { printJson } from './json-value.ts';
+import { isObject, printJson } from './json-value.ts';
 import { SchemaSet } from './schema-set.ts';
 import { SchemaViews } from './schema-view.ts';
 
@@ -45,6 +45,11 @@ export const jsonEngine: SchemaEngine<ParsedJsonSchema> = {
       incompatible.push({ type: change.type, path: change.path, message: describeChange(change) });
     }
     return incompatible;
+  },
+
+  hasField({ set }, name) {
+    const properties = isObject(set.root) ? set.root.get('properties') : undefined;
+    return isObject(properties) && properties.has(name);
   },
 
   findTags: ({ set }) => withinStack(() => findJsonTags(set.root)),

@@ -38,6 +38,7 @@ export function createProtobufEngine(oneofRule: OneofRule): SchemaEngine<ProtoSc
     parse: parseProtobuf,
     findIncompatibilities: (reader, writer, options = {}) =>
       findProtoIncompatibilities(reader, writer, { limits: options.limits ?? SCHEMA_LIMITS, oneofRule }),
+    hasField: ({ file }, name) => file.messages[0]?.fields.some((field) => field.name === name) === true,
     findTags: ({ file }) => findProtoTags(file),
     changeTags: (text, changes) => changeProtoTags(text, changes, SCHEMA_LIMITS),
   };

@@ -1,15 +1,23 @@
 /**
  * What a client asks for beside the schema as it is kept: `format`, `referenceFormat`, `findTags`.
  *
- * Owns which formats there are: `serialized` gives a Protobuf schema as base64 of its FileDescriptorProto, where the
- * engine has it. Any other format gives the text as it is kept, as Confluent's registry does for one that it does not know.
+ * Owns which formats there are: `serialized` gives a Protobuf schema as base64 of its FileDescriptorProto, `resolved` an
+ * Avro schema with all that it references in it. Any other format gives the text as it is kept, as Confluent's registry does for one that it does not know.
  * What no published text says of `referenceFormat` is refused: a client that asked would take the answer for what it meant.
  */
+import type { SchemaType } from '@freshet/schemas/schema.ts';
 import type { JsonObject, Row } from '../core/subjects/entity.ts';
 import { SchemaApiError } from '../core/subjects/errors.ts';
 import { parseSubject, qualified } from '../core/subjects/names.ts';
 import { sourceOf } from '../core/subjects/schema-reader.ts';
+import type { SchemaForm } from '../core/subjects/schema-work.ts';
 import type { Call } from './router.ts';
+
+const FORMS: Readonly<Record<SchemaType, SchemaForm | undefined>> = {
+  AVRO: 'resolved',
+  JSON: undefined,
+  PROTOBUF: 'serialized',
+};
 
 /** The text alone, in the format that the query asks for. */
 export async function formattedText(call: Call, row: Row): Promise<string> {
@@ -17,14 +25,14 @@ export async function formattedText(call: Call, row: Row): Promise<string> {
   return typeof schema === 'string' ? schema : row.entity.schema;
 }
 
-/** The view with its `schema` in the format that the query asks for. Throws 42209 for a descriptor that is too long. */
+/** The view with its `schema` in the format that the query asks for. Throws 42209 for one that is too long. */
 export async function formatted(call: Call, row: Row, view: JsonObject): Promise<JsonObject> {
-  if (view['schema'] === undefined || call.query.get('format') !== 'serialized') return view;
-  if (row.entity.schemaType !== 'PROTOBUF') return view;
+  const form = FORMS[row.entity.schemaType];
+  if (view['schema'] === undefined || form === undefined || call.query.get('format') !== form) return view;
   const { registry } = call;
   const source = sourceOf(registry.index, parseSubject(row.subject).context, row.entity);
-  const descriptor = await registry.look((work) => work.describe(source));
-  return descriptor === undefined ? view : { ...view, schema: descriptor };
+  const schema = await registry.look((work) => work.describe(source, form));
+  return schema === undefined ? view : { ...view, schema };
 }
 
 /** The view of a read by id or by version: in the formats that the query asks for, with the tags that it looks for. */

@@ -181,7 +181,7 @@ describe('reading', () => {
     expect(await get('/schemas/ids/1/schema')).toBe('int');
     expect(await get('/schemas?latestOnly=true&subjectPrefix=b')).toMatchObject([{ subject: 'b', version: 2 }]);
     const { guid } = (await api.call('GET /subjects/b/versions/1')).body;
-    expect(await get(`/schemas/guids/${guid}`)).toMatchObject({ guid, schema: '"int"' });
+    expect(await get(`/schemas/guids/${guid}`)).toEqual({ guid, schemaType: 'AVRO', schema: '"int"' });
     expect(await get(`/schemas/guids/${guid}/ids`)).toEqual([
       { context: '.', id: 1 },
       { context: '.ctx', id: 1 },

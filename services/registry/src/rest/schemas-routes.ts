@@ -87,7 +87,7 @@ function listSchemas(call: Call, aliases: Aliases): readonly Row[] {
   const { registry, query } = call;
   const { index } = registry;
   const withDeleted = flag(query, 'deleted');
-  const ruleTypes = query.getAll('ruleType');
+  const ruleTypes = query.getAll('ruleType').filter((type) => type !== '');
   const rows: Row[] = [];
   const named = subjectsWith(call, prefixOf(call), index.subjects);
   const listed = aliases.size === 0 ? named : [...new Set([...named, ...aliases.keys()])].sort();
@@ -156,7 +156,9 @@ export const SCHEMA_ROUTES: readonly Route[] = [
     answer: async (call) => {
       const rows = guidRows(call);
       const row = rows.find((each) => !each.deleted) ?? (rows[0] as Row);
-      return { json: await formatted(call, row, idView(row, call.profile)) };
+      // A GUID is of a schema wherever it is registered, so no place is told.
+      const { subject: _subject, version: _version, ...view } = idView(row, call.profile);
+      return { json: await formatted(call, row, view) };
     },
   },
   {

@@ -7,6 +7,7 @@ import type { RequestWork } from '../core/subjects/request-work.ts';
 import { formatted, formattedText, shown } from './formats.ts';
 import { flag, page, parseVersion, readSchemaRequest } from './request.ts';
 import { type Call, type Route, subjectOf } from './router.ts';
+import { readRegistration } from './tag-changes.ts';
 import { registeredView, versionView } from './views.ts';
 
 const SUBJECTS_MAX = 100_000;
@@ -120,8 +121,8 @@ export const SUBJECT_ROUTES: readonly Route[] = [
           422,
           'force of a registration is not offered; set the compatibility or the mode of the subject instead',
         );
-      const request = readSchemaRequest(call.body, call.query);
-      const row = await call.registry.register(subjectOf(call), request);
+      const subject = subjectOf(call);
+      const row = await call.registry.register(subject, await readRegistration(call, subject));
       return { json: await formatted(call, row, registeredView(row, call.profile)) };
     },
   },

@@ -5,7 +5,6 @@
  * Does not own where tags stand in a text (@freshet/schemas) nor what a new version must be (registration.ts): it is
  * judged as any other.
  */
-import type { TagChange, TagPlaceKind } from '@freshet/schemas/tags.ts';
 import { isObject, type Json, type JsonObject, type Row } from '../core/subjects/entity.ts';
 import { refuse } from '../core/subjects/errors.ts';
 import { parseSubject } from '../core/subjects/names.ts';
@@ -14,15 +13,13 @@ import { mergeRuleSets, withoutRules } from '../core/subjects/settings.ts';
 import { readSchemaRequest } from './request.ts';
 import type { Call, Route } from './router.ts';
 import { versionOf } from './subjects-routes.ts';
+import { isTexts, readTagChanges } from './tag-changes.ts';
 import { versionView } from './views.ts';
-
-/** What a tag is put on and taken off in one request; more is asked for by nobody. */
-const CHANGES_MAX = 10_000;
 
 async function changeTags(call: Call): Promise<JsonObject> {
   const row = versionOf(call, false);
   const { registry, body } = call;
-  const changes = readChanges(body);
+  const changes = readTagChanges(body['tagsToAdd'], body['tagsToRemove']);
   const { newVersion, metadata = null } = body;
   const { context } = parseSubject(row.subject);
   const ruleSet = ruleSetOf(call, row);
@@ -60,43 +57,6 @@ function ruleSetOf({ registry, body }: Call, { subject }: Row): Json | undefined
   const before = registry.index.latest(subject)?.entity.ruleSet;
   const merged = merges ? mergeRuleSets(before, rulesToMerge) : before;
   return removes && isTexts(rulesToRemove) ? withoutRules(merged, rulesToRemove) : merged;
-}
-
-function readChanges({ tagsToAdd, tagsToRemove }: JsonObject): readonly TagChange[] {
-  const changes = new Map<string, { path: string; kind: TagPlaceKind; add: string[]; remove: string[] }>();
-  for (const [list, what] of [
-    [tagsToAdd, 'add'],
-    [tagsToRemove, 'remove'],
-  ] as const) {
-    for (const { path, kind, tags } of readSchemaTags(list)) {
-      const key = `${kind} ${path}`;
-      const change = changes.get(key) ?? { path, kind, add: [], remove: [] };
-      change[what].push(...tags);
-      changes.set(key, change);
-    }
-  }
-  if (changes.size > CHANGES_MAX)
-    throw refuse.badRequest(`tags of more than ${CHANGES_MAX} places are changed at once`);
-  return [...changes.values()];
-}
-
-/** [{schemaEntity: {entityPath, entityType}, tags}]; a dot before a path means nothing. */
-function readSchemaTags(value: Json | undefined): { path: string; kind: TagPlaceKind; tags: readonly string[] }[] {
-  if (value === undefined || value === null) return [];
-  if (!Array.isArray(value)) throw refuse.badRequest('tagsToAdd and tagsToRemove must be lists');
-  return (value as readonly Json[]).map((item) => {
-    const { schemaEntity, tags } = isObject(item) ? item : {};
-    const { entityPath, entityType } = isObject(schemaEntity) ? schemaEntity : {};
-    if (typeof entityPath !== 'string' || !isTexts(tags))
-      throw refuse.badRequest('a change of tags must have schemaEntity.entityPath and tags');
-    if (entityType !== 'sr_record' && entityType !== 'sr_field')
-      throw refuse.badRequest('schemaEntity.entityType must be sr_record or sr_field');
-    return { path: entityPath.replace(/^\./, ''), kind: entityType, tags };
-  });
-}
-
-function isTexts(value: Json | undefined): value is readonly string[] {
-  return Array.isArray(value) && value.every((item) => typeof item === 'string');
 }
 
 export const TAG_ROUTES: readonly Route[] = [

@@ -251,6 +251,48 @@ message Order {
   });
 });
 
+describe('registering with changes of tags', () => {
+  const text = async (): Promise<{ fields: Record<string, unknown>[] }> =>
+    JSON.parse((await api.call('GET /subjects/s/versions/latest')).body.schema);
+
+  it('puts them into the text, those of the version before too, and keeps nothing of the request beside it', async () => {
+    api = await startSchemaApi();
+    const record = (...names: string[]) => ({
+      type: 'record',
+      name: 'R',
+      fields: names.map((name) => ({ name, type: 'string', default: '' })),
+    });
+    const first = await register('s', record('a', 'b'), {
+      schemaTagsToAdd: [place('R.a', 'sr_field', 'A', 'X'), place('R.b', 'sr_field', 'B')],
+      schemaTagsToRemove: [place('R.a', 'sr_field', 'X')],
+    });
+    expect(Object.keys(first.body)).not.toContain('schemaTagsToAdd');
+    expect((await text()).fields.map((field) => field['confluent:tags'])).toEqual([['A'], ['B']]);
+    // b is gone, and its tag with it.
+    await register('s', record('a', 'c'), {
+      propagateSchemaTags: true,
+      schemaTagsToAdd: [place('R.c', 'sr_field', 'C'), place('R.a', 'sr_field', 'A2')],
+    });
+    expect((await text()).fields.map((field) => field['confluent:tags'])).toEqual([['A', 'A2'], ['C']]);
+    await register('s', record('a'), { propagateSchemaTags: false });
+    expect((await text()).fields.map((field) => field['confluent:tags'])).toEqual([undefined]);
+    // Without a text: that of the version before.
+    const last = await api.call('POST /subjects/s/versions', { schemaTagsToAdd: [place('R', 'sr_record', 'T')] });
+    expect(last.body.version).toBe(4);
+    expect(await text()).toMatchObject({ 'confluent:tags': ['T'] });
+  });
+
+  it('refuses what it cannot do', async () => {
+    api = await startSchemaApi();
+    const more = { schemaTagsToAdd: [place('R.no', 'sr_field', 'T')] };
+    expect((await register('s', ORDER, more)).body.error_code).toBe(42201);
+    expect((await register('s', 'no schema', more)).body.error_code).toBe(42201);
+    expect((await api.call('POST /subjects/s/versions', more)).body.error_code).toBe(42201);
+    expect((await register('s', ORDER, { schemaTagsToAdd: [{}] })).body.error_code).toBe(400);
+    expect((await api.call('GET /subjects')).body).toEqual([]);
+  });
+});
+
 describe('referenceFormat', () => {
   it('tells references as they are kept, or with their contexts; another format is refused', async () => {
     api = await startSchemaApi();

@@ -19,6 +19,7 @@ import {
   type Engines,
   type JudgeWork,
   type ParsedCache,
+  type SchemaForm,
   type SchemaSource,
   type SchemaTexts,
   type SchemaWork,
@@ -78,9 +79,14 @@ export class RequestWork {
     return this.#resultOf({ kind: 'READ', source });
   }
 
-  /** The descriptor of a Protobuf schema. Throws 42201, 42209, WorkNeeded. */
-  describe(source: SchemaSource): string | undefined {
-    return this.#resultOf({ kind: 'DESCRIBE', source });
+  /** A schema in another form; undefined where it has none. Throws 42201, 42209, WorkNeeded. */
+  describe(source: SchemaSource, form: SchemaForm): string | undefined {
+    return this.#resultOf({ kind: 'DESCRIBE', source, form });
+  }
+
+  /** Those of the names that a schema has a field of. Throws 42201, 42209, WorkNeeded. */
+  findFields(source: SchemaSource, names: readonly string[]): readonly string[] {
+    return this.#resultOf({ kind: 'FIND_FIELDS', source, names });
   }
 
   /** What has tags in a schema's text, and which. Throws 42201, 42209, WorkNeeded. */
@@ -175,6 +181,8 @@ export class RequestWork {
   }
 
   #keyOf(work: SchemaWork): string {
+    if (work.kind === 'DESCRIBE') return `${work.kind}:${work.form}:${this.#numberOf(work.source)}`;
+    if (work.kind === 'FIND_FIELDS') return `${work.kind}:${this.#numberOf(work.source)}:${work.names.join()}`;
     if (work.kind === 'CHANGE_TAGS')
       return `${work.kind}:${this.#numberOf(work.source)}:${JSON.stringify(work.changes)}`;
     if (work.kind !== 'JUDGE') return `${work.kind}:${this.#numberOf(work.source)}`;

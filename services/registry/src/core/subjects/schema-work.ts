@@ -43,10 +43,21 @@ export interface ReadWork {
   readonly source: SchemaSource;
 }
 
-/** The descriptor of a Protobuf schema, in base64; undefined for what has none. */
+/** Another form of a schema than its text: Protobuf's descriptor in base64, Avro's text with what it references. */
+export type SchemaForm = 'serialized' | 'resolved';
+
+/** A schema in another form; undefined for a kind of schema that has none. */
 export interface DescribeWork {
   readonly kind: 'DESCRIBE';
   readonly source: SchemaSource;
+  readonly form: SchemaForm;
+}
+
+/** Those of the names that the schema has a field of. */
+export interface FindFieldsWork {
+  readonly kind: 'FIND_FIELDS';
+  readonly source: SchemaSource;
+  readonly names: readonly string[];
 }
 
 /** What has tags in the text, and which. */
@@ -72,12 +83,13 @@ export interface JudgeWork {
   readonly forward: boolean;
 }
 
-export type SchemaWork = ReadWork | DescribeWork | FindTagsWork | ChangeTagsWork | JudgeWork;
+export type SchemaWork = ReadWork | DescribeWork | FindFieldsWork | FindTagsWork | ChangeTagsWork | JudgeWork;
 
 /** What a piece of work gives. */
 export interface WorkResults {
   readonly READ: SchemaTexts;
   readonly DESCRIBE: string | undefined;
+  readonly FIND_FIELDS: readonly string[];
   readonly FIND_TAGS: readonly TaggedPlace[];
   readonly CHANGE_TAGS: string;
   readonly JUDGE: readonly Incompatibility[];
@@ -120,7 +132,12 @@ export function doWork(
     }
     case 'DESCRIBE': {
       const parsed = cache.read(engines, work.source);
-      return 'serialized' in parsed ? (parsed as WithDescriptor).serialized : undefined;
+      return work.form in parsed ? (parsed as ParsedSchema & Record<SchemaForm, string>)[work.form] : undefined;
+    }
+    case 'FIND_FIELDS': {
+      const parsed = cache.read(engines, work.source);
+      const engine = engineOf(engines, work.source.type);
+      return work.names.filter((name) => engine.hasField(parsed, name));
     }
     case 'FIND_TAGS':
       return engineOf(engines, work.source.type).findTags(cache.read(engines, work.source));
@@ -137,12 +154,6 @@ export function doWork(
       return found.slice(0, TOLD_MAX);
     }
   }
-}
-
-/** A Protobuf schema that was read: its engine can give its descriptor. */
-interface WithDescriptor extends ParsedSchema {
-  /** Base64 of the FileDescriptorProto. */
-  readonly serialized: string;
 }
 
 export function engineOf(engines: Engines, type: SchemaType): SchemaEngine {

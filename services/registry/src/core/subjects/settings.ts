@@ -27,7 +27,7 @@ export const DEFAULT_MODE: Mode = 'READWRITE';
 /** The settings of a scope, as they are kept: `compatibilityLevel` and what else was set. */
 export type Config = JsonObject;
 
-const BOOLEANS = ['normalize', 'validateFields', 'validateRules'];
+const BOOLEANS = ['normalize', 'validateFields', 'validateNewSchemas', 'validateRules'];
 const TEXTS = ['alias', 'compatibilityGroup'];
 const POLICIES = ['STRICT', 'LENIENT'];
 
