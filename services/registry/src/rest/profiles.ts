@@ -24,7 +24,7 @@ export interface Profile {
   /** DELETE /contexts/{c}, recursive deletes of modes, /v1/metadata/deployment. */
   readonly deletesContexts: boolean;
   readonly modes: readonly Mode[];
-  /** Whether a registration has `force`. No published text says what it does, so it is refused where the release has it. */
+  /** Whether a registration has `force`. No published text was found that says what it does, so it is refused where the release has it. */
   readonly hasForce: boolean;
   /** Whether a oneof is found again by its name only, as it was until June 2026 (Protobuf). */
   readonly oneofRule: OneofRule;
