@@ -8,6 +8,8 @@
  * InvalidSchema and nothing else for any text whatever.
  */
 
+import type { TagChange, TaggedPlace } from './tags.ts';
+
 export type SchemaType = 'AVRO' | 'JSON' | 'PROTOBUF';
 
 /** Another schema that a text names: found already by whoever calls, with what it names in turn. No cycles. */
@@ -69,6 +71,12 @@ export interface SchemaEngine<P extends ParsedSchema = ParsedSchema> {
     writer: P,
     options?: { readonly policy?: CompatibilityPolicy | undefined; readonly limits?: SchemaLimits | undefined },
   ): readonly Incompatibility[];
+  /** Whether the record, the object or the first message that a text is of has a field of this name. */
+  hasField(schema: P, name: string): boolean;
+  /** What has tags in the text, and which. Throws InvalidSchema when the names of that are too long in all. */
+  findTags(schema: P): readonly TaggedPlace[];
+  /** The text of a schema that was read once, with its tags changed. Throws InvalidSchema for a place that is not there. */
+  changeTags(text: string, changes: readonly TagChange[]): string;
 }
 
 /** A text that is no schema of its kind. */

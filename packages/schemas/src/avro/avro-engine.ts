@@ -11,7 +11,8 @@ import {
   type SchemaEngine,
   type SchemaLimits,
 } from '../schema.ts';
-import type { AvroSchema } from './avro-schema.ts';
+import type { AvroSchema, AvroType } from './avro-schema.ts';
+import { changeAvroTags, findAvroTags } from './avro-tags.ts';
 import { findAvroIncompatibilities } from './compare-avro.ts';
 import { checkDefaults } from './default-value.ts';
 import { parseJsonText } from './json-text.ts';
@@ -42,13 +43,30 @@ export const avroEngine: SchemaEngine<AvroSchema> = {
       root,
       canonical: printAvro(root, { known, sorted: false }),
       normalized: printAvro(root, { known, sorted: true }),
+      get resolved(): string {
+        return printResolved(root);
+      },
     };
   },
 
   findIncompatibilities(reader, writer, options = {}) {
     return findAvroIncompatibilities(reader.root, writer.root, options.limits ?? SCHEMA_LIMITS);
   },
+
+  hasField: ({ root }, name) => root.kind === 'record' && root.fieldsByName.has(name),
+  findTags: findAvroTags,
+  changeTags: (text, changes) => changeAvroTags(text, changes, SCHEMA_LIMITS),
 };
+
+/** Definitions of references come to stand in each other: the only text here that is deeper than what was read. */
+function printResolved(root: AvroType): string {
+  try {
+    return printAvro(root, { known: [], sorted: false });
+  } catch (cause) {
+    if (!(cause instanceof RangeError)) throw cause;
+    throw new InvalidSchema('The schema nests too deep with all that it references.', { tooLarge: true, cause });
+  }
+}
 
 interface Loading {
   readonly limits: SchemaLimits;

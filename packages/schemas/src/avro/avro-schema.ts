@@ -86,6 +86,8 @@ export type AvroType = AvroPrimitive | AvroNamedType | AvroArray | AvroMap | Avr
 export interface AvroSchema extends ParsedSchema {
   readonly type: 'AVRO';
   readonly root: AvroType;
+  /** The text with all that it references defined in it. Throws InvalidSchema when that nests too deep. */
+  readonly resolved: string;
 }
 
 export function isAvroNamed(type: AvroType): type is AvroNamedType {

@@ -16,7 +16,8 @@ import {
 import { type Change, describeChange, isCompatibleChange } from './changes.ts';
 import { compareSchemas } from './diff/compare.ts';
 import { Comparison } from './diff/comparison.ts';
-import { printJson } from './json-value.ts';
+import { changeJsonTags, findJsonTags } from './json-tags.ts';
+import { isObject, printJson } from './json-value.ts';
 import { SchemaSet } from './schema-set.ts';
 import { SchemaViews } from './schema-view.ts';
 
@@ -45,6 +46,14 @@ export const jsonEngine: SchemaEngine<ParsedJsonSchema> = {
     }
     return incompatible;
   },
+
+  hasField({ set }, name) {
+    const properties = isObject(set.root) ? set.root.get('properties') : undefined;
+    return isObject(properties) && properties.has(name);
+  },
+
+  findTags: ({ set }) => withinStack(() => findJsonTags(set.root)),
+  changeTags: (text, changes) => withinStack(() => changeJsonTags(text, changes, SCHEMA_LIMITS)),
 };
 
 /** All changes from the writer's schema to the reader's, compatible or not, in the order of the new schema. */

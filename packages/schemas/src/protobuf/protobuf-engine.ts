@@ -20,6 +20,7 @@ import { parseProto } from './parse-proto.ts';
 import { printProto } from './print-proto.ts';
 import { type ProtoFile, type ProtoSchema, type ProtoSymbol, SCALARS } from './proto-file.ts';
 import { NameBudget, ProtoNames } from './proto-names.ts';
+import { changeProtoTags, findProtoTags } from './proto-tags.ts';
 import { isDescriptor, readDescriptor } from './read-descriptor.ts';
 import { serializedDescriptor } from './to-descriptor.ts';
 import { wellKnownTypes } from './well-known.ts';
@@ -37,6 +38,9 @@ export function createProtobufEngine(oneofRule: OneofRule): SchemaEngine<ProtoSc
     parse: parseProtobuf,
     findIncompatibilities: (reader, writer, options = {}) =>
       findProtoIncompatibilities(reader, writer, { limits: options.limits ?? SCHEMA_LIMITS, oneofRule }),
+    hasField: ({ file }, name) => file.messages[0]?.fields.some((field) => field.name === name) === true,
+    findTags: ({ file }) => findProtoTags(file),
+    changeTags: (text, changes) => changeProtoTags(text, changes, SCHEMA_LIMITS),
   };
 }
 

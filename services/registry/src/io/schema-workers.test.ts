@@ -39,6 +39,7 @@ const judge = (now: SchemaSource, old: SchemaSource): JudgeWork => ({
 const INT = source('AVRO', '"int"');
 const LONG = source('AVRO', '"long"');
 const PROTO = source('PROTOBUF', 'syntax = "proto3"; message M { int32 a = 1; }');
+const TAGGED = source('PROTOBUF', 'syntax = "proto3"; message M { int32 a = 1 [(confluent.field_meta).tags = "A"]; }');
 const hostile = (): JudgeWork => {
   const { now, old } = hostilePair();
   return judge(source('JSON', now), source('JSON', old));
@@ -52,8 +53,11 @@ it('says what the engines say', async () => {
     judge(source('JSON', '{"type":"string"}'), source('JSON', '{"type":["string","null"]}')),
     judge(source('PROTOBUF', 'syntax = "proto3"; message M { string a = 1; }'), PROTO),
     { kind: 'READ', source: source('JSON', '{ "type" : "string", "maxLength": 1.0 }') },
-    { kind: 'DESCRIBE', source: PROTO },
-    { kind: 'DESCRIBE', source: INT },
+    { kind: 'DESCRIBE', source: PROTO, form: 'serialized' },
+    { kind: 'DESCRIBE', source: INT, form: 'serialized' },
+    { kind: 'DESCRIBE', source: INT, form: 'resolved' },
+    { kind: 'FIND_TAGS', source: TAGGED },
+    { kind: 'CHANGE_TAGS', source: TAGGED, changes: [{ path: 'M.a', kind: 'sr_field', add: ['B'], remove: ['A'] }] },
   ] as const;
   const results = await Promise.all(pieces.map(async (piece) => (await threads.run(piece, 60_000)).result));
   expect(results).toEqual(pieces.map((piece) => doWork(piece, here)));

@@ -20,9 +20,10 @@ function check(call: Call, work: RequestWork, choose: Choose): Answer {
   const chosen = choose(live);
   try {
     const request = readSchemaRequest(call.body, call.query);
-    const { entity, source } = readGiven({ index, work }, subject, request, config, false);
-    const rows = chosen ?? comparedWith(live, entity, config);
-    const messages = findMessages({ work, index, context: subject.context, config }, source, rows);
+    const now = readGiven({ index, work }, subject, request, config, false);
+    const rows = chosen ?? comparedWith(live, now.entity, config);
+    const previous = chosen === undefined ? live.at(-1) : chosen[0];
+    const messages = findMessages({ work, index, context: subject.context, config }, now, { rows, previous });
     return { json: { is_compatible: messages.length === 0, ...(isVerbose ? { messages } : {}) } };
   } catch (error) {
     if (!isVerbose || !(error instanceof SchemaApiError) || error.code !== 42201) throw error;

@@ -108,7 +108,13 @@ const requests = fc.array(
         ...['NONE', 'BACKWARD_TRANSITIVE', 'FULL', 'FORWARD_TRANSITIVE'].map((compatibility) => ({ compatibility })),
       ),
     }),
-    fc.constant({ what: 'GET /subjects/s/versions/latest?format=serialized', body: undefined }),
+    fc
+      .constantFrom('format=serialized', 'format=resolved', 'findTags=*', 'findTags=T')
+      .map((query) => ({ what: `GET /subjects/s/versions/latest?${query}`, body: undefined })),
+    fc.constantFrom('R.a', 'S.a', 'M.a', 'object').map((entityPath) => ({
+      what: 'POST /subjects/s/versions/latest/tags',
+      body: { tagsToAdd: [{ schemaEntity: { entityPath, entityType: 'sr_field' }, tags: ['T'] }] },
+    })),
   ),
   { minLength: 1, maxLength: 12 },
 );

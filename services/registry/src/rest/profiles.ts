@@ -24,6 +24,8 @@ export interface Profile {
   /** DELETE /contexts/{c}, recursive deletes of modes, /v1/metadata/deployment. */
   readonly deletesContexts: boolean;
   readonly modes: readonly Mode[];
+  /** Whether a registration has `force`. No published text was found that says what it does, so it is refused where the release has it. */
+  readonly hasForce: boolean;
   /** Whether a oneof is found again by its name only, as it was until June 2026 (Protobuf). */
   readonly oneofRule: OneofRule;
 }
@@ -40,6 +42,7 @@ export const PROFILES: Readonly<Record<ProfileName, Profile>> = {
     pagesVersions: false,
     deletesContexts: false,
     modes: BEFORE_FORWARD,
+    hasForce: false,
     oneofRule: 'before',
   },
   'confluent-8.1': {
@@ -51,6 +54,7 @@ export const PROFILES: Readonly<Record<ProfileName, Profile>> = {
     pagesVersions: true,
     deletesContexts: true,
     modes: MODES,
+    hasForce: false,
     oneofRule: 'before',
   },
   latest: {
@@ -62,6 +66,7 @@ export const PROFILES: Readonly<Record<ProfileName, Profile>> = {
     pagesVersions: true,
     deletesContexts: true,
     modes: MODES,
+    hasForce: true,
     oneofRule: 'latest',
   },
 };

@@ -144,6 +144,12 @@ const KNOWN = new Set([
   'ts',
   'deleted',
   'maxId',
+  'schemaTags',
+  'aliases',
+  // What a request does, and no schema has.
+  'schemaTagsToAdd',
+  'schemaTagsToRemove',
+  'propagateSchemaTags',
 ]);
 
 /** Reads a schema as requests give it. Throws 400, 42201, 42209, 42210. */

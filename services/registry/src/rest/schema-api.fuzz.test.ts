@@ -16,8 +16,8 @@ const GROWTH_BYTES_MAX = 16 * 1024 * 1024;
 /** A long run says so often where it is: how many, what was answered, and what the process holds. */
 const PROGRESS_REQUESTS = 5_000;
 const CODES = new Set([
-  400, 404, 405, 406, 409, 413, 415, 40401, 40402, 40403, 40404, 40405, 40406, 40407, 40408, 40409, 40901, 42201, 42202,
-  42203, 42204, 42205, 42206, 42207, 42208, 42209, 42210, 42211,
+  400, 404, 405, 406, 409, 413, 415, 422, 40401, 40402, 40403, 40404, 40405, 40406, 40407, 40408, 40409, 40901, 42201,
+  42202, 42203, 42204, 42205, 42206, 42207, 42208, 42209, 42210, 42211,
 ]);
 
 /** A path that is Connect's by its form: answered by the port, not by this API. */
@@ -52,11 +52,13 @@ const roots = [
 const path = fc
   .array(fc.oneof(fc.constantFrom(...roots), segment), { maxLength: 7 })
   .map((segments) => `/${segments.join('/')}`);
+const PARAMETERS = [
+  ...['deleted', 'limit', 'offset', 'format', 'subject', 'subjectPrefix', 'permanent', 'normalize', 'verbose'],
+  ...['findTags', 'referenceFormat', 'aliases', 'ruleType', 'force', 'recursive', 'key', 'value'],
+];
 const query = fc.oneof(
   fc.constant(''),
-  fc
-    .tuple(fc.constantFrom('deleted', 'limit', 'offset', 'format', 'subject', 'subjectPrefix', 'permanent'), segment)
-    .map(([key, value]) => `?${key}=${value}`),
+  fc.tuple(fc.constantFrom(...PARAMETERS), segment).map(([key, value]) => `?${key}=${value}`),
 );
 const method = fc.constantFrom('GET', 'POST', 'PUT', 'DELETE');
 const post = (schema: string, more: object = {}): string => JSON.stringify({ schema, ...more });
@@ -89,6 +91,20 @@ const fuzzed: fc.Arbitrary<Fuzzed> = fc.oneof(
       fc.jsonValue(),
     )
     .map((body) => ({ what: 'POST /compatibility/subjects/s/versions', body: JSON.stringify(body) })),
+  // Changes of tags: of every type, and of places that there are not.
+  fc
+    .dictionary(
+      fc.constantFrom(
+        ...['newVersion', 'tagsToAdd', 'tagsToRemove', 'metadata', 'ruleSet', 'rulesToMerge', 'rulesToRemove'],
+      ),
+      fc.jsonValue(),
+    )
+    .map((body) => ({ what: 'POST /subjects/s/versions/latest/tags', body: JSON.stringify(body) })),
+  fc.tuple(text, fc.constantFrom('sr_record', 'sr_field')).map(([entityPath, entityType]) => ({
+    what: 'POST /subjects/s/versions/1/tags',
+    body: JSON.stringify({ tagsToAdd: [{ schemaEntity: { entityPath, entityType }, tags: ['T'] }] }),
+    codes: [42201, 40401, 40402],
+  })),
   // Schemas that are none; a nesting that an engine must not follow.
   fc
     .tuple(

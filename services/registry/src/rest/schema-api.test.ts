@@ -121,13 +121,9 @@ describe('registering', () => {
     expect((await api.call('POST /subjects/s', INT)).body.version).toBe(2);
     expect((await api.call('GET /schemas?ruleType=CEL')).body).toHaveLength(2);
     expect((await api.call('GET /schemas?ruleType=NO')).body).toHaveLength(0);
-    const tagged = await api.call('POST /subjects/s/versions/latest/tags', {
-      tagsToAdd: [{ schemaEntity: { entityPath: 'R.a', entityType: 'sr_field' }, tags: ['T'] }],
-    });
-    expect(tagged.body).toMatchObject({ version: 3, metadata: { tags: { 'R.a': ['T'] }, properties: { a: 'b' } } });
     // Metadata only: the text is that of the version before.
     expect((await api.call('POST /subjects/s/versions', { metadata: { properties: { c: 'd' } } })).body).toMatchObject({
-      version: 4,
+      version: 3,
       schema: '"int"',
     });
   });
@@ -185,7 +181,7 @@ describe('reading', () => {
     expect(await get('/schemas/ids/1/schema')).toBe('int');
     expect(await get('/schemas?latestOnly=true&subjectPrefix=b')).toMatchObject([{ subject: 'b', version: 2 }]);
     const { guid } = (await api.call('GET /subjects/b/versions/1')).body;
-    expect(await get(`/schemas/guids/${guid}`)).toMatchObject({ guid, schema: '"int"' });
+    expect(await get(`/schemas/guids/${guid}`)).toEqual({ guid, schemaType: 'AVRO', schema: '"int"' });
     expect(await get(`/schemas/guids/${guid}/ids`)).toEqual([
       { context: '.', id: 1 },
       { context: '.ctx', id: 1 },

@@ -18,6 +18,7 @@ import { SCHEMA_ROUTES } from './schemas-routes.ts';
 import { SERVER_ROUTES } from './server-routes.ts';
 import { SETTINGS_ROUTES } from './settings-routes.ts';
 import { SUBJECT_ROUTES } from './subjects-routes.ts';
+import { TAG_ROUTES } from './tags-routes.ts';
 
 export interface SchemaApiOptions {
   readonly registry: SubjectRegistry;
@@ -39,6 +40,7 @@ export function createSchemaApi(
 ): (request: IncomingMessage, response: ServerResponse) => boolean {
   const router = new Router([
     ...SUBJECT_ROUTES,
+    ...TAG_ROUTES,
     ...SCHEMA_ROUTES,
     ...COMPATIBILITY_ROUTES,
     ...SETTINGS_ROUTES,

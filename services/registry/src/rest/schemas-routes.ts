@@ -1,9 +1,10 @@
 /** /schemas: schemas by id and by GUID, and lists over all subjects. */
 import type { Row } from '../core/subjects/entity.ts';
-import { isObject, type Json } from '../core/subjects/entity.ts';
+import { isObject, type Json, type JsonObject } from '../core/subjects/entity.ts';
 import { refuse } from '../core/subjects/errors.ts';
 import { parseSubject, qualified } from '../core/subjects/names.ts';
-import { formatted, formattedText } from './formats.ts';
+import { formatted, formattedText, shown } from './formats.ts';
+import type { Profile } from './profiles.ts';
 import { flag, page, parseId } from './request.ts';
 import type { Call, Route } from './router.ts';
 import { subjectsWith } from './subjects-routes.ts';
@@ -47,6 +48,34 @@ function guidRows({ registry, params }: Call): readonly Row[] {
   return rows;
 }
 
+/** The aliases of subjects, by subject. */
+type Aliases = ReadonlyMap<string, readonly string[]>;
+
+function prefixOf({ query }: Call): string {
+  return query.get('subjectPrefix') ?? ':*:';
+}
+
+/** The aliases that begin as asked, by the subject that each stands for; none when they were not asked for. */
+function aliasesWith(call: Call): Aliases {
+  const found = new Map<string, string[]>();
+  if (!flag(call.query, 'aliases')) return found;
+  const { index } = call.registry;
+  for (const scope of subjectsWith(call, prefixOf(call), index.configScopes)) {
+    const alias = index.configOf(scope)?.['alias'];
+    const { context, name } = parseSubject(scope);
+    if (name === '' || typeof alias !== 'string' || alias === '') continue;
+    const subject = qualified(parseSubject(alias, context));
+    found.set(subject, [...(found.get(subject) ?? []), scope]);
+  }
+  for (const names of found.values()) names.sort();
+  return found;
+}
+
+function listedView(row: Row, aliases: Aliases, profile: Profile): JsonObject {
+  const names = aliases.get(row.subject);
+  return { ...versionView(row, profile), ...(names === undefined ? {} : { aliases: names }) };
+}
+
 function hasRule(row: Row, type: string): boolean {
   return ['migrationRules', 'domainRules', 'encodingRules'].some((kind) => {
     const rules = row.entity.ruleSet?.[kind];
@@ -54,13 +83,15 @@ function hasRule(row: Row, type: string): boolean {
   });
 }
 
-function listSchemas(call: Call): readonly Row[] {
+function listSchemas(call: Call, aliases: Aliases): readonly Row[] {
   const { registry, query } = call;
   const { index } = registry;
   const withDeleted = flag(query, 'deleted');
-  const ruleTypes = query.getAll('ruleType');
+  const ruleTypes = query.getAll('ruleType').filter((type) => type !== '');
   const rows: Row[] = [];
-  for (const subject of subjectsWith(call, query.get('subjectPrefix') ?? ':*:')) {
+  const named = subjectsWith(call, prefixOf(call), index.subjects);
+  const listed = aliases.size === 0 ? named : [...new Set([...named, ...aliases.keys()])].sort();
+  for (const subject of listed) {
     const latest = index.latest(subject, withDeleted);
     if (latest === undefined) continue;
     rows.push(
@@ -78,14 +109,17 @@ export const SCHEMA_ROUTES: readonly Route[] = [
   {
     method: 'GET',
     path: '/schemas',
-    answer: (call) => ({ json: listSchemas(call).map((row) => versionView(row, call.profile)) }),
+    answer: (call) => {
+      const aliases = aliasesWith(call);
+      return { json: listSchemas(call, aliases).map((row) => listedView(row, aliases, call.profile)) };
+    },
   },
   {
     method: 'GET',
     path: '/schemas/ids/{id}',
     answer: async (call) => {
       const row = rowOf(call);
-      const view = await formatted(call, row, idView(row, call.profile));
+      const view = await shown(call, row, idView(row, call.profile));
       return {
         json: flag(call.query, 'fetchMaxId') ? { ...view, maxId: call.registry.index.idMax(contextOf(call)) } : view,
       };
@@ -122,7 +156,9 @@ export const SCHEMA_ROUTES: readonly Route[] = [
     answer: async (call) => {
       const rows = guidRows(call);
       const row = rows.find((each) => !each.deleted) ?? (rows[0] as Row);
-      return { json: await formatted(call, row, idView(row, call.profile)) };
+      // A GUID is of a schema wherever it is registered, so no place is told.
+      const { subject: _subject, version: _version, ...view } = idView(row, call.profile);
+      return { json: await formatted(call, row, view) };
     },
   },
   {

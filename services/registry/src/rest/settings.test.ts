@@ -219,6 +219,41 @@ describe('levels', () => {
     expect((await api.call('POST /subjects/g/versions', { schema: wide, ...(major('2') as object) })).status).toBe(200);
   });
 
+  it('with validateFields: what is reserved is no field, and stays reserved', async () => {
+    api = await startSchemaApi();
+    await api.call('PUT /config', { compatibility: 'NONE', validateFields: true });
+    const reserves = (names: string) => ({ metadata: { properties: { 'confluent:reserved': names } } });
+    const found = async (subject: string, body: object): Promise<unknown> => {
+      const { messages } = (await api.call(`POST /compatibility/subjects/${subject}/versions?verbose=true`, body)).body;
+      const reply = await api.call(`POST /subjects/${subject}/versions`, body);
+      expect(reply.body.error_code).toBe(messages.length === 0 ? undefined : 40901);
+      return messages.map((message: string) => /errorType:'(\w+)'|validateFields: '(true)'/.exec(message)?.slice(1));
+    };
+    const told = [undefined, 'true'];
+    const conflict = ['FIELD_CONFLICTS_WITH_RESERVED_FIELD', undefined];
+    for (const [schemaType, text] of [
+      ['AVRO', narrow],
+      ['JSON', '{"type":"object","properties":{"a":{"type":"string"}}}'],
+      ['PROTOBUF', 'syntax = "proto3"; message R { string a = 1; }'],
+    ] as const) {
+      const body = { schema: text, schemaType };
+      expect(await found(schemaType, { ...body, ...reserves('b, a') })).toEqual([conflict, told]);
+      expect(await found(schemaType, { ...body, ...reserves('b,c') })).toEqual([]);
+      expect(await found(schemaType, { ...body, ...reserves('b') })).toEqual([
+        ['RESERVED_FIELD_REMOVED', undefined],
+        told,
+      ]);
+      expect(await found(schemaType, { ...body, ...reserves('b,c,d') })).toEqual([]);
+    }
+    // Off: nobody looks. A default that is none is looked for where new schemas are validated.
+    await api.call('PUT /config', { validateFields: false });
+    expect((await api.call('POST /subjects/AVRO/versions', { schema: narrow, ...reserves('a') })).status).toBe(200);
+    const wrong = { schema: schema('{"name":"n","type":"int","default":"x"}') };
+    expect((await api.call('POST /subjects/d/versions', wrong)).status).toBe(200);
+    await api.call('PUT /config', { validateNewSchemas: true });
+    expect((await api.call('POST /subjects/e/versions', wrong)).body.error_code).toBe(42201);
+  });
+
   it('are told verbosely, and what is no schema too', async () => {
     api = await startSchemaApi();
     const path = 'POST /compatibility/subjects/s/versions/latest';

@@ -1,20 +1,20 @@
-/** /subjects: versions of subjects, registering, finding, deleting, tags. */
-import { isObject, type Json, type JsonObject, type Row } from '../core/subjects/entity.ts';
-import { refuse } from '../core/subjects/errors.ts';
+/** /subjects: versions of subjects, registering, finding, deleting. */
+import { isObject, type Row } from '../core/subjects/entity.ts';
+import { refuse, SchemaApiError } from '../core/subjects/errors.ts';
 import { DEFAULT_CONTEXT, parseSubject, qualified, type SubjectName } from '../core/subjects/names.ts';
 import { findPresent, readGiven } from '../core/subjects/registration.ts';
 import type { RequestWork } from '../core/subjects/request-work.ts';
-import { define, mergeMetadata } from '../core/subjects/settings.ts';
-import { formatted, formattedText } from './formats.ts';
+import { formatted, formattedText, shown } from './formats.ts';
 import { flag, page, parseVersion, readSchemaRequest } from './request.ts';
 import { type Call, type Route, subjectOf } from './router.ts';
+import { readRegistration } from './tag-changes.ts';
 import { registeredView, versionView } from './views.ts';
 
 const SUBJECTS_MAX = 100_000;
 const VERSIONS_MAX = 20_000;
 
 /** The version that a path names. Throws 40401, 40402, 42202. */
-function versionOf(call: Call, withDeleted = flag(call.query, 'deleted')): Row {
+export function versionOf(call: Call, withDeleted = flag(call.query, 'deleted')): Row {
   const subject = subjectOf(call);
   const version = parseVersion(call.params['version'] ?? '');
   const name = qualified(subject);
@@ -32,9 +32,8 @@ function requireSubjectThere(call: Call, subject: SubjectName, withDeleted: bool
   return there;
 }
 
-/** Subjects whose name begins so: ":*:" asks all contexts, ":.ctx:a" one of them. */
-export function subjectsWith(call: Call, prefix: string): readonly string[] {
-  const { subjects } = call.registry.index;
+/** Those of the subjects whose name begins so: ":*:" asks all contexts, ":.ctx:a" one of them. */
+export function subjectsWith(call: Call, prefix: string, subjects: readonly string[]): readonly string[] {
   const ofContext = call.context === DEFAULT_CONTEXT ? undefined : call.context;
   if (prefix.startsWith(':*:')) {
     const rest = prefix.slice(3);
@@ -58,7 +57,7 @@ function wanted(rows: readonly Row[], query: URLSearchParams): readonly Row[] {
 
 function listSubjects(call: Call): readonly string[] {
   const { registry, query } = call;
-  const named = subjectsWith(call, query.get('subjectPrefix') ?? ':*:');
+  const named = subjectsWith(call, query.get('subjectPrefix') ?? ':*:', registry.index.subjects);
   const isDeletedOnly = flag(query, 'deletedOnly');
   return page(
     named.filter((subject) => {
@@ -108,54 +107,6 @@ function findSchema(call: Call, work: RequestWork): Row {
   return found;
 }
 
-/** A new version with tags added and removed: {tagsToAdd: [{schemaEntity: {entityPath}, tags}], tagsToRemove}. */
-async function changeTags(call: Call): Promise<JsonObject> {
-  const row = versionOf(call, false);
-  const before = row.entity.metadata?.['tags'];
-  const tags: Record<string, Json> = isObject(before) ? { ...before } : {};
-  for (const { path, names } of tagChanges(call.body['tagsToAdd']))
-    define(tags, path, [...new Set([...tagsAt(tags, path), ...names])]);
-  for (const { path, names } of tagChanges(call.body['tagsToRemove'])) {
-    const left = tagsAt(tags, path).filter((tag) => !names.includes(tag));
-    if (left.length === 0) delete tags[path];
-    else define(tags, path, left);
-  }
-  const { schema, schemaType, references, ruleSet } = row.entity;
-  const { tags: _tags, ...others } = row.entity.metadata ?? {};
-  const request = {
-    schema,
-    schemaType,
-    references,
-    metadata: mergeMetadata(others, { tags }),
-    ruleSet,
-    normalize: undefined,
-    id: undefined,
-    version:
-      typeof call.body['newVersion'] === 'number' && call.body['newVersion'] > 0 ? call.body['newVersion'] : undefined,
-    extra: row.extra,
-  };
-  return versionView(await call.registry.register(parseSubject(row.subject), request), call.profile);
-}
-
-function tagsAt(tags: Record<string, Json>, path: string): readonly string[] {
-  const at = Object.hasOwn(tags, path) ? tags[path] : undefined;
-  return Array.isArray(at) ? (at as readonly string[]) : [];
-}
-
-function tagChanges(value: Json | undefined): { path: string; names: readonly string[] }[] {
-  if (value === undefined || value === null) return [];
-  if (!Array.isArray(value)) throw refuse.badRequest('tagsToAdd and tagsToRemove must be lists');
-  return (value as readonly Json[]).map((item) => {
-    const entity = isObject(item) ? item['schemaEntity'] : undefined;
-    const path = isObject(entity) ? entity['entityPath'] : undefined;
-    const names = isObject(item) ? item['tags'] : undefined;
-    const areTexts = Array.isArray(names) && names.every((name) => typeof name === 'string');
-    if (typeof path !== 'string' || !areTexts)
-      throw refuse.badRequest('a change of tags must have schemaEntity.entityPath and tags');
-    return { path, names: names as readonly string[] };
-  });
-}
-
 const VERSION = '/subjects/{subject}/versions/{version}';
 
 export const SUBJECT_ROUTES: readonly Route[] = [
@@ -165,8 +116,13 @@ export const SUBJECT_ROUTES: readonly Route[] = [
     method: 'POST',
     path: '/subjects/{subject}/versions',
     answer: async (call) => {
-      const request = readSchemaRequest(call.body, call.query);
-      const row = await call.registry.register(subjectOf(call), request);
+      if (call.profile.hasForce && flag(call.query, 'force'))
+        throw new SchemaApiError(
+          422,
+          'force of a registration is not offered; set the compatibility or the mode of the subject instead',
+        );
+      const subject = subjectOf(call);
+      const row = await call.registry.register(subject, await readRegistration(call, subject));
       return { json: await formatted(call, row, registeredView(row, call.profile)) };
     },
   },
@@ -190,7 +146,7 @@ export const SUBJECT_ROUTES: readonly Route[] = [
     path: VERSION,
     answer: async (call) => {
       const row = versionOf(call);
-      return { json: await formatted(call, row, versionView(row, call.profile)) };
+      return { json: await shown(call, row, versionView(row, call.profile)) };
     },
   },
   {
@@ -220,7 +176,6 @@ export const SUBJECT_ROUTES: readonly Route[] = [
       return { json: page(ids, call.query, VERSIONS_MAX) };
     },
   },
-  { method: 'POST', path: `${VERSION}/tags`, answer: async (call) => ({ json: await changeTags(call) }) },
   {
     method: 'GET',
     path: '/subjects/{subject}/metadata',

@@ -1,11 +1,12 @@
 /**
  * Which pairs a level implies, and the texts in which it is told that they do not fit.
  *
- * Owns levels, groups and the messages' form. Does not own how one pair is judged (@freshet/schemas). Pure.
+ * Owns levels, groups, reserved fields and the messages' form. Does not own how one pair is judged (@freshet/schemas). Pure.
  */
 import type { Incompatibility } from '@freshet/schemas/schema.ts';
 import type { Row, SchemaEntity } from './entity.ts';
 import { isObject } from './entity.ts';
+import { refuse } from './errors.ts';
 import type { RequestWork } from './request-work.ts';
 import type { SchemaIndex } from './schema-index.ts';
 import { sourceOf } from './schema-reader.ts';
@@ -32,24 +33,70 @@ export function comparedWith(rows: readonly Row[], entity: SchemaEntity, config:
   return level.endsWith('_TRANSITIVE') ? same : same.slice(0, 1);
 }
 
+/** A schema as it would be kept, and what reading it takes. */
+export interface NewSchema {
+  readonly entity: SchemaEntity;
+  readonly source: SchemaSource;
+}
+
+/** What a new schema is held against: the versions that it is judged with, newest first, and the one before it. */
+export interface Earlier {
+  readonly rows: readonly Row[];
+  readonly previous: Row | undefined;
+}
+
 /**
  * Why the new schema does not fit the versions, in the API's form; stops at the first version that it does not fit.
- * Empty: it fits. Throws what reading throws, 42209 when judging takes more than the limits, and WorkNeeded.
+ * Empty: it fits. Throws what reading throws, 42203 for the policy LOGICAL, 42209 when judging takes more than the limits, and
+ * WorkNeeded.
  */
-export function findMessages(judgement: Judgement, now: SchemaSource, rows: readonly Row[]): string[] {
-  const level = levelOf(judgement.config);
-  if (level === 'NONE') return [];
-  const first = firstUnfit(judgement, now, rows);
-  if (first === undefined) return [];
-  const { row, found } = first;
+export function findMessages(judgement: Judgement, now: NewSchema, { rows, previous }: Earlier): string[] {
+  const { config } = judgement;
+  // A config that was kept before the policy was refused, or imported: nothing is judged by less than it asks for.
+  if (config?.['compatibilityPolicy'] === 'LOGICAL') throw refuse.noLogicalPolicy();
+  const level = levelOf(config);
+  const validatesFields = config?.['validateFields'] === true;
+  const messages = (validatesFields ? findReserved(judgement.work, now, previous) : []).map(messageOf);
+  const first = level === 'NONE' ? undefined : firstUnfit(judgement, now.source, rows);
+  if (first !== undefined) {
+    messages.push(...first.found.map(messageOf));
+    messages.push(`{oldSchemaVersion: ${first.row.version}}`, `{oldSchema: '${first.row.entity.schema}'}`);
+  }
+  if (messages.length > 0) messages.push(`{validateFields: '${validatesFields}', compatibility: '${level}'}`);
+  return messages;
+}
+
+function messageOf({ type, path, message }: Incompatibility): string {
+  return `{errorType:'${type}', description:'${message}', additionalInfo:'${path}'}`;
+}
+
+/** The property of metadata that names fields which a schema must not have, with commas in between. */
+const RESERVED = 'confluent:reserved';
+
+/** A reserved field must not be a field, and stays reserved. */
+function findReserved(work: RequestWork, { entity, source }: NewSchema, previous: Row | undefined): Incompatibility[] {
+  const now = reservedFields(entity);
+  const before = previous === undefined ? [] : reservedFields(previous.entity);
+  const gone = before.filter((name) => !now.includes(name));
+  const taken = now.length === 0 ? [] : work.findFields(source, now);
   return [
-    ...found.map(
-      ({ type, path, message }) => `{errorType:'${type}', description:'${message}', additionalInfo:'${path}'}`,
-    ),
-    `{oldSchemaVersion: ${row.version}}`,
-    `{oldSchema: '${row.entity.schema}'}`,
-    `{validateFields: '${judgement.config?.['validateFields'] === true}', compatibility: '${level}'}`,
+    ...gone.map((name) => ({
+      type: 'RESERVED_FIELD_REMOVED',
+      path: name,
+      message: `The new schema has reserved field ${name} removed from its metadata which is present in the old schema's metadata.`,
+    })),
+    ...taken.map((name) => ({
+      type: 'FIELD_CONFLICTS_WITH_RESERVED_FIELD',
+      path: name,
+      message: `The new schema has field that conflicts with the reserved field ${name}.`,
+    })),
   ];
+}
+
+function reservedFields(entity: SchemaEntity): readonly string[] {
+  const names = propertyOf(entity, RESERVED);
+  if (typeof names !== 'string') return [];
+  return [...new Set(names.split(',').map((name) => name.trim()))].filter((name) => name !== '');
 }
 
 interface Unfit {

@@ -65,6 +65,12 @@ export const refuse = {
       42203,
       'Invalid compatibility level. Valid values are none, backward, forward, full, backward_transitive, forward_transitive, and full_transitive',
     ),
+  // The code with which Confluent's registry refuses LOGICAL beside a level that it cannot be had with.
+  noLogicalPolicy: () =>
+    new SchemaApiError(
+      42203,
+      'compatibilityPolicy LOGICAL is not offered: it also judges by the types of Flink and Iceberg, which this registry does not derive; set STRICT or LENIENT',
+    ),
   invalidMode: (names: readonly string[]) =>
     new SchemaApiError(42204, `Invalid mode. Valid values are ${names.join(', ').toLowerCase()}`),
   notPermitted: (why: string) => new SchemaApiError(42205, why),

@@ -6,7 +6,7 @@
  */
 
 import type { SchemaType } from '@freshet/schemas/schema.ts';
-import { comparedWith, findMessages } from './compatibility.ts';
+import { comparedWith, findMessages, type NewSchema } from './compatibility.ts';
 import { fingerprintOf, guidOf, type JsonObject, type Row, type SchemaEntity, type SchemaReference } from './entity.ts';
 import { refuse } from './errors.ts';
 import { qualified, type SubjectName } from './names.ts';
@@ -14,7 +14,6 @@ import { ID_MAX, type StoredRecord } from './records.ts';
 import type { RequestWork } from './request-work.ts';
 import type { SchemaIndex } from './schema-index.ts';
 import { resolveReferences, sourceOf } from './schema-reader.ts';
-import type { SchemaSource } from './schema-work.ts';
 import { type Config, mergeMetadata, mergeRuleSets } from './settings.ts';
 import type { Decision, RegistryLimits } from './subject-registry.ts';
 
@@ -43,11 +42,6 @@ export interface Registering {
   readonly index: SchemaIndex;
   readonly work: RequestWork;
   readonly limits: RegistryLimits;
-}
-
-interface Read {
-  readonly entity: SchemaEntity;
-  readonly source: SchemaSource;
 }
 
 /** Decides a registration at `ts`, ms since the epoch. Throws SchemaApiError, WorkNeeded. */
@@ -102,7 +96,7 @@ export function readGiven(
   given: GivenSchema,
   config: Config | undefined,
   isRegistered: boolean,
-): Read {
+): NewSchema {
   const previous = index.latest(qualified(subject));
   let { schema, schemaType, references } = given;
   if (schema === undefined || schema === '') {
@@ -118,7 +112,7 @@ export function readGiven(
     metadata: mergeMetadata(mergeMetadata(config?.['defaultMetadata'], own), config?.['overrideMetadata']),
     ruleSet: mergeRuleSets(mergeRuleSets(config?.['defaultRuleSet'], ownRules), config?.['overrideRuleSet']),
   };
-  const source = sourceOf(index, subject.context, written, config?.['validateFields'] === true);
+  const source = sourceOf(index, subject.context, written, config?.['validateNewSchemas'] === true);
   const texts = work.read(source);
   const normalize = given.normalize ?? config?.['normalize'] === true;
   return { entity: { ...written, schema: normalize ? texts.normalized : texts.canonical }, source };
@@ -164,12 +158,12 @@ function requireMode(subject: SubjectName, mode: string, request: RegistrationRe
     throw refuse.notPermitted(`Subject ${subject.name} is not in read-write mode`);
 }
 
-function requireCompatible(on: Registering, subject: SubjectName, read: Read, config: Config | undefined): void {
+function requireCompatible(on: Registering, subject: SubjectName, read: NewSchema, config: Config | undefined): void {
   const { index, work } = on;
   const live = index.rowsOf(qualified(subject)).filter((row) => !row.deleted);
   const rows = comparedWith(live, read.entity, config);
   const judgement = { index, work, context: subject.context, config };
-  const messages = findMessages(judgement, read.source, rows);
+  const messages = findMessages(judgement, read, { rows, previous: live.at(-1) });
   if (messages.length > 0) throw refuse.incompatible(subject.name, messages);
 }
 

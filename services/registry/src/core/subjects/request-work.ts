@@ -10,6 +10,7 @@
  * takes. Pure.
  */
 import { type Incompatibility, InvalidSchema, SCHEMA_LIMITS, type SchemaLimits } from '@freshet/schemas/schema.ts';
+import type { TagChange, TaggedPlace } from '@freshet/schemas/tags.ts';
 import { refuse, SchemaApiError } from './errors.ts';
 import { asRefusal } from './schema-reader.ts';
 import {
@@ -18,6 +19,7 @@ import {
   type Engines,
   type JudgeWork,
   type ParsedCache,
+  type SchemaForm,
   type SchemaSource,
   type SchemaTexts,
   type SchemaWork,
@@ -77,9 +79,24 @@ export class RequestWork {
     return this.#resultOf({ kind: 'READ', source });
   }
 
-  /** The descriptor of a Protobuf schema. Throws 42201, 42209, WorkNeeded. */
-  describe(source: SchemaSource): string | undefined {
-    return this.#resultOf({ kind: 'DESCRIBE', source });
+  /** A schema in another form; undefined where it has none. Throws 42201, 42209, WorkNeeded. */
+  describe(source: SchemaSource, form: SchemaForm): string | undefined {
+    return this.#resultOf({ kind: 'DESCRIBE', source, form });
+  }
+
+  /** Those of the names that a schema has a field of. Throws 42201, 42209, WorkNeeded. */
+  findFields(source: SchemaSource, names: readonly string[]): readonly string[] {
+    return this.#resultOf({ kind: 'FIND_FIELDS', source, names });
+  }
+
+  /** What has tags in a schema's text, and which. Throws 42201, 42209, WorkNeeded. */
+  findTags(source: SchemaSource): readonly TaggedPlace[] {
+    return this.#resultOf({ kind: 'FIND_TAGS', source });
+  }
+
+  /** A schema's text with its tags changed. Throws 42201 for a place that is not there, 42209, WorkNeeded. */
+  changeTags(source: SchemaSource, changes: readonly TagChange[]): string {
+    return this.#resultOf({ kind: 'CHANGE_TAGS', source, changes });
   }
 
   /**
@@ -164,6 +181,10 @@ export class RequestWork {
   }
 
   #keyOf(work: SchemaWork): string {
+    if (work.kind === 'DESCRIBE') return `${work.kind}:${work.form}:${this.#numberOf(work.source)}`;
+    if (work.kind === 'FIND_FIELDS') return `${work.kind}:${this.#numberOf(work.source)}:${work.names.join()}`;
+    if (work.kind === 'CHANGE_TAGS')
+      return `${work.kind}:${this.#numberOf(work.source)}:${JSON.stringify(work.changes)}`;
     if (work.kind !== 'JUDGE') return `${work.kind}:${this.#numberOf(work.source)}`;
     const { now, old, policy, backward, forward } = work;
     return `JUDGE:${this.#numberOf(now)}:${this.#numberOf(old)}:${policy}:${backward}:${forward}`;

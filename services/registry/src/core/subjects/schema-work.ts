@@ -15,6 +15,7 @@ import type {
   SchemaLimits,
   SchemaType,
 } from '@freshet/schemas/schema.ts';
+import type { TagChange, TaggedPlace } from '@freshet/schemas/tags.ts';
 import { refuse } from './errors.ts';
 
 export type Engines = ReadonlyMap<SchemaType, SchemaEngine>;
@@ -42,10 +43,34 @@ export interface ReadWork {
   readonly source: SchemaSource;
 }
 
-/** The descriptor of a Protobuf schema, in base64; undefined for what has none. */
+/** Another form of a schema than its text: Protobuf's descriptor in base64, Avro's text with what it references. */
+export type SchemaForm = 'serialized' | 'resolved';
+
+/** A schema in another form; undefined for a kind of schema that has none. */
 export interface DescribeWork {
   readonly kind: 'DESCRIBE';
   readonly source: SchemaSource;
+  readonly form: SchemaForm;
+}
+
+/** Those of the names that the schema has a field of. */
+export interface FindFieldsWork {
+  readonly kind: 'FIND_FIELDS';
+  readonly source: SchemaSource;
+  readonly names: readonly string[];
+}
+
+/** What has tags in the text, and which. */
+export interface FindTagsWork {
+  readonly kind: 'FIND_TAGS';
+  readonly source: SchemaSource;
+}
+
+/** The text with its tags changed. */
+export interface ChangeTagsWork {
+  readonly kind: 'CHANGE_TAGS';
+  readonly source: SchemaSource;
+  readonly changes: readonly TagChange[];
 }
 
 export interface JudgeWork {
@@ -58,12 +83,15 @@ export interface JudgeWork {
   readonly forward: boolean;
 }
 
-export type SchemaWork = ReadWork | DescribeWork | JudgeWork;
+export type SchemaWork = ReadWork | DescribeWork | FindFieldsWork | FindTagsWork | ChangeTagsWork | JudgeWork;
 
 /** What a piece of work gives. */
 export interface WorkResults {
   readonly READ: SchemaTexts;
   readonly DESCRIBE: string | undefined;
+  readonly FIND_FIELDS: readonly string[];
+  readonly FIND_TAGS: readonly TaggedPlace[];
+  readonly CHANGE_TAGS: string;
   readonly JUDGE: readonly Incompatibility[];
 }
 
@@ -104,8 +132,17 @@ export function doWork(
     }
     case 'DESCRIBE': {
       const parsed = cache.read(engines, work.source);
-      return 'serialized' in parsed ? (parsed as WithDescriptor).serialized : undefined;
+      return work.form in parsed ? (parsed as ParsedSchema & Record<SchemaForm, string>)[work.form] : undefined;
     }
+    case 'FIND_FIELDS': {
+      const parsed = cache.read(engines, work.source);
+      const engine = engineOf(engines, work.source.type);
+      return work.names.filter((name) => engine.hasField(parsed, name));
+    }
+    case 'FIND_TAGS':
+      return engineOf(engines, work.source.type).findTags(cache.read(engines, work.source));
+    case 'CHANGE_TAGS':
+      return engineOf(engines, work.source.type).changeTags(work.source.text, work.changes);
     case 'JUDGE': {
       const { policy, backward, forward } = work;
       const now = cache.read(engines, work.now);
@@ -117,12 +154,6 @@ export function doWork(
       return found.slice(0, TOLD_MAX);
     }
   }
-}
-
-/** A Protobuf schema that was read: its engine can give its descriptor. */
-interface WithDescriptor extends ParsedSchema {
-  /** Base64 of the FileDescriptorProto. */
-  readonly serialized: string;
 }
 
 export function engineOf(engines: Engines, type: SchemaType): SchemaEngine {

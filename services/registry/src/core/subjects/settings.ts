@@ -27,15 +27,15 @@ export const DEFAULT_MODE: Mode = 'READWRITE';
 /** The settings of a scope, as they are kept: `compatibilityLevel` and what else was set. */
 export type Config = JsonObject;
 
-const BOOLEANS = ['normalize', 'validateFields', 'validateRules'];
+const BOOLEANS = ['normalize', 'validateFields', 'validateNewSchemas', 'validateRules'];
 const TEXTS = ['alias', 'compatibilityGroup'];
-const POLICIES = ['STRICT', 'LENIENT', 'LOGICAL'];
+const POLICIES = ['STRICT', 'LENIENT'];
 
 export function levelOf(config: Config | undefined): Level {
   return (config?.['compatibilityLevel'] as Level | undefined) ?? DEFAULT_LEVEL;
 }
 
-/** Reads the body of PUT /config. Throws 42203 for a level that there is not, 42210 for no rule set, 400 for another wrong value. */
+/** Reads the body of PUT /config. Throws 42203 for a level that there is not and for the policy LOGICAL, 42210 for no rule set, 400 for another wrong value. */
 export function readConfigUpdate(body: JsonObject): JsonObject {
   const update: Record<string, Json> = {};
   for (const [key, value] of Object.entries(body)) {
@@ -54,6 +54,7 @@ export function readConfigUpdate(body: JsonObject): JsonObject {
 function checkSetting(key: string, value: Json): void {
   if (BOOLEANS.includes(key) && typeof value !== 'boolean') throw refuse.badRequest(`${key} must be true or false`);
   if (TEXTS.includes(key) && typeof value !== 'string') throw refuse.badRequest(`${key} must be a string`);
+  if (key === 'compatibilityPolicy' && value === 'LOGICAL') throw refuse.noLogicalPolicy();
   if (key === 'compatibilityPolicy' && !POLICIES.includes(value as string))
     throw refuse.badRequest(`compatibilityPolicy must be one of ${POLICIES.join(', ')}`);
   if (/^(default|override)(Metadata|RuleSet)$/.test(key) && !isObject(value))
@@ -94,11 +95,14 @@ export function checkMetadata(metadata: JsonObject): void {
     throw refuse.badRequest('metadata.sensitive must be a list of strings');
 }
 
+/** The lists of rules that a rule set has. */
+export const RULE_KINDS = ['migrationRules', 'domainRules', 'encodingRules'] as const;
+
 const MIGRATION_MODES = ['UPGRADE', 'DOWNGRADE', 'UPDOWN'];
 
 /** Throws 42210 when it is no rule set. */
 export function checkRuleSet(ruleSet: JsonObject): void {
-  for (const kind of ['migrationRules', 'domainRules', 'encodingRules']) {
+  for (const kind of RULE_KINDS) {
     const rules = ruleSet[kind];
     if (rules === undefined || rules === null) continue;
     if (!Array.isArray(rules)) throw refuse.invalidRuleSet(`${kind} must be a list of rules`);
@@ -142,7 +146,7 @@ export function mergeRuleSets(first: Json | undefined, second: Json | undefined)
   if (!isObject(first)) return isObject(second) ? second : undefined;
   if (!isObject(second)) return first;
   const merged: Record<string, Json> = { ...first, ...second };
-  for (const kind of ['migrationRules', 'domainRules', 'encodingRules']) {
+  for (const kind of RULE_KINDS) {
     const [a, b] = [first[kind], second[kind]];
     if (!Array.isArray(a) || !Array.isArray(b)) continue;
     const nameOf = (rule: Json): Json | undefined => (isObject(rule) ? rule['name'] : undefined);
@@ -150,6 +154,20 @@ export function mergeRuleSets(first: Json | undefined, second: Json | undefined)
     merged[kind] = [...(a as readonly Json[]).filter((rule) => !names.has(nameOf(rule))), ...(b as readonly Json[])];
   }
   return merged;
+}
+
+/** A rule set without the rules of these names. */
+export function withoutRules(ruleSet: JsonObject | undefined, names: readonly string[]): JsonObject | undefined {
+  if (ruleSet === undefined) return undefined;
+  const left: Record<string, Json> = { ...ruleSet };
+  for (const kind of RULE_KINDS) {
+    const rules = ruleSet[kind];
+    if (!Array.isArray(rules)) continue;
+    left[kind] = (rules as readonly Json[]).filter(
+      (rule) => !(isObject(rule) && names.includes(rule['name'] as string)),
+    );
+  }
+  return left;
 }
 
 /** Sets a property of any name, "__proto__" included, and only that. */

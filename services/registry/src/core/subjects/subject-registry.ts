@@ -224,16 +224,20 @@ export class SubjectRegistry {
     });
   }
 
-  /** Removes the mode of a scope, and with `recursive` those of all subjects in it. Throws 40401 when it has none. */
-  deleteMode(scope: SubjectName, recursive: boolean): Promise<Mode> {
+  /**
+   * Removes the mode of a scope, and with `recursive` those of all subjects of a context; resolves with what the scope's own
+   * was. Throws 40401 when it has none, unless `recursive` asks for what is below.
+   */
+  deleteMode(scope: SubjectName, recursive: boolean): Promise<Mode | undefined> {
     return this.#mutate(() => {
       const key = scopeKey(scope);
       const mode = this.#index.modeOf(key);
-      const below = recursive ? this.#index.modeScopes.filter((each) => each !== key && isWithin(each, scope)) : [];
-      if (mode === undefined && key !== GLOBAL_KEY && below.length === 0)
-        throw refuse.subjectNotFound(scope.name || key);
+      // A subject has nothing below it; what lies beside it in its context is not its own.
+      const hasBelow = recursive && scope.name === '';
+      const below = hasBelow ? this.#index.modeScopes.filter((each) => each !== key && isWithin(each, scope)) : [];
+      if (mode === undefined && key !== GLOBAL_KEY && !hasBelow) throw refuse.subjectNotFound(scope.name || key);
       const records = [key, ...below].map((each): StoredRecord => ({ kind: 'MODE', scope: each, mode: undefined }));
-      return { records, answer: mode ?? this.#index.modeInScope(scope) };
+      return { records, answer: mode ?? (key === GLOBAL_KEY ? this.#index.modeInScope(scope) : undefined) };
     });
   }
 
