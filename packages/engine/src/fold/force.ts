@@ -121,7 +121,7 @@ export class Force {
       case RecordKind.DEFINITIONS: {
         // A copy: what protobuf-es decodes refers to the bytes, and the record is only lent.
         const { kind } = fromBinary(LogRecordSchema, entry.record.slice());
-        if (kind.case === 'definitions') this.#define(kind.value);
+        if (kind.case === 'definitions') this.#define(kind.value, entry.offset);
         return true;
       }
       case RecordKind.ERASE: {
@@ -281,6 +281,7 @@ export class Force {
     instance.close();
     const fresh = this.#begin(view, completeAt === undefined ? undefined : offset + 1);
     fresh.build = build;
+    fresh.versionsFrom = instance.versionsFrom;
     const isSuccessor = this.successors.get(view.viewId) === instance;
     (isSuccessor ? this.successors : this.views).set(view.viewId, fresh);
     this.#indexRoutes();
@@ -294,6 +295,7 @@ export class Force {
     const { view } = instance;
     instance.close();
     const fresh = this.#begin(view);
+    fresh.versionsFrom = instance.versionsFrom;
     const storage = { cold: this.#cold, use: this.use };
     fresh.build = { ...build, tables: tables?.restarted(fresh.number, tables.eventsFrom, storage) };
     this.views.set(view.viewId, fresh);
@@ -341,11 +343,11 @@ export class Force {
       this.successors.delete(viewId);
     }
     if (!this.tables.endSnapshot(number)) return;
-    for (const instance of this.views.values()) if (instance.awaitsTables) this.#startJoined(instance);
+    for (const instance of this.views.values()) if (instance.awaitsTables) this.#startJoined(instance, offset);
     this.#indexRoutes();
   }
 
-  #define(definitions: DefinitionSet): void {
+  #define(definitions: DefinitionSet, offset: number): void {
     if (Number(definitions.generation) <= this.generation) return;
     this.definitions = definitions;
     for (const { route, source } of definitions.routes) {
@@ -361,16 +363,16 @@ export class Force {
     }
     this.tables.join(joinedRoutes(definitions));
     for (const viewId of [...wanted.keys()].sort()) {
-      if (!this.views.has(viewId)) this.views.set(viewId, this.#bringIntoForce(must(wanted.get(viewId))));
+      if (!this.views.has(viewId)) this.views.set(viewId, this.#bringIntoForce(must(wanted.get(viewId)), offset));
     }
     this.#indexRoutes();
   }
 
   /** A view that new definitions are the first to name. */
-  #bringIntoForce(plan: ViewPlan): ViewInstance {
+  #bringIntoForce(plan: ViewPlan, offset: number): ViewInstance {
     const view = checkedView(plan);
     const instance = this.#begin(view);
-    if (view.joins.length > 0) return this.#startJoined(instance);
+    if (view.joins.length > 0) return this.#startJoined(instance, offset);
     const route = this.routes.get(plan.route);
     // Nothing of the route can have been missed before it began.
     if (route === undefined) return instance;
@@ -379,15 +381,16 @@ export class Force {
   }
 
   /**
-   * Starts an instance that joins tables, or lets it wait for them. It is fed live when the
+   * Starts an instance that joins tables, by the record at the offset, or lets it wait for them. It is fed live when the
    * tables are there and nothing of its route can have been missed; else it is built.
    */
-  #startJoined(instance: ViewInstance): ViewInstance {
+  #startJoined(instance: ViewInstance, offset: number): ViewInstance {
     const { view, number } = instance;
     const route = this.routes.get(view.plan.route);
     const ready = readyRoutes(view, this.routes);
     instance.awaitsTables = ready === undefined;
     if (ready === undefined) return instance;
+    instance.versionsFrom = offset;
     if (route === undefined && this.tables.have(view)) return instance;
     const tables = BuildTables.begin(ready, number, route?.beginOffset, { cold: this.#cold, use: this.use });
     instance.build = { position: tables.position, route: new RouteProgress(view.plan.route), tables };
@@ -400,7 +403,7 @@ export class Force {
    */
   #restartJoined(next: ViewInstance, before: ViewInstance, offset: number): void {
     const tables = before.build?.tables?.restarted(next.number, offset, { cold: this.#cold, use: this.use });
-    if (tables === undefined) this.#startJoined(next);
+    if (tables === undefined) this.#startJoined(next, offset);
     else next.build = { position: tables.position, route: new RouteProgress(next.view.plan.route), tables };
   }
 

@@ -76,6 +76,11 @@ export class ViewInstance {
   build: Build | undefined;
   /** Nothing is folded yet: a table that it joins has not ended its first snapshot. */
   awaitsTables: boolean;
+  /**
+   * No row has a version below this offset. What a build joins old events with depends on when the view came into force (the S of
+   * docs/values.md): another life of the same view has other rows of the same events, and a version is one row for ever (R1).
+   */
+  versionsFrom: number;
   /** The position from which on there are rows to offer; undefined while built, or while its route's snapshot runs. */
   completeAt: number | undefined;
   /** Set once a later generation of the route has begun: a successor is fed in its stead. */
@@ -120,6 +125,7 @@ export class ViewInstance {
       };
     }
     this.awaitsTables = stored?.awaitsTables ?? false;
+    this.versionsFrom = Number(stored?.versionsFrom ?? 0);
     this.#tables = tables;
     this.#joins = view.joins.length === 0 ? undefined : new JoinReader();
     const joined = view.joins.reduce((count, { columns }) => count + columns.length, 0);
@@ -164,6 +170,7 @@ export class ViewInstance {
             },
           }),
       awaitsTables: this.awaitsTables,
+      versionsFrom: BigInt(this.versionsFrom),
       ...(completeAt === undefined ? {} : { completeAt: BigInt(completeAt) }),
       generation,
       successor,

@@ -181,6 +181,8 @@ type Step =
   | { readonly kind: 'delete' | 'repeat'; readonly route: number; readonly key: number }
   | { readonly kind: 'truncate' | 'begin' | 'end'; readonly route: number }
   | { readonly kind: 'define'; readonly views: readonly number[] }
+  /** The views go; a table is read anew, or as much of it as one row; and they come again. */
+  | { readonly kind: 'return'; readonly route: number; readonly key: number; readonly value: number }
   | { readonly kind: 'erase'; readonly user: number; readonly routes: readonly number[] }
   | { readonly kind: 'tick'; readonly gapS: number };
 
@@ -229,6 +231,15 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   {
     weight: 1,
     arbitrary: fc.record({
+      kind: fc.constant('return' as const),
+      route: table,
+      key: small,
+      value: fc.integer({ min: -1, max: 6 }),
+    }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({
       kind: fc.constant('erase' as const),
       user: fc.integer({ min: 0, max: 2 }),
       routes: fc.subarray([EVENTS, PROFILE], { minLength: 1 }),
@@ -268,6 +279,7 @@ class Writer {
   /** The user under which each row of the events lives now. */
   readonly #rows = new Map<number, number>();
   #definitions = 0n;
+  #named: readonly number[] = [];
   #sequence = 0n;
   #nowUs = START_US;
 
@@ -301,6 +313,13 @@ class Writer {
       case 'define':
         this.#define(one.views);
         return;
+      case 'return': {
+        const named = this.#named;
+        this.#define([]);
+        for (const kind of ['begin', 'table', 'end'] as const) this.#step({ ...one, kind });
+        this.#define(named);
+        return;
+      }
       case 'erase': {
         const { routes } = one;
         this.#add({ case: 'erase', value: { entity: '', entityKey: userKey(one.user), routes } as never });
@@ -413,6 +432,7 @@ class Writer {
 
   #define(views: readonly number[]): void {
     this.#definitions += 1n;
+    this.#named = views;
     const plans = views.map((index) => must(this.#views[index]).plan);
     const value: DefinitionSet = create(DefinitionSetSchema, {
       generation: this.#definitions,
