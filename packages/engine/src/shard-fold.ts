@@ -282,6 +282,11 @@ export class ShardFold {
     return this.#force.origin;
   }
 
+  /** The routes that must begin anew before views can be built, because the fold does not know what their tables were; ascending. */
+  waitingForRoutes(): number[] {
+    return this.#force.waitingForRoutes();
+  }
+
   /** The newest generation of a route that has begun in what was folded; 0: none. */
   routeGeneration(route: number): number {
     return this.#force.routes.get(route)?.generation ?? 0;

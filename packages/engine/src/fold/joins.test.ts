@@ -14,7 +14,7 @@ import { valueToProto } from '@freshet/values/value-codec.ts';
 import { describe, expect, it } from 'vitest';
 import { decodeRow } from '../rows/row-codec.ts';
 import { rowLayout, valuesAt } from '../rows/row-reader.ts';
-import type { FoldCommit, ShardFold } from '../shard-fold.ts';
+import { type FoldCommit, ShardFold } from '../shard-fold.ts';
 import { readVersion } from '../state/state-codec.ts';
 import {
   encodeRecord,
@@ -278,6 +278,68 @@ describe('joins', () => {
     fold.fold(log.entries);
     buildAll(fold, log);
     expect([versionOf(fold), valuesOf(fold, plan)]).toEqual([8, [1n, 10n]]);
+  });
+
+  it('R1: a fold that does not know what its tables were offers no rows that another one has otherwise', () => {
+    const plan = priced();
+    const log = new Script()
+      .add(define(1, plan))
+      .add(begin(2, 1))
+      .add(tableRow('a', 10n))
+      .add(snapshotEnd(2, 1))
+      .add(define(1, plan))
+      .add(begin(1, 1))
+      .add(snapshotEnd(1, 1))
+      .change({ sequence: 1, row: { s: 'a' } });
+    // The log of one begins behind the table.
+    const cold = new MemoryCold();
+    const whole = newFold();
+    let late = new ShardFold({ cold, cacheBytes: 1e9, origin: 4 });
+    const foldAll = (): void => {
+      for (const fold of [whole, late]) {
+        fold.fold(log.entries.slice(fold.position));
+        buildAll(fold, log);
+      }
+    };
+    foldAll();
+    expect(late.waitingForRoutes()).toEqual([]);
+    log
+      .add(begin(2, 2))
+      .add(tableRow('a', 70n, TABLE, 1, 2))
+      .add(snapshotEnd(2, 2))
+      .change({ sequence: 2, row: { s: 'a' } });
+    foldAll();
+    expect([versionOf(whole), valuesOf(whole, plan)]).toEqual([11, [2n, 80n]]);
+    expect([late.completeViews(), late.waitingForRoutes()]).toEqual([[], [1]]);
+    const commit = late.takeCommit();
+    cold.put(commit.puts);
+    late = newFold(cold, commit.meta);
+    expect([late.completeViews(), late.waitingForRoutes()]).toEqual([[], [1]]);
+    log
+      .add(begin(1, 2))
+      .change({ sequence: 1, generation: 2, row: { s: 'a' } })
+      .add(snapshotEnd(1, 2));
+    foldAll();
+    expect(late.waitingForRoutes()).toEqual([]);
+    for (const fold of [whole, late]) expect([versionOf(fold), valuesOf(fold, plan)]).toEqual([13, [1n, 70n]]);
+    expect(late.row(viewHex(1), userKey(1))).toEqual(whole.row(viewHex(1), userKey(1)));
+  });
+
+  it('a fold that begins late builds what it knows the tables of from their first generation on', () => {
+    const plan = priced();
+    const log = new Script()
+      .add(encodeRecord({ case: 'tick', value: {} }))
+      .add(define(1, plan))
+      .add(begin(1, 1))
+      .add(snapshotEnd(1, 1))
+      .change({ sequence: 1, row: { s: 'a' } })
+      .add(begin(2, 1))
+      .add(tableRow('a', 7n))
+      .add(snapshotEnd(2, 1));
+    const fold = new ShardFold({ cold: new MemoryCold(), cacheBytes: 1e9, origin: 1 });
+    fold.fold(log.entries.slice(1));
+    buildAll(fold, log);
+    expect([versionOf(fold), valuesOf(fold, plan), fold.waitingForRoutes()]).toEqual([7, [1n, 7n], []]);
   });
 
   it('read a table row by the contract that it was captured under', () => {

@@ -74,8 +74,10 @@ export class ViewInstance {
   /** What the cold store files contributions under; undefined for an append source. */
   readonly contributionsName: string | undefined;
   build: Build | undefined;
-  /** Nothing is folded yet: a table that it joins has not ended its first snapshot. */
+  /** Nothing is folded yet: a table that it joins has not ended its first snapshot, or what it was is not known. */
   awaitsTables: boolean;
+  /** The fold began late and does not know what the tables were when the view came into force (Force.#startJoined). */
+  tablesUnknown: boolean;
   /**
    * No row has a version below this offset. What a build joins old events with depends on when the view came into force (the S of
    * docs/values.md): another life of the same view has other rows of the same events, and a version is one row for ever (R1).
@@ -125,6 +127,7 @@ export class ViewInstance {
       };
     }
     this.awaitsTables = stored?.awaitsTables ?? false;
+    this.tablesUnknown = stored?.tablesUnknown ?? false;
     this.versionsFrom = Number(stored?.versionsFrom ?? 0);
     this.#tables = tables;
     this.#joins = view.joins.length === 0 ? undefined : new JoinReader();
@@ -170,6 +173,7 @@ export class ViewInstance {
             },
           }),
       awaitsTables: this.awaitsTables,
+      tablesUnknown: this.tablesUnknown,
       versionsFrom: BigInt(this.versionsFrom),
       ...(completeAt === undefined ? {} : { completeAt: BigInt(completeAt) }),
       generation,

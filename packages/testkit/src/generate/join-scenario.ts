@@ -225,7 +225,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     arbitrary: fc.record({ kind: fc.constantFrom('delete' as const, 'repeat' as const), route, key: small }),
   },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('truncate' as const), route }) },
-  { weight: 1, arbitrary: fc.record({ kind: fc.constant('begin' as const), route }) },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant('begin' as const), route }) },
   { weight: 6, arbitrary: fc.record({ kind: fc.constant('end' as const), route }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('define' as const), views: fc.subarray([0, 1, 2, 3, 4]) }) },
   {
@@ -329,6 +329,8 @@ class Writer {
         const generation = this.#generation(one.route) + 1;
         this.#generations.set(one.route, generation);
         if (one.route === EVENTS) this.#rows.clear();
+        // As ingest does: a log that begins late has them, too.
+        this.#add(must(this.#messages.findLast(({ kind }) => kind.case === 'definitions')).kind as never);
         this.#add({ case: 'routeBegin', value: { route: one.route, generation } as never });
         return;
       }
