@@ -124,16 +124,16 @@ export class PartitionTruth {
     const rows = rowsBefore(this.#fold, entry.record);
     const before = new Map(this.#fold.completeViews().map((id) => [id, this.#fold.completeAt(id)]));
     this.#fold.fold([entry]);
-    const wrong = rows === undefined ? undefined : disturbed(this.#fold, rows);
+    let wrong = rows === undefined ? undefined : disturbed(this.#fold, rows);
     this.#build();
     for (const viewId of this.#fold.completeViews()) {
       const at = this.#fold.completeAt(viewId);
       if (before.get(viewId) === at) continue;
       this.#view(viewId).livesFrom.push(at ?? 0);
-      for (const key of this.#fold.keys(viewId)) this.#note(viewId, key, entry.logTimeUs);
+      for (const key of this.#fold.keys(viewId)) wrong ??= this.#note(viewId, key, entry.logTimeUs);
     }
     for (const [viewId, keys] of this.#fold.takeDirty()) {
-      for (const key of keys) this.#note(viewId, key, entry.logTimeUs);
+      for (const key of keys) wrong ??= this.#note(viewId, key, entry.logTimeUs);
     }
     return wrong;
   }
@@ -147,9 +147,10 @@ export class PartitionTruth {
     }
   }
 
-  #note(viewId: string, key: string, logTimeUs: number): void {
+  /** Notes the key's row. Returns what is wrong: a version of an earlier life that was another row. */
+  #note(viewId: string, key: string, logTimeUs: number): string | undefined {
     const row = this.#fold.row(viewId, key);
-    if (row === undefined) return;
+    if (row === undefined) return undefined;
     const { keys, livesFrom } = this.#view(viewId);
     const life = livesFrom.length - 1;
     let known = keys.get(key);
@@ -159,13 +160,17 @@ export class PartitionTruth {
     }
     const { moments } = known;
     const newest = moments.at(-1);
+    const bytes = toLatin1(row.bytes);
     if (newest !== undefined && newest.version >= row.version) {
       newest.life = life;
-      return;
+      const before = this.row(viewId, key, row.version);
+      if (before === undefined || before.bytes === bytes) return undefined;
+      return `R1: a row of view ${viewId} had version ${row.version} already, with other bytes`;
     }
     // A build makes rows of records that are long past: their log time is theirs, not this record's.
     const at = this.entries[row.version]?.logTimeUs ?? logTimeUs;
-    moments.push({ version: row.version, logTimeUs: at, bytes: toLatin1(row.bytes), life });
+    moments.push({ version: row.version, logTimeUs: at, bytes, life });
+    return undefined;
   }
 
   #view(viewId: string): ViewTruth {

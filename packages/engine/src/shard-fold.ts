@@ -29,6 +29,7 @@ import { sweepable, sweepPage } from './fold/sweep.ts';
 import type { Standing, ViewInstance } from './fold/view-instance.ts';
 import { RowEncoder } from './rows/row-encoder.ts';
 import { ByteWriter } from './state/byte-writer.ts';
+import type { KeyState } from './state/key-state.ts';
 import { decodeState, readVersion } from './state/state-codec.ts';
 
 /** One record of the log; a LogEntry of packages/log is one. */
@@ -197,24 +198,24 @@ export class ShardFold {
     const instance = this.#complete(viewId);
     const state = instance?.cache.peek(key);
     if (instance === undefined || state === undefined) return undefined;
-    return { version: state.version, bytes: this.#encoder.encode(instance.view, state) };
+    return this.#rowOf(instance, state);
   }
 
   /** The version of the key's row, without making the row. */
   version(viewId: string, key: string): number | undefined {
-    const cache = this.#complete(viewId)?.cache;
-    const hot = cache?.hot(key);
-    if (hot !== undefined) return hot.version;
-    const bytes = cache?.peekCold(key);
-    return bytes === undefined ? undefined : readVersion(bytes);
+    const instance = this.#complete(viewId);
+    if (instance === undefined) return undefined;
+    const hot = instance.cache.hot(key);
+    if (hot !== undefined) return Math.max(hot.version, instance.versionsFrom);
+    const bytes = instance.cache.peekCold(key);
+    return bytes === undefined ? undefined : Math.max(readVersion(bytes), instance.versionsFrom);
   }
 
   /** The row of a stored state of the view's present instance; undefined for a view that is not complete. */
   rowFromState(viewId: string, key: string, stored: Uint8Array): FoldRow | undefined {
     const instance = this.#complete(viewId);
     if (instance === undefined) return undefined;
-    const state = decodeState(instance.view, key, stored);
-    return { version: state.version, bytes: this.#encoder.encode(instance.view, state) };
+    return this.#rowOf(instance, decodeState(instance.view, key, stored));
   }
 
   /** The views being built, each with the offset of the next record that it needs, or why it can take none. */
@@ -279,6 +280,11 @@ export class ShardFold {
   /** The offset that the fold began at. */
   get origin(): number {
     return this.#force.origin;
+  }
+
+  /** The routes that must begin anew before views can be built, because the fold does not know what their tables were; ascending. */
+  waitingForRoutes(): number[] {
+    return this.#force.waitingForRoutes();
   }
 
   /** The newest generation of a route that has begun in what was folded; 0: none. */
@@ -399,6 +405,11 @@ export class ShardFold {
     for (const { cache } of this.#force.instances()) keys += cache.keys;
     const { bytes, partials } = this.#force.use;
     return { keys, ...this.#force.counters, cacheBytes: bytes, partialBytes: partials.bytes };
+  }
+
+  #rowOf({ view, versionsFrom }: ViewInstance, state: KeyState): FoldRow {
+    const version = Math.max(state.version, versionsFrom);
+    return { version, bytes: this.#encoder.encode(view, state, version) };
   }
 
   #complete(viewId: string): ViewInstance | undefined {

@@ -84,6 +84,14 @@ export class Force {
     yield* this.successors.values();
   }
 
+  /** The routes that must begin anew for views whose tables are here, but not what these were before. */
+  waitingForRoutes(): number[] {
+    const waiting = [...this.views.values()].filter(
+      ({ awaitsTables, view }) => awaitsTables && readyRoutes(view, this.routes) !== undefined,
+    );
+    return [...new Set(waiting.map(({ view }) => view.route))].sort((a, b) => a - b);
+  }
+
   /** All rows of joined tables: those of the live fold and those of builds. */
   *tableRows(): Generator<TableRows> {
     for (const table of this.tables.all()) yield* table.rows();
@@ -121,7 +129,7 @@ export class Force {
       case RecordKind.DEFINITIONS: {
         // A copy: what protobuf-es decodes refers to the bytes, and the record is only lent.
         const { kind } = fromBinary(LogRecordSchema, entry.record.slice());
-        if (kind.case === 'definitions') this.#define(kind.value);
+        if (kind.case === 'definitions') this.#define(kind.value, entry.offset);
         return true;
       }
       case RecordKind.ERASE: {
@@ -281,6 +289,7 @@ export class Force {
     instance.close();
     const fresh = this.#begin(view, completeAt === undefined ? undefined : offset + 1);
     fresh.build = build;
+    fresh.versionsFrom = instance.versionsFrom;
     const isSuccessor = this.successors.get(view.viewId) === instance;
     (isSuccessor ? this.successors : this.views).set(view.viewId, fresh);
     this.#indexRoutes();
@@ -294,6 +303,7 @@ export class Force {
     const { view } = instance;
     instance.close();
     const fresh = this.#begin(view);
+    fresh.versionsFrom = instance.versionsFrom;
     const storage = { cold: this.#cold, use: this.use };
     fresh.build = { ...build, tables: tables?.restarted(fresh.number, tables.eventsFrom, storage) };
     this.views.set(view.viewId, fresh);
@@ -315,6 +325,7 @@ export class Force {
     for (const [viewId, instance] of [...this.views].sort(([a], [b]) => (a < b ? -1 : 1))) {
       if (instance.view.route !== number) continue;
       const next = this.#begin(instance.view);
+      next.tablesUnknown = instance.tablesUnknown;
       if (instance.completeAt === undefined) {
         // The new generation brings every row again: nobody was shown what was folded of the old one.
         instance.close();
@@ -341,12 +352,13 @@ export class Force {
       this.successors.delete(viewId);
     }
     if (!this.tables.endSnapshot(number)) return;
-    for (const instance of this.views.values()) if (instance.awaitsTables) this.#startJoined(instance);
+    for (const instance of this.views.values()) if (instance.awaitsTables) this.#startJoined(instance, offset);
     this.#indexRoutes();
   }
 
-  #define(definitions: DefinitionSet): void {
+  #define(definitions: DefinitionSet, offset: number): void {
     if (Number(definitions.generation) <= this.generation) return;
+    const isFirstKnown = this.definitions === undefined;
     this.definitions = definitions;
     for (const { route, source } of definitions.routes) {
       if (source?.contract !== undefined) this.contracts.add(route, source.contract);
@@ -361,16 +373,21 @@ export class Force {
     }
     this.tables.join(joinedRoutes(definitions));
     for (const viewId of [...wanted.keys()].sort()) {
-      if (!this.views.has(viewId)) this.views.set(viewId, this.#bringIntoForce(must(wanted.get(viewId))));
+      if (!this.views.has(viewId))
+        this.views.set(viewId, this.#bringIntoForce(must(wanted.get(viewId)), offset, isFirstKnown));
     }
     this.#indexRoutes();
   }
 
   /** A view that new definitions are the first to name. */
-  #bringIntoForce(plan: ViewPlan): ViewInstance {
+  #bringIntoForce(plan: ViewPlan, offset: number, isFirstKnown: boolean): ViewInstance {
     const view = checkedView(plan);
     const instance = this.#begin(view);
-    if (view.joins.length > 0) return this.#startJoined(instance);
+    if (view.joins.length > 0) {
+      // It may have come into force before what is known.
+      instance.tablesUnknown = this.origin > 0 && isFirstKnown;
+      return this.#startJoined(instance, offset);
+    }
     const route = this.routes.get(plan.route);
     // Nothing of the route can have been missed before it began.
     if (route === undefined) return instance;
@@ -379,15 +396,23 @@ export class Force {
   }
 
   /**
-   * Starts an instance that joins tables, or lets it wait for them. It is fed live when the
+   * Starts an instance that joins tables, by the record at the offset, or lets it wait for them. It is fed live when the
    * tables are there and nothing of its route can have been missed; else it is built.
+   *
+   * A fold that began late may know a table only since it was read anew, where others had it before, and have joined with it
+   * what lies before. Built here with the table as it is known, the same records would make other rows at the same versions
+   * (R1). So such an instance waits until its route begins anew behind its tables, as it then does in every fold.
    */
-  #startJoined(instance: ViewInstance): ViewInstance {
+  #startJoined(instance: ViewInstance, offset: number): ViewInstance {
     const { view, number } = instance;
     const route = this.routes.get(view.plan.route);
     const ready = readyRoutes(view, this.routes);
-    instance.awaitsTables = ready === undefined;
-    if (ready === undefined) return instance;
+    if (this.origin > 0 && view.joins.some((join) => !this.routes.has(join.route))) instance.tablesUnknown = true;
+    const isUnknown = instance.tablesUnknown && ready?.some(({ generation }) => generation > FIRST_GENERATION) === true;
+    instance.awaitsTables = ready === undefined || (isUnknown && route !== undefined && route.beginOffset < offset);
+    if (ready === undefined || instance.awaitsTables) return instance;
+    instance.tablesUnknown = false;
+    instance.versionsFrom = offset;
     if (route === undefined && this.tables.have(view)) return instance;
     const tables = BuildTables.begin(ready, number, route?.beginOffset, { cold: this.#cold, use: this.use });
     instance.build = { position: tables.position, route: new RouteProgress(view.plan.route), tables };
@@ -400,7 +425,7 @@ export class Force {
    */
   #restartJoined(next: ViewInstance, before: ViewInstance, offset: number): void {
     const tables = before.build?.tables?.restarted(next.number, offset, { cold: this.#cold, use: this.use });
-    if (tables === undefined) this.#startJoined(next);
+    if (tables === undefined) this.#startJoined(next, offset);
     else next.build = { position: tables.position, route: new RouteProgress(next.view.plan.route), tables };
   }
 

@@ -14,7 +14,7 @@ import { valueToProto } from '@freshet/values/value-codec.ts';
 import { describe, expect, it } from 'vitest';
 import { decodeRow } from '../rows/row-codec.ts';
 import { rowLayout, valuesAt } from '../rows/row-reader.ts';
-import type { FoldCommit, ShardFold } from '../shard-fold.ts';
+import { type FoldCommit, ShardFold } from '../shard-fold.ts';
 import { readVersion } from '../state/state-codec.ts';
 import {
   encodeRecord,
@@ -37,7 +37,7 @@ const TABLE: Columns = [
 ];
 
 /** A view of route 1 that sums the price of what `s` names in the table of route 2. */
-function priced(joins: JoinPlan[] = [catalog()], mode = SourceMode.APPEND): ViewPlan {
+function priced(joins: JoinPlan[] = [catalog()], mode: SourceMode = SourceMode.APPEND): ViewPlan {
   const features = [
     feature('n', 'count', '', LIFETIME),
     feature('sum', 'sum', 'price', LIFETIME, { inputType: type(Kind.INT64) }),
@@ -77,11 +77,17 @@ function define(generation: number, plan: ViewPlan, table: Columns = TABLE, vers
 
 let sequence = 0n;
 
-function tableRow(code: string, price: bigint | undefined, columns = TABLE, contractVersion = 1): Uint8Array {
+function tableRow(
+  code: string,
+  price: bigint | undefined,
+  columns = TABLE,
+  contractVersion = 1,
+  generation = 1,
+): Uint8Array {
   const values: Readonly<Record<string, Scalar>> = { code, price: price ?? null };
   const change = {
     route: 2,
-    generation: 1,
+    generation,
     lane: 2,
     sequence: { major: ++sequence },
     operation: price === undefined ? Operation.DELETE : Operation.UPDATE,
@@ -97,6 +103,20 @@ function valuesOf(fold: ShardFold, plan: ViewPlan, user = 1): Scalar[] {
   if (row === undefined) return [];
   const layout = rowLayout(plan);
   return valuesAt(decodeRow(row.bytes, layout.types), START_US, layout).map(({ value }) => value);
+}
+
+/** The version of a user's row, which all ways to it say alike. */
+function versionOf(fold: ShardFold, user = 1): number | undefined {
+  const row = fold.row(viewHex(1), userKey(user));
+  expect(row?.version).toBe(fold.version(viewHex(1), userKey(user)));
+  if (row !== undefined) expect(decodeRow(row.bytes).version).toBe(row.version);
+  return row?.version;
+}
+
+function buildAll(fold: ShardFold, log: Script): void {
+  for (let [build] = fold.builds(); build !== undefined; [build] = fold.builds()) {
+    fold.foldBuild(build.viewId, log.entries.slice(build.position));
+  }
 }
 
 /** Definitions, an empty table, and events from then on. */
@@ -209,6 +229,117 @@ describe('joins', () => {
       fold.foldBuild(build.viewId, log.entries.slice(build.position));
     }
     expect(fold.completeViews()).toEqual([viewHex(3)]);
+  });
+
+  it('R1: no version of a view that comes again is one of its life before, since when its table was read anew', () => {
+    const plan = priced();
+    const log = new Script()
+      .add(define(1, plan))
+      .add(begin(2, 1))
+      .add(tableRow('a', 10n))
+      .add(snapshotEnd(2, 1))
+      .add(begin(1, 1))
+      .add(snapshotEnd(1, 1))
+      .change({ sequence: 1, row: { s: 'a' } })
+      .add(begin(2, 2))
+      .add(tableRow('a', 70n, TABLE, 1, 2))
+      .add(snapshotEnd(2, 2))
+      .change({ sequence: 2, row: { s: 'a' } });
+    const cold = new MemoryCold();
+    const fold = newFold(cold);
+    fold.fold(log.entries);
+    expect([versionOf(fold), valuesOf(fold, plan)]).toEqual([10, [2n, 80n]]);
+    log.add(encodeRecord({ case: 'definitions', value: { generation: 2n } })).add(define(3, plan));
+    fold.fold(log.entries.slice(fold.position));
+    buildAll(fold, log);
+    // All of its events are joined with the table as it was read anew: other values, so another version.
+    expect([versionOf(fold), valuesOf(fold, plan)]).toEqual([12, [2n, 140n]]);
+    const commit = fold.takeCommit();
+    cold.put(commit.puts);
+    const again = newFold(cold, commit.meta);
+    expect([versionOf(again), valuesOf(again, plan), again.digest()]).toEqual([12, [2n, 140n], fold.digest()]);
+    again.fold(log.change({ sequence: 3, row: { s: 'a' } }).entries.slice(again.position));
+    expect([versionOf(again), valuesOf(again, plan)]).toEqual([13, [3n, 210n]]);
+  });
+
+  it('R1: a view that waited for its table has no version from before, also when its source was emptied since', () => {
+    const plan = priced([catalog()], SourceMode.MUTABLE);
+    const log = new Script()
+      .add(define(1, plan))
+      .add(begin(1, 1))
+      .add(snapshotEnd(1, 1))
+      .change({ sequence: 1, row: { s: 'a' }, rowKey: 'x' })
+      .add(encodeRecord({ case: 'truncate', value: { route: 1, generation: 1, lane: 0, sequence: { major: 2n } } }))
+      .change({ sequence: 3, row: { s: 'a' }, rowKey: 'y' })
+      .add(begin(2, 1))
+      .add(tableRow('a', 10n))
+      .add(snapshotEnd(2, 1));
+    const fold = newFold();
+    fold.fold(log.entries);
+    buildAll(fold, log);
+    expect([versionOf(fold), valuesOf(fold, plan)]).toEqual([8, [1n, 10n]]);
+  });
+
+  it('R1: a fold that does not know what its tables were offers no rows that another one has otherwise', () => {
+    const plan = priced();
+    const log = new Script()
+      .add(define(1, plan))
+      .add(begin(2, 1))
+      .add(tableRow('a', 10n))
+      .add(snapshotEnd(2, 1))
+      .add(define(1, plan))
+      .add(begin(1, 1))
+      .add(snapshotEnd(1, 1))
+      .change({ sequence: 1, row: { s: 'a' } });
+    // The log of one begins behind the table.
+    const cold = new MemoryCold();
+    const whole = newFold();
+    let late = new ShardFold({ cold, cacheBytes: 1e9, origin: 4 });
+    const foldAll = (): void => {
+      for (const fold of [whole, late]) {
+        fold.fold(log.entries.slice(fold.position));
+        buildAll(fold, log);
+      }
+    };
+    foldAll();
+    expect(late.waitingForRoutes()).toEqual([]);
+    log
+      .add(begin(2, 2))
+      .add(tableRow('a', 70n, TABLE, 1, 2))
+      .add(snapshotEnd(2, 2))
+      .change({ sequence: 2, row: { s: 'a' } });
+    foldAll();
+    expect([versionOf(whole), valuesOf(whole, plan)]).toEqual([11, [2n, 80n]]);
+    expect([late.completeViews(), late.waitingForRoutes()]).toEqual([[], [1]]);
+    const commit = late.takeCommit();
+    cold.put(commit.puts);
+    late = newFold(cold, commit.meta);
+    expect([late.completeViews(), late.waitingForRoutes()]).toEqual([[], [1]]);
+    log
+      .add(begin(1, 2))
+      .change({ sequence: 1, generation: 2, row: { s: 'a' } })
+      .add(snapshotEnd(1, 2));
+    foldAll();
+    expect(late.waitingForRoutes()).toEqual([]);
+    for (const fold of [whole, late]) expect([versionOf(fold), valuesOf(fold, plan)]).toEqual([13, [1n, 70n]]);
+    expect(late.row(viewHex(1), userKey(1))).toEqual(whole.row(viewHex(1), userKey(1)));
+  });
+
+  it('a fold that begins late builds what it knows the tables of from their first generation on', () => {
+    const plan = priced();
+    const log = new Script()
+      .add(encodeRecord({ case: 'tick', value: {} }))
+      .add(define(1, plan))
+      .add(begin(1, 1))
+      .add(snapshotEnd(1, 1))
+      .change({ sequence: 1, row: { s: 'a' } })
+      .add(begin(2, 1))
+      .add(tableRow('a', 7n))
+      .add(snapshotEnd(2, 1));
+    const fold = new ShardFold({ cold: new MemoryCold(), cacheBytes: 1e9, origin: 1 });
+    fold.fold(log.entries.slice(1));
+    buildAll(fold, log);
+    expect([versionOf(fold), valuesOf(fold, plan), fold.waitingForRoutes()]).toEqual([7, [1n, 7n], []]);
   });
 
   it('read a table row by the contract that it was captured under', () => {

@@ -75,6 +75,8 @@ interface Digested {
   readonly viewId: string;
   readonly reach: ViewReach;
   readonly isContributions: boolean;
+  /** As in ViewInstance. */
+  readonly versionsFrom: bigint;
 }
 
 function digestOf(meta: FoldMeta): StateDigest {
@@ -96,7 +98,13 @@ function digestOf(meta: FoldMeta): StateDigest {
   const tables = tableIdentities(meta, plans);
   for (const identity of tables.values()) part(keyBytes(identity));
   const complete = completeInstances(meta, plans);
-  for (const { viewId, isContributions } of complete.values()) if (!isContributions) part(keyBytes(viewId));
+  for (const { viewId, isContributions, versionsFrom } of complete.values()) {
+    if (isContributions) continue;
+    part(keyBytes(viewId));
+    numbers.setBigUint64(0, versionsFrom);
+    // One without has the digest that it had before there were any: checkpoints name digests.
+    if (versionsFrom > 0n) part(new Uint8Array(numbers.buffer.slice(0, 8)));
+  }
   const logTimeUs = Number(meta.logTimeUs);
   let before: string | undefined;
   return {
@@ -146,12 +154,12 @@ function tableIdentities({ tables, views }: FoldMeta, plans: readonly ViewPlan[]
 function completeInstances(meta: FoldMeta, plans: readonly ViewPlan[]): Map<string, Digested> {
   const reaches = new Map(plans.map((plan) => [toHex(plan.viewId), viewReach(plan, featureGroups(plan.features))]));
   const complete = new Map<string, Digested>();
-  for (const { viewId: id, instance, completeAt, standing } of meta.views) {
+  for (const { viewId: id, instance, completeAt, standing, versionsFrom } of meta.views) {
     if (completeAt === undefined || standing !== undefined) continue;
     const viewId = toHex(id);
     const reach = must(reaches.get(viewId), 'a commit holds a view that its definitions do not');
-    complete.set(instanceName(id, instance), { viewId, reach, isContributions: false });
-    complete.set(contributionsName(id, instance), { viewId, reach, isContributions: true });
+    complete.set(instanceName(id, instance), { viewId, reach, isContributions: false, versionsFrom });
+    complete.set(contributionsName(id, instance), { viewId, reach, isContributions: true, versionsFrom });
   }
   return complete;
 }

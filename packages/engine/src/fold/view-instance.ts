@@ -74,8 +74,15 @@ export class ViewInstance {
   /** What the cold store files contributions under; undefined for an append source. */
   readonly contributionsName: string | undefined;
   build: Build | undefined;
-  /** Nothing is folded yet: a table that it joins has not ended its first snapshot. */
+  /** Nothing is folded yet: a table that it joins has not ended its first snapshot, or what it was is not known. */
   awaitsTables: boolean;
+  /** The fold began late and does not know what the tables were when the view came into force (Force.#startJoined). */
+  tablesUnknown: boolean;
+  /**
+   * No row has a version below this offset. What a build joins old events with depends on when the view came into force (the S of
+   * docs/values.md): another life of the same view has other rows of the same events, and a version is one row for ever (R1).
+   */
+  versionsFrom: number;
   /** The position from which on there are rows to offer; undefined while built, or while its route's snapshot runs. */
   completeAt: number | undefined;
   /** Set once a later generation of the route has begun: a successor is fed in its stead. */
@@ -120,6 +127,8 @@ export class ViewInstance {
       };
     }
     this.awaitsTables = stored?.awaitsTables ?? false;
+    this.tablesUnknown = stored?.tablesUnknown ?? false;
+    this.versionsFrom = Number(stored?.versionsFrom ?? 0);
     this.#tables = tables;
     this.#joins = view.joins.length === 0 ? undefined : new JoinReader();
     const joined = view.joins.reduce((count, { columns }) => count + columns.length, 0);
@@ -164,6 +173,8 @@ export class ViewInstance {
             },
           }),
       awaitsTables: this.awaitsTables,
+      tablesUnknown: this.tablesUnknown,
+      versionsFrom: BigInt(this.versionsFrom),
       ...(completeAt === undefined ? {} : { completeAt: BigInt(completeAt) }),
       generation,
       successor,

@@ -18,10 +18,10 @@ export class RowEncoder {
   readonly #writer = new ByteWriter();
   readonly #steps = createSteps();
 
-  /** The row of the state. The bytes share a buffer with other rows (ByteWriter.takeShared). */
-  encode(view: RunnableView, state: KeyState): Uint8Array {
+  /** The row of the state, by default at its version. The bytes share a buffer with other rows (ByteWriter.takeShared). */
+  encode(view: RunnableView, state: KeyState, version = state.version): Uint8Array {
     const w = this.#writer;
-    const { cells, version, logTimeUs, newestUs } = state;
+    const { cells, logTimeUs, newestUs } = state;
     w.reset();
     if (version !== 0) {
       w.byte(0x08);

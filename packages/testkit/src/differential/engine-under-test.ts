@@ -62,11 +62,13 @@ export class EngineUnderTest {
   readonly entries: readonly FoldEntry[];
   readonly #cold = new MemoryCold();
   readonly #cacheBytes: number;
+  readonly #origin: number;
   #meta: Uint8Array | undefined;
   #taken: FoldCommit | undefined;
   #fold: ShardFold;
 
-  constructor(scenario: Pick<Scenario, 'records'>, options: { readonly cacheBytes: number }) {
+  /** `origin`: the first record that it has. */
+  constructor(scenario: Pick<Scenario, 'records'>, options: { readonly cacheBytes: number; readonly origin?: number }) {
     this.entries = scenario.records.map(({ logTimeUs, record }, offset) => ({
       offset,
       logTimeUs,
@@ -74,6 +76,7 @@ export class EngineUnderTest {
       crc: (offset * 2_654_435_761) >>> 0,
     }));
     this.#cacheBytes = options.cacheBytes;
+    this.#origin = options.origin ?? 0;
     this.#fold = this.#open();
   }
 
@@ -207,8 +210,7 @@ export class EngineUnderTest {
   }
 
   #open(): ShardFold {
-    const meta = this.#meta;
-    return new ShardFold({ cold: this.#cold, cacheBytes: this.#cacheBytes, ...(meta === undefined ? {} : { meta }) });
+    return new ShardFold({ cold: this.#cold, cacheBytes: this.#cacheBytes, meta: this.#meta, origin: this.#origin });
   }
 }
 

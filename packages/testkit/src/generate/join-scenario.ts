@@ -181,6 +181,8 @@ type Step =
   | { readonly kind: 'delete' | 'repeat'; readonly route: number; readonly key: number }
   | { readonly kind: 'truncate' | 'begin' | 'end'; readonly route: number }
   | { readonly kind: 'define'; readonly views: readonly number[] }
+  /** The views go; a table is read anew, or as much of it as one row; and they come again. */
+  | { readonly kind: 'return'; readonly route: number; readonly key: number; readonly value: number }
   | { readonly kind: 'erase'; readonly user: number; readonly routes: readonly number[] }
   | { readonly kind: 'tick'; readonly gapS: number };
 
@@ -223,9 +225,18 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     arbitrary: fc.record({ kind: fc.constantFrom('delete' as const, 'repeat' as const), route, key: small }),
   },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('truncate' as const), route }) },
-  { weight: 1, arbitrary: fc.record({ kind: fc.constant('begin' as const), route }) },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant('begin' as const), route }) },
   { weight: 6, arbitrary: fc.record({ kind: fc.constant('end' as const), route }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('define' as const), views: fc.subarray([0, 1, 2, 3, 4]) }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      kind: fc.constant('return' as const),
+      route: table,
+      key: small,
+      value: fc.integer({ min: -1, max: 6 }),
+    }),
+  },
   {
     weight: 1,
     arbitrary: fc.record({
@@ -268,6 +279,7 @@ class Writer {
   /** The user under which each row of the events lives now. */
   readonly #rows = new Map<number, number>();
   #definitions = 0n;
+  #named: readonly number[] = [];
   #sequence = 0n;
   #nowUs = START_US;
 
@@ -301,6 +313,13 @@ class Writer {
       case 'define':
         this.#define(one.views);
         return;
+      case 'return': {
+        const named = this.#named;
+        this.#define([]);
+        for (const kind of ['begin', 'table', 'end'] as const) this.#step({ ...one, kind });
+        this.#define(named);
+        return;
+      }
       case 'erase': {
         const { routes } = one;
         this.#add({ case: 'erase', value: { entity: '', entityKey: userKey(one.user), routes } as never });
@@ -310,6 +329,8 @@ class Writer {
         const generation = this.#generation(one.route) + 1;
         this.#generations.set(one.route, generation);
         if (one.route === EVENTS) this.#rows.clear();
+        // As ingest does: a log that begins late has them, too.
+        this.#add(must(this.#messages.findLast(({ kind }) => kind.case === 'definitions')).kind as never);
         this.#add({ case: 'routeBegin', value: { route: one.route, generation } as never });
         return;
       }
@@ -413,6 +434,7 @@ class Writer {
 
   #define(views: readonly number[]): void {
     this.#definitions += 1n;
+    this.#named = views;
     const plans = views.map((index) => must(this.#views[index]).plan);
     const value: DefinitionSet = create(DefinitionSetSchema, {
       generation: this.#definitions,

@@ -5,9 +5,11 @@
  * and an ingest of a few lines that answers.
  */
 import { setImmediate as turn } from 'node:timers/promises';
+import { create } from '@bufbuild/protobuf';
 import type { ShardFold } from '@freshet/engine/shard-fold.ts';
 import { userKey } from '@freshet/engine/testing/plans.testing.ts';
 import { begin, COUNTS, define, Script, SUMS, snapshotEnd, V1, V2 } from '@freshet/engine/testing/script.testing.ts';
+import { JoinPlanSchema, ViewPlanSchema } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { assert, must } from '@freshet/kit/assert.ts';
 import { silentLogger } from '@freshet/kit/logger.ts';
 import type { GenerationAnswered, GenerationWanted } from '@freshet/log/generation-requests.ts';
@@ -192,6 +194,43 @@ describe('a shard that lost all it had, on a log that begins late', () => {
     expect(foldOf(host)?.completeViews()).toEqual([V1]);
     expect([foldOf(host)?.row(V1, userKey(1)), foldOf(host)?.version(V1, userKey(2))]).toEqual([undefined, 7]);
     expect(await idsOf(host)).toEqual([]);
+  });
+
+  it('R1: has the rows of a view that joins read anew behind its table', async () => {
+    // The log has the rows' beginning, and not the table's: with what that was before, others have joined them.
+    const plan = create(ViewPlanSchema, {
+      ...COUNTS,
+      joins: [create(JoinPlanSchema, { table: 'catalog', route: 2 })],
+      engineVersion: 2,
+    });
+    script.add(define(1, plan)).add(begin(2, 1)).add(snapshotEnd(2, 1));
+    script.add(define(2, plan)).add(begin(1, 1)).add(snapshotEnd(1, 1)).change({ sequence: 1 });
+    await append();
+    await log.trim(0, 3);
+    const host = start(new MemoryDisk());
+    await until(() => isAt(host, 7), 100_000);
+    expect(foldOf(host)?.origin).toBe(3);
+    await until(() => asked.length === 1, 500_000);
+    expect(new Map(must(asked[0]))).toEqual(
+      new Map([
+        [1, 1],
+        [2, 0],
+      ]),
+    );
+    expect(await idsOf(host)).toEqual(['shard/0/origin']);
+    // Somebody else had the table begun alone: the rows are still wanted.
+    script.add(begin(2, 2)).add(snapshotEnd(2, 2)).change({ sequence: 2 });
+    await append();
+    await until(() => isAt(host, 10), 100_000);
+    await until(() => asked.length === 2, 500_000);
+    expect(asked[1]).toEqual([[1, 1]]);
+    expect([foldOf(host)?.completeViews(), await idsOf(host)]).toEqual([[], ['shard/0/origin']]);
+    script.add(begin(1, 2)).change({ sequence: 1, generation: 2 }).add(snapshotEnd(1, 2));
+    await append();
+    await until(() => foldOf(host)?.completeViews().length === 1, 100_000);
+    expect([foldOf(host)?.version(V1, userKey(1)), await idsOf(host)]).toEqual([11, []]);
+    await clock.advance(3_600_000_000);
+    expect(asked).toHaveLength(2);
   });
 
   it('waits for definitions where the log has none any more', async () => {

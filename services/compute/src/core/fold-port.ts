@@ -100,6 +100,8 @@ export interface Fold {
   completeAt(viewId: string): number | undefined;
   /** The newest generation of a route that has begun in what was folded; 0: none. */
   routeGeneration(route: number): number;
+  /** The routes that must begin anew before views can be built, because the fold began late and does not know what their tables were. */
+  waitingForRoutes(): readonly number[];
   /** The name of the view's present instance, the one that is offered once it is complete. */
   instanceOf(viewId: string): string | undefined;
   /** The generation of its route that a view's present instance folds. */

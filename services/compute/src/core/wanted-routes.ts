@@ -2,7 +2,8 @@
  * Which routes the shards need from their beginning and do not find in the log.
  *
  * Two reasons there are: a view whose build begins with records that were trimmed, and a shard that lost all its state and
- * began where the log begins now, after its routes had. Pure.
+ * began where the log begins now, after its routes had. The rows of a view that joins are wanted behind its tables then: with
+ * what the tables were before only others can have joined them. Pure.
  *
  * A shard asks only where it has folded all that the log has: what it needs may be yet to come.
  */
@@ -23,14 +24,17 @@ export function wantedRoutes(shards: readonly Shard[]): ReadonlyMap<number, Gene
     // One that began anew meanwhile is no build any more.
     const building = new Set(fold.builds().map(({ viewId }) => viewId));
     const lost = new Set(shard.lostBuilds.filter((viewId) => building.has(viewId)));
-    const needed = (definitions?.views ?? []).flatMap(({ viewId, route, joins }) =>
-      [route, ...joins.map((join) => join.route)].map((of) => ({ viewId, route: of })),
-    );
+    const isMissed = (route: number): boolean => fold.origin > 0 && fold.routeGeneration(route) === 0;
+    const waiting = fold.waitingForRoutes();
+    const needed = (definitions?.views ?? []).flatMap(({ viewId, route, joins }) => [
+      { viewId, route, isBehind: waiting.includes(route) || joins.some((join) => isMissed(join.route)) },
+      ...joins.map((join) => ({ viewId, route: join.route, isBehind: false })),
+    ]);
     // A build reads its tables from their beginnings too.
-    for (const { viewId, route } of needed) {
+    for (const { viewId, route, isBehind } of needed) {
       const isLost = lost.has(toHex(viewId));
       const aboveGeneration = fold.routeGeneration(route);
-      const isUnbegun = fold.origin > 0 && aboveGeneration === 0;
+      const isUnbegun = isBehind || isMissed(route);
       if (!isLost && !isUnbegun) continue;
       const known = wanted.get(route);
       if (known !== undefined && known.aboveGeneration >= aboveGeneration) continue;

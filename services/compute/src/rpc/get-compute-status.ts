@@ -57,7 +57,12 @@ function leftOut({ shard, fold }: Shard): MessageInitShape<typeof ConditionSchem
 /** A shard that began where its log does now, for as long as views of it wait for their routes. */
 function beganLate({ shard, fold }: Shard): MessageInitShape<typeof ConditionSchema>[] {
   if (fold.origin === 0) return [];
-  const waiting = (fold.definitions?.views ?? []).filter(({ route }) => fold.routeGeneration(route) === 0);
+  const behind = fold.waitingForRoutes();
+  const waiting = (fold.definitions?.views ?? []).filter(
+    ({ route, joins }) =>
+      [route, ...joins.map((join) => join.route)].some((of) => fold.routeGeneration(of) === 0) ||
+      (joins.length > 0 && behind.includes(route)),
+  );
   if (fold.definitions !== undefined && waiting.length === 0) return [];
   const views = fold.definitions === undefined ? 'all views' : `${waiting.length} view(s)`;
   return [

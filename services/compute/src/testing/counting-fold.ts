@@ -153,6 +153,10 @@ export class CountingFold implements Fold {
     return this.#views.get(viewId)?.completeAt;
   }
 
+  waitingForRoutes(): readonly number[] {
+    return [];
+  }
+
   routeGeneration(): number {
     return 0;
   }

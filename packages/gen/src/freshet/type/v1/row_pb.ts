@@ -24,14 +24,15 @@ export const file_freshet_type_v1_row: GenFile = /*@__PURE__*/
  */
 export type Row = Message<"freshet.type.v1.Row"> & {
   /**
-   * The offset of the last record that changed the key's state.
+   * The offset of the last record that changed the key's state; of a view that joins tables, if it is later, of the record since
+   * which it joins them.
    *
    * @generated from field: uint64 version = 1;
    */
   version: bigint;
 
   /**
-   * That record's log time, microseconds. Reads below it are answered as of it.
+   * The log time of the last record that changed the key's state, microseconds. Reads below it are answered as of it.
    *
    * @generated from field: sint64 log_time_us = 2;
    */
