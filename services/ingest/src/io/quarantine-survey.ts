@@ -11,6 +11,8 @@ import type { QuarantineDamage } from './quarantine-errors.ts';
 import { crcOf, entryOf, lineOf, linesOf, piecesOf, placeOf, soundLines } from './quarantine-lines.ts';
 import { asidePath } from './set-aside.ts';
 
+const WRITE_BYTES = 256 * 1024;
+
 /** A line by which a file is known again: where it begins, and its checksum. */
 export interface LastLine {
   readonly at: number;
@@ -133,11 +135,20 @@ export async function salvage(files: FileSystem, path: string, file: DiskFile): 
 export async function copyWhole(files: FileSystem, path: string, bytes: AsyncIterable<Uint8Array>): Promise<void> {
   const copy = await files.open(path, 'overwrite');
   try {
-    let position = 0;
+    let [position, waiting]: [number, Uint8Array[]] = [0, []];
+    let size = 0;
+    const write = async (): Promise<void> => {
+      await copy.write([Buffer.concat(waiting)], position);
+      position += size;
+      [waiting, size] = [[], 0];
+    };
     for await (const piece of bytes) {
-      await copy.write([piece], position);
-      position += piece.length;
+      waiting.push(piece);
+      size += piece.length;
+      // Lines are short, and a write each takes longer than all else.
+      if (size >= WRITE_BYTES) await write();
     }
+    if (size > 0) await write();
     await copy.sync();
   } finally {
     await copy.close();
