@@ -454,14 +454,17 @@ describe('ChangeStream', () => {
     const first = feed(new ChangeStream([{ ...plain, route }]), ...messages).quarantine;
     expect(first).toMatchObject([{ reason: 'event_time_ahead' }]);
     const aside = new Set(first.map(placeName));
-    const decisions = new EarlierDecisions({ lane: 2, aside, newestAside: first[0], inLog: new Map() });
-    const stream = new ChangeStream([{ ...plain, route: { ...route, decisions } }]);
-    for (const message of [...messages, insert(['a', '2027-01-15 08:00:30+00'])]) {
-      stream.handle(message, NOW_US + 60_000_000);
+    // Undefined: entries before it were lost.
+    for (const newestAside of [first[0], undefined]) {
+      const decisions = new EarlierDecisions({ lane: 2, aside, newestAlone: first[0], newestAside, inLog: new Map() });
+      const stream = new ChangeStream([{ ...plain, route: { ...route, decisions } }]);
+      for (const message of [...messages, insert(['a', '2027-01-15 08:00:30+00'])]) {
+        stream.handle(message, NOW_US + 60_000_000);
+      }
+      const again = stream.takeBatch();
+      expect(again.quarantine).toEqual([]);
+      expect(changes(again).map(({ sequence }) => sequence?.minor)).toEqual([1n]);
     }
-    const again = stream.takeBatch();
-    expect(again.quarantine).toEqual([]);
-    expect(changes(again).map(({ sequence }) => sequence?.minor)).toEqual([1n]);
   });
 
   it('reads a number as wide as the row has it: real rounds to a float, double precision does not', () => {

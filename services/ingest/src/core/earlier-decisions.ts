@@ -17,7 +17,11 @@ export interface LaneDecisions {
   readonly lane: number;
   /** The places (placeName) of rows that were put aside alone, of those that may come again. */
   readonly aside: ReadonlySet<string>;
-  /** The newest entry of the lane in quarantine, of whatever kind; undefined: none. */
+  /** The newest of them, or one beyond; undefined: there are none. */
+  readonly newestAlone: RowPlace | undefined;
+  /**
+   * The newest entry of the lane in quarantine, of whatever kind, before which nothing was lost that is still to come; undefined: none.
+   */
   readonly newestAside: RowPlace | undefined;
   /** By partition, the newest record of the lane in the log. */
   readonly inLog: ReadonlyMap<number, RowPlace>;
@@ -27,13 +31,19 @@ export interface LaneDecisions {
 export type Decision = 'aside' | 'in_log' | 'passed';
 
 export class EarlierDecisions {
-  static readonly NONE = new EarlierDecisions({ lane: 0, aside: new Set(), newestAside: undefined, inLog: new Map() });
+  static readonly NONE = new EarlierDecisions({
+    lane: 0,
+    aside: new Set(),
+    newestAlone: undefined,
+    newestAside: undefined,
+    inLog: new Map(),
+  });
   readonly #of: LaneDecisions;
   readonly #newest: bigint | undefined;
 
   constructor(of: LaneDecisions) {
     this.#of = of;
-    const places = [...of.inLog.values(), ...(of.newestAside === undefined ? [] : [of.newestAside])];
+    const places = [...of.inLog.values(), of.newestAside, of.newestAlone].filter((place) => place !== undefined);
     this.#newest = places.reduce<bigint | undefined>(
       (newest, { major }) => (newest === undefined || major > newest ? major : newest),
       undefined,

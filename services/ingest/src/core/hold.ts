@@ -65,12 +65,12 @@ export class Hold {
     return this.#table !== undefined;
   }
 
-  /** Takes an entry, in their order. */
+  /** Takes an entry: in their order, but for one that was lost of the file, and comes again while those behind it are known. */
   add({ held, keys, truncates, major, minor }: QuarantineEntry): void {
-    if (held === undefined || this.#table !== undefined) return;
     const place = { major, minor };
+    if (held === undefined || this.holdsTable(place)) return;
     if (held === 'table' || truncates === true) this.#table = place;
-    for (const key of keys ?? []) if (!this.#keys.has(key)) this.#keys.set(key, place);
+    for (const key of keys ?? []) if (!this.holdsKey([key], place)) this.#keys.set(key, place);
     if (this.#keys.size > KEYS_MAX) this.#table ??= place;
   }
 

@@ -83,6 +83,8 @@ export interface QuarantineEntry extends RowPlace {
   readonly truncates?: boolean | undefined;
   /** It passed when it came first, did not come to the log, and may not be read any more: it is not in its lane's order. */
   readonly late?: boolean | undefined;
+  /** Lines before it were lost of the file: rows of its lane that are before it may yet come, and then go there. */
+  readonly ahead?: boolean | undefined;
   /** It is released: what goes to the log, decided once and durably, so that whatever ends the release it is the same again. */
   readonly releasing?: ReleasedRecord | undefined;
 }

@@ -33,6 +33,13 @@ export async function earlierDecisions(
   return (route) => {
     const generation = generations.get(route) ?? 0;
     const newestAside = quarantine.newestOf({ route, generation, lane });
-    return new EarlierDecisions({ lane, aside, newestAside, inLog: logged.newestOf(route, generation, lane) });
+    const newestAlone = quarantine.newestAlone({ route, generation, lane });
+    return new EarlierDecisions({
+      lane,
+      aside,
+      newestAlone,
+      newestAside,
+      inLog: logged.newestOf(route, generation, lane),
+    });
   };
 }

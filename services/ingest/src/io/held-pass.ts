@@ -11,6 +11,7 @@ import type { AppendPipeline } from '../core/append-pipeline.ts';
 import { Batch } from '../core/batch.ts';
 import type { ChangeStream, LiveRoute } from '../core/change-stream.ts';
 import { isHeldOf } from '../core/held-index.ts';
+import { laterLsn } from '../core/lsn.ts';
 import { comparePlaces, type QuarantineEntry, type RowPlace } from '../core/quarantine.ts';
 import { type Blocked, releaseEntry } from '../core/release.ts';
 import { withHoles } from '../core/source-state.ts';
@@ -54,6 +55,7 @@ export class HeldPass {
   #offset: number;
   #rewrites: number;
   #count = 0;
+  #isEarly = false;
   /** What of it is with the pipeline and not durable yet. */
   #bytes = 0;
   #batches = 0;
@@ -87,29 +89,38 @@ export class HeldPass {
     return this.#count;
   }
 
+  /** Whether it stopped before a row because others that are before it may yet come. */
+  get isEarly(): boolean {
+    return this.#isEarly;
+  }
+
   /** Resolves when all that was brought is durable. */
   durable(signal: AbortSignal): Promise<void> {
     return this.beside.pipeline.until(() => this.#batches === 0, signal);
   }
 
-  /** Brings what is held, from where it is on, to the log; resolves at its end, or with the row that may not be released. */
-  async goOn(signal: AbortSignal): Promise<StoppedAt | undefined> {
+  /**
+   * Brings what is held, from where it is on, to the log; resolves at its end, or with the row that may not be released. `endLsn`:
+   * all commits that end there or before are in the file by now, whether they are acknowledged or not.
+   */
+  async goOn(signal: AbortSignal, endLsn = 0n): Promise<StoppedAt | undefined> {
     const { quarantine } = this.#options;
     for (;;) {
-      const blocked = await this.#once(signal);
+      const blocked = await this.#once(signal, endLsn);
       // Rewritten while it was read: the end that was come to may not be the file's.
       if (blocked !== undefined || this.#rewrites === quarantine.rewrites) return blocked;
     }
   }
 
-  async #once(signal: AbortSignal): Promise<StoppedAt | undefined> {
-    const { quarantine, clock, live, lane, discards, beside, onRow } = this.#options;
+  async #once(signal: AbortSignal, endLsn: bigint): Promise<StoppedAt | undefined> {
+    const { quarantine, store, clock, live, lane, discards, beside, onRow } = this.#options;
     const { number, generation } = live.route;
     const isMine = isHeldOf(number, generation);
     if (this.#rewrites !== quarantine.rewrites) {
       this.#rewrites = quarantine.rewrites;
       this.#offset = quarantine.heldOf(number, generation)?.offset ?? 0;
     }
+    this.#isEarly = false;
     const { stream } = beside;
     let batch = new Batch();
     let loan = quarantine.loans.begin();
@@ -120,6 +131,9 @@ export class HeldPass {
         if (this.#rewrites !== quarantine.rewrites) break;
         const isNew = this.#place === undefined || comparePlaces(entry, this.#place) > 0;
         if (isMine(entry) && isNew) {
+          // What was lost before it comes again until then, and would be taken for released.
+          this.#isEarly = entry.ahead === true && laterLsn(store.state.acknowledgedLsn, endLsn) <= entry.major;
+          if (this.#isEarly) break;
           const unchanged = stream.unchanged.bind(stream);
           const settings = { lane, nowUs: clock.nowUs(), unchanged, batch };
           const why = discards ? undefined : releaseEntry(live, entry, settings);

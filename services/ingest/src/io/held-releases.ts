@@ -328,11 +328,13 @@ export class HeldReleases {
     const { stream, pipeline } = pass.beside;
     const { number: route } = pass.live.route;
     await pipeline.drained(signal);
-    const blocked = await pass.goOn(signal);
+    const blocked = await pass.goOn(signal, stream.endLsn);
     await pipeline.drained(signal);
     if (blocked !== undefined) return blocked;
     // Told to stand still while nothing had to be waited for: what is saved below may be of another generation by now.
     signal.throwIfAborted();
+    // What was sent again since the connection was made has not come as far as what the file kept behind a loss.
+    if (pass.isEarly) return 'later';
     const { place } = pass;
     // Whatever was held was erased since it was looked at.
     const released = place === undefined ? {} : { released: releasedPlace(place) };

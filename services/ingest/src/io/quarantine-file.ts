@@ -4,9 +4,12 @@
  * Owns the file. Appends are durable when they resolve; concurrent ones share an fsync. An entry that is there already
  * (its row came again after a crash) is passed over: entries of a lane come in order, so one mark a lane is enough. What was
  * not put aside when it came first is not put aside before it later (core/earlier-decisions.ts); a late one says that it is.
+ * In the file the entries of a lane are in that order always: releases go by it.
  *
  *     a torn last line           cut at open: nobody was told that it is durable
- *     damage anywhere else       the file as it is goes aside whole; its sound lines are kept, the others counted and told
+ *     damage anywhere else       the file as it is goes aside whole; its sound lines are kept, the others counted and told.
+ *                                A power cut may have lost what was not synced, and kept what was written behind it: those
+ *                                behind a loss say so (`ahead`), and what was lost and comes again goes before them
  *     a write that fails         what it left is cut off again, its entries are refused, later tries are taken
  *     as large as it may be      entries wait for room, and with them what they belong to: none is thrown away (C1)
  *     an fsync that fails        nothing is taken any more: what the file holds is not known until it is opened again
@@ -24,6 +27,7 @@ import { comparePlaces, laneName, placeName, type QuarantineEntry, type RowPlace
 import { onDisk } from './on-disk.ts';
 import { damagedLine, full, type QuarantineDamage, unknownContent } from './quarantine-errors.ts';
 import { QuarantineIndex } from './quarantine-index.ts';
+import { byWhereTheyGo, Insertion, type Line } from './quarantine-insertion.ts';
 import { crcOf, entryOf, isSound, lineOf, linesOf, placeOf, rawLinesOf } from './quarantine-lines.ts';
 import { QuarantineLoans } from './quarantine-loans.ts';
 import {
@@ -46,20 +50,10 @@ const QUARANTINE_BYTES_MAX = 1024 ** 3;
 const INDEX_EVERY_BYTES = 4 * 1024 * 1024;
 
 interface Waiting {
-  readonly lines: string;
-  readonly count: number;
+  readonly lines: readonly Line[];
   readonly marks: ReadonlyMap<string, RowPlace>;
-  /** What the indexes are told, with how far into the lines each begins, and how long it is, in bytes. */
-  readonly indexed: readonly Indexed[];
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
-}
-
-interface Indexed {
-  readonly entry: QuarantineEntry;
-  readonly at: number;
-  readonly size: number;
-  readonly crc: string;
 }
 
 export interface QuarantineLimits {
@@ -109,21 +103,21 @@ export class QuarantineFile implements QuarantineWriter {
   private constructor(
     { files, path, index, bytesMax, indexEveryBytes }: Opening,
     file: DiskFile,
-    { marks, alone, held, aloneRows, count, end, last }: Summary,
+    { marks, alone, ahead, held, aloneRows, count, end, last }: Summary,
     found: FoundAtOpen,
   ) {
     this.#files = files;
     this.#path = path;
     this.#index = index;
     this.#file = file;
-    this.#durable = new Map(found.marks);
+    this.#durable = new Map(marks);
     this.#alone = new Map(alone);
-    this.#kept = { marks: new Map(marks), alone: new Map(alone) };
+    this.#kept = { marks: new Map(marks), alone: new Map(alone), ahead: new Map(ahead) };
     this.#held = held;
     this.#aloneRows = aloneRows;
     this.#bytesMax = bytesMax;
     this.#indexEveryBytes = indexEveryBytes;
-    this.#marks = new Map(found.marks);
+    this.#marks = new Map(marks);
     this.#count = count;
     this.#end = end;
     this.#last = last;
@@ -155,25 +149,22 @@ export class QuarantineFile implements QuarantineWriter {
     const { summary, why } = await index.load(file);
     const survey = await surveyOf(file, summary);
     if (survey.damagedLines === 0) {
-      if (survey.end < (await file.length())) await file.truncate(survey.end);
-      // A process that was killed may have left what it had not made durable, and now it counts.
-      if (survey.end > (summary?.end ?? 0)) await file.sync();
+      const isTorn = survey.end < (await file.length());
+      if (isTorn) await file.truncate(survey.end);
+      // A process that was killed may have left what it had not made durable, and now it counts; what is cut off never does.
+      if (isTorn || survey.end > (summary?.end ?? 0)) await file.sync();
       const isLong = summary === undefined && survey.end >= opening.indexEveryBytes;
       const readWhole = why ?? (isLong ? 'there was none' : undefined);
-      return new QuarantineFile(opening, file, survey, { ...survey, readWhole, unreadBytes: summary?.end ?? 0 });
+      return new QuarantineFile(opening, file, survey, { readWhole, unreadBytes: summary?.end ?? 0 });
     }
     // It is about the file of before; and what it tells of may be damaged as well.
     await index.remove();
-    const { marks, damagedLines: lines } = summary === undefined ? survey : await surveyOf(file);
+    const { damagedLines: lines } = summary === undefined ? survey : await surveyOf(file);
     const keptAt = await salvage(files, path, file);
     await file.close();
     const sound = await files.open(path, 'write');
-    // Marks of before the damage: what comes again after a lost line is written again, rather than passed over.
-    return new QuarantineFile(opening, sound, await surveyOf(sound), {
-      marks,
-      damage: { lines, keptAt },
-      unreadBytes: 0,
-    });
+    const damage = { lines, keptAt };
+    return new QuarantineFile(opening, sound, await surveyOf(sound), { damage, unreadBytes: 0 });
   }
 
   /** Entries that there are. */
@@ -183,10 +174,8 @@ export class QuarantineFile implements QuarantineWriter {
 
   /** Resolves when the entries are durable. Rejects with what the write failed with; after a failed fsync for good. */
   async append(entries: readonly QuarantineEntry[]): Promise<void> {
-    let lines = '';
-    let [count, bytes] = [0, 0];
     const marks = new Map<string, RowPlace>();
-    const indexed: Indexed[] = [];
+    const lines: Line[] = [];
     for (const entry of entries) {
       const mark = this.#marks.get(laneName(entry));
       if (entry.late !== true) {
@@ -196,16 +185,11 @@ export class QuarantineFile implements QuarantineWriter {
         marks.set(laneName(entry), placeOf(entry));
       }
       markAlone(this.#alone, entry);
-      const line = lineOf(entry);
-      const size = Buffer.byteLength(line);
-      indexed.push({ entry, at: bytes, size, crc: crcOf(line) });
-      count += 1;
-      lines += line;
-      bytes += size;
+      lines.push({ entry, text: lineOf(entry) });
     }
     // Also when nothing is new: what the entries repeat may still be on its way.
     await new Promise<void>((resolve, reject) => {
-      this.#waiting.push({ lines, count, marks, indexed, resolve, reject });
+      this.#waiting.push({ lines, marks, resolve, reject });
       this.#writing ??= this.#write();
     });
   }
@@ -349,7 +333,11 @@ export class QuarantineFile implements QuarantineWriter {
   async rewrite(change: (entry: QuarantineEntry) => QuarantineEntry | undefined): Promise<number> {
     while (this.#writing !== undefined) await this.#writing;
     if (this.#failure !== undefined) throw this.#failure.error;
-    const rewriting = onDisk(this.#path, () => this.#rewrite(change));
+    const stands = (entry: QuarantineEntry): readonly QuarantineEntry[] => {
+      const now = change(entry);
+      return now === undefined ? [] : [now];
+    };
+    const rewriting = onDisk(this.#path, () => this.#rewrite(stands));
     this.#writing = rewriting.then(
       () => this.#write(),
       () => this.#write(),
@@ -357,10 +345,10 @@ export class QuarantineFile implements QuarantineWriter {
     return rewriting;
   }
 
-  async #rewrite(change: (entry: QuarantineEntry) => QuarantineEntry | undefined): Promise<number> {
+  async #rewrite(stands: (entry: QuarantineEntry) => readonly QuarantineEntry[]): Promise<number> {
     const [files, path, file, oldEnd] = [this.#files, this.#path, this.#file, this.#end];
     const rewriting = new Rewriting();
-    const bytes = rewriting.of(file, oldEnd, change, (at) => this.#damagedAt(at));
+    const bytes = rewriting.of(file, oldEnd, stands, (at) => this.#damagedAt(at));
     const draft = `${path}.new`;
     await copyWhole(files, draft, bytes);
     if (rewriting.changed === 0) {
@@ -369,18 +357,13 @@ export class QuarantineFile implements QuarantineWriter {
     }
     await this.#replace(draft, rewriting);
     await file.close().catch(() => undefined);
-    try {
-      await files.syncDirectory(dirname(path));
-    } catch (error) {
-      this.#failure = { error: unknownContent(path, error) };
-      throw this.#failure.error;
-    }
+    if (this.#failure !== undefined) throw this.#failure.error;
     await this.#saveIndex();
     return rewriting.changed;
   }
 
-  /** Gives the draft the file's name. */
-  async #replace(draft: string, { held, aloneRows, count, end, last, marks, alone }: Rewriting): Promise<void> {
+  /** Gives the draft the file's name, durably; else it fails, and nothing is taken any more. Nobody reads it before. */
+  async #replace(draft: string, { held, aloneRows, count, end, last, marks, alone, ahead }: Rewriting): Promise<void> {
     const next = await this.#files.open(draft, 'write');
     try {
       // It is about the file of before.
@@ -393,11 +376,14 @@ export class QuarantineFile implements QuarantineWriter {
     this.#swapping = swapped.promise;
     try {
       await this.#files.rename(draft, this.#path);
-      // At once: the old file has no name any more, and what would be written to it is lost.
+      await this.#files.syncDirectory(dirname(this.#path)).catch((error: unknown) => {
+        this.#failure = { error: unknownContent(this.#path, error) };
+      });
+      // In any case: the old file has no name any more, and what would be written to it is lost.
       this.#file = next;
       this.#held = held;
       this.#aloneRows = aloneRows;
-      this.#kept = { marks, alone };
+      this.#kept = { marks, alone, ahead };
       this.#rewrites += 1;
       this.#end = end;
       this.#count = count;
@@ -422,18 +408,9 @@ export class QuarantineFile implements QuarantineWriter {
     while (this.#waiting.length > 0) {
       const group = this.#waiting;
       this.#waiting = [];
-      let begins = this.#end;
       try {
-        await this.#writeLines(Buffer.from(group.map(({ lines }) => lines).join('')));
-        for (const { lines, count, marks, indexed, resolve } of group) {
-          this.#count += count;
-          for (const { entry, at, size, crc } of indexed) {
-            this.#held.add(entry, begins + at, size);
-            this.#aloneRows.add(entry);
-            mark(this.#kept, entry);
-            this.#last = { at: begins + at, crc };
-          }
-          begins += Buffer.byteLength(lines);
+        await this.#put(group.flatMap(({ lines }) => lines));
+        for (const { marks, resolve } of group) {
           for (const [lane, place] of marks) this.#durable.set(lane, place);
           resolve();
         }
@@ -447,35 +424,66 @@ export class QuarantineFile implements QuarantineWriter {
     this.#writing = undefined;
   }
 
+  /** Writes lines to the end of the file; those that go before others of their lanes to their places, in one step, before. */
+  async #put(lines: readonly Line[]): Promise<void> {
+    if (this.#failure !== undefined) throw this.#failure.error;
+    const { early, rest } = byWhereTheyGo(lines, this.#kept.ahead);
+    if (early.length > 0) {
+      const insertion = new Insertion(early);
+      // The limit of bytes is not asked: the file had them before, and a release that makes room may wait for them.
+      await onDisk(this.#path, () => this.#rewrite((entry) => insertion.at(entry)));
+      // Whatever becomes of the others.
+      for (const entry of early) this.#durable.set(laneName(entry), placeOf(entry));
+    }
+    let begins = this.#end;
+    await this.#writeLines(Buffer.from(rest.map(({ text }) => text).join('')));
+    for (const { entry, text } of rest) {
+      const size = Buffer.byteLength(text);
+      this.#held.add(entry, begins, size);
+      this.#aloneRows.add(entry);
+      mark(this.#kept, entry);
+      this.#last = { at: begins, crc: crcOf(text) };
+      this.#count += 1;
+      begins += size;
+    }
+  }
+
   async #indexIfDue(): Promise<void> {
     if (this.#failure === undefined && this.#end - this.#index.end >= this.#indexEveryBytes) await this.#saveIndex();
   }
 
   /** Writes the index anew. A start can do without: what the disk refuses is tried again when more has come. */
   async #saveIndex(): Promise<void> {
-    const { marks, alone } = this.#kept;
+    const { marks, alone, ahead } = this.#kept;
     const [held, aloneRows, count, end, last] = [this.#held, this.#aloneRows, this.#count, this.#end, this.#last];
-    await this.#index.save({ marks, alone, held, aloneRows, count, end, last }).catch(() => undefined);
+    await this.#index.save({ marks, alone, ahead, held, aloneRows, count, end, last }).catch(() => undefined);
   }
 
   async #writeLines(bytes: Buffer): Promise<void> {
-    if (this.#failure !== undefined) throw this.#failure.error;
     if (bytes.length === 0) return;
     this.#isFull = this.#end + bytes.length > this.#bytesMax;
     if (this.#isFull) throw full(this.#path, this.#bytesMax);
     await onDisk(this.#path, async () => {
-      if (this.#torn) await this.#file.truncate(this.#end);
+      if (this.#torn) {
+        await this.#file.truncate(this.#end);
+        // Durably: a power cut must not find lines of it among those that go there now.
+        await this.#synced();
+      }
       this.#torn = true;
       await this.#file.write([bytes], this.#end);
       this.#torn = false;
     });
+    await this.#synced();
+    this.#end += bytes.length;
+  }
+
+  async #synced(): Promise<void> {
     try {
       await this.#file.sync();
     } catch (error) {
       this.#failure = { error: unknownContent(this.#path, error) };
       throw this.#failure.error;
     }
-    this.#end += bytes.length;
   }
 }
 

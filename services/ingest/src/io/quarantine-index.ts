@@ -28,7 +28,7 @@ import { laneName, type RowPlace } from '../core/quarantine.ts';
 import { crcOf, isSound } from './quarantine-lines.ts';
 import type { LastLine, Summary } from './quarantine-survey.ts';
 
-const VERSION = 1;
+const VERSION = 2;
 
 /** An index as it was found; `why`: it is there, and cannot be used. Neither: it is missing. */
 export interface FoundIndex {
@@ -132,11 +132,12 @@ interface IndexJson {
   readonly count: number;
   readonly marks: readonly PlaceJson[];
   readonly alone: readonly PlaceJson[];
+  readonly ahead: readonly PlaceJson[];
   readonly held: readonly HeldJson[];
   readonly aloneRows: readonly (Omit<AloneRows, 'newestMajor'> & { readonly newestMajor: string })[];
 }
 
-function jsonOf({ marks, alone, held, aloneRows, count, end, last }: Summary): Record<string, unknown> {
+function jsonOf({ marks, alone, ahead, held, aloneRows, count, end, last }: Summary): Record<string, unknown> {
   const json: IndexJson = {
     version: VERSION,
     end,
@@ -144,6 +145,7 @@ function jsonOf({ marks, alone, held, aloneRows, count, end, last }: Summary): R
     count,
     marks: [...marks.values()].map(toText),
     alone: [...alone.values()].map(toText),
+    ahead: [...ahead.values()].map(toText),
     held: held.all.map(({ hold, first, newest, ...rest }) => ({
       ...rest,
       hold: holdJson(hold.places),
@@ -158,7 +160,7 @@ function jsonOf({ marks, alone, held, aloneRows, count, end, last }: Summary): R
 /** Undefined: it is of another version. */
 function summaryOf(json: Record<string, unknown>): Summary | undefined {
   if (json['version'] !== VERSION) return undefined;
-  const { end, last, count, marks, alone, held, aloneRows } = json as unknown as IndexJson;
+  const { end, last, count, marks, alone, ahead, held, aloneRows } = json as unknown as IndexJson;
   const byLane = (places: readonly PlaceJson[]): Map<string, RowPlace> =>
     new Map(places.map((place) => [laneName(place), toNumber(place)]));
   return {
@@ -167,6 +169,7 @@ function summaryOf(json: Record<string, unknown>): Summary | undefined {
     count,
     marks: byLane(marks),
     alone: byLane(alone),
+    ahead: byLane(ahead),
     held: new HeldIndex(
       held.map(({ hold, first, newest, ...rest }) => ({
         ...rest,

@@ -11,9 +11,15 @@ const READ_BYTES = 64 * 1024;
 const SPACE = 0x20;
 const NEWLINE = Buffer.from('\n');
 
-/** The lines that are what was written, with their newlines. */
+/** The lines that are what was written, with their newlines; those behind one that is not say so. */
 export async function* soundLines(file: DiskFile): AsyncGenerator<Buffer> {
-  for await (const { line } of rawLinesOf(file)) if (isSound(line)) yield Buffer.concat([line, NEWLINE]);
+  let isBehind = false;
+  for await (const { line } of rawLinesOf(file)) {
+    const entry = isBehind ? entryOf(line.toString('utf8')) : undefined;
+    if (!isSound(line)) isBehind = true;
+    else if (entry === undefined || entry.late === true) yield Buffer.concat([line, NEWLINE]);
+    else yield Buffer.from(lineOf({ ...entry, ahead: true }));
+  }
 }
 
 /** The bytes from a position to another, or to the end. */

@@ -11,6 +11,8 @@ import type { QuarantineDamage } from './quarantine-errors.ts';
 import { crcOf, entryOf, lineOf, linesOf, piecesOf, placeOf, soundLines } from './quarantine-lines.ts';
 import { asidePath } from './set-aside.ts';
 
+const WRITE_BYTES = 256 * 1024;
+
 /** A line by which a file is known again: where it begins, and its checksum. */
 export interface LastLine {
   readonly at: number;
@@ -23,6 +25,8 @@ export interface Summary {
   readonly marks: ReadonlyMap<string, RowPlace>;
   /** By lane, the newest entry of a row that was put aside alone. */
   readonly alone: ReadonlyMap<string, RowPlace>;
+  /** By lane, the newest entry before which others may yet come: the marks say nothing of it. */
+  readonly ahead: ReadonlyMap<string, RowPlace>;
   readonly held: HeldIndex;
   readonly aloneRows: AloneIndex;
   readonly count: number;
@@ -39,8 +43,6 @@ export interface Survey extends Summary {
 
 /** What is known of a file beside what it has. */
 export interface FoundAtOpen {
-  /** By lane, the newest entry that what comes again is compared with. */
-  readonly marks: ReadonlyMap<string, RowPlace>;
   readonly damage?: QuarantineDamage | undefined;
   readonly readWhole?: string | undefined;
   /** Where what was read begins. */
@@ -64,6 +66,7 @@ export async function surveyOf(file: DiskFile, since?: Summary): Promise<Survey>
   const size = await file.length();
   const marks = new Map(since?.marks);
   const alone = new Map(since?.alone);
+  const ahead = new Map(since?.ahead);
   const held = since?.held ?? new HeldIndex();
   const aloneRows = since?.aloneRows ?? new AloneIndex();
   let { count, end, last }: Pick<Summary, 'count' | 'end' | 'last'> = since ?? { count: 0, end: 0, last: undefined };
@@ -73,8 +76,7 @@ export async function surveyOf(file: DiskFile, since?: Summary): Promise<Survey>
     if (entry !== undefined) {
       held.add(entry, begins, next - begins);
       aloneRows.add(entry);
-      if (damagedLines === 0) mark({ marks, alone }, entry);
-      else markAlone(alone, entry);
+      mark({ marks, alone, ahead }, entry);
       count += 1;
       end = next;
       last = { at: begins, crc: crcOf(text) };
@@ -84,19 +86,28 @@ export async function surveyOf(file: DiskFile, since?: Summary): Promise<Survey>
     }
     begins = next;
   }
-  return { marks, alone, held, aloneRows, count, end, last, damagedLines };
+  return { marks, alone, ahead, held, aloneRows, count, end, last, damagedLines };
 }
 
 /** By lane, the newest entries that a file has. */
 export interface Marks {
   readonly marks: Map<string, RowPlace>;
   readonly alone: Map<string, RowPlace>;
+  readonly ahead: Map<string, RowPlace>;
 }
 
 /** Takes the next entry of a file. One that is late is not in its lane's order, and says nothing of what was before. */
-export function mark({ marks, alone }: Marks, entry: QuarantineEntry): void {
-  if (entry.late !== true) marks.set(laneName(entry), placeOf(entry));
+export function mark({ marks, alone, ahead }: Marks, entry: QuarantineEntry): void {
   markAlone(alone, entry);
+  if (entry.late === true) return;
+  const lane = laneName(entry);
+  if (entry.ahead === true) {
+    ahead.set(lane, placeOf(entry));
+    return;
+  }
+  marks.set(lane, placeOf(entry));
+  // Entries are in order, and this one came when all before it had.
+  ahead.delete(lane);
 }
 
 /** Takes the next entry, if it holds nothing. */
@@ -106,7 +117,10 @@ export function markAlone(alone: Map<string, RowPlace>, entry: QuarantineEntry):
   if (newest === undefined || comparePlaces(entry, newest) > 0) alone.set(laneName(entry), placeOf(entry));
 }
 
-/** Keeps a copy of the file as it is, and then replaces it by its sound lines; resolves with where the copy is. */
+/**
+ * Keeps a copy of the file as it is, and then replaces it by its sound lines; resolves with where the copy is. Each line behind
+ * damage says so from then on, whatever ends the process: what was lost before it may come again, if it was never acknowledged.
+ */
 export async function salvage(files: FileSystem, path: string, file: DiskFile): Promise<string> {
   const keptAt = await asidePath(files, path);
   await copyWhole(files, keptAt, piecesOf(file));
@@ -121,11 +135,20 @@ export async function salvage(files: FileSystem, path: string, file: DiskFile): 
 export async function copyWhole(files: FileSystem, path: string, bytes: AsyncIterable<Uint8Array>): Promise<void> {
   const copy = await files.open(path, 'overwrite');
   try {
-    let position = 0;
+    let [position, waiting]: [number, Uint8Array[]] = [0, []];
+    let size = 0;
+    const write = async (): Promise<void> => {
+      await copy.write([Buffer.concat(waiting)], position);
+      position += size;
+      [waiting, size] = [[], 0];
+    };
     for await (const piece of bytes) {
-      await copy.write([piece], position);
-      position += piece.length;
+      waiting.push(piece);
+      size += piece.length;
+      // Lines are short, and a write each takes longer than all else.
+      if (size >= WRITE_BYTES) await write();
     }
+    if (size > 0) await write();
     await copy.sync();
   } finally {
     await copy.close();
@@ -137,22 +160,23 @@ export async function copyWhole(files: FileSystem, path: string, bytes: AsyncIte
 export class Rewriting implements Summary {
   readonly marks = new Map<string, RowPlace>();
   readonly alone = new Map<string, RowPlace>();
+  readonly ahead = new Map<string, RowPlace>();
   readonly held = new HeldIndex();
   readonly aloneRows = new AloneIndex();
   count = 0;
   end = 0;
   last: LastLine | undefined;
-  /** How many entries went or are others. */
+  /** For how many entries something else stands. */
   changed = 0;
 
   /**
-   * The bytes of the file anew: `change` gives what stands for an entry. None before the first that is not the same, since mostly
+   * The bytes of the file anew: `stands` gives what stands for an entry. None before the first that is not the same, since mostly
    * there is none. Throws what `damagedAt` gives for a line that is not what was written.
    */
   async *of(
     file: DiskFile,
     end: number,
-    change: (entry: QuarantineEntry) => QuarantineEntry | undefined,
+    stands: (entry: QuarantineEntry) => readonly QuarantineEntry[],
     damagedAt: (next: number) => Promise<Error>,
   ): AsyncGenerator<Buffer> {
     let same = 0;
@@ -161,14 +185,16 @@ export class Rewriting implements Summary {
       if (next > end) return;
       const entry = entryOf(text);
       if (entry === undefined) throw await damagedAt(next);
-      const now = change(entry);
-      if (now !== entry) this.changed += 1;
+      const all = stands(entry);
+      const isSame = all.length === 1 && all[0] === entry;
+      if (!isSame) this.changed += 1;
       if (this.changed === 0) same = next;
-      if (this.changed === 1 && now !== entry) yield* piecesOf(file, 0, same);
-      if (now === undefined) continue;
-      const line = Buffer.from(now === entry ? `${text}\n` : lineOf(now));
-      this.#add(now, line);
-      if (this.changed > 0) yield line;
+      if (this.changed === 1 && !isSame) yield* piecesOf(file, 0, same);
+      for (const now of all) {
+        const line = Buffer.from(now === entry ? `${text}\n` : lineOf(now));
+        this.#add(now, line);
+        if (this.changed > 0) yield line;
+      }
     }
   }
 
