@@ -67,6 +67,7 @@ export class SimDatabase implements SourceDatabase {
     };
     const reader = {
       fills: async () => new Map(),
+      parts: async () => new Map(),
       rowsAbout: ({ table }: TableToStage): Promise<number | undefined> => Promise.resolve(rows.get(table)?.length),
       async *copy({ table, columns }: TableToStage): AsyncGenerator<Uint8Array> {
         const own = must(rows.get(table), 'a table that there is');
@@ -160,6 +161,8 @@ export class SimDatabase implements SourceDatabase {
             };
       },
       fills: async () => new Map(),
+      parts: async () => new Map(),
+      hasRows: () => Promise.resolve(false),
       dropSlot: async (name) => {
         await reach();
         postgres.slots.delete(name);

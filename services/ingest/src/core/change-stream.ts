@@ -21,6 +21,7 @@ import { CommitTrail } from './commit-trail.ts';
 import { type ContractFit, findContract } from './contract.ts';
 import { Hold, heldEntry, type Mapping, mappingProblem, mapRow, scopeOf } from './hold.ts';
 import { laterLsn } from './lsn.ts';
+import { PartTells } from './part-tells.ts';
 import type { OldTuple, PgOutputMessage, Relation, Tuple } from './pgoutput/messages.ts';
 import { identityProblem } from './relation-identity.ts';
 import { isMutable, type Route, SLOT_LANE, withColumnTypes } from './route.ts';
@@ -102,6 +103,8 @@ export class ChangeStream {
   #batch = new Batch();
   /** The commits that came, until they are acknowledged. */
   readonly trail = new CommitTrail();
+  /** What came of the partitions of tables. */
+  readonly parts = new PartTells();
   /** Commits seen. */
   commits = 0;
   /** Rows seen. */
@@ -251,6 +254,7 @@ export class ChangeStream {
 
   /** Takes the next message. */
   handle(message: PgOutputMessage, nowUs: number): void {
+    this.parts.take(message);
     switch (message.kind) {
       case 'begin':
         assert(this.#transaction === undefined, 'a transaction within a transaction');

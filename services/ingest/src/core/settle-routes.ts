@@ -4,6 +4,7 @@
  *     asked    somebody needs the route from its beginning, which the log no longer has
  *     moved    its table is another one, or was out of the publication: rows are missing
  *     changed  what its rows are told apart by, or a column that is read, is not what it was (row-shape.ts)
+ *     torn     rows went or came with its table's partitions, untold (table-parts.ts)
  *
  * To be saved before anything is mended: the publication holds the evidence of a table that moved.
  */
@@ -21,6 +22,8 @@ export interface Ended {
   readonly why: string;
   /** Whether the table's history has a seam there that people must know of. */
   readonly isLoss: boolean;
+  /** Whether it may be so again at once: it is then read anew later each time (rebuild-pace.ts). */
+  readonly mayRecur?: boolean | undefined;
 }
 
 export interface Settled {
@@ -44,11 +47,13 @@ export function settleRoutes(options: {
       ...named(plan),
       why: `table ${named(plan).table} was replaced, renamed or out of the publication for a while`,
       isLoss: true,
+      mayRecur: true,
     }),
   );
   const begun = new Map(state.routes.filter(({ phase }) => phase !== 'ended').map((route) => [route.route, route]));
   const changed = wanted.flatMap((plan): Ended[] => {
     const route = begun.get(plan.route);
+    if (route?.torn !== undefined) return [{ ...named(plan), why: route.torn, isLoss: false, mayRecur: true }];
     const why = route && shapeChange(route.shape, plan, neededColumns(plan, definitions));
     return why === undefined ? [] : [{ ...named(plan), why: `of table ${named(plan).table} ${why}`, isLoss: false }];
   });

@@ -19,6 +19,7 @@ import type { PgOutputMessage } from './pgoutput/messages.ts';
 import type { ServerFacts } from './preflight.ts';
 import type { PublishedTables, SlotFacts } from './source-state.ts';
 import type { TableFill } from './table-fill.ts';
+import type { PartsFacts } from './table-parts.ts';
 
 /** A database that is captured. Each call makes connections of its own; the signal ends whatever is under way. */
 export interface SourceDatabase {
@@ -70,6 +71,10 @@ export interface DatabaseSession {
   slot(name: string): Promise<SlotFacts | undefined>;
   /** By oid, which filling of each of these tables is there, of those that there are. */
   fills(oids: readonly number[]): Promise<ReadonlyMap<number, TableFill>>;
+  /** By oid, the partitions of each of these tables that is partitioned, all as they were at one moment. */
+  parts(oids: readonly number[]): Promise<ReadonlyMap<number, PartsFacts>>;
+  /** Whether a table has rows in one of its partitions; `olderThan`: of transactions below this 64-bit id. */
+  hasRows(table: PublishedTable, leaf: number, olderThan?: string): Promise<boolean>;
   /** Drops the slot of that name, if there is one. */
   dropSlot(name: string): Promise<void>;
   /** Which tables the slot's publications hold. */
@@ -119,6 +124,8 @@ export interface SnapshotReader {
   copy(table: TableToStage): AsyncIterable<Uint8Array>;
   /** By oid, which filling of tables that were copied the rows are of. */
   fills(oids: readonly number[]): Promise<ReadonlyMap<number, TableFill>>;
+  /** By oid, the partitions that the snapshot has of each of these tables that is partitioned. */
+  parts(oids: readonly number[]): Promise<ReadonlyMap<number, PartsFacts>>;
 }
 
 export type StreamMessage =

@@ -203,6 +203,25 @@ describe('nextStep', () => {
     }
   });
 
+  it('reads a table anew of which rows went untold, once, and later each time that it is so again', () => {
+    const route: RouteState = { route: 1, generation: 3, phase: 'live', fromLsn: 5n, stage: '', ...TABLE };
+    const wanted = [plan(1)];
+    const settle = (state: SourceState) =>
+      settleRoutes({
+        state,
+        wanted,
+        definitions: create(DefinitionSetSchema, { routes: wanted }),
+        published: new Map([[publishedKey(SourceMode.APPEND, 'public', 't1'), TABLE.tableOid]]),
+        asked: () => undefined,
+        nowUs: 1,
+      });
+    const { state, ended } = settle(withRoutes(MADE, [{ ...route, torn: 'a partition was dropped' }]));
+    expect(ended).toMatchObject([{ route: 1, why: 'a partition was dropped', isLoss: false, mayRecur: true }]);
+    expect(nextBuild(state, new Map(), wanted)).toMatchObject({ kind: 'stage', routes: [{ generation: 4 }] });
+    expect(settle(state).ended).toEqual([]);
+    expect(settle(withRoutes(MADE, [route])).ended).toEqual([]);
+  });
+
   it.each<[string, SourceState, Partial<WorldFacts>, string]>([
     ['the slot is gone', MADE, { slot: undefined }, 'SLOT_LOST'],
     ['the slot is lost', MADE, { slot: { ...SLOT, walStatus: 'lost' } }, 'SLOT_LOST'],

@@ -25,6 +25,7 @@ import { earlierLsn, laterLsn } from './lsn.ts';
 import { NO_SHAPE, type RowShape } from './row-shape.ts';
 import { tableName } from './sql.ts';
 import type { TableFill } from './table-fill.ts';
+import type { TableParts } from './table-parts.ts';
 
 export interface RouteState {
   readonly route: number;
@@ -44,6 +45,10 @@ export interface RouteState {
   readonly shape?: RowShape | undefined;
   /** Which filling of its table the rows are of, as it was seen last; undefined: it was not seen yet. */
   readonly fill?: TableFill | undefined;
+  /** Of a mutable source: its table's partitions that the rows are of, as they were seen last; undefined: none, or not seen yet. */
+  readonly parts?: TableParts | undefined;
+  /** Why rows went or came with partitions untold, so that it is to begin anew; undefined: none did. */
+  readonly torn?: string | undefined;
   /** Of an append source: the newest computing anew of columns in the table; undefined: none that is known. */
   readonly rewritten?: { readonly atUs: number; readonly columns: readonly string[] } | undefined;
   /** Held rows up to this place were released or discarded, and are in the quarantine only until it is rewritten. */

@@ -6,15 +6,13 @@
  * A table that does not keep the contract in force is left alone: its rows are held (core/shape-gate.ts), and are read anew by
  * whatever contract is accepted.
  */
-import { ChangePolicy } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
-import type { RoutePlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { FreshetError, isFreshetError } from '@freshet/kit/errors.ts';
-import { findContract } from '../core/contract.ts';
-import { isMutableSource, NO_SHAPE, readColumns } from '../core/row-shape.ts';
+import { isMutableSource, NO_SHAPE } from '../core/row-shape.ts';
 import type { DatabaseSession } from '../core/source-database.ts';
 import { type RouteState, withRoutes } from '../core/source-state.ts';
 import { tableName } from '../core/sql.ts';
-import { isSameFill, relationOf, rewrittenColumns } from '../core/table-fill.ts';
+import { isSameFill, rewrittenColumns } from '../core/table-fill.ts';
+import { keepsContract } from './kept-contract.ts';
 import type { Wanted } from './source-parts.ts';
 import { tableOf } from './source-preflight.ts';
 import type { SourceStore } from './source-store.ts';
@@ -75,15 +73,6 @@ async function isSaved(changed: ReadonlyMap<number, RouteState>, store: FillLook
     if (!isFreshetError(error) || !error.retryable) throw error;
     return false;
   }
-}
-
-async function keepsContract(plan: RoutePlan, { definitions }: Wanted, session: DatabaseSession): Promise<boolean> {
-  const { schema, table } = tableOf(plan);
-  const facts = await session.table(schema, table);
-  const contract = plan.source?.contract;
-  if (facts === undefined || contract === undefined) return false;
-  const policy = plan.source?.policy ?? ChangePolicy.EVOLVE;
-  return 'under' in findContract([{ contract, policy, read: readColumns(plan, definitions) }], relationOf(facts));
 }
 
 function rewritten(

@@ -181,7 +181,9 @@ export class LiveCapture {
   #tableWatch(revisions: LiveRevisions, stream: ChangeStream, streaming: ReplicationStream): TableWatch {
     const { options, store, held, board } = this.#parts;
     const { database, slotName, clock, tableCheckMs } = options;
-    const at = { slotName, store, held, stream, clock, note: board.note.bind(board) };
+    const durableLsn = (): bigint => this.#replication?.progress.durableLsn ?? 0n;
+    const parts = { tells: stream.parts, durableLsn, waits: new Map<string, bigint>() };
+    const at = { slotName, store, held, stream, clock, parts, note: board.note.bind(board) };
     return {
       look: (signal) =>
         database.look(signal, async (session) => {

@@ -218,9 +218,9 @@ export class LiveRevisions {
       await store.update((state) => {
         const settled = settle(state);
         const nowUs = options.clock.monotonicUs();
-        for (const { route, why, isLoss } of settled.ended) {
+        for (const { route, why, mayRecur } of settled.ended) {
           options.logger.warn('a route begins anew', { route, why });
-          if (isLoss) pace.lost(route, why, { nowUs, generation: generationOf(state, route) });
+          if (mayRecur) pace.lost(route, why, { nowUs, generation: generationOf(state, route) });
         }
         return settled.state;
       });

@@ -25,6 +25,7 @@ import { PgReplicationStream, type StreamOptions } from './pg/replication-stream
 import { ensurePublications, publicationNames, readPublished, tableReference } from './publications.ts';
 import { createSlot, withSnapshot } from './slot.ts';
 import { readFills, requireSameFile } from './table-fills.ts';
+import { hasRows, readParts } from './table-parts.ts';
 
 export interface PostgresDatabaseOptions {
   /** The database's name in definitions. */
@@ -135,6 +136,8 @@ function sessionOn(connection: PgConnection, logger: Logger): DatabaseSession {
       return readSlot(connection, name, version);
     },
     fills: (oids) => readFills(connection, oids),
+    parts: (oids) => readParts(connection, oids),
+    hasRows: (table, leaf, olderThan) => hasRows(connection, table, leaf, olderThan),
     dropSlot: async (name) => {
       await connection.query(
         `SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = ${quoteLiteral(name)}`,
@@ -159,5 +162,6 @@ function readerOn(connection: PgConnection): SnapshotReader {
       await requireSameFile(connection, table);
     },
     fills: (oids) => readFills(connection, oids),
+    parts: (oids) => readParts(connection, oids),
   };
 }

@@ -157,9 +157,9 @@ export class SourcePreparation {
       nowUs: clock.nowUs(),
     });
     const nowUs = clock.monotonicUs();
-    for (const { route, why, isLoss } of ended) {
+    for (const { route, why, mayRecur } of ended) {
       logger.warn('a route begins anew', { route, why });
-      if (isLoss) pace.lost(route, why, { nowUs, generation: generationOf(store.state, route) });
+      if (mayRecur) pace.lost(route, why, { nowUs, generation: generationOf(store.state, route) });
     }
     return state;
   }

@@ -11,12 +11,13 @@ import { type FreshetError, isFreshetError } from '@freshet/kit/errors.ts';
 import type { Logger } from '@freshet/kit/logger.ts';
 import type { BatchTaker } from '../core/append-pipeline.ts';
 import { prepareRoute, SNAPSHOT_LANE } from '../core/route.ts';
-import { shapeOf } from '../core/row-shape.ts';
+import { isMutableSource, shapeOf } from '../core/row-shape.ts';
 import { SnapshotProgress, type SnapshotReport } from '../core/snapshot-progress.ts';
 import type { SnapshotReader, SourceDatabase, TableToStage } from '../core/source-database.ts';
 import type { SourcePipelines } from '../core/source-pipelines.ts';
 import { type PublishedTables, publishedOid, type RouteGeneration, type RouteState } from '../core/source-state.ts';
 import { tableName } from '../core/sql.ts';
+import { partsOf } from '../core/table-parts.ts';
 import { earlierDecisions } from './earlier-lives.ts';
 import type { QuarantineFile } from './quarantine-file.ts';
 import { RuleNotices, type RuleNoticesOptions } from './rule-notices.ts';
@@ -87,12 +88,12 @@ export class SourceSnapshots {
     const progress = this.#progress;
     progress.begin('reading');
     const oids = routes.map(({ plan }) => publishedOid(published, plan));
-    const [stage, fills] = await database
+    const [stage, fills, parts] = await database
       .snapshot(slotName, signal, async (reader, fromLsn) => {
         progress.expect(await rowsAbout(reader, staged));
         const paced = pace === undefined ? reader : { copy: (table: TableToStage) => pacing(reader.copy(table), pace) };
         const written = await stages.write(name, fromLsn, staged, paced, (rows) => progress.add(rows));
-        return [written, await reader.fills(oids)] as const;
+        return [written, await reader.fills(oids), await reader.parts(oids)] as const;
       })
       .finally(() => progress.end());
     return routes.map(
@@ -107,6 +108,7 @@ export class SourceSnapshots {
         contractLsn: stage.fromLsn,
         shape: shapeOf(plan),
         fill: fills.get(publishedOid(published, plan)),
+        parts: isMutableSource(plan) ? partsOf(parts.get(publishedOid(published, plan))) : undefined,
       }),
     );
   }

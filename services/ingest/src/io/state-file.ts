@@ -45,6 +45,8 @@ interface StateJson {
     readonly contractLsn?: string;
     readonly shape?: RouteState['shape'];
     readonly fill?: RouteState['fill'];
+    readonly parts?: RouteState['parts'];
+    readonly torn?: string | undefined;
     readonly rewritten?: RouteState['rewritten'];
     readonly released?: RouteState['released'];
     readonly releaseLane?: number | undefined;

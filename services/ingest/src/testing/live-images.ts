@@ -51,14 +51,15 @@ function take(partition: Partition, route: number, columns: number, bytes: Uint8
     partition.rows.clear();
     partition.marks.clear();
   }
-  if (kind.case !== 'change' && kind.case !== 'truncate') return 0;
-  const { value } = kind;
+  const isRow = kind.case === 'change' || kind.case === 'table';
+  if (!isRow && kind.case !== 'truncate') return 0;
+  const value = kind.case === 'table' ? must(kind.value.change) : kind.value;
   if (value.route !== route || value.generation !== partition.generation) return 0;
   const { major, minor, part } = must(value.sequence);
   const mark = partition.marks.get(value.lane);
   if (mark !== undefined && !isAfter([major, minor, part], mark)) return 0;
   partition.marks.set(value.lane, [major, minor, part]);
-  if (kind.case === 'change') return change(partition, kind.value, columns);
+  if (isRow) return change(partition, value as Change, columns);
   partition.rows.clear();
   return 0;
 }

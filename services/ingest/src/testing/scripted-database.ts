@@ -215,7 +215,7 @@ export class ScriptedDatabase implements SourceDatabase {
     };
     const rowsAbout = ({ table }: { table: string }): Promise<number> =>
       Promise.resolve(frozen.get(table)?.length ?? 0);
-    return work({ copy, rowsAbout, fills: async () => new Map() }, this.#lsn);
+    return work({ copy, rowsAbout, fills: async () => new Map(), parts: async () => new Map() }, this.#lsn);
   }
 
   openStream(slotName: string): Promise<ReplicationStream> {
@@ -266,6 +266,8 @@ export class ScriptedDatabase implements SourceDatabase {
       table: (schema, table) => this.#answer(() => (schema === 'public' ? this.catalogTable(table) : undefined)),
       slot: (name) => this.#answer(() => (this.#slot?.name === name ? this.#slotFacts() : undefined)),
       fills: async () => new Map(),
+      parts: async () => new Map(),
+      hasRows: () => Promise.resolve(false),
       dropSlot: (name) =>
         this.#answer(() => {
           if (this.#slot?.name === name) this.dropSlot();

@@ -1,0 +1,40 @@
+/**
+ * Goal: what the stream tells in passing of a table's partitions is what is kept of it: which ones rows came out of, by commit, and
+ * which transactions truncated the table; a bounded number of them.
+ * Method: messages as pgoutput sends them under publish_via_partition_root.
+ */
+import { expect, it } from 'vitest';
+import { PartTells } from './part-tells.ts';
+import type { PgOutputMessage } from './pgoutput/messages.ts';
+
+const begin = (xid: number): PgOutputMessage => ({ kind: 'begin', commitLsn: BigInt(xid * 10), commitTimeUs: 0, xid });
+const relation = (id: number): PgOutputMessage => ({
+  kind: 'relation',
+  relation: { id, schema: 'public', table: `t${id}`, replicaIdentity: 'd', columns: [] },
+});
+const insert = (relationId: number): PgOutputMessage => ({ kind: 'insert', relationId, row: [] });
+const truncate = (id: number): PgOutputMessage => ({
+  kind: 'truncate',
+  relationIds: [id],
+  cascade: false,
+  restartIdentity: false,
+});
+
+it('knows the partitions that rows of a table came out of, from a commit on', () => {
+  const tells = new PartTells();
+  const messages = [begin(1), relation(7), relation(71), insert(7), insert(7), relation(8), insert(8)];
+  for (const message of [...messages, begin(2), relation(72), insert(7)]) tells.take(message);
+  expect([...tells.leavesOf(7, 0n)]).toEqual([71, 72]);
+  expect([...tells.leavesOf(7, 11n)]).toEqual([72]);
+  expect([...tells.leavesOf(8, 0n)]).toEqual([]);
+});
+
+it('knows the newest transactions that truncated a table, and takes none of its relations for a partition', () => {
+  const tells = new PartTells();
+  for (let xid = 1; xid <= 101; xid++)
+    for (const message of [begin(xid), relation(7), truncate(7)]) tells.take(message);
+  for (const message of [begin(102), relation(8), insert(8)]) tells.take(message);
+  expect([1, 2, 101, 102].map((xid) => tells.isTruncatedBy(7, xid))).toEqual([false, true, true, false]);
+  expect(tells.isTruncatedBy(8, 101)).toBe(false);
+  expect([...tells.leavesOf(8, 0n), ...tells.leavesOf(7, 0n)]).toEqual([]);
+});
