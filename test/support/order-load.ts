@@ -50,10 +50,17 @@ const note = (random: Random): string => {
   if (!random.oneIn(20)) return random.oneIn(2) ? 'NULL' : `'note ${random.between(1, 1_000)}'`;
   return `'${random.between(1, 1_000_000)}${'large '.repeat(LARGE / 6)}'`;
 };
-/** Now, or some seconds ago, seldom out of reach of every window; to the microsecond, so that no two are equal. */
+/** The times that were drawn. Some megabytes in hours of a campaign. */
+const drawnUs = new Set<number>();
+/**
+ * Now, or some seconds ago, seldom out of reach of every window; to the microsecond, and no two are equal: of two rows of one
+ * time SQL may take either for the last, and the engine takes the one that the log told of last.
+ */
 const at = (random: Random): string => {
   const agoMs = random.oneIn(30) ? random.between(0, 120_000) : random.oneIn(3) ? random.between(0, 15_000) : 0;
-  const us = (Date.now() - agoMs) * 1000 + random.between(0, 999);
+  let us = (Date.now() - agoMs) * 1000 + random.between(0, 999);
+  while (drawnUs.has(us)) us++;
+  drawnUs.add(us);
   return `timestamptz 'epoch' + ${us} * interval '1 microsecond'`;
 };
 

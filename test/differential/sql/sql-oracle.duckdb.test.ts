@@ -2,7 +2,7 @@
  * Goal and method: as sql-oracle.pg.test.ts, with DuckDB in this process instead of Postgres, over the history as it is
  * exported from the log that holds it; the export by itself is held against what the history says is live.
  */
-import { assertFuzz } from '@freshet/testkit/differential/fuzz-options.ts';
+import { assertFuzz, FUZZ_MS_MAX } from '@freshet/testkit/differential/fuzz-options.ts';
 import { describe, expect, it } from 'vitest';
 import { COLUMNS, type Image, type KnownImage, statements, tell } from './dml-history.ts';
 import { openDuckDb } from './duckdb.ts';
@@ -40,6 +40,6 @@ describe('the engine and DuckDB over an exported log', () => {
       });
       expect(compared).toBeGreaterThan(RUNS * 100);
     },
-    600_000,
+    FUZZ_MS_MAX,
   );
 });

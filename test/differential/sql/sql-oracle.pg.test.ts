@@ -4,7 +4,7 @@
  * SQL over the images that are live, at random prefixes and times. How to run more, or one failure again:
  * packages/testkit/src/differential/fuzz-options.ts.
  */
-import { assertFuzz } from '@freshet/testkit/differential/fuzz-options.ts';
+import { assertFuzz, FUZZ_MS_MAX } from '@freshet/testkit/differential/fuzz-options.ts';
 import { type RunningPostgres, startPostgres } from '@freshet/testkit/postgres/embedded-postgres.ts';
 import postgres, { type Sql } from 'postgres';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -36,6 +36,6 @@ describe('the engine and Postgres', () => {
       });
       expect(compared).toBeGreaterThan(RUNS * 100);
     },
-    600_000,
+    FUZZ_MS_MAX,
   );
 });

@@ -12,7 +12,7 @@ import { buildScenario } from '../generate/scenario.ts';
 import { hex } from '../oracle/history.ts';
 import { show } from './compare.ts';
 import { EngineUnderTest } from './engine-under-test.ts';
-import { assertFuzz } from './fuzz-options.ts';
+import { assertFuzz, FUZZ_MS_MAX } from './fuzz-options.ts';
 
 const RUNS = 200;
 
@@ -122,7 +122,7 @@ function commit(engine: EngineUnderTest, behind: readonly Replica[]): void {
 
 describe('what the fold emits', () => {
   it('R1 R2: brings a follower, live or by the journal, to exactly the rows of the state', {
-    timeout: 600_000,
+    timeout: FUZZ_MS_MAX,
   }, async () => {
     await assertFuzz(RUNS, runs, check);
   });

@@ -16,7 +16,7 @@ import { buildScenario } from '../generate/scenario.ts';
 import { hex } from '../oracle/history.ts';
 import { show } from './compare.ts';
 import { EngineUnderTest } from './engine-under-test.ts';
-import { assertFuzz } from './fuzz-options.ts';
+import { assertFuzz, FUZZ_MS_MAX } from './fuzz-options.ts';
 import { digestsOf } from './print-digests.ts';
 
 const RUNS = 300;
@@ -138,14 +138,14 @@ describe('the fold', () => {
   ])(
     'F1 F3: of %s sources, any cut into batches, commits, crashes, sweeps and builds gives the same rows, versions and digest',
     {
-      timeout: 600_000,
+      timeout: FUZZ_MS_MAX,
     },
     async (_, mutable) => {
       await assertFuzz(RUNS, runsOf(recipesOf(mutable)), check);
     },
   );
 
-  it('F1 F3: of a key with many live rows too', { timeout: 600_000 }, async () => {
+  it('F1 F3: of a key with many live rows too', { timeout: FUZZ_MS_MAX }, async () => {
     await assertFuzz(HOT_RUNS, hotRuns, check);
   });
 
@@ -172,7 +172,7 @@ describe('the fold', () => {
     }
   });
 
-  it('F1: gives the same digests in another process, with other batches', { timeout: 600_000 }, async () => {
+  it('F1: gives the same digests in another process, with other batches', { timeout: FUZZ_MS_MAX }, async () => {
     const seed = Number(process.env['FRESHET_FUZZ_SEED'] ?? Math.floor(Math.random() * 2 ** 31));
     const program = fileURLToPath(new URL('./print-digests.ts', import.meta.url));
     const { stdout } = await promisify(execFile)(process.execPath, [program, String(seed), '50', '1']);

@@ -15,7 +15,7 @@ import { buildScenario, type Scenario, type ScenarioKey } from '../generate/scen
 import { hex, OracleHistory } from '../oracle/history.ts';
 import { compareWithOracle, show, viewsOf } from './compare.ts';
 import { EngineUnderTest } from './engine-under-test.ts';
-import { assertFuzz } from './fuzz-options.ts';
+import { assertFuzz, FUZZ_MS_MAX } from './fuzz-options.ts';
 
 const RUNS = 300;
 /** Long histories have full windows; they take ten times as long. */
@@ -153,25 +153,25 @@ function checkVersions(
 }
 
 describe('the engine and the oracle', () => {
-  it('F2: agree on every value at every time of every prefix', { timeout: 600_000 }, async () => {
+  it('F2: agree on every value at every time of every prefix', { timeout: FUZZ_MS_MAX }, async () => {
     await assertFuzz(RUNS, runsOf(30), check);
   });
 
   it('F2: agree on mutable sources, over inserts, updates, deletes, moves and truncations', {
-    timeout: 600_000,
+    timeout: FUZZ_MS_MAX,
   }, async () => {
     await assertFuzz(RUNS, runsOf(30, true), check);
   });
 
-  it('F2: agree on long histories of mutable sources too', { timeout: 600_000 }, async () => {
+  it('F2: agree on long histories of mutable sources too', { timeout: FUZZ_MS_MAX }, async () => {
     await assertFuzz(LONG_RUNS, runsOf(250, true), check);
   });
 
-  it('F2: agree on a key with many live rows, of which any are taken out', { timeout: 600_000 }, async () => {
+  it('F2: agree on a key with many live rows, of which any are taken out', { timeout: FUZZ_MS_MAX }, async () => {
     await assertFuzz(HOT_RUNS, hotRuns, check);
   });
 
-  it('F2: agree on long histories too', { timeout: 600_000 }, async () => {
+  it('F2: agree on long histories too', { timeout: FUZZ_MS_MAX }, async () => {
     await assertFuzz(LONG_RUNS, runsOf(250), check);
   });
 });

@@ -14,7 +14,7 @@ import { typeOf } from '../generate/plan-builder.ts';
 import { decimals, doubles, int64s, strings, timestamps } from '../generate/values.ts';
 import { sameValue } from '../oracle/order.ts';
 import { show } from './compare.ts';
-import { assertFuzz } from './fuzz-options.ts';
+import { assertFuzz, FUZZ_MS_MAX } from './fuzz-options.ts';
 
 const RUNS = 2_000;
 
@@ -85,7 +85,7 @@ async function check({ type, twin, rows }: Case): Promise<void> {
 }
 
 describe('CEL expressions', () => {
-  it('evaluate as their JavaScript twins', { timeout: 600_000 }, async () => {
+  it('evaluate as their JavaScript twins', { timeout: FUZZ_MS_MAX }, async () => {
     await assertFuzz(RUNS, cases, check);
   });
 });

@@ -6,9 +6,13 @@
  */
 import fc from 'fast-check';
 
+const factor = Number(process.env['FRESHET_FUZZ_RUNS'] ?? '1');
+
+/** How long a test of them may take, milliseconds: as many times longer as it has more to do. */
+export const FUZZ_MS_MAX = 600_000 * Math.max(1, factor);
+
 /** Parameters for fc.assert from the environment. */
 export function fuzzParameters<T>(runs: number): fc.Parameters<T> {
-  const factor = Number(process.env['FRESHET_FUZZ_RUNS'] ?? '1');
   const seed = process.env['FRESHET_FUZZ_SEED'];
   const path = process.env['FRESHET_FUZZ_PATH'];
   return {

@@ -18,7 +18,7 @@ import { joinedEvents } from '../oracle/join-history.ts';
 import { oracleValue } from '../oracle/oracle.ts';
 import { show } from './compare.ts';
 import { EngineUnderTest } from './engine-under-test.ts';
-import { assertFuzz } from './fuzz-options.ts';
+import { assertFuzz, FUZZ_MS_MAX } from './fuzz-options.ts';
 import { viewRow } from './row-view.ts';
 
 const RUNS = 300;
@@ -190,7 +190,7 @@ function compareFolds(straight: EngineUnderTest, cut: EngineUnderTest, what: str
 
 describe('views that join tables', () => {
   it('F1 F2: have the values of the oracle whenever they were built, whatever the batches, commits and crashes', {
-    timeout: 600_000,
+    timeout: FUZZ_MS_MAX,
   }, async () => {
     await assertFuzz(RUNS, runs, check);
     // Most histories have a view to compare, and events in it.
