@@ -232,12 +232,6 @@ export const BROKEN_BUILDS: readonly BrokenBuild[] = [
     changes: [{ find: '      if (isSameRoutes(wanted.get(viewId), instance.view.plan)) continue;\n', replace: '' }],
   },
   {
-    name: 'lives-share-versions',
-    about: 'a view that comes again has the versions of its life before, and other rows (R1)',
-    file: 'packages/engine/src/fold/force.ts',
-    changes: [{ find: '    instance.versionsFrom = offset;\n', replace: '' }],
-  },
-  {
     name: 'update-keeps-old',
     about: 'an update does not take the old image out (F2)',
     file: 'packages/engine/src/fold/mutable-fold.ts',
