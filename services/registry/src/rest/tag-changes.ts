@@ -15,6 +15,8 @@ import type { Call } from './router.ts';
 
 /** Places whose tags are changed in one request; more is asked for by nobody. */
 const CHANGES_MAX = 10_000;
+/** Tags that one request names at all its places. */
+const TAGS_MAX = 10_000;
 
 /** The registration that a request asks for, its tags in the text. Throws 400, 42201, 42209, 42210. */
 export async function readRegistration(call: Call, subject: SubjectName): Promise<RegistrationRequest> {
@@ -57,11 +59,14 @@ function withTagsOf(own: readonly TagChange[], before: readonly TagChange[]): re
 /** Changes of tags, one for each place. Throws 400. */
 export function readTagChanges(toAdd: Json | undefined, toRemove: Json | undefined): readonly TagChange[] {
   const changes = new Map<string, { path: string; kind: TagPlaceKind; add: string[]; remove: string[] }>();
+  let count = 0;
   for (const [list, what] of [
     [toAdd, 'add'],
     [toRemove, 'remove'],
   ] as const) {
     for (const { path, kind, tags } of readSchemaTags(list)) {
+      count += tags.length;
+      if (count > TAGS_MAX) throw refuse.badRequest(`one request changes ${TAGS_MAX} tags at most`);
       const key = `${kind} ${path}`;
       const change = changes.get(key) ?? { path, kind, add: [], remove: [] };
       change[what].push(...tags);
@@ -82,6 +87,8 @@ function readSchemaTags(value: Json | undefined): { path: string; kind: TagPlace
     const { entityPath, entityType } = isObject(schemaEntity) ? schemaEntity : {};
     if (typeof entityPath !== 'string' || !isTexts(tags))
       throw refuse.badRequest('a change of tags must have schemaEntity.entityPath and tags');
+    // Half a character is none in Protobuf: it would be read back as another tag.
+    if (!tags.every((tag) => tag.isWellFormed())) throw refuse.badRequest('a tag must be text');
     if (entityType !== 'sr_record' && entityType !== 'sr_field')
       throw refuse.badRequest('schemaEntity.entityType must be sr_record or sr_field');
     return { path: entityPath.replace(/^\./, ''), kind: entityType, tags };

@@ -251,6 +251,30 @@ message Order {
   });
 });
 
+describe('hostile changes of tags', () => {
+  const names = (count: number, prefix: string): string[] => Array.from({ length: count }, (_, at) => `${prefix}${at}`);
+
+  it('are refused when they are more than anybody has, and when a tag is no text', async () => {
+    api = await startSchemaApi();
+    await register('orders', ORDER);
+    const add = (...tags: string[]) => ({ tagsToAdd: [place('shop.Order', 'sr_record', ...tags)] });
+    for (const body of [
+      add(...names(10_001, 't')),
+      { ...add(...names(6_000, 'a')), tagsToRemove: add(...names(6_000, 'b')).tagsToAdd },
+    ])
+      expect(said(await api.call('POST /subjects/orders/versions/1/tags', body))).toEqual([
+        400,
+        400,
+        'one request changes 10000 tags at most',
+      ]);
+    // As many as a body holds: not one that this process falls over.
+    const most = `{"tagsToAdd":[{"schemaEntity":{"entityPath":"shop.Order","entityType":"sr_record"},"tags":[${'"",'.repeat(400_000)}""]}]}`;
+    expect((await api.call('POST /subjects/orders/versions/1/tags', JSON.parse(most))).status).toBe(400);
+    expect((await api.call('POST /subjects/orders/versions/1/tags', add('\ud800'))).status).toBe(400);
+    expect((await api.call('POST /subjects/orders/versions/1/tags', add(...names(10_000, 't')))).body.version).toBe(2);
+  });
+});
+
 describe('registering with changes of tags', () => {
   const text = async (): Promise<{ fields: Record<string, unknown>[] }> =>
     JSON.parse((await api.call('GET /subjects/s/versions/latest')).body.schema);
