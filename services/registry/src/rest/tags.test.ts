@@ -211,6 +211,43 @@ message Order {
     ]);
   });
 
+  it('makes a version of one id with an older one when that had the tags that are asked for', async () => {
+    api = await startSchemaApi();
+    await register('orders', ORDER);
+    const tags = [place('shop.Order.id', 'sr_field', 'KEY')];
+    expect((await change('orders', { tagsToAdd: tags })).body).toMatchObject({ id: 2, version: 2 });
+    expect((await change('orders', { tagsToRemove: tags })).body).toMatchObject({ id: 1, version: 3 });
+    expect(await tagsOf('/subjects/orders/versions/latest?findTags=KEY')).toBeUndefined();
+    expect((await change('orders', { tagsToRemove: tags })).body).toMatchObject({ id: 1, version: 3 });
+    // Of the version that a path names.
+    expect((await change('orders', { newVersion: 4 }, '2')).body).toMatchObject({ id: 2, version: 4 });
+    expect((await api.call('GET /schemas/ids/2/versions')).body).toEqual(
+      [2, 4].map((version) => ({ subject: 'orders', version })),
+    );
+  });
+
+  it.each([0, 16_384])('loses none of those that come at the same time, read at once up to %i', async (atOnce) => {
+    api = await startSchemaApi({ limits: { atOnceCharacters: atOnce } });
+    await register('orders', ORDER);
+    const rule = (name: string) => ({ name, kind: 'CONDITION', type: 'CEL', mode: 'WRITE', expr: 'true' });
+    const names = ['a', 'b', 'c', 'd'];
+    const extended = { ...ORDER, fields: [...ORDER.fields, { name: 'at', type: 'int', default: 0 }] };
+    await Promise.all([
+      ...names.map((name) =>
+        change('orders', {
+          tagsToAdd: [place('shop.Order.id', 'sr_field', name)],
+          rulesToMerge: { domainRules: [rule(name)] },
+        }),
+      ),
+      register('orders', extended, { propagateSchemaTags: true }),
+    ]);
+    const { body } = await api.call('GET /subjects/orders/versions/latest?findTags=a');
+    expect(body.version).toBe(6);
+    expect(body.schemaTags[0].tags.toSorted()).toEqual(names);
+    expect(body.ruleSet.domainRules.map((each: { name: string }) => each.name).toSorted()).toEqual(names);
+    expect(JSON.parse(body.schema).fields).toHaveLength(4);
+  });
+
   it('refuses what it cannot do', async () => {
     api = await startSchemaApi();
     expect(said(await change('orders', {}))).toEqual([404, 40401, "Subject 'orders' not found."]);
