@@ -106,9 +106,8 @@ describe('findTags', () => {
 
   it('refuses a text whose names of places are far longer than the text', async () => {
     api = await startSchemaApi();
-    let schema: object = {};
-    for (let i = 0; i < 4_000; i++) schema = { ...schema, [`f${i}`]: { 'confluent:tags': ['T'] } };
-    schema = { type: 'object', properties: schema };
+    const fields = Array.from({ length: 4_000 }, (_, i) => [`f${i}`, { 'confluent:tags': ['T'] }]);
+    let schema: object = { type: 'object', properties: Object.fromEntries(fields) };
     for (let i = 0; i < 10; i++) schema = { type: 'object', properties: { ['n'.repeat(1_000)]: schema } };
     expect((await register('long', schema, { schemaType: 'JSON' })).status).toBe(200);
     expect(said(await api.call('GET /subjects/long/versions/1?findTags=T'))).toEqual([
@@ -405,6 +404,24 @@ describe('aliases of GET /schemas', () => {
       ['orders-v2', ['cur', 'current']],
       ['users', undefined],
     ]);
+  });
+});
+
+describe('many aliases of GET /schemas', () => {
+  it('are told of as many versions as an answer holds, and refused of more', async () => {
+    api = await startSchemaApi();
+    await api.registry.updateConfig({ context: '.', name: '' }, { compatibilityLevel: 'NONE' });
+    for (let i = 0; i < 20; i++) await register('s', { type: 'fixed', name: 'F', size: i });
+    for (let i = 0; i < 1_000; i++)
+      await api.registry.updateConfig({ context: '.', name: `${'n'.repeat(1_000)}${i}` }, { alias: 's' });
+    expect(said(await api.call('GET /schemas?aliases=true'))).toEqual([
+      422,
+      42209,
+      expect.stringMatching(/the versions have too many aliases in all/),
+    ]);
+    const { body } = await api.call('GET /schemas?aliases=true&latestOnly=true');
+    expect(body.map((each: { aliases: string[] }) => each.aliases.length)).toEqual([1_000]);
+    expect((await api.call('GET /schemas')).body).toHaveLength(20);
   });
 });
 
