@@ -35,7 +35,8 @@ const PATH_CHARACTERS_MAX = 8_000_000;
 
 /** What a change leaves: those that were there in their order, without those removed, then those added. */
 export function changedTags(before: readonly string[], { add, remove }: TagChange): string[] {
-  return [...new Set([...before, ...add])].filter((tag) => !remove.includes(tag));
+  const gone = new Set(remove);
+  return [...new Set([...before, ...add])].filter((tag) => !gone.has(tag));
 }
 
 /** Counts the names of a text's places. */

@@ -1,9 +1,11 @@
 /**
  * Tags in .proto texts: `tags` of the options (confluent.message_meta) and (confluent.field_meta).
  *
- * Owns where they are and how these options are read and written; what else they say stays. A place is named without the
+ * Owns where they are and how these options are read and written, in texts and for descriptors; what else they say stays. A place is named without the
  * file's package: "Order.Line.id". Pure; depth is that of the text, which is bounded.
  */
+import type { UnknownField } from '@bufbuild/protobuf';
+import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
 import type { SchemaLimits } from '../schema.ts';
 import { changedTags, PathBudget, type TagChange, TagChanges, type TaggedPlace } from '../tags.ts';
 import { textOf } from './descriptor-options.ts';
@@ -12,8 +14,11 @@ import { printProto } from './print-proto.ts';
 import type { ProtoFile, ProtoMessage, ProtoOption } from './proto-file.ts';
 import { isDescriptor, readDescriptor } from './read-descriptor.ts';
 
-const MESSAGE_META = 'confluent.message_meta';
-const FIELD_META = 'confluent.field_meta';
+export const MESSAGE_META = 'confluent.message_meta';
+export const FIELD_META = 'confluent.field_meta';
+/** The number of both in the options of a descriptor, and of the tags in what they hold (confluent/meta.proto). */
+const META_NUMBER = 1088;
+const TAGS_NUMBER = 3;
 
 /** All that has tags, in the order of the text. */
 export function findProtoTags(file: ProtoFile): readonly TaggedPlace[] {
@@ -59,6 +64,16 @@ export function changeProtoTags(text: string, changes: readonly TagChange[], lim
   const tagged = { ...file, messages: file.messages.map((message) => visit(message, '')) };
   open.requireAllMet();
   return printProto(tagged, { sorted: false });
+}
+
+/** The tags of an option as a descriptor's options hold them; undefined when there are none. */
+export function tagsField(options: readonly ProtoOption[], meta: string): UnknownField | undefined {
+  const tags = tagsOf(options, meta);
+  if (tags.length === 0) return undefined;
+  const inner = new BinaryWriter();
+  for (const tag of tags) inner.tag(TAGS_NUMBER, WireType.LengthDelimited).string(tag);
+  const data = new BinaryWriter().bytes(inner.finish()).finish();
+  return { no: META_NUMBER, wireType: WireType.LengthDelimited, data };
 }
 
 interface Member {

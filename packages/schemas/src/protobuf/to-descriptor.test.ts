@@ -220,6 +220,22 @@ describe('descriptors of random schemas', () => {
     return `syntax = "proto3"; package r; ${parts.join(' ')} enum E { E0 = 0; E1 = 1; }`;
   }
 
+  it('have tags as buf builds them of the option that holds them', () => {
+    const meta = `syntax = "proto3"; package confluent; import "google/protobuf/descriptor.proto";
+      message Meta { string doc = 1; map<string, string> params = 2; repeated string tags = 3; }
+      extend google.protobuf.MessageOptions { Meta message_meta = 1088; }
+      extend google.protobuf.FieldOptions { Meta field_meta = 1088; }`;
+    const text = `syntax = "proto3"; package t; import "confluent/meta.proto";
+      message A { option (confluent.message_meta) = { tags: ["ü\\"", "b"] }; int32 plain = 1;
+        string a = 2 [(confluent.field_meta).tags = "PII", deprecated = true, (confluent.field_meta).tags = "X"];
+        map<string, A> b = 3 [(.confluent.field_meta) = { tags: "M" }]; oneof o { int32 c = 4 [(confluent.field_meta) = { tags: ["O"] }]; } }`;
+    const theirs = build({ 'confluent/meta.proto': meta, 't.proto': text }).find(({ name }) => name === 't.proto');
+    const optionsOf = (file: FileDescriptorProto | undefined): unknown[] =>
+      [file?.messageType[0], ...(file?.messageType[0]?.field ?? [])].map((each) => each?.options?.$unknown);
+    expect(optionsOf(ours(text))).toEqual(optionsOf(theirs));
+    expect(optionsOf(theirs).filter((each) => each !== undefined)).toHaveLength(4);
+  });
+
   it('are what buf builds of them, text and stored text', () => {
     const texts = fc.sample(messages, { seed, numRuns: 300 }).map(print);
     const files: Record<string, string> = {};

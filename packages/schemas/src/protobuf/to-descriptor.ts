@@ -4,8 +4,8 @@
  *
  * Owns the shape. Options' values are descriptor-options.ts. Two departures from protoc, both on purpose: what a map
  * becomes stands after the messages that the text declares, so that message indexes count those only (as Confluent's
- * own registry has it); and options that are extensions are left out, as their definitions need not be there. No source
- * positions. Pure; linear in the tree.
+ * own registry has it); and options that are extensions are left out, as their definitions need not be there, but for
+ * Confluent's tags: rules of clients that read descriptors act on them. No source positions. Pure; linear in the tree.
  */
 import { create, toBinary } from '@bufbuild/protobuf';
 import {
@@ -50,6 +50,7 @@ import type {
   ProtoSymbol,
 } from './proto-file.ts';
 import { join, type NameBudget } from './proto-names.ts';
+import { FIELD_META, MESSAGE_META, tagsField } from './proto-tags.ts';
 
 export interface DescriptorContext {
   /** The path of the file, as an import names it. */
@@ -155,8 +156,10 @@ class DescriptorBuilder {
       ),
       reservedName: message.reserved.names.map(textOf),
     });
-    const options = optionsMessage(MessageOptionsSchema, message.options);
+    const tags = tagsField(message.options, MESSAGE_META);
+    const options = optionsMessage(MessageOptionsSchema, message.options) ?? (tags && create(MessageOptionsSchema));
     if (options !== undefined) descriptor.options = options;
+    if (options !== undefined && tags !== undefined) options.$unknown = [tags];
     return descriptor;
   }
 
@@ -183,11 +186,15 @@ class DescriptorBuilder {
       const given = name === 'default' ? defaultText(value, descriptor.type) : undefined;
       if (given !== undefined) descriptor.defaultValue = given;
     }
-    const options = optionsMessage(
-      FieldOptionsSchema,
-      field.options.filter(({ name }) => name !== 'json_name' && name !== 'default'),
-    );
+    const tags = tagsField(field.options, FIELD_META);
+    const options =
+      optionsMessage(
+        FieldOptionsSchema,
+        field.options.filter(({ name }) => name !== 'json_name' && name !== 'default'),
+      ) ??
+      (tags && create(FieldOptionsSchema));
     if (options !== undefined) descriptor.options = options;
+    if (options !== undefined && tags !== undefined) options.$unknown = [tags];
     return descriptor;
   }
 

@@ -65,15 +65,34 @@ function aliasesWith(call: Call): Aliases {
     const { context, name } = parseSubject(scope);
     if (name === '' || typeof alias !== 'string' || alias === '') continue;
     const subject = qualified(parseSubject(alias, context));
-    found.set(subject, [...(found.get(subject) ?? []), scope]);
+    const names = found.get(subject);
+    if (names === undefined) found.set(subject, [scope]);
+    else names.push(scope);
   }
   for (const names of found.values()) names.sort();
   return found;
 }
 
-function listedView(row: Row, aliases: Aliases, profile: Profile): JsonObject {
-  const names = aliases.get(row.subject);
-  return { ...versionView(row, profile), ...(names === undefined ? {} : { aliases: names }) };
+/** Characters of the aliases that one answer tells: each version tells all those of its subject. */
+const ALIAS_CHARACTERS_MAX = 16_000_000;
+
+/** Throws 42209 when there are too many aliases to tell. */
+function listedViews(rows: readonly Row[], aliases: Aliases, profile: Profile): JsonObject[] {
+  const lengths = new Map<string, number>();
+  for (const [subject, names] of aliases)
+    lengths.set(
+      subject,
+      names.reduce((sum, name) => sum + name.length + 3, 0),
+    );
+  const characters = rows.reduce((sum, { subject }) => sum + (lengths.get(subject) ?? 0), 0);
+  if (characters > ALIAS_CHARACTERS_MAX)
+    throw refuse.tooLarge(
+      'the versions have too many aliases in all; ask for fewer with limit, latestOnly or a longer subjectPrefix',
+    );
+  return rows.map((row) => {
+    const names = aliases.get(row.subject);
+    return { ...versionView(row, profile), ...(names === undefined ? {} : { aliases: names }) };
+  });
 }
 
 function hasRule(row: Row, type: string): boolean {
@@ -111,7 +130,7 @@ export const SCHEMA_ROUTES: readonly Route[] = [
     path: '/schemas',
     answer: (call) => {
       const aliases = aliasesWith(call);
-      return { json: listSchemas(call, aliases).map((row) => listedView(row, aliases, call.profile)) };
+      return { json: listedViews(listSchemas(call, aliases), aliases, call.profile) };
     },
   },
   {

@@ -245,6 +245,13 @@ describe('levels', () => {
       ]);
       expect(await found(schemaType, { ...body, ...reserves('b,c,d') })).toEqual([]);
     }
+    // Many are told up to a number, and looked for in time that grows with them.
+    const many = Array.from({ length: 50_000 }, (_, at) => `r${at}`);
+    const body = { schema: narrow, ...reserves(many.join()) };
+    expect((await api.call('POST /subjects/many/versions', body)).status).toBe(200);
+    expect(await found('many', { schema: narrow, ...reserves(many.map((name) => `${name}_`).join()) })).toHaveLength(
+      101,
+    );
     // Off: nobody looks. A default that is none is looked for where new schemas are validated.
     await api.call('PUT /config', { validateFields: false });
     expect((await api.call('POST /subjects/AVRO/versions', { schema: narrow, ...reserves('a') })).status).toBe(200);

@@ -121,8 +121,7 @@ export const SUBJECT_ROUTES: readonly Route[] = [
           422,
           'force of a registration is not offered; set the compatibility or the mode of the subject instead',
         );
-      const subject = subjectOf(call);
-      const row = await call.registry.register(subject, await readRegistration(call, subject));
+      const row = await call.registry.register(subjectOf(call), readRegistration(call));
       return { json: await formatted(call, row, registeredView(row, call.profile)) };
     },
   },

@@ -1,67 +1,40 @@
 /**
  * Changes of the tags in a schema's text that come with a request.
  *
- * Owns reading them, and what a registration asks for with schemaTagsToAdd, schemaTagsToRemove and propagateSchemaTags: the
- * text is changed before it is registered. Does not own where tags stand in a text (@freshet/schemas).
+ * Owns reading and bounding them. Does not own what they make of a registration (text-tags.ts) nor where tags stand in a
+ * text (@freshet/schemas).
  */
 import type { TagChange, TagPlaceKind } from '@freshet/schemas/tags.ts';
-import { isObject, type Json, type Row } from '../core/subjects/entity.ts';
+import { isObject, type Json } from '../core/subjects/entity.ts';
 import { refuse } from '../core/subjects/errors.ts';
-import { qualified, type SubjectName } from '../core/subjects/names.ts';
 import type { RegistrationRequest } from '../core/subjects/registration.ts';
-import { resolveReferences, sourceOf } from '../core/subjects/schema-reader.ts';
 import { readSchemaRequest } from './request.ts';
 import type { Call } from './router.ts';
 
 /** Places whose tags are changed in one request; more is asked for by nobody. */
 const CHANGES_MAX = 10_000;
+/** Tags that one request names at all its places. */
+const TAGS_MAX = 10_000;
 
-/** The registration that a request asks for, its tags in the text. Throws 400, 42201, 42209, 42210. */
-export async function readRegistration(call: Call, subject: SubjectName): Promise<RegistrationRequest> {
-  const { body, query, registry } = call;
+/** The registration that a request asks for, with what it asks for of its text's tags. Throws 400, 42201, 42209, 42210. */
+export function readRegistration({ body, query }: Call): RegistrationRequest {
   const request = readSchemaRequest(body, query);
-  const own = readTagChanges(body['schemaTagsToAdd'], body['schemaTagsToRemove']);
+  const changes = readTagChanges(body['schemaTagsToAdd'], body['schemaTagsToRemove']);
   const propagates = body['propagateSchemaTags'] === true;
-  if (own.length === 0 && !propagates) return request;
-  const { index } = registry;
-  const previous = index.latest(qualified(subject));
-  const given =
-    request.schema === undefined || request.schema === '' ? previous?.entity : { ...request, schema: request.schema };
-  // Registering says that the text is missing.
-  if (given === undefined) return request;
-  const { schemaType, schema } = given;
-  const references = resolveReferences(index, subject.context, given.references);
-  const source = sourceOf(index, subject.context, { schemaType, schema, references });
-  const changes = propagates ? withTagsOf(own, await tagsOf(call, subject, previous)) : own;
-  const tagged = await registry.look((work) => (changes.length === 0 ? schema : work.changeTags(source, changes)));
-  return { ...request, schema: tagged, schemaType, references };
-}
-
-async function tagsOf({ registry }: Call, subject: SubjectName, row: Row | undefined): Promise<readonly TagChange[]> {
-  if (row === undefined) return [];
-  const source = sourceOf(registry.index, subject.context, row.entity);
-  const places = await registry.look((work) => work.findTags(source));
-  return places.map(({ path, kind, tags }) => ({ path, kind, add: tags, remove: [], isOptional: true }));
-}
-
-/** The changes that are asked for, and tags of the version before at places that are still there. */
-function withTagsOf(own: readonly TagChange[], before: readonly TagChange[]): readonly TagChange[] {
-  const changes = new Map(before.map((change) => [`${change.kind} ${change.path}`, change]));
-  for (const change of own) {
-    const key = `${change.kind} ${change.path}`;
-    changes.set(key, { ...change, add: [...(changes.get(key)?.add ?? []), ...change.add] });
-  }
-  return [...changes.values()];
+  return changes.length === 0 && !propagates ? request : { ...request, tagging: { changes, propagates } };
 }
 
 /** Changes of tags, one for each place. Throws 400. */
 export function readTagChanges(toAdd: Json | undefined, toRemove: Json | undefined): readonly TagChange[] {
   const changes = new Map<string, { path: string; kind: TagPlaceKind; add: string[]; remove: string[] }>();
+  let count = 0;
   for (const [list, what] of [
     [toAdd, 'add'],
     [toRemove, 'remove'],
   ] as const) {
     for (const { path, kind, tags } of readSchemaTags(list)) {
+      count += tags.length;
+      if (count > TAGS_MAX) throw refuse.badRequest(`one request changes ${TAGS_MAX} tags at most`);
       const key = `${kind} ${path}`;
       const change = changes.get(key) ?? { path, kind, add: [], remove: [] };
       change[what].push(...tags);
@@ -82,6 +55,8 @@ function readSchemaTags(value: Json | undefined): { path: string; kind: TagPlace
     const { entityPath, entityType } = isObject(schemaEntity) ? schemaEntity : {};
     if (typeof entityPath !== 'string' || !isTexts(tags))
       throw refuse.badRequest('a change of tags must have schemaEntity.entityPath and tags');
+    // Half a character is none in Protobuf: it would be read back as another tag.
+    if (!tags.every((tag) => tag.isWellFormed())) throw refuse.badRequest('a tag must be text');
     if (entityType !== 'sr_record' && entityType !== 'sr_field')
       throw refuse.badRequest('schemaEntity.entityType must be sr_record or sr_field');
     return { path: entityPath.replace(/^\./, ''), kind: entityType, tags };

@@ -106,9 +106,8 @@ describe('findTags', () => {
 
   it('refuses a text whose names of places are far longer than the text', async () => {
     api = await startSchemaApi();
-    let schema: object = {};
-    for (let i = 0; i < 4_000; i++) schema = { ...schema, [`f${i}`]: { 'confluent:tags': ['T'] } };
-    schema = { type: 'object', properties: schema };
+    const fields = Array.from({ length: 4_000 }, (_, i) => [`f${i}`, { 'confluent:tags': ['T'] }]);
+    let schema: object = { type: 'object', properties: Object.fromEntries(fields) };
     for (let i = 0; i < 10; i++) schema = { type: 'object', properties: { ['n'.repeat(1_000)]: schema } };
     expect((await register('long', schema, { schemaType: 'JSON' })).status).toBe(200);
     expect(said(await api.call('GET /subjects/long/versions/1?findTags=T'))).toEqual([
@@ -211,6 +210,43 @@ message Order {
     ]);
   });
 
+  it('makes a version of one id with an older one when that had the tags that are asked for', async () => {
+    api = await startSchemaApi();
+    await register('orders', ORDER);
+    const tags = [place('shop.Order.id', 'sr_field', 'KEY')];
+    expect((await change('orders', { tagsToAdd: tags })).body).toMatchObject({ id: 2, version: 2 });
+    expect((await change('orders', { tagsToRemove: tags })).body).toMatchObject({ id: 1, version: 3 });
+    expect(await tagsOf('/subjects/orders/versions/latest?findTags=KEY')).toBeUndefined();
+    expect((await change('orders', { tagsToRemove: tags })).body).toMatchObject({ id: 1, version: 3 });
+    // Of the version that a path names.
+    expect((await change('orders', { newVersion: 4 }, '2')).body).toMatchObject({ id: 2, version: 4 });
+    expect((await api.call('GET /schemas/ids/2/versions')).body).toEqual(
+      [2, 4].map((version) => ({ subject: 'orders', version })),
+    );
+  });
+
+  it.each([0, 16_384])('loses none of those that come at the same time, read at once up to %i', async (atOnce) => {
+    api = await startSchemaApi({ limits: { atOnceCharacters: atOnce } });
+    await register('orders', ORDER);
+    const rule = (name: string) => ({ name, kind: 'CONDITION', type: 'CEL', mode: 'WRITE', expr: 'true' });
+    const names = ['a', 'b', 'c', 'd'];
+    const extended = { ...ORDER, fields: [...ORDER.fields, { name: 'at', type: 'int', default: 0 }] };
+    await Promise.all([
+      ...names.map((name) =>
+        change('orders', {
+          tagsToAdd: [place('shop.Order.id', 'sr_field', name)],
+          rulesToMerge: { domainRules: [rule(name)] },
+        }),
+      ),
+      register('orders', extended, { propagateSchemaTags: true }),
+    ]);
+    const { body } = await api.call('GET /subjects/orders/versions/latest?findTags=a');
+    expect(body.version).toBe(6);
+    expect(body.schemaTags[0].tags.toSorted()).toEqual(names);
+    expect(body.ruleSet.domainRules.map((each: { name: string }) => each.name).toSorted()).toEqual(names);
+    expect(JSON.parse(body.schema).fields).toHaveLength(4);
+  });
+
   it('refuses what it cannot do', async () => {
     api = await startSchemaApi();
     expect(said(await change('orders', {}))).toEqual([404, 40401, "Subject 'orders' not found."]);
@@ -248,6 +284,30 @@ message Order {
     );
     await api.call('PUT /mode/orders', { mode: 'READONLY' });
     expect((await change('orders', { metadata: { properties: { a: 'b' } } })).body.error_code).toBe(42205);
+  });
+});
+
+describe('hostile changes of tags', () => {
+  const names = (count: number, prefix: string): string[] => Array.from({ length: count }, (_, at) => `${prefix}${at}`);
+
+  it('are refused when they are more than anybody has, and when a tag is no text', async () => {
+    api = await startSchemaApi();
+    await register('orders', ORDER);
+    const add = (...tags: string[]) => ({ tagsToAdd: [place('shop.Order', 'sr_record', ...tags)] });
+    for (const body of [
+      add(...names(10_001, 't')),
+      { ...add(...names(6_000, 'a')), tagsToRemove: add(...names(6_000, 'b')).tagsToAdd },
+    ])
+      expect(said(await api.call('POST /subjects/orders/versions/1/tags', body))).toEqual([
+        400,
+        400,
+        'one request changes 10000 tags at most',
+      ]);
+    // As many as a body holds: not one that this process falls over.
+    const most = `{"tagsToAdd":[{"schemaEntity":{"entityPath":"shop.Order","entityType":"sr_record"},"tags":[${'"",'.repeat(400_000)}""]}]}`;
+    expect((await api.call('POST /subjects/orders/versions/1/tags', JSON.parse(most))).status).toBe(400);
+    expect((await api.call('POST /subjects/orders/versions/1/tags', add('\ud800'))).status).toBe(400);
+    expect((await api.call('POST /subjects/orders/versions/1/tags', add(...names(10_000, 't')))).body.version).toBe(2);
   });
 });
 
@@ -344,6 +404,24 @@ describe('aliases of GET /schemas', () => {
       ['orders-v2', ['cur', 'current']],
       ['users', undefined],
     ]);
+  });
+});
+
+describe('many aliases of GET /schemas', () => {
+  it('are told of as many versions as an answer holds, and refused of more', async () => {
+    api = await startSchemaApi();
+    await api.registry.updateConfig({ context: '.', name: '' }, { compatibilityLevel: 'NONE' });
+    for (let i = 0; i < 20; i++) await register('s', { type: 'fixed', name: 'F', size: i });
+    for (let i = 0; i < 1_000; i++)
+      await api.registry.updateConfig({ context: '.', name: `${'n'.repeat(1_000)}${i}` }, { alias: 's' });
+    expect(said(await api.call('GET /schemas?aliases=true'))).toEqual([
+      422,
+      42209,
+      expect.stringMatching(/the versions have too many aliases in all/),
+    ]);
+    const { body } = await api.call('GET /schemas?aliases=true&latestOnly=true');
+    expect(body.map((each: { aliases: string[] }) => each.aliases.length)).toEqual([1_000]);
+    expect((await api.call('GET /schemas')).body).toHaveLength(20);
   });
 });
 

@@ -10,7 +10,7 @@ import { refuse } from './errors.ts';
 import type { RequestWork } from './request-work.ts';
 import type { SchemaIndex } from './schema-index.ts';
 import { sourceOf } from './schema-reader.ts';
-import type { JudgeWork, SchemaSource } from './schema-work.ts';
+import { type JudgeWork, type SchemaSource, TOLD_MAX } from './schema-work.ts';
 import { type Config, levelOf } from './settings.ts';
 
 export interface Judgement {
@@ -77,15 +77,16 @@ const RESERVED = 'confluent:reserved';
 function findReserved(work: RequestWork, { entity, source }: NewSchema, previous: Row | undefined): Incompatibility[] {
   const now = reservedFields(entity);
   const before = previous === undefined ? [] : reservedFields(previous.entity);
-  const gone = before.filter((name) => !now.includes(name));
+  const still = new Set(now);
+  const gone = before.filter((name) => !still.has(name));
   const taken = now.length === 0 ? [] : work.findFields(source, now);
   return [
-    ...gone.map((name) => ({
+    ...gone.slice(0, TOLD_MAX).map((name) => ({
       type: 'RESERVED_FIELD_REMOVED',
       path: name,
       message: `The new schema has reserved field ${name} removed from its metadata which is present in the old schema's metadata.`,
     })),
-    ...taken.map((name) => ({
+    ...taken.slice(0, TOLD_MAX).map((name) => ({
       type: 'FIELD_CONFLICTS_WITH_RESERVED_FIELD',
       path: name,
       message: `The new schema has field that conflicts with the reserved field ${name}.`,

@@ -16,6 +16,7 @@ import type { SchemaIndex } from './schema-index.ts';
 import { resolveReferences, sourceOf } from './schema-reader.ts';
 import { type Config, mergeMetadata, mergeRuleSets } from './settings.ts';
 import type { Decision, RegistryLimits } from './subject-registry.ts';
+import { type Tagging, taggedText } from './text-tags.ts';
 
 /** A schema as a request gives it. */
 export interface GivenSchema {
@@ -26,6 +27,10 @@ export interface GivenSchema {
   readonly metadata: JsonObject | undefined;
   readonly ruleSet: JsonObject | undefined;
   readonly normalize: boolean | undefined;
+  /** Changes of the tags in the text. */
+  readonly tagging?: Tagging | undefined;
+  /** Makes the rule set of that of the latest version, in place of `ruleSet`. */
+  readonly changeRules?: ((before: JsonObject | undefined) => JsonObject | undefined) | undefined;
 }
 
 export interface RegistrationRequest extends GivenSchema {
@@ -33,6 +38,8 @@ export interface RegistrationRequest extends GivenSchema {
   readonly id: number | undefined;
   readonly version: number | undefined;
   readonly extra: JsonObject | undefined;
+  /** Whether it is to be what the subject has last, also when an older version of it is the same. */
+  readonly isNext?: boolean | undefined;
 }
 
 /** The version that stands for what was registered. */
@@ -58,7 +65,13 @@ export function decideRegistration(
   const config = index.configInScope(subject);
   const read = readGiven(on, subject, request, config, true);
   const fingerprint = fingerprintOf(read.entity);
-  const present = findPresent(index, name, read.entity, request);
+  const latest = index.latest(name);
+  const present =
+    request.isNext !== true
+      ? findPresent(index, name, read.entity, request)
+      : latest?.fingerprint === fingerprint
+        ? latest
+        : undefined;
   if (present !== undefined) {
     if (request.id !== undefined && request.id !== present.id) throw refuse.idDoesNotMatch(present.id, request.id);
     return { records: [], answer: present };
@@ -104,14 +117,20 @@ export function readGiven(
     ({ schema, schemaType, references } = previous.entity);
   }
   const own = given.metadata ?? (isRegistered ? previous?.entity.metadata : undefined);
-  const ownRules = given.ruleSet ?? (isRegistered ? previous?.entity.ruleSet : undefined);
-  const written: SchemaEntity = {
+  const ownRules =
+    given.changeRules?.(previous?.entity.ruleSet) ??
+    given.ruleSet ??
+    (isRegistered ? previous?.entity.ruleSet : undefined);
+  const plain: SchemaEntity = {
     schemaType,
     schema,
     references: resolveReferences(index, subject.context, references),
     metadata: mergeMetadata(mergeMetadata(config?.['defaultMetadata'], own), config?.['overrideMetadata']),
     ruleSet: mergeRuleSets(mergeRuleSets(config?.['defaultRuleSet'], ownRules), config?.['overrideRuleSet']),
   };
+  const on = { index, work, context: subject.context };
+  const written =
+    given.tagging === undefined ? plain : { ...plain, schema: taggedText(on, plain, given.tagging, previous) };
   const source = sourceOf(index, subject.context, written, config?.['validateNewSchemas'] === true);
   const texts = work.read(source);
   const normalize = given.normalize ?? config?.['normalize'] === true;

@@ -46,4 +46,18 @@ describe('the work of a request', () => {
     await expect(work.supply(new WorkNeeded(pieces()))).rejects.toMatchObject({ code });
     expect(world.pieces).toBe(count);
   });
+
+  it('is done elsewhere when little text is asked much of', () => {
+    const nothing = {} as Engines & ParsedCache;
+    const options = { engines: nothing, cache: nothing, judgingMs: 100, atOnceCharacters: 16_384, ...waiting(0) };
+    const source = { type: 'AVRO' as const, checkDefaults: false, referred: '', text: '"int"', references: [] };
+    const names = Array.from({ length: 5_000 }, (_, at) => `n${at}`);
+    const change = { path: 'p', kind: 'sr_field' as const };
+    for (const ask of [
+      (work: RequestWork) => work.findFields({ ...source, characters: 5 }, names),
+      (work: RequestWork) => work.changeTags({ ...source, characters: 5 }, [{ ...change, add: names, remove: [] }]),
+      (work: RequestWork) => work.changeTags({ ...source, characters: 5 }, [{ ...change, add: [], remove: names }]),
+    ])
+      expect(() => ask(new RequestWork(options))).toThrow(WorkNeeded);
+  });
 });

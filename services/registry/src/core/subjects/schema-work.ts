@@ -107,12 +107,29 @@ export interface SchemaWorkers {
   ): Promise<{ readonly result: WorkResults[W['kind']]; readonly tookMs: number }>;
 }
 
-/** Of one pair this many findings are told; more help nobody. */
-const TOLD_MAX = 100;
+/** Of one pair this many findings are told, and of reserved fields of each kind; more help nobody. */
+export const TOLD_MAX = 100;
 
-/** Characters of both texts of a piece of work, with all that they refer to. */
+/** Characters of the texts of a piece of work, with all that they refer to, and of what is asked of them. */
 export function charactersOf(work: SchemaWork): number {
-  return work.kind === 'JUDGE' ? work.now.characters + work.old.characters : work.source.characters;
+  switch (work.kind) {
+    case 'JUDGE':
+      return work.now.characters + work.old.characters;
+    case 'FIND_FIELDS':
+      return work.source.characters + lengthOf(work.names);
+    case 'CHANGE_TAGS':
+      return work.changes.reduce(
+        (sum, { path, add, remove }) => sum + path.length + lengthOf(add) + lengthOf(remove),
+        work.source.characters,
+      );
+    default:
+      return work.source.characters;
+  }
+}
+
+/** Characters of all, and one for each: also many empty ones are much. */
+function lengthOf(texts: readonly string[]): number {
+  return texts.reduce((sum, text) => sum + text.length + 1, 0);
 }
 
 /** Does a piece of work here and now. `limits` are of the judgement of a pair. Throws InvalidSchema. */

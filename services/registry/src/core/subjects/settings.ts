@@ -160,12 +160,11 @@ export function mergeRuleSets(first: Json | undefined, second: Json | undefined)
 export function withoutRules(ruleSet: JsonObject | undefined, names: readonly string[]): JsonObject | undefined {
   if (ruleSet === undefined) return undefined;
   const left: Record<string, Json> = { ...ruleSet };
+  const gone = new Set<Json | undefined>(names);
   for (const kind of RULE_KINDS) {
     const rules = ruleSet[kind];
     if (!Array.isArray(rules)) continue;
-    left[kind] = (rules as readonly Json[]).filter(
-      (rule) => !(isObject(rule) && names.includes(rule['name'] as string)),
-    );
+    left[kind] = (rules as readonly Json[]).filter((rule) => !(isObject(rule) && gone.has(rule['name'])));
   }
   return left;
 }
