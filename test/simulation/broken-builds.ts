@@ -235,7 +235,7 @@ export const BROKEN_BUILDS: readonly BrokenBuild[] = [
     name: 'lives-share-versions',
     about: 'a view that comes again has the versions of its life before, and other rows (R1)',
     file: 'packages/engine/src/fold/force.ts',
-    changes: [{ find: '    instance.versionsFrom = offset;\n', replace: '' }],
+    changes: [{ find: '    instance.versionsFrom = route?.beginOffset === offset ? 0 : offset;\n', replace: '' }],
   },
   {
     name: 'update-keeps-old',
