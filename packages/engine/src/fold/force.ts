@@ -325,7 +325,12 @@ export class Force {
     if (!route.begin(generation, offset)) return;
     this.tables.begin(number, offset);
     // Nothing of it was folded yet: what is there is fed, and complete when the snapshot has ended.
-    if (generation === FIRST_GENERATION) return;
+    if (generation === FIRST_GENERATION) {
+      // A view that joins it has joined nothing before, in any fold.
+      const isJoined = ({ view }: ViewInstance): boolean => view.joins.some((join) => join.route === number);
+      for (const instance of this.views.values()) if (isJoined(instance)) instance.tablesUnknown = false;
+      return;
+    }
     // By id, as commits keep them: the order in which views came into force is forgotten by a restart, and the numbers
     // of instances must not tell that there was one (F1).
     for (const [viewId, instance] of [...this.views].sort(([a], [b]) => (a < b ? -1 : 1))) {
