@@ -102,14 +102,15 @@ async function until(what: () => boolean, advanceUs = 0): Promise<void> {
 
 const foldOf = (host: ShardHost): ShardFold | undefined => host.shard(0)?.fold as ShardFold | undefined;
 const isAt = (host: ShardHost, position: number): boolean => host.shard(0)?.position === position;
-const idsOf = async (host: ShardHost): Promise<string[]> => {
+const conditionsOf = async (host: ShardHost) => {
   const handlers = computeHandlers(host, { clock, yieldNow: () => turn(), partitions: 1, upkeep: host });
   const status = await handlers.getComputeStatus(
     { $typeName: 'freshet.compute.v1.GetComputeStatusRequest', digests: false },
     { signal: new AbortController().signal, peer: 'test' },
   );
-  return (status.conditions ?? []).map(({ id }) => id ?? '');
+  return status.conditions ?? [];
 };
+const idsOf = async (host: ShardHost): Promise<string[]> => (await conditionsOf(host)).map(({ id }) => id ?? '');
 
 /** A log of a route in its third generation, whose beginning and whose definitions were trimmed, or only the former. */
 async function trimmedLog(keep: 'definitions' | 'nothing'): Promise<void> {
@@ -228,6 +229,32 @@ describe('a shard that lost all it had, on a log that begins late', () => {
     expect([foldOf(host)?.version(V1, userKey(1)), await idsOf(host)]).toEqual([11, []]);
     await clock.advance(3_600_000_000);
     expect(asked).toHaveLength(2);
+  });
+
+  it('says of how many views the tables are not known', async () => {
+    const profiled = {
+      ...JOINED,
+      viewId: SUMS.viewId,
+      joins: [create(JoinPlanSchema, { table: 'profile', route: 3 })],
+    };
+    script
+      .add(define(1, JOINED, profiled))
+      .add(begin(2, 1))
+      .add(snapshotEnd(2, 1));
+    script
+      .add(define(1, JOINED, profiled))
+      .add(begin(3, 1))
+      .add(snapshotEnd(3, 1));
+    script.add(begin(1, 1)).add(snapshotEnd(1, 1)).add(begin(2, 2)).add(snapshotEnd(2, 2));
+    await append();
+    await log.trim(0, 3);
+    const host = start(new MemoryDisk());
+    await until(() => isAt(host, 10), 100_000);
+    await until(() => foldOf(host)?.completeViews().length === 1, 100_000);
+    const told = (await conditionsOf(host)).map(({ message }) => message);
+    expect(told).toEqual([
+      'shard 0 lost its state, and the log begins at 3: 1 view(s) of it wait until their sources are read anew',
+    ]);
   });
 
   it('has no rows read anew, long after, for a view that joins a table which nobody knew', async () => {
