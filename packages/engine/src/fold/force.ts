@@ -86,10 +86,14 @@ export class Force {
 
   /** The routes that must begin anew for views whose tables are here, but not what these were before. */
   waitingForRoutes(): number[] {
-    const waiting = [...this.views.values()].filter(
-      ({ awaitsTables, view }) => awaitsTables && readyRoutes(view, this.routes) !== undefined,
-    );
+    const waiting = [...this.#waitingForRoutes()];
     return [...new Set(waiting.map(({ view }) => view.route))].sort((a, b) => a - b);
+  }
+
+  #waitingForRoutes(): Set<ViewInstance> {
+    const isWaiting = ({ awaitsTables, view }: ViewInstance): boolean =>
+      awaitsTables && readyRoutes(view, this.routes) !== undefined;
+    return new Set([...this.views.values()].filter(isWaiting));
   }
 
   /** All rows of joined tables: those of the live fold and those of builds. */
@@ -316,21 +320,27 @@ export class Force {
       route = new RouteProgress(number);
       this.routes.set(number, route);
     }
+    // Before it begins: of a table that is joined with itself nothing is ready from then on.
+    const waiting = this.#waitingForRoutes();
     if (!route.begin(generation, offset)) return;
     this.tables.begin(number, offset);
     // Nothing of it was folded yet: what is there is fed, and complete when the snapshot has ended.
-    if (generation === FIRST_GENERATION) return;
+    if (generation === FIRST_GENERATION) {
+      // A view that joins it has joined nothing before, in any fold.
+      const isJoined = ({ view }: ViewInstance): boolean => view.joins.some((join) => join.route === number);
+      for (const instance of this.views.values()) if (isJoined(instance)) instance.tablesUnknown = false;
+      return;
+    }
     // By id, as commits keep them: the order in which views came into force is forgotten by a restart, and the numbers
     // of instances must not tell that there was one (F1).
     for (const [viewId, instance] of [...this.views].sort(([a], [b]) => (a < b ? -1 : 1))) {
       if (instance.view.route !== number) continue;
       const next = this.#begin(instance.view);
-      next.tablesUnknown = instance.tablesUnknown;
       if (instance.completeAt === undefined) {
         // The new generation brings every row again: nobody was shown what was folded of the old one.
         instance.close();
         this.views.set(viewId, next);
-        const isFed = !instance.awaitsTables && this.tables.have(next.view);
+        const isFed = (!instance.awaitsTables || waiting.has(instance)) && this.tables.have(next.view);
         if (next.view.joins.length > 0 && !isFed) this.#restartJoined(next, instance, offset);
         continue;
       }
@@ -412,7 +422,8 @@ export class Force {
     instance.awaitsTables = ready === undefined || (isUnknown && route !== undefined && route.beginOffset < offset);
     if (ready === undefined || instance.awaitsTables) return instance;
     instance.tablesUnknown = false;
-    instance.versionsFrom = offset;
+    // Of a generation that begins here nothing lies before.
+    instance.versionsFrom = route?.beginOffset === offset ? 0 : offset;
     if (route === undefined && this.tables.have(view)) return instance;
     const tables = BuildTables.begin(ready, number, route?.beginOffset, { cold: this.#cold, use: this.use });
     instance.build = { position: tables.position, route: new RouteProgress(view.plan.route), tables };
@@ -424,6 +435,7 @@ export class Force {
    * generations of the tables: how far the first came must not show (F1).
    */
   #restartJoined(next: ViewInstance, before: ViewInstance, offset: number): void {
+    next.tablesUnknown = before.tablesUnknown;
     const tables = before.build?.tables?.restarted(next.number, offset, { cold: this.#cold, use: this.use });
     if (tables === undefined) this.#startJoined(next, offset);
     else next.build = { position: tables.position, route: new RouteProgress(next.view.plan.route), tables };

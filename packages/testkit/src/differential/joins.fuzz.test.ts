@@ -12,7 +12,13 @@ import { must } from '@freshet/kit/assert.ts';
 import { keyString } from '@freshet/values/key.ts';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { buildJoinScenario, type JoinRecipe, type JoinScenario, joinRecipes } from '../generate/join-scenario.ts';
+import {
+  buildJoinScenario,
+  type JoinRecipe,
+  type JoinScenario,
+  joinRecipes,
+  readAnew,
+} from '../generate/join-scenario.ts';
 import { hex } from '../oracle/history.ts';
 import { joinedEvents } from '../oracle/join-history.ts';
 import { oracleValue } from '../oracle/oracle.ts';
@@ -70,6 +76,7 @@ async function check({ recipe, actions: list, cacheBytes, origin }: Run): Promis
   // Whoever lost its state, on a log whose first records were trimmed, knows less, and shows nothing else.
   const late = foldStraight(new EngineUnderTest(scenario, { cacheBytes, origin }), shown);
   for (const of of late.keys()) if (shown.has(of)) seen.late++;
+  compareReadAnew(recipe, { cacheBytes, origin: Math.min(origin, scenario.records.length) });
   const cut = new EngineUnderTest(scenario, { cacheBytes });
   for (const action of list) act(cut, action, scenario);
   while (cut.fold.position < scenario.records.length) cut.foldNext(7);
@@ -112,6 +119,17 @@ function foldStraight(engine: EngineUnderTest, other?: ReadonlyMap<string, strin
     }
   }
   return shown;
+}
+
+/** Who lost its state has all that others have once everything was read anew for it, and waits for nothing more. */
+function compareReadAnew(recipe: JoinRecipe, options: { readonly cacheBytes: number; readonly origin: number }): void {
+  const scenario = buildJoinScenario(readAnew(recipe));
+  const whole = new EngineUnderTest(scenario, { cacheBytes: options.cacheBytes });
+  const late = new EngineUnderTest(scenario, options);
+  for (const engine of [whole, late]) foldStraight(engine);
+  const waiting = late.fold.waitingForRoutes();
+  if (waiting.length > 0) throw new Error(`routes ${waiting.join()} are waited for, and were read anew`);
+  compareFolds(whole, late, 'a log that begins late, and in which all was read anew,');
 }
 
 /** The log as it is once the records of users that were erased from all their routes were taken out of it. */

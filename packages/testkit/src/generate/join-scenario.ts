@@ -164,6 +164,14 @@ export function joinViews(mode: SourceMode): readonly JoinView[] {
       }),
       twin: { derived: [], where: undefined },
     },
+    {
+      // With itself: nothing of its table is ready while its own rows begin anew.
+      plan: plan(6, {
+        joins: [joinOf(EVENTS, [['before', 'x']]), joinOf(PROFILE, [['level', 'grade']])],
+        features: [feature('s', 'sum', 'before', Kind.INT64), feature('top', 'max', 'level', Kind.INT64, 60)],
+      }),
+      twin: { derived: [], where: undefined },
+    },
   ];
 }
 
@@ -227,7 +235,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('truncate' as const), route }) },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant('begin' as const), route }) },
   { weight: 6, arbitrary: fc.record({ kind: fc.constant('end' as const), route }) },
-  { weight: 1, arbitrary: fc.record({ kind: fc.constant('define' as const), views: fc.subarray([0, 1, 2, 3, 4]) }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('define' as const), views: fc.subarray([0, 1, 2, 3, 4, 5]) }) },
   {
     weight: 1,
     arbitrary: fc.record({
@@ -250,10 +258,26 @@ const step: fc.Arbitrary<Step> = fc.oneof(
 
 export const joinRecipes: fc.Arbitrary<JoinRecipe> = fc.record({
   mode: fc.constantFrom(SourceMode.APPEND, SourceMode.MUTABLE),
-  first: fc.subarray([0, 1, 2, 3, 4]),
+  first: fc.subarray([0, 1, 2, 3, 4, 5]),
   begun: fc.shuffledSubarray([EVENTS, CATALOG, PROFILE]),
   steps: fc.array(step, { maxLength: 60, size: 'max' }),
 });
+
+/**
+ * The recipe, and then what ingest does for whoever lost its state: each table is read anew, then the events, and those once
+ * more for views that join them with themselves.
+ */
+export function readAnew(recipe: JoinRecipe): JoinRecipe {
+  const anew = (of: number, ...rows: readonly Step[]): readonly Step[] => [
+    { kind: 'begin', route: of },
+    ...rows,
+    { kind: 'end', route: of },
+  ];
+  const table = (of: number): readonly Step[] => anew(of, { kind: 'table', route: of, key: 1, value: 4 });
+  const event = (row: number, x: number): Step => ({ kind: 'event', row, user: 1, product: 1, x, lagS: 0 });
+  const events = anew(EVENTS, event(0, 1), event(1, 2));
+  return { ...recipe, steps: [...recipe.steps, ...table(CATALOG), ...table(PROFILE), ...events, ...events] };
+}
 
 export interface JoinScenario {
   readonly records: readonly { readonly logTimeUs: number; readonly record: Uint8Array }[];

@@ -27,6 +27,13 @@ import { Gate } from './gate.ts';
 import { PassPace } from './pass-pace.ts';
 import { ShardHost } from './shard-host.ts';
 
+/** COUNTS, of rows that are joined with the table of route 2. */
+const JOINED = create(ViewPlanSchema, {
+  ...COUNTS,
+  joins: [create(JoinPlanSchema, { table: 'catalog', route: 2 })],
+  engineVersion: 2,
+});
+
 let clock: VirtualClock;
 let log: MemoryLog;
 let script: Script;
@@ -95,14 +102,15 @@ async function until(what: () => boolean, advanceUs = 0): Promise<void> {
 
 const foldOf = (host: ShardHost): ShardFold | undefined => host.shard(0)?.fold as ShardFold | undefined;
 const isAt = (host: ShardHost, position: number): boolean => host.shard(0)?.position === position;
-const idsOf = async (host: ShardHost): Promise<string[]> => {
+const conditionsOf = async (host: ShardHost) => {
   const handlers = computeHandlers(host, { clock, yieldNow: () => turn(), partitions: 1, upkeep: host });
   const status = await handlers.getComputeStatus(
     { $typeName: 'freshet.compute.v1.GetComputeStatusRequest', digests: false },
     { signal: new AbortController().signal, peer: 'test' },
   );
-  return (status.conditions ?? []).map(({ id }) => id ?? '');
+  return status.conditions ?? [];
 };
+const idsOf = async (host: ShardHost): Promise<string[]> => (await conditionsOf(host)).map(({ id }) => id ?? '');
 
 /** A log of a route in its third generation, whose beginning and whose definitions were trimmed, or only the former. */
 async function trimmedLog(keep: 'definitions' | 'nothing'): Promise<void> {
@@ -198,27 +206,17 @@ describe('a shard that lost all it had, on a log that begins late', () => {
 
   it('R1: has the rows of a view that joins read anew behind its table', async () => {
     // The log has the rows' beginning, and not the table's: with what that was before, others have joined them.
-    const plan = create(ViewPlanSchema, {
-      ...COUNTS,
-      joins: [create(JoinPlanSchema, { table: 'catalog', route: 2 })],
-      engineVersion: 2,
-    });
-    script.add(define(1, plan)).add(begin(2, 1)).add(snapshotEnd(2, 1));
-    script.add(define(2, plan)).add(begin(1, 1)).add(snapshotEnd(1, 1)).change({ sequence: 1 });
+    script.add(define(1, JOINED)).add(begin(2, 1)).add(snapshotEnd(2, 1));
+    script.add(define(2, JOINED)).add(begin(1, 1)).add(snapshotEnd(1, 1)).change({ sequence: 1 });
     await append();
     await log.trim(0, 3);
     const host = start(new MemoryDisk());
     await until(() => isAt(host, 7), 100_000);
     expect(foldOf(host)?.origin).toBe(3);
     await until(() => asked.length === 1, 500_000);
-    expect(new Map(must(asked[0]))).toEqual(
-      new Map([
-        [1, 1],
-        [2, 0],
-      ]),
-    );
+    expect(asked[0]).toEqual([[2, 0]]);
     expect(await idsOf(host)).toEqual(['shard/0/origin']);
-    // Somebody else had the table begun alone: the rows are still wanted.
+    // Begun together with the table, the rows would have to be read a second time.
     script.add(begin(2, 2)).add(snapshotEnd(2, 2)).change({ sequence: 2 });
     await append();
     await until(() => isAt(host, 10), 100_000);
@@ -231,6 +229,53 @@ describe('a shard that lost all it had, on a log that begins late', () => {
     expect([foldOf(host)?.version(V1, userKey(1)), await idsOf(host)]).toEqual([11, []]);
     await clock.advance(3_600_000_000);
     expect(asked).toHaveLength(2);
+  });
+
+  it('says of how many views the tables are not known', async () => {
+    const profiled = {
+      ...JOINED,
+      viewId: SUMS.viewId,
+      joins: [create(JoinPlanSchema, { table: 'profile', route: 3 })],
+    };
+    script
+      .add(define(1, JOINED, profiled))
+      .add(begin(2, 1))
+      .add(snapshotEnd(2, 1));
+    script
+      .add(define(1, JOINED, profiled))
+      .add(begin(3, 1))
+      .add(snapshotEnd(3, 1));
+    script.add(begin(1, 1)).add(snapshotEnd(1, 1)).add(begin(2, 2)).add(snapshotEnd(2, 2));
+    await append();
+    await log.trim(0, 3);
+    const host = start(new MemoryDisk());
+    await until(() => isAt(host, 10), 100_000);
+    await until(() => foldOf(host)?.completeViews().length === 1, 100_000);
+    const told = (await conditionsOf(host)).map(({ message }) => message);
+    expect(told).toEqual([
+      'shard 0 lost its state, and the log begins at 3: 1 view(s) of it wait until their sources are read anew',
+    ]);
+  });
+
+  it('has no rows read anew, long after, for a view that joins a table which nobody knew', async () => {
+    await trimmedLog('definitions');
+    const host = start(new MemoryDisk());
+    await until(() => isAt(host, 6), 100_000);
+    script.add(begin(1, 4)).change({ sequence: 1, generation: 4 }).add(snapshotEnd(1, 4));
+    await append();
+    await until(() => foldOf(host)?.completeViews().length === 1, 100_000);
+    asked = [];
+    // Rows that were deleted since they were read would not come again.
+    script.add(define(3, COUNTS, { ...JOINED, viewId: SUMS.viewId }));
+    await append();
+    await until(() => isAt(host, 10), 100_000);
+    await clock.advance(3_600_000_000);
+    script.add(begin(2, 1)).add(begin(2, 2)).add(snapshotEnd(2, 2));
+    await append();
+    await until(() => foldOf(host)?.completeViews().length === 2, 100_000);
+    await clock.advance(3_600_000_000);
+    expect(asked.flat().filter(([route]) => route === 1)).toEqual([]);
+    expect(await idsOf(host)).toEqual([]);
   });
 
   it('waits for definitions where the log has none any more', async () => {

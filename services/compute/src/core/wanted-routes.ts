@@ -3,7 +3,8 @@
  *
  * Two reasons there are: a view whose build begins with records that were trimmed, and a shard that lost all its state and
  * began where the log begins now, after its routes had. The rows of a view that joins are wanted behind its tables then: with
- * what the tables were before only others can have joined them. Pure.
+ * what the tables were before only others can have joined them. Not sooner: a table that has not begun may be one that is new,
+ * and rows that are read for nothing are without those that were deleted since. Pure.
  *
  * A shard asks only where it has folded all that the log has: what it needs may be yet to come.
  */
@@ -24,17 +25,15 @@ export function wantedRoutes(shards: readonly Shard[]): ReadonlyMap<number, Gene
     // One that began anew meanwhile is no build any more.
     const building = new Set(fold.builds().map(({ viewId }) => viewId));
     const lost = new Set(shard.lostBuilds.filter((viewId) => building.has(viewId)));
-    const isMissed = (route: number): boolean => fold.origin > 0 && fold.routeGeneration(route) === 0;
     const waiting = fold.waitingForRoutes();
-    const needed = (definitions?.views ?? []).flatMap(({ viewId, route, joins }) => [
-      { viewId, route, isBehind: waiting.includes(route) || joins.some((join) => isMissed(join.route)) },
-      ...joins.map((join) => ({ viewId, route: join.route, isBehind: false })),
-    ]);
+    const needed = (definitions?.views ?? []).flatMap(({ viewId, route, joins }) =>
+      [route, ...joins.map((join) => join.route)].map((of) => ({ viewId, route: of })),
+    );
     // A build reads its tables from their beginnings too.
-    for (const { viewId, route, isBehind } of needed) {
+    for (const { viewId, route } of needed) {
       const isLost = lost.has(toHex(viewId));
       const aboveGeneration = fold.routeGeneration(route);
-      const isUnbegun = isBehind || isMissed(route);
+      const isUnbegun = (fold.origin > 0 && aboveGeneration === 0) || waiting.includes(route);
       if (!isLost && !isUnbegun) continue;
       const known = wanted.get(route);
       if (known !== undefined && known.aboveGeneration >= aboveGeneration) continue;

@@ -6,7 +6,7 @@ import type {
   ViewBuildSchema,
 } from '@freshet/gen/freshet/compute/v1/compute_pb.ts';
 import { type ConditionSchema, Severity } from '@freshet/gen/freshet/type/v1/condition_pb.ts';
-import { fromHex } from '@freshet/kit/hex.ts';
+import { fromHex, toHex } from '@freshet/kit/hex.ts';
 import type { NodeUpkeep } from '../core/node-upkeep.ts';
 import type { Shard } from '../core/shard.ts';
 import type { ShardSource } from '../core/shard-source.ts';
@@ -59,9 +59,10 @@ function beganLate({ shard, fold }: Shard): MessageInitShape<typeof ConditionSch
   if (fold.origin === 0) return [];
   const behind = fold.waitingForRoutes();
   const waiting = (fold.definitions?.views ?? []).filter(
-    ({ route, joins }) =>
+    ({ viewId, route, joins }) =>
       [route, ...joins.map((join) => join.route)].some((of) => fold.routeGeneration(of) === 0) ||
-      (joins.length > 0 && behind.includes(route)),
+      // Of the views on a route that is waited for, those that know their tables are whole.
+      (behind.includes(route) && fold.completeAt(toHex(viewId)) === undefined),
   );
   if (fold.definitions !== undefined && waiting.length === 0) return [];
   const views = fold.definitions === undefined ? 'all views' : `${waiting.length} view(s)`;
