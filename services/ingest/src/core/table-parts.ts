@@ -5,6 +5,7 @@
  *     a partition is gone              its rows went untold (whether it had any, nobody knows any more)
  *     a partition is new               made as a partition: all that was ever in it was told
  *                                      attached: told if it has no row when it is first seen, as nothing untold is left then
+ *                                      in another file than it was made with: as one whose file is another than at the last look
  *     a partition is one anew            it was detached and attached: what was done in between is not told
  *     a partition is in another file   with a row that is older than the last look: rows were moved (VACUUM FULL, CLUSTER)
  *                                      made so by a TRUNCATE of the table that the stream told: told
@@ -12,7 +13,8 @@
  *     the stream told of a partition that was never seen and is not there   it came and went between two looks
  *
  * Who errs reads a table anew that need not have been. Not noticed: a partition that is made or truncated and then truncated (again)
- * in one transaction, which leaves no trace. Pure: judges facts that were looked up.
+ * in one transaction, which leaves no trace; one that is made, filled, detached, emptied row by row and attached again before it
+ * is first seen. Pure: judges facts that were looked up.
  */
 
 /** The partitions of a table that have rows of their own. Kept in the source's state as JSON. */
@@ -53,7 +55,7 @@ export interface PartsChange {
   readonly attached: readonly PartFacts[];
   /** Those that were something else for a while. */
   readonly rejoined: readonly PartFacts[];
-  /** Those whose file is another one. */
+  /** Those whose file is another one than at the last look, or than they were made with. */
   readonly refiled: readonly PartFacts[];
   /** Whether nothing differs at all. */
   readonly isSame: boolean;
@@ -77,7 +79,11 @@ export function partsChange(was: TableParts, now: PartsFacts): PartsChange {
   const come = now.leaves.filter(({ oid }) => !before.has(oid));
   const stayed = now.leaves.filter(({ oid }) => before.has(oid));
   const rejoined = stayed.filter(({ oid, link }) => before.get(oid)?.link !== link);
-  const refiled = stayed.filter(({ oid, file }) => before.get(oid)?.file !== file);
+  // A table is made in a file of its own number, and gets another one by TRUNCATE, or when it is written anew.
+  const refiled = [
+    ...stayed.filter(({ oid, file }) => before.get(oid)?.file !== file),
+    ...come.filter(({ oid, file, isTold }) => isTold && file !== oid),
+  ];
   const gone = was.leaves.length - stayed.length;
   return {
     gone,

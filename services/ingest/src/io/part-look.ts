@@ -122,10 +122,13 @@ async function judge(
     reasons.push(`${leaf.name} was attached, and has rows`);
   }
   for (const leaf of refiled) {
-    if (canTellAge(was, now) && (await session.hasRows(table, leaf.oid, was.endedBelow))) continue;
     if (tells.isTruncatedBy(route.tableOid, leaf.xid)) continue;
     const key = `${route.route}.${route.generation}.${leaf.oid}.${leaf.file}`;
-    const untilLsn = waits.get(key) ?? now.lsn;
+    const waitsFor = waits.get(key);
+    // Once: a file without such a row may have to be read whole to tell, and gets none later.
+    const mayBeMoved = waitsFor === undefined && canTellAge(was, now);
+    if (mayBeMoved && (await session.hasRows(table, leaf.oid, was.endedBelow))) continue;
+    const untilLsn = waitsFor ?? now.lsn;
     waits.set(key, untilLsn);
     if (durableLsn() >= untilLsn) reasons.push(`${leaf.name} was truncated or written anew`);
     else unsure.push({ key, leaf });

@@ -4,6 +4,7 @@
  * Method: single holes by hand; then random lanes and writes on a simulated disk that loses power or is killed at any I/O, the
  * mending and putting in order included, several times over, with everything sent again from before what was promised.
  */
+import { must } from '@freshet/kit/assert.ts';
 import { Random } from '@freshet/testkit/simulation/random.ts';
 import { SimulatedDisk } from '@freshet/testkit/simulation/simulated-disk.ts';
 import { describe, expect, it } from 'vitest';
@@ -143,6 +144,23 @@ describe('a hole in the quarantine', () => {
     disk.capacityBytes = Infinity;
     await file.append([entry(2n), entry(3n)]);
     expect(await majorsOf(file)).toEqual([1, 2, 3, 4]);
+  });
+
+  it('C1: a file that a killed process put in place, and did not see there durably, stays when the power is cut later', async () => {
+    for (const chance of [0, 0.999]) {
+      let disk = await written(entry(1n), entry(2n));
+      const file = await QuarantineFile.open(disk, PATH);
+      const after: SimulatedDisk[] = [];
+      let isRenamed = false;
+      disk.step = ({ kind }, of) => {
+        if (isRenamed && kind === 'syncDirectory' && after.length === 0) after.push(of.kill());
+        isRenamed ||= kind === 'rename';
+      };
+      await expect(file.remove(({ major }) => major === 1n)).rejects.toThrow();
+      disk = must(after[0]);
+      await (await QuarantineFile.open(disk, PATH)).append([entry(3n)]);
+      expect(await majorsOf(await QuarantineFile.open(disk.powerCut({ real: () => chance }), PATH))).toEqual([2, 3]);
+    }
   });
 
   it('C1, I1: keeps every lane in order, each row once and all that was promised, through power cuts at any I/O', async () => {

@@ -49,15 +49,19 @@ export interface FoundAtOpen {
   readonly unreadBytes: number;
 }
 
-/** Opens a file to write, or makes it. */
+/** Opens a file to write, or makes it; its name is durable then. */
 export async function openOrCreate(files: FileSystem, path: string): Promise<DiskFile> {
-  try {
-    return await files.open(path, 'write');
-  } catch (error) {
+  const file = await files.open(path, 'write').catch((error: unknown) => {
     if (!isErrno(error, 'ENOENT')) throw error;
+    return files.open(path, 'create');
+  });
+  try {
+    // A process that was killed may have put another file here, and left it to a power cut to take that back with all that came since.
+    await files.syncDirectory(dirname(path));
+  } catch (error) {
+    await file.close().catch(() => undefined);
+    throw error;
   }
-  const file = await files.open(path, 'create');
-  await files.syncDirectory(dirname(path));
   return file;
 }
 

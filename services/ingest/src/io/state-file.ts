@@ -76,6 +76,8 @@ export class StateFile {
     const path = this.#path;
     const bytes = await onDisk(path, () => readIfThere(this.#files, path));
     if (bytes === undefined) return EMPTY_STATE;
+    // What a process renamed that was killed before it could sync is acted on from here on: first it must be durable.
+    await onDisk(path, () => this.#files.syncDirectory(dirname(path)));
     const json = parse(bytes, path);
     const isOurs = json.logId === this.#logId;
     const floors = [json.generationFloor ?? 0, ...(isOurs ? [] : json.routes.map(({ generation }) => generation))];

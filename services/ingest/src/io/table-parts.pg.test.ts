@@ -188,6 +188,30 @@ describe('F2: a mutable source of which a partition', () => {
 
 const FILLED = 'INSERT INTO parts SELECT n, 50, n % 3, n FROM generate_series(300, 309) n';
 const MADE = 'CREATE TABLE made PARTITION OF parts FOR VALUES FROM (50) TO (60)';
+/** What is there when it is looked first has nothing of what the stream tells of it later. */
+const TRUNCATED_UNSEEN: [string, string[]][] = [
+  ['is made, filled and truncated', [MADE, FILLED, 'TRUNCATE made']],
+  ['is attached empty, filled and truncated', [APART, ATTACH, FILLED, 'TRUNCATE apart']],
+];
+
+it.each(TRUNCATED_UNSEEN)(
+  'F2: a mutable source of which a partition %s before it is first seen comes to be as its table',
+  async (_, statements) => {
+    const log = newLog();
+    const definitions = await define1(SourceMode.MUTABLE);
+    const running = await capture(log, definitions);
+    await looked(log);
+    await running.stop();
+    for (const statement of statements) await database.sql.unsafe(statement);
+    await capture(log, definitions);
+    await expect.poll(() => generationOf(log), patient).toBe(2);
+    await expectSame(log);
+    await looked(log);
+    expect(await generationOf(log)).toBe(2);
+  },
+  60_000,
+);
+
 const TOLD: [string, string[]][] = [
   ['is made and filled', [MADE, FILLED]],
   ['is made and filled in one transaction', [`${MADE}; ${FILLED}`]],
@@ -201,6 +225,7 @@ const TOLD: [string, string[]][] = [
   ],
   ['is attached empty', [`${APART}; ${ATTACH}`]],
   ['is truncated with all others by their table', ['TRUNCATE parts; INSERT INTO parts VALUES (12, 12, 1, 1)']],
+  ['is made, filled and truncated with all others by their table', [MADE, FILLED, 'TRUNCATE parts']],
   ['is written anew', ['VACUUM FULL parts']],
   [
     'gets another index, constraint or column',
