@@ -4,7 +4,8 @@
  * is wrong (its values never change by themselves) and is the least that a lookup must do.
  *
  * `rows_s` is for keys that are spread over all rows, so that nearly each is decoded anew; `hot_rows_s` for keys among
- * 10,000, whose values of the moment are kept decoded.
+ * 10,000, whose values of the moment are kept decoded. `batch_rows_s` is for keys spread over all rows that are asked for
+ * a hundred at a time.
  */
 import { freemem } from 'node:os';
 import { create, toBinary } from '@bufbuild/protobuf';
@@ -13,6 +14,7 @@ import { type ViewPlan, ViewPlanSchema } from '@freshet/gen/freshet/type/v1/plan
 import { RowSchema } from '@freshet/gen/freshet/type/v1/row_pb.ts';
 import { Kind } from '@freshet/gen/freshet/type/v1/value_pb.ts';
 import { toLatin1 } from '@freshet/replica/latin1.ts';
+import { RowBatch } from '@freshet/replica/row-batch.ts';
 import { partitionOfInt64 } from '@freshet/replica/row-key.ts';
 import { rowLayout } from '@freshet/replica/row-layout.ts';
 import { RowReader } from '@freshet/replica/row-reader.ts';
@@ -23,6 +25,7 @@ import { interleave, round } from './statistics.ts';
 const SHARDS = 8;
 const HOT_KEYS = 10_000;
 const READS = 500_000;
+const BATCH = 100;
 // A million rows and a million objects need about 1.5 GiB.
 const ROOMY_BYTES = 3 * 1024 ** 3;
 const SECOND = 1_000_000n;
@@ -59,7 +62,25 @@ export async function benchReplicaReads(runs: number): Promise<BenchResult> {
       for (let f = 0; f < names.length; f++) sum += object[names[f] as string] ?? 0;
       return sum;
     });
+  const batch = new RowBatch();
+  const asked = { keys: new Array<number>(BATCH).fill(0), shards: new Array<number>(BATCH).fill(0) };
+  const batches = async (): Promise<number> =>
+    BATCH *
+    perSecond(() => {
+      for (let i = 0; i < BATCH; i++) {
+        const key = random(keys);
+        asked.keys[i] = key;
+        asked.shards[i] = partitionOfInt64(key, SHARDS);
+      }
+      reader.readAll(batch, { tables, layout }, asked, tUs);
+      let sum = 0;
+      for (let i = 0; i < BATCH; i++) {
+        for (let f = 0; f < names.length; f++) sum += batch.steps[i]?.value(f) as number;
+      }
+      return sum;
+    }, READS / BATCH);
   const spread = await interleave(runs, subject(keys), baseline(keys));
+  const together = await interleave(runs, batches, baseline(keys));
   const hot = await interleave(runs, subject(HOT_KEYS), baseline(HOT_KEYS));
   return {
     keys,
@@ -67,21 +88,23 @@ export async function benchReplicaReads(runs: number): Promise<BenchResult> {
     rows_s: Math.round(spread.subject),
     map_s: Math.round(spread.baseline),
     ratio: round(spread.ratio, 3),
+    batch_rows_s: Math.round(together.subject),
+    batch_ratio: round(together.ratio, 3),
     hot_rows_s: Math.round(hot.subject),
     hot_map_s: Math.round(hot.baseline),
     hot_ratio: round(hot.ratio, 3),
   };
 }
 
-/** Reads per second of processor time. */
-function perSecond(read: () => number): number {
+/** Calls per second of processor time. */
+function perSecond(read: () => number, times = READS): number {
   let sum = 0;
   const before = process.cpuUsage();
-  for (let i = 0; i < READS; i++) sum += read();
+  for (let i = 0; i < times; i++) sum += read();
   const { user, system } = process.cpuUsage(before);
   // The sum is used, or the reads could be left out by the compiler.
   if (Number.isNaN(sum)) throw new Error('a value is not a number');
-  return (READS / (user + system)) * 1e6;
+  return (times / (user + system)) * 1e6;
 }
 
 /** The same numbers below a bound in every run. */

@@ -26,6 +26,10 @@ export interface RowLayout {
   readonly groups: readonly (readonly number[])[];
   /** What an entity without a row answers, at any time. */
   readonly empty: Step;
+  /** The numbers of a step before it is read: it holds at every time, and each number is 0. All are doubles. */
+  readonly blank: readonly number[];
+  /** The statuses of every step whose values are all there. */
+  readonly allPresent: readonly ValueStatus[];
 }
 
 export function rowLayout(view: ViewPlan): RowLayout {
@@ -39,7 +43,13 @@ export function rowLayout(view: ViewPlan): RowLayout {
       substitute: defaultValue?.kind.case === undefined ? undefined : held(type.kind, defaultValue),
     };
   });
-  return { features, groups: featureGroups(view.features), empty: emptyStep(view.features, features) };
+  return {
+    features,
+    groups: featureGroups(view.features),
+    empty: emptyStep(view.features, features),
+    blank: [Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY, ...features.map(() => 0)],
+    allPresent: features.map(() => ValueStatus.PRESENT),
+  };
 }
 
 function emptyStep(plans: readonly FeaturePlan[], features: readonly FeatureLayout[]): Step {
@@ -57,5 +67,5 @@ function emptyStep(plans: readonly FeaturePlan[], features: readonly FeatureLayo
       statuses.push(feature.substitute === undefined ? ValueStatus.ABSENT : ValueStatus.DEFAULTED);
     }
   });
-  return new Step({ from: Number.NEGATIVE_INFINITY, until: Number.POSITIVE_INFINITY }, values, statuses, -1, 0);
+  return Step.of({ from: Number.NEGATIVE_INFINITY, until: Number.POSITIVE_INFINITY }, values, statuses, -1, 0);
 }

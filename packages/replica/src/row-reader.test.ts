@@ -6,10 +6,12 @@ import { create, toBinary } from '@bufbuild/protobuf';
 import { ViewPlanSchema } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { RowSchema } from '@freshet/gen/freshet/type/v1/row_pb.ts';
 import { Kind, ValueStatus } from '@freshet/gen/freshet/type/v1/value_pb.ts';
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { toLatin1 } from './latin1.ts';
 import { countRow, countView } from './replica.testing.ts';
 import { RowBatch } from './row-batch.ts';
+import type { RowKey } from './row-key.ts';
 import { rowLayout } from './row-layout.ts';
 import { RowReader, STEP_BYTES } from './row-reader.ts';
 import { Step } from './row-step.ts';
@@ -33,7 +35,8 @@ describe('RowReader', () => {
       for (let i = 0; i < 100; i++) {
         expect(reader.read(table, layout, `k${i}`, 5).value(0)).toBe(i);
         // A row that is read all the time keeps its step.
-        expect(reader.read(table, layout, 'k7', 5)).toBe(table.rows.get('k7')?.step);
+        const step = reader.read(table, layout, 'k7', 5);
+        if (turn > 0 || i > 0) expect(step).toBe(table.rows.get('k7')?.step);
       }
     }
     expect([...table.rows.values()].filter((row) => row.step !== undefined).length).toBeLessThanOrEqual(20);
@@ -79,11 +82,58 @@ describe('RowReader', () => {
     }
   });
 
+  it('R2: reads a batch as it reads each key: repeated, dead, missing, kept from an earlier turn or of another time', () => {
+    const table = new ViewTable('', 1);
+    for (let i = 0; i < 150; i++) table.put(i, i, toLatin1(countRow(i)));
+    for (let i = 0; i < 150; i += 7) table.put(i, i + 1, '');
+    const reader = new RowReader(20);
+    const batch = new RowBatch();
+    const key = fc.integer({ min: 0, max: 170 });
+    fc.assert(
+      fc.property(fc.array(fc.tuple(fc.array(key, { maxLength: 200 }), fc.nat(9)), { maxLength: 4 }), (reads) => {
+        for (const [keys, tUs] of reads) {
+          const rows = { keys, shards: keys.map(() => 0) };
+          reader.readAll(batch, { tables: [table], layout }, rows, tUs);
+          for (const [i, step] of batch.steps.entries()) {
+            const k = keys[i] as number;
+            const there = k < 150 && k % 7 !== 0;
+            expect([step.version, step.value(0)]).toEqual(there ? [k, k] : [-1, 0]);
+            expect(batch.numbers[i]).toBe(step.numbers);
+          }
+          expect(reader.size).toBeLessThanOrEqual(40);
+        }
+      }),
+      { numRuns: 100 },
+    );
+  });
+
+  it('keeps the step of a row that is read again soon, through its versions, and of no other', () => {
+    const size = 10;
+    const reader = new RowReader(size);
+    const table = new ViewTable('', 1);
+    for (let i = 0; i < 100; i++) table.put(i, i, toLatin1(countRow(i)));
+    const read = (key: number): unknown => reader.read(table, layout, key, 5).value(0);
+    const isKept = (key: RowKey): boolean => table.rows.get(key)?.step !== undefined;
+    for (let key = 1; key < 100; key++) expect(read(key)).toBe(key);
+    expect([...table.rows.keys()].filter(isKept)).toEqual([]);
+    // At once, and again at the end of the least distance.
+    expect([read(0), isKept(0), read(0), isKept(0)]).toEqual([0, false, 0, true]);
+    expect([read(50), isKept(50)]).toEqual([50, false]);
+    for (let key = 51; key < 50 + size; key++) read(key);
+    expect([read(50), isKept(50)]).toEqual([50, true]);
+    table.put(50, 200, toLatin1(countRow(200)));
+    expect([isKept(50), read(50), isKept(50)]).toEqual([false, 200, true]);
+    // Beyond the greatest.
+    read(20);
+    for (let key = 60; key < 60 + 2 * size; key++) read(key);
+    expect([read(20), isKept(20)]).toEqual([20, false]);
+  });
+
   it('begins a batch without what the one before was told', () => {
     const batch = new RowBatch();
     const span = { from: 0, until: 1 };
-    const absent = new Step(span, [new Uint8Array(0)], [ValueStatus.ABSENT], 1, 0);
-    const present = new Step(span, [7], [ValueStatus.PRESENT], 1, 0);
+    const absent = Step.of(span, [new Uint8Array(0)], [ValueStatus.ABSENT], 1, 0);
+    const present = Step.of(span, [7], [ValueStatus.PRESENT], 1, 0);
     for (const [step, whole] of [
       [absent, false],
       [present, true],

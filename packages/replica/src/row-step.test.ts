@@ -170,6 +170,39 @@ describe('readStep', () => {
     );
   });
 
+  it('shares between steps what is the same, and never what differs', () => {
+    const plan = create(ViewPlanSchema, {
+      features: [feature(Kind.INT64, 1, 0, true), feature(Kind.INT64, 1, 1, false), feature(Kind.STRING, 1, 2, false)],
+    });
+    const layout = rowLayout(plan);
+    const read = (int64s: bigint[], statuses: ValueStatus[], string: string): ReturnType<typeof readStep> => {
+      const columns = [
+        { int64s: [int64s[0]!], statuses: statuses.slice(0, 1) },
+        { int64s: [int64s[1]!], statuses: statuses.slice(1, 2) },
+        { strings: [string] },
+      ];
+      const row = create(RowSchema, { timelines: [{ unitUs: 1n, columns }] });
+      return readStep(toBinary(RowSchema, row), layout, 0);
+    };
+    const { PRESENT, ABSENT, DEFAULTED, OUT_OF_RANGE } = ValueStatus;
+    const steps = [
+      read([1n, 2n], [], 'a'),
+      read([2n ** 60n, 2n], [ABSENT, OUT_OF_RANGE], 'b'),
+      read([3n, 4n], [PRESENT, ABSENT], 'c'),
+      read([5n, 2n ** 61n], [PRESENT, PRESENT], 'd'),
+    ];
+    const seen = steps.map((step) => [step.statuses, step.value(0), step.value(1), step.allPresent, step.bytes]);
+    expect(seen).toEqual([
+      [[PRESENT, PRESENT, PRESENT], 1, 2, true, 1],
+      [[DEFAULTED, OUT_OF_RANGE, PRESENT], -1, 2, false, 1],
+      [[PRESENT, ABSENT, PRESENT], 3, 4, false, 1],
+      [[PRESENT, PRESENT, PRESENT], 5, 2n ** 61n, true, 25],
+    ]);
+    expect(steps.map((step) => Buffer.from(step.value(2) as Uint8Array).toString())).toEqual(['a', 'b', 'c', 'd']);
+    expect(layout.allPresent).toEqual([PRESENT, PRESENT, PRESENT]);
+    expect(layout.blank).toEqual([Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY, 0, 0, 0]);
+  });
+
   it('refuses bytes that are no row of the plan', () => {
     const plan = create(ViewPlanSchema, { features: [feature(Kind.INT64, 1, 0, false)] });
     const layout = rowLayout(plan);

@@ -10,7 +10,7 @@
  */
 import { Kind, ValueStatus } from '@freshet/gen/freshet/type/v1/value_pb.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
-import { type Held, isNumberKind, zeroOf } from './held.ts';
+import { type Held, isNumberKind } from './held.ts';
 import type { FeatureLayout, RowLayout } from './row-layout.ts';
 import { WireReader } from './wire-reader.ts';
 
@@ -45,33 +45,29 @@ export class Step {
   /** When it was last read, in turns of the step cache. */
   turn = 0;
 
-  constructor(
+  constructor(draft: StepDraft, version: number, eventTimeUs: number) {
+    this.numbers = draft.numbers;
+    this.others = draft.others;
+    this.bytes = draft.others === undefined ? 0 : bytesOf(draft.others);
+    this.statuses = draft.statuses;
+    this.allPresent = draft.allPresent;
+    this.version = version;
+    this.eventTimeUs = eventTimeUs;
+  }
+
+  /** A step of values and statuses, by feature index. */
+  static of(
     span: { readonly from: number; readonly until: number },
     values: readonly Held[],
     statuses: readonly ValueStatus[],
     version: number,
     eventTimeUs: number,
-  ) {
-    const numbers = [span.from, span.until];
-    let others: (Held | undefined)[] | undefined;
-    let bytes = 0;
-    for (let i = 0; i < values.length; i++) {
-      const value = values[i] as Held;
-      if (typeof value === 'number') numbers.push(value);
-      else {
-        numbers.push(0);
-        others ??= new Array<Held | undefined>(values.length).fill(undefined);
-        others[i] = value;
-        bytes += typeof value === 'bigint' ? BIGINT_BYTES : value.length;
-      }
-    }
-    this.numbers = numbers;
-    this.others = others;
-    this.bytes = bytes;
-    this.statuses = statuses;
-    this.allPresent = areAllPresent(statuses);
-    this.version = version;
-    this.eventTimeUs = eventTimeUs;
+  ): Step {
+    const draft = new StepDraft([span.from, span.until], statuses);
+    draft.allPresent = statuses.every((status) => status === ValueStatus.PRESENT);
+    for (let i = 0; i < values.length; i++) draft.numbers.push(0);
+    for (let i = 0; i < values.length; i++) draft.set(i, values[i] as Held);
+    return new Step(draft, version, eventTimeUs);
   }
 
   /** Whether the step holds at the time, microseconds. */
@@ -85,9 +81,51 @@ export class Step {
   }
 }
 
-function areAllPresent(statuses: readonly ValueStatus[]): boolean {
-  for (let i = 0; i < statuses.length; i++) if (statuses[i] !== ValueStatus.PRESENT) return false;
-  return true;
+/** A step that is being read. Its fields are those of a step. */
+class StepDraft {
+  readonly numbers: number[];
+  others: (Held | undefined)[] | undefined = undefined;
+  statuses: readonly ValueStatus[];
+  allPresent = true;
+
+  constructor(numbers: number[], statuses: readonly ValueStatus[]) {
+    this.numbers = numbers;
+    this.statuses = statuses;
+  }
+
+  set(feature: number, value: Held): void {
+    if (typeof value === 'number') {
+      this.numbers[FIRST_NUMBER + feature] = value;
+      if (this.others !== undefined) this.others[feature] = undefined;
+    } else {
+      this.others ??= new Array<Held | undefined>(this.numbers.length - FIRST_NUMBER).fill(undefined);
+      this.others[feature] = value;
+    }
+  }
+
+  /** Sets a status that is not PRESENT, in a list of the step's own: where all are, steps share one. */
+  setStatus(feature: number, status: ValueStatus): void {
+    const own = this.allPresent ? [...this.statuses] : (this.statuses as ValueStatus[]);
+    own[feature] = status;
+    this.statuses = own;
+    this.allPresent = false;
+  }
+
+  /** Narrows the times between which the step holds. */
+  narrow(from: number, until: number): void {
+    const { numbers } = this;
+    if (from > (numbers[0] as number)) numbers[0] = from;
+    if (until < (numbers[1] as number)) numbers[1] = until;
+  }
+}
+
+function bytesOf(others: readonly (Held | undefined)[]): number {
+  let bytes = 0;
+  for (const value of others) {
+    if (typeof value === 'bigint') bytes += BIGINT_BYTES;
+    else if (value instanceof Uint8Array) bytes += value.length;
+  }
+  return bytes;
 }
 
 /** The step of an encoded freshet.type.v1.Row that holds at the time. Throws DATA_DAMAGED when it is none. */
@@ -97,15 +135,10 @@ export function readStep(row: Uint8Array, layout: RowLayout, tUs: number): Step 
 
 /** readStep for the message that the reader is at the beginning of. Keeps nothing of its bytes. */
 export function readStepFrom(reader: WireReader, layout: RowLayout, tUs: number): Step {
-  const { features, groups } = layout;
+  const { groups } = layout;
   const { end } = reader;
-  const values: Held[] = [];
-  const statuses: ValueStatus[] = [];
-  for (let i = 0; i < features.length; i++) {
-    values.push(zeroOf((features[i] as FeatureLayout).kind));
-    statuses.push(ValueStatus.ABSENT);
-  }
-  const span = { from: Number.NEGATIVE_INFINITY, until: Number.POSITIVE_INFINITY };
+  // The copy of an array of doubles is one, and costs less than to fill a new one.
+  const draft = new StepDraft(layout.blank.slice(), layout.allPresent);
   let version = 0;
   let eventTimeUs = 0;
   let group = 0;
@@ -118,34 +151,36 @@ export function readStepFrom(reader: WireReader, layout: RowLayout, tUs: number)
       const inGroup = groups[group++];
       if (inGroup === undefined) throw misfit('more timelines than the plan has');
       reader.end = timelineEnd;
-      readTimeline(reader, layout, inGroup, tUs, span, values, statuses);
+      readTimeline(reader, layout, inGroup, tUs, draft);
       reader.within(timelineEnd, end);
     } else reader.skip(tag);
   }
   if (group !== groups.length) throw misfit('fewer timelines than the plan has');
-  for (let i = 0; i < statuses.length; i++) {
-    if (statuses[i] !== ValueStatus.ABSENT) continue;
-    const { substitute } = features[i] as FeatureLayout;
-    if (substitute === undefined) continue;
-    values[i] = substitute;
-    statuses[i] = ValueStatus.DEFAULTED;
+  if (!draft.allPresent) substitute(draft, layout.features);
+  return new Step(draft, version, eventTimeUs);
+}
+
+/** Puts defaults where there is nothing. */
+function substitute(draft: StepDraft, features: readonly FeatureLayout[]): void {
+  for (let i = 0; i < features.length; i++) {
+    const instead = (features[i] as FeatureLayout).substitute;
+    if (instead === undefined || draft.statuses[i] !== ValueStatus.ABSENT) continue;
+    draft.set(i, instead);
+    draft.setStatus(i, ValueStatus.DEFAULTED);
   }
-  return new Step(span, values, statuses, version, eventTimeUs);
 }
 
 // Where the columns of the timeline being read begin and end; valid within one call of readTimeline.
 const columnStarts: number[] = [];
 const columnEnds: number[] = [];
 
-/** Narrows the span to the timeline's step at the time, and takes the step's values. Leaves the reader anywhere. */
+/** Narrows the draft to the timeline's step at the time, and takes the step's values. Leaves the reader anywhere. */
 function readTimeline(
   reader: WireReader,
   layout: RowLayout,
   features: readonly number[],
   tUs: number,
-  span: { from: number; until: number },
-  values: Held[],
-  statuses: ValueStatus[],
+  draft: StepDraft,
 ): void {
   let unitUs = 0;
   let firstStep = 0;
@@ -155,20 +190,20 @@ function readTimeline(
   let columns = 0;
   while (reader.more) {
     const tag = reader.varint();
-    if (tag === 0x08) unitUs = Number(reader.int64());
+    if (tag === 0x2a) {
+      const end = reader.length() + reader.position;
+      if (columns === features.length) throw misfit('another number of columns than the plan has');
+      columnStarts[columns] = reader.position;
+      columnEnds[columns] = end;
+      columns += 1;
+      reader.position = end;
+    } else if (tag === 0x08) unitUs = Number(reader.int64());
     else if (tag === 0x10) firstStep = Number(reader.sint64());
     else if (tag === 0x20) hasSteps = reader.varint() !== 0;
-    else if (tag === 0x1a || tag === 0x2a) {
+    else if (tag === 0x1a) {
       const end = reader.length() + reader.position;
-      if (tag === 0x1a) {
-        gaps = reader.position;
-        gapsEnd = end;
-      } else {
-        if (columns === features.length) throw misfit('another number of columns than the plan has');
-        columnStarts[columns] = reader.position;
-        columnEnds[columns] = end;
-        columns += 1;
-      }
+      gaps = reader.position;
+      gapsEnd = end;
       reader.position = end;
     } else reader.skip(tag);
   }
@@ -176,54 +211,41 @@ function readTimeline(
   let index = 0;
   if (hasSteps) {
     reader.within(gaps, gapsEnd);
-    index = stepAt(unitUs, firstStep, reader, tUs, span);
+    index = stepAt(unitUs, firstStep, reader, tUs, draft);
   }
   for (let i = 0; i < columns; i++) {
     reader.within(columnStarts[i] as number, columnEnds[i] as number);
     const feature = features[i] as number;
-    readValue(reader, layout.features[feature] as FeatureLayout, index, feature, values, statuses);
+    readValue(reader, (layout.features[feature] as FeatureLayout).kind, index, feature, draft);
   }
 }
 
-/** How many steps lie at or before the time; narrows the span to what is between the two steps around it. */
-function stepAt(
-  unitUs: number,
-  firstStep: number,
-  gaps: WireReader,
-  tUs: number,
-  span: { from: number; until: number },
-): number {
+/** How many steps lie at or before the time; narrows the draft to what is between the two steps around it. */
+function stepAt(unitUs: number, firstStep: number, gaps: WireReader, tUs: number, draft: StepDraft): number {
   let step = firstStep;
   if (tUs < step * unitUs) {
-    span.until = Math.min(span.until, step * unitUs);
+    draft.narrow(Number.NEGATIVE_INFINITY, step * unitUs);
     return 0;
   }
   let index = 1;
+  let untilUs = Number.POSITIVE_INFINITY;
   while (gaps.more) {
     const next = step + gaps.varint();
     if (tUs < next * unitUs) {
-      span.until = Math.min(span.until, next * unitUs);
+      untilUs = next * unitUs;
       break;
     }
     step = next;
     index += 1;
   }
-  span.from = Math.max(span.from, step * unitUs);
+  draft.narrow(step * unitUs, untilUs);
   return index;
 }
 
 const STATUSES_FIELD = 15;
 
 /** Takes the value and the status at the index of an encoded freshet.type.v1.ValueColumn. */
-function readValue(
-  column: WireReader,
-  { kind }: FeatureLayout,
-  index: number,
-  feature: number,
-  values: Held[],
-  statuses: ValueStatus[],
-): void {
-  let status: ValueStatus = ValueStatus.PRESENT;
+function readValue(column: WireReader, kind: Kind, index: number, feature: number, draft: StepDraft): void {
   let left = index;
   let found = false;
   while (column.more) {
@@ -237,20 +259,19 @@ function readValue(
     if (field === STATUSES_FIELD) {
       column.skipVarints(index);
       const told = column.varint() as ValueStatus;
-      status = told === ValueStatus.UNSPECIFIED ? ValueStatus.PRESENT : told;
+      if (told > ValueStatus.PRESENT) draft.setStatus(feature, told);
     } else if (isNumberKind(kind)) {
-      values[feature] = readNumber(column, kind, index, end);
+      draft.set(feature, readNumber(column, kind, index, end));
       found = true;
     } else {
       // One element per field.
-      if (left === 0) values[feature] = copyOf(column.buffer, column.position, end);
+      if (left === 0) draft.set(feature, copyOf(column.buffer, column.position, end));
       found ||= left === 0;
       left -= 1;
     }
     column.position = end;
   }
   if (!found) throw misfit('a column without values of its type');
-  statuses[feature] = status;
 }
 
 function readNumber(column: WireReader, kind: Kind, index: number, end: number): Held {

@@ -23,7 +23,9 @@ export class ReplicaRow {
   mark = 0;
   /** The digest of what the disk has under the key, a signed 32-bit number; 0: nothing. */
   stored = 0;
-  /** The values at the time of the last read. */
+  /** When it was last read without a step at hand, in eras of the reader (row-reader.ts); below its first: never. */
+  seen = -1;
+  /** The values at the time of the last read, if they are kept. */
   step: Step | undefined = undefined;
 
   constructor(version: number, bytes: string) {
@@ -46,8 +48,8 @@ interface Pass {
 
 let lastMark = 0;
 
-/** What a row costs in memory beside its key and its bytes, about (`bench/replica.ts` measured 103). */
-const ROW_BYTES = 110;
+/** What a row costs in memory beside its key and its bytes, about (measured: 111). */
+const ROW_BYTES = 118;
 
 /** The completeness of a table that cannot be read: see ViewTable.lost. */
 export const NOT_READABLE_US = -1;

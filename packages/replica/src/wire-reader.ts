@@ -9,11 +9,16 @@ import { FreshetError } from '@freshet/kit/errors.ts';
 /** A 64-bit integer: a number when that is exact. */
 export type Integer = number | bigint;
 
+/** What the upper half of a varint counts; and below what it is for the whole to be below 2^53. */
+const HIGH = 2 ** 28;
+const HIGH_MAX = 2 ** 25;
+
 export class WireReader {
   buffer: Uint8Array;
   position: number;
   end: number;
   #view: DataView | undefined;
+  #ended = false;
 
   constructor(buffer: Uint8Array, position = 0, end = buffer.length) {
     this.buffer = buffer;
@@ -41,17 +46,19 @@ export class WireReader {
 
   /** An unsigned varint of up to 53 bits, such as a tag, a length or an enum. */
   varint(): number {
-    let byte = this.#byte();
-    if (byte < 0x80) return byte;
-    let value = byte & 0x7f;
-    let scale = 0x80;
-    for (let i = 0; i < 6; i++) {
-      byte = this.#byte();
-      value += (byte & 0x7f) * scale;
-      if (byte < 0x80) return value;
-      scale *= 0x80;
+    const start = this.position;
+    if (start < this.end) {
+      const byte = this.buffer[start] as number;
+      if (byte < 0x80) {
+        this.position = start + 1;
+        return byte;
+      }
     }
-    this.position -= 7;
+    const low = this.#low();
+    if (this.#ended) return low;
+    const high = this.#high();
+    if (high >= 0) return high * HIGH + low;
+    this.position = start;
     const wide = this.#wide();
     if (wide > BigInt(Number.MAX_SAFE_INTEGER)) throw damaged('an integer beyond 53 bits');
     return Number(wide);
@@ -60,16 +67,10 @@ export class WireReader {
   /** An int64 written as a plain varint (two's complement). */
   int64(): Integer {
     const start = this.position;
-    let value = 0;
-    let scale = 1;
-    for (let i = 0; i < 7; i++) {
-      const byte = this.#byte();
-      value += (byte & 0x7f) * scale;
-      if (byte < 0x80) return value;
-      scale *= 0x80;
-    }
-    const last = this.#byte();
-    if (last < 0x10) return value + last * scale;
+    const low = this.#low();
+    if (this.#ended) return low;
+    const high = this.#high();
+    if (high >= 0) return high * HIGH + low;
     this.position = start;
     return narrow(BigInt.asIntN(64, this.#wide()));
   }
@@ -102,17 +103,13 @@ export class WireReader {
   /** A sint64 (zigzag). */
   sint64(): Integer {
     const start = this.position;
-    let value = 0;
-    let scale = 1;
-    for (let i = 0; i < 7; i++) {
-      const byte = this.#byte();
-      value += (byte & 0x7f) * scale;
-      if (byte < 0x80) return unzigzag(value);
-      scale *= 0x80;
+    const low = this.#low();
+    if (this.#ended) return (low >>> 1) ^ -(low & 1);
+    const high = this.#high();
+    if (high >= 0) {
+      const half = high * (HIGH / 2) + (low >>> 1);
+      return (low & 1) === 0 ? half : -half - 1;
     }
-    // Times in microseconds have eight bytes. With fewer than four bits in the last the whole is below 2^53.
-    const last = this.#byte();
-    if (last < 0x10) return unzigzag(value + last * scale);
     this.position = start;
     const wide = BigInt.asUintN(64, this.#wide());
     return narrow((wide & 1n) === 0n ? wide >> 1n : -(wide >> 1n) - 1n);
@@ -176,25 +173,52 @@ export class WireReader {
     this.position += bytes;
   }
 
-  #byte(): number {
-    if (this.position >= this.end) throw damaged('an integer that ends early');
-    return this.buffer[this.position++] as number;
+  // A varint of up to eight bytes in two halves of 28 bits: whole numbers of 32 bits take no arithmetic of doubles. Times in
+  // microseconds have eight bytes.
+
+  /** The bits of up to four bytes; #ended tells whether that was all of it. */
+  #low(): number {
+    const { buffer, end } = this;
+    let at = this.position;
+    let value = 0;
+    let byte = 0x80;
+    for (let shift = 0; shift < 28; shift += 7) {
+      if (at >= end) throw damaged('an integer that ends early');
+      byte = buffer[at++] as number;
+      value |= (byte & 0x7f) << shift;
+      if (byte < 0x80) break;
+    }
+    this.#ended = byte < 0x80;
+    this.position = at;
+    return value;
+  }
+
+  /** The bits of up to four bytes more; -1 when there are more still, or the whole is not below 2^53. */
+  #high(): number {
+    const { buffer, end } = this;
+    let at = this.position;
+    let value = 0;
+    for (let shift = 0; shift < 28; shift += 7) {
+      if (at >= end) throw damaged('an integer that ends early');
+      const byte = buffer[at++] as number;
+      value |= (byte & 0x7f) << shift;
+      if (byte >= 0x80) continue;
+      this.position = at;
+      return value < HIGH_MAX ? value : -1;
+    }
+    return -1;
   }
 
   #wide(): bigint {
     let value = 0n;
     for (let shift = 0n; shift < 70n; shift += 7n) {
-      const byte = this.#byte();
+      if (this.position >= this.end) throw damaged('an integer that ends early');
+      const byte = this.buffer[this.position++] as number;
       value |= BigInt(byte & 0x7f) << shift;
       if (byte < 0x80) return value;
     }
     throw damaged('an integer of more than ten bytes');
   }
-}
-
-/** The integer of a zigzag number below 2^53. */
-function unzigzag(value: number): number {
-  return value % 2 === 0 ? value / 2 : -(value + 1) / 2;
 }
 
 function narrow(value: bigint): Integer {

@@ -72,7 +72,7 @@ export function* computeOnDemand(
       const kind = (features[at] as (typeof features)[number]).type.kind;
       return value === null ? zeroOf(kind) : heldOf((features[at] as (typeof features)[number]).type, value);
     });
-    const step = new Step(ALWAYS, held, statuses, -1, 0);
+    const step = Step.of(ALWAYS, held, statuses, -1, 0);
     results.set(i, step);
     cost += entityCost;
     bytes += step.bytes;

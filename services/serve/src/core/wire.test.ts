@@ -216,9 +216,8 @@ describe('writeResponse', () => {
     fc.assert(
       fc.property(arbitraryAnswer, ({ kinds, steps, asOfUs, completeThroughUs, rowInfo }) => {
         const selection = new Selections().select(catalogOf(kinds), '', ['v:*']);
-        const rows = steps.map(
-          ([values, statuses, version, eventTimeUs]) =>
-            new Step({ from: 0, until: 1 }, values, statuses, version, eventTimeUs),
+        const rows = steps.map(([values, statuses, version, eventTimeUs]) =>
+          Step.of({ from: 0, until: 1 }, values, statuses, version, eventTimeUs),
         );
         batch.begin(rows.length);
         rows.forEach((row, i) => {
