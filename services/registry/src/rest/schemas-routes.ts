@@ -75,14 +75,21 @@ function aliasesWith(call: Call): Aliases {
 
 /** Characters of the aliases that one answer tells: each version tells all those of its subject. */
 const ALIAS_CHARACTERS_MAX = 16_000_000;
+/** Characters of the schemas that one answer tells; a process has room for a few of such answers at a time. */
+const TEXT_CHARACTERS_MAX = 64_000_000;
 
-/** Throws 42209 when there are too many aliases to tell. */
+/** Throws 42209 when there is too much to tell. */
 function listedViews(rows: readonly Row[], aliases: Aliases, profile: Profile): JsonObject[] {
   const lengths = new Map<string, number>();
   for (const [subject, names] of aliases)
     lengths.set(
       subject,
       names.reduce((sum, name) => sum + name.length + 3, 0),
+    );
+  const texts = rows.reduce((sum, { entity }) => sum + entity.schema.length, 0);
+  if (texts > TEXT_CHARACTERS_MAX)
+    throw refuse.tooLarge(
+      'the schemas are too long in all; ask for fewer with limit, latestOnly or a longer subjectPrefix',
     );
   const characters = rows.reduce((sum, { subject }) => sum + (lengths.get(subject) ?? 0), 0);
   if (characters > ALIAS_CHARACTERS_MAX)
