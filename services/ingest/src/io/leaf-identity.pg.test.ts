@@ -5,6 +5,7 @@
  * Method: a real Postgres; partitions made before the start and behind it, with and without an identity of their own; rows updated
  * with large values unchanged, moved to other entities, deleted; the log read by an oracle without the engine, compared with SELECT.
  */
+import { readFileSync } from 'node:fs';
 import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import { must } from '@freshet/kit/assert.ts';
 import { systemClock } from '@freshet/kit/clock.ts';
@@ -226,4 +227,54 @@ it('ends the route while a partition has no identity at all, so that its own upd
   await database.sql.unsafe('UPDATE parts SET amount = 7');
   await database.sql.unsafe(FULL);
   await expectSame(log);
+});
+
+it('takes partitions that the event trigger of docs/running.md brings in order: made, and attached', async () => {
+  await createParts('PRIMARY KEY (id, at)');
+  const docs = readFileSync(new URL('../../../../docs/running.md', import.meta.url), 'utf8');
+  const [sql] = /CREATE FUNCTION orders_identity[^`]*/.exec(docs) ?? [];
+  await database.sql.unsafe(must(sql).replaceAll('public.orders', 'public.parts'));
+  await database.sql.unsafe('ALTER TABLE parts REPLICA IDENTITY FULL');
+  const { running, log } = await capture();
+  await database.sql.unsafe(rows(0, 9));
+  await expectSame(log);
+  await database.sql.unsafe(LATER);
+  await database.sql.unsafe(`CREATE TABLE apart (LIKE parts INCLUDING ALL);
+    ALTER TABLE parts ATTACH PARTITION apart FOR VALUES FROM (20) TO (30)`);
+  await database.sql.unsafe(rows(10, 29));
+  await expectSame(log);
+  for (const statement of CHANGES) await database.sql.unsafe(statement);
+  await database.sql.unsafe('UPDATE parts SET user_id = user_id + 10 WHERE id > 25');
+  await expectSame(log);
+  expect(running.quarantine.count).toBe(0);
+  expect(toldBy(running)).toEqual([]);
+});
+
+it('C1: holds a joined table as well, and reads it anew', async () => {
+  await createParts(
+    'PRIMARY KEY (id, at)',
+    'ALTER TABLE parts REPLICA IDENTITY FULL; ALTER TABLE parts_0 REPLICA IDENTITY FULL',
+  );
+  const log = createMemoryLog({ partitions: 3, clock: systemClock });
+  const running = await startCapture({ url: database.url, directory: directory.path, log });
+  captures.push(running);
+  const definitions = await define(database.url, 1n, [
+    { route: 1, table: 'parts', key: 'id', mode: SourceMode.MUTABLE },
+  ]);
+  const plan = must(definitions.routes[0]);
+  plan.entity = undefined;
+  plan.keyColumns = ['id', 'at'];
+  await running.node.apply(definitions);
+  await database.sql.unsafe(rows(0, 9));
+  const written = async (): Promise<number> => (await log.records(0)).length;
+  await expect.poll(written, patient).toBeGreaterThan(9);
+  await database.sql.unsafe(LATER);
+  await database.sql.unsafe(rows(10, 19));
+  await database.sql.unsafe(must(CHANGES[0]));
+  await expect.poll(() => running.quarantine.held, patient).toMatchObject([{ route: 1, reason: 'identity', count: 1 }]);
+  await database.sql.unsafe(FULL);
+  await expect.poll(() => running.quarantine.count, patient).toBe(0);
+  for (const statement of CHANGES) await database.sql.unsafe(statement);
+  await expect.poll(() => toldBy(running), patient).toEqual([]);
+  expect(running.quarantine.count).toBe(0);
 });
