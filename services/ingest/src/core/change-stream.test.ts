@@ -176,7 +176,7 @@ describe('ChangeStream', () => {
   });
 
   it('I2: never takes an unchanged value for anything: from the old row if that is whole, else into quarantine', () => {
-    const stream = new ChangeStream([live(1, 0n, SourceMode.MUTABLE)]);
+    const stream = new ChangeStream([live(1, 0n, SourceMode.MUTABLE, ['user', 'id'])]);
     const update = (old: { whole: boolean; values: Tuple } | undefined): PgOutputMessage => ({
       kind: 'update',
       relationId: 7,
@@ -185,7 +185,7 @@ describe('ChangeStream', () => {
     });
     const whole = feed(stream, begin(1n), relation(undefined, 'f'), update({ whole: true, values: ['a', '5', null] }));
     expect(changes(whole)[0]?.row[0]?.kind.value).toBe(5n);
-    const unknown = feed(stream, update(undefined));
+    const unknown = feed(stream, relation(), update(undefined));
     expect(unknown.count).toBe(0);
     expect(unknown.quarantine).toMatchObject([{ reason: 'unchanged_value', values: { user: 'a' } }]);
   });

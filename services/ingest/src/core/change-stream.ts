@@ -20,10 +20,11 @@ import { Batch } from './batch.ts';
 import { CommitTrail } from './commit-trail.ts';
 import { type ContractFit, findContract } from './contract.ts';
 import { Hold, heldEntry, type Mapping, mappingProblem, mapRow, scopeOf } from './hold.ts';
+import { LeafIdentities } from './leaf-identities.ts';
 import { laterLsn } from './lsn.ts';
 import { PartTells } from './part-tells.ts';
 import type { OldTuple, PgOutputMessage, Relation, Tuple } from './pgoutput/messages.ts';
-import { identityProblem } from './relation-identity.ts';
+import { identityProblem, untoldRow } from './relation-identity.ts';
 import { isMutable, type Route, SLOT_LANE, withColumnTypes } from './route.ts';
 import { fitRow, keysOf, type RowBase, routeChange, type StreamRow, truncation } from './route-change.ts';
 import { shownContract } from './shown-contract.ts';
@@ -93,6 +94,7 @@ export class ChangeStream {
   readonly #floors: Map<number, ContractFloor>;
   readonly #holds = new Map<number, Hold>();
   readonly #untold = new Map<number, string>();
+  readonly #leaves = new LeafIdentities();
   readonly #holes = new Map<number, Set<string>>();
   #hasNewHoles = false;
   #shown: ShownShape[] = [];
@@ -255,6 +257,7 @@ export class ChangeStream {
   /** Takes the next message. */
   handle(message: PgOutputMessage, nowUs: number): void {
     this.parts.take(message);
+    this.#leaves.take(message);
     switch (message.kind) {
       case 'begin':
         assert(this.#transaction === undefined, 'a transaction within a transaction');
@@ -294,9 +297,8 @@ export class ChangeStream {
 
   /** The contract of the relation's rows, or why they may not be read. */
   #bind(live: LiveRoute, relation: Relation, commitLsn: bigint): ContractFit<Route> | Broken {
-    const touchesAll = (why: string): string => `${why}${touchedText(live.route.usage?.().readers ?? [])}`;
     const moved = movedTable(live, relation);
-    if (moved !== undefined) return { reason: 'moved', detail: touchesAll(moved) };
+    if (moved !== undefined) return { reason: 'moved', detail: touchesAll(live.route, moved) };
     const number = live.route.number;
     const floor = must(this.#floors.get(number));
     const oldest = commitLsn >= floor.lsn ? floor.version : 0;
@@ -310,7 +312,7 @@ export class ChangeStream {
     if ('problems' in found) return { reason: 'shape', detail: found.problems.join('; ') };
     const { under, columns } = found;
     const untold = this.#untold.get(number) ?? identityProblem(under, relation, columns);
-    if (untold !== undefined) return { reason: 'identity', detail: touchesAll(untold) };
+    if (untold !== undefined) return { reason: 'identity', detail: touchesAll(live.route, untold) };
     const { version } = under.contract;
     if (version > floor.version) this.#floors.set(number, { version, lsn: commitLsn });
     const oids = columns.map((index) => relation.columns[index]?.typeOid);
@@ -322,16 +324,21 @@ export class ChangeStream {
     const { relation, bound } = this.#relationOf(relationId);
     const base = this.#baseOf(transaction, relationId, nowUs);
     this.rows += 1;
+    const told = { relation, operation, row, old };
+    const asTold = operation === Operation.INSERT ? told : this.#leaves.asTold(told);
     for (const binding of bound) {
       // A row that the route does not take breaks nothing.
       if (transaction.commitLsn < binding.live.fromLsn) continue;
       if (operation !== Operation.INSERT && !isMutable(binding.live.route)) continue;
-      this.#take(binding, { relation, operation, row, old }, base);
+      this.#take(binding, relation, asTold, base);
     }
   }
 
-  /** Brings a row to its route, or holds it: because of itself, or because of one before it. */
-  #take(binding: Bound, told: StreamRow, base: RowBase): void {
+  /**
+   * Brings a row to its route, or holds it: because of itself, or because of one before it. `relation`: its table as the stream
+   * describes it, of which what is told of an old row may be less.
+   */
+  #take(binding: Bound, relation: Relation, told: StreamRow, base: RowBase): void {
     const { live } = binding;
     const hold = this.#holds.get(live.route.number);
     if (hold?.holdsTable(base) === true) {
@@ -339,12 +346,19 @@ export class ChangeStream {
       return;
     }
     const row = mapRow(told, live.mapping);
-    binding.fit ??= unmappable(live, told.relation) ?? this.#bind(live, row.relation, base.major);
+    binding.fit ??=
+      unmappable(live, relation) ?? this.#bind(live, mapRow({ relation }, live.mapping).relation, base.major);
     if ('reason' in binding.fit) {
       this.#hold(live.route, base, told, { ...binding.fit, held: 'table' });
       return;
     }
     const { under: route, columns } = binding.fit;
+    const less = told.relation === relation ? undefined : this.#leaves.problemOf(relation);
+    const untold = less ?? untoldRow(route, row, columns);
+    if (untold !== undefined) {
+      this.#hold(route, base, told, { reason: 'identity', detail: touchesAll(route, untold), held: 'table' });
+      return;
+    }
     const fitted = fitRow(row, columns, (column) => this.unchanged(route, column));
     if (hold !== undefined) {
       const keys = keysOf(route, fitted);
@@ -424,6 +438,10 @@ export class ChangeStream {
       `the replication stream has a row of relation ${id}, which it did not describe`,
     );
   }
+}
+
+function touchesAll({ usage }: Route, why: string): string {
+  return `${why}${touchedText(usage?.().readers ?? [])}`;
 }
 
 /** A column that the table got since the mapping was given must not stand for another one's. */

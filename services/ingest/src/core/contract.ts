@@ -71,6 +71,18 @@ export interface CatalogTable {
   readonly owner: string;
   /** Whether row-level security applies to us: policies would hide rows. */
   readonly rowSecurity: boolean;
+  /** Of a partitioned table: its partitions that have rows of their own, and are not REPLICA IDENTITY FULL. */
+  readonly leaves?: readonly CatalogLeaf[] | undefined;
+}
+
+/** What the catalog says of a partition. */
+export interface CatalogLeaf {
+  readonly schema: string;
+  readonly table: string;
+  /** pg_class.relreplident. */
+  readonly replicaIdentity: string;
+  /** The columns that it tells of old rows. */
+  readonly identity: readonly string[];
 }
 
 const IDENTITIES: Readonly<Record<string, ReplicaIdentity>> = {

@@ -8,6 +8,7 @@ import { Kind } from '@freshet/gen/freshet/type/v1/value_pb.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
 import { rowIdentity } from '@freshet/values/row-identity.ts';
 import { type CatalogTable, contractOf } from './contract.ts';
+import { fullIdentity, leafFindings, untoldLeaves } from './leaf-findings.ts';
 import { identityName } from './row-shape.ts';
 import { quoteIdentifier, tableName } from './sql.ts';
 import { valueTypeOf } from './types/type-table.ts';
@@ -133,12 +134,12 @@ export function untoldFindings(table: CatalogTable): FreshetError[] {
     table.replicaIdentity === 'f' ||
     (table.replicaIdentity === 'd' && table.primaryKey.length > 0) ||
     (table.replicaIdentity === 'i' && table.identityIndex.length > 0);
-  if (ok) return [];
+  if (ok) return untoldLeaves(table);
   const why = table.replicaIdentity === 'd' ? 'it has no primary key' : 'its replica identity is NOTHING';
   const remedy =
     table.primaryKey.length > 0
       ? `ALTER TABLE ${name} REPLICA IDENTITY DEFAULT;`
-      : `ALTER TABLE ${name} REPLICA IDENTITY FULL; -- or give it a primary key`;
+      : `${fullIdentity(table)} -- or give it a primary key`;
   return [
     new FreshetError('SOURCE_NOT_READY', `${name} does not tell which row an UPDATE or DELETE is about: ${why}`, {
       remedy,
@@ -186,7 +187,7 @@ export function routeFindings(plan: RoutePlan, table: CatalogTable): FreshetErro
 export function identityFindings(plan: RoutePlan, table: CatalogTable): FreshetError[] {
   if (plan.source?.mode !== SourceMode.MUTABLE) return [];
   const name = tableName(table.schema, table.table);
-  const findings = untoldFindings(table);
+  const findings = [...untoldFindings(table), ...leafFindings(table)];
   if (table.replicaIdentity === 'f') return findings;
   const identity = table.replicaIdentity === 'i' ? table.identityIndex : table.primaryKey;
   const missing = plan.keyColumns.filter((key) => !identity.includes(key));
@@ -196,7 +197,7 @@ export function identityFindings(plan: RoutePlan, table: CatalogTable): FreshetE
         'SOURCE_NOT_READY',
         `an old row of ${name} does not tell ${missing.join(', ')}, by which entity ${plan.entity?.name ?? ''} is keyed`,
         {
-          remedy: `ALTER TABLE ${name} REPLICA IDENTITY FULL;`,
+          remedy: fullIdentity(table),
           place: name,
         },
       ),

@@ -10,7 +10,7 @@ import { findContract } from './contract.ts';
 import { mappingProblem, mapRow, rowOfEntry } from './hold.ts';
 import type { Relation } from './pgoutput/messages.ts';
 import type { QuarantineEntry, QuarantineReason } from './quarantine.ts';
-import { identityProblem } from './relation-identity.ts';
+import { identityProblem, untoldRow } from './relation-identity.ts';
 import { type Route, withColumnTypes } from './route.ts';
 import { fitRow, routeChange, truncation } from './route-change.ts';
 
@@ -57,7 +57,7 @@ export function releaseEntry(
   const found = findContract([live.route, ...live.earlier], relation);
   if ('problems' in found) return { reason: 'shape', detail: found.problems.join('; ') };
   const { columns } = found;
-  const untold = identityProblem(found.under, relation, columns);
+  const untold = identityProblem(found.under, relation, columns) ?? untoldRow(found.under, row, columns);
   if (untold !== undefined) return { reason: 'identity', detail: untold };
   const oids = columns.map((index) => relation.columns[index]?.typeOid);
   const route = withColumnTypes(found.under, oids);

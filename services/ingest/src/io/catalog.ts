@@ -3,7 +3,7 @@
  * core/source-state.ts do.
  */
 import { must } from '@freshet/kit/assert.ts';
-import type { CatalogColumn, CatalogDomain, CatalogTable } from '../core/contract.ts';
+import type { CatalogColumn, CatalogDomain, CatalogLeaf, CatalogTable } from '../core/contract.ts';
 import { parseLsn } from '../core/lsn.ts';
 import type { ServerFacts, TableAccess, TableQuestion } from '../core/preflight.ts';
 import type { SlotFacts } from '../core/source-state.ts';
@@ -126,8 +126,9 @@ export async function readTable(
      WHERE n.nspname = ${quoteLiteral(schema)} AND c.relname = ${quoteLiteral(table)}`);
   const [row] = rows;
   if (row === undefined) return undefined;
+  const oid = Number(row[0]);
   return {
-    oid: Number(row[0]),
+    oid,
     schema,
     table,
     kind: row[1] ?? '',
@@ -138,8 +139,24 @@ export async function readTable(
     primaryKey: names(row[6]),
     identityIndex: names(row[7]),
     rowSecurity: row[8] === 't',
-    columns: await readColumns(connection, Number(row[0])),
+    columns: await readColumns(connection, oid),
+    ...(row[1] === 'p' && { leaves: await readLeaves(connection, oid) }),
   };
+}
+
+/** A partitioned table's partitions that are told by the stream, and do not tell all of old rows. */
+async function readLeaves(connection: PgConnection, oid: number): Promise<CatalogLeaf[]> {
+  const { rows } = await connection.query(`
+    SELECT n.nspname, c.relname, c.relreplident,
+           CASE c.relreplident WHEN 'd' THEN ${indexColumns('indisprimary')} WHEN 'i' THEN ${indexColumns('indisreplident')} END
+      FROM pg_partition_tree(${oid}) t JOIN pg_class c ON c.oid = t.relid JOIN pg_namespace n ON n.oid = c.relnamespace
+     WHERE t.isleaf AND c.relkind = 'r' AND c.relreplident <> 'f' ORDER BY n.nspname, c.relname`);
+  return rows.map(([schema, table, replicaIdentity, identity]) => ({
+    schema: schema ?? '',
+    table: table ?? '',
+    replicaIdentity: replicaIdentity ?? '',
+    identity: names(identity),
+  }));
 }
 
 function indexColumns(which: string): string {

@@ -18,13 +18,15 @@ import { must } from '@freshet/kit/assert.ts';
 import type { Clock } from '@freshet/kit/clock.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
 import { toErrorDetail, toFreshetError } from '@freshet/kit/grpc/error-mapping.ts';
+import { leafFindings, untoldLeaves } from '../core/leaf-findings.ts';
 import { type TableQuestion, tableFindings } from '../core/preflight.ts';
 import { quoteLiteral } from '../core/sql.ts';
-import { readAccess } from './catalog.ts';
+import { readAccess, readTable } from './catalog.ts';
 import { type ConnectionTarget, describeTarget } from './pg/connection-url.ts';
 import { type PgConnection, withConnection } from './pg/pg-connection.ts';
 import { fromPgError } from './pg/pg-error.ts';
 import { publicationNames } from './publications.ts';
+import { tableKey } from './source-preflight.ts';
 
 export interface DatabaseToDiagnose {
   readonly name: string;
@@ -65,7 +67,7 @@ async function diagnose(database: DatabaseToDiagnose, options: DiagnoseOptions):
         const server = await readServer(connection, options.clock);
         const slot = await readSlot(connection, slotName, must(server.version));
         const tables = await readTables(connection, slotName);
-        const named = await readNamed(connection, database.tables, server.user ?? '');
+        const named = await readNamed(connection, database.tables, { user: server.user ?? '', published: tables });
         return { server, ...(slot && { slot }), tables, named };
       }),
     );
@@ -210,14 +212,22 @@ async function readTables(
 async function readNamed(
   connection: PgConnection,
   tables: readonly TableQuestion[],
-  user: string,
+  of: { readonly user: string; readonly published: readonly Init<typeof PublishedTableDiagnosisSchema>[] },
 ): Promise<Init<typeof NamedTableDiagnosisSchema>[]> {
   const asked = tables.slice(0, TABLES_MAX);
   if (asked.length === 0) return [];
   const access = await readAccess(connection, asked);
-  return asked.map(({ schema, table }, i) => ({
-    schema,
-    table,
-    problems: tableFindings({ schema, table }, access[i], user).map(toErrorDetail),
-  }));
+  const mutable = of.published.filter((one) => one.mutable === true);
+  const keys = new Set(mutable.map(({ schema = '', table = '' }) => tableKey({ schema, table })));
+  const named: Init<typeof NamedTableDiagnosisSchema>[] = [];
+  for (const [i, question] of asked.entries()) {
+    const { schema, table } = question;
+    const problems = tableFindings(question, access[i], of.user);
+    if (access[i]?.kind === 'p' && keys.has(tableKey(question))) {
+      const facts = await readTable(connection, schema, table);
+      if (facts !== undefined) problems.push(...untoldLeaves(facts), ...leafFindings(facts));
+    }
+    named.push({ schema, table, problems: problems.map(toErrorDetail) });
+  }
+  return named;
 }

@@ -39,9 +39,10 @@ export async function lookAtKeys(
     const facts = await session.table(schema, table);
     if (facts === undefined) continue;
     throwFindings(untoldFindings(facts));
-    const [problem = keyFinding(plan, facts)] = identityFindings(plan, facts);
-    // Where old rows tell everything, nothing in the stream says by what they are told apart.
-    stream.distrust(plan.route, facts.replicaIdentity === 'f' ? problem?.message : undefined);
+    const rekeyed = keyFinding(plan, facts);
+    const [problem = rekeyed] = identityFindings(plan, facts);
+    // Where old rows tell everything, nothing in the stream says by what they are told apart. What partitions tell, it does.
+    stream.distrust(plan.route, facts.replicaIdentity === 'f' ? rekeyed?.message : undefined);
     if (problem !== undefined) problems.push(problem);
     else if (held.isUntold(plan.route)) throw new IdentityRestored(plan.route, tableName(schema, table));
   }
