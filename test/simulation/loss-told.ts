@@ -12,6 +12,8 @@ const TOLD: readonly RegExp[] = [
   /^ingest (error|warn): .*(SLOT_LOST|ever acknowledged|lost records that)/,
   /^ingest (error|warn): (the log is damaged at .*state.json|.*the state of a source cannot be read)/,
   /^ingest (error|warn): .*that this node did not make/,
+  // Rows that were held are nowhere else: the slot is beyond them.
+  /^ingest (error|warn): (the quarantine was damaged|a line of the quarantine was damaged)/,
   // A shard needs what no disk has any more.
   /^compute error: .*needs record \d+, the log starts at/,
 ];

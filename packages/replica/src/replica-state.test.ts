@@ -126,6 +126,39 @@ describe('what is served', () => {
     expect(state.catalog.services.has('all')).toBe(true);
   });
 
+  it('R3: another history of two shards replaces both at once when each alone would lose the view', () => {
+    const state = new ReplicaState();
+    state.learnShardCount(3);
+    state.define(definitions(1, [countView(1)]));
+    const began = (shard: number, rows: number): ModelShard => {
+      const model = new ModelShard(shard, 9, [1]);
+      for (const key of keysOf(shard, 3, rows)) model.records.push({ view: 1, key, drops: false });
+      return model;
+    };
+    const models = [began(0, 3), began(1, 3), began(2, 3)];
+    for (const model of models) bootstrap(state, model);
+    // The route begins anew; where the log lost records, it does so in another history.
+    const others = [began(0, 1), began(1, 1), models[2]!];
+    const [, , last] = others as [ModelShard, ModelShard, ModelShard];
+    const at = last.end;
+    for (const model of others) {
+      model.turn(1, 'begin');
+      model.turn(1, 'end');
+    }
+    feed(state, [last.frame(at, last.cursor(at, []), [])]);
+    feed(state, last.pass(last.cursor(at, []), last.end, 5));
+    const generations = (): unknown => state.catalog.views.get('view1')?.tables.map(({ generation }) => generation);
+    bootstrap(state, others[0]!);
+    expect(generations()).toEqual([1, 1, 1]);
+    expect(state.catalog.services.has('all')).toBe(true);
+    bootstrap(state, others[1]!);
+    expect(generations()).toEqual([2, 2, 2]);
+    expect([...state.shards.values()].map(({ served, incoming }) => [served.position, incoming])).toEqual(
+      others.map(({ end }) => [end, undefined]),
+    );
+    expect(state.pending).toEqual([]);
+  });
+
   it('R2: a pass of an older commit does not bring back what is gone', () => {
     const { state, models } = serving([1]);
     const [model] = models as [ModelShard];

@@ -20,6 +20,7 @@
 
 import type { ShardCursor, SubscribeChangesResponse } from '@freshet/gen/freshet/compute/v1/compute_pb.ts';
 import type { DefinitionSet } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
+import { must } from '@freshet/kit/assert.ts';
 import { toHex } from '@freshet/kit/hex.ts';
 import { keyString } from '@freshet/values/key.ts';
 import { partitionOfKeyString } from '@freshet/values/partition.ts';
@@ -337,22 +338,36 @@ export class ReplicaState {
   }
 
   #takeOver(current: Catalog): void {
-    for (const shard of this.shards.values()) {
-      // Another history of the same log replaces its shard alone: the other shards are as they were. So does a copy
-      // of the log that the others are on, if there was nothing before it.
-      if (shard.incoming?.whole !== true) continue;
-      const { logId } = shard.incoming;
-      const fits = logId === shard.served.logId || (shard.served.position === 0 && this.#adopts(logId, shard));
-      if (!fits) continue;
-      const next = (s: Shard): ShardCopy => (s === shard && s.incoming !== undefined ? s.incoming : s.served);
-      if (this.#loses(current, next)) continue;
-      this.#replace(shard, shard.incoming);
-    }
+    this.#takeOverHistories(current);
     const logs = new Set<string | undefined>();
     for (const { incoming } of this.shards.values()) logs.add(incoming?.whole ? incoming.logId : undefined);
     if (this.shards.size === 0 || this.shards.size < this.shardCount || logs.size !== 1 || logs.has(undefined)) return;
     if (this.#loses(current, (shard) => shard.incoming ?? shard.served)) return;
     for (const shard of this.shards.values()) if (shard.incoming !== undefined) this.#replace(shard, shard.incoming);
+  }
+
+  /**
+   * Another history of the same log replaces its shard alone: the other shards are as they were. So does a copy of the log that
+   * the others are on, if there was nothing before it. Together first: where a later generation of a view's route came with the
+   * other history, no shard could go before the others without a loss.
+   */
+  #takeOverHistories(current: Catalog): void {
+    const whole = [...this.shards.values()].filter((shard) => shard.incoming?.whole === true);
+    const fitting = whole.filter(({ served, incoming }) => incoming?.logId === served.logId);
+    const together = new Set(fitting);
+    if (
+      together.size > 1 &&
+      !this.#loses(current, (shard) => (together.has(shard) && shard.incoming) || shard.served)
+    ) {
+      for (const shard of together) this.#replace(shard, must(shard.incoming));
+    }
+    for (const shard of whole) {
+      const { served, incoming } = shard;
+      if (incoming === undefined) continue;
+      const fits = incoming.logId === served.logId || (served.position === 0 && this.#adopts(incoming.logId, shard));
+      if (!fits || this.#loses(current, (one) => (one === shard ? incoming : one.served))) continue;
+      this.#replace(shard, incoming);
+    }
   }
 
   #replace(shard: Shard, by: ShardCopy): void {
