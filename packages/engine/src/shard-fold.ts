@@ -25,7 +25,7 @@ import { Force } from './fold/force.ts';
 import { mergedKeys } from './fold/merged-keys.ts';
 import { encodeMeta } from './fold/meta-codec.ts';
 import { digestInstances } from './fold/state-digest.ts';
-import { sweepable, sweepPage } from './fold/sweep.ts';
+import { sweepable, sweepPage, swept } from './fold/sweep.ts';
 import type { Standing, ViewInstance } from './fold/view-instance.ts';
 import { RowEncoder } from './rows/row-encoder.ts';
 import { ByteWriter } from './state/byte-writer.ts';
@@ -378,6 +378,11 @@ export class ShardFold {
   sweep(name: string, page: Iterable<readonly [key: string, stored: Uint8Array]>): number {
     const place = { position: this.#position, logTimeUs: this.#logTimeUs };
     return sweepPage(this.#force.views.values(), this.#cold, name, page, place);
+  }
+
+  /** All that is stored under a name was given to sweep(), in pages as new as the commit at a position. */
+  swept(name: string, from: number): void {
+    swept(this.#force.views.values(), name, from);
   }
 
   /** The keys of a complete view after one, ascending. Needs ColdState.scan once anything was evicted or restored. */

@@ -208,6 +208,58 @@ describe('an Erase record', () => {
 });
 
 describe('a key in which nothing is', () => {
+  it('is swept where states do not die of age too, all being gone through once, and again when a commit was restored', () => {
+    const cold = new MemoryCold();
+    let fold = newFold(cold);
+    let meta: Uint8Array | undefined;
+    const commit = (): void => {
+      const taken = fold.takeCommit();
+      cold.put(taken.puts);
+      meta = taken.meta.slice();
+      fold.evict();
+    };
+    // As sweep-loop.ts does; the commit is at the position.
+    const sweep = (): number => {
+      const from = fold.position;
+      const freed = fold.sweepable().map((name) => [name, fold.sweep(name, [...cold.scan(name, undefined)])] as const);
+      for (const [name] of freed) fold.swept(name, from);
+      return freed.reduce((sum, [, count]) => sum + count, 0);
+    };
+    const log = started(COUNTS).change({ sequence: 1 }).change({ sequence: 2, user: 2 });
+    fold.fold(log.entries);
+    fold.takeDirty();
+    commit();
+    const name = fold.instanceOf(V1)!;
+    expect(fold.sweepable()).toEqual([]);
+
+    const old = { page: [...cold.scan(name, undefined)], from: fold.position };
+    fold.fold(log.add(erase(1)).entries.slice(fold.position));
+    // Pages from before the erase was committed do not show it, and what waits to be told is looked at another time.
+    expect(fold.sweep(name, old.page)).toBe(0);
+    fold.swept(name, old.from);
+    commit();
+    expect(sweep()).toBe(0);
+    fold.takeDirty();
+    fold.fold(log.change({ sequence: 3, user: 2 }).entries.slice(fold.position));
+    fold.takeDirty();
+    commit();
+    const erased = { cold: cold.copy(), meta };
+    expect(sweep()).toBe(1);
+    commit();
+    expect([...cold.states.get(name)!.keys()]).toEqual([userKey(2)]);
+    expect(fold.sweepable()).toEqual([]);
+    const digest = fold.digest();
+
+    // The process ended before the sweep came by.
+    cold.states.clear();
+    cold.states.set(name, erased.cold.states.get(name)!);
+    fold = newFold(cold, erased.meta);
+    expect(sweep()).toBe(1);
+    commit();
+    expect([...cold.states.get(name)!.keys()]).toEqual([userKey(2)]);
+    expect([fold.sweepable(), fold.digest(), count(fold, V1, 2)]).toEqual([[], digest, 2n]);
+  });
+
   it('F1: can be dropped at any time between commits: it is deleted, counted, and comes again as a new key would', () => {
     const step = fc.constantFrom('event', 'erase', 'forget', 'commit', 'evict');
     fc.assert(

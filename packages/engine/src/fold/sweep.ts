@@ -21,13 +21,16 @@ export interface SweepPlace {
   readonly logTimeUs: number;
 }
 
-/** The names under which there may be something to free. One that is being built is behind the log time: it has to wait. */
+/**
+ * The names under which there may be something to free. One that is being built is behind the log time: it has to wait. Where
+ * states do not die of age it is what was erased, if anything was, or that is not known: all is gone through once then (swept).
+ */
 export function sweepable(instances: Iterable<ViewInstance>): string[] {
   const names: string[] = [];
-  for (const { name, contributionsName, completeAt, view } of instances) {
+  for (const { name, contributionsName, completeAt, emptiedAt, view } of instances) {
     const { mutable, hasLifetime, endsCounts, hasTtl } = view.reach;
     if (completeAt === undefined) continue;
-    if (mutable || !(hasLifetime || endsCounts)) names.push(name);
+    if (mutable || !(hasLifetime || endsCounts) || emptiedAt !== undefined) names.push(name);
     if (contributionsName !== undefined && !hasLifetime && !hasTtl) names.push(contributionsName);
   }
   return names.sort();
@@ -54,6 +57,15 @@ export function sweepPage(
   return 0;
 }
 
+/** All that is stored under a name was gone through, in pages as new as the commit at a position, or newer. */
+export function swept(instances: Iterable<ViewInstance>, name: string, from: number): void {
+  for (const instance of instances) {
+    // What was erased later may have been stored behind the page that was read.
+    if (instance.name === name && instance.emptiedAt !== undefined && instance.emptiedAt < from)
+      instance.emptiedAt = undefined;
+  }
+}
+
 function sweepNode({ view, mutable }: ViewInstance, key: string, stored: Uint8Array, place: SweepPlace): number {
   const { leaf, bounds } = decodeNode(stored);
   if (bounds !== undefined) return 0;
@@ -71,7 +83,7 @@ function sweepState(
   cold: ColdState,
   key: string,
   stored: Uint8Array,
-  { logTimeUs }: SweepPlace,
+  { position, logTimeUs }: SweepPlace,
 ): boolean {
   const { cache, name } = instance;
   const { reach } = instance.view;
@@ -79,7 +91,10 @@ function sweepState(
   const hot = cache.hot(key);
   if (hot !== undefined) {
     // One that changed since the last commit is looked at another time.
-    if (hot.stage !== Stage.CLEAN || hot.emitPending) return false;
+    if (hot.stage !== Stage.CLEAN || hot.emitPending) {
+      instance.emptiedAt = position;
+      return false;
+    }
     if (!isDeadKey(instance, hot, logTimeUs)) return false;
     cache.remove(key, hot.version);
     return true;

@@ -85,6 +85,11 @@ export class ViewInstance {
   versionsFrom: number;
   /** The position from which on there are rows to offer; undefined while built, or while its route's snapshot runs. */
   completeAt: number | undefined;
+  /**
+   * Empty states that an Erase record left may be stored, of records up to this offset; undefined: there are none. Not known of
+   * what a commit brings. It is for the sweep, and shows in no value.
+   */
+  emptiedAt: number | undefined;
   /** Set once a later generation of the route has begun: a successor is fed in its stead. */
   #standing: Standing | undefined;
   /** Rows that changed since they were last handed out for emission. */
@@ -113,6 +118,7 @@ export class ViewInstance {
     this.name = instanceName(view.plan.viewId, number);
     const keys = Number(stored?.keys ?? 0);
     this.cache = new StateCache({ view, instance: this.name, cold, use, isPartial: stored !== undefined, keys });
+    if (stored !== undefined) this.emptiedAt = -1;
     if (stored?.completeAt !== undefined) this.completeAt = Number(stored.completeAt);
     if (stored?.build?.route !== undefined) {
       const { position, broken } = stored.build;
@@ -223,6 +229,7 @@ export class ViewInstance {
     const state = this.cache.open(key);
     const { sizeBytes } = state;
     clearState(this.view, state, offset, logTimeUs);
+    this.emptiedAt = offset;
     this.cache.changed(state, sizeBytes);
     this.#emit(state);
   }

@@ -121,6 +121,8 @@ export interface Fold {
    * page may be older than what is stored now. Followers need not be told: they see it too.
    */
   sweep(name: string, page: Iterable<readonly [key: string, stored: Uint8Array]>): number;
+  /** Tells that sweep was given all that is stored under a name, in pages as new as the commit at a position, or newer. */
+  swept(name: string, from: number): void;
   /**
    * Drops a key's states in which nothing is; the next commit deletes them. Returns the views in which it has a state
    * still, ascending. Never shows in a value.

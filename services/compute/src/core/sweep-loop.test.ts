@@ -8,12 +8,21 @@ import { create, toBinary } from '@bufbuild/protobuf';
 import { createStateDigest } from '@freshet/engine/fold/state-digest.ts';
 import { ShardFold } from '@freshet/engine/shard-fold.ts';
 import { readVersion } from '@freshet/engine/state/state-codec.ts';
+import {
+  COLUMNS,
+  definitions as definitionsOf,
+  feature,
+  LIFETIME,
+  type,
+  view,
+} from '@freshet/engine/testing/plans.testing.ts';
 import { ChangeSchema, LogRecordSchema, Operation } from '@freshet/gen/freshet/log/v1/log_pb.ts';
 import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import { DefinitionSetSchema } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { Kind } from '@freshet/gen/freshet/type/v1/value_pb.ts';
 import { encodeRecord, encodeTick } from '@freshet/log/record-writer.ts';
 import { int64KeyString, keyBytes } from '@freshet/values/key.ts';
+import { valueToProto } from '@freshet/values/value-codec.ts';
 import { expect, it } from 'vitest';
 import { ShardRig } from '../testing/shard-rig.ts';
 import type { Fold } from './fold-port.ts';
@@ -118,3 +127,71 @@ it('F1 R4: frees states and contributions when their windows are over, a page at
     await rig.remove();
   }
 });
+
+it('frees what was erased from a view that looks back for ever though nobody asks for it, also after a crash', async () => {
+  const rig = await ShardRig.make({
+    createFold: (options) => new ShardFold(options),
+    createDigest: createStateDigest,
+    versionOf: readVersion,
+    limits: { cacheBytes: 1, sweep: { pageKeys: 7, pageBytes: 10_000, pageMs: 100, roundMs: 1_000 } },
+  });
+  try {
+    await rig.open();
+    const place = { route: 1, generation: 1 };
+    const value = definitionsOf(1, [view([feature('all', 'count', '', LIFETIME)])]);
+    await rig.log.append(0, [
+      encodeRecord({ case: 'definitions', value }),
+      encodeRecord({ case: 'routeBegin', value: place }),
+      encodeRecord({ case: 'snapshotEnd', value: place }),
+      ...Array.from({ length: 20 }, (_, i) => eventOf(i)),
+    ]);
+    await rig.settled();
+    await rig.commit();
+    const stored = (): number =>
+      [...rig.shard.options.storage.keySets.values()].reduce((sum, { keys }) => sum + keys, 0);
+    const erase = async (i: number): Promise<void> => {
+      const about = { entity: 'user', routes: [1], eraseId: `erase ${i}` };
+      await rig.log.append(0, [encodeRecord({ case: 'erase', value: { ...about, entityKey: keyOf(i) } })]);
+      await rig.settled();
+      await rig.commit();
+    };
+    const sweptTo = async (count: number): Promise<void> => {
+      for (let i = 0; i < 2_000 && stored() > count; i++) {
+        await rig.clock.advance(SECOND_US / 10);
+        await pause(1);
+        if (i % 50 === 49) await rig.commit();
+      }
+      expect(stored()).toBe(count);
+      expect(rig.shard.fold.row(Buffer.from(VIEW_ID).toString('hex'), int64KeyString(7n))).toBeDefined();
+    };
+    await erase(3);
+    expect(stored()).toBe(20);
+    await sweptTo(19);
+    await erase(12);
+    await rig.crash();
+    await rig.open();
+    await rig.settled();
+    expect(stored()).toBe(19);
+    await sweptTo(18);
+  } finally {
+    await rig.remove();
+  }
+});
+
+const keyOf = (i: number): Uint8Array => keyBytes(int64KeyString(BigInt(i)));
+
+function eventOf(i: number): Uint8Array {
+  return encodeRecord({
+    case: 'change',
+    value: {
+      route: 1,
+      generation: 1,
+      lane: 2,
+      sequence: { major: BigInt(i + 1) },
+      operation: Operation.INSERT,
+      entityKey: keyOf(i),
+      contractVersion: 1,
+      row: COLUMNS.map(({ kind }) => valueToProto(type(kind), null)),
+    },
+  });
+}

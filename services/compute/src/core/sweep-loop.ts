@@ -40,6 +40,7 @@ export async function runSweeps(shard: Shard, signal: AbortSignal): Promise<void
 
 async function sweepName(shard: Shard, name: string, pace: SweepPace, signal: AbortSignal): Promise<void> {
   const { clock, storage } = shard.options;
+  const from = shard.committed?.position ?? 0;
   let afterKey: string | undefined;
   for (;;) {
     await shard.waitForRoom(signal);
@@ -49,7 +50,7 @@ async function sweepName(shard: Shard, name: string, pace: SweepPace, signal: Ab
     if (shard.fold.broken !== undefined) return;
     shard.fold.sweep(name, entries);
     afterKey = entries.at(-1)?.[0] ?? afterKey;
-    if (last) return;
+    if (last) return shard.fold.swept(name, from);
     await clock.sleep(pauseMs(shard, pace), signal);
   }
 }

@@ -193,6 +193,10 @@ export class CountingFold implements Fold {
     return 0;
   }
 
+  swept(): void {
+    // Nothing is ever freed.
+  }
+
   forget(): readonly string[] {
     return [];
   }
