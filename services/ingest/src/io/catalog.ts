@@ -144,13 +144,21 @@ export async function readTable(
   };
 }
 
-/** A partitioned table's partitions that are told by the stream, and do not tell all of old rows. */
+/**
+ * A partitioned table's partitions that are told by the stream, and do not tell all of old rows. Not by pg_partition_tree, which
+ * locks each of them: one that is being altered would keep a whole database from being captured.
+ */
 async function readLeaves(connection: PgConnection, oid: number): Promise<CatalogLeaf[]> {
   const { rows } = await connection.query(`
+    WITH RECURSIVE tree AS (
+      SELECT ${oid}::oid AS relid
+      UNION ALL
+      SELECT i.inhrelid FROM tree t JOIN pg_inherits i ON i.inhparent = t.relid
+    )
     SELECT n.nspname, c.relname, c.relreplident,
            CASE c.relreplident WHEN 'd' THEN ${indexColumns('indisprimary')} WHEN 'i' THEN ${indexColumns('indisreplident')} END
-      FROM pg_partition_tree(${oid}) t JOIN pg_class c ON c.oid = t.relid JOIN pg_namespace n ON n.oid = c.relnamespace
-     WHERE t.isleaf AND c.relkind = 'r' AND c.relreplident <> 'f' ORDER BY n.nspname, c.relname`);
+      FROM tree t JOIN pg_class c ON c.oid = t.relid JOIN pg_namespace n ON n.oid = c.relnamespace
+     WHERE c.relkind = 'r' AND c.relreplident <> 'f' ORDER BY n.nspname, c.relname`);
   return rows.map(([schema, table, replicaIdentity, identity]) => ({
     schema: schema ?? '',
     table: table ?? '',

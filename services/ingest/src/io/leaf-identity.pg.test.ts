@@ -22,6 +22,7 @@ import {
   temporaryDirectory,
 } from '../testing/capture.ts';
 import { liveImages } from '../testing/live-images.ts';
+import { readTable } from './catalog.ts';
 import { diagnoseDatabases } from './diagnose.ts';
 import { parseConnectionUrl } from './pg/connection-url.ts';
 import { type PgConnection, withConnection } from './pg/pg-connection.ts';
@@ -248,6 +249,25 @@ it('takes partitions that the event trigger of docs/running.md brings in order: 
   await expectSame(log);
   expect(running.quarantine.count).toBe(0);
   expect(toldBy(running)).toEqual([]);
+});
+
+it('is seen in the catalog while a partition is locked, also by a table in between', async () => {
+  await createParts(
+    'PRIMARY KEY (id, at)',
+    'CREATE TABLE parts_1 PARTITION OF parts FOR VALUES FROM (10) TO (20) PARTITION BY RANGE (at)',
+    'CREATE TABLE parts_10 PARTITION OF parts_1 FOR VALUES FROM (10) TO (15)',
+    'ALTER TABLE parts_0 REPLICA IDENTITY FULL',
+  );
+  const target = { target: parseConnectionUrl(database.url), applicationName: 'test' };
+  const facts = await database.sql.begin(async (lock) => {
+    await lock.unsafe('LOCK TABLE ONLY parts_1, parts_0, parts_10 IN ACCESS EXCLUSIVE MODE');
+    return withConnection(target, AbortSignal.timeout(20_000), async (connection) => {
+      await connection.query(`SET lock_timeout = '1s'`);
+      return readTable(connection, 'public', 'parts');
+    });
+  });
+  const identity = ['id', 'at'];
+  expect(facts?.leaves).toEqual([{ schema: 'public', table: 'parts_10', replicaIdentity: 'd', identity }]);
 });
 
 it('C1: holds a joined table as well, and reads it anew', async () => {
