@@ -249,6 +249,9 @@ it('takes partitions that the event trigger of docs/running.md brings in order: 
   await expectSame(log);
   expect(running.quarantine.count).toBe(0);
   expect(toldBy(running)).toEqual([]);
+  // One that is renamed or gone keeps nobody from making tables.
+  await database.sql.unsafe('ALTER TABLE parts RENAME TO former; DROP TABLE former');
+  await database.sql.unsafe('CREATE TABLE parts (id int8)');
 });
 
 it('is seen in the catalog while a partition is locked, also by a table in between', async () => {
