@@ -213,6 +213,27 @@ it.each([
   expect(toldBy(running)).toEqual([]);
 });
 
+it('I2, C1: takes no null of an old row for a value when its table alone was made FULL, which describes nothing anew', async () => {
+  await createParts('PRIMARY KEY (user_id, id, at)', LATER);
+  const { running, log } = await capture();
+  await database.sql.unsafe(rows(0, 19));
+  await expectSame(log);
+  // Both are described now.
+  await database.sql.unsafe(`UPDATE parts SET note = 'small' WHERE id IN (4, 14)`);
+  await expectSame(log);
+  await database.sql.unsafe('ALTER TABLE parts REPLICA IDENTITY FULL; ALTER TABLE parts_0 REPLICA IDENTITY FULL');
+  await database.sql.unsafe('UPDATE parts SET id = id + 100 WHERE id = 13');
+  await expect
+    .poll(() => running.quarantine.held, patient)
+    .toMatchObject([{ route: 1, reason: 'identity', detail: expect.stringContaining(FULL) }]);
+  expect((await imagesOf(log)).images.filter((image) => image.includes('null'))).toEqual([]);
+  await database.sql.unsafe(FULL);
+  await expectSame(log);
+  await database.sql.unsafe('UPDATE parts SET id = id + 100 WHERE id IN (3, 15)');
+  await expectSame(log);
+  await expect.poll(() => running.quarantine.count, patient).toBe(0);
+});
+
 it('ends the route while a partition has no identity at all, so that its own updates work', async () => {
   await createParts('PRIMARY KEY (user_id, id, at)');
   const { running, log } = await capture();
