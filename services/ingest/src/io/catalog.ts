@@ -121,7 +121,7 @@ export async function readTable(
   const { rows } = await connection.query(`
     SELECT c.oid, c.relkind, c.relpersistence, c.relreplident,
            ${MAY_SELECT}, pg_get_userbyid(c.relowner),
-           ${indexColumns('indisprimary')}, ${indexColumns('indisreplident')}, row_security_active(c.oid)
+           ${indexColumns('indisprimary')}, ${indexColumns('indisreplident')}, row_security_active(c.oid), c.relispartition
       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
      WHERE n.nspname = ${quoteLiteral(schema)} AND c.relname = ${quoteLiteral(table)}`);
   const [row] = rows;
@@ -141,6 +141,7 @@ export async function readTable(
     rowSecurity: row[8] === 't',
     columns: await readColumns(connection, oid),
     ...(row[1] === 'p' && { leaves: await readLeaves(connection, oid) }),
+    ...(row[9] === 't' && { partitionOf: await readAncestors(connection, oid) }),
   };
 }
 
@@ -165,6 +166,14 @@ async function readLeaves(connection: PgConnection, oid: number): Promise<Catalo
     replicaIdentity: replicaIdentity ?? '',
     identity: names(identity),
   }));
+}
+
+async function readAncestors(connection: PgConnection, oid: number): Promise<NonNullable<CatalogTable['partitionOf']>> {
+  const { rows } = await connection.query(`
+    SELECT n.nspname, c.relname
+      FROM pg_partition_ancestors(${oid}) a JOIN pg_class c ON c.oid = a.relid JOIN pg_namespace n ON n.oid = c.relnamespace
+     WHERE c.oid <> ${oid} ORDER BY n.nspname, c.relname`);
+  return rows.map(([schema, table]) => ({ schema: schema ?? '', table: table ?? '' }));
 }
 
 function indexColumns(which: string): string {
