@@ -73,6 +73,8 @@ export interface CatalogTable {
   readonly rowSecurity: boolean;
   /** Of a partitioned table: its partitions that have rows of their own, and are not REPLICA IDENTITY FULL. */
   readonly leaves?: readonly CatalogLeaf[] | undefined;
+  /** Of a partition: the table that it is one of, that one's if it is itself one, and so on. */
+  readonly partitionOf?: readonly Pick<CatalogTable, 'schema' | 'table'>[] | undefined;
 }
 
 /** What the catalog says of a partition. */

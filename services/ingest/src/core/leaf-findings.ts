@@ -3,7 +3,9 @@
  * and the SQL that makes them. Postgres writes old rows by the identity of the partition that they are in, and ALTER TABLE … REPLICA
  * IDENTITY of the table reaches no partition, neither one that is there nor one that is made later.
  *
- * Owns that rule. Does not own what becomes of rows that came by then (leaf-identities.ts). Pure.
+ * And whether a table is captured beside one of its partitions: all rows of that come as the table's then.
+ *
+ * Owns these rules. Does not own what becomes of rows that came by then (leaf-identities.ts). Pure.
  */
 import { FreshetError } from '@freshet/kit/errors.ts';
 import type { CatalogLeaf, CatalogTable } from './contract.ts';
@@ -51,6 +53,22 @@ export function leafFindings(table: CatalogTable): FreshetError[] {
     less,
     'tell less of old rows than the table, by whose replica identity the stream describes them',
   );
+}
+
+/** What keeps a table from being captured beside others, of which the stream has a row of either once only. */
+export function besideFindings(table: CatalogTable, captured: readonly CatalogTable[]): FreshetError[] {
+  return captured.flatMap((other) => {
+    const [leaf, root] = isPartitionOf(table, other) ? [table, other] : [other, table];
+    if (!isPartitionOf(leaf, root)) return [];
+    const [part, whole] = [tableName(leaf.schema, leaf.table), tableName(root.schema, root.table)];
+    const message = `${part} is a partition of ${whole}, as whose rows its rows come while both are captured: it would get none`;
+    const remedy = `Capture one of them: let the source of ${part} name ${whole}, and its views take of it what is theirs (where).`;
+    return [new FreshetError('SOURCE_NOT_READY', message, { remedy, place: tableName(table.schema, table.table) })];
+  });
+}
+
+function isPartitionOf({ partitionOf = [] }: CatalogTable, { schema, table }: CatalogTable): boolean {
+  return partitionOf.some((one) => one.schema === schema && one.table === table);
 }
 
 function isUntold({ replicaIdentity, identity }: CatalogLeaf): boolean {

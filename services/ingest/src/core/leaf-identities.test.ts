@@ -65,7 +65,7 @@ describe('what partitions tell of old rows', () => {
     ['one that told less tells all now', full, [relation(1, 'd', KEY), relation(1, 'f', [])]],
   ])('is what the table says when %s', (_, table, leaves) => {
     const identities = seen(table, ...leaves);
-    const row = update(table, ['1', '2', '4'], true);
+    const row = update(table, ['1', '2', '4'], table === full);
     expect(identities.asTold(row)).toBe(row);
     expect(identities.problemOf(table)).toBeUndefined();
   });
@@ -77,13 +77,29 @@ describe('what partitions tell of old rows', () => {
     ['d', byKey, [relation(1, 'n', [])], []],
   ])('C1: is what the least of them tells (%s)', (_, table, leaves, told) => {
     const identities = seen(table, ...leaves);
-    const { relation: weak, old } = identities.asTold(update(table, ['1', '2', null], true));
+    const { relation: weak, old } = identities.asTold(update(table, ['1', '2', null], table === full));
     expect(weak.replicaIdentity).not.toBe('f');
     expect(weak.columns.filter(({ identity }) => identity).map(({ name }) => name)).toEqual(told);
     expect(old).toEqual({ whole: false, values: ['1', '2', null] });
     expect(identities.problemOf(table)).toMatch(
       /public\.parts_\d tells? less .* ALTER TABLE public\.parts_\d REPLICA IDENTITY FULL;/,
     );
+  });
+
+  it('C1: is what the least of them tells of a table that was made FULL untold, until it is described anew', () => {
+    const identities = seen(byKey, relation(1, 'd', KEY), relation(2, 'f', []));
+    const [keyOnly, whole] = [update(byKey), update(byKey, ['1', '2', null], true)];
+    expect(identities.asTold(keyOnly)).toBe(keyOnly);
+    for (const row of [whole, keyOnly]) {
+      const told = identities.asTold(row);
+      expect(told.relation.columns.map(({ identity }) => identity)).toEqual([true, true, false]);
+      expect(told.old?.whole).toBe(row.old && false);
+    }
+    expect(identities.problemOf(byKey)).toMatch(/public\.parts_1 tells less .* ALTER TABLE public\.parts_1 REPLICA/);
+    identities.take({ kind: 'relation', relation: byKey });
+    expect(identities.asTold(keyOnly)).toBe(keyOnly);
+    // Where partitions tell all, it is whole.
+    expect(seen(byKey, relation(2, 'f', [])).asTold(whole)).toBe(whole);
   });
 
   it('takes no relation for a partition that is described for another reason, and knows one of each table', () => {

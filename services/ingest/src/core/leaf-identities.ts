@@ -7,6 +7,8 @@
  *
  *     relation parts (f) · relation parts_1 (d) · update parts …  ──▶  from here on, any old row of parts may be one of parts_1
  *
+ * ALTER TABLE … REPLICA IDENTITY FULL of the table alone describes nothing anew: an old row that is marked as whole says it.
+ *
  * Owns what is known of partitions by that: an old row tells no more than the one that tells least. Bounded by the relations that
  * were described. One that is in order again, or gone, counts until it is described anew, or another stream begins; its table is
  * held by then, and read anew by another stream (key-look.ts). Does not own the rule (leaf-findings.ts). Pure: fed message by message.
@@ -28,6 +30,8 @@ export class LeafIdentities {
   #newest: Relation | undefined;
   #before: Relation | undefined;
   readonly #leaves = new Map<number, Map<number, Relation>>();
+  /** Tables that are FULL by now, and were described as something else. */
+  readonly #full = new Set<number>();
   /** By table; undefined: no partition tells less. */
   readonly #weakened = new Map<number, Weakened | undefined>();
 
@@ -37,6 +41,7 @@ export class LeafIdentities {
         this.#before = this.#newest;
         this.#newest = message.relation;
         this.#weakened.delete(message.relation.id);
+        this.#full.delete(message.relation.id);
         return;
       case 'insert':
       case 'update':
@@ -53,9 +58,14 @@ export class LeafIdentities {
 
   /** A row of the stream that has an old one, as far as its old one is told; `row` itself when that is all that its table tells. */
   asTold(row: StreamRow): StreamRow {
-    const relation = this.#of(row.relation)?.relation;
+    const { relation: described, old } = row;
+    if (old?.whole === true && described.replicaIdentity !== 'f' && !this.#full.has(described.id)) {
+      this.#full.add(described.id);
+      this.#weakened.delete(described.id);
+    }
+    const relation = this.#of(described)?.relation;
     if (relation === undefined) return row;
-    return { ...row, relation, old: row.old && { ...row.old, whole: false } };
+    return { ...row, relation, old: old && { ...old, whole: false } };
   }
 
   /** Why old rows of a table may tell less than it does, with the SQL that mends it; undefined: none does. */
@@ -75,7 +85,8 @@ export class LeafIdentities {
   #of(table: Relation): Weakened | undefined {
     const leaves = this.#leaves.get(table.id);
     if (leaves === undefined) return undefined;
-    if (!this.#weakened.has(table.id)) this.#weakened.set(table.id, weakened(table, [...leaves.values()]));
+    const now = this.#full.has(table.id) ? full(table) : table;
+    if (!this.#weakened.has(table.id)) this.#weakened.set(table.id, weakened(now, [...leaves.values()]));
     return this.#weakened.get(table.id);
   }
 }
@@ -93,6 +104,10 @@ function weakened(table: Relation, leaves: readonly Relation[]): Weakened | unde
   const what = `${less.length === 1 ? 'partition' : 'partitions'} ${leavesText(less)} ${less.length === 1 ? 'tells' : 'tell'}`;
   const why = `${what} less of old rows than ${tableName(table.schema, table.table)}, as whose rows they come: ${leavesSql(less).join(' ')}`;
   return { relation: { ...table, replicaIdentity: first.replicaIdentity, columns }, why };
+}
+
+function full(table: Relation): Relation {
+  return { ...table, replicaIdentity: 'f', columns: table.columns.map((column) => ({ ...column, identity: true })) };
 }
 
 function identityOf({ replicaIdentity, columns }: Relation): { replicaIdentity: string; identity: string[] } {

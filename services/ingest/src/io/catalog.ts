@@ -121,7 +121,7 @@ export async function readTable(
   const { rows } = await connection.query(`
     SELECT c.oid, c.relkind, c.relpersistence, c.relreplident,
            ${MAY_SELECT}, pg_get_userbyid(c.relowner),
-           ${indexColumns('indisprimary')}, ${indexColumns('indisreplident')}, row_security_active(c.oid)
+           ${indexColumns('indisprimary')}, ${indexColumns('indisreplident')}, row_security_active(c.oid), c.relispartition
       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
      WHERE n.nspname = ${quoteLiteral(schema)} AND c.relname = ${quoteLiteral(table)}`);
   const [row] = rows;
@@ -141,22 +141,39 @@ export async function readTable(
     rowSecurity: row[8] === 't',
     columns: await readColumns(connection, oid),
     ...(row[1] === 'p' && { leaves: await readLeaves(connection, oid) }),
+    ...(row[9] === 't' && { partitionOf: await readAncestors(connection, oid) }),
   };
 }
 
-/** A partitioned table's partitions that are told by the stream, and do not tell all of old rows. */
+/**
+ * A partitioned table's partitions that are told by the stream, and do not tell all of old rows. Not by pg_partition_tree, which
+ * locks each of them: one that is being altered would keep a whole database from being captured.
+ */
 async function readLeaves(connection: PgConnection, oid: number): Promise<CatalogLeaf[]> {
   const { rows } = await connection.query(`
+    WITH RECURSIVE tree AS (
+      SELECT ${oid}::oid AS relid
+      UNION ALL
+      SELECT i.inhrelid FROM tree t JOIN pg_inherits i ON i.inhparent = t.relid
+    )
     SELECT n.nspname, c.relname, c.relreplident,
            CASE c.relreplident WHEN 'd' THEN ${indexColumns('indisprimary')} WHEN 'i' THEN ${indexColumns('indisreplident')} END
-      FROM pg_partition_tree(${oid}) t JOIN pg_class c ON c.oid = t.relid JOIN pg_namespace n ON n.oid = c.relnamespace
-     WHERE t.isleaf AND c.relkind = 'r' AND c.relreplident <> 'f' ORDER BY n.nspname, c.relname`);
+      FROM tree t JOIN pg_class c ON c.oid = t.relid JOIN pg_namespace n ON n.oid = c.relnamespace
+     WHERE c.relkind = 'r' AND c.relreplident <> 'f' ORDER BY n.nspname, c.relname`);
   return rows.map(([schema, table, replicaIdentity, identity]) => ({
     schema: schema ?? '',
     table: table ?? '',
     replicaIdentity: replicaIdentity ?? '',
     identity: names(identity),
   }));
+}
+
+async function readAncestors(connection: PgConnection, oid: number): Promise<NonNullable<CatalogTable['partitionOf']>> {
+  const { rows } = await connection.query(`
+    SELECT n.nspname, c.relname
+      FROM pg_partition_ancestors(${oid}) a JOIN pg_class c ON c.oid = a.relid JOIN pg_namespace n ON n.oid = c.relnamespace
+     WHERE c.oid <> ${oid} ORDER BY n.nspname, c.relname`);
+  return rows.map(([schema, table]) => ({ schema: schema ?? '', table: table ?? '' }));
 }
 
 function indexColumns(which: string): string {

@@ -22,6 +22,7 @@ import {
   temporaryDirectory,
 } from '../testing/capture.ts';
 import { liveImages } from '../testing/live-images.ts';
+import { readTable } from './catalog.ts';
 import { diagnoseDatabases } from './diagnose.ts';
 import { parseConnectionUrl } from './pg/connection-url.ts';
 import { type PgConnection, withConnection } from './pg/pg-connection.ts';
@@ -212,6 +213,27 @@ it.each([
   expect(toldBy(running)).toEqual([]);
 });
 
+it('I2, C1: takes no null of an old row for a value when its table alone was made FULL, which describes nothing anew', async () => {
+  await createParts('PRIMARY KEY (user_id, id, at)', LATER);
+  const { running, log } = await capture();
+  await database.sql.unsafe(rows(0, 19));
+  await expectSame(log);
+  // Both are described now.
+  await database.sql.unsafe(`UPDATE parts SET note = 'small' WHERE id IN (4, 14)`);
+  await expectSame(log);
+  await database.sql.unsafe('ALTER TABLE parts REPLICA IDENTITY FULL; ALTER TABLE parts_0 REPLICA IDENTITY FULL');
+  await database.sql.unsafe('UPDATE parts SET id = id + 100 WHERE id = 13');
+  await expect
+    .poll(() => running.quarantine.held, patient)
+    .toMatchObject([{ route: 1, reason: 'identity', detail: expect.stringContaining(FULL) }]);
+  expect((await imagesOf(log)).images.filter((image) => image.includes('null'))).toEqual([]);
+  await database.sql.unsafe(FULL);
+  await expectSame(log);
+  await database.sql.unsafe('UPDATE parts SET id = id + 100 WHERE id IN (3, 15)');
+  await expectSame(log);
+  await expect.poll(() => running.quarantine.count, patient).toBe(0);
+});
+
 it('ends the route while a partition has no identity at all, so that its own updates work', async () => {
   await createParts('PRIMARY KEY (user_id, id, at)');
   const { running, log } = await capture();
@@ -248,6 +270,28 @@ it('takes partitions that the event trigger of docs/running.md brings in order: 
   await expectSame(log);
   expect(running.quarantine.count).toBe(0);
   expect(toldBy(running)).toEqual([]);
+  // One that is renamed or gone keeps nobody from making tables.
+  await database.sql.unsafe('ALTER TABLE parts RENAME TO former; DROP TABLE former');
+  await database.sql.unsafe('CREATE TABLE parts (id int8)');
+});
+
+it('is seen in the catalog while a partition is locked, also by a table in between', async () => {
+  await createParts(
+    'PRIMARY KEY (id, at)',
+    'CREATE TABLE parts_1 PARTITION OF parts FOR VALUES FROM (10) TO (20) PARTITION BY RANGE (at)',
+    'CREATE TABLE parts_10 PARTITION OF parts_1 FOR VALUES FROM (10) TO (15)',
+    'ALTER TABLE parts_0 REPLICA IDENTITY FULL',
+  );
+  const target = { target: parseConnectionUrl(database.url), applicationName: 'test' };
+  const facts = await database.sql.begin(async (lock) => {
+    await lock.unsafe('LOCK TABLE ONLY parts_1, parts_0, parts_10 IN ACCESS EXCLUSIVE MODE');
+    return withConnection(target, AbortSignal.timeout(20_000), async (connection) => {
+      await connection.query(`SET lock_timeout = '1s'`);
+      return readTable(connection, 'public', 'parts');
+    });
+  });
+  const identity = ['id', 'at'];
+  expect(facts?.leaves).toEqual([{ schema: 'public', table: 'parts_10', replicaIdentity: 'd', identity }]);
 });
 
 it('C1: holds a joined table as well, and reads it anew', async () => {

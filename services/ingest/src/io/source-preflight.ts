@@ -10,6 +10,7 @@ import { type FreshetError, isFreshetError } from '@freshet/kit/errors.ts';
 import type { Logger } from '@freshet/kit/logger.ts';
 import { checkClock } from '@freshet/log/log-time.ts';
 import { bindContract, type CatalogTable } from '../core/contract.ts';
+import { besideFindings } from '../core/leaf-findings.ts';
 import {
   identityFindings,
   keyFinding,
@@ -49,7 +50,7 @@ export async function preflight(options: {
   const server = await compareClocks(session, { clock, logger });
   options.onClockAgreed?.();
   const tables = new Map<string, TableToStage>();
-  const examined: Examined[] = [];
+  const examined: (Examined & { readonly findings: FreshetError[] })[] = [];
   for (const plan of wanted) {
     const { schema, table } = tableOf(plan);
     const facts = await session.table(schema, table);
@@ -65,6 +66,8 @@ export async function preflight(options: {
     }
     examined.push({ plan, table: facts, findings, misshapen });
   }
+  const captured = [...new Map(examined.flatMap(({ table }) => (table ? [[table.oid, table]] : []))).values()];
+  for (const { table, findings } of examined) if (table) findings.push(...besideFindings(table, captured));
   const unready = serverFindings(server);
   // The permanent slot, and for the first snapshot a temporary one. Where the first is there, what is live goes on.
   const unmade = wanted.length > 0 && state.slot !== 'made' ? slotFinding(server, 2, 'to capture it') : undefined;

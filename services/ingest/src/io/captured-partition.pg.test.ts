@@ -1,0 +1,91 @@
+/**
+ * Goal: a table and one of its partitions are not captured side by side, as the stream tells the rows of a partition as its table's
+ * only; each alone is.
+ * Method: a real Postgres, and both named by definitions, one after the other; the log read by an oracle without the engine.
+ */
+import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import { systemClock } from '@freshet/kit/clock.ts';
+import { createMemoryLog } from '@freshet/log/memory-log.ts';
+import { type RunningPostgres, startPostgres } from '@freshet/testkit/postgres/embedded-postgres.ts';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
+import {
+  type Capture,
+  createDatabase,
+  define,
+  startCapture,
+  type TestDatabase,
+  temporaryDirectory,
+} from '../testing/capture.ts';
+import { liveImages } from '../testing/live-images.ts';
+
+const patient = { timeout: 20_000, interval: 30 };
+
+let server: RunningPostgres;
+let database: TestDatabase;
+let directory: { path: string; remove(): void };
+let running: Capture | undefined;
+beforeAll(async () => {
+  server = await startPostgres();
+});
+afterAll(() => server.stop());
+beforeEach(async () => {
+  database = await createDatabase(server.url);
+  directory = temporaryDirectory();
+});
+afterEach(async () => {
+  await running?.stop().catch(() => {});
+  await database.drop();
+  directory.remove();
+});
+
+const ROUTES = { parts: 1, parts_0: 2, parts_00: 3 };
+type Table = keyof typeof ROUTES;
+const source = (table: Table, mode: SourceMode = SourceMode.MUTABLE) => ({
+  route: ROUTES[table],
+  table,
+  key: 'id',
+  mode,
+});
+const waiting = (): string[] =>
+  running?.conditions.list().flatMap(({ id, message }) => (id.startsWith('source/shop/waiting/') ? [message] : [])) ??
+  [];
+
+it.each<[string, ReturnType<typeof source>, ReturnType<typeof source>]>([
+  ['of another mode', source('parts', SourceMode.APPEND), source('parts_00')],
+  ['of its mode', source('parts'), source('parts_0')],
+])(
+  'lets a table %s wait while one of its partitions is captured, which goes on, and the other way round',
+  async (_, table, partition) => {
+    await database.sql.unsafe(`CREATE TABLE parts (id int8 PRIMARY KEY) PARTITION BY RANGE (id);
+    CREATE TABLE parts_0 PARTITION OF parts FOR VALUES FROM (0) TO (100) PARTITION BY RANGE (id);
+    CREATE TABLE parts_00 PARTITION OF parts_0 FOR VALUES FROM (0) TO (100);
+    INSERT INTO parts VALUES (1)`);
+    const log = createMemoryLog({ partitions: 1, clock: systemClock });
+    const capture = await startCapture({ url: database.url, directory: directory.path, log });
+    running = capture;
+    const apply = async (version: bigint, ...sources: ReturnType<typeof source>[]): Promise<void> => {
+      await capture.node.apply(await define(database.url, version, sources));
+    };
+    const idsOf = async ({ route }: { readonly route: number }) => (await liveImages(log, route, 1)).images;
+    await apply(1n, table, partition);
+    await expect
+      .poll(() => capture.source.status().problem?.message, patient)
+      .toContain('is a partition of public.parts');
+    await apply(2n, partition);
+    await expect.poll(() => idsOf(partition), patient).toEqual(['["1"]']);
+    await apply(3n, table, partition);
+    await expect
+      .poll(waiting, patient)
+      .toEqual([expect.stringContaining(`public.${partition.table} is a partition of public.parts`)]);
+    await database.sql.unsafe('INSERT INTO parts VALUES (2)');
+    await expect.poll(() => idsOf(partition), patient).toEqual(['["1"]', '["2"]']);
+    expect(await idsOf(table)).toEqual([]);
+    await apply(4n, table);
+    await expect.poll(() => idsOf(table), patient).toEqual(['["1"]', '["2"]']);
+    expect(waiting()).toEqual([]);
+    await apply(5n, table, partition);
+    await expect.poll(waiting, patient).toHaveLength(1);
+    await database.sql.unsafe('INSERT INTO parts VALUES (3)');
+    await expect.poll(() => idsOf(table), patient).toEqual(['["1"]', '["2"]', '["3"]']);
+  },
+);
