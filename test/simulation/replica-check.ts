@@ -76,16 +76,18 @@ export class ReplicaCheck {
         for (let number = partition.all.length - 1; number >= 0; number--) {
           const { logId, truth } = partition.all[number] as History;
           if (report.logId !== '' && report.logId !== logId) continue;
-          const shown = this.#shownOf(`${table.viewId} ${number} ${shard}`);
+          const shownBy = (history: number): Map<RowKey, Shown> => this.#shownOf(`${table.viewId} ${history} ${shard}`);
+          const shown = shownBy(number);
           const wrong =
             this.#rows(seen, shown, table.rows, truth) ?? this.#complete(seen, table.rows, throughUs, truth);
           first ??= wrong;
           if (wrong !== undefined) continue;
           // Only of the history that it is in: versions of one say nothing about those of another.
-          remember(
-            shown,
-            table.rows,
-            (key, version) => truth.row(table.viewId, rowKeyText(key), version) !== undefined,
+          const older = partition.all.slice(0, number).map((one, i) => ({ truth: one.truth, shown: shownBy(i) }));
+          remember(shown, table.rows, (key, version, bytes) =>
+            bytes === ''
+              ? isGoneIn(truth, older, key, version)
+              : truth.row(table.viewId, rowKeyText(key), version) !== undefined,
           );
           first = undefined;
           break;
@@ -217,12 +219,34 @@ export class ReplicaCheck {
 }
 
 /** A row that passed only because it says nothing may be of an older history: it says nothing of this one either. */
-function remember(shown: Map<RowKey, Shown>, rows: Rows, isOf: (key: RowKey, version: number) => boolean): void {
+function remember(
+  shown: Map<RowKey, Shown>,
+  rows: Rows,
+  isOf: (key: RowKey, version: number, bytes: string) => boolean,
+): void {
   for (const [key, { version, bytes }] of rows) {
     const before = shown.get(key);
     if (before?.version === version && before.bytes === bytes) continue;
-    if (bytes === '' || isOf(key, version)) shown.set(key, { version, bytes });
+    if (isOf(key, version, bytes)) shown.set(key, { version, bytes });
   }
+}
+
+/**
+ * Whether a row that is gone went in the history: not, if an older one that has another record at that version showed it so
+ * already, nor where the history has no record yet.
+ */
+function isGoneIn(
+  { entries }: PartitionTruth,
+  older: readonly { readonly truth: PartitionTruth; readonly shown: ReadonlyMap<RowKey, Shown> }[],
+  key: RowKey,
+  version: number,
+): boolean {
+  const crc = entries[version]?.crc;
+  if (crc === undefined) return false;
+  return !older.some(({ truth, shown }) => {
+    const before = shown.get(key);
+    return before?.version === version && before.bytes === '' && truth.entries[version]?.crc !== crc;
+  });
 }
 
 /**
