@@ -302,6 +302,8 @@ export class World {
       await this.scheduler.runUntil(this.scheduler.nowUs + CHECK_US, () => this.#isRunaway());
       why = this.#unsettled();
     }
+    // What a broken disk did may show only now: told, remedied and come to rest as when the faults ended.
+    if (this.#wrong === undefined && why !== undefined && this.#isBroken) return this.#settle();
     why ??= this.#isBroken ? undefined : this.#erasures.left();
     if (this.#wrong === undefined && why !== undefined) this.#fail(`was at rest, and is no more: ${why}`);
   }
