@@ -25,13 +25,13 @@ import type { FoldMeta } from '@freshet/gen/freshet/compute/v1/state_pb.ts';
 import { LogRecordSchema } from '@freshet/gen/freshet/log/v1/log_pb.ts';
 import { type DefinitionSet, DefinitionSetSchema, type ViewPlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { assert, must } from '@freshet/kit/assert.ts';
-import { FreshetError, isFreshetError } from '@freshet/kit/errors.ts';
+import { isFreshetError } from '@freshet/kit/errors.ts';
 import { toHex } from '@freshet/kit/hex.ts';
 import { RecordKind, RecordReader } from '../record/record-reader.ts';
 import type { ColdState, FoldEntry } from '../shard-fold.ts';
-import { type RunnableView, runnableView } from '../state/view-plan.ts';
-import { newestEngineVersion } from '../windows.ts';
+import type { RunnableView } from '../state/view-plan.ts';
 import { BuildTables } from './build-tables.ts';
+import { checkedView } from './checked-view.ts';
 import { ContractBook } from './contract-book.ts';
 import { eraseIn, readErasure } from './erase.ts';
 import { LiveTables, readyRoutes } from './live-tables.ts';
@@ -486,15 +486,4 @@ function joinedRoutes({ views }: DefinitionSet): Set<number> {
 /** Whether a view's plan still takes its rows and its tables from the same routes. */
 function isSameRoutes(wanted: ViewPlan | undefined, { route, joins }: ViewPlan): boolean {
   return wanted?.route === route && wanted.joins.every((join, index) => join.route === joins[index]?.route);
-}
-
-function checkedView(plan: ViewPlan): RunnableView {
-  if (plan.engineVersion > newestEngineVersion) {
-    throw new FreshetError(
-      'INVALID_DEFINITION',
-      `View ${plan.name} needs engine version ${plan.engineVersion}; this is version ${newestEngineVersion}.`,
-      { remedy: 'Upgrade every compute node before the registry, then apply again.' },
-    );
-  }
-  return runnableView(plan);
 }
