@@ -18,6 +18,7 @@ import { IngestNode } from '../../services/ingest/src/io/ingest-node.ts';
 import { PostgresSource } from '../../services/ingest/src/io/postgres-source.ts';
 import { QuarantineDesk } from '../../services/ingest/src/io/quarantine-desk.ts';
 import { QuarantineFile } from '../../services/ingest/src/io/quarantine-file.ts';
+import { watchQuarantine } from '../../services/ingest/src/io/quarantine-watch.ts';
 import { keepOnce } from '../../services/ingest/src/io/retention.ts';
 import { noteCheckpoints } from '../../services/ingest/src/rpc/note-checkpoints.ts';
 import type { AskGenerations } from '../../services/ingest/src/rpc/request-generations.ts';
@@ -84,6 +85,7 @@ export async function runIngest(life: Life, world: IngestWorld): Promise<void> {
     .catch(() => undefined);
   startTicker({ log, clock, onError: () => undefined });
   const quarantine = await QuarantineFile.open(files, `${DIRECTORY}/quarantine.jsonl`);
+  void watchQuarantine(quarantine, { conditions, logger }, signal).catch(() => undefined);
   const requests = await GenerationRequests.open({
     files,
     path: `${DIRECTORY}/generations.json`,

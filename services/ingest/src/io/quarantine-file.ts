@@ -68,6 +68,9 @@ export class QuarantineFile implements QuarantineWriter {
   readonly damage: QuarantineDamage | undefined;
   /** Why all of a file was read at open that an index should have told of; undefined: it did, or there was little. */
   readonly readWhole: string | undefined;
+  /** Resolves with the first damage that is met after the file was opened, whoever met it: he may tell nobody but who asked. */
+  readonly damageMet: Promise<FreshetError>;
+  readonly #metDamage: (damage: FreshetError) => void;
   /** Rows of entries on their way to the log. */
   readonly loans = new QuarantineLoans();
   readonly #files: FileSystem;
@@ -124,6 +127,7 @@ export class QuarantineFile implements QuarantineWriter {
     this.#unreadBytes = found.unreadBytes;
     this.damage = found.damage;
     this.readWhole = found.readWhole;
+    ({ promise: this.damageMet, resolve: this.#metDamage } = Promise.withResolvers<FreshetError>());
   }
 
   /** Opens the file, or makes it. Throws what the disk refuses; damage is mended, and told in `damage`. */
@@ -300,7 +304,9 @@ export class QuarantineFile implements QuarantineWriter {
   /** A line is damaged that ends there: the next start reads the whole file, and mends it. */
   async #damagedAt(next: number): Promise<FreshetError> {
     await this.#index.distrust().catch(() => undefined);
-    return damagedLine(this.#path, next);
+    const damage = damagedLine(this.#path, next);
+    this.#metDamage(damage);
+    return damage;
   }
 
   /** The file with where it ends, both of one rewriting; and whether that is another one than at the call. */

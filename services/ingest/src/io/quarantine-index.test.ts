@@ -192,6 +192,25 @@ describe('the index of the quarantine', () => {
     expect((await QuarantineFile.open(killed, PATH)).damage?.lines).toBe(2);
   });
 
+  it('C1: damage that an erase or a release meets while ingest runs is a condition, not only told to who asked', async () => {
+    for (const meet of [
+      (file: QuarantineFile) => file.remove(({ major }) => major === 3n),
+      (file: QuarantineFile) => file.entries().next(),
+    ]) {
+      const disk = new SimulatedDisk();
+      const file = await QuarantineFile.open(disk, PATH);
+      const conditions = new ConditionBoard({ clock: new VirtualClock(), log: silentLogger });
+      await watchQuarantine(file, { conditions, logger: silentLogger }, signal);
+      await file.append([entry(1n), entry(2n), entry(3n)]);
+      expect(conditions.list()).toEqual([]);
+      disk.flip(PATH, 30, 1);
+      await expect(meet(file)).rejects.toMatchObject({ code: 'DATA_DAMAGED' });
+      expect(conditions.list()).toMatchObject([
+        { id: 'quarantine/damaged', code: 'DATA_DAMAGED', remedy: expect.stringMatching(/^Start ingest again/) },
+      ]);
+    }
+  });
+
   it('goes before the file is replaced, also when nobody knows whether it was written', async () => {
     const disk = new SimulatedDisk();
     const file = await QuarantineFile.open(disk, PATH, { indexEveryBytes: 1 });
