@@ -26,10 +26,11 @@ import type { HeldIndex, HeldRoute } from '../core/held-index.ts';
 import { comparePlaces, laneName, placeName, type QuarantineEntry, type RowPlace } from '../core/quarantine.ts';
 import { onDisk } from './on-disk.ts';
 import { damagedLine, full, type QuarantineDamage, unknownContent } from './quarantine-errors.ts';
-import { QuarantineIndex } from './quarantine-index.ts';
+import type { QuarantineIndex } from './quarantine-index.ts';
 import { byWhereTheyGo, Insertion, type Line } from './quarantine-insertion.ts';
 import { crcOf, entryOf, isSound, lineOf, linesOf, placeOf, rawLinesOf } from './quarantine-lines.ts';
 import { QuarantineLoans } from './quarantine-loans.ts';
+import { type Opening, openingOf, type QuarantineLimits } from './quarantine-opening.ts';
 import {
   copyWhole,
   type FoundAtOpen,
@@ -44,23 +45,11 @@ import {
   surveyOf,
 } from './quarantine-survey.ts';
 
-/** The most that the file may take. Millions of rows: whoever has as many has something else to mend first. */
-const QUARANTINE_BYTES_MAX = 1024 ** 3;
-/** The index is written anew when so much came since: what a start may have to read. */
-const INDEX_EVERY_BYTES = 4 * 1024 * 1024;
-
 interface Waiting {
   readonly lines: readonly Line[];
   readonly marks: ReadonlyMap<string, RowPlace>;
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
-}
-
-export interface QuarantineLimits {
-  /** The most that the file may take. */
-  readonly bytesMax?: number | undefined;
-  /** How much comes until the index is written anew. */
-  readonly indexEveryBytes?: number | undefined;
 }
 
 export class QuarantineFile implements QuarantineWriter {
@@ -132,8 +121,7 @@ export class QuarantineFile implements QuarantineWriter {
 
   /** Opens the file, or makes it. Throws what the disk refuses; damage is mended, and told in `damage`. */
   static open(files: FileSystem, path: string, limits: QuarantineLimits = {}): Promise<QuarantineFile> {
-    const { bytesMax = QUARANTINE_BYTES_MAX, indexEveryBytes = INDEX_EVERY_BYTES } = limits;
-    const opening = { files, path, index: new QuarantineIndex(files, path), bytesMax, indexEveryBytes };
+    const opening = openingOf(files, path, limits);
     return onDisk(path, async () => {
       await files.makeDirectory(dirname(path));
       const file = await openOrCreate(files, path);
@@ -491,13 +479,4 @@ export class QuarantineFile implements QuarantineWriter {
       throw this.#failure.error;
     }
   }
-}
-
-/** What a file is opened with. */
-interface Opening {
-  readonly files: FileSystem;
-  readonly path: string;
-  readonly index: QuarantineIndex;
-  readonly bytesMax: number;
-  readonly indexEveryBytes: number;
 }

@@ -9,7 +9,8 @@ import { Random } from '@freshet/testkit/simulation/random.ts';
 import { SimulatedDisk } from '@freshet/testkit/simulation/simulated-disk.ts';
 import { describe, expect, it } from 'vitest';
 import { comparePlaces, laneName, placeName, type QuarantineEntry, type RowPlace } from '../core/quarantine.ts';
-import { QuarantineFile, type QuarantineLimits } from './quarantine-file.ts';
+import { QuarantineFile } from './quarantine-file.ts';
+import type { QuarantineLimits } from './quarantine-opening.ts';
 
 const PATH = '/d/quarantine.jsonl';
 const INDEX = `${PATH}.index`;

@@ -11,7 +11,8 @@ import { diskFailure, SimulatedDisk } from '@freshet/testkit/simulation/simulate
 import { VirtualClock } from '@freshet/testkit/virtual-clock.ts';
 import { describe, expect, it } from 'vitest';
 import { placeName, type QuarantineEntry } from '../core/quarantine.ts';
-import { QuarantineFile, type QuarantineLimits } from './quarantine-file.ts';
+import { QuarantineFile } from './quarantine-file.ts';
+import type { QuarantineLimits } from './quarantine-opening.ts';
 import { watchQuarantine } from './quarantine-watch.ts';
 
 const PATH = '/d/quarantine.jsonl';
