@@ -353,8 +353,7 @@ export class ReplicaState {
    */
   #takeOverHistories(current: Catalog): void {
     const whole = [...this.shards.values()].filter((shard) => shard.incoming?.whole === true);
-    const fitting = whole.filter(({ served, incoming }) => incoming?.logId === served.logId);
-    const together = new Set(fitting);
+    const together = new Set(whole.filter(({ served, incoming }) => incoming?.logId === served.logId));
     if (
       together.size > 1 &&
       !this.#loses(current, (shard) => (together.has(shard) && shard.incoming) || shard.served)

@@ -10,7 +10,16 @@ import { Kind } from '@freshet/gen/freshet/type/v1/value_pb.ts';
 import { describe, expect, it } from 'vitest';
 import type { FoldCommit } from '../shard-fold.ts';
 import { readVersion } from '../state/state-codec.ts';
-import { type Columns, define, priced, started, TABLE, tableRow, valuesOf } from '../testing/joins.testing.ts';
+import {
+  buildAll,
+  type Columns,
+  define,
+  priced,
+  started,
+  TABLE,
+  tableRow,
+  valuesOf,
+} from '../testing/joins.testing.ts';
 import { encodeRecord, MemoryCold, type, viewHex } from '../testing/plans.testing.ts';
 import { begin, newFold, Script, snapshotEnd } from '../testing/script.testing.ts';
 
@@ -59,9 +68,7 @@ describe('joins', () => {
     expect([fold.completeViews(), fold.incompleteViews(), fold.builds()]).toEqual([[], [viewHex(1)], []]);
     log.add(snapshotEnd(2, 1)).add(tableRow('a', 100n));
     fold.fold(log.entries.slice(fold.position));
-    for (let [build] = fold.builds(); build !== undefined; [build] = fold.builds()) {
-      fold.foldBuild(build.viewId, log.entries.slice(build.position));
-    }
+    buildAll(fold, log);
     expect(fold.completeViews()).toEqual([viewHex(1)]);
     expect(valuesOf(fold, plan)).toEqual([1n, 7n]);
     fold.fold(log.change({ sequence: 2, row: { s: 'a' } }).entries.slice(fold.position));
@@ -83,13 +90,9 @@ describe('joins', () => {
       .add(define(3, plan));
     const fold = newFold();
     fold.fold(log.entries);
-    for (let [build] = fold.builds(); build !== undefined; [build] = fold.builds()) {
-      fold.foldBuild(build.viewId, log.entries.slice(build.position));
-    }
+    buildAll(fold, log);
     fold.fold(log.add(snapshotEnd(2, 1)).add(snapshotEnd(1, 2)).entries.slice(fold.position));
-    for (let [build] = fold.builds(); build !== undefined; [build] = fold.builds()) {
-      fold.foldBuild(build.viewId, log.entries.slice(build.position));
-    }
+    buildAll(fold, log);
     expect(valuesOf(fold, plan)).toEqual([]);
   });
 
@@ -110,9 +113,7 @@ describe('joins', () => {
     fold.fold(log.entries);
     expect(fold.completeViews()).toEqual([]);
     fold.fold(log.add(snapshotEnd(2, 2)).entries.slice(fold.position));
-    for (let [build] = fold.builds(); build !== undefined; [build] = fold.builds()) {
-      fold.foldBuild(build.viewId, log.entries.slice(build.position));
-    }
+    buildAll(fold, log);
     expect(fold.completeViews()).toEqual([viewHex(3)]);
   });
 
@@ -148,9 +149,7 @@ describe('joins', () => {
       .change({ sequence: 3, row: { n: 100n } });
     const fold = newFold();
     fold.fold(log.entries);
-    for (let [build] = fold.builds(); build !== undefined; [build] = fold.builds()) {
-      fold.foldBuild(build.viewId, log.entries.slice(build.position));
-    }
+    buildAll(fold, log);
     expect(valuesOf(fold, plan)).toEqual([3n, 11n]);
     // And so does the live fold from here on.
     fold.fold(log.change({ sequence: 4, row: { n: 1_000n } }).entries.slice(fold.position));
@@ -200,14 +199,10 @@ describe('joins', () => {
     const [fast, slow] = [newFold(), newFold()];
     for (const entry of log.entries) {
       fast.fold([entry]);
-      for (let [build] = fast.builds(); build !== undefined; [build] = fast.builds()) {
-        fast.foldBuild(build.viewId, log.entries.slice(build.position));
-      }
+      buildAll(fast, log);
     }
     slow.fold(log.entries);
-    for (let [build] = slow.builds(); build !== undefined; [build] = slow.builds()) {
-      slow.foldBuild(build.viewId, log.entries.slice(build.position));
-    }
+    buildAll(slow, log);
     expect(valuesOf(fast, plan)).toEqual([1n, 3n]);
     expect(valuesOf(slow, plan)).toEqual([1n, 3n]);
     expect(slow.digest()).toEqual(fast.digest());

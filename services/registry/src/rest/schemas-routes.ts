@@ -3,6 +3,7 @@ import type { Row } from '../core/subjects/entity.ts';
 import { isObject, type Json, type JsonObject } from '../core/subjects/entity.ts';
 import { refuse } from '../core/subjects/errors.ts';
 import { parseSubject, qualified } from '../core/subjects/names.ts';
+import { lengthOfEntity } from '../core/subjects/schema-index.ts';
 import { formatted, formattedText, shown } from './formats.ts';
 import type { Profile } from './profiles.ts';
 import { flag, page, parseId } from './request.ts';
@@ -75,7 +76,7 @@ function aliasesWith(call: Call): Aliases {
 
 /** Characters of the aliases that one answer tells: each version tells all those of its subject. */
 const ALIAS_CHARACTERS_MAX = 16_000_000;
-/** Characters of the schemas that one answer tells; a process has room for a few of such answers at a time. */
+/** Characters of the schemas that one answer tells, with metadata and rule sets; a process has room for a few of such answers at a time. */
 const TEXT_CHARACTERS_MAX = 64_000_000;
 
 /** Throws 42209 when there is too much to tell. */
@@ -86,7 +87,7 @@ function listedViews(rows: readonly Row[], aliases: Aliases, profile: Profile): 
       subject,
       names.reduce((sum, name) => sum + name.length + 3, 0),
     );
-  const texts = rows.reduce((sum, { entity }) => sum + entity.schema.length, 0);
+  const texts = rows.reduce((sum, { entity }) => sum + lengthOfEntity(entity), 0);
   if (texts > TEXT_CHARACTERS_MAX)
     throw refuse.tooLarge(
       'the schemas are too long in all; ask for fewer with limit, latestOnly or a longer subjectPrefix',

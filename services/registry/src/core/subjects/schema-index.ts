@@ -227,7 +227,8 @@ export class SchemaIndex {
   }
 }
 
-function lengthOfEntity({ schema, references, metadata, ruleSet }: SchemaEntity): number {
+/** Characters of a schema with all that was registered with it, about. */
+export function lengthOfEntity({ schema, references, metadata, ruleSet }: SchemaEntity): number {
   const named = references.reduce((sum, { name, subject }) => sum + name.length + subject.length, 0);
   return schema.length + named + lengthOf(metadata) + lengthOf(ruleSet);
 }
