@@ -125,12 +125,15 @@ function evolve(schema: Json, other: Json, pick: () => number): Json {
   return Object.fromEntries(entries);
 }
 
-/** ajv's answer; undefined where its generated code fails, which it does for some dependentSchemas within anyOf. */
+/**
+ * ajv's answer; undefined where its generated code fails, which it does for some dependentSchemas beside anyOf: it reads a
+ * property of what is null (TypeError), or a variable that it declared in another block (ReferenceError).
+ */
 function asked(validate: (item: Json) => unknown, item: Json): boolean | undefined {
   try {
     return validate(item) === true;
   } catch (error) {
-    if (error instanceof TypeError) return undefined;
+    if (error instanceof TypeError || error instanceof ReferenceError) return undefined;
     throw error;
   }
 }
