@@ -139,7 +139,18 @@ export class SourcePreparation {
 
   async #adopt(session: DatabaseSession): Promise<void> {
     const { options, store } = this.#parts;
-    const slot = must(await session.slot(options.slotName), 'a slot that was just made');
+    const slot = await session.slot(options.slotName);
+    // Somebody else drops slots too: after a failover, or with an idle slot's limit of the server.
+    if (slot === undefined) {
+      throw new FreshetError(
+        'SLOT_LOST',
+        `the replication slot ${options.slotName} was dropped as soon as it was made`,
+        {
+          remedy: 'Nothing: it is made again in a moment. If that goes on, find out who drops replication slots.',
+          place: options.database.place,
+        },
+      );
+    }
     const landmark = { endLsn: 0n, atUs: 0, untilLsn: slot.confirmedLsn };
     await store.save({ ...store.state, slot: 'made', acknowledgedLsn: slot.confirmedLsn, landmark });
   }
