@@ -124,7 +124,7 @@ const WORDS: Readonly<Record<ChangeKind, (change: Change) => string>> = {
   renamed: ({ column, after }) => `column ${column} is called ${after} now`,
   type_changed: ({ column, before, after }) => `column ${column} is ${after}, was ${before}`,
   values_rewritten: ({ column }) =>
-    `the values of column ${column} are others: computed anew by a USING expression, or of a column made anew; the stream tells of no such row, so that none is held for it`,
+    `the values of column ${column} are others: computed anew by an ALTER TABLE, or of a column made anew`,
   length_narrowed: ({ column, before, after }) =>
     `column ${column} holds less: ${after}, was ${before}; longer values are cut or refused`,
   length_widened: ({ column, before, after }) => `column ${column} holds more: ${after}, was ${before}`,

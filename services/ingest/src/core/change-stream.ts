@@ -29,6 +29,7 @@ import { isMutable, type Route, SLOT_LANE, withColumnTypes } from './route.ts';
 import { fitRow, keysOf, type RowBase, routeChange, type StreamRow, truncation } from './route-change.ts';
 import { shownContract } from './shown-contract.ts';
 import { tableName } from './sql.ts';
+import { type ColumnValues, withValuesSince } from './table-fill.ts';
 
 /** A route that is live, with the position from which on the stream is its own. */
 export interface LiveRoute {
@@ -42,6 +43,8 @@ export interface LiveRoute {
   readonly fromLsn: bigint;
   /** What is held of it already; undefined: nothing. */
   readonly hold?: Hold | undefined;
+  /** What is known already of its table's values; later news comes by noteValues(). Left out: nothing. */
+  readonly values?: readonly ColumnValues[] | undefined;
   /** How its table is read under a contract that knows it by other names; undefined: as it is. */
   readonly mapping?: Mapping | undefined;
 }
@@ -77,7 +80,7 @@ interface Bound {
 
 /** Why rows of a relation may not be read. */
 interface Broken {
-  readonly reason: 'shape' | 'moved' | 'identity';
+  readonly reason: 'shape' | 'values' | 'moved' | 'identity';
   readonly detail: string;
 }
 
@@ -94,6 +97,7 @@ export class ChangeStream {
   readonly #floors: Map<number, ContractFloor>;
   readonly #holds = new Map<number, Hold>();
   readonly #untold = new Map<number, string>();
+  readonly #values = new Map<number, readonly ColumnValues[]>();
   readonly #leaves = new LeafIdentities();
   readonly #holes = new Map<number, Set<string>>();
   #hasNewHoles = false;
@@ -115,7 +119,7 @@ export class ChangeStream {
   constructor(routes: readonly LiveRoute[]) {
     this.#routes = routes;
     this.#floors = new Map(routes.map(({ route, floor }) => [route.number, floor]));
-    this.#seedHolds(routes);
+    this.#seed(routes);
   }
 
   /** What is held of a route now; undefined: nothing. */
@@ -148,6 +152,18 @@ export class ChangeStream {
     this.#judgeAnew(route);
   }
 
+  /** What was computed anew in the route's table: its rows are held from the next on, until a contract knows it. */
+  noteValues(route: number, values: readonly ColumnValues[]): void {
+    if (JSON.stringify(this.valuesOf(route)) === JSON.stringify(values)) return;
+    this.#values.set(route, values);
+    this.#judgeAnew(route);
+  }
+
+  /** What is known to be computed anew in the route's table. */
+  valuesOf(route: number): readonly ColumnValues[] {
+    return this.#values.get(route) ?? [];
+  }
+
   /** As letFlow, with another mapping. */
   remap(route: number, mapping: Mapping | undefined): void {
     const change = (live: LiveRoute): LiveRoute => (live.route.number === route ? { ...live, mapping } : live);
@@ -171,15 +187,19 @@ export class ChangeStream {
       this.#floors.delete(number);
       this.#holds.delete(number);
       this.#holes.delete(number);
+      this.#values.delete(number);
     }
     for (const { relation, bound } of this.#relations.values()) {
       bound.splice(0, bound.length, ...bindingsOf(this.#routes, relation));
     }
   }
 
-  #seedHolds(routes: readonly LiveRoute[]): void {
-    // Ours: theirs tells what is durable.
-    for (const { route, hold } of routes) if (hold !== undefined) this.#holds.set(route.number, new Hold(hold));
+  #seed(routes: readonly LiveRoute[]): void {
+    for (const { route, hold, values = [] } of routes) {
+      // Ours: theirs tells what is durable.
+      if (hold !== undefined) this.#holds.set(route.number, new Hold(hold));
+      this.#values.set(route.number, values);
+    }
   }
 
   /** By route, the newest contract that rows had; to be saved with a position no later than the last message taken. */
@@ -236,7 +256,7 @@ export class ChangeStream {
     for (const { route, floor } of routes) this.#floors.set(route.number, floor);
     // What was found of a life before says nothing of this one.
     for (const { route } of routes) this.#untold.delete(route.number);
-    this.#seedHolds(routes);
+    this.#seed(routes);
     // A relation is described once a stream: those that came are bound anew, and what was bound stays as it is.
     for (const { relation, bound } of this.#relations.values()) bound.push(...bindingsOf(routes, relation));
     return true;
@@ -303,13 +323,16 @@ export class ChangeStream {
     const floor = must(this.#floors.get(number));
     const oldest = commitLsn >= floor.lsn ? floor.version : 0;
     const candidates = [live.route, ...live.earlier.filter(({ contract }) => contract.version >= oldest)];
-    const found = findContract(candidates, relation);
+    const values = this.valuesOf(number);
+    const found = findContract(candidates, relation, values);
     const { contract } = 'under' in found ? found.under : live.route;
     const notes = 'problems' in found ? [] : found.notes;
+    const known = 'under' in found || isMutable(live.route) ? contract : withValuesSince(contract, values);
     // Under a mapping the relation has the contract's names: the table's own were shown before it was given.
     if (live.mapping === undefined && this.#shown.length < SHOWN_MAX)
-      this.#shown.push({ route: number, contract: shownContract(contract, relation), lsn: commitLsn, notes });
-    if ('problems' in found) return { reason: 'shape', detail: found.problems.join('; ') };
+      this.#shown.push({ route: number, contract: shownContract(known, relation), lsn: commitLsn, notes });
+    if ('problems' in found)
+      return { reason: found.isOfValues ? 'values' : 'shape', detail: found.problems.join('; ') };
     const { under, columns } = found;
     const untold = this.#untold.get(number) ?? identityProblem(under, relation, columns);
     if (untold !== undefined) return { reason: 'identity', detail: touchesAll(live.route, untold) };

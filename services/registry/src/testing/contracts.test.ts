@@ -113,13 +113,13 @@ it('judges a change by DDL, by the live table and by a given contract alike, and
   expect(contracts).toMatchObject([{ contract: { version: 1 }, generation: 1n }]);
 });
 
-it('a USING that leaves the type as it is breaks who reads the column, and no stream holds it', async () => {
+it('a USING that leaves the type as it is breaks who reads the column, and its rows are held', async () => {
   const ddl = 'ALTER TABLE clicks ALTER kind TYPE varchar(20) USING upper(kind)';
   expect(await registry.contracts.checkContract({ change: { case: 'ddl', value: ddl } })).toMatchObject({
     judgements: [
       {
         verdict: ContractVerdict.BREAKING,
-        gate: ContractGate.PASS_WITH_NOTE,
+        gate: ContractGate.HOLD,
         changes: [{ kind: 'values_rewritten', column: 'kind', consumers: [{ view: 'a', features: ['a:n'] }] }],
       },
     ],
