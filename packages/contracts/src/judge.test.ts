@@ -187,6 +187,17 @@ describe('judgeChange', () => {
     expect(change?.change).toMatchObject({ kind: 'length_narrowed', before: '20', after: '10' });
   });
 
+  it('says of a wider column when Postgres writes its table anew for it, as rows are held then', () => {
+    const told = (change: (columns: ColumnInit[]) => ColumnInit[]) =>
+      judge(change).changes.map(({ sentence }) => sentence);
+    expect(told(but('user_id', { sourceType: 'bigint', sourceTypeOid: 20 }))[0]).toMatch(
+      /bigint, was integer; .*are held/,
+    );
+    expect(told(but('amount', { precision: 14, scale: 4 }))[0]).toMatch(/14,4, was 10,2; .*are held/);
+    expect(told(but('amount', { precision: 12 }))).toEqual(['column amount has more digits: 12,2, was 10,2.']);
+    expect(told(but('amount', { precision: undefined, scale: undefined }))[0]).toMatch(/without limit, was 10,2\.$/);
+  });
+
   it('a USING cast computes values anew, even to the same type', () => {
     const judgement = judgeChange(contract(), contract(), USAGE, { rewritten: new Set(['amount']) });
     expect(judgement.changes.map(({ change, verdict }) => [change.kind, verdict])).toEqual([

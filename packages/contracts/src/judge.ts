@@ -118,6 +118,17 @@ function judgeUse(change: Change, use: ColumnUse): ConsumerVerdict {
   };
 }
 
+const WRITTEN_ANEW =
+  '; Postgres writes the table anew for it, as for a USING that computes other values: rows of an append source are held until ' +
+  'it is accepted, since nothing tells the two apart';
+
+/** Of another type, or with more digits behind the point; more before it, or no limit any more, change no stored value. */
+function isWrittenAnew(before: string, after: string): boolean {
+  const [was, is] = [before, after].map((digits) => /^\d+(?:,(\d+))?$/.exec(digits));
+  if (was && is) return was[1] !== is[1];
+  return was === null && is === null;
+}
+
 const WORDS: Readonly<Record<ChangeKind, (change: Change) => string>> = {
   added: ({ column, after }) => `column ${column} (${after}) is new`,
   dropped: ({ column, before }) => `column ${column} (${before}) is gone`,
@@ -130,7 +141,8 @@ const WORDS: Readonly<Record<ChangeKind, (change: Change) => string>> = {
   length_widened: ({ column, before, after }) => `column ${column} holds more: ${after}, was ${before}`,
   digits_narrowed: ({ column, before, after }) =>
     `column ${column} has fewer digits: ${after}, was ${before}; values are rounded or refused`,
-  digits_widened: ({ column, before, after }) => `column ${column} has more digits: ${after}, was ${before}`,
+  digits_widened: ({ column, before, after }) =>
+    `column ${column} has more digits: ${after}, was ${before}${isWrittenAnew(before, after) ? WRITTEN_ANEW : ''}`,
   time_zone_changed: ({ column, before, after }) =>
     `column ${column} is ${after}, was ${before}; the same text means another time`,
   null_allowed: ({ column }) => `column ${column} may be null now`,

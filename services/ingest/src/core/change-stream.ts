@@ -10,7 +10,6 @@
  * tell a repetition. The commit's LSN is known from Begin on: records of a transaction of any size go to the log
  * while it is still arriving, and nothing needs to hold it whole (R4). It is sent only after it committed.
  */
-
 import { touchedText } from '@freshet/contracts/touched.ts';
 import { Operation } from '@freshet/gen/freshet/log/v1/log_pb.ts';
 import type { Contract } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
@@ -76,6 +75,8 @@ interface Bound {
   readonly live: LiveRoute;
   /** The contract that the relation keeps, or why it keeps none. Undefined until a row needs it. */
   fit: ContractFit<Route> | Broken | undefined;
+  /** Whether that was asked for rows that may come again. */
+  isAgain?: boolean;
 }
 
 /** Why rows of a relation may not be read. */
@@ -235,7 +236,7 @@ export class ChangeStream {
     return this.#newestLsn;
   }
 
-  /** The newest position of which anything may be in the log: of commits that came here, and of those of adopted routes. */
+  /** The newest position of which anything may be in the log, of adopted routes too. */
   get reachedLsn(): bigint {
     return laterLsn(this.#newestLsn, this.#adoptedLsn);
   }
@@ -316,14 +317,14 @@ export class ChangeStream {
   }
 
   /** The contract of the relation's rows, or why they may not be read. */
-  #bind(live: LiveRoute, relation: Relation, commitLsn: bigint): ContractFit<Route> | Broken {
+  #bind(live: LiveRoute, relation: Relation, commitLsn: bigint, isAgain: boolean): ContractFit<Route> | Broken {
     const moved = movedTable(live, relation);
     if (moved !== undefined) return { reason: 'moved', detail: touchesAll(live.route, moved) };
     const number = live.route.number;
     const floor = must(this.#floors.get(number));
     const oldest = commitLsn >= floor.lsn ? floor.version : 0;
     const candidates = [live.route, ...live.earlier.filter(({ contract }) => contract.version >= oldest)];
-    const values = this.valuesOf(number);
+    const values = isAgain ? [] : this.valuesOf(number);
     const found = findContract(candidates, relation, values);
     const { contract } = 'under' in found ? found.under : live.route;
     const notes = 'problems' in found ? [] : found.notes;
@@ -369,8 +370,11 @@ export class ChangeStream {
       return;
     }
     const row = mapRow(told, live.mapping);
+    // What the catalog tells now is nothing to a row at or before one that passed when it came first: that one was not behind it (F3).
+    const isAgain = this.valuesOf(live.route.number).length > 0 && live.route.decisions.mayKnow(base);
+    if (binding.isAgain !== isAgain) Object.assign(binding, { isAgain, fit: undefined });
     binding.fit ??=
-      unmappable(live, relation) ?? this.#bind(live, mapRow({ relation }, live.mapping).relation, base.major);
+      unmappable(live, relation) ?? this.#bind(live, mapRow({ relation }, live.mapping).relation, base.major, isAgain);
     if ('reason' in binding.fit) {
       this.#hold(live.route, base, told, { ...binding.fit, held: 'table' });
       return;

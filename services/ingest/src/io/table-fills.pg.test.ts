@@ -19,6 +19,7 @@ import {
   changesOf,
   createDatabase,
   define,
+  recordsOf,
   startCapture,
   type TestDatabase,
   temporaryDirectory,
@@ -142,6 +143,31 @@ describe('a mutable source', () => {
     await node.apply(await definitions(SourceMode.MUTABLE));
     await expectSame(log);
     expect(await generationOf(log)).toBe(3);
+  }, 120_000);
+
+  it('C1: has no row of the new values in a generation of the old ones, before any look beside the stream', async () => {
+    const log = createMemoryLog({ partitions: 1, clock: systemClock });
+    const { url } = database;
+    const started = await startCapture({ url, directory: directory.path, log, tableCheckMs: 600_000 });
+    captures.push(started);
+    await started.node.apply(await definitions(SourceMode.MUTABLE));
+    await expectSame(log);
+    await expect.poll(() => started.source.status().phase, patient).toBe(SourceState.STREAMING);
+    await database.sql`UPDATE prices SET amount = amount + 1 WHERE id = 1`;
+    await expectSame(log);
+    await database.sql.begin(async (sql) => {
+      await sql.unsafe(USING);
+      await sql`UPDATE prices SET amount = amount + 1 WHERE id < 5`;
+    });
+    await expectSame(log);
+    const amounts = (await recordsOf(log))
+      .flat()
+      .flatMap(({ kind }) => (kind.case === 'change' && kind.value.generation === 1 ? [valuesOf(kind.value)] : []))
+      .map((values) => Number(values[2]));
+    expect(amounts).toHaveLength(21);
+    expect(Math.max(...amounts)).toBe(20);
+    expect(await generationOf(log)).toBe(2);
+    await expect.poll(() => started.quarantine.count, patient).toBe(0);
   }, 120_000);
 
   it('F2: is not read anew for what leaves values as they are, nor for a column that nobody reads until somebody does', async () => {
