@@ -329,6 +329,30 @@ describe('an append source', () => {
     }
   }, 120_000);
 
+  it('C1: is held where it is partitioned, and looked at while somebody has a partition for himself', async () => {
+    const log = createMemoryLog({ partitions: 1, clock: systemClock });
+    const { sql } = database;
+    await sql.unsafe(`DROP TABLE prices;
+      CREATE TABLE prices (id int8, user_id int8, amount numeric(10, 2)) PARTITION BY RANGE (id);
+      CREATE TABLE prices_1 PARTITION OF prices FOR VALUES FROM (0) TO (50) PARTITION BY RANGE (id);
+      CREATE TABLE prices_11 PARTITION OF prices_1 FOR VALUES FROM (0) TO (50);
+      CREATE TABLE prices_2 PARTITION OF prices FOR VALUES FROM (50) TO (100);
+      INSERT INTO prices SELECT n, n % 3, n FROM generate_series(1, 20) n`);
+    const capturing = await seldom(log);
+    await begun(capturing, log, 'amount');
+    await sql.begin(async (locked) => {
+      await locked`LOCK TABLE prices_11 IN ACCESS EXCLUSIVE MODE`;
+      await sql`INSERT INTO prices_2 VALUES (50, 1, 21)`;
+      await expect.poll(async () => (await amountsOf(log)).length, patient).toBe(21);
+    });
+    await sql.unsafe(USING);
+    await insert(51, 2200);
+    await expect.poll(() => capturing.quarantine.held, patient).toMatchObject([{ reason: 'values', count: 1 }]);
+    await accept(capturing, 2n);
+    await insert(52, 2300);
+    await expect.poll(async () => (await amountsOf(log)).slice(-3), patient).toEqual([21, 2200, 2300]);
+  }, 120_000);
+
   it('tells that values were computed anew, before any row comes', async () => {
     const log = createMemoryLog({ partitions: 1, clock: systemClock });
     const capturing = await capture(log);
