@@ -250,7 +250,7 @@ async function releaseMapped({ quarantine }: Clients): Promise<void> {
 /** What is served is what the database has, and that is what was written. */
 async function expectAsInDatabase(writers: readonly IncidentWriter[]): Promise<void> {
   for (const { change, history } of writers) {
-    const { table, aggregate, readAs } = change;
+    const { table, aggregate, readAs, computedAnew } = change;
     const value =
       readAs === undefined
         ? 'NULL'
@@ -260,10 +260,11 @@ async function expectAsInDatabase(writers: readonly IncidentWriter[]): Promise<v
     const rows = await under.sql.unsafe<{ n: number; value: string | null }[]>(
       `SELECT count(*)::int AS n, ${value}::text AS value FROM ${table} GROUP BY user_id ORDER BY user_id`,
     );
-    const wanted = rows.map((row) => ({
-      n: row.n,
-      value: readAs === undefined ? undefined : row.value === null ? null : textOf(row.value),
-    }));
+    const wanted = rows.map((row, i) => {
+      // The sum over both scales is what was accepted.
+      const inDatabase = computedAnew ? history.get(must(USERS[i]))?.at(-1) : row.value;
+      return { n: row.n, value: readAs === undefined ? undefined : inDatabase === null ? null : textOf(inDatabase) };
+    });
     expect(await read(table), table).toEqual(wanted);
     if (table === COUNTED) expect((await read(countOf(table))).map(({ n }) => n)).toEqual(wanted.map(({ n }) => n));
     expect(

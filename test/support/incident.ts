@@ -30,6 +30,8 @@ export interface Change {
   readonly mode?: 'mutable';
   /** The primary key of a table whose source is mutable and that tells old rows by it; left out: id. */
   readonly mutableBy?: string;
+  /** Rows of before count as they were inserted, and the database has other values of them. */
+  readonly computedAnew?: true;
   /** Rows of before the change have no value of what the view reads after it. */
   readonly startsAnew?: true;
 }
@@ -151,6 +153,20 @@ export const CHANGES: readonly Change[] = [
         verdict: 'breaking',
       }),
     ),
+  ),
+  ...(['int4', 'int8'] as const).map(
+    (type): Change => ({
+      ...plain,
+      table: `rescaled_${type}`,
+      type: 'int4',
+      before: (i) => `${i}`,
+      after: (i) => `${i * 100}`,
+      aggregate: 'sum',
+      ddl: `ALTER TABLE rescaled_${type} ALTER v TYPE ${type} USING v * 100`,
+      held: /values of column v are others/,
+      verdict: 'breaking',
+      computedAnew: true,
+    }),
   ),
   {
     ...plain,

@@ -70,7 +70,7 @@ export function changesBetween(before: Contract, after: Contract, hints: ChangeH
       changes.push(change('renamed', column.name, column.name, now.name, false));
     }
     changes.push(...changesOfColumn(column, now));
-    if (hints.rewritten?.has(now.name) === true)
+    if (hints.rewritten?.has(now.name) === true || now.valuesSinceUs > column.valuesSinceUs)
       changes.push(change('values_rewritten', column.name, column.sourceType, now.sourceType));
   }
   for (const column of come) changes.push(change('added', column.name, '', column.sourceType));

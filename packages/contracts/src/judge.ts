@@ -118,19 +118,31 @@ function judgeUse(change: Change, use: ColumnUse): ConsumerVerdict {
   };
 }
 
+const WRITTEN_ANEW =
+  '; Postgres writes the table anew for it, as for a USING that computes other values: rows of an append source are held until ' +
+  'it is accepted, since nothing tells the two apart';
+
+/** Of another type, or with more digits behind the point; more before it, or no limit any more, change no stored value. */
+function isWrittenAnew(before: string, after: string): boolean {
+  const [was, is] = [before, after].map((digits) => /^\d+(?:,(\d+))?$/.exec(digits));
+  if (was && is) return was[1] !== is[1];
+  return was === null && is === null;
+}
+
 const WORDS: Readonly<Record<ChangeKind, (change: Change) => string>> = {
   added: ({ column, after }) => `column ${column} (${after}) is new`,
   dropped: ({ column, before }) => `column ${column} (${before}) is gone`,
   renamed: ({ column, after }) => `column ${column} is called ${after} now`,
   type_changed: ({ column, before, after }) => `column ${column} is ${after}, was ${before}`,
   values_rewritten: ({ column }) =>
-    `the values of column ${column} are others: computed anew by a USING expression, or of a column made anew; the stream tells of no such row, so that none is held for it`,
+    `the values of column ${column} are others: computed anew by an ALTER TABLE, or of a column made anew`,
   length_narrowed: ({ column, before, after }) =>
     `column ${column} holds less: ${after}, was ${before}; longer values are cut or refused`,
   length_widened: ({ column, before, after }) => `column ${column} holds more: ${after}, was ${before}`,
   digits_narrowed: ({ column, before, after }) =>
     `column ${column} has fewer digits: ${after}, was ${before}; values are rounded or refused`,
-  digits_widened: ({ column, before, after }) => `column ${column} has more digits: ${after}, was ${before}`,
+  digits_widened: ({ column, before, after }) =>
+    `column ${column} has more digits: ${after}, was ${before}${isWrittenAnew(before, after) ? WRITTEN_ANEW : ''}`,
   time_zone_changed: ({ column, before, after }) =>
     `column ${column} is ${after}, was ${before}; the same text means another time`,
   null_allowed: ({ column }) => `column ${column} may be null now`,

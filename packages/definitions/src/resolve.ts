@@ -26,6 +26,7 @@ import { Problems } from './problems.ts';
 import type { ResolveContext } from './resolve/context.ts';
 import {
   contractVersion,
+  keepValuesSince,
   layoutChanges,
   previousContracts,
   promiseChanges,
@@ -130,6 +131,7 @@ function numberContract(
 ): void {
   if (plan.contract === undefined) return;
   const before = previousContracts(plan, previous);
+  keepValuesSince(plan.contract, before);
   plan.contract.version = contractVersion(plan.contract, before);
   const newest = before[0];
   if (newest === undefined) return;

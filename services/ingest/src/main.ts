@@ -54,7 +54,7 @@ import { QuarantineFile } from './io/quarantine-file.ts';
 import { watchQuarantine } from './io/quarantine-watch.ts';
 import { runRetention } from './io/retention.ts';
 import { SourceClaimer } from './io/source-claimer.ts';
-import { describeTables as describeTablesOf } from './io/table-describer.ts';
+import { describeTables as describeTablesOf, type KnownValues } from './io/table-describer.ts';
 import { describeLog } from './rpc/describe-log.ts';
 import { describeTables } from './rpc/describe-tables.ts';
 import { diagnoseSources } from './rpc/diagnose-sources.ts';
@@ -178,6 +178,7 @@ export async function startIngest(
       conditions: conditions.list(),
       kept: keeper.state,
     });
+  const valuesOf: KnownValues = (name, oid) => sources.find((one) => one.name === name)?.valuesOf(oid) ?? [];
   const calls = new CallCounts();
   const server = createGrpcServer({ log: logger, calls })
     .add(QuarantineService, {
@@ -195,7 +196,7 @@ export async function startIngest(
       ),
     })
     .add(IngestService, {
-      describeTables: describeTables((questions, s) => describeTablesOf(databases, questions, s)),
+      describeTables: describeTables((questions, s) => describeTablesOf(databases, questions, s, valuesOf)),
       diagnoseSources: diagnoseSources(({ patienceMs, tables }, s) =>
         diagnoseDatabases(databasesToDiagnose(config, tables), { patienceMs, clock, signal: s }),
       ),

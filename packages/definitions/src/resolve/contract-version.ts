@@ -30,6 +30,20 @@ export function contractVersion(contract: Contract, before: readonly Contract[])
   return isSame ? newest.version : newest.version + 1;
 }
 
+/** What ingest does not tell now, as it does not capture the table or has forgotten, was told before: it stays accepted. */
+export function keepValuesSince(contract: Contract, before: readonly Contract[]): void {
+  const [newest] = before;
+  if (newest === undefined || isOtherTable(newest, contract)) return;
+  const numbered = areNumbered(newest.columns, contract.columns);
+  contract.columns = contract.columns.map((column) => {
+    const was = newest.columns.find((one) =>
+      numbered ? one.columnNumber === column.columnNumber : one.name === column.name,
+    );
+    if (was === undefined || was.valuesSinceUs <= column.valuesSinceUs) return column;
+    return { ...column, valuesSinceUs: was.valuesSinceUs };
+  });
+}
+
 /** A table that was made anew numbers its columns anew: by the numbers of two tables in one version, a column renamed later would be lost. */
 function isOtherTable(a: Contract, b: Contract): boolean {
   const [was, is] = [a.columns[0]?.tableOid ?? 0, b.columns[0]?.tableOid ?? 0];

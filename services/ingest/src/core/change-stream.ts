@@ -10,7 +10,6 @@
  * tell a repetition. The commit's LSN is known from Begin on: records of a transaction of any size go to the log
  * while it is still arriving, and nothing needs to hold it whole (R4). It is sent only after it committed.
  */
-
 import { touchedText } from '@freshet/contracts/touched.ts';
 import { Operation } from '@freshet/gen/freshet/log/v1/log_pb.ts';
 import type { Contract } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
@@ -29,6 +28,7 @@ import { isMutable, type Route, SLOT_LANE, withColumnTypes } from './route.ts';
 import { fitRow, keysOf, type RowBase, routeChange, type StreamRow, truncation } from './route-change.ts';
 import { shownContract } from './shown-contract.ts';
 import { tableName } from './sql.ts';
+import { type ColumnValues, withValuesSince } from './table-fill.ts';
 
 /** A route that is live, with the position from which on the stream is its own. */
 export interface LiveRoute {
@@ -42,6 +42,8 @@ export interface LiveRoute {
   readonly fromLsn: bigint;
   /** What is held of it already; undefined: nothing. */
   readonly hold?: Hold | undefined;
+  /** What is known already of its table's values; later news comes by noteValues(). Left out: nothing. */
+  readonly values?: readonly ColumnValues[] | undefined;
   /** How its table is read under a contract that knows it by other names; undefined: as it is. */
   readonly mapping?: Mapping | undefined;
 }
@@ -73,11 +75,13 @@ interface Bound {
   readonly live: LiveRoute;
   /** The contract that the relation keeps, or why it keeps none. Undefined until a row needs it. */
   fit: ContractFit<Route> | Broken | undefined;
+  /** Whether that was asked for rows that may come again. */
+  isAgain?: boolean;
 }
 
 /** Why rows of a relation may not be read. */
 interface Broken {
-  readonly reason: 'shape' | 'moved' | 'identity';
+  readonly reason: 'shape' | 'values' | 'moved' | 'identity';
   readonly detail: string;
 }
 
@@ -94,6 +98,7 @@ export class ChangeStream {
   readonly #floors: Map<number, ContractFloor>;
   readonly #holds = new Map<number, Hold>();
   readonly #untold = new Map<number, string>();
+  readonly #values = new Map<number, readonly ColumnValues[]>();
   readonly #leaves = new LeafIdentities();
   readonly #holes = new Map<number, Set<string>>();
   #hasNewHoles = false;
@@ -115,7 +120,7 @@ export class ChangeStream {
   constructor(routes: readonly LiveRoute[]) {
     this.#routes = routes;
     this.#floors = new Map(routes.map(({ route, floor }) => [route.number, floor]));
-    this.#seedHolds(routes);
+    this.#seed(routes);
   }
 
   /** What is held of a route now; undefined: nothing. */
@@ -148,6 +153,18 @@ export class ChangeStream {
     this.#judgeAnew(route);
   }
 
+  /** What was computed anew in the route's table: its rows are held from the next on, until a contract knows it. */
+  noteValues(route: number, values: readonly ColumnValues[]): void {
+    if (JSON.stringify(this.valuesOf(route)) === JSON.stringify(values)) return;
+    this.#values.set(route, values);
+    this.#judgeAnew(route);
+  }
+
+  /** What is known to be computed anew in the route's table. */
+  valuesOf(route: number): readonly ColumnValues[] {
+    return this.#values.get(route) ?? [];
+  }
+
   /** As letFlow, with another mapping. */
   remap(route: number, mapping: Mapping | undefined): void {
     const change = (live: LiveRoute): LiveRoute => (live.route.number === route ? { ...live, mapping } : live);
@@ -171,15 +188,19 @@ export class ChangeStream {
       this.#floors.delete(number);
       this.#holds.delete(number);
       this.#holes.delete(number);
+      this.#values.delete(number);
     }
     for (const { relation, bound } of this.#relations.values()) {
       bound.splice(0, bound.length, ...bindingsOf(this.#routes, relation));
     }
   }
 
-  #seedHolds(routes: readonly LiveRoute[]): void {
-    // Ours: theirs tells what is durable.
-    for (const { route, hold } of routes) if (hold !== undefined) this.#holds.set(route.number, new Hold(hold));
+  #seed(routes: readonly LiveRoute[]): void {
+    for (const { route, hold, values = [] } of routes) {
+      // Ours: theirs tells what is durable.
+      if (hold !== undefined) this.#holds.set(route.number, new Hold(hold));
+      this.#values.set(route.number, values);
+    }
   }
 
   /** By route, the newest contract that rows had; to be saved with a position no later than the last message taken. */
@@ -215,7 +236,7 @@ export class ChangeStream {
     return this.#newestLsn;
   }
 
-  /** The newest position of which anything may be in the log: of commits that came here, and of those of adopted routes. */
+  /** The newest position of which anything may be in the log, of adopted routes too. */
   get reachedLsn(): bigint {
     return laterLsn(this.#newestLsn, this.#adoptedLsn);
   }
@@ -236,7 +257,7 @@ export class ChangeStream {
     for (const { route, floor } of routes) this.#floors.set(route.number, floor);
     // What was found of a life before says nothing of this one.
     for (const { route } of routes) this.#untold.delete(route.number);
-    this.#seedHolds(routes);
+    this.#seed(routes);
     // A relation is described once a stream: those that came are bound anew, and what was bound stays as it is.
     for (const { relation, bound } of this.#relations.values()) bound.push(...bindingsOf(routes, relation));
     return true;
@@ -296,20 +317,23 @@ export class ChangeStream {
   }
 
   /** The contract of the relation's rows, or why they may not be read. */
-  #bind(live: LiveRoute, relation: Relation, commitLsn: bigint): ContractFit<Route> | Broken {
+  #bind(live: LiveRoute, relation: Relation, commitLsn: bigint, isAgain: boolean): ContractFit<Route> | Broken {
     const moved = movedTable(live, relation);
     if (moved !== undefined) return { reason: 'moved', detail: touchesAll(live.route, moved) };
     const number = live.route.number;
     const floor = must(this.#floors.get(number));
     const oldest = commitLsn >= floor.lsn ? floor.version : 0;
     const candidates = [live.route, ...live.earlier.filter(({ contract }) => contract.version >= oldest)];
-    const found = findContract(candidates, relation);
+    const values = isAgain ? [] : this.valuesOf(number);
+    const found = findContract(candidates, relation, values);
     const { contract } = 'under' in found ? found.under : live.route;
     const notes = 'problems' in found ? [] : found.notes;
+    const known = 'under' in found || isMutable(live.route) ? contract : withValuesSince(contract, values);
     // Under a mapping the relation has the contract's names: the table's own were shown before it was given.
     if (live.mapping === undefined && this.#shown.length < SHOWN_MAX)
-      this.#shown.push({ route: number, contract: shownContract(contract, relation), lsn: commitLsn, notes });
-    if ('problems' in found) return { reason: 'shape', detail: found.problems.join('; ') };
+      this.#shown.push({ route: number, contract: shownContract(known, relation), lsn: commitLsn, notes });
+    if ('problems' in found)
+      return { reason: found.isOfValues ? 'values' : 'shape', detail: found.problems.join('; ') };
     const { under, columns } = found;
     const untold = this.#untold.get(number) ?? identityProblem(under, relation, columns);
     if (untold !== undefined) return { reason: 'identity', detail: touchesAll(live.route, untold) };
@@ -346,8 +370,11 @@ export class ChangeStream {
       return;
     }
     const row = mapRow(told, live.mapping);
+    // What the catalog tells now is nothing to a row at or before one that passed when it came first: that one was not behind it (F3).
+    const isAgain = this.valuesOf(live.route.number).length > 0 && live.route.decisions.mayKnow(base);
+    if (binding.isAgain !== isAgain) Object.assign(binding, { isAgain, fit: undefined });
     binding.fit ??=
-      unmappable(live, relation) ?? this.#bind(live, mapRow({ relation }, live.mapping).relation, base.major);
+      unmappable(live, relation) ?? this.#bind(live, mapRow({ relation }, live.mapping).relation, base.major, isAgain);
     if ('reason' in binding.fit) {
       this.#hold(live.route, base, told, { ...binding.fit, held: 'table' });
       return;

@@ -14,6 +14,7 @@ import { FreshetError } from '@freshet/kit/errors.ts';
 import type { Relation } from './pgoutput/messages.ts';
 import { fitShape, type Readers } from './shape-gate.ts';
 import { tableName } from './sql.ts';
+import { type ColumnValues, unaccepted } from './table-fill.ts';
 import { typeLimits } from './types/type-limits.ts';
 import { type CatalogType, valueTypeOf } from './types/type-table.ts';
 
@@ -142,23 +143,36 @@ export interface Promised extends Readers {
   readonly policy?: ChangePolicy | undefined;
 }
 
+/** Why a relation keeps none of the contracts. */
+export interface ContractMisfit {
+  /** What of the newest is broken, one sentence a column. */
+  readonly problems: readonly string[];
+  /** Whether that is nothing but values that were computed anew. */
+  readonly isOfValues: boolean;
+}
+
 /**
  * The contract that the relation keeps, of candidates that come newest first: one whose types it has exactly, else the first
  * under whose policy it passes. Columns that a contract does not know are passed over. When there is none, what of the
- * newest is broken.
+ * newest is broken. `values`: what was computed anew in the table: once the newest contract knows it, rows of before it and
+ * of since pass under whichever contract they keep.
  */
 export function findContract<T extends Promised>(
   candidates: readonly T[],
   relation: Relation,
-): ContractFit<T> | { readonly problems: readonly string[] } {
+  values: readonly ColumnValues[] = [],
+): ContractFit<T> | ContractMisfit {
+  const newest = must(candidates[0], 'a relation without a contract to keep');
+  const unknown = unaccepted(newest.contract, values, newest.read);
   const fits = candidates.map((under) => {
-    return { under, ...fitShape(under.contract, relation, under.policy ?? ChangePolicy.EVOLVE, under) };
+    return { under, ...fitShape(under.contract, relation, under.policy ?? ChangePolicy.EVOLVE, under, unknown) };
   });
   const found =
     fits.find(({ exact, problems }) => exact && problems.length === 0) ??
     fits.find(({ problems }) => problems.length === 0);
   if (found !== undefined) return { under: found.under, columns: found.columns, notes: found.notes };
-  return { problems: must(fits[0], 'a relation without a contract to keep').problems };
+  const { problems, isOfValues } = must(fits[0]);
+  return { problems, isOfValues };
 }
 
 /** As findContract. Throws CONTRACT_BROKEN, naming every column of the newest that is gone or is read as another type now. */

@@ -95,7 +95,7 @@ function isBefore(a: HeldPlace, b: HeldPlace): boolean {
 /** Reasons that break the contract, rather than being a row that nobody can take. */
 const BREAKING: ReadonlySet<QuarantineReason> = new Set(['null_value', 'unknown_label', 'rule']);
 /** Reasons that are of the table, whatever its rows are. */
-const OF_TABLE: ReadonlySet<QuarantineReason> = new Set(['shape', 'moved', 'identity']);
+const OF_TABLE: ReadonlySet<QuarantineReason> = new Set(['shape', 'values', 'moved', 'identity']);
 
 /** What a row holds that cannot be taken for the reason; undefined: only itself. */
 export function scopeOf(route: Route, reason: QuarantineReason, keys: readonly string[]): 'table' | 'key' | undefined {

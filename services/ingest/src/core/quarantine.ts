@@ -21,6 +21,8 @@ export type QuarantineReason =
   | 'too_large'
   /** The table has a shape that breaks the contract. */
   | 'shape'
+  /** Values of a column that is read were computed anew in the table: rows since, and those of before, mean other things. */
+  | 'values'
   /** The rows come by another name, or from another table of the name. */
   | 'moved'
   /** The table tells its rows apart otherwise now, or does not: which row it is about is not known. */

@@ -13,6 +13,7 @@ import type { QuarantineEntry, QuarantineReason } from './quarantine.ts';
 import { identityProblem, untoldRow } from './relation-identity.ts';
 import { type Route, withColumnTypes } from './route.ts';
 import { fitRow, routeChange, truncation } from './route-change.ts';
+import type { ColumnValues } from './table-fill.ts';
 
 /** The lane of releases. */
 export const RELEASE_LANE = 3;
@@ -33,11 +34,13 @@ export function releaseEntry(
   options: {
     readonly lane: number;
     readonly nowUs: number;
+    /** What was computed anew in the table, as far as is known now. */
+    readonly values: readonly ColumnValues[];
     readonly unchanged: (route: Route, column: number) => null | undefined;
     readonly batch: Batch;
   },
 ): Blocked | undefined {
-  const { lane, nowUs, unchanged, batch } = options;
+  const { lane, nowUs, values, unchanged, batch } = options;
   const told = rowOfEntry(entry);
   if (told === undefined) return { reason: entry.reason, detail: 'it is no row that was held' };
   const names = told.relation.columns.map(({ name }) => name);
@@ -54,8 +57,8 @@ export function releaseEntry(
     for (let partition = 0; partition < live.route.partitions; partition++) batch.addRecord(partition, record);
     return undefined;
   }
-  const found = findContract([live.route, ...live.earlier], relation);
-  if ('problems' in found) return { reason: 'shape', detail: found.problems.join('; ') };
+  const found = findContract([live.route, ...live.earlier], relation, values);
+  if ('problems' in found) return { reason: found.isOfValues ? 'values' : 'shape', detail: found.problems.join('; ') };
   const { columns } = found;
   const untold = identityProblem(found.under, relation, columns) ?? untoldRow(found.under, row, columns);
   if (untold !== undefined) return { reason: 'identity', detail: untold };

@@ -19,6 +19,7 @@ import { Acknowledger } from './acknowledger.ts';
 import type { BatchTaker } from './append-pipeline.ts';
 import type { ChangeStream } from './change-stream.ts';
 import { earlierLsn, laterLsn } from './lsn.ts';
+import type { Relation } from './pgoutput/messages.ts';
 import type { ReplicationStream, StreamMessage } from './source-database.ts';
 
 /** A batch goes to the log when nothing more has come, or when it is this large, in bytes of memory. */
@@ -45,6 +46,11 @@ export interface ReplicationOptions {
   readonly isDone?: (() => boolean) | undefined;
   /** Waited for before more is read. */
   readonly gate?: (() => Promise<void> | undefined) | undefined;
+  /**
+   * Asked of each description of a table, with the number of the read that brought it, and waited for before rows behind it are
+   * taken; undefined: nothing.
+   */
+  readonly described?: ((relation: Relation, read: number) => Promise<void> | undefined) | undefined;
   /** Told why positions cannot be saved now, and undefined when they can again. */
   readonly onUnsaved?: ((why: FreshetError | undefined) => void) | undefined;
   readonly clock: Clock;
@@ -65,6 +71,7 @@ export class Replication {
   #acknowledgedLsn: bigint;
   #serverLsn = 0n;
   #unsaved = false;
+  #reads = 0;
   /** Since when the server is silent; undefined while we do not listen. */
   #silentSinceUs: number | undefined;
 
@@ -113,6 +120,7 @@ export class Replication {
       this.#silentSinceUs = clock.monotonicUs();
       const messages = await connection.read(signal);
       this.#silentSinceUs = undefined;
+      this.#reads += 1;
       const nowUs = clock.nowUs();
       for (const message of messages) {
         if (message.kind === 'change') await this.#take(message, nowUs);
@@ -134,9 +142,18 @@ export class Replication {
     stream.handle(message, nowUs);
     // Before what lacks them is in the log: whoever reads these columns later must know.
     if (stream.takeNewHoles()) await this.#options.save(this.#acknowledgedLsn);
+    if (message.kind === 'relation') await this.#described(message.relation);
     if (stream.pendingBytes < BATCH_BYTES) return;
     this.#flush();
     await pipeline.room(signal);
+  }
+
+  /** Rows of before need not wait for what is to be known of those behind it. */
+  async #described(relation: Relation): Promise<void> {
+    const known = this.#options.described?.(relation, this.#reads);
+    if (known === undefined) return;
+    this.#flush();
+    await known;
   }
 
   #keepalive({ serverLsn, replyWanted }: StreamMessage & { kind: 'keepalive' }): void {

@@ -118,7 +118,7 @@ it('C1: with hold: key, holds its key only, and releases it in order under rules
   const again = new ChangeStream([{ ...liveOf(HoldScope.KEY, [POSITIVE]), hold: stream.holdOf(1) }]);
   expect(told(feed(again, ROWS))).toEqual(['2/1 1', '2/4 3', '2/5 null']);
 
-  const settings = { lane: RELEASE_LANE, nowUs: NOW_US, unchanged: () => undefined, batch: new Batch() };
+  const settings = { lane: RELEASE_LANE, nowUs: NOW_US, values: [], unchanged: () => undefined, batch: new Batch() };
   const release = (live: LiveRoute) => batch.quarantine.map((entry) => releaseEntry(live, entry, settings)?.reason);
   expect(release(liveOf(HoldScope.KEY, [POSITIVE]))[0]).toBe('rule');
   settings.batch = new Batch();
@@ -143,7 +143,7 @@ it('asks a null rate of the newest rows, and not of a row that is released', () 
   ]);
   expect(told(batch)).toEqual(['2/1 null', '2/3 1']);
   expect(held(batch)[0]).toMatch(/^2 rule key rule there: column amount is null in 100\.0 % /);
-  const settings = { lane: RELEASE_LANE, nowUs: NOW_US, unchanged: () => undefined, batch: new Batch() };
+  const settings = { lane: RELEASE_LANE, nowUs: NOW_US, values: [], unchanged: () => undefined, batch: new Batch() };
   expect(batch.quarantine.map((entry) => releaseEntry(live, entry, settings))).toEqual([undefined]);
 });
 

@@ -5,7 +5,7 @@
  * Owns what the stream adds: whoever nobody names reads everything (a route without a view, a column that only tells rows
  * apart), and a column of which rows of the shape have nothing that could be read, which passes only where nobody reads it: it
  * has no value then. The rules are those of the gate before a change (packages/contracts, docs/contracts.md). Keys are not
- * judged here (relation-identity.ts). What the stream does not tell, labels and nulls, is seen row by row (route.ts). Pure.
+ * judged here (relation-identity.ts), nor what values a table has (table-fill.ts). What the stream does not tell, labels and nulls, is seen row by row (route.ts). Pure.
  */
 import { type ChangeKind, changesBetween } from '@freshet/contracts/change.ts';
 import { gateVerdict } from '@freshet/contracts/gate.ts';
@@ -15,6 +15,7 @@ import type { ColumnUse, Consumer, SourceUsage } from '@freshet/contracts/usage.
 import { ChangePolicy, type Contract } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import type { Relation } from './pgoutput/messages.ts';
 import { isSameType, shownContract } from './shown-contract.ts';
+import { type ColumnValues, unaccepted, withValuesSince } from './table-fill.ts';
 import { sameType } from './types/type-table.ts';
 
 /** How a relation stands to a contract. */
@@ -23,6 +24,8 @@ export interface ShapeFit {
   readonly columns: readonly number[];
   /** What breaks and whom, one sentence a column. */
   readonly problems: readonly string[];
+  /** Whether all that breaks is values that were computed anew: the shape is the contract's, or passes for it. */
+  readonly isOfValues: boolean;
   /** What passes and is told, one sentence a change. */
   readonly notes: readonly string[];
   /** Whether every type is exactly the contract's. */
@@ -40,8 +43,17 @@ export interface Readers {
 const OF_IDENTITY: ReadonlySet<ChangeKind> = new Set(['primary_key_changed', 'replica_identity_changed']);
 const UNNAMED: Consumer = { view: '', features: [], services: [], owners: [] };
 
-/** Judges the relation by the policy. */
-export function fitShape(contract: Contract, relation: Relation, policy: ChangePolicy, readers: Readers): ShapeFit {
+/**
+ * Judges the relation by the policy. `values`: columns whose values were computed anew, which the contract in force does not know:
+ * the stream shows nothing of it.
+ */
+export function fitShape(
+  contract: Contract,
+  relation: Relation,
+  policy: ChangePolicy,
+  readers: Readers,
+  values: readonly ColumnValues[] = [],
+): ShapeFit {
   const others = replacedColumns(contract, relation);
   const byName = new Map(
     relation.columns.flatMap((column, index) =>
@@ -49,12 +61,13 @@ export function fitShape(contract: Contract, relation: Relation, policy: ChangeP
     ),
   );
   const found = contract.columns.map(({ name }) => byName.get(name)?.index ?? -1);
-  const exact = contract.columns.every((wanted) => {
+  const isExactType = contract.columns.every((wanted) => {
     const now = byName.get(wanted.name);
     return now !== undefined && isSameType(wanted, now.column);
   });
-  if (exact) return { columns: found, problems: [], notes: [], exact };
-  const shown = shownContract(contract, relation);
+  const exact = isExactType && unaccepted(contract, values).length === 0;
+  if (exact) return { columns: found, problems: [], isOfValues: false, notes: [], exact };
+  const shown = shownContract(withValuesSince(contract, values), relation);
   shown.columns = shown.columns.filter(({ name }) => !others.has(name));
   const changes = changesBetween(contract, shown).filter(({ kind }) => !OF_IDENTITY.has(kind));
   const judged = judgeChanges(contract.source, changes, usageOfAll(contract, readers));
@@ -62,12 +75,15 @@ export function fitShape(contract: Contract, relation: Relation, policy: ChangeP
   const columns = found.map((index, i) => (unreadable.has(contract.columns[i]?.name ?? '') ? -1 : index));
   const problems: string[] = [];
   const notes: string[] = [];
+  let isOfValues = true;
   for (const one of judged.changes) {
     const verdict = gateVerdict({ ...judged, changes: [one] }, policy);
-    if (verdict === 'hold') problems.push(problemOf(one, policy));
-    else if (verdict === 'pass_with_note') notes.push(sentenceOf(one));
+    if (verdict === 'hold') {
+      problems.push(problemOf(one, policy));
+      isOfValues &&= one.change.kind === 'values_rewritten';
+    } else if (verdict === 'pass_with_note') notes.push(sentenceOf(one));
   }
-  return { columns, problems, notes, exact };
+  return { columns, problems, isOfValues: isOfValues && problems.length > 0, notes, exact };
 }
 
 /**

@@ -85,6 +85,7 @@ function shownColumn(known: Column | undefined, found: RelationColumn): Column {
     sourceTypeModifier: modifier,
     tableOid: known?.tableOid ?? 0,
     columnNumber: known?.columnNumber ?? 0,
+    valuesSinceUs: known?.valuesSinceUs ?? 0n,
   });
 }
 

@@ -24,7 +24,7 @@ import { checkOwnSlot, lostHistory } from './lost-history.ts';
 import { earlierLsn, laterLsn } from './lsn.ts';
 import { NO_SHAPE, type RowShape } from './row-shape.ts';
 import { tableName } from './sql.ts';
-import type { TableFill } from './table-fill.ts';
+import type { ColumnValues, TableFill } from './table-fill.ts';
 import type { TableParts } from './table-parts.ts';
 
 export interface RouteState {
@@ -49,8 +49,8 @@ export interface RouteState {
   readonly parts?: TableParts | undefined;
   /** Why rows went or came with partitions untold, so that it is to begin anew; undefined: none did. */
   readonly torn?: string | undefined;
-  /** Of an append source: the newest computing anew of columns in the table; undefined: none that is known. */
-  readonly rewritten?: { readonly atUs: number; readonly columns: readonly string[] } | undefined;
+  /** Of an append source: the columns that were computed anew in the table since the route began; undefined: none that is known. */
+  readonly values?: readonly ColumnValues[] | undefined;
   /** Held rows up to this place were released or discarded, and are in the quarantine only until it is rewritten. */
   readonly released?: { readonly major: string; readonly minor: number } | undefined;
   /** The lane of releases of held rows; undefined: there was none. */

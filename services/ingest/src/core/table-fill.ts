@@ -10,6 +10,7 @@
  * reason, are values taken for computed anew that were not: once, and a table is read anew that need not have been. A rewrite
  * of the column never goes without both. Pure: judges facts that were looked up.
  */
+import type { Column, Contract } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import type { CatalogTable } from './contract.ts';
 import type { Relation } from './pgoutput/messages.ts';
 
@@ -21,13 +22,73 @@ export interface TableFill {
   readonly columns: readonly (readonly [number: number, name: string, version: string])[];
 }
 
-/** The columns, by their names now, whose values were computed anew between two looks. */
-export function rewrittenColumns(was: TableFill, now: TableFill): string[] {
+/** A column whose values were computed anew in the table since its rows were captured. Kept in the source's state as JSON. */
+export interface ColumnValues {
+  /** pg_attribute.attnum; 0: known by its name alone. */
+  readonly number: number;
+  /** As it was called then. */
+  readonly name: string;
+  /** When it was seen, microseconds since the Unix epoch; of two times of one column the later one is the greater. */
+  readonly sinceUs: number;
+}
+
+/** Of a mutable source, whose rows are read anew for it: no contract takes them for rows of the generation that is. */
+export const NEVER_ACCEPTED_US = Number.MAX_SAFE_INTEGER;
+
+/** What is known once columns are found computed anew: each of them the newest time only. */
+export function withValues(
+  known: readonly ColumnValues[],
+  found: readonly Pick<ColumnValues, 'number' | 'name'>[],
+  nowUs: number,
+): ColumnValues[] {
+  const numbers = new Set(found.map(({ number }) => number));
+  const after = Math.max(nowUs, ...known.map(({ sinceUs }) => sinceUs + 1));
+  return [
+    ...known.filter(({ number }) => !numbers.has(number)),
+    ...found.map(({ number, name }) => ({ number, name, sinceUs: after })),
+  ];
+}
+
+/**
+ * Those that a contract does not know to be computed anew, so that rows since are not read by it. `read`: the columns that
+ * somebody reads, of which alone it matters; undefined: all.
+ */
+export function unaccepted(
+  contract: Contract,
+  values: readonly ColumnValues[],
+  read?: ReadonlySet<string>,
+): readonly ColumnValues[] {
+  return values.filter((one) =>
+    contract.columns.some((column) => isOf(one, column) && !isKnown(column, one) && read?.has(column.name) !== false),
+  );
+}
+
+/** The contract as it would be if it knew. */
+export function withValuesSince(contract: Contract, values: readonly ColumnValues[]): Contract {
+  const newer = unaccepted(contract, values);
+  if (newer.length === 0) return contract;
+  const columns = contract.columns.map((column) => {
+    const found = newer.filter((one) => isOf(one, column) && !isKnown(column, one)).map(({ sinceUs }) => sinceUs);
+    return found.length === 0 ? column : { ...column, valuesSinceUs: BigInt(Math.max(...found)) };
+  });
+  return { ...contract, columns };
+}
+
+function isOf({ number, name }: ColumnValues, column: Column): boolean {
+  return number === 0 || column.columnNumber === 0 ? column.name === name : column.columnNumber === number;
+}
+
+function isKnown({ valuesSinceUs }: Column, { sinceUs }: ColumnValues): boolean {
+  return valuesSinceUs >= BigInt(sinceUs);
+}
+
+/** The columns, as they are called now, whose values were computed anew between two looks. */
+export function rewrittenColumns(was: TableFill, now: TableFill): Pick<ColumnValues, 'number' | 'name'>[] {
   if (was.file === now.file) return [];
   const versions = new Map(was.columns.map(([number, , version]) => [number, version]));
   return now.columns.flatMap(([number, name, version]) => {
     const before = versions.get(number);
-    return before === undefined || before === version ? [] : [name];
+    return before === undefined || before === version ? [] : [{ number, name }];
   });
 }
 

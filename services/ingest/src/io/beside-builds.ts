@@ -45,8 +45,10 @@ import {
   withHoles,
   withRoutes,
 } from '../core/source-state.ts';
+import { FillGate } from './fill-gate.ts';
 import { readersCaughtUp } from './reader-pace.ts';
 import { type Stage, type StageStore, stageFacts } from './snapshot-stage.ts';
+import type { Wanted } from './source-parts.ts';
 import type { SourceSnapshots } from './source-snapshots.ts';
 import type { SourceStore } from './source-store.ts';
 
@@ -112,6 +114,8 @@ export interface BesideBuildsOptions {
   /** Those who read the log; rows of a build come to it no faster than they take them. */
   readonly readers?: LogReaders | undefined;
   readonly work: BuildWork;
+  /** Told that a route is to begin anew. */
+  readonly onAnew: () => void;
   /** Told what a build fails of, and undefined when it goes on. */
   readonly onProblem: (why: FreshetError | undefined) => void;
   readonly clock: Clock;
@@ -299,19 +303,22 @@ export class BesideBuilds {
 
   /** Brings the commits since the snapshot, until the live stream has the routes. */
   async #catchUp({ name, fromLsn }: Stage, states: readonly RouteState[], signal: AbortSignal): Promise<void> {
-    const { database, slotName, store, live, clock } = this.#options;
+    const { database, slotName, store, live, onAnew, clock } = this.#options;
     const connection = await database.openCopy(slotName, signal);
     let open: (() => void) | undefined;
     try {
       const routes = await this.#work.routesOf(states);
       const stream = new ChangeStream(routes);
       const patience = new CatchUpPatience();
+      const wanted = (): Pick<Wanted, 'routes' | 'definitions'> => ({ ...this.#work, routes: this.#work.wanted });
+      const fills = new FillGate({ database, store, stream, wanted, onAnew, clock, signal });
       const replication = new Replication({
         connection,
         stream,
         pipeline: this.#paced,
         acknowledgedLsn: fromLsn,
         save: () => store.update((state) => withHoles(withFloors(state, stream.floors), stream.holes)),
+        described: (relation, read) => fills.described(relation, read),
         isDone: () => {
           // What is half here would come twice.
           if (stream.inTransaction) return false;
@@ -377,9 +384,9 @@ function handedAt(
   { route, floor }: LiveRoute,
   stream: ChangeStream,
   fromLsn: bigint,
-): Pick<LiveRoute, 'floor' | 'fromLsn' | 'hold'> {
-  const hold = stream.holdOf(route.number);
-  return { fromLsn, floor: stream.floors.get(route.number) ?? floor, hold };
+): Pick<LiveRoute, 'floor' | 'fromLsn' | 'hold' | 'values'> {
+  const [hold, values] = [stream.holdOf(route.number), stream.valuesOf(route.number)];
+  return { fromLsn, floor: stream.floors.get(route.number) ?? floor, hold, values };
 }
 
 function unreachable(cause: unknown, place: string): FreshetError {

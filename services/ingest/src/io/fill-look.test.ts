@@ -1,32 +1,39 @@
 /**
- * Goal: whoever is told of values that were computed anew is told of all of them, each once, for a day; and what is found while
- * nothing can be saved is found again, and ends no stream.
- * Method: a state in which that was found of three routes over two tables; a store that refuses, as a full disk has it do.
+ * Goal: whoever is told of values that were computed anew is told of all of them, each once, for a day; what is found while
+ * nothing can be saved is found again, and ends no stream unless rows wait for it; and of two looks only one is remembered.
+ * Method: a state in which that was found of three routes over two tables; a store that refuses, as a full disk has it do; a
+ * state that another look changes meanwhile.
  */
 import { create } from '@bufbuild/protobuf';
-import { DefinitionSetSchema, RoutePlanSchema } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
+import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import { RoutePlanSchema } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
 import { expect, it } from 'vitest';
+import type { ChangeStream } from '../core/change-stream.ts';
 import { EMPTY_STATE, type RouteState, type SourceState } from '../core/source-state.ts';
-import { ScriptedDatabase } from '../testing/scripted-database.ts';
-import { lookAtFills } from './fill-look.ts';
+import type { ColumnValues, TableFill } from '../core/table-fill.ts';
+import { lookAtFills, valuesNotice } from './fill-look.ts';
 
 const DAY_US = 86_400_000_000;
 const FOUND_US = 5 * DAY_US;
 
 function routeOf(route: number, atUs: number, columns: readonly string[]): RouteState {
   const about = { generation: 1, phase: 'live', fromLsn: 0n, stage: '', tableOid: 7, contractVersion: 1 } as const;
-  return { ...about, route, contractLsn: 0n, rewritten: { atUs, columns } };
+  return {
+    ...about,
+    route,
+    contractLsn: 0n,
+    values: columns.map((name, i) => ({ number: i + 1, name, sinceUs: atUs })),
+  };
 }
 
-it('tells of every table whose values were computed anew, once each, for a day', async () => {
+it('tells of every table whose values were computed anew, once each, for a day', () => {
   const routes = ['prices', 'prices', 'fees'].map((table, i) =>
     create(RoutePlanSchema, {
       route: i + 1,
       source: { origin: { case: 'postgres', value: { database: 'shop', schema: 'public', table } } },
     }),
   );
-  const definitions = create(DefinitionSetSchema, { routes });
   const state: SourceState = {
     ...EMPTY_STATE,
     routes: [
@@ -36,46 +43,67 @@ it('tells of every table whose values were computed anew, once each, for a day',
     ],
   };
   const store = { state, update: () => Promise.reject(new Error('nothing is news')) };
-  const database = new ScriptedDatabase({ name: 'shop', nowUs: () => FOUND_US, random: () => 0 });
-  const toldAt = (nowUs: number): Promise<string | undefined> =>
-    database.look(new AbortController().signal, async (session) => {
-      const wanted = { definitions, contracts: new Map(), routes };
-      return (await lookAtFills(wanted, { session, store, nowUs }))?.message;
-    });
-  expect(await toldAt(FOUND_US + DAY_US)).toMatch(
+  const toldAt = (nowUs: number): string | undefined => valuesNotice({ routes }, { store, nowUs })?.message;
+  expect(toldAt(FOUND_US + DAY_US)).toMatch(
     /^values of public\.prices \(amount\), public\.fees \(share, least\) were computed anew/,
   );
-  expect(await toldAt(FOUND_US + DAY_US + 1)).toMatch(/^values of public\.fees \(share, least\) were computed anew/);
-  expect(await toldAt(FOUND_US + 2 * DAY_US)).toBeUndefined();
+  expect(toldAt(FOUND_US + DAY_US + 1)).toMatch(/^values of public\.fees \(share, least\) were computed anew/);
+  expect(toldAt(FOUND_US + 2 * DAY_US)).toBeUndefined();
 });
 
-it('leaves what it finds while nothing can be saved to the next look', async () => {
-  const source = {
-    origin: { case: 'postgres', value: { database: 'shop', schema: 'public', table: 'prices' } },
-  } as const;
-  const routes = [create(RoutePlanSchema, { route: 1, source })];
-  let state: SourceState = { ...EMPTY_STATE, routes: [routeOf(1, FOUND_US, ['amount'])] };
-  let isFull = true;
+const source = {
+  ...{ name: 'prices', mode: SourceMode.APPEND },
+  origin: { case: 'postgres', value: { database: 'shop', schema: 'public', table: 'prices' } },
+} as const;
+const routes = [create(RoutePlanSchema, { route: 1, source })];
+const filled = (file: string): TableFill => ({ file, columns: [[1, 'amount', `a${file}`]] });
+
+/** A route of a table whose filling was seen, with a store that may refuse. */
+function world() {
+  const told: (readonly ColumnValues[])[] = [];
+  const stream = {
+    routes: [{ route: { number: 1, generation: 1 } }] as unknown as ChangeStream['routes'],
+    noteValues: (_route: number, values: readonly ColumnValues[]): void => void told.push(values),
+  };
   const store = {
-    get state() {
-      return state;
-    },
+    state: { ...EMPTY_STATE, routes: [{ ...routeOf(1, 0, []), fill: filled('1') }] } as SourceState,
+    isFull: false,
     update: async (change: (state: SourceState) => SourceState): Promise<void> => {
-      if (isFull) throw new FreshetError('DISK_FULL', 'no space left');
-      state = change(state);
+      if (store.isFull) throw new FreshetError('DISK_FULL', 'no space left');
+      store.state = change(store.state);
     },
   };
-  const fill = { file: '1', columns: [[1, 'amount', '5']] } as const;
-  const database = new ScriptedDatabase({ name: 'shop', nowUs: () => FOUND_US, random: () => 0 });
-  const look = (): Promise<FreshetError | undefined> =>
-    database.look(new AbortController().signal, (of) => {
-      const session = { ...of, fills: () => Promise.resolve(new Map([[7, fill]])) };
-      const wanted = { definitions: create(DefinitionSetSchema, { routes }), contracts: new Map(), routes };
-      return lookAtFills(wanted, { session, store, nowUs: FOUND_US });
-    });
-  expect((await look())?.message).toContain('public.prices (amount)');
-  expect(state.routes[0]?.fill).toBeUndefined();
-  isFull = false;
-  await look();
-  expect(state.routes[0]?.fill).toEqual(fill);
+  const look = (file: string, mustSave = false): Promise<boolean> => {
+    const fills = new Map([[7, filled(file)]]);
+    const keeps = () => Promise.resolve(true);
+    return lookAtFills({ routes }, { fills, keeps, store, stream, nowUs: FOUND_US, mustSave });
+  };
+  return { store, look, told };
+}
+
+it('leaves what it finds while nothing can be saved to the next look, unless rows wait for it', async () => {
+  const { store, look, told } = world();
+  store.isFull = true;
+  expect(await look('2')).toBe(false);
+  await expect(look('2', true)).rejects.toMatchObject({ code: 'DISK_FULL' });
+  expect([store.state.routes[0]?.fill, told]).toEqual([filled('1'), []]);
+  store.isFull = false;
+  expect(await look('2')).toBe(true);
+  const values = [{ number: 1, name: 'amount', sinceUs: FOUND_US }];
+  expect(store.state.routes[0]).toMatchObject({ fill: filled('2'), values });
+  expect(told).toEqual([values]);
+});
+
+it('remembers one of two looks that found something, and says so to the other', async () => {
+  const { store, look } = world();
+  const { update } = store;
+  store.update = async (change) => {
+    store.update = update;
+    await look('3');
+    await update(change);
+  };
+  expect(await look('2')).toBe(false);
+  expect(store.state.routes[0]).toMatchObject({ fill: filled('3'), values: [{ number: 1 }] });
+  expect(await look('3')).toBe(true);
+  expect(store.state.routes[0]?.values).toHaveLength(1);
 });

@@ -1,18 +1,28 @@
 /**
- * Looks whether values that were captured are still those of their tables (core/table-fill.ts), and has it remembered. Of a
- * mutable source the route begins anew, as its features are of the rows as they are. Rows of an append source stay as they were
- * inserted: what their columns mean may be another thing from now on, which is told for a day. Owns no state.
+ * Looks whether values that were captured are still those of their tables (core/table-fill.ts), has it remembered, and tells the
+ * stream, which holds the rows behind it. Of a mutable source the route begins anew, as its features are of the rows as they are.
+ * Rows of an append source stay as they were inserted, and those since wait for a contract that knows: which is told for a day.
+ * Owns no state.
  *
- * A table that does not keep the contract in force is left alone: its rows are held (core/shape-gate.ts), and are read anew by
- * whatever contract is accepted.
+ * Invariant: what is found is in the state before, or in the same save as, the filling that it was found by, so that no stop
+ * makes it forgotten; of two looks that found the same, or one of which is older, one is saved.
+ *
+ * A table that does not keep the contract in force is left alone where its source is mutable: its rows are held
+ * (core/shape-gate.ts), and are read anew by whatever contract is accepted.
  */
 import { FreshetError, isFreshetError } from '@freshet/kit/errors.ts';
+import type { ChangeStream } from '../core/change-stream.ts';
 import { isMutableSource, NO_SHAPE } from '../core/row-shape.ts';
-import type { DatabaseSession } from '../core/source-database.ts';
-import { type RouteState, withRoutes } from '../core/source-state.ts';
+import { type RouteState, type SourceState, withRoutes } from '../core/source-state.ts';
 import { tableName } from '../core/sql.ts';
-import { isSameFill, rewrittenColumns } from '../core/table-fill.ts';
-import { keepsContract } from './kept-contract.ts';
+import {
+  type ColumnValues,
+  isSameFill,
+  NEVER_ACCEPTED_US,
+  rewrittenColumns,
+  type TableFill,
+  withValues,
+} from '../core/table-fill.ts';
 import type { Wanted } from './source-parts.ts';
 import { tableOf } from './source-preflight.ts';
 import type { SourceStore } from './source-store.ts';
@@ -21,103 +31,146 @@ import type { SourceStore } from './source-store.ts';
 const TOLD_US = 86_400_000_000;
 
 export interface FillLook {
-  readonly session: DatabaseSession;
+  /** By oid, what fills the tables now. */
+  readonly fills: ReadonlyMap<number, TableFill>;
+  /** Whether a table of a mutable source keeps the contract in force. */
+  readonly keeps: (plan: Wanted['routes'][number]) => Promise<boolean>;
   readonly store: Pick<SourceStore, 'state' | 'update'>;
+  readonly stream: Pick<ChangeStream, 'routes' | 'noteValues'>;
   /** Microseconds since the Unix epoch. */
   readonly nowUs: number;
+  /** Whether rows wait for what is found. Else what the disk does not take now, which whoever acknowledges tells, is found again. */
+  readonly mustSave: boolean;
+}
+
+/** What a look found of a route, and the filling that it was compared with. */
+interface Found {
+  readonly was: TableFill | undefined;
+  readonly now: TableFill;
+  /** What to remember beside the filling. */
+  readonly columns: readonly Pick<ColumnValues, 'number' | 'name'>[];
 }
 
 /**
- * What to tell of append sources; undefined: nothing. Throws SOURCE_NOT_READY when a route of a mutable one is to begin anew,
- * once that is in the state.
+ * Looks at the routes that a fill is given for; resolves with whether all that was found is remembered, and the stream knows: not
+ * when another look was faster. Throws SOURCE_NOT_READY when a route of a mutable source is to begin anew, behind that.
  */
-export async function lookAtFills(wanted: Wanted, look: FillLook): Promise<FreshetError | undefined> {
-  const { session, store, nowUs } = look;
+export async function lookAtFills(
+  wanted: Pick<Wanted, 'routes'>,
+  { fills, keeps, store, stream, nowUs, mustSave }: FillLook,
+): Promise<boolean> {
   const plans = new Map(wanted.routes.map((plan) => [plan.route, plan]));
-  const live = store.state.routes.filter(({ route, phase }) => phase === 'live' && plans.has(route));
-  const fills = await session.fills(live.map(({ tableOid }) => tableOid));
-  const changed = new Map<number, RouteState>();
+  const changed = new Map<string, Found>();
   const anew: string[] = [];
-  for (const route of live) {
+  for (const route of store.state.routes) {
     const plan = plans.get(route.route);
     const now = fills.get(route.tableOid);
-    if (plan === undefined || now === undefined || (route.fill !== undefined && isSameFill(route.fill, now))) continue;
+    if (plan === undefined || route.phase === 'ended' || now === undefined) continue;
+    if (route.fill !== undefined && isSameFill(route.fill, now)) continue;
     const columns = route.fill === undefined ? [] : rewrittenColumns(route.fill, now);
-    const isMutable = isMutableSource(plan);
-    const isNews = columns.length > 0 && (await keepsContract(plan, wanted, session));
-    // Another contract for it is another generation of a mutable source; an append source's says what became of its rows.
-    if (columns.length > 0 && !isNews && isMutable) continue;
-    const { schema, table } = tableOf(plan);
-    if (isNews && isMutable) anew.push(`${tableName(schema, table)} (${columns.join(', ')})`);
-    changed.set(route.route, { ...route, fill: now, ...(isNews && rewritten(route, { columns, isMutable, nowUs })) });
+    if (columns.length > 0 && isMutableSource(plan)) {
+      // Another contract for it is another generation.
+      if (!(await keeps(plan))) continue;
+      const { schema, table } = tableOf(plan);
+      anew.push(`${tableName(schema, table)} (${columns.map(({ name }) => name).join(', ')})`);
+    }
+    changed.set(nameOf(route), { was: route.fill, now, columns });
   }
-  if (changed.size > 0 && !(await isSaved(changed, store))) return noticeOf(wanted, look);
+  if (changed.size > 0) {
+    const isMutable = (route: number): boolean => {
+      const plan = plans.get(route);
+      return plan !== undefined && isMutableSource(plan);
+    };
+    try {
+      await store.update((state) => remembered(state, changed, { isMutable, nowUs }));
+    } catch (error) {
+      if (mustSave || !isFreshetError(error) || !error.retryable) throw error;
+      return false;
+    }
+  }
+  tellStream(store.state, stream);
+  if (!isRemembered(store.state, changed)) return false;
   if (anew.length > 0)
     throw new FreshetError('SOURCE_NOT_READY', `values of ${anew.join(', ')} were computed anew`, {
       remedy: 'Nothing: it is read anew, as a new generation.',
     });
-  return noticeOf(wanted, look);
+  return true;
 }
 
-/** Not when the disk takes nothing now, which whoever acknowledges tells: the next look finds it again, and the stream goes on. */
-async function isSaved(changed: ReadonlyMap<number, RouteState>, store: FillLook['store']): Promise<boolean> {
-  try {
-    await store.update((state) =>
-      withRoutes(
-        state,
-        state.routes.flatMap((one) => merged(one, changed)),
-      ),
-    );
-    return true;
-  } catch (error) {
-    if (!isFreshetError(error) || !error.retryable) throw error;
-    return false;
+/** What the stream is to know of the values of a route's table. */
+export function valuesOf({ values = [], shape }: Pick<RouteState, 'values' | 'shape'>): readonly ColumnValues[] {
+  const ofShape = (shape?.rewritten ?? []).map((name) => ({ number: 0, name, sinceUs: NEVER_ACCEPTED_US }));
+  return [...values, ...ofShape];
+}
+
+function tellStream({ routes }: SourceState, stream: FillLook['stream']): void {
+  const known = new Map(routes.map((route) => [nameOf(route), route]));
+  for (const { route } of stream.routes) {
+    const state = known.get(nameOf({ route: route.number, generation: route.generation }));
+    if (state !== undefined) stream.noteValues(route.number, valuesOf(state));
   }
 }
 
-function rewritten(
-  { shape = NO_SHAPE, rewritten: told }: RouteState,
-  {
-    columns,
-    isMutable,
-    nowUs,
-  }: { readonly columns: readonly string[]; readonly isMutable: boolean; readonly nowUs: number },
-): Partial<RouteState> {
-  if (isMutable) return { shape: { ...shape, rewritten: [...new Set([...(shape.rewritten ?? []), ...columns])] } };
-  const before = told !== undefined && nowUs - told.atUs <= TOLD_US ? told.columns : [];
-  return { rewritten: { atUs: nowUs, columns: [...new Set([...before, ...columns])] } };
+/** What was found, of the generation and the filling that it was found of; whatever else became of the route meanwhile stays. */
+function remembered(
+  state: SourceState,
+  changed: ReadonlyMap<string, Found>,
+  { isMutable, nowUs }: { readonly isMutable: (route: number) => boolean; readonly nowUs: number },
+): SourceState {
+  const routes = state.routes.flatMap((route): RouteState[] => {
+    const found = changed.get(nameOf(route));
+    if (found === undefined || route.phase === 'ended' || !isSame(route.fill, found.was)) return [];
+    const { now: fill, columns } = found;
+    if (columns.length === 0) return [{ ...route, fill }];
+    if (!isMutable(route.route)) return [{ ...route, fill, values: withValues(route.values ?? [], columns, nowUs) }];
+    const shape = route.shape ?? NO_SHAPE;
+    const names = new Set([...(shape.rewritten ?? []), ...columns.map(({ name }) => name)]);
+    return [{ ...route, fill, shape: { ...shape, rewritten: [...names] } }];
+  });
+  return withRoutes(state, routes);
 }
 
-/** What was found, of the generation that it was found of; whatever else became of the route meanwhile stays. */
-function merged(route: RouteState, changed: ReadonlyMap<number, RouteState>): RouteState[] {
-  const found = changed.get(route.route);
-  if (found === undefined || found.generation !== route.generation || found.tableOid !== route.tableOid) return [];
-  const { fill, rewritten: told } = found;
-  const columns = found.shape?.rewritten;
-  const shape = columns === undefined ? route.shape : { ...(route.shape ?? NO_SHAPE), rewritten: columns };
-  return [{ ...route, fill, ...(shape && { shape }), ...(told && { rewritten: told }) }];
+function isRemembered({ routes }: SourceState, changed: ReadonlyMap<string, Found>): boolean {
+  return routes.every((route) => {
+    const found = changed.get(nameOf(route));
+    return found === undefined || route.phase === 'ended' || isSame(route.fill, found.now);
+  });
 }
 
-function noticeOf({ routes }: Wanted, { store, nowUs }: FillLook): FreshetError | undefined {
+function isSame(a: TableFill | undefined, b: TableFill | undefined): boolean {
+  return a === undefined || b === undefined ? a === b : isSameFill(a, b);
+}
+
+function nameOf({ route, generation }: Pick<RouteState, 'route' | 'generation'>): string {
+  return `${route}/${generation}`;
+}
+
+/** What to tell of append sources; undefined: nothing. */
+export function valuesNotice(
+  { routes }: Pick<Wanted, 'routes'>,
+  { store, nowUs }: Pick<FillLook, 'store' | 'nowUs'>,
+): FreshetError | undefined {
   const plans = new Map(routes.map((plan) => [plan.route, plan]));
   /** By what is to be said of each: several routes may have one table. */
   const found = new Map<string, ReturnType<typeof tableOf>>();
-  for (const { route, rewritten: told } of store.state.routes) {
+  for (const { route, phase, values = [] } of store.state.routes) {
     const plan = plans.get(route);
-    if (plan === undefined || told === undefined || nowUs - told.atUs > TOLD_US) continue;
+    const told = values.filter(({ sinceUs }) => nowUs - sinceUs <= TOLD_US);
+    if (plan === undefined || phase === 'ended' || told.length === 0) continue;
     const table = tableOf(plan);
-    found.set(`${tableName(table.schema, table.table)} (${told.columns.join(', ')})`, table);
+    found.set(`${tableName(table.schema, table.table)} (${told.map(({ name }) => name).join(', ')})`, table);
   }
   const [first] = found.values();
   if (first === undefined) return undefined;
   return new FreshetError(
     'CONTRACT_BROKEN',
     `values of ${[...found.keys()].join(', ')} were computed anew by an ALTER TABLE; rows of before count as they ` +
-      'were inserted, and rows since as they come',
+      'were inserted, and rows since are held where a feature reads such a column',
     {
       remedy:
-        `If old and new values do not belong together, start ingest with --resync ${first.database}=<a word not used before>: ` +
-        'tables are then read anew, with the values that they have now. This notice goes after a day.',
+        'If old and new values belong together, accept the table as it is: freshet contract accept --yes. If they do not, start ' +
+        `ingest with --resync ${first.database}=<a word not used before>: tables are then read anew, with the values that they ` +
+        'have now. This notice goes after a day.',
       place: tableName(first.schema, first.table),
     },
   );

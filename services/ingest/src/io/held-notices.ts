@@ -69,8 +69,13 @@ function heldNotice(held: HeldRoute, blocked: Blocked | undefined): FreshetError
   return new FreshetError(
     'CONTRACT_BROKEN',
     `${table} broke contract ${contractVersion} of source ${source}: ${why}; ${what} are held in quarantine${still}`,
-    { remedy: [reason, blocked?.reason].includes('identity') ? ANEW : releasing(source), place: `source ${source}` },
+    { remedy: remedyOf(held, blocked), place: `source ${source}` },
   );
+}
+
+function remedyOf({ source, table, reason }: HeldRoute, blocked: Blocked | undefined): string {
+  if ([reason, blocked?.reason].includes('identity')) return ANEW;
+  return (blocked?.reason ?? reason) === 'values' ? accepting(table.split('/')[0] ?? '') : releasing(source);
 }
 
 const FULL = new FreshetError(
@@ -87,6 +92,14 @@ const FULL = new FreshetError(
 const ANEW =
   'Nothing is lost, and other tables flow. Plan and apply the definitions again (freshet plan, freshet apply), or put the key ' +
   'back as it was: the table is then read anew, as a new generation.';
+
+function accepting(database: string): string {
+  return (
+    'Nothing is lost, and other tables flow. If old and new values belong together, accept the table as it is (freshet contract ' +
+    'accept --yes): held rows are then released in order. If they do not, start ingest with ' +
+    `--resync ${database}=<a word not used before>: tables are then read anew, with the values that they have now.`
+  );
+}
 
 function releasing(source: string): string {
   return (

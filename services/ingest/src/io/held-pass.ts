@@ -135,7 +135,8 @@ export class HeldPass {
           this.#isEarly = entry.ahead === true && laterLsn(store.state.acknowledgedLsn, endLsn) <= entry.major;
           if (this.#isEarly) break;
           const unchanged = stream.unchanged.bind(stream);
-          const settings = { lane, nowUs: clock.nowUs(), unchanged, batch };
+          const values = stream.valuesOf(number);
+          const settings = { lane, nowUs: clock.nowUs(), values, unchanged, batch };
           const why = discards ? undefined : releaseEntry(live, entry, settings);
           if (why !== undefined) {
             await this.#push(batch, loan);

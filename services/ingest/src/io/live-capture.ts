@@ -18,6 +18,7 @@ import type { ReplicationStream } from '../core/source-database.ts';
 import type { SourcePipelines } from '../core/source-pipelines.ts';
 import type { RouteState } from '../core/source-state.ts';
 import { BesideBuilds, type BuildWork } from './beside-builds.ts';
+import { FillGate } from './fill-gate.ts';
 import { LiveRevisions } from './live-revisions.ts';
 import { liveRoutes } from './live-routes.ts';
 import { PausableWork } from './pausable-work.ts';
@@ -97,6 +98,15 @@ export class LiveCapture {
         workOf,
       });
       this.#revisions = revisions;
+      const fills = new FillGate({
+        database,
+        store,
+        stream,
+        wanted: () => revisions.wanted,
+        onAnew: () => revisions.ask(),
+        clock,
+        signal,
+      });
       const replication = new Replication({
         connection,
         stream,
@@ -105,6 +115,7 @@ export class LiveCapture {
         save: (lsn) => store.advance(lsn, stream),
         holdAt,
         gate: () => builds.gate() ?? this.#heldGate(),
+        described: (relation, read) => fills.described(relation, read),
         onUnsaved: (why) => board.note('state', why),
         clock,
         signal,
@@ -161,6 +172,7 @@ export class LiveCapture {
       live,
       pipeline,
       work: this.#workOf({ ...wanted, routes: prepared.ready }, prepared),
+      onAnew: () => this.#revisions?.ask(),
       onProblem: (why) => board.note('build', why),
     });
   }

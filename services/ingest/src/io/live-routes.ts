@@ -14,6 +14,7 @@ import { prepareRoute, SLOT_LANE } from '../core/route.ts';
 import { neededColumns, readColumns } from '../core/row-shape.ts';
 import type { RouteState } from '../core/source-state.ts';
 import { earlierDecisions } from './earlier-lives.ts';
+import { valuesOf } from './fill-look.ts';
 import type { QuarantineFile } from './quarantine-file.ts';
 import type { SourceStore } from './source-store.ts';
 
@@ -47,7 +48,7 @@ export async function liveRoutes(
     const { route, generation, fromLsn, tableOid, contractVersion, contractLsn } = state;
     const floor = { version: contractVersion, lsn: contractLsn };
     const hold = quarantine.heldOf(route, generation)?.hold;
-    return { ...ready(state, decisionsOf(route)), tableOid, floor, fromLsn, hold };
+    return { ...ready(state, decisionsOf(route)), tableOid, floor, fromLsn, hold, values: valuesOf(state) };
   });
 }
 

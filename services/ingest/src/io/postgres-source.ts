@@ -31,6 +31,7 @@ import { brokenRoute } from '../core/settle-routes.ts';
 import { SourcePipelines } from '../core/source-pipelines.ts';
 import type { SourceReport } from '../core/source-report.ts';
 import { endAsked, endUnwanted, generationOf } from '../core/source-state.ts';
+import type { ColumnValues } from '../core/table-fill.ts';
 import { HeldReleases } from './held-releases.ts';
 import { LiveCapture } from './live-capture.ts';
 import { type PostgresSourceOptions, RECHECK_MS } from './postgres-source-options.ts';
@@ -150,6 +151,12 @@ export class PostgresSource {
   /** The newest generation of a route that was begun; 0: none, or not known yet. */
   newestGeneration(route: number): number {
     return generationOf(this.#store.state, route);
+  }
+
+  /** What was computed anew in a table of an append source since it is captured. */
+  valuesOf(tableOid: number): readonly ColumnValues[] {
+    const routes = this.#store.state.routes.filter((route) => route.tableOid === tableOid && route.phase !== 'ended');
+    return routes.flatMap(({ values = [] }) => values);
   }
 
   /**

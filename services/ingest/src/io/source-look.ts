@@ -4,15 +4,19 @@
  */
 import type { Clock } from '@freshet/kit/clock.ts';
 import type { FreshetError } from '@freshet/kit/errors.ts';
+import type { ChangeStream } from '../core/change-stream.ts';
 import { slotDanger } from '../core/slot-danger.ts';
 import { checkTables } from '../core/source-state.ts';
-import { lookAtFills } from './fill-look.ts';
+import { lookAtFills, valuesNotice } from './fill-look.ts';
+
+import { keepsContract } from './kept-contract.ts';
 import { type KeyLook, lookAtKeys } from './key-look.ts';
 import { lookAtParts, type PartLook } from './part-look.ts';
 import type { Wanted } from './source-parts.ts';
 import type { SourceStore } from './source-store.ts';
 
 export interface SourceLook extends KeyLook {
+  readonly stream: Pick<ChangeStream, 'distrust' | 'routes' | 'noteValues'>;
   readonly slotName: string;
   readonly parts: Omit<PartLook, 'session' | 'store'>;
   readonly store: Pick<SourceStore, 'state' | 'noteHistory' | 'update'>;
@@ -30,6 +34,19 @@ export async function lookAtSource(wanted: Wanted, at: SourceLook): Promise<void
   store.noteHistory();
   checkTables(store.state, await session.published(slotName), wanted.routes);
   note('keys', await lookAtKeys(wanted.routes, at));
-  note('values', await lookAtFills(wanted, { session, store, nowUs: clock.nowUs() }));
+  await lookAtValues(wanted, at);
+  note('values', valuesNotice(wanted, { store, nowUs: clock.nowUs() }));
   await lookAtParts(wanted, { ...parts, session, store });
+}
+
+async function lookAtValues(wanted: Wanted, { session, store, stream, clock }: SourceLook): Promise<void> {
+  const oids = store.state.routes.flatMap(({ phase, tableOid }) => (phase === 'live' ? [tableOid] : []));
+  await lookAtFills(wanted, {
+    fills: await session.fills([...new Set(oids)]),
+    keeps: (plan) => keepsContract(plan, wanted, session),
+    store,
+    stream,
+    nowUs: clock.nowUs(),
+    mustSave: false,
+  });
 }

@@ -47,7 +47,7 @@ interface StateJson {
     readonly fill?: RouteState['fill'];
     readonly parts?: RouteState['parts'];
     readonly torn?: string | undefined;
-    readonly rewritten?: RouteState['rewritten'];
+    readonly values?: RouteState['values'];
     readonly released?: RouteState['released'];
     readonly releaseLane?: number | undefined;
     readonly releasing?: boolean | undefined;

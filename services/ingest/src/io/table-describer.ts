@@ -2,9 +2,10 @@
 import { type Contract, SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import type { FreshetError } from '@freshet/kit/errors.ts';
 import { isFreshetError } from '@freshet/kit/errors.ts';
-import { contractOf } from '../core/contract.ts';
+import { type CatalogTable, contractOf } from '../core/contract.ts';
 import { leafFindings } from '../core/leaf-findings.ts';
 import { serverFindings, tableFindings, untoldFindings } from '../core/preflight.ts';
+import { type ColumnValues, withValuesSince } from '../core/table-fill.ts';
 import { readRowsEstimate, readServer, readTable } from './catalog.ts';
 import { notConfigured } from './ingest-node.ts';
 import type { PgConnection } from './pg/pg-connection.ts';
@@ -30,11 +31,15 @@ export interface Database {
   connect<T>(signal: AbortSignal, work: (connection: PgConnection) => Promise<T>): Promise<T>;
 }
 
+/** What of a table's values was computed anew since it is captured, by its database's name and its oid (core/table-fill.ts). */
+export type KnownValues = (database: string, tableOid: number) => readonly ColumnValues[];
+
 /** One answer per question, in order. A database that does not answer or is not set up is a problem of its tables. */
 export async function describeTables(
   databases: readonly Database[],
   questions: readonly TableQuestion[],
   signal: AbortSignal,
+  valuesOf: KnownValues = () => [],
 ): Promise<TableAnswer[]> {
   const answers = new Map<TableQuestion, TableAnswer>();
   const byDatabase = Map.groupBy(questions, ({ database }) => database);
@@ -48,7 +53,7 @@ export async function describeTables(
         for (const question of asked) {
           const table = await readTable(connection, question.schema, question.table);
           answers.set(question, {
-            contract: table === undefined ? undefined : contractOf(question.source, table),
+            contract: table === undefined ? undefined : describedContract(question, table, valuesOf),
             problems: [
               ...problems,
               ...tableFindings(question, table, server.user),
@@ -68,4 +73,14 @@ export async function describeTables(
     }
   }
   return questions.map((question) => answers.get(question) ?? { contract: undefined, problems: [] });
+}
+
+/** A mutable source's rows are read anew for it: there is nothing to accept. */
+function describedContract(
+  { source, database, mode }: TableQuestion,
+  table: CatalogTable,
+  valuesOf: KnownValues,
+): Contract {
+  const contract = contractOf(source, table);
+  return mode === SourceMode.MUTABLE ? contract : withValuesSince(contract, valuesOf(database, table.oid));
 }

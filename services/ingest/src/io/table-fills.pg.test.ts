@@ -1,10 +1,13 @@
 /**
  * Goal: what ALTER TABLE does to rows without telling of any is noticed: a snapshot never misses the rows of a table that was
  * rewritten under it, and values that were computed anew within their type are read anew where features are of rows as they
- * are, told where they are of rows as they were inserted; once each, and not for a rewrite that left them as they were.
+ * are, told and held where they are of rows as they were inserted; once each, and not for a rewrite that left them as they were.
  * Method: a real Postgres; ALTER TABLE … USING, and what else changes a table's file or a column's row in the catalog, while
  * it is captured, while ingest is down, and between a snapshot and the reading of its rows.
  */
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { SourceState } from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
 import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import { systemClock } from '@freshet/kit/clock.ts';
 import { silentLogger } from '@freshet/kit/logger.ts';
@@ -16,6 +19,7 @@ import {
   changesOf,
   createDatabase,
   define,
+  recordsOf,
   startCapture,
   type TestDatabase,
   temporaryDirectory,
@@ -141,6 +145,31 @@ describe('a mutable source', () => {
     expect(await generationOf(log)).toBe(3);
   }, 120_000);
 
+  it('C1: has no row of the new values in a generation of the old ones, before any look beside the stream', async () => {
+    const log = createMemoryLog({ partitions: 1, clock: systemClock });
+    const { url } = database;
+    const started = await startCapture({ url, directory: directory.path, log, tableCheckMs: 600_000 });
+    captures.push(started);
+    await started.node.apply(await definitions(SourceMode.MUTABLE));
+    await expectSame(log);
+    await expect.poll(() => started.source.status().phase, patient).toBe(SourceState.STREAMING);
+    await database.sql`UPDATE prices SET amount = amount + 1 WHERE id = 1`;
+    await expectSame(log);
+    await database.sql.begin(async (sql) => {
+      await sql.unsafe(USING);
+      await sql`UPDATE prices SET amount = amount + 1 WHERE id < 5`;
+    });
+    await expectSame(log);
+    const amounts = (await recordsOf(log))
+      .flat()
+      .flatMap(({ kind }) => (kind.case === 'change' && kind.value.generation === 1 ? [valuesOf(kind.value)] : []))
+      .map((values) => Number(values[2]));
+    expect(amounts).toHaveLength(21);
+    expect(Math.max(...amounts)).toBe(20);
+    expect(await generationOf(log)).toBe(2);
+    await expect.poll(() => started.quarantine.count, patient).toBe(0);
+  }, 120_000);
+
   it('F2: is not read anew for what leaves values as they are, nor for a column that nobody reads until somebody does', async () => {
     const log = createMemoryLog({ partitions: 3, clock: systemClock });
     const { node, source } = await capture(log);
@@ -193,25 +222,148 @@ describe('a mutable source', () => {
   }, 120_000);
 });
 
-it('tells of an append source that values were computed anew; its rows count as they were inserted', async () => {
-  const log = createMemoryLog({ partitions: 3, clock: systemClock });
-  const { node, conditions } = await capture(log);
-  const told = () => conditions.list().filter(({ id }) => id === 'source/shop/values');
-  await node.apply(await definitions(SourceMode.APPEND));
-  const amounts = async (): Promise<unknown[]> =>
-    (await changesOf(log)).map((change) => String(valuesOf(change)[2])).sort((a, b) => Number(a) - Number(b));
-  await expect.poll(async () => (await amounts()).length, patient).toBe(20);
-  const before = await amounts();
-  await database.sql.unsafe('VACUUM FULL prices');
-  await database.sql`INSERT INTO prices VALUES (50, 1, 5000)`;
-  await expect.poll(async () => (await amounts()).length, patient).toBe(21);
-  await systemClock.sleep(600);
-  expect(told()).toEqual([]);
-  await database.sql.unsafe(USING);
-  await expect
-    .poll(told, patient)
-    .toMatchObject([{ message: expect.stringMatching(/public\.prices \(amount\)/) as string }]);
-  await database.sql`INSERT INTO prices VALUES (51, 1, 6000)`;
-  await expect.poll(async () => (await amounts()).length, patient).toBe(22);
-  expect((await amounts()).slice(0, 20)).toEqual(before);
-}, 120_000);
+describe('an append source', () => {
+  const reading = (...reads: string[]) => ({ route: 1, table: 'prices', key: 'user_id', reads });
+  /** The amounts of the rows in the log, in the order in which they came. */
+  const amountsOf = async (log: MemoryLog): Promise<number[]> =>
+    (await changesOf(log)).map((change) => Number(valuesOf(change)[2]));
+  /** Nothing but what the stream itself asks: the look beside it comes too seldom to matter. */
+  const seldom = async (log: MemoryLog): Promise<Capture> => {
+    const { url } = database;
+    const started = await startCapture({ url, directory: directory.path, log, tableCheckMs: 600_000 });
+    captures.push(started);
+    return started;
+  };
+  const begun = async (capturing: Capture, log: MemoryLog, ...reads: string[]): Promise<void> => {
+    await capturing.node.apply(await define(database.url, 1n, [reading(...reads)]));
+    await expect.poll(async () => (await amountsOf(log)).length, patient).toBe(20);
+    await expect.poll(() => capturing.source.status().phase, patient).toBe(SourceState.STREAMING);
+  };
+  const accept = async ({ node, source }: Capture, generation: bigint): Promise<void> =>
+    node.apply(await define(database.url, generation, [reading('amount')], source));
+  const insert = async (id: number, amount: number): Promise<void> => {
+    await database.sql`INSERT INTO prices VALUES (${id}, ${id % 3}, ${amount})`;
+  };
+
+  it.each([
+    ['as it was', USING],
+    ['wider', 'ALTER TABLE prices ALTER amount TYPE numeric(14, 4) USING amount * 100'],
+  ])(
+    'C1, F3: is held from the first row on when its type comes out %s, and released once, in order',
+    async (_, ddl) => {
+      const log = createMemoryLog({ partitions: 1, clock: systemClock });
+      const capturing = await seldom(log);
+      const { quarantine, conditions } = capturing;
+      await begun(capturing, log, 'amount');
+      const before = await amountsOf(log);
+      await database.sql.begin(async (sql) => {
+        await sql.unsafe(ddl);
+        await sql`INSERT INTO prices VALUES (50, 1, 5000)`;
+      });
+      await insert(51, 6000);
+      await expect.poll(() => quarantine.held, patient).toMatchObject([{ reason: 'values', count: 2 }]);
+      expect(await amountsOf(log)).toEqual(before);
+      await expect
+        .poll(() => conditions.list(), patient)
+        .toContainEqual(
+          expect.objectContaining({
+            id: 'source/shop/held/1',
+            message: expect.stringMatching(
+              /public\.prices broke contract 1 .*values of column amount are others/,
+            ) as string,
+            remedy: expect.stringContaining('freshet contract accept --yes') as string,
+          }),
+        );
+      // The same contract, but for what it knows of the values; and what is held meets another one, which it does not know.
+      await database.sql.unsafe(USING);
+      await insert(52, 700_000);
+      await expect.poll(() => quarantine.count, patient).toBe(3);
+      await accept(capturing, 2n);
+      await insert(53, 800_000);
+      await expect.poll(() => quarantine.count, patient).toBe(0);
+      await insert(54, 900_000);
+      await expect.poll(() => amountsOf(log), patient).toEqual([...before, 5000, 6000, 700_000, 800_000, 900_000]);
+    },
+    120_000,
+  );
+
+  it('C1: stays held over a stop at any point behind the look, and is found when it came while ingest was down', async () => {
+    const log = createMemoryLog({ partitions: 1, clock: systemClock });
+    let capturing = await seldom(log);
+    await begun(capturing, log, 'amount');
+    await capturing.stop();
+    await database.sql.unsafe(USING);
+    await insert(50, 5000);
+    capturing = await seldom(log);
+    await capturing.node.apply(await define(database.url, 1n, [reading('amount')]));
+    await expect.poll(() => capturing.quarantine.count, patient).toBe(1);
+    await capturing.stop();
+    // Without what is held: the filling that it was found by is in the state by now.
+    rmSync(join(directory.path, 'quarantine.jsonl'));
+    rmSync(join(directory.path, 'quarantine.jsonl.index'), { force: true });
+    capturing = await seldom(log);
+    await capturing.node.apply(await define(database.url, 1n, [reading('amount')]));
+    await insert(51, 6000);
+    await expect.poll(() => capturing.quarantine.held, patient).toMatchObject([{ reason: 'values' }]);
+    expect(await amountsOf(log)).toHaveLength(20);
+  }, 120_000);
+
+  it('is not held for what leaves values as they are, nor for a column that nobody reads', async () => {
+    const log = createMemoryLog({ partitions: 1, clock: systemClock });
+    const capturing = await seldom(log);
+    await database.sql`ALTER TABLE prices ADD code varchar(10)`;
+    await begun(capturing, log, 'amount', 'code');
+    let id = 50;
+    for (const statement of [
+      'VACUUM FULL prices',
+      'TRUNCATE prices',
+      'ALTER TABLE prices ALTER code TYPE varchar(40)',
+      'ALTER TABLE prices ALTER amount TYPE numeric(12, 2)',
+      'ALTER TABLE prices ALTER amount SET NOT NULL',
+      "ALTER TABLE prices ALTER unread TYPE text USING 'x' || unread",
+    ]) {
+      await database.sql.unsafe(statement);
+      await insert(++id, 1);
+      await expect.poll(async () => (await amountsOf(log)).length, patient).toBe(20 + id - 50);
+      expect(capturing.quarantine.count, statement).toBe(0);
+    }
+  }, 120_000);
+
+  it('C1: is held where it is partitioned, and looked at while somebody has a partition for himself', async () => {
+    const log = createMemoryLog({ partitions: 1, clock: systemClock });
+    const { sql } = database;
+    await sql.unsafe(`DROP TABLE prices;
+      CREATE TABLE prices (id int8, user_id int8, amount numeric(10, 2)) PARTITION BY RANGE (id);
+      CREATE TABLE prices_1 PARTITION OF prices FOR VALUES FROM (0) TO (50) PARTITION BY RANGE (id);
+      CREATE TABLE prices_11 PARTITION OF prices_1 FOR VALUES FROM (0) TO (50);
+      CREATE TABLE prices_2 PARTITION OF prices FOR VALUES FROM (50) TO (100);
+      INSERT INTO prices SELECT n, n % 3, n FROM generate_series(1, 20) n`);
+    const capturing = await seldom(log);
+    await begun(capturing, log, 'amount');
+    await sql.begin(async (locked) => {
+      await locked`LOCK TABLE prices_11 IN ACCESS EXCLUSIVE MODE`;
+      await sql`INSERT INTO prices_2 VALUES (50, 1, 21)`;
+      await expect.poll(async () => (await amountsOf(log)).length, patient).toBe(21);
+    });
+    await sql.unsafe(USING);
+    await insert(51, 2200);
+    await expect.poll(() => capturing.quarantine.held, patient).toMatchObject([{ reason: 'values', count: 1 }]);
+    await accept(capturing, 2n);
+    await insert(52, 2300);
+    await expect.poll(async () => (await amountsOf(log)).slice(-3), patient).toEqual([21, 2200, 2300]);
+  }, 120_000);
+
+  it('tells that values were computed anew, before any row comes', async () => {
+    const log = createMemoryLog({ partitions: 1, clock: systemClock });
+    const capturing = await capture(log);
+    await begun(capturing, log, 'amount');
+    const told = () => capturing.conditions.list().filter(({ id }) => id === 'source/shop/values');
+    await database.sql.unsafe('VACUUM FULL prices');
+    await systemClock.sleep(600);
+    expect(told()).toEqual([]);
+    await database.sql.unsafe(USING);
+    await expect
+      .poll(told, patient)
+      .toMatchObject([{ message: expect.stringMatching(/public\.prices \(amount\)/) as string }]);
+  }, 120_000);
+});

@@ -8,9 +8,15 @@ import { quoteIdentifier, quoteLiteral, tableName } from '../core/sql.ts';
 import type { TableFill } from '../core/table-fill.ts';
 import type { PgConnection } from './pg/pg-connection.ts';
 
-/** By functions, which see the newest catalog, under whatever snapshot they are called. */
+/**
+ * By pg_relation_filenode(), which sees the newest catalog, under whatever snapshot it is called. Partitions by pg_inherits:
+ * pg_partition_tree() would lock them, and wait for whoever rewrites one.
+ */
 const FILE = `CASE WHEN c.relkind = 'p'
-    THEN (SELECT md5(string_agg(pg_relation_filenode(t.relid)::text, ',' ORDER BY t.relid)) FROM pg_partition_tree(c.oid) t WHERE t.isleaf)
+    THEN (WITH RECURSIVE part (relid) AS (
+            SELECT c.oid UNION ALL SELECT i.inhrelid FROM pg_inherits i JOIN part ON i.inhparent = part.relid)
+          SELECT md5(string_agg(pg_relation_filenode(p.oid)::text, ',' ORDER BY p.oid))
+            FROM part JOIN pg_class p ON p.oid = part.relid WHERE p.relkind <> 'p')
     ELSE pg_relation_filenode(c.oid)::text END`;
 
 /** By oid, the filling of each table that is there. */

@@ -27,6 +27,7 @@ import type { Scalar } from '@freshet/values/scalar.ts';
 import { valueFromProto } from '@freshet/values/value-codec.ts';
 import postgres from 'postgres';
 import { contractOf } from '../core/contract.ts';
+import { withValuesSince } from '../core/table-fill.ts';
 import { readTable } from '../io/catalog.ts';
 import { IngestNode } from '../io/ingest-node.ts';
 import { parseConnectionUrl } from '../io/pg/connection-url.ts';
@@ -91,11 +92,12 @@ export interface RouteRequest {
   readonly reads?: readonly string[] | undefined;
 }
 
-/** Definitions over the tables as they are now. */
+/** Definitions over the tables as they are now; `source`: whoever captures them, and tells what was computed anew. */
 export async function define(
   url: string,
   generation: bigint,
   requests: readonly RouteRequest[],
+  source?: Pick<PostgresSource, 'valuesOf'>,
 ): Promise<DefinitionSet> {
   const connection = await PgConnection.open(
     { target: parseConnectionUrl(url), applicationName: 'test' },
@@ -106,7 +108,7 @@ export async function define(
     const views: ViewPlan[] = [];
     for (const request of requests) {
       const catalog = must(await readTable(connection, 'public', request.table));
-      const contract = contractOf(request.table, catalog);
+      const contract = withValuesSince(contractOf(request.table, catalog), source?.valuesOf(catalog.oid) ?? []);
       contract.version = Number(generation);
       const key = must(contract.columns.find(({ name }) => name === request.key)?.type);
       if (request.reads !== undefined) {
@@ -154,6 +156,8 @@ export interface CaptureOptions {
   readonly resync?: string | undefined;
   readonly onLostHistory?: 'rebuild' | 'halt' | undefined;
   readonly files?: FileSystem | undefined;
+  /** How often tables are looked at beside the stream; left out: every 200 ms. */
+  readonly tableCheckMs?: number | undefined;
 }
 
 /** Starts capturing as main does. */
@@ -179,7 +183,7 @@ export async function startCapture(options: CaptureOptions): Promise<Capture> {
     resync: options.resync,
     onLostHistory: options.onLostHistory,
     recheckMs: 200,
-    tableCheckMs: 200,
+    tableCheckMs: options.tableCheckMs ?? 200,
   });
   const node = await IngestNode.open({ ...shared, directory, files, log, sources: [source], conditions });
   const controller = new AbortController();

@@ -12,6 +12,7 @@ import type { FileSystem } from '@freshet/log/file-system.ts';
 import { openSegmentLog, type SegmentLog } from '@freshet/log/segment-log.ts';
 import type { VirtualClock } from '@freshet/testkit/virtual-clock.ts';
 import { contractOf } from '../core/contract.ts';
+import { withValuesSince } from '../core/table-fill.ts';
 import { GenerationRequests } from '../io/generation-requests.ts';
 import { IngestNode } from '../io/ingest-node.ts';
 import { PostgresSource } from '../io/postgres-source.ts';
@@ -118,14 +119,19 @@ export async function startScripted(options: ScriptedCaptureOptions): Promise<Sc
   };
 }
 
-/** Definitions over tables of the database, keyed by their ids: route 1 for the first, and so on. */
+/**
+ * Definitions over tables of the database, keyed by their ids: route 1 for the first, and so on; `source`: whoever captures them, and
+ * tells what was computed anew.
+ */
 export function defineScripted(
   database: ScriptedDatabase,
   generation: bigint,
   tables: readonly { readonly table: string; readonly mode: 1 | 2 }[],
+  source?: Pick<PostgresSource, 'valuesOf'>,
 ): DefinitionSet {
   const routes = tables.map(({ table, mode }, i) => {
-    const contract = contractOf(table, must(database.catalogTable(table)));
+    const catalog = must(database.catalogTable(table));
+    const contract = withValuesSince(contractOf(table, catalog), source?.valuesOf(catalog.oid) ?? []);
     contract.version = Number(generation);
     const key = must(contract.columns.find(({ name }) => name === 'id')?.type);
     return create(RoutePlanSchema, {

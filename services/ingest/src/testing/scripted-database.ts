@@ -22,6 +22,7 @@ import type {
   WantedTables,
 } from '../core/source-database.ts';
 import { type PublishedTables, publishedKey, type SlotFacts } from '../core/source-state.ts';
+import { describedIn, descriptionOf, fillsOf } from './scripted-fills.ts';
 
 function oidOf(column: string): typeof INT8 | typeof TIMESTAMPTZ {
   return column === 'at' ? TIMESTAMPTZ : INT8;
@@ -38,6 +39,8 @@ interface Table {
   readonly oid: number;
   readonly columns: readonly string[];
   readonly rows: Map<string, ScriptedRow>;
+  /** The number of the file that its rows are in. */
+  readonly file: number;
 }
 
 interface Commit {
@@ -100,7 +103,7 @@ export class ScriptedDatabase implements SourceDatabase {
   }
 
   createTable(name: string, columns: readonly string[]): void {
-    this.#tables.set(name, { oid: 16_384 + this.#tables.size, columns, rows: new Map() });
+    this.#tables.set(name, { oid: 16_384 + this.#tables.size, columns, rows: new Map(), file: 0 });
   }
 
   /** ALTER TABLE … RENAME COLUMN: rows have the new name from the next on. */
@@ -114,6 +117,14 @@ export class ScriptedDatabase implements SourceDatabase {
       }),
     );
     this.#tables.set(name, { ...table, columns, rows });
+  }
+
+  /** ALTER TABLE … ALTER column TYPE int8 USING column * factor: no stream tells of it but by describing the table again. */
+  computeAnew(name: string, column: string, factor: number): void {
+    const table = must(this.#tables.get(name));
+    const computed = (row: ScriptedRow): ScriptedRow => ({ ...row, [column]: String(Number(row[column]) * factor) });
+    const rows = new Map([...table.rows].map(([id, row]) => [id, computed(row)] as const));
+    this.#tables.set(name, { ...table, rows, file: table.file + 1 });
   }
 
   /** Commits a transaction; returns its end. */
@@ -159,7 +170,7 @@ export class ScriptedDatabase implements SourceDatabase {
     const { columns } = must(this.#tables.get(name));
     this.#tables.delete(name);
     for (const key of [...this.#published.keys()]) if (key.includes(JSON.stringify(name))) this.#published.delete(key);
-    this.#tables.set(name, { oid: 20_000 + this.#commits.length, columns, rows: new Map() });
+    this.#tables.set(name, { oid: 20_000 + this.#commits.length, columns, rows: new Map(), file: 0 });
   }
 
   /** Breaks every stream, as the end of its process or of the network does. */
@@ -215,7 +226,8 @@ export class ScriptedDatabase implements SourceDatabase {
     };
     const rowsAbout = ({ table }: { table: string }): Promise<number> =>
       Promise.resolve(frozen.get(table)?.length ?? 0);
-    return work({ copy, rowsAbout, fills: async () => new Map(), parts: async () => new Map() }, this.#lsn);
+    const fills = fillsOf([...this.#tables.values()]);
+    return work({ copy, rowsAbout, fills: async () => fills, parts: async () => new Map() }, this.#lsn);
   }
 
   openStream(slotName: string): Promise<ReplicationStream> {
@@ -265,7 +277,7 @@ export class ScriptedDatabase implements SourceDatabase {
       server: () => this.#answer(() => this.#server()),
       table: (schema, table) => this.#answer(() => (schema === 'public' ? this.catalogTable(table) : undefined)),
       slot: (name) => this.#answer(() => (this.#slot?.name === name ? this.#slotFacts() : undefined)),
-      fills: async () => new Map(),
+      fills: () => this.#answer(() => fillsOf([...this.#tables.values()])),
       parts: async () => new Map(),
       hasRows: () => Promise.resolve(false),
       dropSlot: (name) =>
@@ -350,14 +362,14 @@ export class ScriptedDatabase implements SourceDatabase {
   }
 
   #relation(name: string): Relation {
-    const { oid, columns } = must(this.#tables.get(name));
-    return {
+    const { oid, columns, file } = must(this.#tables.get(name));
+    return describedIn(file, {
       id: oid,
       schema: 'public',
       table: name,
       replicaIdentity: 'f',
       columns: columns.map((column) => ({ name: column, typeOid: oidOf(column), typeModifier: -1, identity: true })),
-    };
+    });
   }
 
   #apply(change: ScriptedChange): PgOutputMessage {
@@ -390,7 +402,7 @@ interface StreamWorld {
 class ScriptedStream implements ReplicationStream {
   readonly senderTimeoutMs = 60_000;
   readonly #world: StreamWorld;
-  readonly #described = new Map<number, Relation>();
+  readonly #described = new Map<number, string>();
   #next = 0;
   #within = 0;
   #answerWanted = false;
@@ -466,9 +478,8 @@ class ScriptedStream implements ReplicationStream {
       const message = must(commit.messages[this.#within]);
       // A relation is described once a stream, and when it changed.
       const isKnown =
-        message.kind === 'relation' &&
-        JSON.stringify(this.#described.get(message.relation.id)) === JSON.stringify(message.relation);
-      if (message.kind === 'relation') this.#described.set(message.relation.id, message.relation);
+        message.kind === 'relation' && this.#described.get(message.relation.id) === descriptionOf(message.relation);
+      if (message.kind === 'relation') this.#described.set(message.relation.id, descriptionOf(message.relation));
       if (!isKnown) messages.push({ kind: 'change', serverLsn: commit.endLsn, message });
       this.#within += 1;
       if (this.#within < commit.messages.length) continue;

@@ -12,6 +12,7 @@ import type { DefinitionsSchema } from '@freshet/gen/freshet/registry/v1/definit
 import {
   ChangePolicy,
   type ColumnSchema,
+  type Contract,
   ContractSchema,
   SourceMode,
 } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
@@ -53,6 +54,10 @@ const shape = (length: number) => [
   column('kind', Kind.STRING, `character varying(${length})`, length),
   column('spare', Kind.STRING, 'text'),
 ];
+
+/** With values of its second column that were computed anew. */
+const since = (valuesSinceUs: bigint, length = 20) =>
+  shape(length).map((one) => (one.name === 'kind' ? { ...one, valuesSinceUs } : one));
 
 let directory: string;
 let registry: RegistryHarness;
@@ -113,13 +118,13 @@ it('judges a change by DDL, by the live table and by a given contract alike, and
   expect(contracts).toMatchObject([{ contract: { version: 1 }, generation: 1n }]);
 });
 
-it('a USING that leaves the type as it is breaks who reads the column, and no stream holds it', async () => {
+it('a USING that leaves the type as it is breaks who reads the column, and its rows are held', async () => {
   const ddl = 'ALTER TABLE clicks ALTER kind TYPE varchar(20) USING upper(kind)';
   expect(await registry.contracts.checkContract({ change: { case: 'ddl', value: ddl } })).toMatchObject({
     judgements: [
       {
         verdict: ContractVerdict.BREAKING,
-        gate: ContractGate.PASS_WITH_NOTE,
+        gate: ContractGate.HOLD,
         changes: [{ kind: 'values_rewritten', column: 'kind', consumers: [{ view: 'a', features: ['a:n'] }] }],
       },
     ],
@@ -176,6 +181,39 @@ it('keeps what the stream showed, accepts it by hash, and knows all of it after 
     { contract: { version: 1 }, lsn: 100n, generation: 1n },
   ]);
   expect(versions[0]?.acceptedBy).not.toBe('');
+});
+
+it('values that were computed anew are accepted as a version of their own, though nothing else differs, and stay so', async () => {
+  const plan = () => registry.client.planDefinitions({ definitions: WRITTEN });
+  const versions = async () => (await registry.contracts.getContract({ source: 'clicks' })).versions.map(versionOf);
+  const versionOf = ({ contract }: { contract?: Contract | undefined }) => [
+    contract?.version,
+    ...(contract?.columns ?? []).map(({ valuesSinceUs }) => Number(valuesSinceUs)),
+  ];
+  columns = since(5n);
+  await expect(
+    registry.client.applyDefinitions({ definitions: WRITTEN, planHash: (await plan()).planHash }),
+  ).rejects.toMatchObject({ code: 'CONTRACT_NOT_ACCEPTED', message: expect.stringMatching(/a:n.*growth/) as string });
+  const asked = await registry.contracts.acceptContract({});
+  expect(asked.judgements).toMatchObject([
+    { source: 'clicks', changes: [{ kind: 'values_rewritten', column: 'kind' }] },
+  ]);
+  await registry.contracts.acceptContract({ planHash: asked.planHash });
+  expect(await versions()).toEqual([
+    [2, 0, 5, 0],
+    [1, 0, 0, 0],
+  ]);
+  // Whoever captures the table may have forgotten, or not have begun; what else changes takes nothing back.
+  columns = shape(20);
+  expect((await registry.contracts.acceptContract({})).judgements).toEqual([]);
+  columns = shape(30);
+  await registry.client.applyDefinitions({ definitions: WRITTEN, planHash: (await plan()).planHash });
+  expect((await versions())[0]).toEqual([3, 0, 5, 0]);
+  // What the stream shows of it is the shape that was accepted, and the next one is none.
+  const report = (us: bigint) =>
+    registry.contracts.reportContract({ contract: { source: 'clicks', columns: since(us, 30) }, lsn: 9n });
+  expect(await report(5n)).toMatchObject({ version: 3, judgement: { changes: [] } });
+  expect(await report(6n)).toMatchObject({ version: 0, judgement: { changes: [{ kind: 'values_rewritten' }] } });
 });
 
 it('a source that was taken out and came back has its own versions only, none of the one before it', async () => {

@@ -1,0 +1,90 @@
+/**
+ * What stands between the description of a table in the stream and the rows behind it: whether the table's values were computed
+ * anew (fill-look.ts). The stream describes a table again before its first row after any DDL, and shows nothing of a USING that
+ * leaves the type as it was; so the catalog is asked at that moment, before any of these rows is taken.
+ *
+ *     read ──▶ relation ──▶ catalog, once a read ──▶ saved ──▶ the stream knows ──▶ rows
+ *
+ * The catalog tells of now, and not of the row's place: what it finds may be of an ALTER TABLE that comes later, and rows of
+ * before are then held as well, in their order. It is never too late: what was read was committed before it was asked.
+ *
+ * Owns that order. Not how the stream is read (core/replication.ts), nor the question, which waits for no lock of a table
+ * (table-fills.ts).
+ */
+import type { Clock } from '@freshet/kit/clock.ts';
+import { FreshetError, isFreshetError } from '@freshet/kit/errors.ts';
+import type { ChangeStream } from '../core/change-stream.ts';
+import type { Relation } from '../core/pgoutput/messages.ts';
+import type { SourceDatabase } from '../core/source-database.ts';
+import type { TableFill } from '../core/table-fill.ts';
+import { lookAtFills } from './fill-look.ts';
+import { keepsRelation } from './kept-contract.ts';
+import type { Wanted } from './source-parts.ts';
+import type { SourceStore } from './source-store.ts';
+
+/** So often another look may be faster; each that is has found something. */
+const TRIES_MAX = 5;
+
+export interface FillGateOptions {
+  readonly database: Pick<SourceDatabase, 'look' | 'place'>;
+  readonly store: Pick<SourceStore, 'state' | 'update'>;
+  readonly stream: Pick<ChangeStream, 'routes' | 'noteValues'>;
+  readonly wanted: () => Pick<Wanted, 'routes' | 'definitions'>;
+  /** Told that a route is to begin anew. */
+  readonly onAnew: () => void;
+  readonly clock: Pick<Clock, 'nowUs'>;
+  readonly signal: AbortSignal;
+}
+
+export class FillGate {
+  readonly #options: FillGateOptions;
+  /** What was found for the newest read. */
+  #known: { readonly read: number; readonly fills: ReadonlyMap<number, TableFill> } | undefined;
+
+  constructor(options: FillGateOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Asked of each description, with the number of the read that brought it: to be waited for before rows behind it are taken;
+   * undefined: no route takes them. Throws why the catalog cannot be asked, or what it says cannot be saved.
+   */
+  described(relation: Relation, read: number): Promise<void> | undefined {
+    const isCaptured = this.#options.stream.routes.some(({ tableOid }) => tableOid === relation.id);
+    return isCaptured ? this.#look(relation, read) : undefined;
+  }
+
+  async #look(relation: Relation, read: number): Promise<void> {
+    const { database, store, stream, wanted, onAnew, clock } = this.#options;
+    const { routes, definitions } = wanted();
+    for (let tries = 0; tries < TRIES_MAX; tries++) {
+      const fill = (await this.#fills(read)).get(relation.id);
+      // It is gone: rows that it had are judged as it was described.
+      if (fill === undefined) return;
+      const fills = new Map([[relation.id, fill]]);
+      const keeps: (plan: Wanted['routes'][number]) => Promise<boolean> = (plan) =>
+        Promise.resolve(keepsRelation(plan, definitions, relation));
+      try {
+        const look = { fills, keeps, store, stream, nowUs: clock.nowUs(), mustSave: true };
+        if (await lookAtFills({ routes }, look)) return;
+      } catch (error) {
+        if (!isFreshetError(error, 'SOURCE_NOT_READY')) throw error;
+        onAnew();
+        return;
+      }
+      this.#known = undefined;
+    }
+    throw new FreshetError('SOURCE_UNREACHABLE', 'its tables are rewritten faster than they are looked at', {
+      place: database.place,
+    });
+  }
+
+  async #fills(read: number): Promise<ReadonlyMap<number, TableFill>> {
+    const { database, stream, signal } = this.#options;
+    if (this.#known?.read === read) return this.#known.fills;
+    const oids = [...new Set(stream.routes.map(({ tableOid }) => tableOid))];
+    const fills = await database.look(signal, (session) => session.fills(oids));
+    this.#known = { read, fills };
+    return fills;
+  }
+}
