@@ -14,12 +14,6 @@ export interface BrokenBuild {
 
 export const BROKEN_BUILDS: readonly BrokenBuild[] = [
   {
-    name: 'definitions-were-written',
-    about: 'a log that lost records is taken to have the definitions that were written to it (L1)',
-    file: 'services/ingest/src/io/ingest-node.ts',
-    changes: [{ find: "if (lost === '') return", replace: "if (lost !== '?') return" }],
-  },
-  {
     name: 'accept-repetitions',
     about: 'a shard folds what it has folded already (F3)',
     file: 'packages/engine/src/fold/route-progress.ts',
@@ -425,5 +419,11 @@ export const BROKEN_BUILDS: readonly BrokenBuild[] = [
     about: 'a filler has a checksum of its own, and is another record than the one that was erased (L1)',
     file: 'packages/log/src/segment-erase.ts',
     changes: [{ find: 'encodeErased(length, crc, left)', replace: 'encodeErased(length, crc ^ 1, left)' }],
+  },
+  {
+    name: 'definitions-were-written',
+    about: 'a log that lost records is taken to have the definitions that were written to it (L1)',
+    file: 'services/ingest/src/io/ingest-node.ts',
+    changes: [{ find: "if (lost === '') return", replace: "if (lost !== '?') return" }],
   },
 ];
