@@ -320,13 +320,14 @@ export const BROKEN_BUILDS: readonly BrokenBuild[] = [
   },
   {
     name: 'ignore-timeline',
-    about: 'a database that was put back is taken for the one that was captured (I1)',
+    about: 'a database that was put back is taken for the one that was captured, whatever commits it has (I1)',
     file: 'services/ingest/src/core/lost-history.ts',
     changes: [
       {
         find: '  if (state.timeline !== 0 && state.timeline !== timeline) {',
         replace: '  if (state.timeline < timeline - 99) {',
       },
+      { find: 'strayLsn: bigint): LostHistory {', replace: 'strayLsn: bigint) {\n  if (strayLsn > 0n) return undefined;' },
     ],
   },
   {
@@ -419,5 +420,11 @@ export const BROKEN_BUILDS: readonly BrokenBuild[] = [
     about: 'a filler has a checksum of its own, and is another record than the one that was erased (L1)',
     file: 'packages/log/src/segment-erase.ts',
     changes: [{ find: 'encodeErased(length, crc, left)', replace: 'encodeErased(length, crc ^ 1, left)' }],
+  },
+  {
+    name: 'definitions-were-written',
+    about: 'a log that lost records is taken to have the definitions that were written to it (L1)',
+    file: 'services/ingest/src/io/ingest-node.ts',
+    changes: [{ find: "if (lost === '') return", replace: "if (lost !== '?') return" }],
   },
 ];

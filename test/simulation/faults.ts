@@ -1,6 +1,7 @@
 /** What each action of a plan does to the world. Owns nothing: a table of hands. */
 import { must } from '@freshet/kit/assert.ts';
 import { HEALTHY } from '@freshet/testkit/simulation/network.ts';
+import { LOG_DIRECTORY } from './ingest-machine.ts';
 import type { Action } from './plan.ts';
 import type { World } from './world.ts';
 
@@ -108,6 +109,7 @@ type DiskAction = Extract<
       | 'flip'
       | 'flip-file'
       | 'lie'
+      | 'old-log'
       | 'lose-key'
       | 'old-row'
       | 'full'
@@ -147,6 +149,20 @@ function takeOnDisk(world: World, action: DiskAction): boolean {
       later(action.forUs, () => {
         world.powerOff(action.machine, action.keep);
         machine.lies = false;
+        later(100_000, () => machine.start());
+      });
+      return true;
+    }
+    case 'old-log': {
+      const machine = world.machine('ingest');
+      const pathsOfLog = (): string[] => machine.files.paths().filter((path) => path.startsWith(`${LOG_DIRECTORY}/`));
+      const copy = pathsOfLog().map((path) => [path, machine.files.content(path)] as const);
+      if (!copy.some(([path]) => path === `${LOG_DIRECTORY}/log.json`)) return false;
+      later(action.afterUs, () => {
+        machine.kill();
+        for (const path of pathsOfLog()) machine.files.takeAway(path);
+        for (const [path, content] of copy) machine.files.setContent(path, content);
+        world.breakDisk('ingest', 'the log was put back to an older copy');
         later(100_000, () => machine.start());
       });
       return true;

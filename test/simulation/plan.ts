@@ -51,6 +51,8 @@ export type Action =
   | { readonly kind: 'flip'; readonly machine: Machine; readonly where: number }
   | { readonly kind: 'flip-file'; readonly machine: Machine; readonly where: number; readonly at: number }
   | { readonly kind: 'lie'; readonly machine: Machine; readonly forUs: number; readonly keep: number }
+  /** The log is copied, and after so long put back to that, beside newer files of the node. */
+  | { readonly kind: 'old-log'; readonly afterUs: number }
   | { readonly kind: 'lose-key'; readonly machine: Machine; readonly where: number }
   | { readonly kind: 'old-row'; readonly machine: Machine; readonly where: number }
   | { readonly kind: 'full'; readonly machine: Machine; readonly forUs: number }
@@ -103,6 +105,7 @@ export interface Plan {
 }
 
 const SECOND = 1_000_000;
+const OLD_LOG_ONE_IN = 40;
 
 export function makePlan(seed: number): Plan {
   const random = new Random(`plan/${seed}`);
@@ -120,11 +123,12 @@ export function makePlan(seed: number): Plan {
   actions.push(...renames(random.branch('renames'), durationUs));
   const erased = erasures(random.branch('erasures'), durationUs, ERASED_FROM + users);
   actions.push(...erased);
+  actions.push(...oldLogs(random.branch('old logs'), actions, durationUs));
   actions.sort((a, b) => a.atUs - b.atUs);
   const partitions = random.pick([1, 2, 3]);
   const lingering = random.branch('lingers');
   // Behind a disk that broke, more may come to light at any time, and nobody is there to look after it.
-  const isSound = !actions.some(({ action }) => action.kind === 'lie' || action.kind === 'flip-file');
+  const isSound = !actions.some(({ action }) => BREAKAGES.has(action.kind));
   const lingers = lingering.oneIn(30) || (erased.length > 0 && isSound && lingering.oneIn(4));
   return { seed, partitions, durationUs, users, trims, lingers, actions };
 }
@@ -268,6 +272,18 @@ function faults(random: Random, durationUs: number): TimedAction[] {
 function breakages(random: Random, durationUs: number): TimedAction[] {
   const count = random.oneIn(4) ? random.pick([1, 1, 2, 4]) : 0;
   return Array.from({ length: count }, () => ({ atUs: random.between(0, durationUs), action: breakage(random) }));
+}
+
+/** What nothing is promised to be proof against. */
+const BREAKAGES: ReadonlySet<Action['kind']> = new Set(['lie', 'old-log', 'flip-file']);
+
+/** Somebody puts the log back to a copy of before definitions were written to it. */
+function oldLogs(random: Random, actions: readonly TimedAction[], durationUs: number): TimedAction[] {
+  if (!random.oneIn(OLD_LOG_ONE_IN)) return [];
+  const defined = actions.filter(({ action, atUs }) => action.kind === 'define' && atUs > 0).map(({ atUs }) => atUs);
+  const atUs = defined.length === 0 ? random.between(SECOND, durationUs) : random.pick(defined);
+  const action = { kind: 'old-log' as const, afterUs: random.pick([500_000, SECOND, 3 * SECOND]) };
+  return [{ atUs: atUs - random.between(0, 300_000), action }];
 }
 
 /** What no log and no store can make good by itself: what it must do is notice. */

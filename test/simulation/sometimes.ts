@@ -101,6 +101,7 @@ export const RECOVERIES: readonly RegExp[] = [
   /^compute info: shard \d+ was away while an entity was erased/,
   // Too rare to be asked of a few seeds.
   /^did: drop-slot$/,
+  /^did: old-log$/,
   /^a rewind lost commits/,
   /^a database that was put back is served as it is/,
   /^a joined table lacked a row/,

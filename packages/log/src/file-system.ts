@@ -130,6 +130,12 @@ export const nodeFileSystem: FileSystem = {
   lockDirectory,
 };
 
+/** Removes a file, or a directory with all that is in it, so that no power cut brings it back. */
+export async function removeDurably(files: FileSystem, path: string): Promise<void> {
+  await files.removeDirectory(path);
+  await files.syncDirectory(dirname(path));
+}
+
 /** Of a directory that we did not make, the parent may be none of our business: a volume mounted for us alone. */
 async function syncParent(path: string, ours: boolean): Promise<void> {
   try {

@@ -32,6 +32,16 @@ export async function readIfThere(files: FileSystem, path: string): Promise<Uint
   }
 }
 
+/**
+ * As readIfThere, for whoever acts on what it says: a process that was killed between a rename and the sync of its directory left
+ * a file that a power cut takes back. From here on it stays.
+ */
+export async function readToActOn(files: FileSystem, path: string): Promise<Uint8Array | undefined> {
+  const bytes = await readIfThere(files, path);
+  if (bytes !== undefined) await files.syncDirectory(dirname(path));
+  return bytes;
+}
+
 /** Makes or replaces a file, durably. */
 export async function replaceFile(files: FileSystem, path: string, content: Uint8Array): Promise<void> {
   const draft = path + DRAFT_SUFFIX;

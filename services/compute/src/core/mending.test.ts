@@ -177,6 +177,28 @@ describe('a shard whose store is damaged', () => {
     expect(host.shard(0)?.committed?.position).toBe(4);
   });
 
+  it('L2: a checkpoint that a killed process left unsynced stays once it was found, as the log is trimmed by it', async () => {
+    const log = await filledLog('11'.repeat(16), [1]);
+    const { host, stop } = start(log);
+    await until(() => bothAt(host, 2));
+    const kills: SimulatedDisk[] = [];
+    let isRenamed = false;
+    files.step = ({ kind }, of) => {
+      if (isRenamed && kind === 'syncDirectory' && kills.length === 0) kills.push(of.kill());
+      isRenamed ||= kind === 'rename';
+    };
+    await expect(host.takeCheckpoint(0)).rejects.toThrow();
+    await stop().catch(() => undefined);
+    files = must(kills[0]);
+    const found = async (): Promise<number[]> => {
+      const storage = testStorage(DATA, clock, { stores: disk, files });
+      return (await storage.openCheckpoints(0)).list.map(({ position }) => position);
+    };
+    expect(await found()).toEqual([2]);
+    files = files.powerCut({ real: () => 0.999 });
+    expect(await found()).toEqual([2]);
+  });
+
   it('F1: falls back to the checkpoint before, or to the log, when the newest checkpoint is damaged too', async () => {
     const log = await filledLog('11'.repeat(16), [1, 2]);
     const { host, stop } = start(log);

@@ -74,6 +74,9 @@ export class CheckpointDirectory implements ShardCheckpoints {
     const opened = new CheckpointDirectory(options);
     await onDisk(directory, () => files.makeDirectory(directory));
     await onDisk(directory, () => files.remove(join(directory, DRAFT)));
+    // A process that was killed may have given a draft its name without seeing it there durably. From here on the log is trimmed
+    // by it, and older ones are removed.
+    await onDisk(directory, () => files.syncDirectory(directory));
     for (const info of await listCheckpoints(files, directory, (name) => opened.#disown(name))) {
       if (info.shard === options.shard && info.engineVersion === options.engineVersion) opened.#list.push(info);
       else opened.#useless.push(info.file);

@@ -8,6 +8,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { systemClock } from '@freshet/kit/clock.ts';
 import { type FileSystem, nodeFileSystem } from '@freshet/log/file-system.ts';
+import { MemoryDisk } from '@freshet/store/memory-store.ts';
+import { Random } from '@freshet/testkit/simulation/random.ts';
+import { SimulatedDisk } from '@freshet/testkit/simulation/simulated-disk.ts';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { testStorage } from '../testing/test-storage.ts';
 
@@ -67,4 +70,29 @@ it('what is discarded goes, whenever the process died in between, and what was p
     if (!isDead()) break;
   }
   expect(crashes).toBeGreaterThan(4);
+});
+
+it('F1: what was discarded does not come back by a power cut, nor the note by which what is put aside later would go', async () => {
+  const isNote = (path: string): boolean => path.endsWith('0.discarding');
+  const isAside = (path: string): boolean => path.includes('/0.aside-0001/');
+  for (let seed = 0; seed < 60; seed++) {
+    const random = new Random(`discard/${seed}`);
+    const disk = new SimulatedDisk();
+    await disk.makeDirectory('/d/shards/0.aside-0001');
+    disk.setContent('/d/shards/0.aside-0001/1.ldb', Uint8Array.of(1));
+    disk.setContent('/d/shards/0.discarding', Buffer.from('[]'));
+    let left = random.between(0, 12);
+    const cuts: SimulatedDisk[] = [];
+    disk.step = (_, of) => {
+      if (left-- === 0) cuts.push(of.powerCut(random));
+    };
+    const storage = testStorage('/d', systemClock, { files: disk, stores: new MemoryDisk() });
+    await storage.openStorage(0).catch(() => undefined);
+    const isDone = cuts.length === 0;
+    const paths = (cuts[0] ?? disk.powerCut(random)).paths();
+    expect([paths.some(isAside) && !paths.some(isNote), isDone && paths.length > 0], `seed ${seed}`).toEqual([
+      false,
+      false,
+    ]);
+  }
 });

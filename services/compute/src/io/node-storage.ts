@@ -11,7 +11,7 @@
 import { basename, dirname, join } from 'node:path';
 import type { Clock } from '@freshet/kit/clock.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
-import type { FileSystem } from '@freshet/log/file-system.ts';
+import { type FileSystem, removeDurably } from '@freshet/log/file-system.ts';
 import type { Stores } from '@freshet/store/key-value-store.ts';
 import type { CheckpointFormat } from '../core/checkpoint.ts';
 import type { ShardHostOptions } from '../core/shard-host.ts';
@@ -67,7 +67,7 @@ export function nodeStorage(options: NodeStorageOptions): NodeStorage {
       return stores.compact(shardDirectory(dataDir, shard), storeRules(storeOptions(options, shard)), names);
     },
     asides: (shard) => asidesOf(files, dataDir, shard),
-    removeAside: (path) => onDisk(path, () => files.removeDirectory(path)),
+    removeAside: (path) => onDisk(path, () => removeDurably(files, path)),
   };
 }
 
@@ -128,7 +128,11 @@ async function endDiscarding(files: FileSystem, dataDir: string, shard: number):
     for (const each of await storesAside(files, dataDir, shard)) {
       if (!kept.has(basename(each))) await files.removeDirectory(each);
     }
+    // Durably, and before the note goes: a power cut must not bring the store back without it, nor the note alone, by which what
+    // is put aside later would go.
+    await files.syncDirectory(dirname(path));
     await files.remove(path);
+    await files.syncDirectory(dirname(path));
   });
 }
 

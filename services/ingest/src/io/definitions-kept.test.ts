@@ -5,6 +5,7 @@
  */
 import { fromBinary } from '@bufbuild/protobuf';
 import { LogRecordSchema } from '@freshet/gen/freshet/log/v1/log_pb.ts';
+import { silentLogger } from '@freshet/kit/logger.ts';
 import { Random } from '@freshet/testkit/simulation/random.ts';
 import { SimulatedDisk } from '@freshet/testkit/simulation/simulated-disk.ts';
 import { VirtualClock } from '@freshet/testkit/virtual-clock.ts';
@@ -68,4 +69,38 @@ it('writes the definitions again where the log was trimmed past them, once, over
   await clock.advance(60 * SECOND);
   expect(await definitionsIn(second)).toEqual([[7], before[1]]);
   await stop(second);
+});
+
+it('L1: says so when the log was put back to an older copy, and writes the definitions again though it had written them', async () => {
+  const clock = new VirtualClock();
+  const database = new ScriptedDatabase({ name: 'shop', nowUs: () => clock.nowUs(), random: () => 0.5 });
+  database.createTable('events', ['id', 'value']);
+  const files = new SimulatedDisk();
+  const errors: string[] = [];
+  const logger = { ...silentLogger, error: (message: string) => void errors.push(message) };
+  const start = (): Promise<ScriptedCapture> => startScripted({ database, files, clock, random: () => 0.5, logger });
+  const stop = async (capture: ScriptedCapture): Promise<void> => {
+    const stopping = capture.stop();
+    await clock.advance(10 * SECOND);
+    await stopping;
+  };
+  const first = await start();
+  await first.node.apply(defineScripted(database, 1n, [{ table: 'events', mode: 1 }]));
+  await clock.advance(10 * SECOND);
+  await stop(first);
+  const isOfLog = (path: string): boolean => path.startsWith('/ingest/log/');
+  const older = new Map(files.paths().flatMap((path) => (isOfLog(path) ? [[path, files.content(path)]] : [])));
+  const second = await start();
+  await second.node.apply(defineScripted(database, 2n, [{ table: 'events', mode: 1 }]));
+  await clock.advance(10 * SECOND);
+  expect((await definitionsIn(second)).map((all) => all.at(-1))).toEqual([2, 2]);
+  await stop(second);
+  expect(errors).toEqual([]);
+  for (const path of files.paths()) if (isOfLog(path)) files.takeAway(path);
+  for (const [path, content] of older) files.setContent(path, content);
+  const third = await start();
+  await clock.advance(10 * SECOND);
+  expect(errors).toContainEqual(expect.stringMatching(/^the log lost records that were durable: partition 0 ended at/));
+  expect((await definitionsIn(third)).map((all) => all.at(-1))).toEqual([2, 2]);
+  await stop(third);
 });

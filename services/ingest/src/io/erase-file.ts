@@ -1,14 +1,14 @@
 /**
  * What is known of erases: a sealed file each, `erasures/<id>.json`.
  *
- * Owns the files. While an erase is not complete its file holds the key, because it is needed to complete it; afterwards
- * only a salted hash. A damaged file is refused: putting it aside would leave an erase half done without a word.
+ * Owns the files; what was loaded stays, whatever ended the process that saved it. While an erase is not complete its file
+ * holds the key, because it is needed to complete it; afterwards only a salted hash. A damaged file is refused: putting it aside would leave an erase half done without a word.
  */
 import { dirname, join } from 'node:path';
 import { fromJson, type JsonObject, toJson } from '@bufbuild/protobuf';
 import { type EraseState, EraseStateSchema } from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
 import type { FileSystem } from '@freshet/log/file-system.ts';
-import { openSealedJson, readIfThere, replaceFile, sealJson } from '@freshet/log/whole-file.ts';
+import { openSealedJson, readToActOn, replaceFile, sealJson } from '@freshet/log/whole-file.ts';
 import { onDisk } from './on-disk.ts';
 
 const REMEDY = 'remove the file and ask for the erase again, with another id: it is done from the beginning';
@@ -38,7 +38,7 @@ export class EraseFiles {
   load(eraseId: string): Promise<StoredErase | undefined> {
     const path = this.#path(eraseId);
     return onDisk(path, async () => {
-      const bytes = await readIfThere(this.#files, path);
+      const bytes = await readToActOn(this.#files, path);
       if (bytes === undefined) return undefined;
       const json = openSealedJson(bytes, path, REMEDY) as {
         appendFrom?: number;

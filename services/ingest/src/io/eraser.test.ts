@@ -12,6 +12,7 @@ import {
 import { LogRecordSchema, Operation } from '@freshet/gen/freshet/log/v1/log_pb.ts';
 import { type DefinitionSet, DefinitionSetSchema } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { Kind } from '@freshet/gen/freshet/type/v1/value_pb.ts';
+import { must } from '@freshet/kit/assert.ts';
 import { rowsGoneAt } from '@freshet/log/erased-record.ts';
 import { encodeChange } from '@freshet/log/record-writer.ts';
 import { openSegmentLog, type SegmentLog } from '@freshet/log/segment-log.ts';
@@ -230,6 +231,33 @@ describe('erasing at ingest', () => {
     expect(crashes).toBeGreaterThan(20);
   });
 
+  it('F1: knows after a power cut that it was at its last step, though whoever began that was killed before it was durable', async () => {
+    const disk = new SimulatedDisk();
+    const first = await open(disk);
+    await fill(first);
+    await erase(first);
+    const kills: SimulatedDisk[] = [];
+    let isRenamed = false;
+    disk.step = ({ kind, path }, of) => {
+      if (isRenamed && kind === 'syncDirectory' && kills.length === 0) kills.push(of.kill());
+      isRenamed ||= kind === 'rename' && path.startsWith('/data/erasures/');
+    };
+    await expect(first.eraser.note('e1', [], true)).rejects.toThrow();
+    const killed = must(kills[0]);
+    const second = await open(killed);
+    // It goes on with the last step, and is cut off when the Erase record is gone and before it has noted that.
+    const cuts: SimulatedDisk[] = [];
+    killed.step = ({ kind, path }, of) => {
+      if (kind === 'open' && path.startsWith('/data/erasures/') && path.endsWith('.new') && cuts.length === 0)
+        cuts.push(of.powerCut({ real: () => 0.999 }));
+    };
+    await expect(erase(second)).rejects.toThrow();
+    const third = await open(must(cuts[0]));
+    expect(await recordsOf(third.log)).not.toContain('erase');
+    expect((await erase(third)).completedAtUs).toBeDefined();
+    await third.close();
+  });
+
   it('is of one log: in another one nothing is taken out for it, and it says what to do', async () => {
     const disk = new SimulatedDisk();
     const node = await open(disk);
@@ -369,6 +397,7 @@ describe('erasing at ingest', () => {
     await expect(erase(node)).rejects.toMatchObject({ code: 'UNAVAILABLE', place: 'database default' });
     await disk.removeDirectory('/data/postgres/default/stages/s1');
     disk.setContent('/data/quarantine.jsonl.damaged-1', Buffer.from(MARKER));
+    disk.setContent('/data/postgres/default/state.json.damaged-1', Buffer.from(MARKER));
     const state = await erase(node);
     expect(state.places.find(({ kind }) => kind === 'set-aside')).toMatchObject({ done: false });
     await expect(node.eraser.note('e1', [], true)).rejects.toMatchObject({ code: 'INVALID_REQUEST' });
@@ -380,6 +409,7 @@ describe('erasing at ingest', () => {
     expect((await node.eraser.note('e1', [], true)).completedAtUs).toBeDefined();
     expect(filesWith(disk, MARKER)).toEqual([]);
     await node.close();
+    expect(filesWith(disk.powerCut({ real: () => 0.999 }), MARKER)).toEqual([]);
   });
 });
 

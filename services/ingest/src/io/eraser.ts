@@ -19,7 +19,7 @@ import { must } from '@freshet/kit/assert.ts';
 import type { Clock } from '@freshet/kit/clock.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
 import { fromHex, toHex } from '@freshet/kit/hex.ts';
-import type { FileSystem } from '@freshet/log/file-system.ts';
+import { type FileSystem, removeDurably } from '@freshet/log/file-system.ts';
 import type { Log, LogEraser } from '@freshet/log/log.ts';
 import { encodeRecord } from '@freshet/log/record-writer.ts';
 import { partitionOf } from '@freshet/values/partition.ts';
@@ -305,7 +305,7 @@ export class Eraser {
     const { files, directory } = this.#options;
     state.places = state.places.filter(({ kind, place }) => kind !== 'set-aside' || !place.startsWith('ingest '));
     for (const path of await onDisk(directory, () => asidesIn(files, directory))) {
-      if (remove) await onDisk(path, () => files.removeDirectory(path));
+      if (remove) await onDisk(path, () => removeDurably(files, path));
       const detail = remove
         ? 'removed'
         : 'put aside because it was damaged, and may hold the entity: remove it, or ask again with --set-aside';

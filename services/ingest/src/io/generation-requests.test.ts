@@ -10,6 +10,8 @@ import {
   LogRecordSchema,
   RequestGenerationsRequestSchema,
 } from '@freshet/gen/freshet/log/v1/log_pb.ts';
+import { must } from '@freshet/kit/assert.ts';
+import { silentLogger } from '@freshet/kit/logger.ts';
 import type { GenerationAnswered } from '@freshet/log/generation-requests.ts';
 import { SimulatedDisk } from '@freshet/testkit/simulation/simulated-disk.ts';
 import { VirtualClock } from '@freshet/testkit/virtual-clock.ts';
@@ -18,6 +20,7 @@ import { requestGenerations } from '../rpc/request-generations.ts';
 import { foldLog } from '../testing/folded-log.ts';
 import { defineScripted, type ScriptedCapture, startScripted } from '../testing/scripted-capture.ts';
 import { ScriptedDatabase } from '../testing/scripted-database.ts';
+import { GenerationRequests } from './generation-requests.ts';
 
 const SECOND = 1_000_000;
 let clock: VirtualClock;
@@ -88,6 +91,24 @@ describe('a request for a new generation', () => {
     const again = await start();
     expect(await generations(again)).toEqual([1, 2]);
     await stop(again);
+  });
+
+  it('is not lost to a power cut once it was answered, though whoever took it first was killed before it was durable', async () => {
+    const asked = [{ route: 1, aboveGeneration: 4, reason: 'trimmed' }];
+    const openOn = (files: SimulatedDisk): Promise<GenerationRequests> =>
+      GenerationRequests.open({ files, path: '/n/generations.json', logId: 'ab', logger: silentLogger });
+    const first = await openOn(disk);
+    const kills: SimulatedDisk[] = [];
+    let isRenamed = false;
+    disk.step = ({ kind }, of) => {
+      if (isRenamed && kind === 'syncDirectory' && kills.length === 0) kills.push(of.kill());
+      isRenamed ||= kind === 'rename';
+    };
+    await expect(first.ask('compute-1', asked, () => 1)).rejects.toThrow();
+    const killed = must(kills[0]);
+    // It has it already, and writes nothing.
+    expect(await (await openOn(killed)).ask('compute-1', asked, () => 1)).toMatchObject([{ verdict: 'accepted' }]);
+    expect((await openOn(killed.powerCut({ real: () => 0.999 }))).of(1)?.above).toBe(4);
   });
 
   it('never uses a generation that somebody has seen', async () => {

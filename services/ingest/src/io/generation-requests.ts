@@ -11,7 +11,7 @@ import { FreshetError } from '@freshet/kit/errors.ts';
 import type { Logger } from '@freshet/kit/logger.ts';
 import type { FileSystem } from '@freshet/log/file-system.ts';
 import type { GenerationAnswered, GenerationWanted } from '@freshet/log/generation-requests.ts';
-import { openSealedJson, readIfThere, replaceFile, sealJson } from '@freshet/log/whole-file.ts';
+import { openSealedJson, readToActOn, replaceFile, sealJson } from '@freshet/log/whole-file.ts';
 import { onDisk } from './on-disk.ts';
 import { setAside } from './set-aside.ts';
 
@@ -131,7 +131,7 @@ export class GenerationRequests {
 
 function load({ files, path, logId, logger }: GenerationRequestsOptions): Promise<Map<number, Asked>> {
   return onDisk(path, async () => {
-    const bytes = await readIfThere(files, path);
+    const bytes = await readToActOn(files, path);
     if (bytes === undefined) return new Map<number, Asked>();
     try {
       const json = openSealedJson(bytes, path) as { logId?: string; routes?: ({ route: number } & Asked)[] };

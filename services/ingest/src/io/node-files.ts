@@ -11,7 +11,7 @@ import { ContractSchema } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import { type DefinitionSet, DefinitionSetSchema } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import type { Logger } from '@freshet/kit/logger.ts';
 import type { FileSystem } from '@freshet/log/file-system.ts';
-import { openSealedJson, readIfThere, replaceFile, sealJson } from '@freshet/log/whole-file.ts';
+import { openSealedJson, readToActOn, replaceFile, sealJson } from '@freshet/log/whole-file.ts';
 import { crc32c } from '@freshet/store/crc32c.ts';
 import type { ContractHistory } from '../core/contract-history.ts';
 import { onDisk } from './on-disk.ts';
@@ -104,7 +104,7 @@ export class NodeFiles {
   #read<T>(name: string, parse: (bytes: Uint8Array, path: string) => T): Promise<T | undefined> {
     const path = join(this.#directory, name);
     return onDisk(path, async () => {
-      const bytes = await readIfThere(this.#files, path);
+      const bytes = await readToActOn(this.#files, path);
       if (bytes === undefined) return undefined;
       try {
         return parse(bytes, path);

@@ -150,6 +150,18 @@ describe('QuarantineFile', () => {
     await second.close();
   });
 
+  it('C1: tells of a damaged line that it meets while it gathers places, and gathers the others', async () => {
+    const disk = new SimulatedDisk();
+    const file = await QuarantineFile.open(disk, '/q/quarantine.jsonl');
+    await file.append([entry(1, 1n), entry(1, 2n), entry(1, 3n)]);
+    disk.flip('/q/quarantine.jsonl', 20, 1);
+    expect(await file.places(() => true)).toEqual(new Set(['1/1/1/2/0/0', '1/1/1/3/0/0']));
+    const nothing = Promise.resolve('nothing');
+    expect(await Promise.race([file.damageMet, nothing])).toMatchObject({ code: 'DATA_DAMAGED' });
+    await file.close();
+    expect((await QuarantineFile.open(disk, '/q/quarantine.jsonl')).damage?.lines).toBe(1);
+  });
+
   it('cuts a torn last line at every length of it', async () => {
     const file = await QuarantineFile.open(nodeFileSystem, path);
     await file.append([entry(1, 1n)]);
@@ -159,6 +171,8 @@ describe('QuarantineFile', () => {
     const bytes = readFileSync(path);
     for (let length = whole; length < bytes.length; length++) {
       writeFileSync(path, bytes.subarray(0, length));
+      // With it the line is known to have been durable (quarantine-index.test.ts).
+      rmSync(`${path}.index`, { force: true });
       const again = await QuarantineFile.open(nodeFileSystem, path);
       expect(again.count).toBe(1);
       await again.append([entry(1, 2n)]);

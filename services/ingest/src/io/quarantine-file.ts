@@ -138,9 +138,11 @@ export class QuarantineFile implements QuarantineWriter {
 
   static async #opened(opening: Opening, file: DiskFile): Promise<QuarantineFile> {
     const { files, path, index } = opening;
-    const { summary, why } = await index.load(file);
+    const { summary, why, told } = await index.load(file);
     const survey = await surveyOf(file, summary);
-    if (survey.damagedLines === 0) {
+    // What an index tells of was durable: the end of the file is then no torn line.
+    const lostLines = told !== undefined && survey.end < told.end ? Math.max(1, told.count - survey.count) : 0;
+    if (survey.damagedLines + lostLines === 0) {
       const isTorn = survey.end < (await file.length());
       if (isTorn) await file.truncate(survey.end);
       // A process that was killed may have left what it had not made durable, and now it counts; what is cut off never does.
@@ -151,7 +153,8 @@ export class QuarantineFile implements QuarantineWriter {
     }
     // It is about the file of before; and what it tells of may be damaged as well.
     await index.remove();
-    const { damagedLines: lines } = summary === undefined ? survey : await surveyOf(file);
+    const { damagedLines } = summary === undefined ? survey : await surveyOf(file);
+    const lines = Math.max(damagedLines, lostLines);
     const keptAt = await salvage(files, path, file);
     await file.close();
     const sound = await files.open(path, 'write');
@@ -201,11 +204,15 @@ export class QuarantineFile implements QuarantineWriter {
     await this.#writing;
     const places = new Set<string>();
     if (this.#count === 0) return places;
-    const { file } = await this.#openToRead();
+    const { file, end } = await this.#openToRead();
     try {
-      for await (const { text } of linesOf(file)) {
+      for await (const { text, next } of linesOf(file)) {
+        // What a failed write left.
+        if (next > end) break;
         const entry = entryOf(text);
-        if (entry !== undefined && wanted(entry)) places.add(placeName(entry));
+        // Told, and passed over, as the next start does that mends the file.
+        if (entry === undefined) await this.#damagedAt(next);
+        else if (wanted(entry)) places.add(placeName(entry));
       }
     } finally {
       await file.close();

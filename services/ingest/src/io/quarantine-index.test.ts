@@ -193,6 +193,30 @@ describe('the index of the quarantine', () => {
     expect((await QuarantineFile.open(killed, PATH)).damage?.lines).toBe(2);
   });
 
+  it('C1: an end that is not there any more, or is damaged, is no torn line where it was durable by what it tells', async () => {
+    const disk = new SimulatedDisk();
+    const first = await QuarantineFile.open(disk, PATH);
+    await first.append([entry(1n), entry(2n, TABLE), entry(3n, TABLE)]);
+    await first.close();
+    const bytes = disk.content(PATH);
+    const lastLine = bytes.lastIndexOf(0x0a, bytes.length - 2) + 1;
+    for (const [spoil, lines, count] of [
+      [(of: SimulatedDisk) => of.flip(PATH, lastLine + 20, 1), 1, 2],
+      [(of: SimulatedDisk) => of.setContent(PATH, bytes.subarray(0, lastLine + 5)), 1, 2],
+      [(of: SimulatedDisk) => of.setContent(PATH, bytes.subarray(0, lastLine)), 1, 2],
+      [(of: SimulatedDisk) => of.setContent(PATH, new Uint8Array(0)), 3, 0],
+    ] as const) {
+      const copy = disk.copy();
+      spoil(copy);
+      const spoilt = copy.content(PATH);
+      const file = await QuarantineFile.open(copy, PATH);
+      expect(file.damage).toEqual({ lines, keptAt: `${PATH}.damaged-1` });
+      expect([file.count, copy.content(`${PATH}.damaged-1`)]).toEqual([count, spoilt]);
+      await file.close();
+      expect((await QuarantineFile.open(copy, PATH)).damage).toBeUndefined();
+    }
+  });
+
   it('C1: damage that an erase or a release meets while ingest runs is a condition, not only told to who asked', async () => {
     for (const meet of [
       (file: QuarantineFile) => file.remove(({ major }) => major === 3n),

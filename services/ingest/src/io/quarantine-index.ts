@@ -9,7 +9,8 @@
  *
  *     it is about durable lines only                       it is written after they were synced, and replaced whole
  *     the file is replaced (entries are taken out)         the index is removed before, durably, and written anew after
- *     it is damaged, or the file has not its last line     the file is read whole, which is told
+ *     it is damaged, or the file has not its last line     the file is read whole, which is told; a file that ends before
+ *                                                          where the index does has lost what was durable: damage
  *     a line that it tells of is damaged                   found by whoever reads it, or by reading through it beside the
  *                                                          work (verify): the index goes, and the next start reads it whole
  *
@@ -34,6 +35,8 @@ const VERSION = 2;
 export interface FoundIndex {
   readonly summary?: Summary | undefined;
   readonly why?: string | undefined;
+  /** Of one that is whole, and of which the file has not the last line: what the file had, durably. */
+  readonly told?: Pick<Summary, 'end' | 'count'> | undefined;
 }
 
 export class QuarantineIndex {
@@ -67,7 +70,7 @@ export class QuarantineIndex {
       return { why: error.message };
     }
     if (summary === undefined) return { why: 'it is of another version' };
-    if (!(await isOf(file, summary))) return { why: 'it is not of the file as it is' };
+    if (!(await isOf(file, summary))) return { why: 'it is not of the file as it is', told: summary };
     this.#end = summary.end;
     return { summary };
   }

@@ -8,7 +8,7 @@
 import { dirname } from 'node:path';
 import { FreshetError } from '@freshet/kit/errors.ts';
 import type { FileSystem } from '@freshet/log/file-system.ts';
-import { openSealedJson, readIfThere, replaceFile, sealJson } from '@freshet/log/whole-file.ts';
+import { openSealedJson, readIfThere, readToActOn, replaceFile, sealJson } from '@freshet/log/whole-file.ts';
 import type { Landmark } from '../core/commit-trail.ts';
 import type { HistoryLoss } from '../core/history-notice.ts';
 import { RESYNC_REMEDY } from '../core/lost-history.ts';
@@ -74,10 +74,8 @@ export class StateFile {
    */
   async load(): Promise<SourceState> {
     const path = this.#path;
-    const bytes = await onDisk(path, () => readIfThere(this.#files, path));
+    const bytes = await onDisk(path, () => readToActOn(this.#files, path));
     if (bytes === undefined) return EMPTY_STATE;
-    // What a process renamed that was killed before it could sync is acted on from here on: first it must be durable.
-    await onDisk(path, () => this.#files.syncDirectory(dirname(path)));
     const json = parse(bytes, path);
     const isOurs = json.logId === this.#logId;
     const floors = [json.generationFloor ?? 0, ...(isOurs ? [] : json.routes.map(({ generation }) => generation))];

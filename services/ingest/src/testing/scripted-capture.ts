@@ -7,7 +7,7 @@ import { create } from '@bufbuild/protobuf';
 import { type DefinitionSet, DefinitionSetSchema, RoutePlanSchema } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { must } from '@freshet/kit/assert.ts';
 import { ConditionBoard } from '@freshet/kit/conditions.ts';
-import { silentLogger } from '@freshet/kit/logger.ts';
+import { type Logger, silentLogger } from '@freshet/kit/logger.ts';
 import type { FileSystem } from '@freshet/log/file-system.ts';
 import { openSegmentLog, type SegmentLog } from '@freshet/log/segment-log.ts';
 import type { VirtualClock } from '@freshet/testkit/virtual-clock.ts';
@@ -47,6 +47,7 @@ export interface ScriptedCaptureOptions {
   readonly segmentBytes?: number | undefined;
   readonly resync?: string | undefined;
   readonly onLostHistory?: 'rebuild' | 'halt' | undefined;
+  readonly logger?: Logger | undefined;
 }
 
 const DIRECTORY = '/ingest';
@@ -54,7 +55,7 @@ const DIRECTORY = '/ingest';
 /** Opens the node's files and starts capturing by the definitions that it has. */
 export async function startScripted(options: ScriptedCaptureOptions): Promise<ScriptedCapture> {
   const { database, files, clock, random } = options;
-  const logger = silentLogger;
+  const logger = options.logger ?? silentLogger;
   const log = await openSegmentLog({
     directory: join(DIRECTORY, 'log'),
     partitions: options.partitions ?? 2,

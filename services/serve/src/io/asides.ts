@@ -1,6 +1,6 @@
 /** What lies beside a replica's store that was put out of the way because it was damaged: see packages/store/src/aside.ts. */
 import { join } from 'node:path';
-import type { FileSystem } from '@freshet/log/file-system.ts';
+import { type FileSystem, removeDurably } from '@freshet/log/file-system.ts';
 
 /** Paths of stores set aside in a replica's directory, and of tables that a salvage took out of its store. */
 async function asidesOf(files: FileSystem, directory: string): Promise<string[]> {
@@ -17,5 +17,5 @@ export function asidesIn(
   files: FileSystem,
   directory: string,
 ): { list(): Promise<string[]>; remove(path: string): Promise<void> } {
-  return { list: () => asidesOf(files, directory), remove: (path) => files.removeDirectory(path) };
+  return { list: () => asidesOf(files, directory), remove: (path) => removeDurably(files, path) };
 }
