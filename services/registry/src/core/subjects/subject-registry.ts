@@ -124,12 +124,13 @@ export class SubjectRegistry {
   /** Registers a schema; one that the subject has already is answered at once. */
   async register(subject: SubjectName, request: RegistrationRequest): Promise<Registration> {
     const work = this.#startWork();
+    const on = { work, limits: this.limits, readOnly: this.readOnly };
     const decide = (): Decision<Registration> =>
-      decideRegistration({ index: this.#index, work, limits: this.limits }, subject, request, this.#now());
+      decideRegistration({ ...on, index: this.#index }, subject, request, this.#now());
     for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
       try {
         // What changes nothing waits for nobody; and what is refused now might be refused in its turn just the same.
-        if (!this.readOnly && !this.#isStale) {
+        if (!this.#isStale) {
           const first = decide();
           if (first.records.length === 0) return first.answer;
         }
@@ -286,7 +287,7 @@ export class SubjectRegistry {
   }
 
   #mutate<T>(decide: () => Decision<T>): Promise<T> {
-    if (this.readOnly) return Promise.reject(refuse.notPermitted('The registry is in read-only mode'));
+    if (this.readOnly) return Promise.reject(refuse.readOnly());
     if (this.#waiting >= this.limits.waiting)
       return Promise.reject(new SchemaApiError(50302, `${this.#waiting} changes wait already; try again later`));
     this.#waiting++;
