@@ -400,6 +400,15 @@ describe('settings', () => {
       schema: '"string"',
     });
     expect((await api.call('GET /schemas/ids/1?subject=:.c:')).body.schema).toBe('"string"');
+    // A subject is called by its context in what is said of it, however the URL names it: clients compare the text.
+    for (const [what, code, message] of [
+      ['GET /contexts/.c/subjects/t/versions', 40401, "Subject ':.c:t' not found."],
+      ['GET /subjects/:.:t/versions', 40401, "Subject 't' not found."],
+      ['DELETE /contexts/.c/subjects/t', 40401, "Subject ':.c:t' not found."],
+      ['GET /contexts/.c/config/s', 40408, "Subject ':.c:s' does not have subject-level compatibility configured"],
+      ['GET /contexts/.c/mode/s', 40409, "Subject ':.c:s' does not have subject-level mode configured"],
+    ] as const)
+      expect([what, await tell(what)]).toEqual([what, refused(code, message)]);
     expect(await tell('DELETE /contexts/.c')).toEqual(refused(42211, "The specified context '.c' is not empty."));
     await api.call('DELETE /subjects/:.c:s');
     await api.call('DELETE /subjects/:.c:s?permanent=true');

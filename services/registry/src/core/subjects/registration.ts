@@ -116,7 +116,7 @@ export function readGiven(
 ): NewSchema {
   const previous = index.latest(qualified(subject));
   let { schema, schemaType, references } = given;
-  if (schema === undefined || schema === '') {
+  if (schema === undefined || schema.trim() === '') {
     if (previous === undefined || !isRegistered) throw refuse.invalidSchema('Invalid schema, details: Empty schema');
     ({ schema, schemaType, references } = previous.entity);
   }
@@ -176,11 +176,11 @@ function areSame(a: readonly SchemaReference[], b: readonly SchemaReference[]): 
 function requireMode({ index, readOnly }: Registering, subject: SubjectName, request: RegistrationRequest): void {
   if (readOnly) throw refuse.readOnly();
   const mode = index.modeInScope(subject);
-  if (mode.startsWith('READONLY')) throw refuse.notPermitted(`Subject ${subject.name} is in read-only mode`);
+  if (mode.startsWith('READONLY')) throw refuse.notPermitted(`Subject ${qualified(subject)} is in read-only mode`);
   if (request.id !== undefined && mode !== 'IMPORT')
-    throw refuse.notPermitted(`Subject ${subject.name} is not in import mode`);
+    throw refuse.notPermitted(`Subject ${qualified(subject)} is not in import mode`);
   if (request.id === undefined && mode !== 'READWRITE')
-    throw refuse.notPermitted(`Subject ${subject.name} is not in read-write mode`);
+    throw refuse.notPermitted(`Subject ${qualified(subject)} is not in read-write mode`);
 }
 
 function requireCompatible(on: Registering, subject: SubjectName, read: NewSchema, config: Config | undefined): void {
@@ -189,7 +189,7 @@ function requireCompatible(on: Registering, subject: SubjectName, read: NewSchem
   const rows = comparedWith(live, read.entity, config);
   const judgement = { index, work, context: subject.context, config };
   const messages = findMessages(judgement, read, { rows, previous: live.at(-1) });
-  if (messages.length > 0) throw refuse.incompatible(subject.name, messages);
+  if (messages.length > 0) throw refuse.incompatible(qualified(subject), messages);
 }
 
 function nextId(index: SchemaIndex, context: string): number {
