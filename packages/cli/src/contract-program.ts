@@ -55,7 +55,8 @@ export function addContract(program: Command, terminal: Terminal, fail: () => ne
     });
   sub('accept', 'Take the tables as they are now for the contracts of the definitions in force')
     .option('-y, --yes', 'accept what is shown; without, it is only shown')
-    .action(async (options: ContractOptions & { yes?: boolean }) => {
+    .option('-m, --message <text>', 'why, for the history')
+    .action(async (options: ContractOptions & { yes?: boolean; message?: string }) => {
       if (!(await acceptCommand(terminal, options))) fail();
     });
 }

@@ -103,7 +103,7 @@ export async function planAndApply(
 }
 
 /** "ada@laptop": what people call whoever runs this, for the history. */
-function whoApplies(): string {
+export function whoApplies(): string {
   try {
     return `${userInfo().username}@${hostname()}`.slice(0, 256);
   } catch {

@@ -111,11 +111,11 @@ const NEEDS_VALUE: ReadonlySet<Way> = new Set(['key', 'event time']);
 function judgeUse(change: Change, use: ColumnUse): ConsumerVerdict {
   const { column: _column, ...consumer } = use;
   const breaksKey = change.kind === 'null_allowed' && use.ways.some((way) => NEEDS_VALUE.has(way));
-  return {
-    ...consumer,
-    verdict: breaksKey ? 'breaking' : FOR_READERS[change.kind],
-    readable: change.readable,
-  };
+  const verdict = breaksKey ? 'breaking' : FOR_READERS[change.kind];
+  // A rule that only tells keeps no row back: without its column it tells nothing any more, and every value stays right.
+  if (use.ways.length > 0 && use.ways.every((way) => way === 'telling rule'))
+    return { ...consumer, verdict: verdict === 'breaking' ? 'compatible_with_note' : verdict, readable: true };
+  return { ...consumer, verdict, readable: change.readable };
 }
 
 const WRITTEN_ANEW =

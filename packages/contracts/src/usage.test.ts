@@ -3,11 +3,14 @@
  * that a joined table's rows must be told apart. Method: one view over a source and two tables, each asked for. That lineage says
  * the same of random definitions: packages/definitions/src/usage-and-lineage.test.ts.
  */
-import { create } from '@bufbuild/protobuf';
-import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import { clone, create } from '@bufbuild/protobuf';
+import { ChangePolicy, ContractSchema, SourceMode, ValueRuleSchema } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import { DefinitionSetSchema } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { Kind } from '@freshet/gen/freshet/type/v1/value_pb.ts';
+import { must } from '@freshet/kit/assert.ts';
 import { describe, expect, it } from 'vitest';
+import { gateVerdict } from './gate.ts';
+import { judgeChange } from './judge.ts';
 import { usageOf } from './usage.ts';
 
 const text = { kind: Kind.STRING };
@@ -66,8 +69,8 @@ const DEFINITIONS = create(DefinitionSetSchema, {
 });
 
 /** By column: "feature, feature by way, way for owner, owner". */
-function shown(name: string): Record<string, string> {
-  const { columns } = usageOf(DEFINITIONS, name);
+function shown(name: string, definitions = DEFINITIONS): Record<string, string> {
+  const { columns } = usageOf(definitions, name);
   return Object.fromEntries(
     [...columns].map(([column, uses]) => {
       const [use, ...others] = uses;
@@ -93,6 +96,45 @@ describe('usageOf a source whose rows are joined', () => {
 
   it('does not need to know which row is meant, as rows are only added', () => {
     expect([...usageOf(DEFINITIONS, 'orders').needIdentity]).toEqual([]);
+  });
+});
+
+describe('usageOf a source with value rules', () => {
+  const withRules = clone(DefinitionSetSchema, DEFINITIONS);
+  for (const route of withRules.routes) {
+    if (route.source === undefined) continue;
+    const columns = ['state', 'note', 'at'].map((name) => ({ name, type: text, nullable: true }));
+    route.source.contract = create(ContractSchema, { source: route.source.name, columns });
+    route.source.rules = [
+      create(ValueRuleSchema, { name: 'known', rule: { case: 'expression', value: 'state == "ok"' } }),
+      create(ValueRuleSchema, { name: 'noted', onlyTell: true, rule: { case: 'nullRate', value: { column: 'note' } } }),
+    ];
+  }
+
+  it('reads what a rule asks of for all that its rows go into: without it rows would pass unasked', () => {
+    expect(shown('orders', withRules)).toMatchObject({
+      state: `${ALL} by rule for catalog, payments`,
+      note: `${ALL} by telling rule for catalog, payments`,
+    });
+    expect(shown('products', withRules)).toMatchObject({
+      state: 'last_label, margin_1h by rule for catalog, payments',
+      note: 'last_label, margin_1h by telling rule for catalog, payments',
+    });
+  });
+
+  it('breaks by a change of what a rule keeps rows back by, and notes one of what only tells', () => {
+    const before = must(withRules.routes[0]?.source?.contract);
+    for (const [column, verdict] of [
+      ['state', 'breaking'],
+      ['note', 'compatible_with_note'],
+    ] as const) {
+      const after = clone(ContractSchema, before);
+      after.columns = after.columns.filter(({ name }) => name !== column);
+      const judgement = judgeChange(before, after, usageOf(withRules, 'orders'));
+      expect([column, judgement.verdict]).toEqual([column, verdict]);
+      expect(gateVerdict(judgement, ChangePolicy.NOTIFY)).toBe(column === 'state' ? 'hold' : 'pass_with_note');
+      expect(judgeChange(before, after, usageOf(DEFINITIONS, 'orders')).verdict).toBe('compatible');
+    }
   });
 });
 

@@ -1,7 +1,7 @@
 /**
  * Who reads what of a source: for each column the views, features, services and owners that a change of it reaches. Pure.
  *
- * Owns the walk from columns through keys, event time, condition, derived columns, features, joins, services and
+ * Owns the walk from columns through value rules, keys, event time, condition, derived columns, features, joins, services and
  * on-demand features. Both its readers (a verdict, lineage) start from resolved definitions, the only thing in force.
  */
 
@@ -10,9 +10,22 @@ import { compileExpression } from '@freshet/engine/expression/expression.ts';
 import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import type { DefinitionSet, RoutePlan, ServicePlan, ViewPlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { ValueTypeSchema } from '@freshet/gen/freshet/type/v1/value_pb.ts';
+import { type RuleColumns, ruleColumnsOf } from './value-rules.ts';
 
-/** What a view does with a column. */
-export type Way = 'key' | 'event time' | 'condition' | 'derived' | 'feature' | 'join key' | 'joined';
+/**
+ * What a view does with a column, or a value rule of its source, which decides the rows that the view gets; one that only tells
+ * decides none.
+ */
+export type Way =
+  | 'key'
+  | 'event time'
+  | 'condition'
+  | 'derived'
+  | 'feature'
+  | 'join key'
+  | 'joined'
+  | 'rule'
+  | 'telling rule';
 
 /** A view that reads a source, with everything behind it. */
 export interface Consumer {
@@ -45,11 +58,12 @@ export interface SourceUsage {
 export function usageOf(definitions: DefinitionSet, source: string): SourceUsage {
   const owners = new Map(definitions.owners.map(({ subject, owner }) => [subject, owner]));
   const routes = new Map(definitions.routes.map((route) => [route.route, route]));
+  const rules = ruleColumnsOf(definitions.routes.find((route) => route.source?.name === source)?.source);
   const columns = new Map<string, ColumnUse[]>();
   const readers: Consumer[] = [];
   const needIdentity = new Set<string>();
   for (const view of definitions.views) {
-    const uses = usesOf(view, source, routes);
+    const uses = usesOf(view, source, routes, rules);
     if (uses === undefined) continue;
     const describe = (features: ReadonlySet<string>): Consumer => consumerOf(view, features, definitions, owners);
     readers.push(describe(new Set(view.features.map(({ name }) => name))));
@@ -79,9 +93,20 @@ class Uses {
     use.ways.add(way);
     for (const feature of features) use.features.add(feature);
   }
+
+  /** A row that breaks a rule is missing to whoever would get it. */
+  addRules({ holding, telling }: RuleColumns, features: readonly string[]): void {
+    for (const column of holding) this.add(column, 'rule', features);
+    for (const column of telling) this.add(column, 'telling rule', features);
+  }
 }
 
-function usesOf(view: ViewPlan, source: string, routes: ReadonlyMap<number, RoutePlan>): Uses | undefined {
+function usesOf(
+  view: ViewPlan,
+  source: string,
+  routes: ReadonlyMap<number, RoutePlan>,
+  rules: RuleColumns,
+): Uses | undefined {
   const joins = view.joins.filter(({ table }) => table === source);
   const isSource = view.source === source;
   if (!isSource && joins.length === 0) return undefined;
@@ -97,6 +122,7 @@ function usesOf(view: ViewPlan, source: string, routes: ReadonlyMap<number, Rout
       const behind = join.columns.flatMap(({ name }) => [...(reads.get(name)?.features ?? [])]);
       for (const { column } of join.on) uses.add(column, 'join key', behind);
     }
+    uses.addRules(rules, all);
     if (view.mode === SourceMode.MUTABLE) uses.needsIdentity = true;
   }
   for (const join of joins) {
@@ -107,6 +133,7 @@ function usesOf(view: ViewPlan, source: string, routes: ReadonlyMap<number, Rout
       addReads(uses, column?.name ?? '', name, reads);
       uses.add(column?.name ?? '', 'joined', reads.get(name)?.features ?? []);
     }
+    uses.addRules(rules, behind);
     uses.needsIdentity = true;
   }
   return uses;

@@ -9,7 +9,9 @@
 import { create } from '@bufbuild/protobuf';
 import { compileExpression, type Expression } from '@freshet/engine/expression/expression.ts';
 import type { Contract, ValueRule } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import type { SourcePlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { Kind, ValueTypeSchema } from '@freshet/gen/freshet/type/v1/value_pb.ts';
+import { must } from '@freshet/kit/assert.ts';
 import { closest } from '@freshet/kit/closest.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
 import type { Scalar } from '@freshet/values/scalar.ts';
@@ -78,6 +80,23 @@ export class ValueRules {
     }
     return broken;
   }
+}
+
+/** Which columns the rules of a source ask of: those that keep rows back, and those that only tell. */
+export interface RuleColumns {
+  readonly holding: ReadonlySet<string>;
+  readonly telling: ReadonlySet<string>;
+}
+
+/** Throws INVALID_DEFINITION for rules that its contract does not know, which plan refuses. */
+export function ruleColumnsOf(source: Pick<SourcePlan, 'rules' | 'contract'> | undefined): RuleColumns {
+  const columns: RuleColumns & Record<'holding' | 'telling', Set<string>> = { holding: new Set(), telling: new Set() };
+  for (const rule of source?.rules ?? []) {
+    const contract = must(source?.contract, 'rules without a contract');
+    for (const index of compileRule(rule, contract).uses)
+      columns[rule.onlyTell ? 'telling' : 'holding'].add(must(contract.columns[index]).name);
+  }
+  return columns;
 }
 
 function compileRule({ name, rule }: ValueRule, contract: Contract): Pick<Compiled, 'check' | 'uses'> {

@@ -75,6 +75,34 @@ describe('details of a change', () => {
   });
 });
 
+describe('details of a source', () => {
+  const POLICY = 'event_time: occurred_at\npolicy: strict\nhold: key\n';
+  const RULES =
+    "rules: [{ name: a, expression: 'score > 0.0' }, { name: b, only_tell: true, null_rate: { column: sku, max: 0.1 } }]\n";
+
+  it('tells a policy, what is held, and rules that come, go or change, and that nothing is folded anew', () => {
+    const judged = edited('event_time: occurred_at\n', POLICY + RULES);
+    const come = changeOf(judged, 'source user_activity');
+    expect(told(come)).toEqual([
+      '~ hold : as it breaks => key',
+      '~ policy : evolve => strict',
+      '+ rule a:  => score > 0.0',
+      '+ rule b:  => nulls of sku up to 0.1 of 1000 rows (only tells)',
+    ]);
+    expect([come.effect, come.features, come.cost]).toEqual(['rows that come are judged otherwise', [], undefined]);
+    expect(come.services).toEqual(['recommendations']);
+    const later = resolve(
+      STOREFRONT.replace('event_time: occurred_at\n', POLICY + RULES.replace('0.0', '1.0')),
+      judged,
+    );
+    expect(diffDefinitions(judged, later).map(told)).toEqual([['~ rule a: score > 0.0 => score > 1.0']]);
+    // Also beside another change: a rule that goes must be seen.
+    const less = resolve(STOREFRONT.replace('rolling: 5m', 'rolling: 10m'), judged);
+    const gone = must(diffDefinitions(judged, less).find(({ subject }) => subject === 'source user_activity'));
+    expect(told(gone).filter((one) => one.startsWith('-'))).toHaveLength(2);
+  });
+});
+
 describe('cost of a change', () => {
   it('knows what is folded from the log, what reads the table and how many rows, and what is kept', () => {
     const folded = changeOf(edited('rolling: 5m', 'rolling: 10m'), 'view user_clicks').cost;
@@ -102,5 +130,12 @@ describe('columnChanges', () => {
     const all = columnChanges(undefined, before).added.map(({ column }) => column);
     expect(all).toEqual(['amount', 'event_type', 'occurred_at', 'sku', 'user_id']);
     expect(columnChanges(before, resolve('', before)).dropped.map(({ column }) => column)).toEqual(all);
+    const ruled = edited(
+      'event_time: occurred_at\n',
+      "event_time: occurred_at\nrules: [{ name: a, expression: 'id > 0' }]\n",
+    );
+    expect(columnChanges(before, ruled).added).toMatchObject([
+      { column: 'id', views: ['product_stats', 'user_clicks'] },
+    ]);
   });
 });

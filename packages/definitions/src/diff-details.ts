@@ -1,23 +1,27 @@
 /**
- * What exactly is another in a view or a service than before, part by part: for programs, and for the lines that
+ * What exactly is another in a view, a service or how a source's rows are judged than before, part by part: for programs, and for the lines that
  * `freshet plan` shows below a change.
  *
  * Owns the parts and how each is written. The sentence that sums them up is diff.ts.
  */
 import { create } from '@bufbuild/protobuf';
+import { NULL_RATE_ROWS } from '@freshet/contracts/null-rate.ts';
 import { type ChangeDetail, ChangeDetailSchema, ChangeKind } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
+import type { ValueRule } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import type {
   FeaturePlan,
   JoinPlan,
   OnDemandPlan,
   RoutePlan,
   ServicePlan,
+  SourcePlan,
   ViewPlan,
 } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import type { Value } from '@freshet/gen/freshet/type/v1/value_pb.ts';
 import { compareStrings } from '@freshet/values/compare.ts';
 import { typeName } from '@freshet/values/type-name.ts';
 import { formatDuration } from './duration.ts';
+import { HOLDS, POLICIES } from './parse/parse-source.ts';
 
 /** A part of something: its kind, its name where there are several, and how it is written. */
 type Parts = Map<string, { readonly part: string; readonly name: string; readonly text: string }>;
@@ -54,6 +58,11 @@ export function featuresTouched(details: readonly ChangeDetail[]): Set<string> |
 /** What is another in a service: outputs, on-demand features, request data. */
 export function serviceDetails(before: ServicePlan, after: ServicePlan): ChangeDetail[] {
   return compare(serviceParts(before), serviceParts(after));
+}
+
+/** What is another in how the rows of a source are judged: its policy, what it holds, its value rules. */
+export function sourceDetails(before: SourcePlan, after: SourcePlan): ChangeDetail[] {
+  return compare(judgingParts(before), judgingParts(after));
 }
 
 function compare(before: Parts, after: Parts): ChangeDetail[] {
@@ -114,6 +123,27 @@ function serviceParts(service: ServicePlan): Parts {
     parts.set(`on-demand ${feature.name}`, { part: 'on-demand', name: feature.name, text: onDemandText(feature) });
   }
   return parts;
+}
+
+function judgingParts({ policy, hold, rules }: SourcePlan): Parts {
+  const parts: Parts = new Map();
+  const put = (part: string, name: string, text: string): void =>
+    void parts.set(`${part} ${name}`, { part, name, text });
+  put('policy', '', wordOf(POLICIES, policy) ?? 'evolve');
+  put('hold', '', wordOf(HOLDS, hold) ?? 'as it breaks');
+  for (const rule of rules) put('rule', rule.name, ruleText(rule));
+  return parts;
+}
+
+function wordOf<T>(words: Readonly<Record<string, T>>, value: T): string | undefined {
+  return Object.keys(words).find((word) => words[word] === value);
+}
+
+function ruleText({ rule, onlyTell }: ValueRule): string {
+  const { column, max, rows } = rule.case === 'nullRate' ? rule.value : { column: '', max: 0, rows: 0 };
+  const text =
+    rule.case === 'expression' ? rule.value : `nulls of ${column} up to ${max} of ${rows || NULL_RATE_ROWS} rows`;
+  return onlyTell ? `${text} (only tells)` : text;
 }
 
 function onDemandText({ expression, defaultValue }: OnDemandPlan): string {

@@ -31,7 +31,7 @@ import {
 } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { toHex } from '@freshet/kit/hex.ts';
 import { compareStrings } from '@freshet/values/compare.ts';
-import { featuresTouched, serviceDetails, viewDetails } from './diff-details.ts';
+import { featuresTouched, serviceDetails, sourceDetails, viewDetails } from './diff-details.ts';
 import { formatDuration } from './duration.ts';
 import { buildCost, type TableRows } from './plan-cost.ts';
 import { layoutChanges, promiseChanges } from './resolve/contract-version.ts';
@@ -269,7 +269,11 @@ function diffSources(previous: DefinitionSet | undefined, next: DefinitionSet): 
       continue;
     }
     const what = sourceChanges(before, source);
-    if (what.length > 0) changes.push(change({ kind: ChangeKind.CHANGED, subject, effect: what.join('; '), services }));
+    const details = sourceDetails(before, source);
+    // Said also beside what else changes: who lets rows through that were kept back must be seen to do so.
+    if (details.length > 0) what.push('rows that come are judged otherwise');
+    if (what.length === 0) continue;
+    changes.push(change({ kind: ChangeKind.CHANGED, subject, effect: what.join('; '), services, details }));
   }
   for (const name of old.keys()) {
     const effect =

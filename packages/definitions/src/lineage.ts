@@ -3,12 +3,13 @@
  * on-demand features to services, both ways.
  *
  * Owns the graph and walking it. Pure: made of what is in force, of nothing else. Everything that decides a value counts, not
- * only what is added up: the condition, the key, the event time and what finds a joined row.
+ * only what is added up: the condition, the key, the event time, what finds a joined row and the rules that keep rows back.
  *
- *     column ──input, where, key, event time, join──▶ feature ──output──▶ service
+ *     column ──input, where, key, event time, join, rule──▶ feature ──output──▶ service
  *       └──────derived──▶ derived column ──input──▶────┘ └──input──▶ on-demand feature ──output──▶ service
  */
 import { create } from '@bufbuild/protobuf';
+import { ruleColumnsOf } from '@freshet/contracts/value-rules.ts';
 import { compileExpression, type ExpressionColumn } from '@freshet/engine/expression/expression.ts';
 import type { Definitions } from '@freshet/gen/freshet/registry/v1/definition_pb.ts';
 import { SubjectKind } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
@@ -193,6 +194,7 @@ export class Lineage {
           this.#edgeFrom(this.#column(route, column), to, 'join');
           this.#edgeFrom(this.#column(table, key?.name ?? ''), to, 'join');
         }
+        this.#addRules(table, to);
       }
     };
     for (const { name, names } of scope.derivedUses()) {
@@ -206,7 +208,13 @@ export class Lineage {
       for (const used of whereNames) uses(used, id, 'where');
       for (const column of route?.keyColumns ?? []) this.#edgeFrom(this.#column(route, column), id, 'key');
       this.#edgeFrom(this.#column(route, route?.source?.eventTimeColumn ?? ''), id, 'event time');
+      this.#addRules(route, id);
     }
+  }
+
+  /** A row that breaks a rule is missing to whatever it goes into. */
+  #addRules(route: RoutePlan | undefined, to: string): void {
+    for (const column of ruleColumnsOf(route?.source).holding) this.#edgeFrom(this.#column(route, column), to, 'rule');
   }
 
   #edgeFrom(from: string | undefined, to: string, role: string): void {

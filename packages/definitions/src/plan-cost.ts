@@ -5,6 +5,7 @@
  * Owns the estimate's parts. Does not own sizes (engine/state/state-size.ts) or the counting of rows (the database does).
  */
 import { create } from '@bufbuild/protobuf';
+import { ruleColumnsOf } from '@freshet/contracts/value-rules.ts';
 import { rowBytesMax } from '@freshet/engine/limits.ts';
 import { stateSize } from '@freshet/engine/state/state-size.ts';
 import {
@@ -48,12 +49,13 @@ export function columnsRead(set: DefinitionSet | undefined): Map<string, ColumnU
       const table = routes.get(join.route)?.source;
       for (const { column } of join.columns) addUse(uses, table, column?.name ?? '', view.name);
       for (const { key } of join.on) addUse(uses, table, key?.name ?? '', view.name);
+      for (const column of ruleColumnsOf(table).holding) addUse(uses, table, column, view.name);
     }
   }
   return uses;
 }
 
-/** The columns of its own source that a view depends on: those it reads, its key, its event time, what finds joined rows. */
+/** The columns of its own source that a view depends on: those it reads, its key, its event time, what finds joined rows, what rules ask of. */
 function viewColumns(view: ViewPlan, route: RoutePlan | undefined): Set<string> {
   return new Set(
     [
@@ -61,6 +63,7 @@ function viewColumns(view: ViewPlan, route: RoutePlan | undefined): Set<string> 
       ...(route?.keyColumns ?? []),
       ...view.joins.flatMap(({ on }) => on.map(({ column }) => column)),
       route?.source?.eventTimeColumn ?? '',
+      ...ruleColumnsOf(route?.source).holding,
     ].filter((name) => name !== ''),
   );
 }

@@ -1,6 +1,6 @@
 /**
  * Goal: a verdict (usageOf) and lineage name the same features and services for a column. Method: random definitions over
- * two tables (conditions, derived over derived, joins, keys), each column asked both ways.
+ * two tables (conditions, derived over derived, joins, keys, value rules), each column asked both ways.
  */
 import { usageOf } from '@freshet/contracts/usage.ts';
 import { Kind } from '@freshet/gen/freshet/type/v1/value_pb.ts';
@@ -11,7 +11,13 @@ import { Lineage } from './lineage.ts';
 import { parseDefinitions } from './parse.ts';
 import { resolveDefinitions } from './resolve.ts';
 
-const HEAD = `
+/** A rule of each source over a column that no view reads. */
+const RULES = {
+  acts: "rules: [{ name: a, expression: 'id > 0' }]",
+  tiers: 'rules: [{ name: t, null_rate: { column: note, max: 0.5 } }]',
+} as const;
+
+const head = (hasRules: boolean): string => `
 kind: Entity
 name: user
 key: { user_id: int64 }
@@ -25,11 +31,13 @@ name: acts
 mode: append
 postgres: { table: public.acts }
 event_time: occurred_at
+${hasRules ? RULES.acts : ''}
 ---
 kind: Source
 name: tiers
 mode: mutable
 postgres: { table: public.tiers }
+${hasRules ? RULES.tiers : ''}
 `;
 
 const TIERS = [column('id', Kind.STRING), column('name', Kind.STRING), column('note', Kind.STRING)];
@@ -99,9 +107,9 @@ function serviceText(recipes: readonly ViewRecipe[], byProduct: boolean, name: s
 it('agree on a random set of definitions', () => {
   let reached = 0;
   fc.assert(
-    fc.property(views, (recipes) => {
+    fc.property(views, fc.boolean(), (recipes, hasRules) => {
       const text = [
-        HEAD.trimEnd(),
+        head(hasRules).trimEnd(),
         ...recipes.map((recipe, at) => viewText(recipe, `v${at}`)),
         serviceText(recipes, false, 'users'),
         serviceText(recipes, true, 'products'),

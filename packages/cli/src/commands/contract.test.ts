@@ -74,7 +74,7 @@ beforeEach(async () => {
       checks.push(request);
       const ddl = request.change.case === 'ddl' ? request.change.value : '';
       return {
-        judgements: [ddl.includes('varchar(10)') ? HURT : FINE],
+        judgements: [ddl.includes('varchar(10)') ? HURT : ddl.includes('RENAME') ? { source: 'orders' } : FINE],
         notUnderstood: ddl.includes('TRUNCATE') ? ['TRUNCATE orders'] : [],
       };
     },
@@ -124,6 +124,15 @@ it('check names whom a change hurts, and ends with 1', async () => {
   expect(JSON.parse(asJson.out)).toMatchObject({ judgements: [{ verdict: 'CONTRACT_VERDICT_BREAKING' }] });
 });
 
+it('check says so when a table is as it was', async () => {
+  expect(
+    await freshet('check', '--ddl', 'ALTER TABLE orders RENAME sku TO a; ALTER TABLE orders RENAME a TO sku'),
+  ).toMatchObject({
+    code: 0,
+    out: 'No contract changes.\n',
+  });
+});
+
 it('check ends with 0 when nobody is hurt, and with 1 when a statement was not understood', async () => {
   expect((await freshet('check', 'orders')).code).toBe(0);
   expect(checks[0]).toMatchObject({ change: { case: 'live', value: true }, sources: ['orders'] });
@@ -137,8 +146,10 @@ it('accept shows what it would accept, and does it by that hash when told to', a
   expect(shown.code).toBe(1);
   expect(shown.out).toContain('Repeat with --yes');
   expect(accepts.map(({ planHash }) => planHash.length)).toEqual([0]);
-  const done = await freshet('accept', '--yes');
+  const done = await freshet('accept', '--yes', '--message', 'shorter is enough');
   expect(done.code).toBe(0);
+  // Who accepted it, as an apply says it: the history is asked who let it through.
+  expect(accepts.at(-1)).toMatchObject({ by: expect.stringMatching(/^.+@.+$/), message: 'shorter is enough' });
   expect(done.out).toContain('Accepted; generation 2 is in force.');
   expect(accepts.map(({ planHash }) => Buffer.from(planHash).toString())).toEqual(['', '', 'ab']);
 });

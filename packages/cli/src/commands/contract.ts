@@ -18,6 +18,7 @@ import {
 } from '@freshet/gen/freshet/registry/v1/contracts_pb.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
 import { createGrpcClient, type GrpcClient } from '@freshet/kit/grpc/client.ts';
+import { whoApplies } from '../definitions.ts';
 import { judgementText } from '../output/judgement-text.ts';
 import { table } from '../output/table.ts';
 import { paint, type Terminal } from '../output/terminal.ts';
@@ -145,14 +146,15 @@ async function textOf(text: string): Promise<string> {
 /** Whether it was accepted, or there was nothing to accept. */
 export async function acceptCommand(
   terminal: Terminal,
-  options: ContractOptions & { readonly yes?: boolean },
+  options: ContractOptions & { readonly yes?: boolean; readonly message?: string },
 ): Promise<boolean> {
   const { signal } = terminal;
+  const { message = '' } = options;
   return ask(options, async (client) => {
     const asked = await client.acceptContract({}, { signal });
     const isWanted = options.yes === true && asked.judgements.length > 0;
     const response: MessageShape<typeof AcceptContractResponseSchema> = isWanted
-      ? await client.acceptContract({ planHash: asked.planHash }, { signal })
+      ? await client.acceptContract({ planHash: asked.planHash, by: whoApplies(), message }, { signal })
       : asked;
     if (options.json === true) json(terminal, toJson(AcceptContractResponseSchema, response));
     else {
@@ -170,7 +172,8 @@ function checkText(terminal: Pick<Terminal, 'colours'>, response: CheckContractR
   for (const name of response.unreadTables) lines.push(`No source reads ${name}.\n`);
   for (const text of response.notUnderstood)
     lines.push(`${paint(terminal, 'red', 'not understood')} ${text}\n    what it does is not judged\n`);
-  return lines.length === 0 ? 'No contract changes.\n' : lines.join('');
+  // A source that is as it was has no line.
+  return lines.join('') || 'No contract changes.\n';
 }
 
 function sinceText({ acceptedAtUs, acceptedBy, lsn, returns }: ContractRecord): string {

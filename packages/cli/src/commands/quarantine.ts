@@ -155,7 +155,9 @@ async function release(terminal: Terminal, client: Client, source: string, optio
   if (blocked !== undefined) {
     throw new FreshetError('CONTRACT_BROKEN', `a held row of ${source} may still not be read: ${blocked}`, {
       place: `source ${source}`,
-      remedy: `Adapt the definitions, give --map, or drop the row: freshet quarantine list ${source}; freshet quarantine discard --id <id>`,
+      remedy:
+        `Adapt the definitions, give --map, or drop the row: freshet quarantine list ${source}; freshet quarantine discard --id <id>. ` +
+        'A shape that the table had for a while only, and that reads alike, passes under `policy: notify`: apply that, release, apply the policy of before',
     });
   }
   // Who asked for a whole source is told what stays, and that is no failure: it stays because of what it is.

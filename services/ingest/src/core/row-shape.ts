@@ -9,6 +9,7 @@
  *
  * Does not own the rule of identities (packages/values/src/row-identity.ts).
  */
+import { ruleColumnsOf } from '@freshet/contracts/value-rules.ts';
 import type { Contract } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import type { DefinitionSet, RoutePlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
@@ -89,13 +90,15 @@ function holeChange(
 export function neededColumns(plan: RoutePlan, definitions: DefinitionSet): ReadonlySet<string> | undefined {
   const reads = columnsRead(definitions, plan.route);
   const shape = shapeOf(plan);
-  if (shape === undefined) return readColumns(plan, definitions);
   // Without a key all columns are the identity. A route that no view reads is here for something that we do not know.
-  if (reads.size === 0 || !shape.unique) return undefined;
-  return new Set([...reads, ...shape.identity, ...plan.keyColumns, plan.source?.eventTimeColumn ?? '']);
+  if (reads.size === 0 || shape?.unique === false) return undefined;
+  return new Set([...reads, ...(shape?.identity ?? []), ...plan.keyColumns, plan.source?.eventTimeColumn ?? '']);
 }
 
-/** The columns whose changes hurt somebody: what views read, the key, the event time. Undefined: all, as no view reads it. */
+/**
+ * The columns whose changes hurt somebody: what views read, the key, the event time, and what value rules ask of, without which
+ * rows would pass unasked. Undefined: all, as no view reads it.
+ */
 export function readColumns(plan: RoutePlan, definitions: DefinitionSet): ReadonlySet<string> | undefined {
   const reads = columnsRead(definitions, plan.route);
   if (reads.size === 0) return undefined;
@@ -104,6 +107,7 @@ export function readColumns(plan: RoutePlan, definitions: DefinitionSet): Readon
     ...(shapeOf(plan)?.identity ?? []),
     ...plan.keyColumns,
     plan.source?.eventTimeColumn ?? '',
+    ...ruleColumnsOf(plan.source).holding,
   ]);
 }
 

@@ -7,13 +7,15 @@ import { create } from '@bufbuild/protobuf';
 import { gateVerdict } from '@freshet/contracts/gate.ts';
 import { judgeChange } from '@freshet/contracts/judge.ts';
 import { usageOf } from '@freshet/contracts/usage.ts';
-import { ChangePolicy, type Contract, SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import { ChangePolicy, type Contract, SourceMode, ValueRuleSchema } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import { type DefinitionSet, DefinitionSetSchema } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { Kind } from '@freshet/gen/freshet/type/v1/value_pb.ts';
+import { must } from '@freshet/kit/assert.ts';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { type CatalogColumn, contractOf } from './contract.ts';
 import type { Relation } from './pgoutput/messages.ts';
+import { readColumns } from './row-shape.ts';
 import { fitShape } from './shape-gate.ts';
 import { shownContract } from './shown-contract.ts';
 import { typeNameOf } from './types/type-names.ts';
@@ -160,6 +162,24 @@ describe('fitShape', () => {
     expect(fitShape(before, read, ChangePolicy.NOTIFY, readers).notes).toEqual([
       'column v holds less: 5, was 20; longer values are cut or refused (touches features spend:last; services s; owners ledger, payments)',
     ]);
+  });
+
+  it('holds when a column is gone that only a value rule asks of, whose rows would pass unasked', () => {
+    const before = contractWith(BEFORE);
+    const inForce = definitions(before);
+    const plan = must(inForce.routes[0]);
+    const { note, ...rest } = BEFORE;
+    const renamed = relationWith({ ...rest, remark: must(note) });
+    const problems = (onlyTell: boolean): readonly string[] => {
+      const rule = { case: 'expression', value: 'note != "bad"' } as const;
+      must(plan.source).rules = [create(ValueRuleSchema, { name: 'good', onlyTell, rule })];
+      const readers = { read: readColumns(plan, inForce), usage: () => usageOf(inForce, 'orders') };
+      return fitShape(before, renamed, ChangePolicy.EVOLVE, readers).problems;
+    };
+    expect(problems(false)).toEqual([
+      expect.stringMatching(/^column note is called remark now \(touches features spend:last/),
+    ]);
+    expect(problems(true)).toEqual([]);
   });
 
   it('takes a route that no view reads for a reader of everything', () => {

@@ -6,6 +6,7 @@
  * shard reads it.
  */
 import { SourceState } from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
+import { ChangePolicy } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import type { DefinitionSet } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { must } from '@freshet/kit/assert.ts';
 import { systemClock } from '@freshet/kit/clock.ts';
@@ -239,5 +240,53 @@ it('C1, F3: holds what breaks, passes what does not, and folds what was held onc
     }
   } finally {
     await capture.stop();
+  }
+});
+
+it('C1, F3: what came under a narrower shape that was there for a while is released under notify, in order, once', {
+  timeout: 60_000,
+}, async () => {
+  const { sql } = database;
+  // That of the capture before, which is another one's.
+  await sql.unsafe('SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots');
+  await sql.unsafe('CREATE TABLE undone (id int8 PRIMARY KEY, user_id int8, v varchar(20))');
+  const home = temporaryDirectory();
+  const log = createMemoryLog({ partitions: 2, clock: systemClock });
+  const capture = await startCapture({ url: database.url, directory: home.path, log });
+  const patient = { timeout: 20_000, interval: 20 };
+  /** The contract stays what it was: nobody accepts a shape that is gone. */
+  const policed = async (generation: bigint, policy: ChangePolicy): Promise<DefinitionSet> => {
+    const set = await define(database.url, generation, [{ route: 1, table: 'undone', key: 'user_id' }]);
+    const source = must(set.routes[0]?.source);
+    must(source.contract).version = 1;
+    return Object.assign(set, { routes: [{ ...set.routes[0], source: { ...source, policy } }] });
+  };
+  const release = async (): Promise<string | undefined> => {
+    const live = must(capture.source.held.routesOf('undone')[0]);
+    await capture.source.held.ask(1, 'release');
+    const progress = () => capture.source.held.progress(live);
+    await expect.poll(() => progress().isDone || progress().blocked !== undefined, patient).toBe(true);
+    return progress().blocked?.detail;
+  };
+  try {
+    await capture.node.apply(await policed(1n, ChangePolicy.EVOLVE));
+    await expect.poll(() => capture.source.status().phase, patient).toBe(SourceState.STREAMING);
+    await insert('undone', 1, `'as agreed'`);
+    await sql.unsafe('ALTER TABLE undone ALTER v TYPE varchar(10)');
+    await insert('undone', 2, `'for a while'::varchar(10)`);
+    await sql.unsafe('ALTER TABLE undone ALTER v TYPE varchar(20)');
+    await insert('undone', 3, `'as agreed again'`);
+    await expect.poll(() => capture.quarantine.count, patient).toBe(2);
+    expect(await release()).toContain('column v holds less: 10, was 20');
+    await capture.node.apply(await policed(2n, ChangePolicy.NOTIFY));
+    await expect.poll(() => capture.source.held.routesOf('undone')[0]?.route.policy, patient).toBe(ChangePolicy.NOTIFY);
+    expect(await release()).toBeUndefined();
+    await capture.node.apply(await policed(3n, ChangePolicy.EVOLVE));
+    await insert('undone', 4, `'and on'`);
+    await expect.poll(() => idsOf(log, 1), patient).toEqual([1, 2, 3, 4]);
+    expect(capture.quarantine.count).toBe(0);
+  } finally {
+    await capture.stop();
+    home.remove();
   }
 });

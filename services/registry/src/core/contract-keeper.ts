@@ -25,7 +25,7 @@ import { closest } from '@freshet/kit/closest.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
 import { recordOf, sourcesOf } from './contract-records.ts';
 import { type TableDescriber, tableQuestions } from './contracts.ts';
-import type { DefinitionKeeper } from './definition-keeper.ts';
+import type { Applier, DefinitionKeeper } from './definition-keeper.ts';
 import { givenChange, type JudgedChange, judgeSource, type PolicyJudgement } from './judge-source.ts';
 import { shownVersion, withSighting } from './shown-versions.ts';
 
@@ -159,7 +159,7 @@ export class ContractKeeper {
    */
   async accept(
     hash: Uint8Array | undefined,
-    peer: string,
+    who: Pick<Applier, 'peer' | 'by' | 'message'>,
     signal: AbortSignal,
   ): Promise<{ generation: bigint; hash: Uint8Array; judgements: PolicyJudgement[] }> {
     const { definitions } = this.#options;
@@ -174,7 +174,7 @@ export class ContractKeeper {
     const generation =
       hash === undefined
         ? definitions.generation
-        : await definitions.apply(written, hash, { peer, acceptsContracts: true }, signal);
+        : await definitions.apply(written, hash, { ...who, acceptsContracts: true }, signal);
     return { generation, hash: plan.hash, judgements: changed };
   }
 
@@ -193,8 +193,14 @@ export class ContractKeeper {
     const source = this.#source(contract.source);
     const judgement = this.#judge(source, { after: contract });
     const seenAtUs = BigInt(clock.nowUs());
-    const versions = await this.#versions(source);
-    const before = await store.seen(source.name);
+    let before = await store.seen(source.name);
+    const owed = sightingOwed(await this.#records(source), before);
+    // Kept before what was seen makes room for another shape.
+    if (owed !== undefined) {
+      await store.saveContract(owed);
+      before = undefined;
+    }
+    const versions = await this.#records(source);
     const known = versions.find(({ contract: one }) => one !== undefined && sameShape(one, contract));
     if (known === undefined) {
       // Told again after a restart: the first position is the one that counts.
@@ -217,8 +223,15 @@ export class ContractKeeper {
     return judgeSource(source, change, this.#options.definitions.current.resolved);
   }
 
-  /** Newest first. What was in force before the registry kept contracts has no record: it is told without one. */
+  /** Newest first, each since when the stream shows it, also when that was before it was accepted. */
   async #versions(source: SourcePlan): Promise<ContractRecord[]> {
+    const records = await this.#records(source);
+    const owed = sightingOwed(records, await this.#options.store.seen(source.name));
+    return records.map((one) => (one.contract?.version === owed?.contract?.version ? (owed ?? one) : one));
+  }
+
+  /** Newest first. What was in force before the registry kept contracts has no record: it is told without one. */
+  async #records(source: SourcePlan): Promise<ContractRecord[]> {
     const { store, definitions } = this.#options;
     const current = source.contract?.version ?? 0;
     // A source that was taken out and came back begins at 1 again: what is above is of the one before it.
@@ -252,6 +265,17 @@ export class ContractKeeper {
       place: name,
     });
   }
+}
+
+/**
+ * A version that was accepted after the stream had shown its shape, with the position of that: rows from there on were held, and are
+ * of this version once they are released. Those that come after the acceptance would tell a later one.
+ */
+function sightingOwed(records: readonly ContractRecord[], seen: SeenContract | undefined): ContractRecord | undefined {
+  const { contract: shape, lsn, seenAtUs } = seen ?? {};
+  if (shape === undefined || lsn === undefined || seenAtUs === undefined) return undefined;
+  const found = records.find((one) => one.lsn === 0n && one.contract !== undefined && sameShape(one.contract, shape));
+  return found && { ...found, lsn, seenAtUs };
 }
 
 function sameShape(a: Contract, b: Contract): boolean {

@@ -76,6 +76,7 @@ describe('registering', () => {
     expect(await post({ schema: 'no' })).toEqual(refused(42201, /^Invalid schema, details: /));
     expect(await post({ schema: '"strin"' })).toEqual(refused(42201, /^Invalid schema, details: /));
     expect(await post({})).toEqual(refused(42201, 'Invalid schema, details: Empty schema'));
+    expect(await post({ schema: ' \n' })).toEqual(refused(42201, 'Invalid schema, details: Empty schema'));
     expect(await post({ schema: '"int"', schemaType: 'XML' })).toEqual(refused(42201, 'Invalid schema type XML'));
     expect(await post(INT, '%01')).toEqual(refused(42208, /^The specified subject '.' is not a valid\.$/));
     expect(await post(INT, '__GLOBAL')).toEqual(refused(42208, "The specified subject '__GLOBAL' is not a valid."));

@@ -13,7 +13,7 @@ function getConfig(call: Call): Answer {
   if (call.params['subject'] === undefined || flag(call.query, 'defaultToGlobal'))
     return { json: { compatibilityLevel: DEFAULT_LEVEL, ...index.configInScope(scope) } };
   const config = index.configOf(scopeKey(scope));
-  if (config === undefined) throw refuse.noSubjectConfig(call.params['subject']);
+  if (config === undefined) throw refuse.noSubjectConfig(scopeKey(scope) || call.params['subject']);
   return { json: config };
 }
 
@@ -24,7 +24,7 @@ function getMode(call: Call): Answer {
   if (call.params['subject'] === undefined || flag(call.query, 'defaultToGlobal'))
     return { json: { mode: index.modeInScope(scope) } };
   const mode = index.modeOf(scopeKey(scope));
-  if (mode === undefined) throw refuse.noSubjectMode(call.params['subject']);
+  if (mode === undefined) throw refuse.noSubjectMode(scopeKey(scope) || call.params['subject']);
   return { json: { mode } };
 }
 

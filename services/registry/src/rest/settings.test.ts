@@ -354,6 +354,14 @@ describe('settings', () => {
     expect(await tell('DELETE /subjects/s')).toEqual(readOnly);
     expect(await tell('DELETE /subjects/s/versions/1')).toEqual(readOnly);
     expect(await tell('PUT /config/s', { compatibility: 'NONE' })).toEqual(readOnly);
+    // A serialiser registers what it writes with each time it starts: what is there is answered in any mode.
+    expect((await api.call('POST /subjects/s/versions', { schema: '"int"' })).body).toMatchObject({
+      id: 1,
+      version: 1,
+    });
+    expect((await api.call('POST /subjects/s/versions', { schema: '"int"', id: 1 })).body).toMatchObject({ id: 1 });
+    expect(await tell('POST /subjects/s/versions', { schema: '"int"', id: 2 })).toEqual(readOnly);
+    expect(await tell('POST /subjects/s/versions/1/tags', {})).toEqual(readOnly);
     expect((await api.call('DELETE /mode/s')).body).toEqual({ mode: 'READONLY' });
     expect(await tell('PUT /mode', { mode: 'IMPORT' })).toEqual(
       refused(42205, 'Cannot import since found existing subjects'),
@@ -364,6 +372,10 @@ describe('settings', () => {
     );
     const imported = await api.call('POST /subjects/t/versions', { schema: '"long"', id: 50, version: 9 });
     expect(imported.body).toMatchObject({ id: 50, version: 9 });
+    expect((await api.call('POST /subjects/t/versions', { schema: '"long"' })).body).toMatchObject({
+      id: 50,
+      version: 9,
+    });
     expect(await tell('POST /subjects/t/versions', { schema: '"float"', id: 50 })).toEqual(
       refused(42205, 'Overwrite new schema with id 50 is not permitted.'),
     );
@@ -388,6 +400,15 @@ describe('settings', () => {
       schema: '"string"',
     });
     expect((await api.call('GET /schemas/ids/1?subject=:.c:')).body.schema).toBe('"string"');
+    // A subject is called by its context in what is said of it, however the URL names it: clients compare the text.
+    for (const [what, code, message] of [
+      ['GET /contexts/.c/subjects/t/versions', 40401, "Subject ':.c:t' not found."],
+      ['GET /subjects/:.:t/versions', 40401, "Subject 't' not found."],
+      ['DELETE /contexts/.c/subjects/t', 40401, "Subject ':.c:t' not found."],
+      ['GET /contexts/.c/config/s', 40408, "Subject ':.c:s' does not have subject-level compatibility configured"],
+      ['GET /contexts/.c/mode/s', 40409, "Subject ':.c:s' does not have subject-level mode configured"],
+    ] as const)
+      expect([what, await tell(what)]).toEqual([what, refused(code, message)]);
     expect(await tell('DELETE /contexts/.c')).toEqual(refused(42211, "The specified context '.c' is not empty."));
     await api.call('DELETE /subjects/:.c:s');
     await api.call('DELETE /subjects/:.c:s?permanent=true');
@@ -400,10 +421,15 @@ describe('settings', () => {
 
 describe('the process', () => {
   it('refuses every change when it is read-only, and everything to strangers', async () => {
-    api = await startSchemaApi({ readOnly: true, allows: (header) => header === 'Bearer x' });
+    const store = new MemorySchemaStore();
+    const writer = await startSchemaApi({ store });
+    await writer.call('POST /subjects/there/versions', { schema: '"int"' });
+    await writer.close();
+    api = await startSchemaApi({ store, readOnly: true, allows: (header) => header === 'Bearer x' });
     expect(await tell('GET /subjects')).toEqual(refused(401, 'HTTP 401 Unauthorized'));
     const headers = { authorization: 'Bearer x' };
-    expect((await api.call('GET /subjects', undefined, headers)).body).toEqual([]);
+    expect((await api.call('GET /subjects', undefined, headers)).body).toEqual(['there']);
+    expect((await api.call('POST /subjects/there/versions', { schema: '"int"' }, headers)).body.id).toBe(1);
     expect(said(await api.call('POST /subjects/s/versions', { schema: '"int"' }, headers))).toEqual(
       refused(42205, 'The registry is in read-only mode'),
     );

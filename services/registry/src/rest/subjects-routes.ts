@@ -28,7 +28,7 @@ export function versionOf(call: Call, withDeleted = flag(call.query, 'deleted'))
 function requireSubjectThere(call: Call, subject: SubjectName, withDeleted: boolean): readonly Row[] {
   const rows = call.registry.index.rowsOf(qualified(subject));
   const there = withDeleted ? rows : rows.filter((row) => !row.deleted);
-  if (there.length === 0) throw refuse.subjectNotFound(subject.name);
+  if (there.length === 0) throw refuse.subjectNotFound(qualified(subject));
   return there;
 }
 
@@ -74,7 +74,7 @@ function listVersions(call: Call): readonly number[] {
   const subject = subjectOf(call);
   const isNegative = flag(query, 'deletedAsNegative');
   const rows = wanted(requireSubjectThere(call, subject, true), query);
-  if (rows.length === 0) throw refuse.subjectNotFound(subject.name);
+  if (rows.length === 0) throw refuse.subjectNotFound(qualified(subject));
   const versions = rows.map((row) => (isNegative && row.deleted ? -row.version : row.version));
   return call.profile.pagesVersions ? page(versions, query, VERSIONS_MAX) : versions;
 }

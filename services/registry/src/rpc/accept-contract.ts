@@ -4,9 +4,10 @@ import type { ContractHandlers } from './contract-handlers.ts';
 import { judgementProto } from './judgement-proto.ts';
 
 export function acceptContract(keeper: ContractKeeper): ContractHandlers['acceptContract'] {
-  return async ({ planHash }, { peer, signal }) => {
+  return async ({ planHash, by, message }, { peer, signal }) => {
     const accepted = planHash.length > 0;
-    const { generation, hash, judgements } = await keeper.accept(accepted ? planHash : undefined, peer, signal);
+    const who = { peer, by, message };
+    const { generation, hash, judgements } = await keeper.accept(accepted ? planHash : undefined, who, signal);
     return { generation, planHash: hash, judgements: judgements.map(judgementProto), accepted };
   };
 }

@@ -168,19 +168,28 @@ it('keeps what the stream showed, accepts it by hash, and knows all of it after 
     code: 'PLAN_OUTDATED',
   });
   columns = shape(10);
-  const accepted = await registry.contracts.acceptContract({ planHash: asked.planHash });
+  const who = { by: 'ada@laptop', message: 'shorter is enough' };
+  const accepted = await registry.contracts.acceptContract({ planHash: asked.planHash, ...who });
   expect(accepted).toMatchObject({ accepted: true, generation: 2n });
-  expect(await report(10, 200n)).toMatchObject({ version: 2, judgement: { changes: [] } });
+  expect((await registry.client.listApplies({ limit: 1 })).applies).toMatchObject([who]);
+  // Its rows were held from where the stream had it first: what comes behind the acceptance says nothing newer.
+  const since = async () => (await registry.contracts.getContract({ source: 'clicks' })).versions[0]?.lsn;
+  expect(await since()).toBe(200n);
+  expect(await report(10, 400n)).toMatchObject({ version: 2, returned: false, judgement: { changes: [] } });
+  expect(await since()).toBe(200n);
+  // Nor is it forgotten for a shape that is seen next.
+  expect(await report(7, 500n)).toMatchObject({ version: 0 });
 
   await stop();
   await start();
+  expect(await report(10, 600n)).toMatchObject({ version: 2, returned: true });
   const { versions, seen } = await registry.contracts.getContract({ source: 'clicks' });
   expect(seen).toBeUndefined();
   expect(versions).toMatchObject([
     { contract: { version: 2 }, lsn: 200n, generation: 2n, table: { table: 'clicks' } },
     { contract: { version: 1 }, lsn: 100n, generation: 1n },
   ]);
-  expect(versions[0]?.acceptedBy).not.toBe('');
+  expect(versions[0]?.acceptedBy).toBe('ada@laptop');
 });
 
 it('values that were computed anew are accepted as a version of their own, though nothing else differs, and stay so', async () => {

@@ -74,6 +74,7 @@ export const refuse = {
   invalidMode: (names: readonly string[]) =>
     new SchemaApiError(42204, `Invalid mode. Valid values are ${names.join(', ').toLowerCase()}`),
   notPermitted: (why: string) => new SchemaApiError(42205, why),
+  readOnly: () => new SchemaApiError(42205, 'The registry is in read-only mode'),
   referenced: (subject: string, version: number) =>
     new SchemaApiError(
       42206,

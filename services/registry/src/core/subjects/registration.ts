@@ -2,7 +2,7 @@
  * What registering a schema means: the same id for the same schema, the next version for a new one, or a refusal.
  *
  * Owns that decision and the lookup of a schema in a subject. Reads the index, changes nothing. Invariants: a schema that
- * the subject has makes nothing new; a new id is above every id that its context ever gave. Pure.
+ * the subject has makes nothing new, and is answered in any mode; a new id is above every id that its context ever gave. Pure.
  */
 
 import type { SchemaType } from '@freshet/schemas/schema.ts';
@@ -49,6 +49,8 @@ export interface Registering {
   readonly index: SchemaIndex;
   readonly work: RequestWork;
   readonly limits: RegistryLimits;
+  /** Whether the process refuses every change. */
+  readonly readOnly: boolean;
 }
 
 /** Decides a registration at `ts`, ms since the epoch. Throws SchemaApiError, WorkNeeded. */
@@ -61,7 +63,8 @@ export function decideRegistration(
   const { index } = on;
   const name = qualified(subject);
   const mode = index.modeInScope(subject);
-  requireMode(subject, mode, request);
+  // What asks for a change of tags is never only a look-up.
+  if (request.tagging !== undefined || request.isNext === true) requireMode(on, subject, request);
   const config = index.configInScope(subject);
   const read = readGiven(on, subject, request, config, true);
   const fingerprint = fingerprintOf(read.entity);
@@ -72,10 +75,11 @@ export function decideRegistration(
       : latest?.fingerprint === fingerprint
         ? latest
         : undefined;
-  if (present !== undefined) {
-    if (request.id !== undefined && request.id !== present.id) throw refuse.idDoesNotMatch(present.id, request.id);
-    return { records: [], answer: present };
-  }
+  const isAsGiven = request.id === undefined || request.id === present?.id;
+  // In any mode: a serialiser registers what it writes with each time it starts, and writes on in a subject that is frozen.
+  if (present !== undefined && isAsGiven) return { records: [], answer: present };
+  requireMode(on, subject, request);
+  if (present !== undefined) throw refuse.idDoesNotMatch(present.id, request.id ?? -1);
   if (mode !== 'IMPORT') requireCompatible(on, subject, read, config);
   const id = request.id ?? index.idOf(subject.context, fingerprint) ?? nextId(index, subject.context);
   const known = index.entityOf(subject.context, id);
@@ -112,7 +116,7 @@ export function readGiven(
 ): NewSchema {
   const previous = index.latest(qualified(subject));
   let { schema, schemaType, references } = given;
-  if (schema === undefined || schema === '') {
+  if (schema === undefined || schema.trim() === '') {
     if (previous === undefined || !isRegistered) throw refuse.invalidSchema('Invalid schema, details: Empty schema');
     ({ schema, schemaType, references } = previous.entity);
   }
@@ -169,12 +173,14 @@ function areSame(a: readonly SchemaReference[], b: readonly SchemaReference[]): 
   );
 }
 
-function requireMode(subject: SubjectName, mode: string, request: RegistrationRequest): void {
-  if (mode.startsWith('READONLY')) throw refuse.notPermitted(`Subject ${subject.name} is in read-only mode`);
+function requireMode({ index, readOnly }: Registering, subject: SubjectName, request: RegistrationRequest): void {
+  if (readOnly) throw refuse.readOnly();
+  const mode = index.modeInScope(subject);
+  if (mode.startsWith('READONLY')) throw refuse.notPermitted(`Subject ${qualified(subject)} is in read-only mode`);
   if (request.id !== undefined && mode !== 'IMPORT')
-    throw refuse.notPermitted(`Subject ${subject.name} is not in import mode`);
+    throw refuse.notPermitted(`Subject ${qualified(subject)} is not in import mode`);
   if (request.id === undefined && mode !== 'READWRITE')
-    throw refuse.notPermitted(`Subject ${subject.name} is not in read-write mode`);
+    throw refuse.notPermitted(`Subject ${qualified(subject)} is not in read-write mode`);
 }
 
 function requireCompatible(on: Registering, subject: SubjectName, read: NewSchema, config: Config | undefined): void {
@@ -183,7 +189,7 @@ function requireCompatible(on: Registering, subject: SubjectName, read: NewSchem
   const rows = comparedWith(live, read.entity, config);
   const judgement = { index, work, context: subject.context, config };
   const messages = findMessages(judgement, read, { rows, previous: live.at(-1) });
-  if (messages.length > 0) throw refuse.incompatible(subject.name, messages);
+  if (messages.length > 0) throw refuse.incompatible(qualified(subject), messages);
 }
 
 function nextId(index: SchemaIndex, context: string): number {

@@ -124,12 +124,13 @@ export class SubjectRegistry {
   /** Registers a schema; one that the subject has already is answered at once. */
   async register(subject: SubjectName, request: RegistrationRequest): Promise<Registration> {
     const work = this.#startWork();
+    const on = { work, limits: this.limits, readOnly: this.readOnly };
     const decide = (): Decision<Registration> =>
-      decideRegistration({ index: this.#index, work, limits: this.limits }, subject, request, this.#now());
+      decideRegistration({ ...on, index: this.#index }, subject, request, this.#now());
     for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
       try {
         // What changes nothing waits for nobody; and what is refused now might be refused in its turn just the same.
-        if (!this.readOnly && !this.#isStale) {
+        if (!this.#isStale) {
           const first = decide();
           if (first.records.length === 0) return first.answer;
         }
@@ -149,10 +150,10 @@ export class SubjectRegistry {
       this.#requireWritable(subject);
       const name = qualified(subject);
       const rows = this.#index.rowsOf(name);
-      if (rows.length === 0) throw refuse.subjectNotFound(subject.name);
+      if (rows.length === 0) throw refuse.subjectNotFound(name);
       const live = rows.filter((row) => !row.deleted);
-      if (!permanent && live.length === 0) throw refuse.subjectSoftDeleted(subject.name);
-      if (permanent && live.length > 0) throw refuse.subjectNotSoftDeleted(subject.name);
+      if (!permanent && live.length === 0) throw refuse.subjectSoftDeleted(name);
+      if (permanent && live.length > 0) throw refuse.subjectNotSoftDeleted(name);
       const doomed = permanent ? rows : live;
       const going = new Set(doomed);
       for (const row of doomed) this.#requireUnreferenced(row, permanent, going);
@@ -168,12 +169,12 @@ export class SubjectRegistry {
       this.#requireWritable(subject);
       const name = qualified(subject);
       const rows = this.#index.rowsOf(name);
-      if (rows.length === 0) throw refuse.subjectNotFound(subject.name);
+      if (rows.length === 0) throw refuse.subjectNotFound(name);
       const row = version === undefined ? this.#index.latest(name, permanent) : this.#index.row(name, version);
-      if (row === undefined && version === undefined) throw refuse.subjectNotFound(subject.name);
+      if (row === undefined && version === undefined) throw refuse.subjectNotFound(name);
       if (row === undefined) throw refuse.versionNotFound(version ?? -1);
-      if (!permanent && row.deleted) throw refuse.versionSoftDeleted(subject.name, row.version);
-      if (permanent && !row.deleted) throw refuse.versionNotSoftDeleted(subject.name, row.version);
+      if (!permanent && row.deleted) throw refuse.versionSoftDeleted(name, row.version);
+      if (permanent && !row.deleted) throw refuse.versionNotSoftDeleted(name, row.version);
       this.#requireUnreferenced(row, permanent);
       const records = goneRecords(row, permanent);
       if (permanent && rows.length === 1) records.push(...this.#settingsGone(name));
@@ -199,7 +200,7 @@ export class SubjectRegistry {
       this.#requireWritable(scope);
       const key = scopeKey(scope);
       const config = this.#index.configOf(key);
-      if (config === undefined && key !== GLOBAL_KEY) throw refuse.subjectNotFound(scope.name || key);
+      if (config === undefined && key !== GLOBAL_KEY) throw refuse.subjectNotFound(key);
       return { records: [{ kind: 'CONFIG', scope: key, config: undefined }], answer: config ?? {} };
     });
   }
@@ -235,7 +236,7 @@ export class SubjectRegistry {
       // A subject has nothing below it; what lies beside it in its context is not its own.
       const hasBelow = recursive && scope.name === '';
       const below = hasBelow ? this.#index.modeScopes.filter((each) => each !== key && isWithin(each, scope)) : [];
-      if (mode === undefined && key !== GLOBAL_KEY && !hasBelow) throw refuse.subjectNotFound(scope.name || key);
+      if (mode === undefined && key !== GLOBAL_KEY && !hasBelow) throw refuse.subjectNotFound(key);
       const records = [key, ...below].map((each): StoredRecord => ({ kind: 'MODE', scope: each, mode: undefined }));
       return { records, answer: mode ?? (key === GLOBAL_KEY ? this.#index.modeInScope(scope) : undefined) };
     });
@@ -286,7 +287,7 @@ export class SubjectRegistry {
   }
 
   #mutate<T>(decide: () => Decision<T>): Promise<T> {
-    if (this.readOnly) return Promise.reject(refuse.notPermitted('The registry is in read-only mode'));
+    if (this.readOnly) return Promise.reject(refuse.readOnly());
     if (this.#waiting >= this.limits.waiting)
       return Promise.reject(new SchemaApiError(50302, `${this.#waiting} changes wait already; try again later`));
     this.#waiting++;
@@ -314,7 +315,7 @@ export class SubjectRegistry {
 
   #requireWritable(scope: SubjectName): void {
     if (this.#index.modeInScope(scope).startsWith('READONLY'))
-      throw refuse.notPermitted(`Subject ${scope.name || scopeKey(scope) || 'null'} is in read-only mode`);
+      throw refuse.notPermitted(`Subject ${scopeKey(scope) || 'null'} is in read-only mode`);
   }
 
   /** A version that lives holds what it refers to; one that is deleted still does against going for good. */
