@@ -386,7 +386,7 @@ export class ChangeStream {
       this.#hold(route, base, told, { reason: 'identity', detail: touchesAll(route, untold), held: 'table' });
       return;
     }
-    const fitted = fitRow(row, columns, (column) => this.unchanged(route, column));
+    const fitted = fitRow(route, row, columns, (column) => this.unchanged(route, column));
     if (hold !== undefined) {
       const keys = keysOf(route, fitted);
       if (hold.holdsKey(keys, base)) {

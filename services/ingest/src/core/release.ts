@@ -64,7 +64,7 @@ export function releaseEntry(
   if (untold !== undefined) return { reason: 'identity', detail: untold };
   const oids = columns.map((index) => relation.columns[index]?.typeOid);
   const route = withColumnTypes(found.under, oids);
-  const fitted = fitRow(row, columns, (column) => unchanged(route, column));
+  const fitted = fitRow(route, row, columns, (column) => unchanged(route, column));
   const parts = routeChange(route, row.operation, fitted, base);
   for (const part of parts) {
     if (part.kind === 'quarantine') return { reason: part.entry.reason, detail: part.entry.detail };

@@ -10,6 +10,7 @@ import { encodeRecord } from '@freshet/log/record-writer.ts';
 import type { OldTuple, Relation, Tuple } from './pgoutput/messages.ts';
 import { isTold } from './relation-identity.ts';
 import { changedIdentity, type Route, type Routed, routeRow, type SourceRow, tryKeyOf } from './route.ts';
+import { withoutRefused } from './unread-values.ts';
 
 /** A row as the stream told it, with the table as it described it. */
 export interface StreamRow {
@@ -30,8 +31,12 @@ export interface FittedRow {
   readonly unsent: readonly number[];
 }
 
-/** `columns`: for each of the contract's columns, its index among the relation's. `unchanged`: what stands for a value not sent. */
+/**
+ * `columns`: for each of the contract's columns, its index among the relation's. `unchanged`: what stands for a value not sent, or
+ * for one that is none in a column that nobody reads.
+ */
 export function fitRow(
+  route: Pick<Route, 'parsers' | 'refusable'>,
   { relation, row, old }: StreamRow,
   columns: readonly number[],
   unchanged: (column: number) => null | undefined,
@@ -45,7 +50,9 @@ export function fitRow(
     if (stands === null) unsent.push(i);
     return stands;
   });
-  return { values, old: before, unsent };
+  const sent = withoutRefused(route, values);
+  for (const column of sent.holes) if (unchanged(column) === null) unsent.push(column);
+  return { values: sent.values, old: before, unsent };
 }
 
 /** In the order of their parts: both may go to the same partition, where marks only go forward. */

@@ -31,6 +31,7 @@ import type { Readers } from './shape-gate.ts';
 import { tableName } from './sql.ts';
 import { parserOf, type TextParser } from './types/text-parsers.ts';
 import { ValueRefused } from './types/value-refused.ts';
+import { refusableColumns } from './unread-values.ts';
 
 /** The snapshot's lane and the replication slot's. */
 export const SNAPSHOT_LANE = 1;
@@ -68,6 +69,8 @@ export interface Route {
   readonly identityUnique: boolean;
   /** Mutable sources: the names of the columns that must be right; undefined: all of them. */
   readonly needed: ReadonlySet<string> | undefined;
+  /** The indexes of columns that nobody reads and that may have a value which is none to us (unread-values.ts). */
+  readonly refusable: readonly number[];
   /** The index of the event time's column among the contract's; -1 when it is the commit's time. */
   readonly eventTimeColumn: number;
   readonly maxSkewUs: number;
@@ -149,6 +152,7 @@ export function prepareRoute(
     identityColumns: (identity?.columns ?? []).map((name) => columnIndex(name, 'the identity column')),
     identityUnique: identity?.unique ?? false,
     needed,
+    refusable: refusableColumns({ contract, needed, types }),
     // A table's rows are no events: none of them is ahead of its time.
     eventTimeColumn:
       broadcast || source.eventTimeColumn === '' ? -1 : columnIndex(source.eventTimeColumn, 'the event time column'),

@@ -316,10 +316,15 @@ export function withHoles(state: SourceState, holes: ReadonlyMap<number, Readonl
   const changed = state.routes.flatMap((route): RouteState[] => {
     const found = holes.get(route.route);
     if (found === undefined) return [];
-    const shape = route.shape ?? NO_SHAPE;
-    return [{ ...route, shape: { ...shape, holes: [...new Set([...(shape.holes ?? []), ...found])] } }];
+    return [{ ...route, shape: withHoleNames(route.shape, found) }];
   });
   return changed.length === 0 ? state : withRoutes(state, changed);
+}
+
+/** The shape with further columns of which values were left out. */
+export function withHoleNames(shape: RowShape | undefined, found: Iterable<string>): RowShape | undefined {
+  const holes = new Set([...(shape?.holes ?? []), ...found]);
+  return holes.size === 0 ? shape : { ...(shape ?? NO_SHAPE), holes: [...holes] };
 }
 
 /**

@@ -14,6 +14,7 @@ import { encodeRecord } from '@freshet/log/record-writer.ts';
 import type { BatchTaker } from '../core/append-pipeline.ts';
 import { Batch } from '../core/batch.ts';
 import { type Route, routeRow, SNAPSHOT_LANE, withColumnTypes } from '../core/route.ts';
+import { withoutRefused } from '../core/unread-values.ts';
 import type { Stage, StagedTable, StageStore } from './snapshot-stage.ts';
 
 export interface SnapshotAppend {
@@ -26,6 +27,8 @@ export interface SnapshotAppend {
   readonly pipeline: BatchTaker;
   /** Waited for between some rows and the next, so that other work comes in between; left out: no wait. */
   readonly pace?: (() => Promise<void>) | undefined;
+  /** Waited for before anything is appended that lacks values of columns which nobody reads (core/unread-values.ts). */
+  readonly onHoles?: ((holes: ReadonlyMap<number, ReadonlySet<string>>) => Promise<void>) | undefined;
   /** Told how many more rows of the stage are done, whatever came of them. */
   readonly onRows?: ((rows: number) => void) | undefined;
   readonly clock: Clock;
@@ -123,16 +126,21 @@ async function appendTable(options: SnapshotAppend, table: StagedTable, routes: 
 
 /** Pushes some rows, the first of which has the number after `number`. */
 async function pushRows(
-  { pipeline, pace, signal }: SnapshotAppend,
+  { pipeline, pace, onHoles, signal }: SnapshotAppend,
   { rows, number, bound, nowUs }: Slice,
 ): Promise<void> {
   const batch = new Batch();
+  const found = new Map<number, Set<string>>();
   for (const [i, row] of rows.entries()) {
     for (const { route, columns } of bound) {
+      const texts = columns.map((index) => row[index]);
+      const { values, holes } = withoutRefused(route, texts);
+      for (const column of holes) noteHole(found, route, column);
       batch.add(
         routeRow(route, {
           operation: Operation.READ,
-          values: columns.map((index) => row[index]),
+          values,
+          unsent: holes,
           lane: SNAPSHOT_LANE,
           major: BigInt(number + i + 1),
           minor: 0,
@@ -143,7 +151,13 @@ async function pushRows(
       );
     }
   }
+  if (found.size > 0) await onHoles?.(found);
   pipeline.push(batch, () => {});
   await pipeline.room(signal);
   await pace?.();
+}
+
+function noteHole(found: Map<number, Set<string>>, { number, contract }: Route, column: number): void {
+  const names = found.get(number) ?? new Set();
+  found.set(number, names.add(contract.columns[column]?.name ?? ''));
 }

@@ -11,11 +11,18 @@ import { type FreshetError, isFreshetError } from '@freshet/kit/errors.ts';
 import type { Logger } from '@freshet/kit/logger.ts';
 import type { BatchTaker } from '../core/append-pipeline.ts';
 import { prepareRoute, SNAPSHOT_LANE } from '../core/route.ts';
-import { isMutableSource, shapeOf } from '../core/row-shape.ts';
+import { isMutableSource, neededColumns, shapeOf } from '../core/row-shape.ts';
 import { SnapshotProgress, type SnapshotReport } from '../core/snapshot-progress.ts';
 import type { SnapshotReader, SourceDatabase, TableToStage } from '../core/source-database.ts';
 import type { SourcePipelines } from '../core/source-pipelines.ts';
-import { type PublishedTables, publishedOid, type RouteGeneration, type RouteState } from '../core/source-state.ts';
+import {
+  type PublishedTables,
+  publishedOid,
+  type RouteGeneration,
+  type RouteState,
+  withHoleNames,
+  withHoles,
+} from '../core/source-state.ts';
 import { tableName } from '../core/sql.ts';
 import { partsOf } from '../core/table-parts.ts';
 import { earlierDecisions } from './earlier-lives.ts';
@@ -32,7 +39,7 @@ export interface SourceSnapshotsOptions extends RuleNoticesOptions {
   readonly stages: StageStore;
   readonly pipelines: SourcePipelines;
   readonly quarantine: QuarantineFile;
-  readonly store: Pick<SourceStore, 'state' | 'logged'>;
+  readonly store: Pick<SourceStore, 'state' | 'logged' | 'update'>;
   readonly partitions: number;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -143,9 +150,10 @@ export class SourceSnapshots {
     const { stages, quarantine, store, partitions, clock, logger } = this.#options;
     const plans = new Map(wanted.map((plan) => [plan.route, plan]));
     const decisionsOf = await earlierDecisions(states, SNAPSHOT_LANE, { quarantine, store });
-    const routes = states.map(({ route, generation }) =>
-      prepareRoute(must(plans.get(route)), generation, partitions, decisionsOf(route)),
-    );
+    const routes = states.map(({ route, generation }) => {
+      const plan = must(plans.get(route));
+      return prepareRoute(plan, generation, partitions, decisionsOf(route), neededColumns(plan, definitions));
+    });
     const progress = this.#progress;
     progress.begin('appending', rowsToAppend(stage, routes));
     try {
@@ -157,13 +165,18 @@ export class SourceSnapshots {
         partitions,
         pipeline,
         pace,
+        onHoles: (holes) => this.#noteHoles(holes),
         onRows: (count) => progress.add(count),
         clock,
         signal,
       });
       for (const route of routes) this.#rules.tell(route);
       logger.info('snapshot appended', { routes: states.map(({ route }) => route), rows });
-      return states.map((state): RouteState => ({ ...state, phase: 'live', stage: '' }));
+      const holesOf = new Map(store.state.routes.map(({ route, shape }) => [route, shape?.holes]));
+      return states.map((state): RouteState => {
+        const shape = withHoleNames(state.shape, holesOf.get(state.route) ?? []);
+        return { ...state, shape, phase: 'live', stage: '' };
+      });
     } catch (error) {
       if (!isFreshetError(error, 'DATA_DAMAGED')) throw error;
       await stages.remove(stage.name);
@@ -171,6 +184,14 @@ export class SourceSnapshots {
     } finally {
       progress.end();
     }
+  }
+
+  /** Saves, unless it is known, that values of columns are left out: before what lacks them is in the log. */
+  async #noteHoles(holes: ReadonlyMap<number, ReadonlySet<string>>): Promise<void> {
+    const { store } = this.#options;
+    const known = new Map(store.state.routes.map(({ route, shape }) => [route, shape?.holes ?? []]));
+    const isKnown = [...holes].every(([route, names]) => [...names].every((name) => known.get(route)?.includes(name)));
+    if (!isKnown) await store.update((state) => withHoles(state, holes));
   }
 }
 
