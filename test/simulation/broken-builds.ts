@@ -327,7 +327,10 @@ export const BROKEN_BUILDS: readonly BrokenBuild[] = [
         find: '  if (state.timeline !== 0 && state.timeline !== timeline) {',
         replace: '  if (state.timeline < timeline - 99) {',
       },
-      { find: 'strayLsn: bigint): LostHistory {', replace: 'strayLsn: bigint) {\n  if (strayLsn > 0n) return undefined;' },
+      {
+        find: 'strayLsn: bigint): LostHistory {',
+        replace: 'strayLsn: bigint) {\n  if (strayLsn > 0n) return undefined;',
+      },
     ],
   },
   {

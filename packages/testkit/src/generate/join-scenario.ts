@@ -248,7 +248,10 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('truncate' as const), route }) },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant('begin' as const), route }) },
   { weight: 6, arbitrary: fc.record({ kind: fc.constant('end' as const), route }) },
-  { weight: 1, arbitrary: fc.record({ kind: fc.constant('define' as const), views: fc.subarray([0, 1, 2, 3, 4, 5, 6]) }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({ kind: fc.constant('define' as const), views: fc.subarray([0, 1, 2, 3, 4, 5, 6]) }),
+  },
   {
     weight: 1,
     arbitrary: fc.record({
