@@ -320,12 +320,16 @@ export const BROKEN_BUILDS: readonly BrokenBuild[] = [
   },
   {
     name: 'ignore-timeline',
-    about: 'a database that was put back is taken for the one that was captured (I1)',
+    about: 'a database that was put back is taken for the one that was captured, whatever commits it has (I1)',
     file: 'services/ingest/src/core/lost-history.ts',
     changes: [
       {
         find: '  if (state.timeline !== 0 && state.timeline !== timeline) {',
         replace: '  if (state.timeline < timeline - 99) {',
+      },
+      {
+        find: 'strayLsn: bigint): LostHistory {',
+        replace: 'strayLsn: bigint) {\n  if (strayLsn > 0n) return undefined;',
       },
     ],
   },

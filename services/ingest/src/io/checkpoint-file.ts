@@ -2,7 +2,8 @@
  * Keeps the checkpoint book (core/checkpoint-book.ts) in a sealed file. A node is told only what is durable.
  *
  * Owns the file and the order of its writes, and the count of everybody's silence. A damaged one is set aside: nothing
- * then is allowed away of a shard until somebody who holds it has told of its checkpoint again.
+ * then is allowed away of a shard until somebody who holds it has told of its checkpoint again. What a power cut takes back of
+ * it was told to nobody (the process was killed before), so that who told of it tells it again; until then the log may be kept longer.
  */
 import { dirname } from 'node:path';
 import type { Clock } from '@freshet/kit/clock.ts';

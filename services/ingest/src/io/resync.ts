@@ -4,7 +4,8 @@
  *
  * The word is saved in the source's state, in one write with the state that begins anew. It is also kept beside it,
  * because the state may be what is damaged: a word of long ago, still on the command line, must not then decide that
- * everything is read anew.
+ * everything is read anew. It is acted upon only where the state is damaged, and a power cut that takes it back then costs a
+ * second reading, which is told.
  */
 import { dirname } from 'node:path';
 import { isFreshetError } from '@freshet/kit/errors.ts';
