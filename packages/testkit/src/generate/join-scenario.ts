@@ -172,6 +172,19 @@ export function joinViews(mode: SourceMode): readonly JoinView[] {
       }),
       twin: { derived: [], where: undefined },
     },
+    {
+      // With nothing: it comes and goes, is built and erased from among the others.
+      plan: plan(7, {
+        where: 'x != 1',
+        features: [
+          feature('n', 'count', '', Kind.INT64, 20),
+          feature('s', 'sum', 'x', Kind.INT64),
+          feature('last', 'last', 'p', Kind.STRING, 60, 30),
+          feature('low', 'min', 'x', Kind.INT64),
+        ],
+      }),
+      twin: { derived: [], where: (row) => row.get('x') !== 1n },
+    },
   ];
 }
 
@@ -235,7 +248,10 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('truncate' as const), route }) },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant('begin' as const), route }) },
   { weight: 6, arbitrary: fc.record({ kind: fc.constant('end' as const), route }) },
-  { weight: 1, arbitrary: fc.record({ kind: fc.constant('define' as const), views: fc.subarray([0, 1, 2, 3, 4, 5]) }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({ kind: fc.constant('define' as const), views: fc.subarray([0, 1, 2, 3, 4, 5, 6]) }),
+  },
   {
     weight: 1,
     arbitrary: fc.record({
@@ -258,7 +274,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
 
 export const joinRecipes: fc.Arbitrary<JoinRecipe> = fc.record({
   mode: fc.constantFrom(SourceMode.APPEND, SourceMode.MUTABLE),
-  first: fc.subarray([0, 1, 2, 3, 4, 5]),
+  first: fc.subarray([0, 1, 2, 3, 4, 5, 6]),
   begun: fc.shuffledSubarray([EVENTS, CATALOG, PROFILE]),
   steps: fc.array(step, { maxLength: 60, size: 'max' }),
 });
