@@ -10,8 +10,9 @@ import {
   RoutePlanSchema,
 } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { Kind } from '@freshet/gen/freshet/type/v1/value_pb.ts';
+import { must } from '@freshet/kit/assert.ts';
 import { describe, expect, it } from 'vitest';
-import { NO_SHAPE, neededColumns, shapeChange, shapeOf } from './row-shape.ts';
+import { NO_SHAPE, neededColumns, type RowShape, relabelled, shapeChange, shapeOf } from './row-shape.ts';
 
 type Columns = Readonly<Record<string, string>>;
 const COLUMNS: Columns = { id: 'bigint', user_id: 'bigint', amount: 'numeric(10,2)', note: 'text' };
@@ -79,6 +80,34 @@ describe('shapeChange', () => {
     const now = plan(COLUMNS, ['id']);
     expect(shapeChange(withHole, now, neededColumns(now, reading('amount')))).toBeUndefined();
     expect(shapeChange(withHole, now, neededColumns(now, reading('amount', 'note')))).toMatch(/note were not captured/);
+  });
+
+  it('of an enum whose labels were renamed, and not of one that got more', () => {
+    const enums = (...labels: string[]): RoutePlan => {
+      const now = plan(COLUMNS, ['id']);
+      for (const column of now.source?.contract?.columns ?? []) if (column.name === 'note') column.enumLabels = labels;
+      return now;
+    };
+    const why = (shape: RowShape | undefined, now: RoutePlan, ...reads: string[]): string | undefined =>
+      shapeChange(shape, now, neededColumns(now, reading(...reads)));
+    const was = must(shapeOf(enums('a', 'b')));
+    for (const more of [enums('a', 'b'), enums('z', 'a', 'x', 'b', 'c')])
+      expect(why(was, more, 'note')).toBeUndefined();
+    for (const others of [enums('a', 'c'), enums('b', 'a'), enums('a')]) {
+      expect(why(was, others, 'note')).toMatch(/labels of column note were renamed/);
+      expect(why(was, others, 'amount')).toBeUndefined();
+    }
+    // What was not known of a route of before is from now on.
+    expect(why(began, enums('a', 'c'), 'note')).toBeUndefined();
+    const later = relabelled(must(began), enums('a', 'c'));
+    expect(why(later, enums('a', 'd'), 'note')).toMatch(/renamed/);
+    // An added one may be renamed, also while nobody reads it.
+    const grown = relabelled(was, enums('a', 'b', 'c'));
+    expect(why(grown, enums('a', 'b', 'd'), 'note')).toMatch(/renamed/);
+    const unread = relabelled(grown, enums('a', 'b', 'd'));
+    expect(why(unread, enums('a', 'b', 'd'), 'amount')).toBeUndefined();
+    expect(why(unread, enums('a', 'b', 'd'), 'note')).toMatch(/note were computed anew/);
+    expect(relabelled(unread, enums('a', 'b', 'd'))).toBe(unread);
   });
 
   it('of an append source, whose rows do not change, only for what its rows lack', () => {

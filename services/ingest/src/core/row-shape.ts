@@ -28,6 +28,8 @@ export interface RowShape {
    * server did not send them, and those that were gone or of another type for a while. Whoever reads them needs another generation (I2).
    */
   readonly holes?: readonly string[] | undefined;
+  /** By column, the labels of its enum: a label that is renamed is another value in rows that nobody tells of. */
+  readonly labels?: Readonly<Record<string, readonly string[]>> | undefined;
   /** Columns whose values were computed anew in the table since (table-fill.ts): those that the log has are of before. */
   readonly rewritten?: readonly string[] | undefined;
 }
@@ -48,7 +50,11 @@ export function shapeOf({ source }: RoutePlan): RowShape | undefined {
 
 function shapeOfContract(contract: Contract): RowShape {
   const { columns: identity, unique } = rowIdentity(contract);
-  return { unique, identity, columns: contract.columns.map(({ name, sourceType }) => [name, sourceType]) };
+  const columns = contract.columns.map(({ name, sourceType }) => [name, sourceType] as const);
+  const labelled = contract.columns.filter(({ enumLabels }) => enumLabels.length > 0);
+  if (labelled.length === 0) return { unique, identity, columns };
+  const labels = Object.fromEntries(labelled.map(({ name, enumLabels }) => [name, [...enumLabels]]));
+  return { unique, identity, columns, labels };
 }
 
 /** Why a route that began with a shape must begin anew under a plan, in words; undefined: it need not. */
@@ -70,10 +76,30 @@ export function shapeChange(
     const was = types.get(name);
     if (was === undefined) return `column ${name} is new, and rows that were there before may have a value in it`;
     if (was !== type) return `column ${name} is ${type} now, and was ${was}`;
+    if (isRelabelled(began.labels?.[name], now.labels?.[name])) return `labels of column ${name} were renamed`;
     if (began.rewritten?.includes(name)) return `values of column ${name} were computed anew`;
     if (began.holes?.includes(name)) return `values of column ${name} were not captured while nobody read it`;
   }
   return undefined;
+}
+
+/** Labels may be added anywhere among those that were; any other difference is a rename, or the work of another type. */
+function isRelabelled(before: readonly string[] = [], after: readonly string[] = []): boolean {
+  let at = 0;
+  for (const label of after) if (label === before[at]) at++;
+  return at < before.length;
+}
+
+/**
+ * The shape with the labels that its enums have by now: one that was added since the route began may be renamed as well. A column of
+ * which some were renamed while nobody read it counts as rewritten. The shape itself where nothing is different.
+ */
+export function relabelled(began: RowShape, plan: RoutePlan): RowShape {
+  const labels = shapeOf(plan)?.labels;
+  if (labels === undefined || JSON.stringify(labels) === JSON.stringify(began.labels)) return began;
+  const renamed = Object.keys(labels).filter((name) => isRelabelled(began.labels?.[name], labels[name]));
+  if (renamed.length === 0) return { ...began, labels };
+  return { ...began, labels, rewritten: [...new Set([...(began.rewritten ?? []), ...renamed])] };
 }
 
 function holeChange(

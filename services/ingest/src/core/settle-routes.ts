@@ -11,8 +11,15 @@
 import type { DefinitionSet, RoutePlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import type { HistoryLoss } from './history-notice.ts';
 import type { IdentityRestored } from './relation-identity.ts';
-import { neededColumns, shapeChange } from './row-shape.ts';
-import { endAsked, movedRoutes, type PublishedTables, type RouteState, type SourceState } from './source-state.ts';
+import { neededColumns, relabelled, shapeChange } from './row-shape.ts';
+import {
+  endAsked,
+  movedRoutes,
+  type PublishedTables,
+  type RouteState,
+  type SourceState,
+  withRoutes,
+} from './source-state.ts';
 import { tableName } from './sql.ts';
 
 export interface Ended {
@@ -58,8 +65,20 @@ export function settleRoutes(options: {
     return why === undefined ? [] : [{ ...named(plan), why: `of table ${named(plan).table} ${why}`, isLoss: false }];
   });
   const ended = [...moved, ...changed];
-  const after = endAsked(endRoutes(state, ended, nowUs), wanted, options.asked);
+  const after = endAsked(endRoutes(labelled(state, wanted), ended, nowUs), wanted, options.asked);
   return { state: after, ended };
+}
+
+/** The state with the labels that enums have by now: one that was added since a route began may be renamed as well. */
+function labelled(state: SourceState, wanted: readonly RoutePlan[]): SourceState {
+  const plans = new Map(wanted.map((plan) => [plan.route, plan]));
+  const changed = state.routes.flatMap((route): RouteState[] => {
+    const plan = plans.get(route.route);
+    if (plan === undefined || route.shape === undefined || route.phase === 'ended') return [];
+    const shape = relabelled(route.shape, plan);
+    return shape === route.shape ? [] : [{ ...route, shape }];
+  });
+  return changed.length === 0 ? state : withRoutes(state, changed);
 }
 
 /** The state with routes ended that were begun, and the loss noted if one of them is. */

@@ -310,6 +310,38 @@ describe('a mutable table', () => {
     await expectSame(log);
   });
 
+  it('F2: is read anew when labels of an enum were renamed, in rows that nobody told of', async () => {
+    await database.sql.unsafe(
+      "CREATE TYPE mood AS ENUM ('sad', 'glad'); ALTER TABLE t_key DROP note; ALTER TABLE t_key ADD note mood DEFAULT 'glad'",
+    );
+    const log = createMemoryLog({ partitions: 3, clock: systemClock });
+    const { node, quarantine } = await capture(log);
+    await node.apply(await definitions(1n));
+    await database.sql`INSERT INTO t_key SELECT n, n % 3, 'c' || n, n FROM generate_series(1, 10) n`;
+    await expectSame(log);
+    await database.sql`ALTER TYPE mood ADD VALUE 'so so' BEFORE 'glad'`;
+    await node.apply(await definitions(2n));
+    await database.sql`UPDATE t_key SET note = 'so so' WHERE id = 1`;
+    await expectSame(log);
+    expect((await liveImages(log, 1, 5)).generation).toBe(1);
+    await database.sql`ALTER TYPE mood RENAME VALUE 'glad' TO 'happy'`;
+    await database.sql`UPDATE t_key SET amount = 0 WHERE id = 2`;
+    await expect.poll(() => quarantine.count, patient).toBe(1);
+    await node.apply(await definitions(3n));
+    await expectSame(log);
+    expect((await liveImages(log, 1, 5)).generation).toBe(2);
+    await expect.poll(() => quarantine.count, patient).toBe(0);
+    // Also one that came while the generation ran.
+    await database.sql`ALTER TYPE mood ADD VALUE 'calm'`;
+    await node.apply(await definitions(4n));
+    await database.sql`UPDATE t_key SET note = 'calm' WHERE id = 3`;
+    await expectSame(log);
+    await database.sql`ALTER TYPE mood RENAME VALUE 'calm' TO 'quiet'`;
+    await node.apply(await definitions(5n));
+    await expectSame(log);
+    expect((await liveImages(log, 1, 5)).generation).toBe(3);
+  });
+
   it('F2: whose key changes is held, with what to do, and read anew once definitions know it', async () => {
     const log = createMemoryLog({ partitions: 3, clock: systemClock });
     const { node, source, conditions, quarantine } = await capture(log);
