@@ -135,7 +135,10 @@ export function untoldFindings(table: CatalogTable): FreshetError[] {
     (table.replicaIdentity === 'd' && table.primaryKey.length > 0) ||
     (table.replicaIdentity === 'i' && table.identityIndex.length > 0);
   if (ok) return untoldLeaves(table);
-  const why = table.replicaIdentity === 'd' ? 'it has no primary key' : 'its replica identity is NOTHING';
+  const why =
+    table.replicaIdentity === 'd'
+      ? 'it has no primary key, or one that is DEFERRABLE'
+      : 'its replica identity is NOTHING';
   const remedy =
     table.primaryKey.length > 0
       ? `ALTER TABLE ${name} REPLICA IDENTITY DEFAULT;`

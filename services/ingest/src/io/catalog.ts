@@ -176,10 +176,11 @@ async function readAncestors(connection: PgConnection, oid: number): Promise<Non
   return rows.map(([schema, table]) => ({ schema: schema ?? '', table: table ?? '' }));
 }
 
+/** Not of a key that is DEFERRABLE: the server tells no old row by it, and within a transaction two rows may have it at once. */
 function indexColumns(which: string): string {
   return `(SELECT json_agg(a.attname ORDER BY k.place)
              FROM pg_index i, unnest(i.indkey) WITH ORDINALITY k (attnum, place), pg_attribute a
-            WHERE i.indrelid = c.oid AND i.${which} AND k.place <= i.indnkeyatts
+            WHERE i.indrelid = c.oid AND i.${which} AND i.indimmediate AND k.place <= i.indnkeyatts
               AND a.attrelid = c.oid AND a.attnum = k.attnum)`;
 }
 

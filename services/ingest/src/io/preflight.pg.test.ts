@@ -4,7 +4,7 @@
  * Method: a real Postgres set up wrongly in each way; the remedies are run as they are printed.
  */
 import { SourceState } from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
-import { type Column, SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import { type Column, type Contract, SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import type { DefinitionSet } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { must } from '@freshet/kit/assert.ts';
 import { systemClock } from '@freshet/kit/clock.ts';
@@ -12,6 +12,7 @@ import { FreshetError } from '@freshet/kit/errors.ts';
 import { silentLogger } from '@freshet/kit/logger.ts';
 import { createMemoryLog } from '@freshet/log/memory-log.ts';
 import { type RunningPostgres, startPostgres } from '@freshet/testkit/postgres/embedded-postgres.ts';
+import { rowIdentity } from '@freshet/values/row-identity.ts';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import {
   type Capture,
@@ -25,6 +26,7 @@ import {
   type TestDatabase,
   temporaryDirectory,
 } from '../testing/capture.ts';
+import { liveImages } from '../testing/live-images.ts';
 import { parseConnectionUrl } from './pg/connection-url.ts';
 import { withConnection } from './pg/pg-connection.ts';
 import { fromPgError } from './pg/pg-error.ts';
@@ -196,6 +198,26 @@ describe('tables', () => {
       'ALTER TABLE public.keyless REPLICA IDENTITY FULL; -- or give it a primary key',
       'ALTER TABLE public.nothing REPLICA IDENTITY DEFAULT;',
     ]);
+  });
+
+  it('I2: tells no rows apart by a key that is DEFERRABLE, and breaks no UPDATE of its table', async () => {
+    await database.sql`CREATE TABLE late (a int, b int, PRIMARY KEY (a) DEFERRABLE)`;
+    const { problems } = await describeOne('late', SourceMode.MUTABLE);
+    expect(problems.map(({ message }) => message).join()).toMatch(/does not tell which row .* DEFERRABLE/);
+    const definitions = await define(database.url, 1n, [
+      { route: 1, table: 'late', key: 'b', mode: SourceMode.MUTABLE },
+    ]);
+    const { capture, log } = await start(database.url);
+    await halted(capture, definitions);
+    await database.sql`INSERT INTO late VALUES (1, 7), (2, 7)`;
+    await database.sql`UPDATE late SET a = a + 1`;
+    await database.sql.unsafe(must(problems[0]).remedy);
+    await capture.node.apply(
+      await define(database.url, 2n, [{ route: 1, table: 'late', key: 'b', mode: SourceMode.MUTABLE }]),
+    );
+    await expect.poll(async () => (await liveImages(log, 1, 2)).images, patient).toEqual(['["2","7"]', '["3","7"]']);
+    // Told apart by all their columns: another row of the same key for a while is not taken for the first.
+    expect(rowIdentity((await describeOne('late', SourceMode.MUTABLE)).contract as Contract).unique).toBe(false);
   });
 
   it('takes an append table without any key', async () => {
