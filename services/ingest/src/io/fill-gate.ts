@@ -3,7 +3,7 @@
  * anew (fill-look.ts). The stream describes a table again before its first row after any DDL, and shows nothing of a USING that
  * leaves the type as it was; so the catalog is asked at that moment, before any of these rows is taken.
  *
- *     read ──▶ relation ──▶ catalog, once a read ──▶ saved ──▶ the stream knows ──▶ rows
+ *     read ──▶ relation ──▶ catalog, twice a read at most ──▶ saved ──▶ the stream knows ──▶ rows
  *
  * The catalog tells of now, and not of the row's place: what it finds may be of an ALTER TABLE that comes later, and rows of
  * before are then held as well, in their order. It is never too late: what was read was committed before it was asked.
@@ -36,10 +36,16 @@ export interface FillGateOptions {
   readonly signal: AbortSignal;
 }
 
+interface Known {
+  readonly read: number;
+  readonly asked: ReadonlySet<number>;
+  readonly fills: ReadonlyMap<number, TableFill>;
+}
+
 export class FillGate {
   readonly #options: FillGateOptions;
-  /** What was found for the newest read. */
-  #known: { readonly read: number; readonly fills: ReadonlyMap<number, TableFill> } | undefined;
+  /** What was found for the newest read, of the tables that were asked about. */
+  #known: Known | undefined;
 
   constructor(options: FillGateOptions) {
     this.#options = options;
@@ -58,7 +64,7 @@ export class FillGate {
     const { database, store, stream, wanted, onAnew, clock } = this.#options;
     const { routes, definitions } = wanted();
     for (let tries = 0; tries < TRIES_MAX; tries++) {
-      const fill = (await this.#fills(read)).get(relation.id);
+      const fill = await this.#fill(relation.id, read);
       // It is gone: rows that it had are judged as it was described.
       if (fill === undefined) return;
       const fills = new Map([[relation.id, fill]]);
@@ -79,12 +85,14 @@ export class FillGate {
     });
   }
 
-  async #fills(read: number): Promise<ReadonlyMap<number, TableFill>> {
+  /** One table's alone, or those of all when a read describes a second one: a start may describe them all. */
+  async #fill(oid: number, read: number): Promise<TableFill | undefined> {
     const { database, stream, signal } = this.#options;
-    if (this.#known?.read === read) return this.#known.fills;
-    const oids = [...new Set(stream.routes.map(({ tableOid }) => tableOid))];
-    const fills = await database.look(signal, (session) => session.fills(oids));
-    this.#known = { read, fills };
-    return fills;
+    const known = this.#known?.read === read ? this.#known : undefined;
+    if (known?.asked.has(oid)) return known.fills.get(oid);
+    const asked = new Set(known === undefined ? [oid] : stream.routes.map(({ tableOid }) => tableOid));
+    const fills = await database.look(signal, (session) => session.fills([...asked]));
+    this.#known = { read, asked, fills };
+    return fills.get(oid);
   }
 }
