@@ -160,6 +160,7 @@ export class SimDatabase implements SourceDatabase {
               safeWalBytes: undefined,
             };
       },
+      seen: async () => () => true,
       fills: async () => new Map(),
       parts: async () => new Map(),
       hasRows: () => Promise.resolve(false),

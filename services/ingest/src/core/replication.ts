@@ -46,16 +46,21 @@ export interface ReplicationOptions {
   readonly isDone?: (() => boolean) | undefined;
   /** Waited for before more is read. */
   readonly gate?: (() => Promise<void> | undefined) | undefined;
-  /**
-   * Asked of each description of a table, with the number of the read that brought it, and waited for before rows behind it are
-   * taken; undefined: nothing.
-   */
-  readonly described?: ((relation: Relation, read: number) => Promise<void> | undefined) | undefined;
+  /** Asked of each description of a table, and waited for before rows behind it are taken; undefined: nothing. */
+  readonly described?: ((relation: Relation, by: DescribedBy) => Promise<void> | undefined) | undefined;
   /** Told why positions cannot be saved now, and undefined when they can again. */
   readonly onUnsaved?: ((why: FreshetError | undefined) => void) | undefined;
   readonly clock: Clock;
   /** Ends the stream in order. */
   readonly signal: AbortSignal;
+}
+
+/** What brought a description. */
+export interface DescribedBy {
+  /** The number of the read. */
+  readonly read: number;
+  /** The transaction's 32-bit id. */
+  readonly xid: number;
 }
 
 /** Positions, for the status. */
@@ -72,6 +77,7 @@ export class Replication {
   #serverLsn = 0n;
   #unsaved = false;
   #reads = 0;
+  #xid = 0;
   /** Since when the server is silent; undefined while we do not listen. */
   #silentSinceUs: number | undefined;
 
@@ -139,6 +145,7 @@ export class Replication {
   async #take({ serverLsn, message }: StreamMessage & { kind: 'change' }, nowUs: number): Promise<void> {
     const { stream, pipeline, signal } = this.#options;
     this.#serverLsn = laterLsn(this.#serverLsn, serverLsn);
+    if (message.kind === 'begin') this.#xid = message.xid;
     stream.handle(message, nowUs);
     // Before what lacks them is in the log: whoever reads these columns later must know.
     if (stream.takeNewHoles()) await this.#options.save(this.#acknowledgedLsn);
@@ -150,7 +157,7 @@ export class Replication {
 
   /** Rows of before need not wait for what is to be known of those behind it. */
   async #described(relation: Relation): Promise<void> {
-    const known = this.#options.described?.(relation, this.#reads);
+    const known = this.#options.described?.(relation, { read: this.#reads, xid: this.#xid });
     if (known === undefined) return;
     this.#flush();
     await known;

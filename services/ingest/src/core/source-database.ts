@@ -69,6 +69,11 @@ export interface DatabaseSession {
   table(schema: string, table: string): Promise<CatalogTable | undefined>;
   /** The slot of that name; undefined when there is none. */
   slot(name: string): Promise<SlotFacts | undefined>;
+  /**
+   * Which transactions others see by now, by their 32-bit ids as a stream tells them. A stream may tell of a commit before: it is
+   * in the log then, and a commit that waits for a synchronous standby is seen only behind that.
+   */
+  seen(): Promise<(xid: number) => boolean>;
   /** By oid, which filling of each of these tables is there, of those that there are. */
   fills(oids: readonly number[]): Promise<ReadonlyMap<number, TableFill>>;
   /** By oid, the partitions of each of these tables that is partitioned, all as they were at one moment. */

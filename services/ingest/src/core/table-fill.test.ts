@@ -15,7 +15,7 @@ import type { Relation } from './pgoutput/messages.ts';
 import type { QuarantineEntry } from './quarantine.ts';
 import { releaseEntry } from './release.ts';
 import { prepareRoute } from './route.ts';
-import { type ColumnValues, rewrittenColumns, type TableFill, withValues } from './table-fill.ts';
+import { type ColumnValues, isSeen, rewrittenColumns, type TableFill, withValues } from './table-fill.ts';
 
 const INT4 = 23;
 const INT8 = 20;
@@ -126,6 +126,18 @@ describe('rows of values that were computed anew', () => {
     expect(feed(told, INT4, [1])).toEqual({ rows: 1, held: [] });
     expect(told.takeShown()[0]?.notes).toEqual([expect.stringMatching(/values of column v are others/)]);
   });
+});
+
+it('knows which transactions a snapshot sees, also where the 32 bits of their ids begin again', () => {
+  const snapshot = '100:105:100,103';
+  expect([99, 100, 101, 103, 104, 105, 106].filter((xid) => isSeen(snapshot, xid))).toEqual([99, 101, 104]);
+  const wrapped = `${2 ** 32 - 2}:${2 ** 32 + 3}:${2 ** 32 - 2},${2 ** 32 + 1}`;
+  expect([2 ** 32 - 3, 2 ** 32 - 2, 2 ** 32 - 1, 0, 1, 2, 3].filter((xid) => isSeen(wrapped, xid))).toEqual([
+    2 ** 32 - 3,
+    2 ** 32 - 1,
+    0,
+    2,
+  ]);
 });
 
 describe('a filling of a table', () => {

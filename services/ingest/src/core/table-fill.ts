@@ -97,6 +97,14 @@ export function isSameFill(a: TableFill, b: TableFill): boolean {
   return JSON.stringify(a) === JSON.stringify(b);
 }
 
+/** Whether a transaction of the 32-bit id is over by a snapshot as Postgres writes it: "xmin:xmax:xid,xid", of 64-bit ids. */
+export function isSeen(snapshot: string, xid: number): boolean {
+  const [, end = '0', running = ''] = snapshot.split(':');
+  // The one that is nearest to the end: ids of the stream are of now.
+  const whole = BigInt(end) + BigInt.asIntN(32, BigInt(xid) - BigInt(end));
+  return whole < BigInt(end) && !running.split(',').includes(String(whole));
+}
+
 /** What the stream would describe the table as, but for what tells its rows apart. */
 export function relationOf({ oid, schema, table, replicaIdentity, columns }: CatalogTable): Relation {
   return {

@@ -318,7 +318,7 @@ export class BesideBuilds {
         pipeline: this.#paced,
         acknowledgedLsn: fromLsn,
         save: () => store.update((state) => withHoles(withFloors(state, stream.floors), stream.holes)),
-        described: (relation, read) => fills.described(relation, read),
+        described: (relation, by) => fills.described(relation, by),
         isDone: () => {
           // What is half here would come twice.
           if (stream.inTransaction) return false;

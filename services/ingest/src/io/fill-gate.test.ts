@@ -10,7 +10,8 @@ import { Random } from '@freshet/testkit/simulation/random.ts';
 import { diskFailure, SimulatedDisk } from '@freshet/testkit/simulation/simulated-disk.ts';
 import { VirtualClock } from '@freshet/testkit/virtual-clock.ts';
 import { describe, expect, it } from 'vitest';
-import type { ReplicationStream } from '../core/source-database.ts';
+import type { DatabaseSession, ReplicationStream } from '../core/source-database.ts';
+import type { TableFill } from '../core/table-fill.ts';
 import { foldLog } from '../testing/folded-log.ts';
 import { defineScripted, type ScriptedCapture, startScripted } from '../testing/scripted-capture.ts';
 import { ScriptedDatabase } from '../testing/scripted-database.ts';
@@ -23,6 +24,27 @@ const POINTS = Math.round(60 * Number(process.env['FRESHET_FUZZ_RUNS'] ?? '1'));
 /** What happens between a snapshot and the rows that are caught up behind it. */
 class Beside extends ScriptedDatabase {
   beforeCopy: (() => void) | undefined;
+
+  /** So often it says yet that nobody sees a commit which it told of, nor what that did. */
+  unseen = 0;
+  #before: ReadonlyMap<number, TableFill> = new Map();
+
+  async hide(times: number): Promise<void> {
+    this.#before = await super.look(new AbortController().signal, (session) => session.fills([]));
+    this.unseen = times;
+  }
+
+  override look<T>(signal: AbortSignal, work: (session: DatabaseSession) => Promise<T>): Promise<T> {
+    return super.look(signal, (session) => {
+      const seen: DatabaseSession['seen'] = async () => {
+        this.unseen -= 1;
+        const isSeen = this.unseen <= 0;
+        return () => isSeen;
+      };
+      const fills: DatabaseSession['fills'] = async (oids) => (this.unseen > 0 ? this.#before : session.fills(oids));
+      return work({ ...session, seen, fills });
+    });
+  }
 
   override openCopy(slotName: string): Promise<ReplicationStream> {
     const happens = this.beforeCopy;
@@ -264,6 +286,21 @@ it('C1: are asked for before rows behind a description, and what cannot be saved
   expect(capture.quarantine.count).toBe(0);
   world.disk.step = () => {};
   await world.settled(capture, () => capture.quarantine.count > 0);
+  await world.moving('reading', world.checkUnaccepted(capture));
+  await world.moving('stopping', capture.stop());
+});
+
+it('C1: waits until others see what the stream told of already', async () => {
+  const world = new World('unseen');
+  const capture = await world.start();
+  world.tables = [EVENTS];
+  await world.apply(capture, 1n);
+  await world.settled(capture, () => true);
+  await world.database.hide(10);
+  world.rescale();
+  world.commit();
+  await world.settled(capture, () => capture.quarantine.count > 0);
+  expect(world.database.unseen).toBeLessThanOrEqual(0);
   await world.moving('reading', world.checkUnaccepted(capture));
   await world.moving('stopping', capture.stop());
 });

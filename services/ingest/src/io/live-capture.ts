@@ -115,7 +115,7 @@ export class LiveCapture {
         save: (lsn) => store.advance(lsn, stream),
         holdAt,
         gate: () => builds.gate() ?? this.#heldGate(),
-        described: (relation, read) => fills.described(relation, read),
+        described: (relation, by) => fills.described(relation, by),
         onUnsaved: (why) => board.note('state', why),
         clock,
         signal,

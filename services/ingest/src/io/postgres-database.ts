@@ -16,6 +16,7 @@ import type {
   SourceDatabase,
 } from '../core/source-database.ts';
 import { quoteIdentifier, quoteLiteral } from '../core/sql.ts';
+import { isSeen } from '../core/table-fill.ts';
 import { readServer, readSlot, readTable } from './catalog.ts';
 import { type ConnectionTarget, describeTarget } from './pg/connection-url.ts';
 import { PgPeekedStream } from './pg/peeked-stream.ts';
@@ -134,6 +135,10 @@ function sessionOn(connection: PgConnection, logger: Logger): DatabaseSession {
     slot: async (name) => {
       version ??= (await readServer(connection)).version;
       return readSlot(connection, name, version);
+    },
+    seen: async () => {
+      const { rows } = await connection.query('SELECT txid_current_snapshot()');
+      return (xid) => isSeen(rows[0]?.[0] ?? '', xid);
     },
     fills: (oids) => readFills(connection, oids),
     parts: (oids) => readParts(connection, oids),

@@ -277,6 +277,7 @@ export class ScriptedDatabase implements SourceDatabase {
       server: () => this.#answer(() => this.#server()),
       table: (schema, table) => this.#answer(() => (schema === 'public' ? this.catalogTable(table) : undefined)),
       slot: (name) => this.#answer(() => (this.#slot?.name === name ? this.#slotFacts() : undefined)),
+      seen: async () => () => true,
       fills: () => this.#answer(() => fillsOf([...this.#tables.values()])),
       parts: async () => new Map(),
       hasRows: () => Promise.resolve(false),
@@ -408,7 +409,6 @@ class ScriptedStream implements ReplicationStream {
   #answerWanted = false;
   #broken: Error | undefined;
   #waiting: (() => void) | undefined;
-
   readonly identity: ClusterIdentity;
 
   constructor(world: StreamWorld) {
