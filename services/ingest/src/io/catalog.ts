@@ -69,18 +69,24 @@ export async function readSlot(
   };
 }
 
-/** How many rows Postgres believes a table to have, its partitions' together; undefined when it was never analyzed. */
+/**
+ * How many rows Postgres believes a table to have, its partitions' together; undefined when it was never analyzed. Not by
+ * pg_partition_tree, which waits for a partition that is locked.
+ */
 export async function readRowsEstimate(
   connection: PgConnection,
   schema: string,
   table: string,
 ): Promise<bigint | undefined> {
   const { rows } = await connection.query(`
-    SELECT CASE WHEN bool_and(p.reltuples < 0) THEN NULL ELSE sum(greatest(p.reltuples, 0))::int8 END
-      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-      LEFT JOIN LATERAL pg_partition_tree(c.oid) t ON c.relkind = 'p'
-      JOIN pg_class p ON p.oid = coalesce(t.relid, c.oid) AND p.relkind <> 'p'
-     WHERE n.nspname = ${quoteLiteral(schema)} AND c.relname = ${quoteLiteral(table)}`);
+    WITH RECURSIVE tree AS (
+      SELECT c.oid, c.relkind, c.reltuples FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+       WHERE n.nspname = ${quoteLiteral(schema)} AND c.relname = ${quoteLiteral(table)}
+      UNION ALL
+      SELECT p.oid, p.relkind, p.reltuples FROM tree t JOIN pg_inherits i ON i.inhparent = t.oid AND t.relkind = 'p'
+        JOIN pg_class p ON p.oid = i.inhrelid
+    )
+    SELECT CASE WHEN bool_and(reltuples < 0) THEN NULL ELSE sum(greatest(reltuples, 0))::int8 END FROM tree WHERE relkind <> 'p'`);
   const count = rows[0]?.[0];
   return count === null || count === undefined ? undefined : BigInt(count);
 }

@@ -22,11 +22,12 @@ import {
   temporaryDirectory,
 } from '../testing/capture.ts';
 import { liveImages } from '../testing/live-images.ts';
-import { readTable } from './catalog.ts';
+import { readRowsEstimate, readTable } from './catalog.ts';
 import { diagnoseDatabases } from './diagnose.ts';
 import { parseConnectionUrl } from './pg/connection-url.ts';
 import { type PgConnection, withConnection } from './pg/pg-connection.ts';
 import { describeTables } from './table-describer.ts';
+import { readFills } from './table-fills.ts';
 
 const patient = { timeout: 20_000, interval: 30 };
 const COLUMNS = ['id', 'at', 'user_id', 'code', 'amount', 'note'] as const;
@@ -283,15 +284,23 @@ it('is seen in the catalog while a partition is locked, also by a table in betwe
     'ALTER TABLE parts_0 REPLICA IDENTITY FULL',
   );
   const target = { target: parseConnectionUrl(database.url), applicationName: 'test' };
-  const facts = await database.sql.begin(async (lock) => {
+  await database.sql.unsafe(`${rows(0, 14)}; ANALYZE parts`);
+  const [facts, about, fills] = await database.sql.begin(async (lock) => {
     await lock.unsafe('LOCK TABLE ONLY parts_1, parts_0, parts_10 IN ACCESS EXCLUSIVE MODE');
     return withConnection(target, AbortSignal.timeout(20_000), async (connection) => {
       await connection.query(`SET lock_timeout = '1s'`);
-      return readTable(connection, 'public', 'parts');
+      const table = must(await readTable(connection, 'public', 'parts'));
+      const fills = await readFills(connection, [table.oid]);
+      return [table, await readRowsEstimate(connection, 'public', 'parts'), fills.get(table.oid)] as const;
     });
   });
   const identity = ['id', 'at'];
-  expect(facts?.leaves).toEqual([{ schema: 'public', table: 'parts_10', replicaIdentity: 'd', identity }]);
+  expect(about).toBe(15n);
+  const files = await database.sql.unsafe(
+    `SELECT md5(string_agg(relfilenode::text, ',' ORDER BY oid)) FROM pg_class WHERE relname IN ('parts_0', 'parts_10')`,
+  );
+  expect(fills?.file).toBe(files[0]?.['md5']);
+  expect(facts.leaves).toEqual([{ schema: 'public', table: 'parts_10', replicaIdentity: 'd', identity }]);
 });
 
 it('C1: holds a joined table as well, and reads it anew', async () => {

@@ -8,9 +8,14 @@ import { quoteIdentifier, quoteLiteral, tableName } from '../core/sql.ts';
 import type { TableFill } from '../core/table-fill.ts';
 import type { PgConnection } from './pg/pg-connection.ts';
 
-/** By functions, which see the newest catalog, under whatever snapshot they are called. */
-const FILE = `CASE WHEN c.relkind = 'p'
-    THEN (SELECT md5(string_agg(pg_relation_filenode(t.relid)::text, ',' ORDER BY t.relid)) FROM pg_partition_tree(c.oid) t WHERE t.isleaf)
+/**
+ * By a function that sees the newest catalog, under whatever snapshot it is called; it gives null of what has no file, and of what
+ * is gone. Not by pg_partition_tree, which waits for a partition that is locked.
+ */
+const FILE = `CASE WHEN c.relkind = 'p' THEN (
+      WITH RECURSIVE tree AS (
+        SELECT c.oid AS relid UNION ALL SELECT i.inhrelid FROM tree t JOIN pg_inherits i ON i.inhparent = t.relid
+      ) SELECT md5(string_agg(pg_relation_filenode(relid)::text, ',' ORDER BY relid)) FROM tree)
     ELSE pg_relation_filenode(c.oid)::text END`;
 
 /** By oid, the filling of each table that is there. */

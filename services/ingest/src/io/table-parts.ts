@@ -5,7 +5,11 @@ import type { PublishedTable } from '../core/source-database.ts';
 import { quoteIdentifier } from '../core/sql.ts';
 import type { PartFacts, PartsFacts } from '../core/table-parts.ts';
 import type { PgConnection } from './pg/pg-connection.ts';
+import { isPgError } from './pg/pg-error.ts';
 import { tableReference } from './publications.ts';
+
+/** How long a partition is waited for that somebody keeps locked: others of the database wait behind it. */
+const LOCK_MS = 500;
 
 /**
  * Of a partition that was made as one a column's row in the catalog is what was written when the table was made, together with that
@@ -69,13 +73,32 @@ function leavesOf(json: string | null | undefined): PartFacts[] {
 
 /**
  * Whether a table has rows in one of its partitions; `olderThan`: of transactions below this 64-bit id, no further back than 32
- * bits tell. A partition that is gone has none.
+ * bits tell. A partition that is gone has none. Undefined: somebody keeps it
+ * locked, or renames or drops it meanwhile, so that it cannot be told now.
  */
 export async function hasRows(
   connection: PgConnection,
   table: PublishedTable,
   leaf: number,
   olderThan?: string,
+): Promise<boolean | undefined> {
+  await connection.query(`SET lock_timeout = ${LOCK_MS}`);
+  try {
+    const found = await findRows(connection, table, leaf, olderThan);
+    await connection.query('RESET lock_timeout');
+    return found;
+  } catch (error) {
+    if (!isPgError(error, '42P01', '55P03')) throw error;
+    await connection.query('RESET lock_timeout');
+    return undefined;
+  }
+}
+
+async function findRows(
+  connection: PgConnection,
+  table: PublishedTable,
+  leaf: number,
+  olderThan: string | undefined,
 ): Promise<boolean> {
   // Who may read the table need not be allowed to read its partitions; of the table, the others are left out by the bounds.
   const { rows: found } = await connection.query(`
