@@ -162,6 +162,7 @@ export class SimDatabase implements SourceDatabase {
       },
       fills: async () => new Map(),
       parts: async () => new Map(),
+      ancestors: async () => new Map(),
       hasRows: () => Promise.resolve(false),
       dropSlot: async (name) => {
         await reach();

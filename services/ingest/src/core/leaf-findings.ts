@@ -55,16 +55,30 @@ export function leafFindings(table: CatalogTable): FreshetError[] {
   );
 }
 
+/** A table that is to be captured, and whether it is: `before` it was, and is to be again. */
+export interface Captured {
+  readonly table: CatalogTable;
+  readonly begun: 'now' | 'before' | 'never';
+}
+
 /** What keeps a table from being captured beside others, of which the stream has a row of either once only. */
-export function besideFindings(table: CatalogTable, captured: readonly CatalogTable[]): FreshetError[] {
+export function besideFindings(one: Captured, captured: readonly Captured[]): FreshetError[] {
   return captured.flatMap((other) => {
-    const [leaf, root] = isPartitionOf(table, other) ? [table, other] : [other, table];
-    if (!isPartitionOf(leaf, root)) return [];
-    const [part, whole] = [tableName(leaf.schema, leaf.table), tableName(root.schema, root.table)];
+    const [leaf, root] = isPartitionOf(one.table, other.table) ? [one, other] : [other, one];
+    if (!isPartitionOf(leaf.table, root.table) || !waitingOf(leaf, root).includes(one)) return [];
+    const [part, whole, place] = [leaf, root, one].map(({ table }) => tableName(table.schema, table.table));
     const message = `${part} is a partition of ${whole}, as whose rows its rows come while both are captured: it would get none`;
     const remedy = `Capture one of them: let the source of ${part} name ${whole}, and its views take of it what is theirs (where).`;
-    return [new FreshetError('SOURCE_NOT_READY', message, { remedy, place: tableName(table.schema, table.table) })];
+    return [new FreshetError('SOURCE_NOT_READY', message, { remedy, place })];
   });
+}
+
+/** The one that comes second. Where both are there, the partition, which gets nothing. */
+function waitingOf(leaf: Captured, root: Captured): readonly Captured[] {
+  if (root.begun === 'now') return [leaf];
+  if (leaf.begun === 'now') return [root];
+  if (root.begun === 'before') return [leaf];
+  return leaf.begun === 'before' ? [root] : [leaf, root];
 }
 
 function isPartitionOf({ partitionOf = [] }: CatalogTable, { schema, table }: CatalogTable): boolean {

@@ -152,8 +152,11 @@ function rememberedOf({ was, now }: Asked, unsure: Judged['unsure']): TableParts
   return partsOf({ ...now, endedBelow: was.endedBelow, leaves });
 }
 
-/** Not when the disk takes nothing now, which whoever acknowledges tells: the next look finds it again, and the stream goes on. */
-async function isSaved(changed: ReadonlyMap<number, RouteState>, store: PartLook['store']): Promise<boolean> {
+/**
+ * Whether what was found of partitions is in the state. Not when the disk takes nothing now, which whoever acknowledges tells: the
+ * next look finds it again, and the stream goes on.
+ */
+export async function isSaved(changed: ReadonlyMap<number, RouteState>, store: PartLook['store']): Promise<boolean> {
   try {
     await store.update((state) =>
       withRoutes(

@@ -20,7 +20,7 @@ import {
   tableFindings,
   throwFindings,
 } from '../core/preflight.ts';
-import type { Examined } from '../core/readiness.ts';
+import { capturedOf, type Examined } from '../core/readiness.ts';
 import type { DatabaseSession, PublishedTable, ServerAnswer, TableToStage } from '../core/source-database.ts';
 import type { PublishedTables, SourceState } from '../core/source-state.ts';
 
@@ -66,8 +66,11 @@ export async function preflight(options: {
     }
     examined.push({ plan, table: facts, findings, misshapen });
   }
-  const captured = [...new Map(examined.flatMap(({ table }) => (table ? [[table.oid, table]] : []))).values()];
-  for (const { table, findings } of examined) if (table) findings.push(...besideFindings(table, captured));
+  const captured = capturedOf(examined, state);
+  for (const { table, findings } of examined) {
+    const own = captured.find((one) => one.table.oid === table?.oid);
+    if (own !== undefined) findings.push(...besideFindings(own, captured));
+  }
   const unready = serverFindings(server);
   // The permanent slot, and for the first snapshot a temporary one. Where the first is there, what is live goes on.
   const unmade = wanted.length > 0 && state.slot !== 'made' ? slotFinding(server, 2, 'to capture it') : undefined;

@@ -1,4 +1,4 @@
-/** Reads which partitions tables have (core/table-parts.ts), and whether one has rows. Judges nothing. */
+/** Reads which partitions tables have (core/table-parts.ts), which they are, and whether one has rows. Judges nothing. */
 import { must } from '@freshet/kit/assert.ts';
 import { parseLsn } from '../core/lsn.ts';
 import type { PublishedTable } from '../core/source-database.ts';
@@ -46,6 +46,23 @@ export async function readParts(
       { endedBelow: endedBelow ?? '0', lsn: parseLsn(lsn ?? '') ?? 0n, leaves: leavesOf(leaves) },
     ]),
   );
+}
+
+/** By oid, what each of the tables is a partition of, but for one that is about to be detached: its rows come as its own by then. */
+export async function readAncestorOids(
+  connection: PgConnection,
+  oids: readonly number[],
+): Promise<ReadonlyMap<number, readonly number[]>> {
+  if (oids.length === 0) return new Map();
+  const { rows } = await connection.query(`
+    WITH RECURSIVE above AS (
+      SELECT c.oid AS leaf, c.oid FROM pg_class c WHERE c.oid IN (${oids.join(', ')})
+      UNION ALL
+      SELECT a.leaf, i.inhparent FROM above a JOIN pg_inherits i ON i.inhrelid = a.oid AND NOT i.inhdetachpending
+        JOIN pg_class c ON c.oid = a.oid AND c.relispartition
+    )
+    SELECT leaf, json_agg(oid::int8) FROM above WHERE oid <> leaf GROUP BY leaf`);
+  return new Map(rows.map(([leaf, above]) => [Number(leaf), JSON.parse(above ?? '[]') as number[]]));
 }
 
 type LeafJson = readonly [

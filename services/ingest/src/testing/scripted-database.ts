@@ -267,6 +267,7 @@ export class ScriptedDatabase implements SourceDatabase {
       slot: (name) => this.#answer(() => (this.#slot?.name === name ? this.#slotFacts() : undefined)),
       fills: async () => new Map(),
       parts: async () => new Map(),
+      ancestors: async () => new Map(),
       hasRows: () => Promise.resolve(false),
       dropSlot: (name) =>
         this.#answer(() => {
