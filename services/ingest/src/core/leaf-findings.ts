@@ -3,7 +3,8 @@
  * and the SQL that makes them. Postgres writes old rows by the identity of the partition that they are in, and ALTER TABLE … REPLICA
  * IDENTITY of the table reaches no partition, neither one that is there nor one that is made later.
  *
- * And whether a table is captured beside one of its partitions: all rows of that come as the table's then.
+ * And whether a table has partitions that are not logged, or is captured beside one of them: all rows of that come as the table's
+ * then.
  *
  * Owns these rules. Does not own what becomes of rows that came by then (leaf-identities.ts). Pure.
  */
@@ -53,6 +54,18 @@ export function leafFindings(table: CatalogTable): FreshetError[] {
     less,
     'tell less of old rows than the table, by whose replica identity the stream describes them',
   );
+}
+
+/** Partitions of which the stream never tells anything, while a snapshot reads their rows. */
+export function unloggedFindings({ schema, table, unlogged = [] }: CatalogTable): FreshetError[] {
+  if (unlogged.length === 0) return [];
+  const place = tableName(schema, table);
+  const foreign = unlogged.filter(({ kind }) => kind !== 'r');
+  const own = unlogged.filter(({ kind }) => kind === 'r').slice(0, LEAVES_MAX);
+  const sql = own.map((leaf) => `ALTER TABLE ${tableName(leaf.schema, leaf.table)} SET LOGGED;`);
+  const rest = foreign.length === 0 ? [] : [`-- and detach ${leavesText(foreign)}, which the server keeps elsewhere`];
+  const message = `partitions of ${place} (${leavesText(unlogged)}) are not logged, so their changes are not in the write-ahead log`;
+  return [new FreshetError('SOURCE_NOT_READY', message, { remedy: [...sql, ...rest].join(' '), place })];
 }
 
 /** A table that is to be captured, and whether it is: `before` it was, and is to be again. */

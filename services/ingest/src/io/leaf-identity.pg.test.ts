@@ -81,10 +81,10 @@ async function capture(): Promise<{ running: Capture; log: MemoryLog }> {
   return { running, log };
 }
 
-function described() {
+function described(mode: SourceMode = SourceMode.MUTABLE) {
   const connect = <T>(signal: AbortSignal, work: (connection: PgConnection) => Promise<T>): Promise<T> =>
     withConnection({ target: parseConnectionUrl(database.url), applicationName: 'test' }, signal, work);
-  const question = { source: 's', database: 'shop', schema: 'public', table: 'parts', mode: SourceMode.MUTABLE };
+  const question = { source: 's', database: 'shop', schema: 'public', table: 'parts', mode };
   return describeTables([{ name: 'shop', connect }], [question], AbortSignal.timeout(10_000));
 }
 async function diagnosed(): Promise<(string | undefined)[]> {
@@ -301,6 +301,17 @@ it('is seen in the catalog while a partition is locked, also by a table in betwe
   );
   expect(fills?.file).toBe(files[0]?.['md5']);
   expect(facts.leaves).toEqual([{ schema: 'public', table: 'parts_10', replicaIdentity: 'd', identity }]);
+});
+
+it('is refused by plan when a partition is elsewhere, of which nothing is in the log', async () => {
+  await database.sql.unsafe(`CREATE TABLE parts (id int8) PARTITION BY RANGE (id);
+    CREATE UNLOGGED TABLE parts_0 PARTITION OF parts FOR VALUES FROM (0) TO (10);
+    CREATE FOREIGN DATA WRAPPER nowhere; CREATE SERVER nowhere FOREIGN DATA WRAPPER nowhere;
+    CREATE FOREIGN TABLE parts_1 PARTITION OF parts FOR VALUES FROM (10) TO (20) SERVER nowhere`);
+  for (const mode of [SourceMode.APPEND, SourceMode.MUTABLE])
+    expect((await described(mode))[0]?.problems.map(({ remedy }) => remedy)).toContain(
+      'ALTER TABLE public.parts_0 SET LOGGED; -- and detach public.parts_1, which the server keeps elsewhere',
+    );
 });
 
 it('C1: holds a joined table as well, and reads it anew', async () => {

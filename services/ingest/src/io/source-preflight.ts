@@ -10,7 +10,7 @@ import { type FreshetError, isFreshetError } from '@freshet/kit/errors.ts';
 import type { Logger } from '@freshet/kit/logger.ts';
 import { checkClock } from '@freshet/log/log-time.ts';
 import { bindContract, type CatalogTable } from '../core/contract.ts';
-import { besideFindings } from '../core/leaf-findings.ts';
+import { besideFindings, unloggedFindings } from '../core/leaf-findings.ts';
 import {
   identityFindings,
   keyFinding,
@@ -57,7 +57,7 @@ export async function preflight(options: {
     const findings = tableFindings({ schema, table }, facts, server.user);
     let misshapen: FreshetError | undefined;
     if (facts !== undefined) {
-      findings.push(...routeFindings(plan, facts), ...identityFindings(plan, facts));
+      findings.push(...routeFindings(plan, facts), ...identityFindings(plan, facts), ...unloggedFindings(facts));
       const rekeyed = keyFinding(plan, facts);
       if (rekeyed !== undefined) findings.push(rekeyed);
       const staged = toStage(facts);

@@ -318,6 +318,36 @@ it('whoever may read a table may ask whether its partitions have rows, and how o
   }
 }, 60_000);
 
+it.each([SourceMode.MUTABLE, SourceMode.APPEND])(
+  'F2: a source of which a partition is not logged waits until it is, and is as its table then: %s',
+  async (mode) => {
+    const log = newLog();
+    const definitions = await define1(mode);
+    const running = await capture(log, definitions);
+    const expectIds = async (): Promise<void> => {
+      const ids = (await database.sql.unsafe('SELECT id FROM parts ORDER BY id')).map(({ id }) => Number(id));
+      await expect.poll(() => idsOf(log, 1), patient).toEqual(ids);
+    };
+    await expectIds();
+    if (mode === SourceMode.APPEND) await running.stop();
+    await database.sql.unsafe(`CREATE UNLOGGED TABLE made PARTITION OF parts FOR VALUES FROM (50) TO (60); ${FILLED}`);
+    const { conditions } = mode === SourceMode.APPEND ? await capture(log, definitions) : running;
+    const waiting = () => conditions.list().find(({ id }) => id === 'source/shop/waiting/1');
+    await expect
+      .poll(() => waiting(), patient)
+      .toMatchObject({
+        message: expect.stringMatching(/partitions of public\.parts \(public\.made\) are not logged/),
+        remedy: 'ALTER TABLE public.made SET LOGGED;',
+      });
+    await database.sql.unsafe('ALTER TABLE made SET LOGGED');
+    await expectIds();
+    await database.sql.unsafe('INSERT INTO parts VALUES (901, 55, 1, 1)');
+    await expectIds();
+    expect(waiting()).toBeUndefined();
+  },
+  60_000,
+);
+
 it('a partition that somebody keeps locked keeps no database from being captured, and is judged when it is not', async () => {
   const log = newLog();
   const definitions = await define1(SourceMode.MUTABLE);

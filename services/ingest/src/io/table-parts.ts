@@ -37,7 +37,7 @@ export async function readParts(
     )
     SELECT t.root, pg_snapshot_xmin(pg_current_snapshot()),
            CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END,
-           json_agg(json_build_array(c.oid::int8, c.relname, c.relfilenode::int8, c.xmin::text, c.relkind, t.born, t.link) ORDER BY c.oid)
+           json_agg(json_build_array(c.oid::int8, c.relname, c.relfilenode::int8, c.xmin::text, c.relkind = 'r' AND c.relpersistence = 'p', t.born, t.link) ORDER BY c.oid)
              FILTER (WHERE c.relkind <> 'p')
       FROM tree t JOIN pg_class c ON c.oid = t.oid GROUP BY t.root`);
   return new Map(
@@ -70,20 +70,20 @@ type LeafJson = readonly [
   name: string,
   file: number,
   xid: string,
-  kind: string,
+  told: boolean,
   born: boolean,
   link: string,
 ];
 
 function leavesOf(json: string | null | undefined): PartFacts[] {
   const leaves = JSON.parse(json ?? '[]') as LeafJson[];
-  return leaves.map(([oid, name, file, xid, kind, born, link]) => ({
+  return leaves.map(([oid, name, file, xid, told, born, link]) => ({
     oid,
     name,
     file,
     link: link.slice(1),
     xid: Number(xid),
-    isTold: kind === 'r',
+    isTold: told,
     isBorn: born,
   }));
 }
