@@ -163,6 +163,7 @@ export class SimDatabase implements SourceDatabase {
       seen: async () => () => true,
       fills: async () => new Map(),
       parts: async () => new Map(),
+      ancestors: async () => new Map(),
       hasRows: () => Promise.resolve(false),
       dropSlot: async (name) => {
         await reach();

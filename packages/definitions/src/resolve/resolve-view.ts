@@ -111,7 +111,7 @@ function checkOldRows(
   if (untold.length === 0 && contract.replicaIdentity !== ReplicaIdentity.NOTHING) return;
   const told = unique ? `only ${columns.join(', ')}` : 'no column';
   const message = `View ${view.name}: when a row of source ${source.name} is updated or deleted, the table tells ${told} of the old row, and not ${untold.join(', ') || columns.join(', ')}, so its entity would not be known.`;
-  const remedy = `ALTER TABLE ${formatTableName(origin.value)} REPLICA IDENTITY FULL; -- or, if rows are only ever inserted, write \`mode: append\` in the source`;
+  const remedy = `ALTER TABLE ${formatTableName(origin.value)} REPLICA IDENTITY FULL; -- and so for each partition, if it has any; or, if rows are only ever inserted, write \`mode: append\` in the source`;
   context.problems.add(view.location, message, remedy);
 }
 
@@ -190,7 +190,7 @@ function noteLargeValues(
   );
   if (large.length === 0) return;
   context.notes.push(
-    `View ${view.name}: values of more than about 2 kB in ${large.map((column) => column.name).join(', ')} of source ${name} are not sent by updates that do not change them; such an update is quarantined. With ALTER TABLE ${formatTableName(origin.value)} REPLICA IDENTITY FULL; they are sent.`,
+    `View ${view.name}: values of more than about 2 kB in ${large.map((column) => column.name).join(', ')} of source ${name} are not sent by updates that do not change them; such an update is quarantined. With ALTER TABLE ${formatTableName(origin.value)} REPLICA IDENTITY FULL; (and so for each partition, if it has any) they are sent.`,
   );
 }
 

@@ -74,6 +74,8 @@ export interface CatalogTable {
   readonly rowSecurity: boolean;
   /** Of a partitioned table: its partitions that have rows of their own, and are not REPLICA IDENTITY FULL. */
   readonly leaves?: readonly CatalogLeaf[] | undefined;
+  /** Of a partitioned table: its partitions whose changes are not in the write-ahead log, unlogged ones and foreign tables. */
+  readonly unlogged?: readonly Pick<CatalogTable, 'schema' | 'table' | 'kind'>[] | undefined;
   /** Of a partition: the table that it is one of, that one's if it is itself one, and so on. */
   readonly partitionOf?: readonly Pick<CatalogTable, 'schema' | 'table'>[] | undefined;
 }

@@ -3,7 +3,8 @@
  * and the SQL that makes them. Postgres writes old rows by the identity of the partition that they are in, and ALTER TABLE … REPLICA
  * IDENTITY of the table reaches no partition, neither one that is there nor one that is made later.
  *
- * And whether a table is captured beside one of its partitions: all rows of that come as the table's then.
+ * And whether a table has partitions that are not logged, or is captured beside one of them: all rows of that come as the table's
+ * then.
  *
  * Owns these rules. Does not own what becomes of rows that came by then (leaf-identities.ts). Pure.
  */
@@ -55,16 +56,42 @@ export function leafFindings(table: CatalogTable): FreshetError[] {
   );
 }
 
+/** Partitions of which the stream never tells anything, while a snapshot reads their rows. */
+export function unloggedFindings({ schema, table, unlogged = [] }: CatalogTable): FreshetError[] {
+  if (unlogged.length === 0) return [];
+  const place = tableName(schema, table);
+  const foreign = unlogged.filter(({ kind }) => kind !== 'r');
+  const own = unlogged.filter(({ kind }) => kind === 'r').slice(0, LEAVES_MAX);
+  const sql = own.map((leaf) => `ALTER TABLE ${tableName(leaf.schema, leaf.table)} SET LOGGED;`);
+  const rest = foreign.length === 0 ? [] : [`-- and detach ${leavesText(foreign)}, which the server keeps elsewhere`];
+  const message = `partitions of ${place} (${leavesText(unlogged)}) are not logged, so their changes are not in the write-ahead log`;
+  return [new FreshetError('SOURCE_NOT_READY', message, { remedy: [...sql, ...rest].join(' '), place })];
+}
+
+/** A table that is to be captured, and whether it is: `before` it was, and is to be again. */
+export interface Captured {
+  readonly table: CatalogTable;
+  readonly begun: 'now' | 'before' | 'never';
+}
+
 /** What keeps a table from being captured beside others, of which the stream has a row of either once only. */
-export function besideFindings(table: CatalogTable, captured: readonly CatalogTable[]): FreshetError[] {
+export function besideFindings(one: Captured, captured: readonly Captured[]): FreshetError[] {
   return captured.flatMap((other) => {
-    const [leaf, root] = isPartitionOf(table, other) ? [table, other] : [other, table];
-    if (!isPartitionOf(leaf, root)) return [];
-    const [part, whole] = [tableName(leaf.schema, leaf.table), tableName(root.schema, root.table)];
+    const [leaf, root] = isPartitionOf(one.table, other.table) ? [one, other] : [other, one];
+    if (!isPartitionOf(leaf.table, root.table) || !waitingOf(leaf, root).includes(one)) return [];
+    const [part, whole, place] = [leaf, root, one].map(({ table }) => tableName(table.schema, table.table));
     const message = `${part} is a partition of ${whole}, as whose rows its rows come while both are captured: it would get none`;
     const remedy = `Capture one of them: let the source of ${part} name ${whole}, and its views take of it what is theirs (where).`;
-    return [new FreshetError('SOURCE_NOT_READY', message, { remedy, place: tableName(table.schema, table.table) })];
+    return [new FreshetError('SOURCE_NOT_READY', message, { remedy, place })];
   });
+}
+
+/** The one that comes second. Where both are there, the partition, which gets nothing. */
+function waitingOf(leaf: Captured, root: Captured): readonly Captured[] {
+  if (root.begun === 'now') return [leaf];
+  if (leaf.begun === 'now') return [root];
+  if (root.begun === 'before') return [leaf];
+  return leaf.begun === 'before' ? [root] : [leaf, root];
 }
 
 function isPartitionOf({ partitionOf = [] }: CatalogTable, { schema, table }: CatalogTable): boolean {

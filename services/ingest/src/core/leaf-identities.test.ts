@@ -9,10 +9,11 @@ import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import { RoutePlanSchema } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { Kind } from '@freshet/gen/freshet/type/v1/value_pb.ts';
 import { describe, expect, it } from 'vitest';
-import type { CatalogLeaf, CatalogTable } from './contract.ts';
-import { fullIdentity, leafFindings, untoldLeaves } from './leaf-findings.ts';
+import { type CatalogLeaf, type CatalogTable, contractOf } from './contract.ts';
+import { besideFindings, fullIdentity, leafFindings, untoldLeaves } from './leaf-findings.ts';
 import { LeafIdentities } from './leaf-identities.ts';
 import type { PgOutputMessage, Relation, Tuple } from './pgoutput/messages.ts';
+import { keyFinding } from './preflight.ts';
 import { identityProblem, untoldRow } from './relation-identity.ts';
 import { prepareRoute } from './route.ts';
 import type { StreamRow } from './route-change.ts';
@@ -205,6 +206,38 @@ describe('partitions as the catalog has them', () => {
     expect(found?.remedy).toMatch(/-- and so for 3 more partitions$/);
     expect(fullIdentity(table('d', many.slice(0, 1)))).toBe(
       'ALTER TABLE public.parts REPLICA IDENTITY FULL; ALTER TABLE public.p_0 REPLICA IDENTITY FULL;',
+    );
+  });
+
+  it.each([
+    ['now', 'now', 'partition'],
+    ['before', 'now', 'partition'],
+    ['never', 'now', 'partition'],
+    ['now', 'before', 'table'],
+    ['now', 'never', 'table'],
+    // One that is read anew keeps its place before one that never began.
+    ['before', 'never', 'table'],
+    ['never', 'before', 'partition'],
+    ['before', 'before', 'partition'],
+    ['never', 'never', 'partition, table'],
+  ] as const)('that are captured %s beside their table, which is %s: it waits the %s', (partition, whole, waits) => {
+    const root = { table: table('d', []), begun: whole };
+    const one = { ...root.table, table: 'p_1', kind: 'r', partitionOf: [{ schema: 'public', table: 'parts' }] };
+    const both = [{ table: one, begun: partition }, root];
+    const found = both.flatMap((captured) => besideFindings(captured, both)).map(({ place }) => place);
+    const names = {
+      partition: ['public.p_1'],
+      table: ['public.parts'],
+      'partition, table': ['public.p_1', 'public.parts'],
+    };
+    expect(found).toEqual(names[waits]);
+  });
+
+  it('are in the SQL that has all columns tell rows apart again', () => {
+    const contract = contractOf('s', { ...table('f', []), primaryKey: [] });
+    const plan = create(RoutePlanSchema, { source: { name: 's', mode: SourceMode.MUTABLE, contract } });
+    expect(keyFinding(plan, table('d', [leaf(1, 'd', KEY)]))?.remedy).toContain(
+      'ALTER TABLE public.parts REPLICA IDENTITY FULL; ALTER TABLE public.p_1 REPLICA IDENTITY FULL;',
     );
   });
 

@@ -23,10 +23,42 @@ const truncate = (id: number): PgOutputMessage => ({
 it('knows the partitions that rows of a table came out of, from a commit on', () => {
   const tells = new PartTells();
   const messages = [begin(1), relation(7), relation(71), insert(7), insert(7), relation(8), insert(8)];
-  for (const message of [...messages, begin(2), relation(72), insert(7)]) tells.take(message);
+  for (const message of [...messages, begin(2), relation(7), relation(72), insert(7)]) tells.take(message);
   expect([...tells.leavesOf(7, 0n)]).toEqual([71, 72]);
   expect([...tells.leavesOf(7, 11n)]).toEqual([72]);
   expect([...tells.leavesOf(8, 0n)]).toEqual([]);
+});
+
+it('takes what was described for a row that never came for no partition of another table, and knows whose rows came as another', () => {
+  const tells = new PartTells();
+  // Postgres 14, of a DELETE without an old row.
+  const dropped = [relation(7), relation(71)];
+  for (const message of [
+    begin(1),
+    ...dropped,
+    relation(8),
+    insert(8),
+    ...dropped,
+    relation(9),
+    relation(91),
+    insert(9),
+  ])
+    tells.take(message);
+  expect([7, 8, 9].map((table) => [...tells.leavesOf(table, 0n)])).toEqual([[], [], [91]]);
+  const asked = [
+    [91, 91, 10n],
+    [91, 91, 11n],
+    [9, 91, 0n],
+    [9, 9, 0n],
+    [7, 71, 0n],
+  ] as const;
+  expect(asked.map(([table, leaf, fromLsn]) => tells.isToldAsAnother(table, leaf, fromLsn))).toEqual([
+    true,
+    false,
+    false,
+    false,
+    false,
+  ]);
 });
 
 it('knows the newest transactions that truncated a table, and takes none of its relations for a partition', () => {

@@ -14,8 +14,11 @@ const TRUNCATIONS_MAX = 100;
 export class PartTells {
   #xid = 0;
   #commitLsn = 0n;
-  /** Relations that were described since the last row. */
-  #described: number[] = [];
+  /**
+   * The relations that were described last, since the last row: a table and its partition, when a row of that is next. Others may
+   * be before them: Postgres 14 describes those of a DELETE that it does not send, as it has no old row.
+   */
+  #described: readonly number[] = [];
   /** By table and partition, the commit in which rows came out of it when it was described last. */
   readonly #leaves = new Map<number, Map<number, bigint>>();
   readonly #truncations = new Map<number, Set<number>>();
@@ -27,12 +30,12 @@ export class PartTells {
         this.#commitLsn = message.commitLsn;
         return;
       case 'relation':
-        this.#described.push(message.relation.id);
+        this.#described = [...this.#described.slice(-1), message.relation.id];
         return;
       case 'insert':
       case 'update':
       case 'delete':
-        if (this.#described.length > 0) this.#noteLeaves(message.relationId);
+        if (this.#described.length > 0) this.#noteLeaf(message.relationId);
         return;
       case 'truncate':
         this.#described = [];
@@ -49,16 +52,22 @@ export class PartTells {
     return new Set(told.map(([oid]) => oid));
   }
 
+  /** Whether rows of a table, or of what is a partition of it, came as those of another one, in a commit from `fromLsn` on. */
+  isToldAsAnother(table: number, partition: number, fromLsn: bigint): boolean {
+    return [...this.#leaves].some(([as, leaves]) => as !== table && (leaves.get(partition) ?? -1n) >= fromLsn);
+  }
+
   /** Whether the transaction is one that truncated all of the table. */
   isTruncatedBy(table: number, xid: number): boolean {
     return this.#truncations.get(table)?.has(xid) ?? false;
   }
 
-  #noteLeaves(table: number): void {
-    const leaves = this.#leaves.get(table) ?? new Map<number, bigint>();
-    for (const id of this.#described) if (id !== table) leaves.set(id, this.#commitLsn);
-    if (leaves.size > 0) this.#leaves.set(table, leaves);
+  #noteLeaf(table: number): void {
+    const [root, leaf] = this.#described;
     this.#described = [];
+    if (root !== table || leaf === undefined || leaf === table) return;
+    const leaves = this.#leaves.get(table) ?? new Map<number, bigint>();
+    this.#leaves.set(table, leaves.set(leaf, this.#commitLsn));
   }
 
   #noteTruncation(table: number): void {

@@ -230,7 +230,7 @@ export function keyFinding(plan: RoutePlan, table: CatalogTable): FreshetError |
     {
       remedy:
         'Plan and apply the definitions again (freshet plan, freshet apply): the table is then read anew, as a new generation. ' +
-        `Or put its key back as it was${was.unique ? '' : `: ALTER TABLE ${name} REPLICA IDENTITY FULL;`}`,
+        `Or put its key back as it was${was.unique ? '' : `: ${fullIdentity(table)}`}`,
       place: name,
     },
   );

@@ -5,6 +5,8 @@
  *     appending   any finding: it ends, as it would only be done again, and waits
  *     live        its table tells no row from another at all, so that the source's own UPDATE and DELETE fail for as long as it
  *                 is published as a mutable one: it ends, and waits
+ *                 rows of it go or come untold: a partition is not logged, or its table was attached to that of another that is
+ *                 live, as whose rows its rows come: it ends, and waits
  *                 else it goes on, whatever is found: the stream itself holds what may not be read (C1), also rows that are
  *                 told apart by another key (key-look.ts), and a table that is another one now, or is gone, is seen by its
  *                 oid (settle-routes.ts)
@@ -16,6 +18,7 @@ import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import type { RoutePlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
 import type { CatalogTable } from './contract.ts';
+import { besideFindings, type Captured, unloggedFindings } from './leaf-findings.ts';
 import { untoldFindings } from './preflight.ts';
 import type { Ended } from './settle-routes.ts';
 import type { RouteState, SourceState } from './source-state.ts';
@@ -55,13 +58,32 @@ export function readiness(
 
 /** The routes that end for what was found of their tables. */
 export function endedByFindings(examined: readonly Examined[], state: SourceState): Ended[] {
+  const captured = capturedOf(examined, state);
   return examined.flatMap(({ plan, table, findings }): Ended[] => {
     const phase = stateOf(state, plan)?.phase;
-    const [untold] = table !== undefined && plan.source?.mode === SourceMode.MUTABLE ? untoldFindings(table) : [];
-    const why = phase === 'appending' ? findings[0] : phase === 'live' ? untold : undefined;
+    const isMutable = plan.source?.mode === SourceMode.MUTABLE;
+    const [untold] = table !== undefined && isMutable ? untoldFindings(table) : [];
+    const own = captured.find((one) => one.table.oid === table?.oid);
+    const [missed] = own === undefined ? [] : [...unloggedFindings(own.table), ...besideFindings(own, captured)];
+    const why = phase === 'appending' ? findings[0] : phase === 'live' ? (untold ?? missed) : undefined;
     if (why === undefined) return [];
-    return [{ route: plan.route, table: why.place, why: why.message, isLoss: false }];
+    // Rows of an append source that are gone when it is read again are counted no more.
+    const isLoss = phase === 'live' && why === missed && !isMutable;
+    return [{ route: plan.route, table: why.place, why: why.message, isLoss }];
   });
+}
+
+/** The tables of routes, each once, and how far the furthest route of it is. */
+export function capturedOf(examined: readonly Pick<Examined, 'plan' | 'table'>[], state: SourceState): Captured[] {
+  const captured = new Map<number, Captured>();
+  for (const { plan, table } of examined) {
+    if (table === undefined) continue;
+    const phase = stateOf(state, plan)?.phase;
+    const begun = phase === undefined ? 'never' : phase === 'ended' ? 'before' : 'now';
+    const known = captured.get(table.oid)?.begun;
+    if (known === undefined || known === 'never' || begun === 'now') captured.set(table.oid, { table, begun });
+  }
+  return [...captured.values()];
 }
 
 /** All findings of the routes that wait, as one error. */

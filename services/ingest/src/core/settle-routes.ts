@@ -4,10 +4,11 @@
  *     asked    somebody needs the route from its beginning, which the log no longer has
  *     moved    its table is another one, or was out of the publication: rows are missing
  *     changed  what its rows are told apart by, or a column that is read, is not what it was (row-shape.ts)
- *     torn     rows went or came with its table's partitions, untold (table-parts.ts)
+ *     torn     rows went or came with its table's partitions, untold (table-parts.ts), or came as those of another table
  *
  * To be saved before anything is mended: the publication holds the evidence of a table that moved.
  */
+import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import type { DefinitionSet, RoutePlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import type { HistoryLoss } from './history-notice.ts';
 import type { IdentityRestored } from './relation-identity.ts';
@@ -60,7 +61,9 @@ export function settleRoutes(options: {
   const begun = new Map(state.routes.filter(({ phase }) => phase !== 'ended').map((route) => [route.route, route]));
   const changed = wanted.flatMap((plan): Ended[] => {
     const route = begun.get(plan.route);
-    if (route?.torn !== undefined) return [{ ...named(plan), why: route.torn, isLoss: false, mayRecur: true }];
+    // Rows of an append source that are gone by now are counted no more.
+    const isLoss = plan.source?.mode === SourceMode.APPEND;
+    if (route?.torn !== undefined) return [{ ...named(plan), why: route.torn, isLoss, mayRecur: true }];
     const why = route && shapeChange(route.shape, plan, neededColumns(plan, definitions));
     return why === undefined ? [] : [{ ...named(plan), why: `of table ${named(plan).table} ${why}`, isLoss: false }];
   });

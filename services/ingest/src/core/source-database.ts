@@ -78,8 +78,13 @@ export interface DatabaseSession {
   fills(oids: readonly number[]): Promise<ReadonlyMap<number, TableFill>>;
   /** By oid, the partitions of each of these tables that is partitioned, all as they were at one moment. */
   parts(oids: readonly number[]): Promise<ReadonlyMap<number, PartsFacts>>;
-  /** Whether a table has rows in one of its partitions; `olderThan`: of transactions below this 64-bit id. */
-  hasRows(table: PublishedTable, leaf: number, olderThan?: string): Promise<boolean>;
+  /** By oid, those of all tables that each of these is a partition of, be it by others in between; left out: of none. */
+  ancestors(oids: readonly number[]): Promise<ReadonlyMap<number, readonly number[]>>;
+  /**
+   * Whether a table has rows in one of its partitions; `olderThan`: of transactions below this 64-bit id. Undefined: it cannot be
+   * told now, as the partition is locked, or renamed or dropped meanwhile.
+   */
+  hasRows(table: PublishedTable, leaf: number, olderThan?: string): Promise<boolean | undefined>;
   /** Drops the slot of that name, if there is one. */
   dropSlot(name: string): Promise<void>;
   /** Which tables the slot's publications hold. */

@@ -6,8 +6,10 @@
 import { create } from '@bufbuild/protobuf';
 import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import { DefinitionSetSchema, type RoutePlan, RoutePlanSchema } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
+import { must } from '@freshet/kit/assert.ts';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { shapeOf } from './row-shape.ts';
 import { settleRoutes } from './settle-routes.ts';
 import {
   checkTables,
@@ -203,24 +205,34 @@ describe('nextStep', () => {
     }
   });
 
-  it('reads a table anew of which rows went untold, once, and later each time that it is so again', () => {
-    const route: RouteState = { route: 1, generation: 3, phase: 'live', fromLsn: 5n, stage: '', ...TABLE };
-    const wanted = [plan(1)];
-    const settle = (state: SourceState) =>
-      settleRoutes({
-        state,
-        wanted,
-        definitions: create(DefinitionSetSchema, { routes: wanted }),
-        published: new Map([[publishedKey(SourceMode.APPEND, 'public', 't1'), TABLE.tableOid]]),
-        asked: () => undefined,
-        nowUs: 1,
-      });
-    const { state, ended } = settle(withRoutes(MADE, [{ ...route, torn: 'a partition was dropped' }]));
-    expect(ended).toMatchObject([{ route: 1, why: 'a partition was dropped', isLoss: false, mayRecur: true }]);
-    expect(nextBuild(state, new Map(), wanted)).toMatchObject({ kind: 'stage', routes: [{ generation: 4 }] });
-    expect(settle(state).ended).toEqual([]);
-    expect(settle(withRoutes(MADE, [route])).ended).toEqual([]);
-  });
+  it.each([
+    // Rows that are deleted by now are lost to it.
+    [SourceMode.APPEND, true],
+    [SourceMode.MUTABLE, false],
+  ])(
+    'reads a table anew of which rows went untold, once, and later each time that it is so again: %s',
+    (mode, isLoss) => {
+      const wanted = [plan(1)];
+      const first = must(wanted[0]);
+      must(first.source).mode = mode;
+      const about = { generation: 3, phase: 'live', fromLsn: 5n, stage: '', shape: shapeOf(first) } as const;
+      const route: RouteState = { route: 1, ...about, ...TABLE };
+      const settle = (state: SourceState) =>
+        settleRoutes({
+          state,
+          wanted,
+          definitions: create(DefinitionSetSchema, { routes: wanted }),
+          published: new Map([[publishedKey(mode, 'public', 't1'), TABLE.tableOid]]),
+          asked: () => undefined,
+          nowUs: 1,
+        });
+      const { state, ended } = settle(withRoutes(MADE, [{ ...route, torn: 'a partition was dropped' }]));
+      expect(ended).toMatchObject([{ route: 1, why: 'a partition was dropped', isLoss, mayRecur: true }]);
+      expect(nextBuild(state, new Map(), wanted)).toMatchObject({ kind: 'stage', routes: [{ generation: 4 }] });
+      expect(settle(state).ended).toEqual([]);
+      expect(settle(withRoutes(MADE, [route])).ended).toEqual([]);
+    },
+  );
 
   it.each<[string, SourceState, Partial<WorldFacts>, string]>([
     ['the slot is gone', MADE, { slot: undefined }, 'SLOT_LOST'],

@@ -47,7 +47,7 @@ export interface RouteState {
   readonly fill?: TableFill | undefined;
   /** Of a mutable source: its table's partitions that the rows are of, as they were seen last; undefined: none, or not seen yet. */
   readonly parts?: TableParts | undefined;
-  /** Why rows went or came with partitions untold, so that it is to begin anew; undefined: none did. */
+  /** Why rows went or came untold with partitions, or as those of another table, so that it is to begin anew; undefined: none did. */
   readonly torn?: string | undefined;
   /** Of an append source: the columns that were computed anew in the table since the route began; undefined: none that is known. */
   readonly values?: readonly ColumnValues[] | undefined;

@@ -33,7 +33,7 @@ export interface PartFacts {
   readonly link: string;
   /** The lower 32 bits of the id of the transaction that last changed what the catalog says of it, its file among that. */
   readonly xid: number;
-  /** A table whose rows the stream tells: not a foreign one. */
+  /** A table whose rows the stream tells: neither an unlogged nor a foreign one. */
   readonly isTold: boolean;
   /** Made as a partition, and one ever since, as all partitions are that it is in. */
   readonly isBorn: boolean;

@@ -1,13 +1,13 @@
 /**
  * Goal: a table and one of its partitions are not captured side by side, as the stream tells the rows of a partition as its table's
- * only; each alone is.
+ * only; each alone is. A table that is attached to another while both are captured waits until it is detached, and misses nothing then.
  * Method: a real Postgres, and both named by definitions, one after the other; the log read by an oracle without the engine.
  */
 import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import { systemClock } from '@freshet/kit/clock.ts';
-import { createMemoryLog } from '@freshet/log/memory-log.ts';
+import { createMemoryLog, type MemoryLog } from '@freshet/log/memory-log.ts';
 import { type RunningPostgres, startPostgres } from '@freshet/testkit/postgres/embedded-postgres.ts';
-import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import {
   type Capture,
   createDatabase,
@@ -38,7 +38,7 @@ afterEach(async () => {
   directory.remove();
 });
 
-const ROUTES = { parts: 1, parts_0: 2, parts_00: 3 };
+const ROUTES = { parts: 1, parts_0: 2, parts_00: 3, apart: 4 };
 type Table = keyof typeof ROUTES;
 const source = (table: Table, mode: SourceMode = SourceMode.MUTABLE) => ({
   route: ROUTES[table],
@@ -89,3 +89,71 @@ it.each<[string, ReturnType<typeof source>, ReturnType<typeof source>]>([
     await expect.poll(() => idsOf(table), patient).toEqual(['["1"]', '["2"]', '["3"]']);
   },
 );
+
+const MODES: [string, SourceMode, SourceMode][] = [
+  ['mutable', SourceMode.MUTABLE, SourceMode.MUTABLE],
+  ['append', SourceMode.APPEND, SourceMode.APPEND],
+  ['mutable to an append', SourceMode.MUTABLE, SourceMode.APPEND],
+  ['append to a mutable', SourceMode.APPEND, SourceMode.MUTABLE],
+];
+const ATTACH = 'ALTER TABLE parts ATTACH PARTITION apart FOR VALUES FROM (100) TO (300)';
+const DETACH = 'ALTER TABLE parts DETACH PARTITION apart';
+
+describe('F2: a captured table', () => {
+  let log: MemoryLog;
+  const idsOf = async (table: Table): Promise<number[]> =>
+    (await liveImages(log, ROUTES[table], 1)).images.map((image) => Number(JSON.parse(image)[0]));
+  const expectIds = (table: Table, ...ids: number[]): Promise<void> =>
+    expect.poll(() => idsOf(table), patient).toEqual(ids);
+  const begin = async (apart: SourceMode, parts: SourceMode): Promise<void> => {
+    running = await startCapture({ url: database.url, directory: directory.path, log });
+    await running.node.apply(await define(database.url, 1n, [source('parts', parts), source('apart', apart)]));
+  };
+  beforeEach(async () => {
+    log = createMemoryLog({ partitions: 1, clock: systemClock });
+    await database.sql.unsafe(`CREATE TABLE parts (id int8 PRIMARY KEY) PARTITION BY RANGE (id);
+      CREATE TABLE parts_0 PARTITION OF parts FOR VALUES FROM (0) TO (100);
+      CREATE TABLE apart (id int8 PRIMARY KEY);
+      INSERT INTO parts VALUES (1); INSERT INTO apart VALUES (200)`);
+  });
+
+  it.each(MODES)(
+    'that is attached to another one waits, and is read anew when it is detached: %s',
+    async (_, apart, parts) => {
+      await begin(apart, parts);
+      await expectIds('apart', 200);
+      await expectIds('parts', 1);
+      await database.sql.unsafe(ATTACH);
+      await expect
+        .poll(waiting, patient)
+        .toEqual([expect.stringContaining('public.apart is a partition of public.parts, as whose rows its rows come')]);
+      await database.sql.unsafe('INSERT INTO apart VALUES (201)');
+      const attached = parts === SourceMode.MUTABLE ? [1, 200, 201] : [1, 201];
+      await expectIds('parts', ...attached);
+      expect(await idsOf('apart')).toEqual([200]);
+      await database.sql.unsafe(DETACH);
+      await database.sql.unsafe('INSERT INTO apart VALUES (202)');
+      await expectIds('apart', 200, 201, 202);
+      await expectIds('parts', ...(parts === SourceMode.MUTABLE ? [1] : attached));
+      await expect.poll(waiting, patient).toEqual([]);
+    },
+    60_000,
+  );
+
+  it.each(MODES)(
+    'of which rows came as those of another one while ingest was down is read anew: %s',
+    async (_, apart, parts) => {
+      await begin(apart, parts);
+      await expectIds('apart', 200);
+      await expectIds('parts', 1);
+      await running?.stop();
+      for (const statement of [ATTACH, 'INSERT INTO apart VALUES (201)', DETACH, 'INSERT INTO apart VALUES (202)'])
+        await database.sql.unsafe(statement);
+      await begin(apart, parts);
+      await expectIds('apart', 200, 201, 202);
+      expect((await liveImages(log, ROUTES.apart, 1)).generation).toBe(2);
+      await expect.poll(waiting, patient).toEqual([]);
+    },
+    60_000,
+  );
+});

@@ -69,18 +69,24 @@ export async function readSlot(
   };
 }
 
-/** How many rows Postgres believes a table to have, its partitions' together; undefined when it was never analyzed. */
+/**
+ * How many rows Postgres believes a table to have, its partitions' together; undefined when it was never analyzed. Not by
+ * pg_partition_tree, which waits for a partition that is locked.
+ */
 export async function readRowsEstimate(
   connection: PgConnection,
   schema: string,
   table: string,
 ): Promise<bigint | undefined> {
   const { rows } = await connection.query(`
-    SELECT CASE WHEN bool_and(p.reltuples < 0) THEN NULL ELSE sum(greatest(p.reltuples, 0))::int8 END
-      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-      LEFT JOIN LATERAL pg_partition_tree(c.oid) t ON c.relkind = 'p'
-      JOIN pg_class p ON p.oid = coalesce(t.relid, c.oid) AND p.relkind <> 'p'
-     WHERE n.nspname = ${quoteLiteral(schema)} AND c.relname = ${quoteLiteral(table)}`);
+    WITH RECURSIVE tree AS (
+      SELECT c.oid, c.relkind, c.reltuples FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+       WHERE n.nspname = ${quoteLiteral(schema)} AND c.relname = ${quoteLiteral(table)}
+      UNION ALL
+      SELECT p.oid, p.relkind, p.reltuples FROM tree t JOIN pg_inherits i ON i.inhparent = t.oid AND t.relkind = 'p'
+        JOIN pg_class p ON p.oid = i.inhrelid
+    )
+    SELECT CASE WHEN bool_and(reltuples < 0) THEN NULL ELSE sum(greatest(reltuples, 0))::int8 END FROM tree WHERE relkind <> 'p'`);
   const count = rows[0]?.[0];
   return count === null || count === undefined ? undefined : BigInt(count);
 }
@@ -140,16 +146,19 @@ export async function readTable(
     identityIndex: names(row[7]),
     rowSecurity: row[8] === 't',
     columns: await readColumns(connection, oid),
-    ...(row[1] === 'p' && { leaves: await readLeaves(connection, oid) }),
+    ...(row[1] === 'p' && (await readLeaves(connection, oid))),
     ...(row[9] === 't' && { partitionOf: await readAncestors(connection, oid) }),
   };
 }
 
 /**
- * A partitioned table's partitions that are told by the stream, and do not tell all of old rows. Not by pg_partition_tree, which
- * locks each of them: one that is being altered would keep a whole database from being captured.
+ * A partitioned table's partitions that do not tell all of old rows, and those that the stream tells nothing of. Not by
+ * pg_partition_tree, which locks each of them: one that is being altered would keep a whole database from being captured.
  */
-async function readLeaves(connection: PgConnection, oid: number): Promise<CatalogLeaf[]> {
+async function readLeaves(
+  connection: PgConnection,
+  oid: number,
+): Promise<Required<Pick<CatalogTable, 'leaves' | 'unlogged'>>> {
   const { rows } = await connection.query(`
     WITH RECURSIVE tree AS (
       SELECT ${oid}::oid AS relid
@@ -157,15 +166,24 @@ async function readLeaves(connection: PgConnection, oid: number): Promise<Catalo
       SELECT i.inhrelid FROM tree t JOIN pg_inherits i ON i.inhparent = t.relid
     )
     SELECT n.nspname, c.relname, c.relreplident,
-           CASE c.relreplident WHEN 'd' THEN ${indexColumns('indisprimary')} WHEN 'i' THEN ${indexColumns('indisreplident')} END
+           CASE c.relreplident WHEN 'd' THEN ${indexColumns('indisprimary')} WHEN 'i' THEN ${indexColumns('indisreplident')} END,
+           c.relkind, c.relkind = 'r' AND c.relpersistence = 'p'
       FROM tree t JOIN pg_class c ON c.oid = t.relid JOIN pg_namespace n ON n.oid = c.relnamespace
-     WHERE c.relkind = 'r' AND c.relreplident <> 'f' ORDER BY n.nspname, c.relname`);
-  return rows.map(([schema, table, replicaIdentity, identity]) => ({
-    schema: schema ?? '',
-    table: table ?? '',
-    replicaIdentity: replicaIdentity ?? '',
-    identity: names(identity),
+     WHERE c.relkind <> 'p' AND (c.relreplident <> 'f' OR c.relkind <> 'r' OR c.relpersistence <> 'p')
+     ORDER BY n.nspname, c.relname`);
+  const found = rows.map(([schema, table, replicaIdentity, identity, kind, isLogged]) => ({
+    leaf: {
+      schema: schema ?? '',
+      table: table ?? '',
+      replicaIdentity: replicaIdentity ?? '',
+      identity: names(identity),
+    } satisfies CatalogLeaf,
+    kind: kind ?? '',
+    isLogged: isLogged === 't',
   }));
+  const leaves = found.filter(({ leaf, kind }) => kind === 'r' && leaf.replicaIdentity !== 'f').map(({ leaf }) => leaf);
+  const unlogged = found.filter(({ isLogged }) => !isLogged);
+  return { leaves, unlogged: unlogged.map(({ leaf: { schema, table }, kind }) => ({ schema, table, kind })) };
 }
 
 async function readAncestors(connection: PgConnection, oid: number): Promise<NonNullable<CatalogTable['partitionOf']>> {

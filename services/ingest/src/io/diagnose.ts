@@ -18,7 +18,7 @@ import { must } from '@freshet/kit/assert.ts';
 import type { Clock } from '@freshet/kit/clock.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
 import { toErrorDetail, toFreshetError } from '@freshet/kit/grpc/error-mapping.ts';
-import { leafFindings, untoldLeaves } from '../core/leaf-findings.ts';
+import { leafFindings, unloggedFindings, untoldLeaves } from '../core/leaf-findings.ts';
 import { type TableQuestion, tableFindings } from '../core/preflight.ts';
 import { quoteLiteral } from '../core/sql.ts';
 import { readAccess, readTable } from './catalog.ts';
@@ -225,7 +225,8 @@ async function readNamed(
     const problems = tableFindings(question, access[i], of.user);
     if (access[i]?.kind === 'p' && keys.has(tableKey(question))) {
       const facts = await readTable(connection, schema, table);
-      if (facts !== undefined) problems.push(...untoldLeaves(facts), ...leafFindings(facts));
+      if (facts !== undefined)
+        problems.push(...untoldLeaves(facts), ...leafFindings(facts), ...unloggedFindings(facts));
     }
     named.push({ schema, table, problems: problems.map(toErrorDetail) });
   }

@@ -7,6 +7,7 @@ import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import type { RoutePlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import type { FreshetError } from '@freshet/kit/errors.ts';
 import type { ChangeStream } from '../core/change-stream.ts';
+import { unloggedFindings } from '../core/leaf-findings.ts';
 import { identityFindings, keyFinding, throwFindings, untoldFindings } from '../core/preflight.ts';
 import { IdentityRestored } from '../core/relation-identity.ts';
 import type { DatabaseSession } from '../core/source-database.ts';
@@ -25,7 +26,7 @@ export interface KeyLook {
 /**
  * What is wrong with a table's key now; undefined: nothing. Throws IdentityRestored when one is in order again of which rows
  * are held that do not tell which they are: its route is to begin anew; SOURCE_NOT_READY when one tells no row from another,
- * so that updates fail at the source: its route is to end (core/readiness.ts).
+ * so that updates fail at the source, or has a partition that is not logged: its route is to end (core/readiness.ts).
  */
 export async function lookAtKeys(
   wanted: readonly RoutePlan[],
@@ -38,7 +39,7 @@ export async function lookAtKeys(
     const { schema, table } = tableOf(plan);
     const facts = await session.table(schema, table);
     if (facts === undefined) continue;
-    throwFindings(untoldFindings(facts));
+    throwFindings([...untoldFindings(facts), ...unloggedFindings(facts)]);
     const rekeyed = keyFinding(plan, facts);
     const [problem = rekeyed] = identityFindings(plan, facts);
     // Where old rows tell everything, nothing in the stream says by what they are told apart. What partitions tell, it does.

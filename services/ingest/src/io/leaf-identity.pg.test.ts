@@ -22,11 +22,12 @@ import {
   temporaryDirectory,
 } from '../testing/capture.ts';
 import { liveImages } from '../testing/live-images.ts';
-import { readTable } from './catalog.ts';
+import { readRowsEstimate, readTable } from './catalog.ts';
 import { diagnoseDatabases } from './diagnose.ts';
 import { parseConnectionUrl } from './pg/connection-url.ts';
 import { type PgConnection, withConnection } from './pg/pg-connection.ts';
 import { describeTables } from './table-describer.ts';
+import { readFills } from './table-fills.ts';
 
 const patient = { timeout: 20_000, interval: 30 };
 const COLUMNS = ['id', 'at', 'user_id', 'code', 'amount', 'note'] as const;
@@ -80,10 +81,10 @@ async function capture(): Promise<{ running: Capture; log: MemoryLog }> {
   return { running, log };
 }
 
-function described() {
+function described(mode: SourceMode = SourceMode.MUTABLE) {
   const connect = <T>(signal: AbortSignal, work: (connection: PgConnection) => Promise<T>): Promise<T> =>
     withConnection({ target: parseConnectionUrl(database.url), applicationName: 'test' }, signal, work);
-  const question = { source: 's', database: 'shop', schema: 'public', table: 'parts', mode: SourceMode.MUTABLE };
+  const question = { source: 's', database: 'shop', schema: 'public', table: 'parts', mode };
   return describeTables([{ name: 'shop', connect }], [question], AbortSignal.timeout(10_000));
 }
 async function diagnosed(): Promise<(string | undefined)[]> {
@@ -283,15 +284,34 @@ it('is seen in the catalog while a partition is locked, also by a table in betwe
     'ALTER TABLE parts_0 REPLICA IDENTITY FULL',
   );
   const target = { target: parseConnectionUrl(database.url), applicationName: 'test' };
-  const facts = await database.sql.begin(async (lock) => {
+  await database.sql.unsafe(`${rows(0, 14)}; ANALYZE parts`);
+  const [facts, about, fills] = await database.sql.begin(async (lock) => {
     await lock.unsafe('LOCK TABLE ONLY parts_1, parts_0, parts_10 IN ACCESS EXCLUSIVE MODE');
     return withConnection(target, AbortSignal.timeout(20_000), async (connection) => {
       await connection.query(`SET lock_timeout = '1s'`);
-      return readTable(connection, 'public', 'parts');
+      const table = must(await readTable(connection, 'public', 'parts'));
+      const fills = await readFills(connection, [table.oid]);
+      return [table, await readRowsEstimate(connection, 'public', 'parts'), fills.get(table.oid)] as const;
     });
   });
   const identity = ['id', 'at'];
-  expect(facts?.leaves).toEqual([{ schema: 'public', table: 'parts_10', replicaIdentity: 'd', identity }]);
+  expect(about).toBe(15n);
+  const files = await database.sql.unsafe(
+    `SELECT md5(string_agg(relfilenode::text, ',' ORDER BY oid)) FROM pg_class WHERE relname IN ('parts_0', 'parts_10')`,
+  );
+  expect(fills?.file).toBe(files[0]?.['md5']);
+  expect(facts.leaves).toEqual([{ schema: 'public', table: 'parts_10', replicaIdentity: 'd', identity }]);
+});
+
+it('is refused by plan when a partition is elsewhere, of which nothing is in the log', async () => {
+  await database.sql.unsafe(`CREATE TABLE parts (id int8) PARTITION BY RANGE (id);
+    CREATE UNLOGGED TABLE parts_0 PARTITION OF parts FOR VALUES FROM (0) TO (10);
+    CREATE FOREIGN DATA WRAPPER nowhere; CREATE SERVER nowhere FOREIGN DATA WRAPPER nowhere;
+    CREATE FOREIGN TABLE parts_1 PARTITION OF parts FOR VALUES FROM (10) TO (20) SERVER nowhere`);
+  for (const mode of [SourceMode.APPEND, SourceMode.MUTABLE])
+    expect((await described(mode))[0]?.problems.map(({ remedy }) => remedy)).toContain(
+      'ALTER TABLE public.parts_0 SET LOGGED; -- and detach public.parts_1, which the server keeps elsewhere',
+    );
 });
 
 it('C1: holds a joined table as well, and reads it anew', async () => {

@@ -3,7 +3,8 @@
  * has it remembered: their routes begin anew. An append source keeps what was inserted, and is not looked at. Owns no state.
  *
  * A file that may be another one by a TRUNCATE that the stream is still to tell waits until the stream has come to where it was
- * seen. A table that does not keep its contract is left alone until it does: it cannot be read anew before.
+ * seen, and one that is locked until it is not, so that no database waits for it. A table that does not keep its contract is left
+ * alone until it does: it cannot be read anew before.
  */
 import { FreshetError, isFreshetError } from '@freshet/kit/errors.ts';
 import type { PartTells } from '../core/part-tells.ts';
@@ -76,7 +77,7 @@ export async function lookAtParts(wanted: Wanted, look: PartLook): Promise<void>
     const missing = missingOf(asked);
     if ((change.isSame && missing === 0) || !(await keepsContract(plan, wanted, session))) continue;
     const { reasons, unsure } = await judge(asked, change, look);
-    for (const { key } of unsure) waited.add(key);
+    for (const { key } of unsure) if (key !== undefined) waited.add(key);
     if (missing > 0) reasons.push('partitions came, were filled and went');
     if (reasons.length > 0) {
       const name = tableName(schema, table);
@@ -104,8 +105,8 @@ function missingOf({ was, now, told }: Asked): number {
 interface Judged {
   /** Why rows may have gone or come untold, each in some words. */
   readonly reasons: string[];
-  /** Partitions that the stream is still to tell of, by their keys in PartLook.waits. */
-  readonly unsure: readonly { readonly key: string; readonly leaf: PartFacts }[];
+  /** Partitions that the stream is still to tell of, by their keys in PartLook.waits; without one: that cannot be looked into now. */
+  readonly unsure: readonly { readonly key?: string; readonly leaf: PartFacts; readonly isNew?: boolean }[];
 }
 
 async function judge(
@@ -114,12 +115,13 @@ async function judge(
   { session, tells, durableLsn, waits }: PartLook,
 ): Promise<Judged> {
   const reasons: string[] = [];
-  const unsure: { key: string; leaf: PartFacts }[] = [];
+  const unsure: Judged['unsure'][number][] = [];
   if (gone > 0) reasons.push(`${gone} partitions were dropped or detached`);
   for (const { name } of rejoined) reasons.push(`${name} was detached and attached anew`);
   for (const leaf of attached) {
-    if (leaf.isTold && !(await session.hasRows(table, leaf.oid))) continue;
-    reasons.push(`${leaf.name} was attached, and has rows`);
+    const has = leaf.isTold ? await session.hasRows(table, leaf.oid) : true;
+    if (has === undefined) unsure.push({ leaf, isNew: true });
+    else if (has) reasons.push(`${leaf.name} was attached, and has rows`);
   }
   for (const leaf of refiled) {
     if (tells.isTruncatedBy(route.tableOid, leaf.xid)) continue;
@@ -127,7 +129,9 @@ async function judge(
     const waitsFor = waits.get(key);
     // Once: a file without such a row may have to be read whole to tell, and gets none later.
     const mayBeMoved = waitsFor === undefined && canTellAge(was, now);
-    if (mayBeMoved && (await session.hasRows(table, leaf.oid, was.endedBelow))) continue;
+    const has = mayBeMoved ? await session.hasRows(table, leaf.oid, was.endedBelow) : false;
+    if (has === undefined) unsure.push({ leaf });
+    if (has !== false) continue;
     const untilLsn = waitsFor ?? now.lsn;
     waits.set(key, untilLsn);
     if (durableLsn() >= untilLsn) reasons.push(`${leaf.name} was truncated or written anew`);
@@ -136,17 +140,23 @@ async function judge(
   return { reasons, unsure };
 }
 
-/** As it is now, but for what is not judged yet. */
+/** As it is now, but for what is not judged yet; one that may have come with rows is still to come. */
 function rememberedOf({ was, now }: Asked, unsure: Judged['unsure']): TableParts | undefined {
   if (unsure.length === 0) return partsOf(now);
   const files = new Map(was.leaves.map(([oid, file]) => [oid, file]));
   const oids = new Set(unsure.map(({ leaf }) => leaf.oid));
-  const leaves = now.leaves.map((leaf) => (oids.has(leaf.oid) ? { ...leaf, file: files.get(leaf.oid) ?? 0 } : leaf));
+  const come = new Set(unsure.flatMap(({ leaf, isNew }) => (isNew === true ? [leaf.oid] : [])));
+  const leaves = now.leaves
+    .filter(({ oid }) => !come.has(oid))
+    .map((leaf) => (oids.has(leaf.oid) ? { ...leaf, file: files.get(leaf.oid) ?? 0 } : leaf));
   return partsOf({ ...now, endedBelow: was.endedBelow, leaves });
 }
 
-/** Not when the disk takes nothing now, which whoever acknowledges tells: the next look finds it again, and the stream goes on. */
-async function isSaved(changed: ReadonlyMap<number, RouteState>, store: PartLook['store']): Promise<boolean> {
+/**
+ * Whether what was found of partitions is in the state. Not when the disk takes nothing now, which whoever acknowledges tells: the
+ * next look finds it again, and the stream goes on.
+ */
+export async function isSaved(changed: ReadonlyMap<number, RouteState>, store: PartLook['store']): Promise<boolean> {
   try {
     await store.update((state) =>
       withRoutes(

@@ -26,7 +26,7 @@ import { PgReplicationStream, type StreamOptions } from './pg/replication-stream
 import { ensurePublications, publicationNames, readPublished, tableReference } from './publications.ts';
 import { createSlot, withSnapshot } from './slot.ts';
 import { readFills, requireSameFile } from './table-fills.ts';
-import { hasRows, readParts } from './table-parts.ts';
+import { hasRows, readAncestorOids, readParts } from './table-parts.ts';
 
 export interface PostgresDatabaseOptions {
   /** The database's name in definitions. */
@@ -142,6 +142,7 @@ function sessionOn(connection: PgConnection, logger: Logger): DatabaseSession {
     },
     fills: (oids) => readFills(connection, oids),
     parts: (oids) => readParts(connection, oids),
+    ancestors: (oids) => readAncestorOids(connection, oids),
     hasRows: (table, leaf, olderThan) => hasRows(connection, table, leaf, olderThan),
     dropSlot: async (name) => {
       await connection.query(

@@ -10,7 +10,7 @@ import { type FreshetError, isFreshetError } from '@freshet/kit/errors.ts';
 import type { Logger } from '@freshet/kit/logger.ts';
 import { checkClock } from '@freshet/log/log-time.ts';
 import { bindContract, type CatalogTable } from '../core/contract.ts';
-import { besideFindings } from '../core/leaf-findings.ts';
+import { besideFindings, unloggedFindings } from '../core/leaf-findings.ts';
 import {
   identityFindings,
   keyFinding,
@@ -20,7 +20,7 @@ import {
   tableFindings,
   throwFindings,
 } from '../core/preflight.ts';
-import type { Examined } from '../core/readiness.ts';
+import { capturedOf, type Examined } from '../core/readiness.ts';
 import type { DatabaseSession, PublishedTable, ServerAnswer, TableToStage } from '../core/source-database.ts';
 import type { PublishedTables, SourceState } from '../core/source-state.ts';
 
@@ -57,7 +57,7 @@ export async function preflight(options: {
     const findings = tableFindings({ schema, table }, facts, server.user);
     let misshapen: FreshetError | undefined;
     if (facts !== undefined) {
-      findings.push(...routeFindings(plan, facts), ...identityFindings(plan, facts));
+      findings.push(...routeFindings(plan, facts), ...identityFindings(plan, facts), ...unloggedFindings(facts));
       const rekeyed = keyFinding(plan, facts);
       if (rekeyed !== undefined) findings.push(rekeyed);
       const staged = toStage(facts);
@@ -66,8 +66,11 @@ export async function preflight(options: {
     }
     examined.push({ plan, table: facts, findings, misshapen });
   }
-  const captured = [...new Map(examined.flatMap(({ table }) => (table ? [[table.oid, table]] : []))).values()];
-  for (const { table, findings } of examined) if (table) findings.push(...besideFindings(table, captured));
+  const captured = capturedOf(examined, state);
+  for (const { table, findings } of examined) {
+    const own = captured.find((one) => one.table.oid === table?.oid);
+    if (own !== undefined) findings.push(...besideFindings(own, captured));
+  }
   const unready = serverFindings(server);
   // The permanent slot, and for the first snapshot a temporary one. Where the first is there, what is live goes on.
   const unmade = wanted.length > 0 && state.slot !== 'made' ? slotFinding(server, 2, 'to capture it') : undefined;

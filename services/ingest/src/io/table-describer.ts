@@ -3,7 +3,7 @@ import { type Contract, SourceMode } from '@freshet/gen/freshet/type/v1/contract
 import type { FreshetError } from '@freshet/kit/errors.ts';
 import { isFreshetError } from '@freshet/kit/errors.ts';
 import { type CatalogTable, contractOf } from '../core/contract.ts';
-import { leafFindings } from '../core/leaf-findings.ts';
+import { leafFindings, unloggedFindings } from '../core/leaf-findings.ts';
 import { serverFindings, tableFindings, untoldFindings } from '../core/preflight.ts';
 import { type ColumnValues, withValuesSince } from '../core/table-fill.ts';
 import { readRowsEstimate, readServer, readTable } from './catalog.ts';
@@ -57,6 +57,7 @@ export async function describeTables(
             problems: [
               ...problems,
               ...tableFindings(question, table, server.user),
+              ...(table === undefined ? [] : unloggedFindings(table)),
               ...(table !== undefined && question.mode === SourceMode.MUTABLE
                 ? [...untoldFindings(table), ...leafFindings(table)]
                 : []),

@@ -303,11 +303,70 @@ it('whoever may read a table may ask whether its partitions have rows, and how o
         await sql.unsafe('DELETE FROM parts_2_a; INSERT INTO parts VALUES (0, 20, 0, 0)');
         expect(await session.hasRows(table, inner)).toBe(true);
         expect(await session.hasRows(table, inner, before)).toBe(false);
+        // Of one that went, and of a table by whose name it cannot be read any more.
+        expect(await session.hasRows(table, 1)).toBe(false);
+        expect(await session.hasRows({ ...table, table: 'gone' }, inner)).toBe(target === url || undefined);
+        await sql.begin(async (lock) => {
+          await lock.unsafe('LOCK TABLE ONLY parts_2_a IN ACCESS EXCLUSIVE MODE');
+          expect(await session.hasRows(table, inner)).toBeUndefined();
+        });
+        expect(await session.hasRows(table, inner)).toBe(true);
       });
     }
   } finally {
     await sql.unsafe(`DROP OWNED BY ${role}; DROP ROLE ${role}`);
   }
+}, 60_000);
+
+it.each([SourceMode.MUTABLE, SourceMode.APPEND])(
+  'F2: a source of which a partition is not logged waits until it is, and is as its table then: %s',
+  async (mode) => {
+    const log = newLog();
+    const definitions = await define1(mode);
+    const running = await capture(log, definitions);
+    const expectIds = async (): Promise<void> => {
+      const ids = (await database.sql.unsafe('SELECT id FROM parts ORDER BY id')).map(({ id }) => Number(id));
+      await expect.poll(() => idsOf(log, 1), patient).toEqual(ids);
+    };
+    await expectIds();
+    if (mode === SourceMode.APPEND) await running.stop();
+    await database.sql.unsafe(`CREATE UNLOGGED TABLE made PARTITION OF parts FOR VALUES FROM (50) TO (60); ${FILLED}`);
+    const { conditions } = mode === SourceMode.APPEND ? await capture(log, definitions) : running;
+    const waiting = () => conditions.list().find(({ id }) => id === 'source/shop/waiting/1');
+    await expect
+      .poll(() => waiting(), patient)
+      .toMatchObject({
+        message: expect.stringMatching(/partitions of public\.parts \(public\.made\) are not logged/),
+        remedy: 'ALTER TABLE public.made SET LOGGED;',
+      });
+    await database.sql.unsafe('ALTER TABLE made SET LOGGED');
+    await expectIds();
+    await database.sql.unsafe('INSERT INTO parts VALUES (901, 55, 1, 1)');
+    await expectIds();
+    expect(waiting()).toBeUndefined();
+  },
+  60_000,
+);
+
+it('a partition that somebody keeps locked keeps no database from being captured, and is judged when it is not', async () => {
+  const log = newLog();
+  const definitions = await define1(SourceMode.MUTABLE);
+  const running = await capture(log, definitions);
+  await looked(log);
+  await running.stop();
+  for (const statement of [APART, ROWS_APART, ATTACH, 'TRUNCATE parts_0']) await database.sql.unsafe(statement);
+  await database.sql.begin(async (lock) => {
+    await lock.unsafe('LOCK TABLE ONLY parts_0, parts_1, apart IN ACCESS EXCLUSIVE MODE');
+    await capture(log, definitions);
+    await database.sql.unsafe('INSERT INTO parts VALUES (900, 25, 1, 1)');
+    await expect
+      .poll(async () => (await imagesOf(log)).images.some((image) => image.includes('900')), patient)
+      .toBe(true);
+    expect(await generationOf(log)).toBe(1);
+  });
+  await expectSame(log);
+  await looked(log);
+  expect(await generationOf(log)).toBe(2);
 }, 60_000);
 
 it('an append source keeps what was inserted when its partitions go', async () => {

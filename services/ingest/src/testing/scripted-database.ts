@@ -133,15 +133,21 @@ export class ScriptedDatabase implements SourceDatabase {
     const timeUs = this.#options.nowUs();
     const rows = changes.map((change) => this.#apply(change));
     this.#lsn = lsn + COMMIT_BYTES + BigInt(changes.length);
-    const relations = [...new Set(changes.map(({ table }) => table))].map((name) => this.#relation(name));
+    // Each described right before its first row, as pgoutput does: two in a row are a table and its partition.
+    const described = new Set<string>();
+    const messages = rows.flatMap((row, i): PgOutputMessage[] => {
+      const { table } = must(changes[i]);
+      if (described.has(table)) return [row];
+      described.add(table);
+      return [{ kind: 'relation', relation: this.#relation(table) }, row];
+    });
     this.#commits.push({
       lsn,
       endLsn: this.#lsn,
       timeUs,
       messages: [
         { kind: 'begin', commitLsn: lsn, commitTimeUs: timeUs, xid: this.#commits.length + 1 },
-        ...relations.map((relation): PgOutputMessage => ({ kind: 'relation', relation })),
-        ...rows,
+        ...messages,
         { kind: 'commit', commitLsn: lsn, endLsn: this.#lsn, commitTimeUs: timeUs },
       ],
     });
@@ -280,6 +286,7 @@ export class ScriptedDatabase implements SourceDatabase {
       seen: async () => () => true,
       fills: () => this.#answer(() => fillsOf([...this.#tables.values()])),
       parts: async () => new Map(),
+      ancestors: async () => new Map(),
       hasRows: () => Promise.resolve(false),
       dropSlot: (name) =>
         this.#answer(() => {
