@@ -84,6 +84,7 @@ export class ReplicaCheck {
           if (wrong !== undefined) continue;
           // Only of the history that it is in: versions of one say nothing about those of another.
           const older = partition.all.slice(0, number).map((one, i) => ({ truth: one.truth, shown: shownBy(i) }));
+          rememberGone(truth, older, table.rows);
           remember(shown, table.rows, (key, version, bytes) =>
             bytes === ''
               ? isGoneIn(truth, older, key, version)
@@ -232,15 +233,21 @@ function remember(
 }
 
 /**
+ * A row that is gone at a version where the history has no record yet went in an older one: of the same version, once the
+ * history has it, it says nothing.
+ */
+function rememberGone({ entries }: PartitionTruth, older: readonly OlderHistory[], rows: Rows): void {
+  for (const [key, { version, bytes }] of rows) {
+    if (bytes !== '' || entries[version] !== undefined) continue;
+    older.findLast(({ truth }) => truth.entries[version] !== undefined)?.shown.set(key, { version, bytes });
+  }
+}
+
+/**
  * Whether a row that is gone went in the history: not, if an older one that has another record at that version showed it so
  * already, nor where the history has no record yet.
  */
-function isGoneIn(
-  { entries }: PartitionTruth,
-  older: readonly { readonly truth: PartitionTruth; readonly shown: ReadonlyMap<RowKey, Shown> }[],
-  key: RowKey,
-  version: number,
-): boolean {
+function isGoneIn({ entries }: PartitionTruth, older: readonly OlderHistory[], key: RowKey, version: number): boolean {
   const crc = entries[version]?.crc;
   if (crc === undefined) return false;
   return !older.some(({ truth, shown }) => {
@@ -255,6 +262,11 @@ function isGoneIn(
  */
 function saysNothing(bytes: string, plan: ViewPlan, atUs: number): boolean {
   return isDeadRow(decodeRow(fromLatin1(bytes)), unseenColumns(plan), atUs);
+}
+
+interface OlderHistory {
+  readonly truth: PartitionTruth;
+  readonly shown: Map<RowKey, Shown>;
 }
 
 interface SeenView {
