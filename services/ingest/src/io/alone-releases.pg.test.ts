@@ -5,6 +5,7 @@
  * released one way and another, and the log is read as a shard reads it.
  */
 import { SourceState } from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
+import { ChangePolicy } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import type { DefinitionSet } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { must } from '@freshet/kit/assert.ts';
 import { systemClock } from '@freshet/kit/clock.ts';
@@ -39,10 +40,16 @@ afterAll(async () => {
   directory?.remove();
 });
 
-async function definitions(generation: bigint, labels: readonly string[]): Promise<DefinitionSet> {
+async function definitions(
+  generation: bigint,
+  labels: readonly string[],
+  policy: ChangePolicy = ChangePolicy.EVOLVE,
+): Promise<DefinitionSet> {
   const route = { route: 1, table: 'events', key: 'user_id', eventTime: 'at', maxSkewUs: 5_000_000n };
   const defined = await define(database.url, generation, [route]);
-  const contract = must(defined.routes[0]?.source?.contract);
+  const source = must(defined.routes[0]?.source);
+  source.policy = policy;
+  const contract = must(source.contract);
   contract.version = Number(generation);
   const column = must(contract.columns.find(({ name }) => name === 'label'));
   column.enumLabels = [...labels];
@@ -78,6 +85,10 @@ it('reads a label that a newer contract knows, and a value as its table had it',
     await expect.poll(() => release({}), patient).toMatchObject({ released: 1, left: 0 });
     expect(await idsOf(log, 1)).toEqual([1, 2]);
 
+    // A column that becomes wider by writing its table anew holds rows under any other policy.
+    await capture.node.apply(await definitions(3n, ['glad', 'sad'], ChangePolicy.NOTIFY));
+    const policy = () => capture.source.held.routesOf('events')[0]?.route.policy;
+    await expect.poll(policy, patient).toBe(ChangePolicy.NOTIFY);
     await sql.unsafe('ALTER TABLE events ALTER ratio TYPE float8');
     await sql.unsafe(
       `INSERT INTO events VALUES (3, 3, now() + interval '1 hour', 'glad', 0.1), (4, 4, now(), 'glad', 1)`,
