@@ -154,6 +154,8 @@ export interface CaptureOptions {
   readonly resync?: string | undefined;
   readonly onLostHistory?: 'rebuild' | 'halt' | undefined;
   readonly files?: FileSystem | undefined;
+  /** How often it is looked whether tables are still those that are streamed, beside the look at each start. */
+  readonly tableCheckMs?: number | undefined;
 }
 
 /** Starts capturing as main does. */
@@ -179,7 +181,7 @@ export async function startCapture(options: CaptureOptions): Promise<Capture> {
     resync: options.resync,
     onLostHistory: options.onLostHistory,
     recheckMs: 200,
-    tableCheckMs: 200,
+    tableCheckMs: options.tableCheckMs ?? 200,
   });
   const node = await IngestNode.open({ ...shared, directory, files, log, sources: [source], conditions });
   const controller = new AbortController();
