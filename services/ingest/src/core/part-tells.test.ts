@@ -6,6 +6,8 @@
 import { expect, it } from 'vitest';
 import { PartTells } from './part-tells.ts';
 import type { PgOutputMessage } from './pgoutput/messages.ts';
+import type { RouteState } from './source-state.ts';
+import { withTold } from './told-parts.ts';
 
 const begin = (xid: number): PgOutputMessage => ({ kind: 'begin', commitLsn: BigInt(xid * 10), commitTimeUs: 0, xid });
 const relation = (id: number): PgOutputMessage => ({
@@ -69,4 +71,29 @@ it('knows the newest transactions that truncated a table, and takes none of its 
   expect([1, 2, 101, 102].map((xid) => tells.isTruncatedBy(7, xid))).toEqual([false, true, true, false]);
   expect(tells.isTruncatedBy(8, 101)).toBe(false);
   expect([...tells.leavesOf(8, 0n), ...tells.leavesOf(7, 0n)]).toEqual([]);
+});
+
+it('has what was told of partitions outlive it in the state, until a look has seen them', () => {
+  const tells = new PartTells();
+  const row = (root: number, leaf: number): PgOutputMessage[] => [relation(root), relation(leaf), insert(root)];
+  for (const message of [begin(1), ...row(7, 71), ...row(7, 72)]) tells.take(message);
+  const about = { route: 1, generation: 1, phase: 'live', fromLsn: 0n, stage: '', tableOid: 7 } as const;
+  const parts = { endedBelow: '1', leaves: [[71, 71, '1']] } as const;
+  const route: RouteState = { ...about, contractVersion: 1, contractLsn: 0n, parts };
+  const told = withTold(route, tells);
+  expect(told).toEqual({ ...route, unseen: [72] });
+  // Another connection tells nothing of it.
+  const later = new PartTells();
+  expect(withTold(told, later)).toEqual(told);
+  const seen = { ...parts, leaves: [...parts.leaves, [72, 72, '1']] } as const;
+  expect(withTold({ ...told, parts: seen }, later).unseen).toEqual([]);
+  for (const untouched of [
+    { ...route, parts: seen },
+    { ...route, fromLsn: 11n },
+    { ...route, phase: 'ended' as const },
+  ])
+    expect(withTold(untouched, tells)).toBe(untouched);
+  for (const message of [begin(2), ...row(8, 71)]) tells.take(message);
+  expect(withTold(route, tells).torn).toContain('came as those of another table');
+  expect(withTold({ ...route, tableOid: 72, parts: undefined }, tells).torn).toBeDefined();
 });

@@ -61,11 +61,13 @@ export function settleRoutes(options: {
   const begun = new Map(state.routes.filter(({ phase }) => phase !== 'ended').map((route) => [route.route, route]));
   const changed = wanted.flatMap((plan): Ended[] => {
     const route = begun.get(plan.route);
+    const { table } = named(plan);
     // Rows of an append source that are gone by now are counted no more.
     const isLoss = plan.source?.mode === SourceMode.APPEND;
-    if (route?.torn !== undefined) return [{ ...named(plan), why: route.torn, isLoss, mayRecur: true }];
+    if (route?.torn !== undefined)
+      return [{ route: plan.route, table, why: `of table ${table} ${route.torn}`, isLoss, mayRecur: true }];
     const why = route && shapeChange(route.shape, plan, neededColumns(plan, definitions));
-    return why === undefined ? [] : [{ ...named(plan), why: `of table ${named(plan).table} ${why}`, isLoss: false }];
+    return why === undefined ? [] : [{ ...named(plan), why: `of table ${table} ${why}`, isLoss: false }];
   });
   const ended = [...moved, ...changed];
   const after = endAsked(endRoutes(labelled(state, wanted), ended, nowUs), wanted, options.asked);

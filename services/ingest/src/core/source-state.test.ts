@@ -226,8 +226,8 @@ describe('nextStep', () => {
           asked: () => undefined,
           nowUs: 1,
         });
-      const { state, ended } = settle(withRoutes(MADE, [{ ...route, torn: 'a partition was dropped' }]));
-      expect(ended).toMatchObject([{ route: 1, why: 'a partition was dropped', isLoss, mayRecur: true }]);
+      const { state, ended } = settle(withRoutes(MADE, [{ ...route, torn: 'rows went' }]));
+      expect(ended).toMatchObject([{ route: 1, why: 'of table public.t1 rows went', isLoss, mayRecur: true }]);
       expect(nextBuild(state, new Map(), wanted)).toMatchObject({ kind: 'stage', routes: [{ generation: 4 }] });
       expect(settle(state).ended).toEqual([]);
       expect(settle(withRoutes(MADE, [route])).ended).toEqual([]);

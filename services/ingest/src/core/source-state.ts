@@ -26,6 +26,7 @@ import { NO_SHAPE, type RowShape } from './row-shape.ts';
 import { tableName } from './sql.ts';
 import type { ColumnValues, TableFill } from './table-fill.ts';
 import type { TableParts } from './table-parts.ts';
+import { type ToldParts, withTold } from './told-parts.ts';
 
 export interface RouteState {
   readonly route: number;
@@ -47,6 +48,8 @@ export interface RouteState {
   readonly fill?: TableFill | undefined;
   /** Of a mutable source: its table's partitions that the rows are of, as they were seen last; undefined: none, or not seen yet. */
   readonly parts?: TableParts | undefined;
+  /** Of a mutable source: partitions of its table that rows were told of, and that no look has seen yet. */
+  readonly unseen?: readonly number[] | undefined;
   /** Why rows went or came untold with partitions, or as those of another table, so that it is to begin anew; undefined: none did. */
   readonly torn?: string | undefined;
   /** Of an append source: the columns that were computed anew in the table since the route began; undefined: none that is known. */
@@ -304,11 +307,13 @@ export function withFloors(
 export function advanced(
   state: SourceState,
   lsn: bigint,
-  { floors, holes, trail }: Pick<ChangeStream, 'floors' | 'holes' | 'trail'>,
+  { floors, holes, trail, parts }: Pick<ChangeStream, 'floors' | 'holes' | 'trail'> & { readonly parts: ToldParts },
 ): SourceState {
   const { acknowledgedLsn } = state;
   const landmark = trail.landmark(state.landmark, acknowledgedLsn, lsn);
-  return withHoles(withFloors({ ...state, landmark, acknowledgedLsn: laterLsn(acknowledgedLsn, lsn) }, floors), holes);
+  const routes = state.routes.map((route) => withTold(route, parts));
+  const next = { ...state, routes, landmark, acknowledgedLsn: laterLsn(acknowledgedLsn, lsn) };
+  return withHoles(withFloors(next, floors), holes);
 }
 
 /** The state with the columns of which the stream left values out, by route. */

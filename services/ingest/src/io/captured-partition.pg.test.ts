@@ -12,6 +12,7 @@ import {
   type Capture,
   createDatabase,
   define,
+  SLOT,
   startCapture,
   type TestDatabase,
   temporaryDirectory,
@@ -156,4 +157,23 @@ describe('F2: a captured table', () => {
     },
     60_000,
   );
+
+  it('of which rows came as those of another one, and were acknowledged, while nobody looked is read anew at the next start', async () => {
+    const { MUTABLE, APPEND } = SourceMode;
+    running = await startCapture({ url: database.url, directory: directory.path, log, tableCheckMs: 3_600_000 });
+    await running.node.apply(await define(database.url, 1n, [source('parts', APPEND), source('apart', MUTABLE)]));
+    await expectIds('apart', 200);
+    await expectIds('parts', 1);
+    for (const statement of [ATTACH, 'INSERT INTO apart VALUES (201)', DETACH]) await database.sql.unsafe(statement);
+    const [now] = await database.sql.unsafe('SELECT pg_current_wal_lsn() AS lsn');
+    const acknowledged = async (): Promise<boolean> =>
+      (
+        await database.sql`SELECT FROM pg_replication_slots WHERE slot_name = ${SLOT} AND confirmed_flush_lsn >= ${now?.['lsn']}`
+      ).length === 1;
+    await expect.poll(acknowledged, patient).toBe(true);
+    expect(await idsOf('apart')).toEqual([200]);
+    await running.stop();
+    await begin(MUTABLE, APPEND);
+    await expectIds('apart', 200, 201);
+  }, 60_000);
 });

@@ -67,7 +67,7 @@ export async function lookAtParts(wanted: Wanted, look: PartLook): Promise<void>
       table: { schema, table, partitioned: true },
       was: route.parts ?? { endedBelow: now.endedBelow, leaves: [] },
       now,
-      told: told[i] ?? new Set(),
+      told: new Set([...(route.unseen ?? []), ...(told[i] ?? [])]),
     };
     if (route.parts === undefined) {
       changed.set(route.route, { ...route, parts: partsOf(now) });
@@ -82,7 +82,7 @@ export async function lookAtParts(wanted: Wanted, look: PartLook): Promise<void>
     if (reasons.length > 0) {
       const name = tableName(schema, table);
       anew.push(`${name}: ${reasons.join('; ')}`);
-      changed.set(route.route, { ...route, torn: `rows of table ${name} went or came untold: ${reasons.join('; ')}` });
+      changed.set(route.route, { ...route, torn: `rows went or came untold: ${reasons.join('; ')}` });
       continue;
     }
     const remembered = rememberedOf(asked, unsure);

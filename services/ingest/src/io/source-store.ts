@@ -96,7 +96,10 @@ export class SourceStore {
   }
 
   /** Saves that the stream has come to a position, all before which is durable. */
-  async advance(lsn: bigint, stream: Pick<ChangeStream, 'floors' | 'holes' | 'trail' | 'reachedLsn'>): Promise<void> {
+  async advance(
+    lsn: bigint,
+    stream: Pick<ChangeStream, 'floors' | 'holes' | 'trail' | 'parts' | 'reachedLsn'>,
+  ): Promise<void> {
     await this.update((state) => {
       const next = advanced(state, lsn, stream);
       const tailFrom = this.#tail.from(next.acknowledgedLsn);

@@ -46,6 +46,7 @@ interface StateJson {
     readonly shape?: RouteState['shape'];
     readonly fill?: RouteState['fill'];
     readonly parts?: RouteState['parts'];
+    readonly unseen?: readonly number[] | undefined;
     readonly torn?: string | undefined;
     readonly values?: RouteState['values'];
     readonly released?: RouteState['released'];

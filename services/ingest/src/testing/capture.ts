@@ -156,7 +156,7 @@ export interface CaptureOptions {
   readonly resync?: string | undefined;
   readonly onLostHistory?: 'rebuild' | 'halt' | undefined;
   readonly files?: FileSystem | undefined;
-  /** How often tables are looked at beside the stream; left out: every 200 ms. */
+  /** How often it is looked whether tables are still those that are streamed, beside the look at each start; left out: every 200 ms. */
   readonly tableCheckMs?: number | undefined;
 }
 

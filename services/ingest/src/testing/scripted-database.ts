@@ -7,7 +7,6 @@
  * acknowledgements; a snapshot stands for one position. Deterministic: no timers, chance is the caller's.
  */
 import { must } from '@freshet/kit/assert.ts';
-import { FreshetError } from '@freshet/kit/errors.ts';
 import type { CatalogTable } from '../core/contract.ts';
 import type { PgOutputMessage, Relation, Tuple } from '../core/pgoutput/messages.ts';
 import type {
@@ -18,11 +17,11 @@ import type {
   ServerAnswer,
   SnapshotReader,
   SourceDatabase,
-  StreamMessage,
   WantedTables,
 } from '../core/source-database.ts';
 import { type PublishedTables, publishedKey, type SlotFacts } from '../core/source-state.ts';
-import { describedIn, descriptionOf, fillsOf } from './scripted-fills.ts';
+import { describedIn, fillsOf } from './scripted-fills.ts';
+import { type Commit, ScriptedStream, unreachable } from './scripted-stream.ts';
 
 function oidOf(column: string): typeof INT8 | typeof TIMESTAMPTZ {
   return column === 'at' ? TIMESTAMPTZ : INT8;
@@ -41,13 +40,6 @@ interface Table {
   readonly rows: Map<string, ScriptedRow>;
   /** The number of the file that its rows are in. */
   readonly file: number;
-}
-
-interface Commit {
-  readonly lsn: bigint;
-  readonly endLsn: bigint;
-  readonly timeUs: number;
-  readonly messages: readonly PgOutputMessage[];
 }
 
 const INT8 = 20;
@@ -395,112 +387,4 @@ export class ScriptedDatabase implements SourceDatabase {
     const old = { whole: true, values: tuple(must(before, 'a row to update')) };
     return { kind: 'update', relationId, old, row: tuple(change.row) };
   }
-}
-
-interface StreamWorld {
-  readonly commits: readonly Commit[];
-  readonly confirmed: () => bigint;
-  readonly end: () => bigint;
-  readonly told: (position: bigint) => void;
-  readonly left: () => void;
-  readonly random: () => number;
-  readonly identity: ClusterIdentity;
-}
-
-class ScriptedStream implements ReplicationStream {
-  readonly senderTimeoutMs = 60_000;
-  readonly #world: StreamWorld;
-  readonly #described = new Map<number, string>();
-  #next = 0;
-  #within = 0;
-  #answerWanted = false;
-  #broken: Error | undefined;
-  #waiting: (() => void) | undefined;
-  readonly identity: ClusterIdentity;
-
-  constructor(world: StreamWorld) {
-    this.#world = world;
-    this.identity = world.identity;
-  }
-
-  start(from: bigint): Promise<void> {
-    const confirmed = this.#world.confirmed();
-    const position = from > confirmed ? from : confirmed;
-    this.#next = this.#world.commits.findIndex(({ lsn }) => lsn >= position);
-    if (this.#next < 0) this.#next = this.#world.commits.length;
-    return Promise.resolve();
-  }
-
-  async read(signal: AbortSignal): Promise<Iterable<StreamMessage>> {
-    const wake = (): void => this.wake();
-    signal.addEventListener('abort', wake, { once: true });
-    try {
-      for (;;) {
-        if (this.#broken !== undefined) throw this.#broken;
-        if (signal.aborted) throw new FreshetError('CANCELLED', 'reading was given up');
-        const messages = this.#take();
-        if (messages.length > 0) return messages;
-        await new Promise<void>((resolve) => {
-          this.#waiting = resolve;
-        });
-      }
-    } finally {
-      signal.removeEventListener('abort', wake);
-    }
-  }
-
-  tell(position: bigint, _nowUs: number, answer: boolean): void {
-    if (this.#broken !== undefined) throw this.#broken;
-    this.#world.told(position);
-    if (!answer) return;
-    this.#answerWanted = true;
-    this.wake();
-  }
-
-  destroy(reason: Error): void {
-    this.#broken ??= reason;
-    this.#world.left();
-    this.wake();
-  }
-
-  close(): Promise<void> {
-    this.destroy(unreachable('it was closed'));
-    return Promise.resolve();
-  }
-
-  /** Lets whoever reads look again. */
-  wake(): void {
-    this.#waiting?.();
-    this.#waiting = undefined;
-  }
-
-  /** Some messages, cut anywhere. */
-  #take(): StreamMessage[] {
-    const { commits, end, random } = this.#world;
-    const messages: StreamMessage[] = [];
-    const most = 1 + Math.floor(random() * 12);
-    while (messages.length < most) {
-      const commit = commits[this.#next];
-      if (commit === undefined) break;
-      const message = must(commit.messages[this.#within]);
-      // A relation is described once a stream, and when it changed.
-      const isKnown =
-        message.kind === 'relation' && this.#described.get(message.relation.id) === descriptionOf(message.relation);
-      if (message.kind === 'relation') this.#described.set(message.relation.id, descriptionOf(message.relation));
-      if (!isKnown) messages.push({ kind: 'change', serverLsn: commit.endLsn, message });
-      this.#within += 1;
-      if (this.#within < commit.messages.length) continue;
-      this.#within = 0;
-      this.#next += 1;
-    }
-    if (messages.length === 0 && this.#answerWanted) {
-      this.#answerWanted = false;
-      messages.push({ kind: 'keepalive', serverLsn: end(), replyWanted: false });
-    }
-    return messages;
-  }
-}
-
-function unreachable(message: string): FreshetError {
-  return new FreshetError('SOURCE_UNREACHABLE', message);
 }
