@@ -244,15 +244,15 @@ function rememberGone({ entries }: PartitionTruth, older: readonly OlderHistory[
 }
 
 /**
- * Whether a row that is gone went in the history: not, if an older one that has another record at that version showed it so
- * already, nor where the history has no record yet.
+ * Whether a row that is gone went in the history: not, if an older one that has another record at that version showed it
+ * already, there or gone, nor where the history has no record yet.
  */
 function isGoneIn({ entries }: PartitionTruth, older: readonly OlderHistory[], key: RowKey, version: number): boolean {
   const crc = entries[version]?.crc;
   if (crc === undefined) return false;
   return !older.some(({ truth, shown }) => {
     const before = shown.get(key);
-    return before?.version === version && before.bytes === '' && truth.entries[version]?.crc !== crc;
+    return before?.version === version && truth.entries[version]?.crc !== crc;
   });
 }
 

@@ -6,7 +6,7 @@
  * Invariants: R1. The record that a batch carries says exactly which rows the disk has once the batch is there: their
  * number and their digest. The cursor in it is the old one until the last batch, which has the cursor as it was when the
  * write began, and by then every row that differed is there, as it was then or newer. So the disk is at each moment
- * complete at the cursor that it has, or newer. R4: a batch is bounded, however many rows differ.
+ * complete at the cursor that it has, or newer, and how much newer the record says (R3). R4: a batch is bounded, however many rows differ.
  */
 import { create, toBinary } from '@bufbuild/protobuf';
 import { type ShardCursor, ShardCursorSchema } from '@freshet/gen/freshet/compute/v1/compute_pb.ts';
@@ -14,7 +14,7 @@ import { type StoredShard, StoredShardSchema } from '@freshet/gen/freshet/serve/
 import { fromHex } from '@freshet/kit/hex.ts';
 import type { KeyValueStore, WriteBatch } from '@freshet/store/key-value-store.ts';
 import { type RowKey, rowKeyText } from './row-key.ts';
-import type { ShardCopy } from './shard-copy.ts';
+import { cursorWithAhead, type ShardCopy } from './shard-copy.ts';
 import { encodeRow, rowKey, rowPrefix, shardKey } from './storage-keys.ts';
 import type { TakenKeys, ViewTable } from './view-table.ts';
 
@@ -115,7 +115,7 @@ export class CopyWriter {
 
   async #end(batch: Batch, header: Header): Promise<void> {
     const record = create(StoredShardSchema, {
-      cursor: header.cursor,
+      cursor: cursorWithAhead(header.cursor, this.copy.reach),
       completeThroughUs: BigInt(header.completeThroughUs),
       definitionsGeneration: header.definitionsGeneration,
       revision: BigInt(this.#revision + 1),

@@ -176,8 +176,8 @@ export class ReplicaState {
     if (copies === undefined) return this.newShard(shard).served.cursor;
     // An incoming copy without a position has nothing to resume; the served one's cursor also finds the old log again.
     return copies.incoming !== undefined && copies.incoming.position > 0
-      ? copies.incoming.cursor
-      : copies.served.cursor;
+      ? copies.incoming.resumption
+      : copies.served.resumption;
   }
 
   /**

@@ -3,11 +3,16 @@
  * Method: replicas written, then opened again as they are, with bytes changed, rows missing or rows that are old, and with
  * writes that fail, on a disk in memory.
  */
+import { fromBinary } from '@bufbuild/protobuf';
+import type { ShardCursor } from '@freshet/gen/freshet/compute/v1/compute_pb.ts';
+import { StoredShardSchema } from '@freshet/gen/freshet/serve/v1/storage_pb.ts';
+import { must } from '@freshet/kit/assert.ts';
 import { FreshetError, isFreshetError } from '@freshet/kit/errors.ts';
 import { MemoryDisk } from '@freshet/store/memory-store.ts';
 import { beforeEach, describe, expect, it } from 'vitest';
+import { CopyWriter } from './copy-writer.ts';
 import { countView, definitions, keysOf, ModelShard, viewId } from './replica.testing.ts';
-import type { ReplicaState } from './replica-state.ts';
+import { ReplicaState } from './replica-state.ts';
 import { ReplicaStore } from './replica-store.ts';
 import { decodeRow, encodeRow, rowKey, rowPrefix, shardKey } from './storage-keys.ts';
 import { NOT_READABLE_US } from './view-table.ts';
@@ -86,6 +91,45 @@ describe('a replica on disk', () => {
     expect(state.rowCount).toBe(8);
     expect(state.cursor(0)).toMatchObject({ position: 4n, recordCrc: 4, shard: 0 });
     expect(state.shards.get(1)?.served.completeThroughUs).toBe(4000);
+  });
+
+  it('R3: tells from the disk how far its rows go beyond their cursor, of frames that came while it wrote, too', async () => {
+    const upstream = model(0, 9, 6);
+    const [a, b, ...later] = upstream.records.splice(2);
+    const state = new ReplicaState();
+    state.learnShardCount(1);
+    state.define(definitions(1, [countView(1)]));
+    bootstrap(state, upstream);
+    const copy = must(state.shards.get(0)).served;
+    upstream.records.push(must(a), must(b));
+    // Of a round in several frames the first: it does not move the cursor.
+    const [first, second] = upstream.changed(2, 4, 4);
+    const cursor = { ...upstream.cursor(2), aheadPosition: 4n, aheadCrc: 4 };
+    state.apply(upstream.frame(2, cursor, [must(first)]));
+    expect(state.cursor(0)).toMatchObject({ position: 2n, aheadPosition: 4n, aheadCrc: 4 });
+    const store = await disk.open(DIRECTORY, { what: 'a replica', remedy: 'none' });
+    const stored = async (): Promise<ShardCursor | undefined> =>
+      fromBinary(StoredShardSchema, must(await store.get(shardKey(0, copy.copy)))).cursor;
+    let batches = 0;
+    await new CopyWriter(copy).write(store, 1, () => {
+      if (++batches !== 2) return;
+      state.apply(upstream.frame(2, upstream.cursor(4), [must(second)]));
+      upstream.records.push(...later);
+      state.apply(upstream.frame(4, upstream.cursor(6), upstream.changed(4, 6, 6)));
+    });
+    expect(await stored()).toMatchObject({ position: 2n, aheadPosition: 6n, aheadCrc: 6 });
+    expect(state.cursor(0)).toMatchObject({ position: 6n, aheadPosition: 0n });
+    await store.close();
+  });
+
+  it('R3: goes on from the disk with how far its rows go beyond their cursor', async () => {
+    await write((state) => {
+      served(state);
+      const upstream = model(0, 9, 6);
+      const [row] = upstream.changed(4, 6, 6);
+      state.apply(upstream.frame(4, { ...upstream.cursor(4), aheadPosition: 6n, aheadCrc: 6 }, [must(row)]));
+    });
+    expect((await read()).cursor(0)).toMatchObject({ position: 4n, aheadPosition: 6n, aheadCrc: 6 });
   });
 
   it('R3: half a bootstrap of another log is forgotten, a whole shard of it is kept beside', async () => {

@@ -6,7 +6,8 @@
  *
  * Invariants: R1 (the cursor moves only with a frame that continues it; completeness moves only with the cursor, from
  * whichever upstream the frame came: log time is a function of the position);
- * R3 (a view counts as whole only once upstream's cursor names it, which is after its pass has ended; rows of a later
+ * R3 (rows may be here that the cursor has not come to: how far they reach goes to upstream with it, which tells whether they are
+ * of its history; a view counts as whole only once upstream's cursor names it, which is after its pass has ended; rows of a later
  * generation of its route are kept apart from those that are read, until they are read in all shards: generations.ts).
  *
  *     position 0, views []   ──pages, cursor unmoved──▶  still incomplete, still resumes from 0
@@ -31,6 +32,14 @@ import { ViewTable } from './view-table.ts';
 
 /** Sorts after every key. */
 const KEY_END = '\uffff';
+
+const NOWHERE: Place = { position: 0, recordCrc: 0 };
+
+/** A position in the shard's log, and the CRC32C of the record before it. */
+export interface Place {
+  readonly position: number;
+  readonly recordCrc: number;
+}
 
 /** What became of a frame. */
 export type Applied =
@@ -59,6 +68,8 @@ export class ShardCopy {
   retiring: ViewTable[] = [];
   cursor: ShardCursor;
   position = 0;
+  /** Where the newest rows end that ever came, which may be beyond the position, and the CRC of the record before. */
+  ahead: Place = NOWHERE;
   completeThroughUs = 0;
   definitionsGeneration = 0n;
   /** The views that upstream is building, in hex. */
@@ -104,9 +115,22 @@ export class ShardCopy {
     return this.tables.size > this.#views.size;
   }
 
+  /** What upstream is asked to go on from. */
+  get resumption(): ShardCursor {
+    return cursorWithAhead(this.cursor, this.ahead);
+  }
+
+  /** Where the rows that are here end: at the cursor, or beyond it. */
+  get reach(): Place {
+    return this.ahead.position > this.position
+      ? this.ahead
+      : { position: this.position, recordCrc: this.cursor.recordCrc };
+  }
+
   /** Takes the cursor as it was on disk. */
   restore(cursor: ShardCursor, completeThroughUs: number): void {
-    this.cursor = cursor;
+    this.ahead = { position: Number(cursor.aheadPosition), recordCrc: cursor.aheadCrc };
+    this.cursor = cursorWithAhead(cursor, NOWHERE);
     this.position = Number(cursor.position);
     this.logId = toHex(cursor.logId);
     this.#views = new Set(cursor.views.map(toHex));
@@ -222,6 +246,8 @@ export class ShardCopy {
       return refused('a cursor with a view that did not come');
     const other = this.#otherGeneration(frame, cursor);
     if (other !== undefined) return refused(`another generation of the rows of view ${other} that are here`);
+    if (Number(cursor.aheadPosition) > this.ahead.position)
+      this.ahead = { position: Number(cursor.aheadPosition), recordCrc: cursor.aheadCrc };
     if (frame.pass === undefined) {
       this.#putAll(frame.rows);
     } else {
@@ -353,6 +379,16 @@ export class ShardCopy {
     }
     return dropped;
   }
+}
+
+/** The cursor, with where rows end that are had beyond it. */
+export function cursorWithAhead(cursor: ShardCursor, { position, recordCrc }: Place): ShardCursor {
+  const isAhead = position > Number(cursor.position);
+  return create(ShardCursorSchema, {
+    ...cursor,
+    aheadPosition: isAhead ? BigInt(position) : 0n,
+    aheadCrc: isAhead ? recordCrc : 0,
+  });
 }
 
 /** The cursor with bytes of its own: those of a decoded frame are views of the frame's buffer, and would keep it. */

@@ -29,6 +29,14 @@ export interface Cursor {
   readonly recordCrc: number;
   /** Views that it has whole at the position, ascending. */
   readonly views: readonly string[];
+  /** Where the rows end that the subscriber has beyond the position; undefined: it has none. */
+  readonly ahead?: Place | undefined;
+}
+
+/** A position, and the record before it, by which the history is known. */
+export interface Place {
+  readonly position: number;
+  readonly recordCrc: number;
 }
 
 export interface FrameHead {
@@ -144,7 +152,7 @@ export function unavailableFrame(cursor: Cursor, error: FreshetError): Frame {
 }
 
 function placeOf(cursor: Cursor): Pick<Frame, 'logId' | 'shard' | 'cursor'> {
-  const { shard, position, recordCrc, views } = cursor;
+  const { shard, position, recordCrc, views, ahead } = cursor;
   const logId = fromHex(cursor.logId);
   return {
     logId,
@@ -155,6 +163,7 @@ function placeOf(cursor: Cursor): Pick<Frame, 'logId' | 'shard' | 'cursor'> {
       position: BigInt(position),
       recordCrc,
       views: views.map(fromHex),
+      ...(ahead && { aheadPosition: BigInt(ahead.position), aheadCrc: ahead.recordCrc }),
     }),
   };
 }

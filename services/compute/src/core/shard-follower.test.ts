@@ -279,4 +279,37 @@ describe('a subscriber that comes back', () => {
     expect((await again.next()).after).toBe(0n);
     await again.close();
   });
+
+  it('R3: with rows beyond its cursor starts over where the log has another record than theirs', async () => {
+    const rig = await rigWithView({ limits: { frame: { bytes: 1, pageRows: 10, keys: 1 } } });
+    const { replica, subscription } = await following(rig);
+    await rig.log.append(0, [insert(1), insert(2), insert(3)]);
+    await rig.settled();
+    const frame = await subscription.next();
+    replica.apply(frame);
+    await subscription.close();
+    expect(frame.rows).not.toEqual([]);
+    expect(replica.cursor).toMatchObject({ position: 1n, aheadPosition: 4n });
+
+    const again = rig.subscribe(replica);
+    expect((await again.next()).after).toBe(1n);
+    await again.close();
+    const other = await rigWithView();
+    await append(other, [insert(1), insert(2), insert(4)]);
+    const elsewhere = other.subscribe(replica);
+    expect((await elsewhere.next()).after).toBe(0n);
+    await elsewhere.close();
+  });
+
+  it('R3: with more than the log has starts over at once: waiting, it would be taken for one of what comes instead', async () => {
+    const rig = await rigWithView();
+    await append(rig, [insert(1), insert(2), insert(3)]);
+    const { replica, subscription } = await following(rig);
+    await subscription.close();
+    const cut = await rigWithView();
+    await append(cut, [insert(1)]);
+    const again = cut.subscribe(replica);
+    expect((await again.next()).after).toBe(0n);
+    await again.close();
+  });
 });

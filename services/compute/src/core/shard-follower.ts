@@ -18,10 +18,13 @@
  * since comes by the next catch-up. So completeness moves on by at least a pass, whatever the rate of changes.
  *
  * Invariants: R1 (when the cursor says position P, every change before P of the views that it names was sent, at the
- * state of P or later); the cursor never moves within a catch-up; a frame's `after` is the cursor of the frame before.
+ * state of P or later); the cursor never moves within a catch-up; a frame's `after` is the cursor of the frame before. R3 (rows
+ * are sent before the cursor gets to them: it says how far they reach, and one that comes back is followed only where the log
+ * has the same record there too).
  */
 import { assert, must } from '@freshet/kit/assert.ts';
-import { type Cursor, type Frame, FrameBuilder, type StandingRows } from './frame.ts';
+import { findCursor, reachOf } from './cursor-check.ts';
+import { type Cursor, type Frame, FrameBuilder, type Place, type StandingRows } from './frame.ts';
 import type { Shard } from './shard.ts';
 import type { Head } from './tail.ts';
 
@@ -65,6 +68,8 @@ export class ShardFollower {
   #cursor: Cursor;
   /** The cursor of the last frame; the subscriber's own before the first. */
   #sent: Cursor;
+  /** Where the rows end that the subscriber has; they may be newer than the cursor. */
+  #ahead: Place | undefined;
   #completeThroughUs = 0;
   /** Whether the cursor waits for passes to end. */
   #frozen = false;
@@ -94,6 +99,7 @@ export class ShardFollower {
     this.#shard = shard;
     this.#cursor = cursor;
     this.#sent = cursor;
+    this.#ahead = cursor.ahead;
     this.#options = options;
     this.#leave = [shard.listen(onNews), shard.pin(() => this.#pinnedFrom())];
     this.#check()
@@ -121,9 +127,9 @@ export class ShardFollower {
   get waitsFor(): string | undefined {
     if (this.#phase !== 'checking') return undefined;
     if (this.#shard.logId === '') return 'its log is not known yet';
-    const { position } = this.#cursor;
-    const behind = this.#shard.position < position;
-    return behind ? `it is at ${this.#shard.position}, behind ${position}` : 'the cursor is being checked';
+    const reach = reachOf(this.#cursor);
+    const behind = this.#shard.position < reach;
+    return behind ? `it is at ${this.#shard.position}, behind ${reach}` : 'the cursor is being checked';
   }
 
   /** When a frame that waits for coalescing, or for its turn as a page, may be sent, in monotonic microseconds; undefined when none waits. */
@@ -178,27 +184,17 @@ export class ShardFollower {
   // Checking the cursor.
 
   async #check(): Promise<void> {
-    const { signal } = this.#options;
-    const shard = this.#shard;
-    while (shard.logId === '') await progress(shard, signal);
-    const had = this.#cursor.position > 0;
-    if (!had || this.#cursor.logId !== shard.logId) {
-      this.#startOver();
-      return;
-    }
-    // A shard that was restarted folds what the subscriber has already: it has nothing newer to tell until then.
-    while (shard.position < this.#cursor.position) await progress(shard, signal);
-    const head = await shard.headAt(this.#cursor.position, signal);
-    if (head !== undefined && head.recordCrc !== this.#cursor.recordCrc) {
+    const found = await findCursor(this.#shard, this.#cursor, this.#options.signal);
+    if (found === 'of another history') {
       this.#startOver();
       return;
     }
     this.#claim();
-    if (head === undefined) {
+    if (found === 'trimmed') {
       this.#catchUpByPasses();
     } else {
-      this.#live = head;
-      this.#completeThroughUs = head.logTimeUs;
+      this.#live = found;
+      this.#completeThroughUs = found.logTimeUs;
       for (const [viewId, instance] of this.#claimed) {
         this.#followed.set(viewId, instance);
         this.#whole.add(viewId);
@@ -223,6 +219,7 @@ export class ShardFollower {
   #startOver(): void {
     const { shard, logId } = this.#shard;
     this.#cursor = { shard, logId, position: 0, recordCrc: 0, views: [] };
+    this.#ahead = undefined;
     this.#completeThroughUs = 0;
     this.#catchUpByPasses();
     this.#phase = 'following';
@@ -424,6 +421,7 @@ export class ShardFollower {
   #finish(frame: FrameBuilder): Frame {
     const { shard, logId, generation, views } = this.#shard;
     const after = this.#cursor.position;
+    if (frame.rows > 0) this.#ahead = this.#shard.head;
     // A page says nothing about the rest of the view: the frame after the last one moves the cursor.
     const isStanding = frame.isPage || this.#retracting;
     this.#retracting = false;
@@ -437,9 +435,10 @@ export class ShardFollower {
       this.#completeThroughUs = logTimeUs;
     }
     this.#sentGeneration = generation;
-    this.#sent = this.#cursor;
+    const ahead = (this.#ahead?.position ?? 0) > this.#cursor.position ? this.#ahead : undefined;
+    this.#sent = { ...this.#cursor, ahead };
     return frame.finish({
-      cursor: this.#cursor,
+      cursor: this.#sent,
       after,
       completeThroughUs: this.#completeThroughUs,
       building: views.building.filter((viewId) => this.#wants(viewId)),
@@ -456,20 +455,4 @@ export class ShardFollower {
       return standing === undefined ? [] : [{ viewId, completeThroughUs: standing.logTimeUs }];
     });
   }
-}
-
-/** Resolves when the shard has something new. Throws when the signal aborts or the shard stops. */
-async function progress(shard: Shard, signal: AbortSignal): Promise<void> {
-  await new Promise<void>((resolve) => {
-    const done = (): void => {
-      forget();
-      signal.removeEventListener('abort', done);
-      resolve();
-    };
-    const forget = shard.listen(done);
-    signal.addEventListener('abort', done, { once: true });
-    if (signal.aborted) done();
-  });
-  signal.throwIfAborted();
-  if (shard.failure !== undefined) throw shard.failure;
 }

@@ -37,12 +37,15 @@ function cursorsOf(running: ShardSource, cursors: readonly ShardCursor[]): Curso
 
 function decodeCursor(cursor: ShardCursor, index: number): Cursor {
   const position = Number(cursor.position);
+  const aheadPosition = Number(cursor.aheadPosition);
   const logId = toHex(cursor.logId);
-  if (!Number.isSafeInteger(position) || (position > 0 && logId.length !== 32)) {
+  const isPlace = Number.isSafeInteger(position) && Number.isSafeInteger(aheadPosition);
+  if (!isPlace || (position > 0 && logId.length !== 32)) {
     throw new FreshetError('INVALID_REQUEST', 'the cursor is not one that this service gave', {
       place: `shards[${index}]`,
       remedy: 'start over with position 0',
     });
   }
-  return { shard: cursor.shard, logId, position, recordCrc: cursor.recordCrc, views: cursor.views.map(toHex) };
+  const ahead = aheadPosition > position ? { position: aheadPosition, recordCrc: cursor.aheadCrc } : undefined;
+  return { shard: cursor.shard, logId, position, recordCrc: cursor.recordCrc, views: cursor.views.map(toHex), ahead };
 }

@@ -197,6 +197,8 @@ export class ShardRig {
             position: 0n,
             recordCrc: 0,
             views: [],
+            aheadPosition: 0n,
+            aheadCrc: 0,
           },
         ],
         views: wanted.map((id) => Buffer.from(id, 'hex')),

@@ -1,0 +1,83 @@
+/**
+ * Finds a subscriber's cursor in the log that a shard folds.
+ *
+ * Owns that answer. Does not own what is sent then (shard-follower.ts).
+ *
+ * Invariant R3: rows of one history are never mixed with those of another, which a log has that lost records and went on. A
+ * history is known by the record before a position; so the record is looked at before the cursor, and also where the rows end
+ * that the subscriber has beyond it: the fork may lie between.
+ */
+import type { Cursor } from './frame.ts';
+import type { Shard } from './shard.ts';
+import type { Head } from './tail.ts';
+
+/** How often it is asked where the log ends, while a shard has not folded what the subscriber has, microseconds. */
+const ASK_US = 1_000_000;
+
+/** Where the cursor is; or that the log has it no more; or that it is of another log or history. */
+export type CursorFound = Head | 'trimmed' | 'of another history';
+
+/** Resolves once the shard has folded all that the subscriber has, or the log is known to end before. Throws what the shard fails of. */
+export async function findCursor(shard: Shard, cursor: Cursor, signal: AbortSignal): Promise<CursorFound> {
+  while (shard.logId === '') await progress(shard, signal);
+  if (cursor.position === 0 || cursor.logId !== shard.logId) return 'of another history';
+  // A shard that was restarted folds what the subscriber has already: it has nothing newer to tell until then.
+  if (!(await isFolded(shard, reachOf(cursor), signal))) return 'of another history';
+  const head = await shard.headAt(cursor.position, signal);
+  if (head === undefined) return 'trimmed';
+  if (head.recordCrc !== cursor.recordCrc) return 'of another history';
+  const { ahead } = cursor;
+  if (ahead === undefined) return head;
+  const last = await shard.headAt(ahead.position, signal);
+  return last?.recordCrc === ahead.recordCrc ? head : 'of another history';
+}
+
+/** Up to where the subscriber has rows. */
+export function reachOf({ position, ahead }: Cursor): number {
+  return Math.max(position, ahead?.position ?? 0);
+}
+
+/** Waits until the shard has folded so far. False: the log ends before, so that it never will by what the subscriber has seen. */
+async function isFolded(shard: Shard, reach: number, signal: AbortSignal): Promise<boolean> {
+  const { clock } = shard.options;
+  let askedUs = Number.NEGATIVE_INFINITY;
+  while (shard.position < reach) {
+    const nowUs = clock.monotonicUs();
+    if (nowUs - askedUs < ASK_US) {
+      await progress(shard, signal);
+      continue;
+    }
+    askedUs = nowUs;
+    const end = await logEnd(shard, signal);
+    if (end !== undefined && end < reach) return false;
+  }
+  return true;
+}
+
+/** Where the shard's log ends now; undefined: it does not say, or is another log. */
+async function logEnd(shard: Shard, signal: AbortSignal): Promise<number | undefined> {
+  try {
+    const { logId, partitions } = await shard.options.log.describe(signal);
+    return logId === shard.logId ? partitions[shard.shard]?.end : undefined;
+  } catch {
+    // It is away, which the shard tells; and then it is waited for.
+    signal.throwIfAborted();
+    return undefined;
+  }
+}
+
+/** Resolves when the shard has something new. Throws when the signal aborts or the shard stops. */
+async function progress(shard: Shard, signal: AbortSignal): Promise<void> {
+  await new Promise<void>((resolve) => {
+    const done = (): void => {
+      forget();
+      signal.removeEventListener('abort', done);
+      resolve();
+    };
+    const forget = shard.listen(done);
+    signal.addEventListener('abort', done, { once: true });
+    if (signal.aborted) done();
+  });
+  signal.throwIfAborted();
+  if (shard.failure !== undefined) throw shard.failure;
+}
