@@ -9,11 +9,13 @@ import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { SourceState } from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
 import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import { must } from '@freshet/kit/assert.ts';
 import { systemClock } from '@freshet/kit/clock.ts';
 import { silentLogger } from '@freshet/kit/logger.ts';
 import { createMemoryLog, type MemoryLog } from '@freshet/log/memory-log.ts';
 import { type RunningPostgres, startPostgres } from '@freshet/testkit/postgres/embedded-postgres.ts';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { rewrittenColumns } from '../core/table-fill.ts';
 import {
   type Capture,
   changesOf,
@@ -27,7 +29,9 @@ import {
 } from '../testing/capture.ts';
 import { liveImages } from '../testing/live-images.ts';
 import { parseConnectionUrl } from './pg/connection-url.ts';
+import { PgConnection } from './pg/pg-connection.ts';
 import { PostgresDatabase } from './postgres-database.ts';
+import { readFills } from './table-fills.ts';
 
 const patient = { timeout: 30_000, interval: 30 };
 const USING = 'ALTER TABLE prices ALTER amount TYPE numeric(10, 2) USING amount * 100';
@@ -102,6 +106,34 @@ describe('a snapshot', () => {
     );
   });
 });
+
+it('C1: a filling is of one moment, also of a table that is rewritten while it is looked at', async () => {
+  const { url, sql } = database;
+  await sql.unsafe(`CREATE TABLE parts (id int8, amount numeric(10, 2)) PARTITION BY RANGE (id);
+    CREATE TABLE parts_1 PARTITION OF parts FOR VALUES FROM (0) TO (50)`);
+  const rows = await sql`SELECT 'prices'::regclass::oid::int AS prices, 'parts'::regclass::oid::int AS parts`;
+  const oids = [Number(rows[0]?.['prices']), Number(rows[0]?.['parts'])];
+  const target = { target: parseConnectionUrl(url), applicationName: 'test' };
+  const connection = await PgConnection.open(target, AbortSignal.timeout(30_000));
+  try {
+    const before = await readFills(connection, oids);
+    // What a query sees is fixed when it begins; here it begins before, and goes on behind.
+    await connection.query('BEGIN ISOLATION LEVEL REPEATABLE READ');
+    await connection.query('SELECT 1');
+    await sql.unsafe(`${USING}; ALTER TABLE parts ALTER amount TYPE numeric(10, 2) USING amount * 100`);
+    const between = await readFills(connection, oids);
+    await connection.query('COMMIT');
+    const after = await readFills(connection, oids);
+    for (const oid of oids) {
+      const [was, seen, is] = [before, between, after].map((fills) => must(fills.get(oid)));
+      expect([...rewrittenColumns(must(was), must(seen)), ...rewrittenColumns(must(seen), must(is))]).toMatchObject([
+        { name: 'amount' },
+      ]);
+    }
+  } finally {
+    await connection.close();
+  }
+}, 60_000);
 
 async function capture(log: MemoryLog): Promise<Capture> {
   const started = await startCapture({ url: database.url, directory: directory.path, log });
