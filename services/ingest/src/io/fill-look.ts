@@ -12,6 +12,7 @@
  */
 import { FreshetError, isFreshetError } from '@freshet/kit/errors.ts';
 import type { ChangeStream } from '../core/change-stream.ts';
+import type { Route } from '../core/route.ts';
 import { isMutableSource, NO_SHAPE } from '../core/row-shape.ts';
 import { type RouteState, type SourceState, withRoutes } from '../core/source-state.ts';
 import { tableName } from '../core/sql.ts';
@@ -97,17 +98,23 @@ export async function lookAtFills(
   return true;
 }
 
-/** What the stream is to know of the values of a route's table. */
-export function valuesOf({ values = [], shape }: Pick<RouteState, 'values' | 'shape'>): readonly ColumnValues[] {
-  const ofShape = (shape?.rewritten ?? []).map((name) => ({ number: 0, name, sinceUs: NEVER_ACCEPTED_US }));
-  return [...values, ...ofShape];
+/**
+ * What the stream is to know of the values of a route's table; of a mutable source only of columns for which it begins anew
+ * (shapeChange), as nothing else would ever end what is held for them: not of those that only a value rule asks of.
+ */
+export function valuesOf(
+  { values = [], shape }: Pick<RouteState, 'values' | 'shape'>,
+  { needed }: Partial<Pick<Route, 'needed'>>,
+): readonly ColumnValues[] {
+  const anew = (shape?.rewritten ?? []).filter((name) => needed?.has(name) !== false);
+  return [...values, ...anew.map((name) => ({ number: 0, name, sinceUs: NEVER_ACCEPTED_US }))];
 }
 
 function tellStream({ routes }: SourceState, stream: FillLook['stream']): void {
   const known = new Map(routes.map((route) => [nameOf(route), route]));
   for (const { route } of stream.routes) {
     const state = known.get(nameOf({ route: route.number, generation: route.generation }));
-    if (state !== undefined) stream.noteValues(route.number, valuesOf(state));
+    if (state !== undefined) stream.noteValues(route.number, valuesOf(state, route));
   }
 }
 

@@ -7,8 +7,9 @@
  */
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { create } from '@bufbuild/protobuf';
 import { SourceState } from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
-import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import { SourceMode, ValueRuleSchema } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import { must } from '@freshet/kit/assert.ts';
 import { systemClock } from '@freshet/kit/clock.ts';
 import { silentLogger } from '@freshet/kit/logger.ts';
@@ -234,6 +235,23 @@ describe('a mutable source', () => {
     await node.apply(all);
     await expect.poll(() => generationOf(log), patient).toBe(2);
     await expectSame(log);
+  }, 120_000);
+
+  it('flows on when values were computed anew of which only a rule asks, as it is not read anew for them', async () => {
+    const log = createMemoryLog({ partitions: 1, clock: systemClock });
+    const { node, quarantine } = await capture(log);
+    const ruled = await definitions(SourceMode.MUTABLE);
+    const rule = { case: 'expression', value: "unread != 'bad'" } as const;
+    must(ruled.routes[0]?.source).rules = [create(ValueRuleSchema, { name: 'good', rule })];
+    await node.apply(ruled);
+    await expectSame(log);
+    await database.sql`ALTER TABLE prices ALTER unread TYPE text USING 'x' || unread`;
+    await database.sql`INSERT INTO prices VALUES (50, 1, 7, 'y')`;
+    await expect.poll(async () => (await imagesOf(log)).images.length + quarantine.count, patient).toBe(21);
+    expect(quarantine.held).toEqual([]);
+    await database.sql`INSERT INTO prices VALUES (51, 1, 7, 'bad')`;
+    await expect.poll(() => quarantine.held, patient).toMatchObject([{ reason: 'rule' }]);
+    expect(await generationOf(log)).toBe(1);
   }, 120_000);
 
   it('F2: that breaks its contract is held as ever, and read anew when another one is accepted', async () => {
