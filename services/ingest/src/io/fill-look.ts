@@ -10,6 +10,7 @@
  * A table that does not keep the contract in force is left alone where its source is mutable: its rows are held
  * (core/shape-gate.ts), and are read anew by whatever contract is accepted.
  */
+import { must } from '@freshet/kit/assert.ts';
 import { FreshetError, isFreshetError } from '@freshet/kit/errors.ts';
 import type { ChangeStream } from '../core/change-stream.ts';
 import type { Route } from '../core/route.ts';
@@ -17,6 +18,7 @@ import { isMutableSource, NO_SHAPE } from '../core/row-shape.ts';
 import { type RouteState, type SourceState, withRoutes } from '../core/source-state.ts';
 import { tableName } from '../core/sql.ts';
 import {
+  acceptedUs,
   type ColumnValues,
   isSameFill,
   NEVER_ACCEPTED_US,
@@ -78,12 +80,8 @@ export async function lookAtFills(
     changed.set(nameOf(route), { was: route.fill, now, columns });
   }
   if (changed.size > 0) {
-    const isMutable = (route: number): boolean => {
-      const plan = plans.get(route);
-      return plan !== undefined && isMutableSource(plan);
-    };
     try {
-      await store.update((state) => remembered(state, changed, { isMutable, nowUs }));
+      await store.update((state) => remembered(state, changed, plans, nowUs));
     } catch (error) {
       if (mustSave || !isFreshetError(error) || !error.retryable) throw error;
       return false;
@@ -122,14 +120,19 @@ function tellStream({ routes }: SourceState, stream: FillLook['stream']): void {
 function remembered(
   state: SourceState,
   changed: ReadonlyMap<string, Found>,
-  { isMutable, nowUs }: { readonly isMutable: (route: number) => boolean; readonly nowUs: number },
+  plans: ReadonlyMap<number, Wanted['routes'][number]>,
+  nowUs: number,
 ): SourceState {
   const routes = state.routes.flatMap((route): RouteState[] => {
     const found = changed.get(nameOf(route));
     if (found === undefined || route.phase === 'ended' || !isSame(route.fill, found.was)) return [];
     const { now: fill, columns } = found;
     if (columns.length === 0) return [{ ...route, fill }];
-    if (!isMutable(route.route)) return [{ ...route, fill, values: withValues(route.values ?? [], columns, nowUs) }];
+    const plan = must(plans.get(route.route), 'a route that was found without its plan');
+    if (!isMutableSource(plan)) {
+      const since = Math.max(nowUs, acceptedUs(plan.source?.contract) + 1);
+      return [{ ...route, fill, values: withValues(route.values ?? [], columns, since) }];
+    }
     const shape = route.shape ?? NO_SHAPE;
     const names = new Set([...(shape.rewritten ?? []), ...columns.map(({ name }) => name)]);
     return [{ ...route, fill, shape: { ...shape, rewritten: [...names] } }];
