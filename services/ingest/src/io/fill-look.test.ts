@@ -28,11 +28,14 @@ function routeOf(route: number, atUs: number, columns: readonly string[]): Route
   };
 }
 
-it('tells of every table whose values were computed anew, once each, for a day', () => {
+it('tells of every table whose values were computed anew, once each, for a day or until it is accepted', () => {
   const routes = ['prices', 'prices', 'fees'].map((table, i) =>
     create(RoutePlanSchema, {
       route: i + 1,
-      source: { origin: { case: 'postgres', value: { database: 'shop', schema: 'public', table } } },
+      source: {
+        origin: { case: 'postgres', value: { database: 'shop', schema: 'public', table } },
+        contract: { columns: (table === 'fees' ? ['share', 'least'] : ['amount']).map((name) => ({ name })) },
+      },
     }),
   );
   const state: SourceState = {
@@ -50,6 +53,9 @@ it('tells of every table whose values were computed anew, once each, for a day',
   );
   expect(toldAt(FOUND_US + DAY_US + 1)).toMatch(/^values of public\.fees \(share, least\) were computed anew/);
   expect(toldAt(FOUND_US + 2 * DAY_US)).toBeUndefined();
+  for (const { source } of routes.slice(0, 2))
+    for (const column of source?.contract?.columns ?? []) column.valuesSinceUs = BigInt(FOUND_US);
+  expect(toldAt(FOUND_US + DAY_US)).toMatch(/^values of public\.fees \(share, least\) were computed anew/);
 });
 
 const source = {

@@ -24,6 +24,7 @@ import {
   NEVER_ACCEPTED_US,
   rewrittenColumns,
   type TableFill,
+  unaccepted,
   withValues,
 } from '../core/table-fill.ts';
 import type { Wanted } from './source-parts.ts';
@@ -155,7 +156,7 @@ function nameOf({ route, generation }: Pick<RouteState, 'route' | 'generation'>)
   return `${route}/${generation}`;
 }
 
-/** What to tell of append sources; undefined: nothing. */
+/** What to tell of append sources, until it is accepted; undefined: nothing. */
 export function valuesNotice(
   { routes }: Pick<Wanted, 'routes'>,
   { store, nowUs }: Pick<FillLook, 'store' | 'nowUs'>,
@@ -165,8 +166,10 @@ export function valuesNotice(
   const found = new Map<string, ReturnType<typeof tableOf>>();
   for (const { route, phase, values = [] } of store.state.routes) {
     const plan = plans.get(route);
-    const told = values.filter(({ sinceUs }) => nowUs - sinceUs <= TOLD_US);
-    if (plan === undefined || phase === 'ended' || told.length === 0) continue;
+    const news = values.filter(({ sinceUs }) => nowUs - sinceUs <= TOLD_US);
+    if (plan?.source?.contract === undefined || phase === 'ended') continue;
+    const told = unaccepted(plan.source.contract, news);
+    if (told.length === 0) continue;
     const table = tableOf(plan);
     found.set(`${tableName(table.schema, table.table)} (${told.map(({ name }) => name).join(', ')})`, table);
   }
@@ -180,7 +183,7 @@ export function valuesNotice(
       remedy:
         'If old and new values belong together, accept the table as it is: freshet contract accept --yes. If they do not, start ' +
         `ingest with --resync ${first.database}=<a word not used before>: tables are then read anew, with the values that they ` +
-        'have now. This notice goes after a day.',
+        'have now. This notice goes once it is accepted, or after a day.',
       place: tableName(first.schema, first.table),
     },
   );
