@@ -371,7 +371,7 @@ export class ChangeStream {
     }
     const row = mapRow(told, live.mapping);
     // What the catalog tells now is nothing to a row at or before one that passed when it came first: that one was not behind it (F3).
-    const isAgain = this.valuesOf(live.route.number).length > 0 && live.route.decisions.mayKnow(base);
+    const isAgain = this.valuesOf(live.route.number).length > 0 && live.route.decisions.reaches(base);
     if (binding.isAgain !== isAgain) Object.assign(binding, { isAgain, fit: undefined });
     binding.fit ??=
       unmappable(live, relation) ?? this.#bind(live, mapRow({ relation }, live.mapping).relation, base.major, isAgain);

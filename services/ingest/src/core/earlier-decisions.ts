@@ -39,20 +39,23 @@ export class EarlierDecisions {
     inLog: new Map(),
   });
   readonly #of: LaneDecisions;
-  readonly #newest: bigint | undefined;
+  readonly #newest: RowPlace | undefined;
 
   constructor(of: LaneDecisions) {
     this.#of = of;
     const places = [...of.inLog.values(), of.newestAside, of.newestAlone].filter((place) => place !== undefined);
-    this.#newest = places.reduce<bigint | undefined>(
-      (newest, { major }) => (newest === undefined || major > newest ? major : newest),
-      undefined,
-    );
+    this.#newest = places.toSorted(comparePlaces).at(-1);
   }
 
   /** Whether something may have been decided of rows of the commit: asked of every row. */
   mayKnow({ lane, major }: Pick<RowPlace, 'lane' | 'major'>): boolean {
-    return this.#newest !== undefined && major <= this.#newest && lane === this.#of.lane;
+    return this.#newest !== undefined && major <= this.#newest.major && lane === this.#of.lane;
+  }
+
+  /** Whether something was decided of the row, or of one behind it. */
+  reaches({ lane, major, minor }: Pick<RowPlace, 'lane' | 'major' | 'minor'>): boolean {
+    if (this.#newest === undefined || lane !== this.#of.lane) return false;
+    return major < this.#newest.major || (major === this.#newest.major && minor <= this.#newest.minor);
   }
 
   /** What was decided of a row of a partition; undefined: nothing that is durable. */

@@ -6,7 +6,7 @@ import { create, fromBinary, type MessageInitShape } from '@bufbuild/protobuf';
 import { LogRecordSchema, Operation } from '@freshet/gen/freshet/log/v1/log_pb.ts';
 import { HoldScope, SourceMode, type ValueRuleSchema } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import { type RoutePlan, RoutePlanSchema } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
-import { Kind } from '@freshet/gen/freshet/type/v1/value_pb.ts';
+import { Kind, ValueTypeSchema } from '@freshet/gen/freshet/type/v1/value_pb.ts';
 import { must } from '@freshet/kit/assert.ts';
 import { expect, it } from 'vitest';
 import { Batch } from './batch.ts';
@@ -15,6 +15,7 @@ import { EarlierDecisions } from './earlier-decisions.ts';
 import type { PgOutputMessage, Relation, Tuple } from './pgoutput/messages.ts';
 import { RELEASE_LANE, releaseEntry } from './release.ts';
 import { prepareRoute, routeRow, SNAPSHOT_LANE } from './route.ts';
+import { fitRow, routeChange } from './route-change.ts';
 
 const NOW_US = 1_800_000_000_000_000;
 const POSITIVE: MessageInitShape<typeof ValueRuleSchema> = {
@@ -49,19 +50,17 @@ function liveOf(...args: Parameters<typeof planOf>): LiveRoute {
   return { route, earlier: [], tableOid: 7, floor: { version: 1, lsn: 0n }, fromLsn: 0n };
 }
 
-const RELATION: PgOutputMessage = {
-  kind: 'relation',
-  relation: {
-    id: 7,
-    schema: 'public',
-    table: 't',
-    replicaIdentity: 'd',
-    columns: [
-      { name: 'user', typeOid: 25, typeModifier: -1, identity: false },
-      { name: 'amount', typeOid: 20, typeModifier: -1, identity: false },
-    ],
-  },
+const relation: Relation = {
+  id: 7,
+  schema: 'public',
+  table: 't',
+  replicaIdentity: 'd',
+  columns: [
+    { name: 'user', typeOid: 25, typeModifier: -1, identity: false },
+    { name: 'amount', typeOid: 20, typeModifier: -1, identity: false },
+  ],
 };
+const RELATION: PgOutputMessage = { kind: 'relation', relation };
 
 /** Each row a commit of its own, from 1 on. */
 function feed(stream: ChangeStream, rows: readonly Tuple[]): Batch {
@@ -154,6 +153,28 @@ it("asks a snapshot's rows, and puts the row alone aside", () => {
     routeRow(route, { ...row, operation: Operation.READ, values: ['a', amount] }),
   );
   expect(routed).toMatchObject([{ kind: 'record' }, { kind: 'quarantine', entry: { reason: 'rule' } }]);
+});
+
+it('C1: puts a row aside whose value has no form where a rule that holds asks of it, though no view reads it', () => {
+  const rule = {
+    name: 'ends',
+    rule: { case: 'expression' as const, value: "amount < timestamp('2100-01-01T00:00:00Z')" },
+  };
+  const routed = [false, true].map((onlyTell) => {
+    const plan = planOf(HoldScope.UNSPECIFIED, [{ ...rule, onlyTell }]);
+    const column = must(plan.source?.contract?.columns[1]);
+    Object.assign(column, { sourceTypeOid: 1184, type: create(ValueTypeSchema, { kind: Kind.TIMESTAMP }) });
+    const route = prepareRoute(plan, 1, 1, EarlierDecisions.NONE, new Set(['user']));
+    const fitted = fitRow(
+      route,
+      { relation, operation: Operation.INSERT, row: ['a', 'infinity'], old: undefined },
+      [0, 1],
+      () => null,
+    );
+    const base = { lane: 2, major: 1n, minor: 0, committedUs: NOW_US, nowUs: NOW_US };
+    return routeChange(route, Operation.INSERT, fitted, base);
+  });
+  expect(routed).toMatchObject([[{ kind: 'quarantine', entry: { reason: 'bad_value' } }], [{ kind: 'record' }]]);
 });
 
 it('leaves out, under an earlier contract, what is asked of columns that it does not have', () => {

@@ -48,6 +48,11 @@ export class RowRules {
     return RowRules.compile(known, contract);
   }
 
+  /** The indexes of the columns that rules ask of which put a row aside. */
+  get holding(): ReadonlySet<number> {
+    return this.#stream.holding;
+  }
+
   /** By rule, what broke it and passed, since the rules were compiled. */
   get told(): ReadonlyMap<string, ToldRule> {
     return this.#told;

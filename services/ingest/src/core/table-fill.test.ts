@@ -119,6 +119,22 @@ describe('rows of values that were computed anew', () => {
     expect(release(accepted, held, known)).toEqual(['released']);
   });
 
+  it('C1, F3: of a transaction of which some passed before a stop pass again up to those, and are held behind them', () => {
+    const place = { route: 1, generation: 1, lane: 2, major: 5n, minor: 1, part: 0 };
+    const newest = { aside: new Set<string>(), newestAlone: undefined, newestAside: undefined };
+    const decisions = new EarlierDecisions({ lane: 2, ...newest, inLog: new Map([[0, place]]) });
+    const stream = new ChangeStream([live({ ...routeOf(1, INT4, 0), decisions }, { values: known })]);
+    const row = (id: string) => ({ kind: 'insert', relationId: 7, row: [id, '5'] }) as const;
+    stream.handle({ kind: 'begin', commitLsn: 5n, commitTimeUs: 0, xid: 5 }, 0);
+    stream.handle({ kind: 'relation', relation: relation(INT4) }, 0);
+    for (const id of ['1', '2']) stream.handle(row(id), 0);
+    // The same transaction computes values anew here, and goes on.
+    stream.handle({ kind: 'relation', relation: relation(INT4) }, 0);
+    for (const id of ['3', '4']) stream.handle(row(id), 0);
+    const batch = stream.takeBatch();
+    expect([batch.count, words(batch.quarantine)]).toEqual([2, ['5 values table', '5 behind table']]);
+  });
+
   it('pass where nobody reads the column, and where the policy only tells', () => {
     const unread = new ChangeStream([live(routeOf(1, INT4, 0, ChangePolicy.STRICT, ['id']), { values: known })]);
     expect(feed(unread, INT4, [1])).toEqual({ rows: 1, held: [] });

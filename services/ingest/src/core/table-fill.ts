@@ -50,6 +50,14 @@ export function withValues(
 }
 
 /**
+ * The newest time that a contract knows. What is found after it must be later, also when the route that it was of is over, as with
+ * a resync or another node, and the clock is behind that of then: it would be taken for accepted.
+ */
+export function acceptedUs(contract: Contract | undefined): number {
+  return Math.max(0, ...(contract?.columns ?? []).map(({ valuesSinceUs }) => Number(valuesSinceUs)));
+}
+
+/**
  * Those that a contract does not know to be computed anew, so that rows since are not read by it. `read`: the columns that
  * somebody reads, of which alone it matters; undefined: all.
  */

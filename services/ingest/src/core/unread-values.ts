@@ -13,13 +13,21 @@ import { ValueRefused } from './types/value-refused.ts';
 /** Of the others there is no text of Postgres' that is refused. */
 const KINDS: ReadonlySet<Kind> = new Set([Kind.TIMESTAMP, Kind.LIST, Kind.VECTOR]);
 
-type Unread = Pick<Route, 'contract' | 'needed' | 'parsers' | 'types'>;
-
-/** The indexes, among the contract's, of columns that nobody reads and that may have such values. */
-export function refusableColumns({ contract, needed, types }: Omit<Unread, 'parsers'>): readonly number[] {
-  return contract.columns.flatMap(({ name }, i) =>
-    needed?.has(name) === false && KINDS.has(types[i]?.kind ?? Kind.UNSPECIFIED) ? [i] : [],
-  );
+/**
+ * The indexes, among the contract's, of columns that nobody reads and that may have such values. A rule that puts rows aside reads as
+ * well: it is not asked of what is not known, and the row would pass.
+ */
+export function refusableColumns({
+  contract,
+  needed,
+  types,
+  rules,
+}: Pick<Route, 'contract' | 'needed' | 'types' | 'rules'>): readonly number[] {
+  const asked = rules?.holding;
+  return contract.columns.flatMap(({ name }, i) => {
+    const isUnread = needed?.has(name) === false && asked?.has(i) !== true;
+    return isUnread && KINDS.has(types[i]?.kind ?? Kind.UNSPECIFIED) ? [i] : [];
+  });
 }
 
 /** Whether the column's text is of no value. */

@@ -7,11 +7,12 @@
 import { create } from '@bufbuild/protobuf';
 import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import { RoutePlanSchema } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
+import { must } from '@freshet/kit/assert.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
 import { expect, it } from 'vitest';
 import type { ChangeStream } from '../core/change-stream.ts';
 import { EMPTY_STATE, type RouteState, type SourceState } from '../core/source-state.ts';
-import type { ColumnValues, TableFill } from '../core/table-fill.ts';
+import { type ColumnValues, type TableFill, unaccepted } from '../core/table-fill.ts';
 import { lookAtFills, valuesNotice } from './fill-look.ts';
 
 const DAY_US = 86_400_000_000;
@@ -27,11 +28,14 @@ function routeOf(route: number, atUs: number, columns: readonly string[]): Route
   };
 }
 
-it('tells of every table whose values were computed anew, once each, for a day', () => {
+it('tells of every table whose values were computed anew, once each, for a day or until it is accepted', () => {
   const routes = ['prices', 'prices', 'fees'].map((table, i) =>
     create(RoutePlanSchema, {
       route: i + 1,
-      source: { origin: { case: 'postgres', value: { database: 'shop', schema: 'public', table } } },
+      source: {
+        origin: { case: 'postgres', value: { database: 'shop', schema: 'public', table } },
+        contract: { columns: (table === 'fees' ? ['share', 'least'] : ['amount']).map((name) => ({ name })) },
+      },
     }),
   );
   const state: SourceState = {
@@ -49,6 +53,9 @@ it('tells of every table whose values were computed anew, once each, for a day',
   );
   expect(toldAt(FOUND_US + DAY_US + 1)).toMatch(/^values of public\.fees \(share, least\) were computed anew/);
   expect(toldAt(FOUND_US + 2 * DAY_US)).toBeUndefined();
+  for (const { source } of routes.slice(0, 2))
+    for (const column of source?.contract?.columns ?? []) column.valuesSinceUs = BigInt(FOUND_US);
+  expect(toldAt(FOUND_US + DAY_US)).toMatch(/^values of public\.fees \(share, least\) were computed anew/);
 });
 
 const source = {
@@ -78,7 +85,7 @@ function world() {
     const keeps = () => Promise.resolve(true);
     return lookAtFills({ routes }, { fills, keeps, store, stream, nowUs: FOUND_US, mustSave });
   };
-  return { store, look, told };
+  return { store, stream, look, told };
 }
 
 it('leaves what it finds while nothing can be saved to the next look, unless rows wait for it', async () => {
@@ -106,4 +113,15 @@ it('remembers one of two looks that found something, and says so to the other', 
   expect(store.state.routes[0]).toMatchObject({ fill: filled('3'), values: [{ number: 1 }] });
   expect(await look('3')).toBe(true);
   expect(store.state.routes[0]?.values).toHaveLength(1);
+});
+
+it('C1: is later than what a contract accepted of a life before, whatever the clock says', async () => {
+  const { store, stream } = world();
+  const columns = [{ name: 'amount', columnNumber: 1, valuesSinceUs: BigInt(FOUND_US + DAY_US) }];
+  const accepted = [create(RoutePlanSchema, { route: 1, source: { ...source, contract: { version: 2, columns } } })];
+  const keeps = () => Promise.resolve(true);
+  const fills = new Map([[7, filled('2')]]);
+  await lookAtFills({ routes: accepted }, { fills, keeps, store, stream, nowUs: FOUND_US, mustSave: true });
+  const { contract } = must(accepted[0]?.source);
+  expect(unaccepted(must(contract), store.state.routes[0]?.values ?? [])).toMatchObject([{ name: 'amount' }]);
 });

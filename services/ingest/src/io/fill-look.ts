@@ -10,17 +10,21 @@
  * A table that does not keep the contract in force is left alone where its source is mutable: its rows are held
  * (core/shape-gate.ts), and are read anew by whatever contract is accepted.
  */
+import { must } from '@freshet/kit/assert.ts';
 import { FreshetError, isFreshetError } from '@freshet/kit/errors.ts';
 import type { ChangeStream } from '../core/change-stream.ts';
+import type { Route } from '../core/route.ts';
 import { isMutableSource, NO_SHAPE } from '../core/row-shape.ts';
 import { type RouteState, type SourceState, withRoutes } from '../core/source-state.ts';
 import { tableName } from '../core/sql.ts';
 import {
+  acceptedUs,
   type ColumnValues,
   isSameFill,
   NEVER_ACCEPTED_US,
   rewrittenColumns,
   type TableFill,
+  unaccepted,
   withValues,
 } from '../core/table-fill.ts';
 import type { Wanted } from './source-parts.ts';
@@ -77,12 +81,8 @@ export async function lookAtFills(
     changed.set(nameOf(route), { was: route.fill, now, columns });
   }
   if (changed.size > 0) {
-    const isMutable = (route: number): boolean => {
-      const plan = plans.get(route);
-      return plan !== undefined && isMutableSource(plan);
-    };
     try {
-      await store.update((state) => remembered(state, changed, { isMutable, nowUs }));
+      await store.update((state) => remembered(state, changed, plans, nowUs));
     } catch (error) {
       if (mustSave || !isFreshetError(error) || !error.retryable) throw error;
       return false;
@@ -97,17 +97,23 @@ export async function lookAtFills(
   return true;
 }
 
-/** What the stream is to know of the values of a route's table. */
-export function valuesOf({ values = [], shape }: Pick<RouteState, 'values' | 'shape'>): readonly ColumnValues[] {
-  const ofShape = (shape?.rewritten ?? []).map((name) => ({ number: 0, name, sinceUs: NEVER_ACCEPTED_US }));
-  return [...values, ...ofShape];
+/**
+ * What the stream is to know of the values of a route's table; of a mutable source only of columns for which it begins anew
+ * (shapeChange), as nothing else would ever end what is held for them: not of those that only a value rule asks of.
+ */
+export function valuesOf(
+  { values = [], shape }: Pick<RouteState, 'values' | 'shape'>,
+  { needed }: Partial<Pick<Route, 'needed'>>,
+): readonly ColumnValues[] {
+  const anew = (shape?.rewritten ?? []).filter((name) => needed?.has(name) !== false);
+  return [...values, ...anew.map((name) => ({ number: 0, name, sinceUs: NEVER_ACCEPTED_US }))];
 }
 
 function tellStream({ routes }: SourceState, stream: FillLook['stream']): void {
   const known = new Map(routes.map((route) => [nameOf(route), route]));
   for (const { route } of stream.routes) {
     const state = known.get(nameOf({ route: route.number, generation: route.generation }));
-    if (state !== undefined) stream.noteValues(route.number, valuesOf(state));
+    if (state !== undefined) stream.noteValues(route.number, valuesOf(state, route));
   }
 }
 
@@ -115,14 +121,19 @@ function tellStream({ routes }: SourceState, stream: FillLook['stream']): void {
 function remembered(
   state: SourceState,
   changed: ReadonlyMap<string, Found>,
-  { isMutable, nowUs }: { readonly isMutable: (route: number) => boolean; readonly nowUs: number },
+  plans: ReadonlyMap<number, Wanted['routes'][number]>,
+  nowUs: number,
 ): SourceState {
   const routes = state.routes.flatMap((route): RouteState[] => {
     const found = changed.get(nameOf(route));
     if (found === undefined || route.phase === 'ended' || !isSame(route.fill, found.was)) return [];
     const { now: fill, columns } = found;
     if (columns.length === 0) return [{ ...route, fill }];
-    if (!isMutable(route.route)) return [{ ...route, fill, values: withValues(route.values ?? [], columns, nowUs) }];
+    const plan = must(plans.get(route.route), 'a route that was found without its plan');
+    if (!isMutableSource(plan)) {
+      const since = Math.max(nowUs, acceptedUs(plan.source?.contract) + 1);
+      return [{ ...route, fill, values: withValues(route.values ?? [], columns, since) }];
+    }
     const shape = route.shape ?? NO_SHAPE;
     const names = new Set([...(shape.rewritten ?? []), ...columns.map(({ name }) => name)]);
     return [{ ...route, fill, shape: { ...shape, rewritten: [...names] } }];
@@ -145,7 +156,7 @@ function nameOf({ route, generation }: Pick<RouteState, 'route' | 'generation'>)
   return `${route}/${generation}`;
 }
 
-/** What to tell of append sources; undefined: nothing. */
+/** What to tell of append sources, until it is accepted; undefined: nothing. */
 export function valuesNotice(
   { routes }: Pick<Wanted, 'routes'>,
   { store, nowUs }: Pick<FillLook, 'store' | 'nowUs'>,
@@ -155,8 +166,10 @@ export function valuesNotice(
   const found = new Map<string, ReturnType<typeof tableOf>>();
   for (const { route, phase, values = [] } of store.state.routes) {
     const plan = plans.get(route);
-    const told = values.filter(({ sinceUs }) => nowUs - sinceUs <= TOLD_US);
-    if (plan === undefined || phase === 'ended' || told.length === 0) continue;
+    const news = values.filter(({ sinceUs }) => nowUs - sinceUs <= TOLD_US);
+    if (plan?.source?.contract === undefined || phase === 'ended') continue;
+    const told = unaccepted(plan.source.contract, news);
+    if (told.length === 0) continue;
     const table = tableOf(plan);
     found.set(`${tableName(table.schema, table.table)} (${told.map(({ name }) => name).join(', ')})`, table);
   }
@@ -170,7 +183,7 @@ export function valuesNotice(
       remedy:
         'If old and new values belong together, accept the table as it is: freshet contract accept --yes. If they do not, start ' +
         `ingest with --resync ${first.database}=<a word not used before>: tables are then read anew, with the values that they ` +
-        'have now. This notice goes after a day.',
+        'have now. This notice goes once it is accepted, or after a day.',
       place: tableName(first.schema, first.table),
     },
   );

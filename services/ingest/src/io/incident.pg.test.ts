@@ -254,11 +254,12 @@ it('C1, F3: what came under a narrower shape that was there for a while is relea
   const log = createMemoryLog({ partitions: 2, clock: systemClock });
   const capture = await startCapture({ url: database.url, directory: home.path, log });
   const patient = { timeout: 20_000, interval: 20 };
-  /** The contract stays what it was: nobody accepts a shape that is gone. */
+  /** Nobody accepts a shape that is gone; that the table was written anew, twice, is accepted with the policy that lets it pass. */
   const policed = async (generation: bigint, policy: ChangePolicy): Promise<DefinitionSet> => {
-    const set = await define(database.url, generation, [{ route: 1, table: 'undone', key: 'user_id' }]);
+    const requests = [{ route: 1, table: 'undone', key: 'user_id' }];
+    const set = await define(database.url, generation, requests, capture.source);
     const source = must(set.routes[0]?.source);
-    must(source.contract).version = 1;
+    must(source.contract).version = generation === 1n ? 1 : 2;
     return Object.assign(set, { routes: [{ ...set.routes[0], source: { ...source, policy } }] });
   };
   const release = async (): Promise<string | undefined> => {
@@ -272,6 +273,7 @@ it('C1, F3: what came under a narrower shape that was there for a while is relea
     await capture.node.apply(await policed(1n, ChangePolicy.EVOLVE));
     await expect.poll(() => capture.source.status().phase, patient).toBe(SourceState.STREAMING);
     await insert('undone', 1, `'as agreed'`);
+    await expect.poll(() => idsOf(log, 1), patient).toEqual([1]);
     await sql.unsafe('ALTER TABLE undone ALTER v TYPE varchar(10)');
     await insert('undone', 2, `'for a while'::varchar(10)`);
     await sql.unsafe('ALTER TABLE undone ALTER v TYPE varchar(20)');

@@ -48,7 +48,8 @@ export async function liveRoutes(
     const { route, generation, fromLsn, tableOid, contractVersion, contractLsn } = state;
     const floor = { version: contractVersion, lsn: contractLsn };
     const hold = quarantine.heldOf(route, generation)?.hold;
-    return { ...ready(state, decisionsOf(route)), tableOid, floor, fromLsn, hold, values: valuesOf(state) };
+    const readied = ready(state, decisionsOf(route));
+    return { ...readied, tableOid, floor, fromLsn, hold, values: valuesOf(state, readied.route) };
   });
 }
 

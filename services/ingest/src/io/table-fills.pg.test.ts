@@ -7,13 +7,16 @@
  */
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { create } from '@bufbuild/protobuf';
 import { SourceState } from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
-import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import { SourceMode, ValueRuleSchema } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import { must } from '@freshet/kit/assert.ts';
 import { systemClock } from '@freshet/kit/clock.ts';
 import { silentLogger } from '@freshet/kit/logger.ts';
 import { createMemoryLog, type MemoryLog } from '@freshet/log/memory-log.ts';
 import { type RunningPostgres, startPostgres } from '@freshet/testkit/postgres/embedded-postgres.ts';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { rewrittenColumns } from '../core/table-fill.ts';
 import {
   type Capture,
   changesOf,
@@ -27,7 +30,9 @@ import {
 } from '../testing/capture.ts';
 import { liveImages } from '../testing/live-images.ts';
 import { parseConnectionUrl } from './pg/connection-url.ts';
+import { PgConnection } from './pg/pg-connection.ts';
 import { PostgresDatabase } from './postgres-database.ts';
+import { readFills } from './table-fills.ts';
 
 const patient = { timeout: 30_000, interval: 30 };
 const USING = 'ALTER TABLE prices ALTER amount TYPE numeric(10, 2) USING amount * 100';
@@ -102,6 +107,34 @@ describe('a snapshot', () => {
     );
   });
 });
+
+it('C1: a filling is of one moment, also of a table that is rewritten while it is looked at', async () => {
+  const { url, sql } = database;
+  await sql.unsafe(`CREATE TABLE parts (id int8, amount numeric(10, 2)) PARTITION BY RANGE (id);
+    CREATE TABLE parts_1 PARTITION OF parts FOR VALUES FROM (0) TO (50)`);
+  const rows = await sql`SELECT 'prices'::regclass::oid::int AS prices, 'parts'::regclass::oid::int AS parts`;
+  const oids = [Number(rows[0]?.['prices']), Number(rows[0]?.['parts'])];
+  const target = { target: parseConnectionUrl(url), applicationName: 'test' };
+  const connection = await PgConnection.open(target, AbortSignal.timeout(30_000));
+  try {
+    const before = await readFills(connection, oids);
+    // What a query sees is fixed when it begins; here it begins before, and goes on behind.
+    await connection.query('BEGIN ISOLATION LEVEL REPEATABLE READ');
+    await connection.query('SELECT 1');
+    await sql.unsafe(`${USING}; ALTER TABLE parts ALTER amount TYPE numeric(10, 2) USING amount * 100`);
+    const between = await readFills(connection, oids);
+    await connection.query('COMMIT');
+    const after = await readFills(connection, oids);
+    for (const oid of oids) {
+      const [was, seen, is] = [before, between, after].map((fills) => must(fills.get(oid)));
+      expect([...rewrittenColumns(must(was), must(seen)), ...rewrittenColumns(must(seen), must(is))]).toMatchObject([
+        { name: 'amount' },
+      ]);
+    }
+  } finally {
+    await connection.close();
+  }
+}, 60_000);
 
 async function capture(log: MemoryLog): Promise<Capture> {
   const started = await startCapture({ url: database.url, directory: directory.path, log });
@@ -202,6 +235,23 @@ describe('a mutable source', () => {
     await node.apply(all);
     await expect.poll(() => generationOf(log), patient).toBe(2);
     await expectSame(log);
+  }, 120_000);
+
+  it('flows on when values were computed anew of which only a rule asks, as it is not read anew for them', async () => {
+    const log = createMemoryLog({ partitions: 1, clock: systemClock });
+    const { node, quarantine } = await capture(log);
+    const ruled = await definitions(SourceMode.MUTABLE);
+    const rule = { case: 'expression', value: "unread != 'bad'" } as const;
+    must(ruled.routes[0]?.source).rules = [create(ValueRuleSchema, { name: 'good', rule })];
+    await node.apply(ruled);
+    await expectSame(log);
+    await database.sql`ALTER TABLE prices ALTER unread TYPE text USING 'x' || unread`;
+    await database.sql`INSERT INTO prices VALUES (50, 1, 7, 'y')`;
+    await expect.poll(async () => (await imagesOf(log)).images.length + quarantine.count, patient).toBe(21);
+    expect(quarantine.held).toEqual([]);
+    await database.sql`INSERT INTO prices VALUES (51, 1, 7, 'bad')`;
+    await expect.poll(() => quarantine.held, patient).toMatchObject([{ reason: 'rule' }]);
+    expect(await generationOf(log)).toBe(1);
   }, 120_000);
 
   it('F2: that breaks its contract is held as ever, and read anew when another one is accepted', async () => {

@@ -9,15 +9,16 @@ import type { TableFill } from '../core/table-fill.ts';
 import type { PgConnection } from './pg/pg-connection.ts';
 
 /**
- * By pg_relation_filenode(), which sees the newest catalog, under whatever snapshot it is called. Partitions by pg_inherits:
- * pg_partition_tree() would lock them, and wait for whoever rewrites one.
+ * By pg_class, as the query's snapshot has it, which the columns are of as well: by pg_relation_filenode(), which sees what was committed
+ * since, a new file would be remembered beside the columns of before, and what was computed anew meanwhile never be found. Partitions
+ * by pg_inherits: pg_partition_tree() would lock them, and wait for whoever rewrites one.
  */
 const FILE = `CASE WHEN c.relkind = 'p'
     THEN (WITH RECURSIVE part (relid) AS (
             SELECT c.oid UNION ALL SELECT i.inhrelid FROM pg_inherits i JOIN part ON i.inhparent = part.relid)
-          SELECT md5(string_agg(pg_relation_filenode(p.oid)::text, ',' ORDER BY p.oid))
+          SELECT md5(string_agg(p.relfilenode::text, ',' ORDER BY p.oid))
             FROM part JOIN pg_class p ON p.oid = part.relid WHERE p.relkind <> 'p')
-    ELSE pg_relation_filenode(c.oid)::text END`;
+    ELSE c.relfilenode::text END`;
 
 /** By oid, the filling of each table that is there. */
 export async function readFills(

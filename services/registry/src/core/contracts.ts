@@ -41,6 +41,23 @@ export function tableQuestions(definitions: Definitions): TableQuestion[] {
   );
 }
 
+/** An answer with the newest that any of the answers to its question tells of values that were computed anew. */
+export function withNewestValues(answer: TableAnswer, all: readonly TableAnswer[]): TableAnswer {
+  const { contract } = answer;
+  if (contract === undefined) return answer;
+  const told = all.flatMap((one) => one.contract?.columns ?? []);
+  const columns = contract.columns.map((column) => {
+    const { tableOid, columnNumber, valuesSinceUs } = column;
+    const later = told
+      .filter((one) => one.tableOid === tableOid && one.columnNumber === columnNumber && one.name === column.name)
+      .map((one) => one.valuesSinceUs)
+      .filter((since) => since > valuesSinceUs)
+      .sort((x, y) => (x < y ? 1 : -1));
+    return later[0] === undefined ? column : { ...column, valuesSinceUs: later[0] };
+  });
+  return { ...answer, contract: { ...contract, columns } };
+}
+
 /**
  * The contract of each source asked about. Throws the first problem, with all others beside it, each at the place where
  * its source was written.

@@ -1,14 +1,16 @@
 /**
- * Asks a live ingest node for the shape of tables. Owns the choice of the node and the call; the judging is
- * core/contracts.ts. With several ingest nodes, the first that answers is as good as any: all read the same catalogue.
+ * Asks the live ingest nodes for the shape of tables. Owns whose answer counts and the calls; the judging is core/contracts.ts.
+ * With several nodes, the first that answers is as good as any, as all read the same catalogue; but which values of a table were
+ * computed anew since it is captured knows only the one that captures it, whichever that is, so all are asked.
  */
 
 import { IngestService } from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
 import { type Node, Role } from '@freshet/gen/freshet/registry/v1/registry_pb.ts';
+import { must } from '@freshet/kit/assert.ts';
 import { FreshetError, isFreshetError } from '@freshet/kit/errors.ts';
 import { createGrpcClient } from '@freshet/kit/grpc/client.ts';
 import { fromErrorDetail } from '@freshet/kit/grpc/error-mapping.ts';
-import type { TableAnswer, TableDescriber, TableQuestion } from '../core/contracts.ts';
+import { type TableAnswer, type TableDescriber, type TableQuestion, withNewestValues } from '../core/contracts.ts';
 
 /** A catalogue query takes milliseconds; connecting to a far database takes seconds. */
 const DEADLINE_MS = 20_000;
@@ -22,14 +24,21 @@ export class IngestTables implements TableDescriber {
 
   async describe(questions: readonly TableQuestion[], signal: AbortSignal): Promise<readonly TableAnswer[]> {
     const nodes = this.#nodesOf(Role.INGEST);
+    const asked = await Promise.allSettled(nodes.map(({ address }) => ask(address, questions, signal)));
     let failure: FreshetError | undefined;
-    for (const node of nodes) {
-      try {
-        return await ask(node.address, questions, signal);
-      } catch (error) {
-        if (!isFreshetError(error, 'UNAVAILABLE', 'DEADLINE_EXCEEDED')) throw error;
-        failure = error;
+    for (const answer of asked) {
+      if (answer.status === 'fulfilled') {
+        const all = asked.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
+        return answer.value.map((of, i) =>
+          withNewestValues(
+            of,
+            all.map((answers) => must(answers[i])),
+          ),
+        );
       }
+      const error: unknown = answer.reason;
+      if (!isFreshetError(error, 'UNAVAILABLE', 'DEADLINE_EXCEEDED')) throw error;
+      failure = error;
     }
     if (failure !== undefined) {
       throw new FreshetError('UNAVAILABLE', `no ingest node answers: ${failure.message}`, {
