@@ -67,6 +67,11 @@ export class ValueRules {
     return this.#rules.length;
   }
 
+  /** The columns that rules which keep rows back ask of, by their places in the contract. */
+  get holding(): ReadonlySet<number> {
+    return new Set(this.#rules.flatMap(({ rule, uses }) => (rule.onlyTell ? [] : uses)));
+  }
+
   /**
    * The rules that a row breaks; its values are in the order of the contract's columns. Counts it for null rates. Of `unknown`
    * columns it is not known what they have: rules that use them are not asked.

@@ -131,6 +131,10 @@ export function prepareRoute(
   const identity = source.mode === SourceMode.MUTABLE ? rowIdentity(contract) : undefined;
   const types = contract.columns.map((column) => must(column.type, 'a column without a type'));
   const keyColumns = plan.keyColumns.map((name) => columnIndex(name, 'the key column'));
+  const rules =
+    readers.isEarlier === true
+      ? RowRules.compileKnown(source.rules, contract)
+      : RowRules.compile(source.rules, contract);
   return {
     number: plan.route,
     generation,
@@ -142,7 +146,7 @@ export function prepareRoute(
     hold: source.hold,
     read: readers.read,
     usage: readers.usage,
-    rules: readers.isEarlier ? RowRules.compileKnown(source.rules, contract) : RowRules.compile(source.rules, contract),
+    rules,
     types,
     parsers: contract.columns.map((column, i) => parserOf(must(types[i]), column.sourceTypeOid)),
     typeOids: undefined,
@@ -152,7 +156,7 @@ export function prepareRoute(
     identityColumns: (identity?.columns ?? []).map((name) => columnIndex(name, 'the identity column')),
     identityUnique: identity?.unique ?? false,
     needed,
-    refusable: refusableColumns({ contract, needed, types }),
+    refusable: refusableColumns({ contract, needed, types, rules }),
     // A table's rows are no events: none of them is ahead of its time.
     eventTimeColumn:
       broadcast || source.eventTimeColumn === '' ? -1 : columnIndex(source.eventTimeColumn, 'the event time column'),

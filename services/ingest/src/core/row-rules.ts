@@ -48,6 +48,11 @@ export class RowRules {
     return RowRules.compile(known, contract);
   }
 
+  /** The columns that rules which keep rows back ask of, by their places in the contract. */
+  get holding(): ReadonlySet<number> {
+    return this.#stream.holding;
+  }
+
   /** By rule, what broke it and passed, since the rules were compiled. */
   get told(): ReadonlyMap<string, ToldRule> {
     return this.#told;

@@ -13,12 +13,19 @@ import { ValueRefused } from './types/value-refused.ts';
 /** Of the others there is no text of Postgres' that is refused. */
 const KINDS: ReadonlySet<Kind> = new Set([Kind.TIMESTAMP, Kind.LIST, Kind.VECTOR]);
 
-type Unread = Pick<Route, 'contract' | 'needed' | 'parsers' | 'types'>;
-
-/** The indexes, among the contract's, of columns that nobody reads and that may have such values. */
-export function refusableColumns({ contract, needed, types }: Omit<Unread, 'parsers'>): readonly number[] {
+/**
+ * The indexes, among the contract's, of columns that nobody reads and that may have such values. A value rule that keeps rows back
+ * reads too: null keeps it, and a row that breaks it would pass unasked.
+ */
+export function refusableColumns({
+  contract,
+  needed,
+  types,
+  rules,
+}: Pick<Route, 'contract' | 'needed' | 'types' | 'rules'>): readonly number[] {
+  const asked: ReadonlySet<number> = rules?.holding ?? new Set();
   return contract.columns.flatMap(({ name }, i) =>
-    needed?.has(name) === false && KINDS.has(types[i]?.kind ?? Kind.UNSPECIFIED) ? [i] : [],
+    needed?.has(name) === false && !asked.has(i) && KINDS.has(types[i]?.kind ?? Kind.UNSPECIFIED) ? [i] : [],
   );
 }
 
