@@ -83,11 +83,12 @@ export function shapeChange(
   return undefined;
 }
 
-/** Labels may be added anywhere among those that were; any other difference is a rename, or the work of another type. */
+/**
+ * Labels may be added behind those that were. Any other difference may be a rename: one between others is what a label looks like
+ * that was renamed, and then added again. One that is added again right before its new name is not told from a new one.
+ */
 function isRelabelled(before: readonly string[] = [], after: readonly string[] = []): boolean {
-  let at = 0;
-  for (const label of after) if (label === before[at]) at++;
-  return at < before.length;
+  return before.some((label, i) => label !== after[i]);
 }
 
 /**
