@@ -101,7 +101,9 @@ export class ChangeStream {
   readonly #values = new Map<number, readonly ColumnValues[]>();
   readonly #leaves = new LeafIdentities();
   readonly #holes = new Map<number, Set<string>>();
-  #hasNewHoles = false;
+  /** How many holes were noted, and how many of them are saved. */
+  #holesNoted = 0;
+  #holesSaved = 0;
   #shown: ShownShape[] = [];
   #transaction: Transaction | undefined;
   #newestLsn = 0n;
@@ -213,11 +215,16 @@ export class ChangeStream {
     return this.#holes;
   }
 
-  /** Whether there are holes that were not there at the last call: to be saved before what has them is in the log. */
-  takeNewHoles(): boolean {
-    const hasNew = this.#hasNewHoles;
-    this.#hasNewHoles = false;
-    return hasNew;
+  /**
+   * Where holes are to be saved before what has them is in the log: to be called once they are. Everybody is told until then: what one
+   * saves another who brings rows of the route waits for too, and what could not be saved is tried again. Undefined: they are saved.
+   */
+  unsavedHoles(): (() => void) | undefined {
+    const noted = this.#holesNoted;
+    if (noted === this.#holesSaved) return undefined;
+    return () => {
+      this.#holesSaved = Math.max(this.#holesSaved, noted);
+    };
   }
 
   /** The shapes that rows of routes came in since the last call, by routes and relations that were bound: at most `SHOWN_MAX`. */
@@ -420,7 +427,7 @@ export class ChangeStream {
     const name = route.contract.columns[column]?.name ?? '';
     if (route.needed?.has(name) !== false) return undefined;
     const holes = this.#holes.get(route.number) ?? new Set();
-    this.#hasNewHoles ||= !holes.has(name);
+    if (!holes.has(name)) this.#holesNoted += 1;
     this.#holes.set(route.number, holes.add(name));
     return null;
   }

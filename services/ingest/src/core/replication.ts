@@ -148,7 +148,11 @@ export class Replication {
     if (message.kind === 'begin') this.#xid = message.xid;
     stream.handle(message, nowUs);
     // Before what lacks them is in the log: whoever reads these columns later must know.
-    if (stream.takeNewHoles()) await this.#options.save(this.#acknowledgedLsn);
+    const saved = stream.unsavedHoles();
+    if (saved !== undefined) {
+      await this.#options.save(this.#acknowledgedLsn);
+      saved();
+    }
     if (message.kind === 'relation') await this.#described(message.relation);
     if (stream.pendingBytes < BATCH_BYTES) return;
     this.#flush();

@@ -10,7 +10,7 @@
  * Does not own the rule of identities (packages/values/src/row-identity.ts).
  */
 import { ruleColumnsOf } from '@freshet/contracts/value-rules.ts';
-import type { Contract } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import type { Column, Contract } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import type { DefinitionSet, RoutePlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { rowIdentity } from '@freshet/values/row-identity.ts';
@@ -83,11 +83,12 @@ export function shapeChange(
   return undefined;
 }
 
-/** Labels may be added anywhere among those that were; any other difference is a rename, or the work of another type. */
+/**
+ * Labels may be added behind those that were. Any other difference may be a rename: one between others is what a label looks like
+ * that was renamed, and then added again. One that is added again right before its new name is not told from a new one.
+ */
 function isRelabelled(before: readonly string[] = [], after: readonly string[] = []): boolean {
-  let at = 0;
-  for (const label of after) if (label === before[at]) at++;
-  return at < before.length;
+  return before.some((label, i) => label !== after[i]);
 }
 
 /**
@@ -135,6 +136,30 @@ export function readColumns(plan: RoutePlan, definitions: DefinitionSet): Readon
     plan.source?.eventTimeColumn ?? '',
     ...ruleColumnsOf(plan.source).holding,
   ]);
+}
+
+/**
+ * The same columns as an earlier contract calls them: rows of then are read under the names of now, by the columns' numbers. What a
+ * route finds by name in rows of any contract, keys and times, stays by name too. Undefined: all.
+ */
+export function namesUnder(
+  names: ReadonlySet<string> | undefined,
+  { source, keyColumns }: RoutePlan,
+  earlier: Contract,
+): ReadonlySet<string> | undefined {
+  if (names === undefined) return undefined;
+  const columns = source?.contract?.columns ?? [];
+  const identity = source?.mode === SourceMode.MUTABLE ? rowIdentity(earlier).columns : [];
+  const byName = new Set([...keyColumns, ...identity, source?.eventTimeColumn ?? '']);
+  const nameNow = (column: Column): string => columns.find((one) => isSameColumn(one, column))?.name ?? column.name;
+  const called = earlier.columns.filter((column) => names.has(nameNow(column)) || byName.has(column.name));
+  return new Set(called.map(({ name }) => name));
+}
+
+/** By their numbers in one table; where these are not known or the tables are two, by name. */
+function isSameColumn(a: Column, b: Column): boolean {
+  const areNumbered = a.columnNumber !== 0 && b.columnNumber !== 0 && a.tableOid === b.tableOid;
+  return areNumbered ? a.columnNumber === b.columnNumber : a.name === b.name;
 }
 
 /** Whether two contracts tell rows apart by the same columns: then a row has the same key under both. */

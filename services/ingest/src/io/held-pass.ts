@@ -167,7 +167,11 @@ export class HeldPass {
   async #push(batch: Batch, loan: Loan): Promise<void> {
     const { stream, pipeline } = this.beside;
     // Before what lacks them is in the log, as in the stream.
-    if (stream.takeNewHoles()) await this.#options.store.update((state) => withHoles(state, stream.holes));
+    const saved = stream.unsavedHoles();
+    if (saved !== undefined) {
+      await this.#options.store.update((state) => withHoles(state, stream.holes));
+      saved();
+    }
     const { bytes } = batch;
     this.#bytes += bytes;
     this.#batches += 1;

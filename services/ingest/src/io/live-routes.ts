@@ -11,7 +11,7 @@ import type { EarlierDecisions } from '../core/earlier-decisions.ts';
 import { isHeldOf } from '../core/held-index.ts';
 import { comparePlaces } from '../core/quarantine.ts';
 import { prepareRoute, SLOT_LANE } from '../core/route.ts';
-import { neededColumns, readColumns } from '../core/row-shape.ts';
+import { namesUnder, neededColumns, readColumns } from '../core/row-shape.ts';
 import type { RouteState } from '../core/source-state.ts';
 import { earlierDecisions } from './earlier-lives.ts';
 import { valuesOf } from './fill-look.ts';
@@ -76,11 +76,17 @@ function readying({ wanted, definitions, contracts, partitions }: RoutesUnder) {
     const needed = neededColumns(plan, definitions);
     const source = plan.source?.name ?? '';
     const readers = { read: readColumns(plan, definitions), usage: () => usageOfSource(source) };
-    const [newest, ...earlier] = plansByContract(plan, contracts).map((under, i) =>
-      prepareRoute(under, generation, partitions, decisions, needed, { ...readers, isEarlier: i > 0 }),
-    );
+    const newest = prepareRoute(plan, generation, partitions, decisions, needed, readers);
+    const earlier = plansByContract(plan, contracts)
+      .slice(1)
+      .map((under) => {
+        const contract = must(under.source?.contract);
+        const neededThen = namesUnder(needed, plan, contract);
+        const readersThen = { ...readers, read: namesUnder(readers.read, plan, contract), isEarlier: true };
+        return prepareRoute(under, generation, partitions, decisions, neededThen, readersThen);
+      });
     // Another contract knows the table by its own names.
-    const isMapped = mapping !== undefined && mapping.version === must(newest).contract.version;
-    return { route: must(newest), earlier, mapping: isMapped ? mapping : undefined };
+    const isMapped = mapping !== undefined && mapping.version === newest.contract.version;
+    return { route: newest, earlier, mapping: isMapped ? mapping : undefined };
   };
 }

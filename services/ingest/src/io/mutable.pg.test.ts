@@ -319,7 +319,7 @@ describe('a mutable table', () => {
     await node.apply(await definitions(1n));
     await database.sql`INSERT INTO t_key SELECT n, n % 3, 'c' || n, n FROM generate_series(1, 10) n`;
     await expectSame(log);
-    await database.sql`ALTER TYPE mood ADD VALUE 'so so' BEFORE 'glad'`;
+    await database.sql`ALTER TYPE mood ADD VALUE 'so so'`;
     await node.apply(await definitions(2n));
     await database.sql`UPDATE t_key SET note = 'so so' WHERE id = 1`;
     await expectSame(log);
@@ -340,6 +340,13 @@ describe('a mutable table', () => {
     await node.apply(await definitions(5n));
     await expectSame(log);
     expect((await liveImages(log, 1, 5)).generation).toBe(3);
+    // And one whose old name is another label's by then.
+    await database.sql`ALTER TYPE mood RENAME VALUE 'quiet' TO 'hushed'`;
+    await database.sql`ALTER TYPE mood ADD VALUE 'quiet'`;
+    await node.apply(await definitions(6n));
+    await database.sql`UPDATE t_key SET note = 'quiet' WHERE id = 4`;
+    await expectSame(log);
+    expect((await liveImages(log, 1, 5)).generation).toBe(4);
   });
 
   it('F2: whose key changes is held, with what to do, and read anew once definitions know it', async () => {

@@ -151,11 +151,13 @@ export class QuarantineFile implements QuarantineWriter {
       const readWhole = why ?? (isLong ? 'there was none' : undefined);
       return new QuarantineFile(opening, file, survey, { readWhole, unreadBytes: summary?.end ?? 0 });
     }
-    // It is about the file of before; and what it tells of may be damaged as well.
-    await index.remove();
+    // It is about the file of before; and what it tells of may be damaged as well. Where nothing but it tells of a loss it goes once
+    // that is kept: a file without its end is never taken for the one that it is about.
+    if (survey.damagedLines > 0) await index.remove();
     const { damagedLines } = summary === undefined ? survey : await surveyOf(file);
     const lines = Math.max(damagedLines, lostLines);
     const keptAt = await salvage(files, path, file);
+    await index.remove();
     await file.close();
     const sound = await files.open(path, 'write');
     const damage = { lines, keptAt };

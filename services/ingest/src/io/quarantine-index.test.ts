@@ -217,6 +217,33 @@ describe('the index of the quarantine', () => {
     }
   });
 
+  it('C1: an end that is lost is told by the next start too, wherever the one that found it is killed', async () => {
+    const disk = new SimulatedDisk();
+    const first = await QuarantineFile.open(disk, PATH);
+    await first.append([entry(1n), entry(2n, TABLE), entry(3n, TABLE)]);
+    await first.close();
+    const bytes = disk.content(PATH);
+    const spoilt = bytes.subarray(0, bytes.lastIndexOf(0x0a, bytes.length - 2) + 1);
+    disk.setContent(PATH, spoilt);
+    let isOver = false;
+    for (let point = 0; !isOver; point++) {
+      const copy = disk.copy();
+      const kills: SimulatedDisk[] = [];
+      let left = point;
+      copy.step = (_, of) => {
+        if (left-- === 0) kills.push(of.kill());
+      };
+      await QuarantineFile.open(copy, PATH).catch(() => undefined);
+      const [killed] = kills;
+      isOver = killed === undefined;
+      if (killed === undefined) continue;
+      const { damage, count } = await QuarantineFile.open(killed, PATH);
+      const kept = `${PATH}.damaged-1`;
+      const isKept = killed.paths().includes(kept) && Buffer.compare(killed.content(kept), spoilt) === 0;
+      expect([count, damage !== undefined || isKept], `killed at ${point}`).toEqual([2, true]);
+    }
+  });
+
   it('C1: damage that an erase or a release meets while ingest runs is a condition, not only told to who asked', async () => {
     for (const meet of [
       (file: QuarantineFile) => file.remove(({ major }) => major === 3n),
