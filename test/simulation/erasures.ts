@@ -48,7 +48,8 @@ export interface ErasuresWorld {
   readonly logMayLose: () => boolean;
   readonly after: (delayUs: number, run: () => void) => void;
   /** Commits a row of the user, if the database is there; else somewhat later. */
-  readonly write: (user: number, amount: number) => void;
+  /** Unless it is not wanted any more by the time that the database is there. */
+  readonly write: (user: number, amount: number, isWanted: () => boolean) => void;
   /** Deletes the user's rows in the database. */
   readonly forget: (user: number) => void;
 }
@@ -97,9 +98,10 @@ export class Erasures {
     erasure.state = state;
     if (!logMayLose()) this.erasedUpTo.set(erasure.key, Number(state.offset));
     if (isFirst) {
-      // Not before: what was written before the Erase record is erased with all the rest.
+      // Not before: what was written before the Erase record is erased with all the rest; and so it is by that of the next one.
+      const { eraseId } = erasure;
       for (const { amount, afterUs } of erasure.plan.again) {
-        after(afterUs, () => write(erasure.plan.user, amount));
+        after(afterUs, () => write(erasure.plan.user, amount, () => erasure.eraseId === eraseId));
         note('an entity writes again after its erase');
       }
     }

@@ -130,7 +130,7 @@ export class World {
       isBroken: () => this.#isBroken,
       logMayLose: () => this.#logMayLose,
       after: (delayUs, run) => this.scheduler.after(delayUs, run),
-      write: (user, amount) => this.#write(user, amount),
+      write: (user, amount, isWanted) => this.#write(user, amount, isWanted),
       forget: (user) => this.postgres.forget(user),
     });
     this.#histories = Array.from({ length: plan.partitions }, (_, number) => new PartitionHistories(number));
@@ -196,8 +196,9 @@ export class World {
   }
 
   /** A row of a user is written as soon as the database is there. */
-  #write(user: number, amount: number): void {
-    if (this.postgres.isAway) this.scheduler.after(WRITE_AGAIN_US, () => this.#write(user, amount));
+  #write(user: number, amount: number, isWanted: () => boolean): void {
+    if (!isWanted()) return;
+    if (this.postgres.isAway) this.scheduler.after(WRITE_AGAIN_US, () => this.#write(user, amount, isWanted));
     else this.postgres.commit([{ user, amount, lateUs: 0 }]);
   }
 

@@ -10,7 +10,6 @@
  * tell a repetition. The commit's LSN is known from Begin on: records of a transaction of any size go to the log
  * while it is still arriving, and nothing needs to hold it whole (R4). It is sent only after it committed.
  */
-import { touchedText } from '@freshet/contracts/touched.ts';
 import { Operation } from '@freshet/gen/freshet/log/v1/log_pb.ts';
 import type { Contract } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import { assert, must } from '@freshet/kit/assert.ts';
@@ -18,8 +17,18 @@ import { FreshetError } from '@freshet/kit/errors.ts';
 import { Batch } from './batch.ts';
 import { CommitTrail } from './commit-trail.ts';
 import { type ContractFit, findContract } from './contract.ts';
-import { Hold, heldEntry, type Mapping, mappingProblem, mapRow, scopeOf } from './hold.ts';
+import { Hold, heldEntry, type Mapping, mapRow, scopeOf } from './hold.ts';
 import { LeafIdentities } from './leaf-identities.ts';
+import {
+  type Bound,
+  type Broken,
+  bindingsOf,
+  type ContractFloor,
+  type LiveRoute,
+  movedTable,
+  touchesAll,
+  unmappable,
+} from './live-route.ts';
 import { laterLsn } from './lsn.ts';
 import { PartTells } from './part-tells.ts';
 import type { OldTuple, PgOutputMessage, Relation, Tuple } from './pgoutput/messages.ts';
@@ -27,35 +36,7 @@ import { identityProblem, untoldRow } from './relation-identity.ts';
 import { isMutable, type Route, SLOT_LANE, withColumnTypes } from './route.ts';
 import { fitRow, keysOf, type RowBase, routeChange, type StreamRow, truncation } from './route-change.ts';
 import { shownContract } from './shown-contract.ts';
-import { tableName } from './sql.ts';
 import { type ColumnValues, withValuesSince } from './table-fill.ts';
-
-/** A route that is live, with the position from which on the stream is its own. */
-export interface LiveRoute {
-  readonly route: Route;
-  /** The same route under earlier contracts, newest first: a backlog may have been written under them. */
-  readonly earlier: readonly Route[];
-  /** The oid of the table that its snapshot was of. */
-  readonly tableOid: number;
-  readonly floor: ContractFloor;
-  /** The consistent point of its snapshot: commits at or after it are not in the snapshot. */
-  readonly fromLsn: bigint;
-  /** What is held of it already; undefined: nothing. */
-  readonly hold?: Hold | undefined;
-  /** What is known already of its table's values; later news comes by noteValues(). Left out: nothing. */
-  readonly values?: readonly ColumnValues[] | undefined;
-  /** How its table is read under a contract that knows it by other names; undefined: as it is. */
-  readonly mapping?: Mapping | undefined;
-}
-
-/**
- * The newest contract that rows had, and since which commit. A table's shapes come in the order of commits, so a later row
- * that fits only an older contract breaks it, and does not pass for a row of the backlog.
- */
-export interface ContractFloor {
-  readonly version: number;
-  readonly lsn: bigint;
-}
 
 /** A shape in which rows of a route came. */
 export interface ShownShape {
@@ -70,20 +51,6 @@ export interface ShownShape {
 
 /** Shapes that wait to be told of; further ones are not told, as nothing depends on it. */
 const SHOWN_MAX = 1_000;
-
-interface Bound {
-  readonly live: LiveRoute;
-  /** The contract that the relation keeps, or why it keeps none. Undefined until a row needs it. */
-  fit: ContractFit<Route> | Broken | undefined;
-  /** Whether that was asked for rows that may come again. */
-  isAgain?: boolean;
-}
-
-/** Why rows of a relation may not be read. */
-interface Broken {
-  readonly reason: 'shape' | 'values' | 'moved' | 'identity';
-  readonly detail: string;
-}
 
 interface Transaction {
   readonly commitLsn: bigint;
@@ -472,35 +439,4 @@ export class ChangeStream {
       `the replication stream has a row of relation ${id}, which it did not describe`,
     );
   }
-}
-
-function touchesAll({ usage }: Route, why: string): string {
-  return `${why}${touchedText(usage?.().readers ?? [])}`;
-}
-
-/** A column that the table got since the mapping was given must not stand for another one's. */
-function unmappable({ mapping }: LiveRoute, { columns }: Relation): Broken | undefined {
-  const names = columns.map(({ name }) => name);
-  const detail = mapping && mappingProblem(names, mapping);
-  return detail === undefined ? undefined : { reason: 'shape', detail };
-}
-
-/** By oid or by name: one without the other is a table that was renamed or replaced, which #bind refuses. */
-function bindingsOf(routes: readonly LiveRoute[], relation: Relation): Bound[] {
-  return routes
-    .filter(({ route, tableOid }) => tableOid === relation.id || isNamed(route, relation))
-    .map((live): Bound => ({ live, fit: undefined }));
-}
-
-function isNamed({ table }: Route, relation: Relation): boolean {
-  return table.schema === relation.schema && table.table === relation.table;
-}
-
-/** Why rows of the relation are not those of the route's table any more, in words; undefined: they are. */
-function movedTable({ route, tableOid }: LiveRoute, relation: Relation): string | undefined {
-  const named = isNamed(route, relation);
-  if (named && tableOid === relation.id) return undefined;
-  const { schema, table } = route.table;
-  const now = named ? 'another table has its name now' : `it is ${tableName(relation.schema, relation.table)} now`;
-  return `${tableName(schema, table)} was renamed or replaced: ${now}`;
 }

@@ -11,8 +11,8 @@
 
 import type { Operation } from '@freshet/gen/freshet/log/v1/log_pb.ts';
 import type { Column, Contract } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
-import type { LiveRoute } from './change-stream.ts';
 import type { Mapping } from './hold.ts';
+import type { LiveRoute } from './live-route.ts';
 import type { QuarantineEntry, ReleasedRecord } from './quarantine.ts';
 import type { Blocked } from './release.ts';
 import { isMutable, type Route, routeRow, withColumnTypes } from './route.ts';

@@ -5,9 +5,9 @@
  * so that in its lane a repetition is known as one (F3).
  */
 import type { Batch } from './batch.ts';
-import type { LiveRoute } from './change-stream.ts';
 import { findContract } from './contract.ts';
 import { mappingProblem, mapRow, rowOfEntry } from './hold.ts';
+import type { LiveRoute } from './live-route.ts';
 import type { Relation } from './pgoutput/messages.ts';
 import type { QuarantineEntry, QuarantineReason } from './quarantine.ts';
 import { identityProblem, untoldRow } from './relation-identity.ts';

@@ -10,8 +10,9 @@ import { Kind, ValueTypeSchema } from '@freshet/gen/freshet/type/v1/value_pb.ts'
 import { must } from '@freshet/kit/assert.ts';
 import { expect, it } from 'vitest';
 import { Batch } from './batch.ts';
-import { ChangeStream, type LiveRoute } from './change-stream.ts';
+import { ChangeStream } from './change-stream.ts';
 import { EarlierDecisions } from './earlier-decisions.ts';
+import type { LiveRoute } from './live-route.ts';
 import type { PgOutputMessage, Relation, Tuple } from './pgoutput/messages.ts';
 import { RELEASE_LANE, releaseEntry } from './release.ts';
 import { prepareRoute, routeRow, SNAPSHOT_LANE } from './route.ts';

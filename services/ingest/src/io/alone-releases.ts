@@ -23,7 +23,7 @@ import { isFreshetError } from '@freshet/kit/errors.ts';
 import type { Logger } from '@freshet/kit/logger.ts';
 import { isAloneOf } from '../core/alone-index.ts';
 import { Batch } from '../core/batch.ts';
-import type { LiveRoute } from '../core/change-stream.ts';
+import type { LiveRoute } from '../core/live-route.ts';
 import { placeName, type QuarantineEntry } from '../core/quarantine.ts';
 import type { Blocked } from '../core/release.ts';
 import { type AloneRequest, judgeAlone } from '../core/release-alone.ts';

@@ -4,8 +4,8 @@
  */
 import type { ConditionBoard } from '@freshet/kit/conditions.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
-import type { LiveRoute } from '../core/change-stream.ts';
 import type { HeldRoute } from '../core/held-index.ts';
+import type { LiveRoute } from '../core/live-route.ts';
 import type { Blocked } from '../core/release.ts';
 
 export interface HeldNoticesOptions {

@@ -9,8 +9,9 @@
 import type { Clock } from '@freshet/kit/clock.ts';
 import type { AppendPipeline } from '../core/append-pipeline.ts';
 import { Batch } from '../core/batch.ts';
-import type { ChangeStream, LiveRoute } from '../core/change-stream.ts';
+import type { ChangeStream } from '../core/change-stream.ts';
 import { isHeldOf } from '../core/held-index.ts';
+import type { LiveRoute } from '../core/live-route.ts';
 import { laterLsn } from '../core/lsn.ts';
 import { comparePlaces, type QuarantineEntry, type RowPlace } from '../core/quarantine.ts';
 import { type Blocked, releaseEntry } from '../core/release.ts';

@@ -11,7 +11,8 @@
 import { SourceState as SourcePhase } from '@freshet/gen/freshet/ingest/v1/ingest_pb.ts';
 import { isAbort, isFreshetError } from '@freshet/kit/errors.ts';
 import type { AppendPipeline } from '../core/append-pipeline.ts';
-import { ChangeStream, type LiveRoute } from '../core/change-stream.ts';
+import { ChangeStream } from '../core/change-stream.ts';
+import type { LiveRoute } from '../core/live-route.ts';
 import { checkStream } from '../core/lost-history.ts';
 import { Replication, type ReplicationProgress } from '../core/replication.ts';
 import type { ReplicationStream } from '../core/source-database.ts';

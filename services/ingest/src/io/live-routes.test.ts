@@ -7,7 +7,8 @@ import { type Contract, ContractSchema, SourceMode } from '@freshet/gen/freshet/
 import { DefinitionSetSchema, RoutePlanSchema, ViewPlanSchema } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { Kind } from '@freshet/gen/freshet/type/v1/value_pb.ts';
 import { describe, expect, it } from 'vitest';
-import { ChangeStream, type LiveRoute } from '../core/change-stream.ts';
+import { ChangeStream } from '../core/change-stream.ts';
+import type { LiveRoute } from '../core/live-route.ts';
 import type { Relation } from '../core/pgoutput/messages.ts';
 import { prepareRoute } from '../core/route.ts';
 import type { RouteState } from '../core/source-state.ts';

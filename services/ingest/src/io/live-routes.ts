@@ -5,10 +5,10 @@
 import { type SourceUsage, usageOf } from '@freshet/contracts/usage.ts';
 import type { DefinitionSet, RoutePlan } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { must } from '@freshet/kit/assert.ts';
-import type { LiveRoute } from '../core/change-stream.ts';
 import { type ContractHistory, plansByContract } from '../core/contract-history.ts';
 import type { EarlierDecisions } from '../core/earlier-decisions.ts';
 import { isHeldOf } from '../core/held-index.ts';
+import type { LiveRoute } from '../core/live-route.ts';
 import { comparePlaces } from '../core/quarantine.ts';
 import { prepareRoute, SLOT_LANE } from '../core/route.ts';
 import { namesUnder, neededColumns, readColumns } from '../core/row-shape.ts';
