@@ -23,13 +23,12 @@ export async function findCursor(shard: Shard, cursor: Cursor, signal: AbortSign
   if (cursor.position === 0 || cursor.logId !== shard.logId) return 'of another history';
   // A shard that was restarted folds what the subscriber has already: it has nothing newer to tell until then.
   if (!(await isFolded(shard, reachOf(cursor), signal))) return 'of another history';
-  const head = await shard.headAt(cursor.position, signal);
-  if (head === undefined) return 'trimmed';
-  if (head.recordCrc !== cursor.recordCrc) return 'of another history';
-  const { ahead } = cursor;
-  if (ahead === undefined) return head;
-  const last = await shard.headAt(ahead.position, signal);
-  return last?.recordCrc === ahead.recordCrc ? head : 'of another history';
+  const { position, recordCrc, ahead } = cursor;
+  const head = await shard.headAt(position, signal);
+  if (head !== undefined && head.recordCrc !== recordCrc) return 'of another history';
+  const last = ahead && (await shard.headAt(ahead.position, signal));
+  if (last?.recordCrc !== ahead?.recordCrc) return 'of another history';
+  return head ?? 'trimmed';
 }
 
 /** Up to where the subscriber has rows. */
@@ -43,7 +42,9 @@ async function isFolded(shard: Shard, reach: number, signal: AbortSignal): Promi
   let askedUs = Number.NEGATIVE_INFINITY;
   while (shard.position < reach) {
     const nowUs = clock.monotonicUs();
-    if (nowUs - askedUs < ASK_US) {
+    // R4: all followers of a shard that folds again wait here at once. A log that goes so far, or did, need not be asked: that
+    // it was cut since the shard finds out itself, and ends, or knows of the new end.
+    if (shard.logEnd >= reach || nowUs - askedUs < ASK_US) {
       await progress(shard, signal);
       continue;
     }
