@@ -69,6 +69,8 @@ async function logEnd(shard: Shard, signal: AbortSignal): Promise<number | undef
 
 /** Resolves when the shard has something new. Throws when the signal aborts or the shard stops. */
 async function progress(shard: Shard, signal: AbortSignal): Promise<void> {
+  // One that has stopped says nothing any more.
+  if (shard.failure !== undefined) throw shard.failure;
   await new Promise<void>((resolve) => {
     const done = (): void => {
       forget();
