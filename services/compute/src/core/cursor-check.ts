@@ -26,8 +26,12 @@ export async function findCursor(shard: Shard, cursor: Cursor, signal: AbortSign
   const { position, recordCrc, ahead } = cursor;
   const head = await shard.headAt(position, signal);
   if (head !== undefined && head.recordCrc !== recordCrc) return 'of another history';
-  const last = ahead && (await shard.headAt(ahead.position, signal));
-  if (last?.recordCrc !== ahead?.recordCrc) return 'of another history';
+  if (ahead !== undefined) {
+    const last = await shard.headAt(ahead.position, signal);
+    // Of what the log has no more nothing can be told, if that is so at both places.
+    const isKnown = head !== undefined || last !== undefined;
+    if (isKnown && last?.recordCrc !== ahead.recordCrc) return 'of another history';
+  }
   return head ?? 'trimmed';
 }
 

@@ -356,6 +356,15 @@ describe('a subscriber that comes back', () => {
     const elsewhere = other.subscribe(replica);
     expect((await elsewhere.next()).after).toBe(0n);
     await elsewhere.close();
+    // Where it has neither, there is nothing to tell by, and no reason to begin anew.
+    for (let i = 0; i < 3; i++) {
+      await append(other, [insert(6)]);
+      await other.commit();
+    }
+    await other.log.trim(0, 6);
+    const later = other.subscribe(replica);
+    expect((await later.next()).after).toBe(1n);
+    await later.close();
   });
 
   it('R4: waits for a shard that folds again without asking a log that is known to go far enough', async () => {
