@@ -14,8 +14,8 @@ it('ends with the shard, also one that fails while the log is asked', async () =
   const rig = await rigWithView();
   await append(rig, [insert(1)]);
   const { shard, log } = rig;
-  let fail = (_: Error): void => undefined;
-  const answer = new Promise<LogDescription>((_, reject) => {
+  let fail: (error: Error) => void = () => undefined;
+  const answer = new Promise<LogDescription>((_resolve, reject) => {
     fail = reject;
   });
   const ask = vi.spyOn(log, 'describe').mockReturnValue(answer);
