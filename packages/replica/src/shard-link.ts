@@ -217,6 +217,8 @@ export class ShardLink {
     if (frame.unavailable !== undefined) {
       this.#unavailable = true;
       this.#reason = `${address}: ${frame.unavailable.message}`;
+      // R3: what comes next is of another life of the shard, as if the stream had ended, and maybe of another history.
+      state.disconnected([this.shard]);
       // It goes on there by itself; but another node may have the shard now.
       const another = this.#standing.hasBetterThan(address, this.#offering, clock.monotonicUs());
       if (another) this.#leave(frame.unavailable.message, 'failed');

@@ -23,13 +23,16 @@ export async function findCursor(shard: Shard, cursor: Cursor, signal: AbortSign
   if (cursor.position === 0 || cursor.logId !== shard.logId) return 'of another history';
   // A shard that was restarted folds what the subscriber has already: it has nothing newer to tell until then.
   if (!(await isFolded(shard, reachOf(cursor), signal))) return 'of another history';
-  const head = await shard.headAt(cursor.position, signal);
-  if (head === undefined) return 'trimmed';
-  if (head.recordCrc !== cursor.recordCrc) return 'of another history';
-  const { ahead } = cursor;
-  if (ahead === undefined) return head;
-  const last = await shard.headAt(ahead.position, signal);
-  return last?.recordCrc === ahead.recordCrc ? head : 'of another history';
+  const { position, recordCrc, ahead } = cursor;
+  const head = await shard.headAt(position, signal);
+  if (head !== undefined && head.recordCrc !== recordCrc) return 'of another history';
+  if (ahead !== undefined) {
+    const last = await shard.headAt(ahead.position, signal);
+    // Of what the log has no more nothing can be told, if that is so at both places.
+    const isKnown = head !== undefined || last !== undefined;
+    if (isKnown && last?.recordCrc !== ahead.recordCrc) return 'of another history';
+  }
+  return head ?? 'trimmed';
 }
 
 /** Up to where the subscriber has rows. */
@@ -43,7 +46,9 @@ async function isFolded(shard: Shard, reach: number, signal: AbortSignal): Promi
   let askedUs = Number.NEGATIVE_INFINITY;
   while (shard.position < reach) {
     const nowUs = clock.monotonicUs();
-    if (nowUs - askedUs < ASK_US) {
+    // R4: all followers of a shard that folds again wait here at once. A log that goes so far, or did, need not be asked: that
+    // it was cut since the shard finds out itself, and ends, or knows of the new end.
+    if (shard.logEnd >= reach || nowUs - askedUs < ASK_US) {
       await progress(shard, signal);
       continue;
     }
@@ -68,6 +73,8 @@ async function logEnd(shard: Shard, signal: AbortSignal): Promise<number | undef
 
 /** Resolves when the shard has something new. Throws when the signal aborts or the shard stops. */
 async function progress(shard: Shard, signal: AbortSignal): Promise<void> {
+  // One that has stopped says nothing any more.
+  if (shard.failure !== undefined) throw shard.failure;
   await new Promise<void>((resolve) => {
     const done = (): void => {
       forget();

@@ -3,11 +3,12 @@
  * Method: a shard on a log in memory and a real store, one case per test, a frame at a time. The clock only moves when
  * a test moves it: what comes without that needed no timer.
  */
+import { setImmediate as turn } from 'node:timers/promises';
 import { Operation } from '@freshet/gen/freshet/log/v1/log_pb.ts';
 import { must } from '@freshet/kit/assert.ts';
 import { createMemoryLog } from '@freshet/log/memory-log.ts';
 import { int64KeyString } from '@freshet/values/key.ts';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { changeRecord, definitionsRecord, tickRecord, viewId } from '../testing/counting-fold.ts';
 import { append, catchUp, insert, inserts, key, makeRig, removeRigs, rigWithView } from '../testing/following.ts';
 import { ModelReplica } from '../testing/model-replica.ts';
@@ -310,6 +311,91 @@ describe('a subscriber that comes back', () => {
     await append(cut, [insert(1)]);
     const again = cut.subscribe(replica);
     expect((await again.next()).after).toBe(0n);
+    await again.close();
+  });
+
+  it('R3: tells of a page without rows, too, how far what it takes away reaches', async () => {
+    const rig = await rigWithView({ limits: { tailBytes: 0, journal: { ageUs: 0, bytes: 0 } } });
+    await append(rig, [insert(1)]);
+    const { replica, subscription } = await following(rig);
+    await subscription.close();
+    await append(rig, [changeRecord(0, key(1), Operation.DELETE)]);
+    for (let i = 0; i < 3; i++) {
+      await append(rig, [tickRecord()]);
+      await rig.commit();
+    }
+    const again = rig.subscribe(replica);
+    const page = await again.next();
+    expect(page).toMatchObject({ rows: [], pass: { last: true } });
+    replica.apply(page);
+    expect(replica.cursor).toMatchObject({ position: 2n, aheadPosition: BigInt(rig.shard.position) });
+    await again.close();
+    const other = await rigWithView();
+    await append(other, [insert(1)]);
+    await append(other, inserts(4));
+    const elsewhere = other.subscribe(replica);
+    expect((await elsewhere.next()).after).toBe(0n);
+    await elsewhere.close();
+  });
+
+  it('R3: whose cursor the log has no more is known by the rows beyond it', async () => {
+    const rig = await rigWithView({ limits: { frame: { bytes: 1, pageRows: 10, keys: 1 } } });
+    const { replica, subscription } = await following(rig);
+    await rig.log.append(0, [insert(1), insert(2), insert(3)]);
+    await rig.settled();
+    replica.apply(await subscription.next());
+    await subscription.close();
+    expect(replica.cursor).toMatchObject({ position: 1n, aheadPosition: 4n });
+
+    const other = await rigWithView({ limits: { tailBytes: 0, journal: { ageUs: 0, bytes: 0 } } });
+    for (const record of [insert(1), insert(2), insert(4), insert(5)]) {
+      await append(other, [record]);
+      await other.commit();
+    }
+    await other.log.trim(0, 2);
+    const elsewhere = other.subscribe(replica);
+    expect((await elsewhere.next()).after).toBe(0n);
+    await elsewhere.close();
+    // Where it has neither, there is nothing to tell by, and no reason to begin anew.
+    for (let i = 0; i < 3; i++) {
+      await append(other, [insert(6)]);
+      await other.commit();
+    }
+    await other.log.trim(0, 6);
+    const later = other.subscribe(replica);
+    expect((await later.next()).after).toBe(1n);
+    await later.close();
+  });
+
+  it('R4: waits for a shard that folds again without asking a log that is known to go far enough', async () => {
+    const rig = await rigWithView();
+    await append(rig, [insert(1), insert(2), insert(3)]);
+    const { replica, subscription } = await following(rig);
+    await subscription.close();
+    const end = rig.shard.position;
+    const other = await makeRig();
+    const { log } = other;
+    await other.crash();
+    const read = log.read.bind(log);
+    let release = (): void => undefined;
+    const held = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    log.read = async function* (...from) {
+      await held;
+      yield* read(...from);
+    };
+    await log.append(0, [definitionsRecord(1, [{ n: 0, route: 0 }])]);
+    await log.append(0, [insert(1), insert(2), insert(3)]);
+    const shard = await other.open();
+    while (shard.logEnd < end) await turn();
+    const ask = vi.spyOn(log, 'describe');
+    const again = other.subscribe(replica);
+    expect(await again.pull()).toBeUndefined();
+    expect(shard.position).toBe(0);
+    expect(ask).not.toHaveBeenCalled();
+    release();
+    expect((await again.next()).after).toBe(BigInt(end));
     await again.close();
   });
 });

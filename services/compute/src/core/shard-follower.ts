@@ -421,7 +421,8 @@ export class ShardFollower {
   #finish(frame: FrameBuilder): Frame {
     const { shard, logId, generation, views } = this.#shard;
     const after = this.#cursor.position;
-    if (frame.rows > 0) this.#ahead = this.#shard.head;
+    // A page takes rows away as well, by not bringing them.
+    if (frame.rows > 0 || frame.isPage) this.#ahead = this.#shard.head;
     // A page says nothing about the rest of the view: the frame after the last one moves the cursor.
     const isStanding = frame.isPage || this.#retracting;
     this.#retracting = false;

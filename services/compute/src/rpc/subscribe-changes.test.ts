@@ -244,13 +244,10 @@ describe('SubscribeChanges with a cursor', () => {
     await before.close();
     const pages = before.replicas.map((replica) => replica.pages);
 
-    // Another node of the same log has heard of the first two records only.
+    // Another node of the same log has read the first two records only.
     let heard = 2;
     const slow: LogReader = {
-      describe: async () => {
-        const { logId, partitions } = await log.describe();
-        return { logId, partitions: partitions.map((p) => ({ ...p, end: Math.min(p.end, heard) })) };
-      },
+      describe: () => log.describe(),
       async *read(partition, from, signal) {
         for (let next = from; !signal.aborted; ) {
           await until(() => next < heard || signal.aborted);

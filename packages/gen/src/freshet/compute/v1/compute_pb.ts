@@ -14,6 +14,8 @@
 // 2026-11-23 join_misses in the status; additive, any order of deployment.
 // 2026-11-23 ForgetEntity; additive, before the command that calls it.
 // 2026-11-29 the clock in the status; additive, any order of deployment.
+// 2026-11-29 where rows end beyond a cursor (ahead); additive, any order of deployment: with an older version on either side that
+// is not looked at, as before.
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
@@ -463,6 +465,8 @@ export type SubscribeChangesResponse = Message<"freshet.compute.v1.SubscribeChan
    * no rows, and complete_through_us is 0. The stream's other shards go on. The shard is taken up again by itself, from
    * that cursor (a pass under way begins anew), and its next frame without this says so. A caller that knows another
    * upstream of the shard may turn to it meanwhile.
+   * What came of the shard with no position yet is to be forgotten, as when a stream ends: it may be taken up again on another
+   * history of the log, and be mixed with that.
    *
    * @generated from field: freshet.type.v1.ErrorDetail unavailable = 10;
    */
