@@ -1,8 +1,9 @@
 /**
- * Goal: looking for a cursor ends when its shard does.
- * Method: a shard on a log in memory that answers when a test lets it.
+ * Goal: looking for a cursor ends when its shard does, or when that is where its log ends.
+ * Method: a shard on a log in memory that answers when a test lets it, and what it lets it.
  */
 import { setImmediate as turn } from 'node:timers/promises';
+import { must } from '@freshet/kit/assert.ts';
 import type { LogDescription } from '@freshet/log/log.ts';
 import { afterEach, expect, it, vi } from 'vitest';
 import { append, insert, removeRigs, rigWithView } from '../testing/following.ts';
@@ -30,4 +31,31 @@ it('ends with the shard, also one that fails while the log is asked', async () =
   fail(new Error('the log is away'));
   for (let i = 0; i < 10; i++) await turn();
   expect(ended).toBe(failure);
+});
+
+it('R2: does not have a subscriber with more than the log begin anew before the shard is where the log ends', async () => {
+  const rig = await rigWithView();
+  await append(rig, [insert(1)]);
+  const { shard, log } = rig;
+  const description = await log.describe();
+  const { start } = must(description.partitions[0]);
+  const { position } = shard;
+  // The shard folds again what the log has, and is not there yet.
+  const behind = { ...description, partitions: [{ ...must(description.partitions[0]), start, end: position + 2 }] };
+  const ask = vi.spyOn(log, 'describe').mockResolvedValue(behind);
+  const cursor = { shard: 0, logId: shard.logId, position: position + 7, recordCrc: 0, views: [] };
+  let found: unknown;
+  void findCursor(shard, cursor, new AbortController().signal).then((answer) => {
+    found = answer;
+  });
+  for (const id of [2, 3]) {
+    for (let i = 0; i < 10; i++) await turn();
+    expect(found).toBeUndefined();
+    await rig.clock.advance(1_000_000);
+    await log.append(0, [insert(id)]);
+    while (shard.position < position + id - 1) await turn();
+  }
+  for (let i = 0; i < 10; i++) await turn();
+  expect(ask).toHaveBeenCalledTimes(3);
+  expect(found).toBe('of another history');
 });

@@ -5,7 +5,8 @@
  *
  * Invariant R3: rows of one history are never mixed with those of another, which a log has that lost records and went on. A
  * history is known by the record before a position; so the record is looked at before the cursor, and also where the rows end
- * that the subscriber has beyond it: the fork may lie between.
+ * that the subscriber has beyond it: the fork may lie between. R2: who has to begin anew is given nothing that is older than what both
+ * histories have.
  */
 import type { Cursor } from './frame.ts';
 import type { Shard } from './shard.ts';
@@ -40,7 +41,7 @@ export function reachOf({ position, ahead }: Cursor): number {
   return Math.max(position, ahead?.position ?? 0);
 }
 
-/** Waits until the shard has folded so far. False: the log ends before, so that it never will by what the subscriber has seen. */
+/** Waits until the shard has folded so far. False: the log ends before, and the shard is at its end: the rest is of another history. */
 async function isFolded(shard: Shard, reach: number, signal: AbortSignal): Promise<boolean> {
   const { clock } = shard.options;
   let askedUs = Number.NEGATIVE_INFINITY;
@@ -54,7 +55,8 @@ async function isFolded(shard: Shard, reach: number, signal: AbortSignal): Promi
     }
     askedUs = nowUs;
     const end = await logEnd(shard, signal);
-    if (end !== undefined && end < reach) return false;
+    // R2: not before the shard is there: the histories have much in common, and what it offers sooner is older than what is served.
+    if (end !== undefined && end < reach && shard.position >= end) return false;
   }
   return true;
 }
