@@ -24,6 +24,8 @@ interface TableColumn {
   readonly number: number;
   /** What it is, whatever it is called and whichever table has it; another one when its values are others. */
   readonly is: number;
+  /** Since when its values are others, by what the contract tells. */
+  readonly since: number;
 }
 
 interface Table {
@@ -36,17 +38,23 @@ const NAMES = ['a', 'b', 'c'];
 const KINDS = [Kind.INT64, Kind.DOUBLE];
 
 type Step =
-  | { readonly kind: 'rename' | 'add' | 'drop' | 'retype'; readonly name: string; readonly to: string }
+  | { readonly kind: 'rename' | 'add' | 'drop' | 'retype' | 'rewrite'; readonly name: string; readonly to: string }
   | { readonly kind: 'swap' | 'anew' | 'number' | 'nothing' };
 
 const name = fc.constantFrom(...NAMES);
 const step: fc.Arbitrary<Step> = fc.oneof(
-  { weight: 4, arbitrary: fc.record({ kind: fc.constantFrom('rename', 'add', 'drop', 'retype'), name, to: name }) },
+  {
+    weight: 5,
+    arbitrary: fc.record({ kind: fc.constantFrom('rename', 'add', 'drop', 'retype', 'rewrite'), name, to: name }),
+  },
   { weight: 1, arbitrary: fc.record({ kind: fc.constantFrom('swap', 'anew', 'number', 'nothing') }) },
 );
 
-/** The table after a step; `next` gives numbers that none had. */
-function after(table: Table, one: Step, next: () => number): Table {
+/**
+ * The table after a step; `next` gives numbers that none had, `accepted` are the columns of which old and new values are said to
+ * belong together.
+ */
+function after(table: Table, one: Step, next: () => number, accepted: ReadonlySet<string>): Table {
   const { columns } = table;
   const has = (wanted: string): boolean => columns.some((column) => column.name === wanted);
   const each = (change: (column: TableColumn) => TableColumn): Table => ({ ...table, columns: columns.map(change) });
@@ -56,7 +64,7 @@ function after(table: Table, one: Step, next: () => number): Table {
     case 'add': {
       if (has(one.name)) return table;
       const number = next();
-      return { ...table, columns: [...columns, { name: one.name, kind: Kind.INT64, number, is: number }] };
+      return { ...table, columns: [...columns, { name: one.name, kind: Kind.INT64, number, is: number, since: 0 }] };
     }
     case 'drop':
       return { ...table, columns: columns.filter((column) => column.name !== one.name) };
@@ -66,6 +74,11 @@ function after(table: Table, one: Step, next: () => number): Table {
           ? { ...column, kind: must(KINDS.find((kind) => kind !== column.kind)), is: next() }
           : column,
       );
+    case 'rewrite':
+      return each((column) => {
+        if (column.name !== one.name) return column;
+        return { ...column, since: next(), is: accepted.has(column.name) ? column.is : next() };
+      });
     case 'swap': {
       const [a, b] = columns.map((column) => column.name);
       // Of two columns of one type that change names nothing tells but their numbers.
@@ -73,7 +86,7 @@ function after(table: Table, one: Step, next: () => number): Table {
       return each((column) => ({ ...column, name: column.name === a ? b : column.name === b ? a : column.name }));
     }
     case 'anew':
-      return { ...table, oid: next(), columns: columns.map((column, at) => ({ ...column, number: at + 3 })) };
+      return { ...table, oid: next(), columns: columns.map((column, at) => ({ ...column, number: at + 3, since: 0 })) };
     case 'number':
       return { ...table, isNumbered: true };
     case 'nothing':
@@ -83,16 +96,17 @@ function after(table: Table, one: Step, next: () => number): Table {
 
 function contractOf({ oid, isNumbered, columns }: Table): Contract {
   const all = [
-    { name: 'id', kind: Kind.INT64, number: 1 },
-    { name: 'user_id', kind: Kind.INT64, number: 2 },
+    { name: 'id', kind: Kind.INT64, number: 1, since: 0 },
+    { name: 'user_id', kind: Kind.INT64, number: 2, since: 0 },
     ...columns,
   ];
   return create(ContractSchema, {
     source: 'orders',
-    columns: all.map(({ name: of, kind, number }) => ({
+    columns: all.map(({ name: of, kind, number, since }) => ({
       name: of,
       type: { kind },
       sourceType: String(kind),
+      valuesSinceUs: BigInt(since),
       nullable: of !== 'user_id',
       ...(isNumbered && { tableOid: oid, columnNumber: number }),
     })),
@@ -170,7 +184,7 @@ it('a view reads the column that it means in all rows of its route', () => {
       let table: Table = {
         oid: 1,
         isNumbered,
-        columns: ['a', 'b'].map((of, at) => ({ name: of, kind: Kind.INT64, number: at + 3, is: at + 3 })),
+        columns: ['a', 'b'].map((of, at) => ({ name: of, kind: Kind.INT64, number: at + 3, is: at + 3, since: 0 })),
       };
       let before = resolve({ reads: ['a'], joins: ['b'] }, table, undefined);
       const book = new ContractBook();
@@ -191,7 +205,8 @@ it('a view reads the column that it means in all rows of its route', () => {
         const version = must(routes[0]?.source?.contract).version;
         const read = new Set(readOf(before).map(({ column }) => column.name));
         const was = table;
-        table = after(was, one, next);
+        const readOn = [...wanted.reads, ...wanted.joins].filter((column) => read.has(column));
+        table = after(was, one, next, new Set(readOn));
         for (const { name: old, is } of was.columns) {
           const now = table.columns.find((column) => column.is === is)?.name;
           if (now !== old && !read.has(old)) meant.get(version)?.delete(old);

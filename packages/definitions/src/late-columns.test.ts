@@ -13,14 +13,16 @@ import { diffDefinitions } from './diff.ts';
 import { parseDefinitions } from './parse.ts';
 import { type Resolution, resolveDefinitions } from './resolve.ts';
 
-type Columns = Readonly<Record<string, readonly [number: number, kind: Kind]>>;
+/** `sinceUs`: since when its values are others. */
+type Columns = Readonly<Record<string, readonly [number: number, kind: Kind, sinceUs?: bigint]>>;
 const BASE = { id: [1, Kind.INT64], user_id: [2, Kind.INT64] } as const satisfies Columns;
 
 function contract(columns: Columns, tableOid = 77): Contract {
   return create(ContractSchema, {
     source: 'orders',
-    columns: Object.entries({ ...BASE, ...columns }).map(([name, [columnNumber, kind]]) => ({
+    columns: Object.entries({ ...BASE, ...columns }).map(([name, [columnNumber, kind, sinceUs = 0n]]) => ({
       name,
+      valuesSinceUs: sinceUs,
       type: { kind },
       sourceType: String(kind),
       nullable: name !== 'user_id',
@@ -36,7 +38,7 @@ function contract(columns: Columns, tableOid = 77): Contract {
 function resolve(views: Readonly<Record<string, string>>, shape: Contract, before?: Resolution): Resolution {
   const text = Object.entries(views).map(
     ([name, column]) =>
-      `---\nkind: FeatureView\nname: ${name}\nentity: user\nsource: orders\nfeatures:\n  f: { ${column === '' ? 'count: {}' : column.includes(':') ? column : `sum: ${column}`} }\n`,
+      `---\nkind: FeatureView\nname: ${name}\nentity: user\nsource: orders\n${column.includes('features:') ? column : `features:\n  f: { ${column === '' ? 'count: {}' : column.includes(':') ? column : `sum: ${column}`} }`}\n`,
   );
   const head =
     'kind: Entity\nname: user\nkey: { user_id: int64 }\n---\nkind: Source\nname: orders\nmode: append\npostgres: { table: public.orders }\n';
@@ -69,6 +71,11 @@ function readable(steps: readonly Resolution[], name: string): (boolean | undefi
         (c) => c.type !== undefined && book.position(plan.route, of, { name: c.name, type: c.type }) >= 0,
       ),
     );
+}
+
+/** The route of a view that comes to read v now. */
+function routeOfNew(shape: Contract, before: Resolution): number {
+  return view(resolve({ n: '', fresh: 'max: v' }, shape, before), 'fresh').route;
 }
 
 const V = { v: [3, Kind.INT64] } as const satisfies Columns;
@@ -133,6 +140,64 @@ describe('a view over an append source whose table changed', () => {
     expect(view(three, 'late').route).toBe(view(two, 'fresh').route);
     expect(view(three, 'ids').route).toBe(view(one, 'n').route);
     expect(three.notes.join('\n')).not.toContain('read anew');
+  });
+
+  describe('with values that were computed anew', () => {
+    const anew = (sinceUs: bigint) => contract({ v: [3, Kind.INT64, sinceUs] });
+
+    it('has a route of its own when nobody read the column then, whenever it comes', () => {
+      const one = resolve({ n: '' }, contract(V));
+      const two = resolve({ n: '' }, anew(5n), one);
+      for (const before of [one, two]) {
+        const three = resolve({ n: '', fresh: 'max: v' }, anew(5n), before);
+        expect(view(three, 'n').route).toBe(view(one, 'n').route);
+        expect(view(three, 'fresh').route).not.toBe(view(one, 'n').route);
+        expect(three.notes.join('\n')).toMatch(
+          /View fresh: .* captured before have no value of v as it is now, so the table is read anew for it/,
+        );
+        // What its own route has is of now, also when what was known of before is forgotten.
+        const four = resolve({ n: '', fresh: 'max: v', late: 'v' }, contract(V), three);
+        expect([view(four, 'fresh').route, view(four, 'late').route]).toEqual([2, 2]);
+        expect(four.notes.join('\n')).not.toContain('read anew');
+      }
+    });
+
+    it('keeps its route when somebody read the column, and reads it on: that is what was accepted', () => {
+      const one = resolve({ old: 'v' }, contract(V));
+      const two = resolve({ old: 'v' }, anew(5n), one);
+      expect(view(two, 'old').route).toBe(view(one, 'old').route);
+      expect(routeOfNew(anew(5n), two)).toBe(view(one, 'old').route);
+      // Of a later change nobody said so.
+      const three = resolve({ n: '' }, anew(6n), resolve({ n: '' }, anew(5n), two));
+      expect(routeOfNew(anew(6n), three)).not.toBe(view(one, 'old').route);
+    });
+
+    it('has a route of its own when who read the column left it with the apply: nothing of it was accepted', () => {
+      const one = resolve({ n: '', old: 'v' }, contract(V));
+      const two = resolve({ n: '' }, anew(5n), one);
+      expect(view(two, 'n').route).toBe(view(one, 'n').route);
+      expect(routeOfNew(anew(5n), two)).not.toBe(view(one, 'n').route);
+    });
+
+    it('reads the key as it was accepted, as each row is read by it', () => {
+      const one = resolve({ n: '' }, contract({}));
+      const shape = contract({ user_id: [2, Kind.INT64, 5n] });
+      const two = resolve({ n: '' }, shape, one);
+      expect(view(resolve({ n: '', keys: 'user_id' }, shape, two), 'keys').route).toBe(view(one, 'n').route);
+    });
+  });
+
+  it('has what rows lack by what is read of its own route, not of another one of the table', () => {
+    const one = resolve({ n: '' }, contract({ w: [4, Kind.INT64] }));
+    // It reads w as well, beside a column that the first route has not.
+    const both = 'where: v > 0\nfeatures: { f: { sum: w } }';
+    const two = resolve({ n: '', both }, contract({ ...V, w: [4, Kind.INT64] }), one);
+    expect(view(two, 'both').route).toBe(2);
+    const renamed = contract({ ...V, x: [4, Kind.INT64] });
+    const three = resolve({ n: '', both: both.replace('w }', 'x }') }, renamed, two);
+    expect(view(three, 'both').route).toBe(2);
+    // Of the first one nobody read it, so that its rows did not wait for the new name.
+    expect(view(resolve({ n: '', fresh: 'max: x' }, renamed, three), 'fresh').route).toBe(2);
   });
 
   it('takes no number of another table for one of its own', () => {

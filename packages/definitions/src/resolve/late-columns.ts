@@ -4,7 +4,8 @@
  * An append source's rows stay in the log as they were inserted, under the contract of then. A column that was renamed is found
  * in them by its number, if somebody read it: its rows waited for the contract that knows the new name. One that came, or that is
  * of another type, is not in them, and rows that came before its contract was accepted may have had values; and a name may
- * have been another column's. A view over such a column is given a route of its own, which begins with the table as it is, so that no
+ * have been another column's. Where the table's values were computed anew, they have those of before: that both belong together is
+ * said by who accepts it for those who read the column, and by nobody where none does. A view over such a column is given a route of its own, which begins with the table as it is, so that no
  * aggregate of it is of half the rows. Views of the route from before stay as they are, with all their history.
  *
  * Owns that rule. Does not own how a row is read (packages/engine/src/fold/contract-book.ts). Pure.
@@ -21,11 +22,18 @@ export function isLate(late: readonly LateColumn[], { name, columnNumber }: Colu
   return late.some((one) => one.name === name && (one.columnNumber === 0 || one.columnNumber !== columnNumber));
 }
 
-/** What is late of a route once another contract is in force; `read` are the columns that somebody read until then. */
-export function lateColumns(
-  known: readonly LateColumn[],
-  { before, after, read }: { readonly before: Contract; readonly after: Contract; readonly read: ReadonlySet<string> },
-): LateColumn[] {
+/** The contracts between which something may come to be late, and who reads the route. */
+export interface Between {
+  readonly before: Contract;
+  readonly after: Contract;
+  /** The columns that somebody read until then. */
+  readonly read: ReadonlySet<string>;
+  /** Those that somebody reads from then on; left out: it is not known yet. */
+  readonly readNow?: ReadonlySet<string> | undefined;
+}
+
+/** What is late of a route once another contract is in force. */
+export function lateColumns(known: readonly LateColumn[], { before, after, read, readNow }: Between): LateColumn[] {
   const late = new Map<string, LateColumn>();
   const add = (name: string, columnNumber: number): void => {
     const one = create(LateColumnSchema, { name, columnNumber });
@@ -40,6 +48,8 @@ export function lateColumns(
     const was = before.columns.find((one) => isSame(one, column));
     const isThere = was !== undefined && typesAgree(was, column);
     if (!isThere || (was.name !== column.name && (!read.has(was.name) || isLate(known, was)))) add(column.name, 0);
+    else if (column.valuesSinceUs > was.valuesSinceUs && !(read.has(was.name) && readNow?.has(column.name) !== false))
+      add(column.name, 0);
   }
   for (const column of before.columns) {
     const now = after.columns.find((one) => isSame(one, column));

@@ -75,9 +75,10 @@ export class RouteTable {
   readonly #known = new Map<string, Known[]>();
   /** By view id in hex, the route that a view in force has. */
   readonly #inForce = new Map<string, number>();
-  /** By source, the columns that views in force read. */
-  readonly #read: ReadonlyMap<string, ReadonlySet<string>>;
-  readonly #routes = new Map<number, RoutePlan>();
+  /** By route, the columns that views in force read. */
+  readonly #read: ReadonlyMap<number, ReadonlySet<string>>;
+  /** Those that were asked for, by number. */
+  readonly #taken = new Map<number, Taken>();
   #highest: number;
 
   /** `highest` is the highest number ever given, also to routes that are no more. */
@@ -88,7 +89,7 @@ export class RouteTable {
       this.#knownOf(plan).push({ number: plan.route, plan });
       this.#highest = Math.max(this.#highest, plan.route);
     }
-    this.#read = readBySource(previous?.views ?? []);
+    this.#read = readByRoute(previous?.views ?? []);
     for (const { viewId, route } of previous?.views ?? []) this.#inForce.set(toHex(viewId), route);
   }
 
@@ -112,7 +113,10 @@ export class RouteTable {
 
   /** The routes that were asked for, by number ascending. */
   routes(): RoutePlan[] {
-    return [...this.#routes.values()].sort((a, b) => a.route - b.route);
+    const plans = [...this.#taken].map(([number, { route, known, read }]) =>
+      create(RoutePlanSchema, { ...route, lateColumns: [...this.#lateOf(known, route, read)], route: number }),
+    );
+    return plans.sort((a, b) => a.route - b.route);
   }
 
   #firstWith(route: RouteParts, columns: readonly Column[], mine: number | undefined): Given {
@@ -121,10 +125,10 @@ export class RouteTable {
     for (const one of [...known.filter(({ number }) => number === mine), ...known]) {
       const late = this.#lateOf(one, route);
       const missing = columns.filter((column) => isLate(late, column));
-      if (missing.length === 0) return { number: this.#take(route, one), lacking: [] };
+      if (missing.length === 0) return { number: this.#take(route, one, columns), lacking: [] };
       for (const { name } of missing) lacking.add(name);
     }
-    return { number: this.#take(route, this.#give(route)), lacking: [...lacking].sort() };
+    return { number: this.#take(route, this.#give(route), columns), lacking: [...lacking].sort() };
   }
 
   #knownOf(route: RouteParts): Known[] {
@@ -140,22 +144,25 @@ export class RouteTable {
     return given;
   }
 
-  #take(route: RouteParts, known: Known): number {
+  #take(route: RouteParts, known: Known, columns: readonly Column[]): number {
     const { number } = known;
     // Several entities may have the same key: the route goes by the first one's name.
-    if (!this.#routes.has(number)) {
-      const lateColumns = [...this.#lateOf(known, route)];
-      this.#routes.set(number, create(RoutePlanSchema, { ...route, lateColumns, route: number }));
-    }
+    const taken = this.#taken.get(number) ?? { route, known, read: new Set() };
+    this.#taken.set(number, taken);
+    for (const { name } of columns) taken.read.add(name);
     return number;
   }
 
-  #lateOf({ plan }: Known, { source }: RouteParts): readonly LateColumn[] {
+  /** `readNow`: once all views are known, the columns that they read. */
+  #lateOf({ plan }: Known, { source }: RouteParts, readNow?: ReadonlySet<string>): readonly LateColumn[] {
     const [before, after] = [plan?.source?.contract, source?.contract];
     if (plan === undefined || before === undefined || after === undefined) return [];
     if (before.version === after.version) return plan.lateColumns;
-    const read = this.#read.get(plan.source?.name ?? '') ?? new Set();
-    return lateColumns(plan.lateColumns, { before, after, read });
+    // Each row is read by them, whoever reads it.
+    const always = [...plan.keyColumns, plan.source?.eventTimeColumn ?? ''];
+    const read = new Set([...(this.#read.get(plan.route) ?? []), ...always]);
+    const now = readNow === undefined ? undefined : new Set([...readNow, ...always]);
+    return lateColumns(plan.lateColumns, { before, after, read, readNow: now });
   }
 }
 
@@ -165,14 +172,21 @@ interface Known {
   readonly plan: RoutePlan | undefined;
 }
 
-function readBySource(views: readonly ViewPlan[]): Map<string, Set<string>> {
-  const read = new Map<string, Set<string>>();
-  const add = (source: string, column: string): void => {
-    read.set(source, (read.get(source) ?? new Set()).add(column));
+/** A route that was asked for, with the columns that are read of it. */
+interface Taken {
+  readonly route: RouteParts;
+  readonly known: Known;
+  readonly read: Set<string>;
+}
+
+function readByRoute(views: readonly ViewPlan[]): Map<number, Set<string>> {
+  const read = new Map<number, Set<string>>();
+  const add = (route: number, column: string): void => {
+    read.set(route, (read.get(route) ?? new Set()).add(column));
   };
-  for (const { source, columns, joins } of views) {
-    for (const { name } of columns) add(source, name);
-    for (const join of joins) for (const { column } of join.columns) add(join.table, column?.name ?? '');
+  for (const { route, columns, joins } of views) {
+    for (const { name } of columns) add(route, name);
+    for (const join of joins) for (const { column } of join.columns) add(join.route, column?.name ?? '');
   }
   return read;
 }

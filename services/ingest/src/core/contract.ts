@@ -157,7 +157,7 @@ export interface ContractMisfit {
  * The contract that the relation keeps, of candidates that come newest first: one whose types it has exactly, else the first
  * under whose policy it passes. Columns that a contract does not know are passed over. When there is none, what of the
  * newest is broken. `values`: what was computed anew in the table: once the newest contract knows it, rows of before it and
- * of since pass under whichever contract they keep.
+ * of since pass under whichever contract they keep. What was replaced is none of any contract that has it.
  */
 export function findContract<T extends Promised>(
   candidates: readonly T[],
@@ -165,7 +165,9 @@ export function findContract<T extends Promised>(
   values: readonly ColumnValues[] = [],
 ): ContractFit<T> | ContractMisfit {
   const newest = must(candidates[0], 'a relation without a contract to keep');
-  const unknown = unaccepted(newest.contract, values, newest.read);
+  const replaced = values.filter(({ isReplaced }) => isReplaced === true);
+  const rewritten = values.filter(({ isReplaced }) => isReplaced !== true);
+  const unknown = [...unaccepted(newest.contract, rewritten, newest.read), ...replaced];
   const fits = candidates.map((under) => {
     return { under, ...fitShape(under.contract, relation, under.policy ?? ChangePolicy.EVOLVE, under, unknown) };
   });

@@ -75,6 +75,27 @@ describe('shapeChange', () => {
     }
   });
 
+  it('of a column that was dropped and made anew under its name, which may tell rows apart', () => {
+    const numbered = (note: number, tableOid = 7, key: readonly string[] = []): RoutePlan => {
+      const now = plan(COLUMNS, key);
+      for (const [i, column] of (now.source?.contract?.columns ?? []).entries())
+        Object.assign(column, { tableOid, columnNumber: column.name === 'note' ? note : i + 1 });
+      return now;
+    };
+    const why = (shape: RowShape | undefined, now: RoutePlan, ...reads: string[]): string | undefined =>
+      shapeChange(shape, now, neededColumns(now, reading(...reads)));
+    const was = shapeOf(numbered(10));
+    expect(why(was, numbered(10), 'amount')).toBeUndefined();
+    expect(why(was, numbered(11), 'amount')).toMatch(/column note is another one now/);
+    // By the key, it does not.
+    const keyed = shapeOf(numbered(10, 7, ['id']));
+    expect(why(keyed, numbered(11, 7, ['id']), 'amount')).toBeUndefined();
+    expect(why(keyed, numbered(11, 7, ['id']), 'note')).toMatch(/column note is another one now/);
+    // Another table's numbers tell nothing, nor does what was not known of a route of before.
+    expect(why(was, numbered(11, 8), 'amount')).toBeUndefined();
+    expect(why(shapeOf(plan(COLUMNS, [])), numbered(11), 'amount')).toBeUndefined();
+  });
+
   it('of a column whose values were left out while nobody read it', () => {
     const withHole = began && { ...began, holes: ['note'] };
     const now = plan(COLUMNS, ['id']);

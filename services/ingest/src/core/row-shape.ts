@@ -9,6 +9,7 @@
  *
  * Does not own the rule of identities (packages/values/src/row-identity.ts).
  */
+import { areNumbered } from '@freshet/contracts/column-number.ts';
 import { ruleColumnsOf } from '@freshet/contracts/value-rules.ts';
 import type { Column, Contract } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
@@ -23,6 +24,8 @@ export interface RowShape {
   readonly identity: readonly string[];
   /** All columns, each with the type as the source writes it: "character varying(20)". */
   readonly columns: readonly (readonly [name: string, type: string])[];
+  /** By column, its number in the table of the oid: one that was dropped and made anew has the values of another. Left out: not known. */
+  readonly numbers?: { readonly tableOid: number; readonly of: Readonly<Record<string, number>> } | undefined;
   /**
    * Columns of which values are not in the log, while nobody read them: large ones that an update did not change, so that the
    * server did not send them, and those that were gone or of another type for a while. Whoever reads them needs another generation (I2).
@@ -51,10 +54,14 @@ export function shapeOf({ source }: RoutePlan): RowShape | undefined {
 function shapeOfContract(contract: Contract): RowShape {
   const { columns: identity, unique } = rowIdentity(contract);
   const columns = contract.columns.map(({ name, sourceType }) => [name, sourceType] as const);
+  const [first] = contract.columns;
+  const of = Object.fromEntries(contract.columns.map(({ name, columnNumber }) => [name, columnNumber]));
+  const isNumbered = first !== undefined && areNumbered(contract.columns, contract.columns);
+  const shape = { unique, identity, columns, ...(isNumbered && { numbers: { tableOid: first.tableOid, of } }) };
   const labelled = contract.columns.filter(({ enumLabels }) => enumLabels.length > 0);
-  if (labelled.length === 0) return { unique, identity, columns };
+  if (labelled.length === 0) return shape;
   const labels = Object.fromEntries(labelled.map(({ name, enumLabels }) => [name, [...enumLabels]]));
-  return { unique, identity, columns, labels };
+  return { ...shape, labels };
 }
 
 /** Why a route that began with a shape must begin anew under a plan, in words; undefined: it need not. */
@@ -76,11 +83,18 @@ export function shapeChange(
     const was = types.get(name);
     if (was === undefined) return `column ${name} is new, and rows that were there before may have a value in it`;
     if (was !== type) return `column ${name} is ${type} now, and was ${was}`;
+    if (isReplaced(began, now, name)) return `column ${name} is another one now, under its name`;
     if (isRelabelled(began.labels?.[name], now.labels?.[name])) return `labels of column ${name} were renamed`;
     if (began.rewritten?.includes(name)) return `values of column ${name} were computed anew`;
     if (began.holes?.includes(name)) return `values of column ${name} were not captured while nobody read it`;
   }
   return undefined;
+}
+
+/** A table that was made anew numbers its columns anew. */
+function isReplaced({ numbers: was }: RowShape, { numbers: is }: RowShape, name: string): boolean {
+  if (was === undefined || is === undefined || was.tableOid !== is.tableOid) return false;
+  return was.of[name] !== is.of[name];
 }
 
 /**

@@ -15,7 +15,7 @@ import type { ColumnUse, Consumer, SourceUsage } from '@freshet/contracts/usage.
 import { ChangePolicy, type Contract } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import type { Relation } from './pgoutput/messages.ts';
 import { isSameType, shownContract } from './shown-contract.ts';
-import { type ColumnValues, unaccepted, withValuesSince } from './table-fill.ts';
+import { type ColumnValues, replacedOf, unaccepted, withValuesSince } from './table-fill.ts';
 import { sameType } from './types/type-table.ts';
 
 /** How a relation stands to a contract. */
@@ -44,8 +44,8 @@ const OF_IDENTITY: ReadonlySet<ChangeKind> = new Set(['primary_key_changed', 're
 const UNNAMED: Consumer = { view: '', features: [], services: [], owners: [] };
 
 /**
- * Judges the relation by the policy. `values`: columns whose values were computed anew, which the contract in force does not know:
- * the stream shows nothing of it.
+ * Judges the relation by the policy. `values`: columns whose values were computed anew, which the contract in force does not know,
+ * and those that were replaced: the stream shows nothing of it.
  */
 export function fitShape(
   contract: Contract,
@@ -54,7 +54,8 @@ export function fitShape(
   readers: Readers,
   values: readonly ColumnValues[] = [],
 ): ShapeFit {
-  const others = replacedColumns(contract, relation);
+  const others = movedColumns(contract, relation);
+  for (const name of replacedOf(contract, values)) others.add(name);
   const byName = new Map(
     relation.columns.flatMap((column, index) =>
       others.has(column.name) ? [] : [[column.name, { column, index }] as const],
@@ -89,9 +90,9 @@ export function fitShape(
 /**
  * Columns of the relation that have a contract's name and are another column, as their places tell: Postgres puts a column that
  * is new behind all, so what was there is never further back than it was, nor behind what was behind it. A last column that is
- * dropped and made anew stands where it stood: that nobody sees here.
+ * dropped and made anew stands where it stood: that only the catalog tells (table-fill.ts).
  */
-function replacedColumns(contract: Contract, { columns }: Relation): ReadonlySet<string> {
+function movedColumns(contract: Contract, { columns }: Relation): Set<string> {
   const others = new Set<string>();
   if (!contract.columns.every(({ columnNumber }, i, all) => columnNumber > (all[i - 1]?.columnNumber ?? 0)))
     return others;

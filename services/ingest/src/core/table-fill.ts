@@ -30,9 +30,11 @@ export interface ColumnValues {
   readonly name: string;
   /** When it was seen, microseconds since the Unix epoch; of two times of one column the later one is the greater. */
   readonly sinceUs: number;
+  /** Whether the table has another column under its name, or had as it was seen last; never kept, as a filling and a contract tell it. */
+  readonly isReplaced?: true | undefined;
 }
 
-/** Of a mutable source, whose rows are read anew for it: no contract takes them for rows of the generation that is. */
+/** No contract that has the column takes them: of a mutable source, whose rows are read anew for it, and of a column that is gone. */
 export const NEVER_ACCEPTED_US = Number.MAX_SAFE_INTEGER;
 
 /** What is known once columns are found computed anew: each of them the newest time only. */
@@ -71,9 +73,28 @@ export function unaccepted(
   );
 }
 
+/**
+ * Columns of the contract of which another column of the table has the name: dropped and made anew, in which the last one keeps its
+ * place, or renamed onto it. The stream tells no numbers.
+ */
+export function replacedColumns({ columns }: Contract, tableOid: number, fill: TableFill | undefined): ColumnValues[] {
+  const numbers = new Map(fill?.columns.map(([number, name]) => [name, number]));
+  return columns.flatMap(({ name, columnNumber: number, tableOid: of }) => {
+    const now = numbers.get(name);
+    if (of !== tableOid || number === 0 || now === undefined || now === number) return [];
+    return [{ number, name, sinceUs: NEVER_ACCEPTED_US, isReplaced: true }];
+  });
+}
+
+/** The names of a contract's columns that are replaced by what is known. */
+export function replacedOf({ columns }: Contract, values: readonly ColumnValues[]): string[] {
+  const replaced = values.filter(({ isReplaced }) => isReplaced === true);
+  return columns.flatMap((column) => (replaced.some((one) => isOf(one, column)) ? [column.name] : []));
+}
+
 /** The contract as it would be if it knew. */
 export function withValuesSince(contract: Contract, values: readonly ColumnValues[]): Contract {
-  const newer = unaccepted(contract, values);
+  const newer = unaccepted(contract, values).filter(({ isReplaced }) => isReplaced !== true);
   if (newer.length === 0) return contract;
   const columns = contract.columns.map((column) => {
     const found = newer.filter((one) => isOf(one, column) && !isKnown(column, one)).map(({ sinceUs }) => sinceUs);

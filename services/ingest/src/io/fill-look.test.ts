@@ -5,7 +5,7 @@
  * state that another look changes meanwhile.
  */
 import { create } from '@bufbuild/protobuf';
-import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
+import { ContractSchema, SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import { RoutePlanSchema } from '@freshet/gen/freshet/type/v1/plan_pb.ts';
 import { must } from '@freshet/kit/assert.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
@@ -69,7 +69,9 @@ const filled = (file: string): TableFill => ({ file, columns: [[1, 'amount', `a$
 function world() {
   const told: (readonly ColumnValues[])[] = [];
   const stream = {
-    routes: [{ route: { number: 1, generation: 1 } }] as unknown as ChangeStream['routes'],
+    routes: [
+      { route: { number: 1, generation: 1, contract: create(ContractSchema) } },
+    ] as unknown as ChangeStream['routes'],
     noteValues: (_route: number, values: readonly ColumnValues[]): void => void told.push(values),
   };
   const store = {

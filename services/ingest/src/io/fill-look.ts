@@ -22,6 +22,7 @@ import {
   type ColumnValues,
   isSameFill,
   NEVER_ACCEPTED_US,
+  replacedColumns,
   rewrittenColumns,
   type TableFill,
   unaccepted,
@@ -99,14 +100,16 @@ export async function lookAtFills(
 
 /**
  * What the stream is to know of the values of a route's table; of a mutable source only of columns for which it begins anew
- * (shapeChange), as nothing else would ever end what is held for them: not of those that only a value rule asks of.
+ * (shapeChange), as nothing else would ever end what is held for them: not of those that only a value rule asks of. What was replaced
+ * is held in either until a contract is accepted that has the column that is there.
  */
 export function valuesOf(
-  { values = [], shape }: Pick<RouteState, 'values' | 'shape'>,
-  { needed }: Partial<Pick<Route, 'needed'>>,
+  { values = [], shape, fill, tableOid }: Pick<RouteState, 'values' | 'shape' | 'fill' | 'tableOid'>,
+  { needed, contract }: Pick<Route, 'contract'> & Partial<Pick<Route, 'needed'>>,
 ): readonly ColumnValues[] {
   const anew = (shape?.rewritten ?? []).filter((name) => needed?.has(name) !== false);
-  return [...values, ...anew.map((name) => ({ number: 0, name, sinceUs: NEVER_ACCEPTED_US }))];
+  const rewritten = anew.map((name) => ({ number: 0, name, sinceUs: NEVER_ACCEPTED_US }));
+  return [...values, ...rewritten, ...replacedColumns(contract, tableOid, fill)];
 }
 
 function tellStream({ routes }: SourceState, stream: FillLook['stream']): void {

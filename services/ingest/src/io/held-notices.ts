@@ -2,17 +2,22 @@
  * What is told of held tables: the condition source/<name>/held/<route>. Owns its words, and that it is told once, and no longer
  * than it is so.
  */
+import { SourceMode } from '@freshet/gen/freshet/type/v1/contract_pb.ts';
 import type { ConditionBoard } from '@freshet/kit/conditions.ts';
 import { FreshetError } from '@freshet/kit/errors.ts';
 import type { HeldRoute } from '../core/held-index.ts';
 import type { LiveRoute } from '../core/live-route.ts';
 import type { Blocked } from '../core/release.ts';
+import type { Route } from '../core/route.ts';
 
 export interface HeldNoticesOptions {
   /** The database's name in definitions. */
   readonly name: string;
   readonly conditions: ConditionBoard;
 }
+
+/** What it is told by. */
+export type ToldRoute = Pick<Route, 'number' | 'mode'>;
 
 export class HeldNotices {
   readonly #options: HeldNoticesOptions;
@@ -24,13 +29,13 @@ export class HeldNotices {
   }
 
   /** What is held of a route now, and at what its release stopped. */
-  tell(route: number, held: HeldRoute | undefined, blocked: Blocked | undefined): void {
+  tell({ number: route, mode }: ToldRoute, held: HeldRoute | undefined, blocked: Blocked | undefined): void {
     const { conditions } = this.#options;
     if (held === undefined) {
       if (this.#told.delete(route)) conditions.clear(this.#idOf(route));
       return;
     }
-    const error = heldNotice(held, blocked);
+    const error = heldNotice(held, mode, blocked);
     if (this.#told.get(route) === error.message) return;
     this.#told.set(route, error.message);
     conditions.raise(this.#idOf(route), error);
@@ -61,7 +66,7 @@ export class HeldNotices {
   }
 }
 
-function heldNotice(held: HeldRoute, blocked: Blocked | undefined): FreshetError {
+function heldNotice(held: HeldRoute, mode: SourceMode, blocked: Blocked | undefined): FreshetError {
   const { table, source, reason, detail, contractVersion, hold } = held;
   const what = hold.isWhole ? 'its rows' : 'rows of some of its keys';
   const why = detail === '' ? reason : detail;
@@ -69,13 +74,14 @@ function heldNotice(held: HeldRoute, blocked: Blocked | undefined): FreshetError
   return new FreshetError(
     'CONTRACT_BROKEN',
     `${table} broke contract ${contractVersion} of source ${source}: ${why}; ${what} are held in quarantine${still}`,
-    { remedy: remedyOf(held, blocked), place: `source ${source}` },
+    { remedy: remedyOf(held, mode, blocked), place: `source ${source}` },
   );
 }
 
-function remedyOf({ source, table, reason }: HeldRoute, blocked: Blocked | undefined): string {
+function remedyOf({ source, table, reason }: HeldRoute, mode: SourceMode, blocked: Blocked | undefined): string {
   if ([reason, blocked?.reason].includes('identity')) return ANEW;
-  return (blocked?.reason ?? reason) === 'values' ? accepting(table.split('/')[0] ?? '') : releasing(source);
+  if ((blocked?.reason ?? reason) !== 'values') return releasing(source);
+  return mode === SourceMode.MUTABLE ? BY_ITSELF : accepting(table.split('/')[0] ?? '');
 }
 
 const FULL = new FreshetError(
@@ -92,6 +98,9 @@ const FULL = new FreshetError(
 const ANEW =
   'Nothing is lost, and other tables flow. Plan and apply the definitions again (freshet plan, freshet apply), or put the key ' +
   'back as it was: the table is then read anew, as a new generation.';
+
+const BY_ITSELF =
+  'Nothing: the table is read anew by itself, as a new generation, which has what is held. Nothing is lost, and other tables flow.';
 
 function accepting(database: string): string {
   return (

@@ -230,7 +230,7 @@ export class HeldReleases {
       else if (this.#isTakenOver(old, live)) await this.#supersede(old, live);
     }
     const held = quarantine.heldOf(route, generation);
-    this.#notices.tell(live.route.number, held, this.#blocked.get(live.route.number)?.why);
+    this.#notices.tell(live.route, held, this.#blocked.get(live.route.number)?.why);
     this.#rules.tell(live.route);
     if (held === undefined) {
       if (beside.stream.holdOf(route) === undefined) this.#asked.delete(route);
@@ -319,7 +319,7 @@ export class HeldReleases {
     }
     if (pass.place !== undefined) await quarantine.remove(isHeldOf(route, live.route.generation, pass.place));
     this.#asked.delete(route);
-    this.#notices.tell(route, undefined, undefined);
+    this.#notices.tell(live.route, undefined, undefined);
     logger.info('held rows were released, and the table flows', { route, lane, rows: pass.count });
   }
 

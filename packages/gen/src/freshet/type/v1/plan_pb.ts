@@ -316,8 +316,8 @@ export type RoutePlan = Message<"freshet.type.v1.RoutePlan"> & {
   keyColumns: string[];
 
   /**
-   * Names under which rows that the route may have from before hold another column than views mean by now, or
-   * nothing that could be read as it. A view that comes and reads one is given another route.
+   * Names under which rows that the route may have from before hold another column than views mean by now, values of
+   * before the table computed them anew, or nothing that could be read as it. A view that comes and reads one is given another route.
    *
    * @generated from field: repeated freshet.type.v1.LateColumn late_columns = 5;
    */
