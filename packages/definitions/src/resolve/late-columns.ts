@@ -5,8 +5,9 @@
  * in them by its number, if somebody read it: its rows waited for the contract that knows the new name. One that came, or that is
  * of another type, is not in them, and rows that came before its contract was accepted may have had values; and a name may
  * have been another column's. Where the table's values were computed anew, they have those of before: that both belong together is
- * said by who accepts it for those who read the column, and by nobody where none does. A view over such a column is given a route of its own, which begins with the table as it is, so that no
- * aggregate of it is of half the rows. Views of the route from before stay as they are, with all their history.
+ * said by who accepts it for those who read the column, and by nobody where none does. A view over such a column is given a route
+ * of its own, which begins with the table as it is, so that no aggregate of it is of half the rows. Views of the route from before
+ * stay as they are, with all their history.
  *
  * Owns that rule. Does not own how a row is read (packages/engine/src/fold/contract-book.ts). Pure.
  */
