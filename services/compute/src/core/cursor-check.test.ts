@@ -4,6 +4,7 @@
  */
 import { setImmediate as turn } from 'node:timers/promises';
 import { must } from '@freshet/kit/assert.ts';
+import { FreshetError } from '@freshet/kit/errors.ts';
 import type { LogDescription } from '@freshet/log/log.ts';
 import { afterEach, expect, it, vi } from 'vitest';
 import { append, insert, removeRigs, rigWithView } from '../testing/following.ts';
@@ -28,7 +29,7 @@ it('ends with the shard, also one that fails while the log is asked', async () =
   expect(ask).toHaveBeenCalledTimes(1);
   const failure = new Error('the shard stopped');
   shard.fail(failure);
-  fail(new Error('the log is away'));
+  fail(new FreshetError('UNAVAILABLE', 'the log is away'));
   for (let i = 0; i < 10; i++) await turn();
   expect(ended).toBe(failure);
 });

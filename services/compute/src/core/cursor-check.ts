@@ -8,6 +8,7 @@
  * that the subscriber has beyond it: the fork may lie between. R2: who has to begin anew is given nothing that is older than what both
  * histories have.
  */
+import { isFreshetError } from '@freshet/kit/errors.ts';
 import type { Cursor } from './frame.ts';
 import type { Shard } from './shard.ts';
 import type { Head } from './tail.ts';
@@ -66,9 +67,10 @@ async function logEnd(shard: Shard, signal: AbortSignal): Promise<number | undef
   try {
     const { logId, partitions } = await shard.options.log.describe(signal);
     return logId === shard.logId ? partitions[shard.shard]?.end : undefined;
-  } catch {
-    // It is away, which the shard tells; and then it is waited for.
+  } catch (error) {
     signal.throwIfAborted();
+    if (!isFreshetError(error)) throw error;
+    // It is away, which the shard tells; and then it is waited for.
     return undefined;
   }
 }

@@ -67,7 +67,7 @@ export interface Route {
   readonly identityColumns: readonly number[];
   /** Whether these are a key. */
   readonly identityUnique: boolean;
-  /** Mutable sources: the names of the columns that must be right; undefined: all of them. */
+  /** The names of the columns that must be right: in others a value may be left out (a hole). Undefined: all of them. */
   readonly needed: ReadonlySet<string> | undefined;
   /** The indexes of columns that nobody reads and that may have a value which is none to us (unread-values.ts). */
   readonly refusable: readonly number[];

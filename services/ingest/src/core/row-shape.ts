@@ -172,8 +172,7 @@ export function namesUnder(
 
 /** By their numbers in one table; where these are not known or the tables are two, by name. */
 function isSameColumn(a: Column, b: Column): boolean {
-  const areNumbered = a.columnNumber !== 0 && b.columnNumber !== 0 && a.tableOid === b.tableOid;
-  return areNumbered ? a.columnNumber === b.columnNumber : a.name === b.name;
+  return areNumbered([a], [b]) ? a.columnNumber === b.columnNumber : a.name === b.name;
 }
 
 /** Whether two contracts tell rows apart by the same columns: then a row has the same key under both. */

@@ -37,15 +37,20 @@ export async function lookBeside(wanted: Wanted, { session, store, tells, publis
     throw notReady(
       tables.get(first.route),
       'is to be read anew: rows of it came as those of another table, or went untold',
+      'Nothing: it is read anew, as a new generation.',
     );
   const ancestors = await session.ancestors(live.map(({ tableOid }) => tableOid));
   const oids = new Set(published.values());
   const starved = live.find(({ tableOid }) => ancestors.get(tableOid)?.some((oid) => oids.has(oid)));
   if (starved !== undefined)
-    throw notReady(tables.get(starved.route), 'is a partition of a table that is published beside it');
+    throw notReady(
+      tables.get(starved.route),
+      'is a partition of a table that is published beside it',
+      'Detach it, or name only one of the two in a source: its rows come as those of the other one.',
+    );
 }
 
-function notReady(table: PostgresTable | undefined, why: string): FreshetError {
+function notReady(table: PostgresTable | undefined, why: string, remedy: string): FreshetError {
   const place = table === undefined ? '' : tableName(table.schema, table.table);
-  return new FreshetError('SOURCE_NOT_READY', `${place} ${why}`, { place });
+  return new FreshetError('SOURCE_NOT_READY', `${place} ${why}`, { place, remedy });
 }
